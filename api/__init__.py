@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket surfaces; everything they serve comes from `cdc`."""

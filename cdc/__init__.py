@@ -1,0 +1,1 @@
+"""flagent-cdc: every committed change of feature flags in PostgreSQL, as typed events."""

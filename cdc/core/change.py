@@ -1,0 +1,86 @@
+"""What the database reports: changes of rows, gathered into commits.
+
+The same `Commit` comes out of a notification and out of the log; a notification too large to carry its changes is a
+`Hint` that says only where to look.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .position import Position
+
+__all__ = ["Change", "Commit", "Hint", "Op", "Probe", "Row", "decode_notification"]
+
+Row = Mapping[str, Any]
+"""A row as PostgreSQL's `to_jsonb` gives it: column name to JSON value."""
+
+
+class Op(StrEnum):
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate."""
+
+    schema: str
+    table: str
+    op: Op
+    before: Row | None
+    after: Row | None
+    key: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction changed, in the order in which it did.
+
+    `committed_at` is ISO-8601 in UTC with microseconds and `Z`, taken just before the commit.
+    """
+
+    position: Position
+    committed_at: str
+    xid: int
+    user: str
+    application: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A commit happened at this position; its changes are in the log."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The listener's own notification, which proves that it still hears."""
+
+    nonce: str
+
+
+def decode_change(raw: Mapping[str, Any]) -> Change:
+    """A change as the notification and the log spell it in JSON."""
+    return Change(raw["schema"], raw["table"], Op(raw["op"]), raw.get("before"), raw.get("after"), raw.get("key"))
+
+
+def decode_notification(text: str) -> Commit | Hint | Probe | None:
+    """Read a notification's payload; None where it is not one of ours (anyone may notify any channel)."""
+    try:
+        raw = json.loads(text)
+        if "probe" in raw:
+            return Probe(str(raw["probe"]))
+        position = Position(int(raw["position"]))
+        if "changes" not in raw:
+            return Hint(position)
+        changes = tuple(decode_change(change) for change in raw["changes"])
+        return Commit(position, raw["committedAt"], int(raw["xid"]), raw["user"], raw["application"], changes)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,34 @@
+"""What pure code raises; the whole tree is drawn in `cdc.errors`."""
+
+__all__ = ["FlagentCdcError", "InvalidEventId", "InvalidInput"]
+
+
+class FlagentCdcError(Exception):
+    """Something in flagent-cdc failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class InvalidInput(FlagentCdcError, ValueError):
+    """A value given from outside is not of the allowed form.
+
+    `name` is the parameter or field, `code` a stable snake_case word for programs.
+    """
+
+    def __init__(self, message: str, *, name: str = "", code: str = "invalid_parameter") -> None:
+        super().__init__(message)
+        self.name = name
+        self.code = code
+
+
+class InvalidEventId(InvalidInput):
+    """An event id is not of the form `position-index@log`."""
+
+    def __init__(self, text: str) -> None:
+        shown = text if len(text) <= 64 else text[:64] + "…"
+        super().__init__(
+            f"{shown!r} is not an event id; ids look like '1042-0@k7q2mx' and are given by the server",
+            name="lastEventId",
+            code="invalid_event_id",
+        )

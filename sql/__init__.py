@@ -1,0 +1,1 @@
+"""All SQL of the project as text: database objects, named queries, migrations."""
