@@ -238,7 +238,9 @@ def _drop(connection: Connection) -> None:
 def _grant(connection: Connection, role: str, report: Report) -> None:
     row = connection.execute(query("role_exists"), {"role": role}).fetchone()
     if row is None or not row[0]:
-        raise InvalidInput(f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role")
+        raise InvalidInput(
+            f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role"
+        )
     with connection.transaction():
         connection.execute(query("lock_installation"))
         connection.execute(query("grant_runtime"), {"role": role})

@@ -71,7 +71,9 @@ def queries() -> frozenset[str]:
 
 def objects() -> list[DatabaseObject]:
     """Functions and triggers in the order in which they must be created."""
-    return [DatabaseObject(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in _room("objects")]
+    return [
+        DatabaseObject(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in _room("objects")
+    ]
 
 
 def flagent_tables() -> LiteralString:

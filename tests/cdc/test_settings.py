@@ -112,13 +112,6 @@ def test_variables_of_the_tests_and_of_flagent_itself_pass() -> None:
     Settings.from_environment({"FLAGENT_CDC_TEST_DATABASE_URL": "x", "FLAGENT_EVAL_ONLY_MODE": "x", "FLAGENTX": "x"})
 
 
-def test_data_goes_to_the_users_own_directory() -> None:
-    assert Settings.from_environment({"HOME": "/home/u"}).data_dir == Path("/home/u/.local/share/flagent-cdc")
-    assert Settings.from_environment({"HOME": "/home/u", "XDG_DATA_HOME": "/data"}).data_dir == Path(
-        "/data/flagent-cdc"
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("1500", 1.5), ("1.5s", 1.5)]
 )
