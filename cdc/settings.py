@@ -159,10 +159,14 @@ def read(variable: Variable, text: str) -> Any:
 
 
 def _refuse_unknown(environment: Mapping[str, str], known: set[str]) -> None:
+    # Compared without the prefix, so that FLAGENT_CDC_PORT leads to FLAGENT_WS_PORT.
+    stems = {name.split("_", 2)[2]: name for name in sorted(known)}
     for name in sorted(environment):
         if name.startswith(OWN_PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise InvalidInput(f"{name} is not a setting; did you mean {near}?", name=name, code="unknown_setting")
+            near = difflib.get_close_matches(name.removeprefix(OWN_PREFIX), stems, n=1, cutoff=0.0)[0]
+            raise InvalidInput(
+                f"{name} is not a setting; did you mean {stems[near]}?", name=name, code="unknown_setting"
+            )
 
 
 def reference() -> str:

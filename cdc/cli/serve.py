@@ -37,12 +37,12 @@ def add_server_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    # Not needed for --help, and slow to import.
+    settings = ready_to_listen(settings_from(arguments, environment))
+    # Slow to import, and what was typed wrong is told at once.
     from cdc.cli.own_database import own_database
     from cdc.cli.server import run_server
     from cdc.embedded import default_data_dir
 
-    settings = ready_to_listen(settings_from(arguments, environment))
     if settings.database_url is not None:
         banner = Banner(settings, redact(read_database_url(settings.database_url)))
         return run_server(settings, on_ready=banner.show)

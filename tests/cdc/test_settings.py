@@ -36,6 +36,13 @@ def test_our_database_url_wins_over_flagents() -> None:
     assert Settings.from_environment(ours).database_url == "postgresql://u@db/flagent"
 
 
+def test_a_database_url_that_cannot_be_one_names_its_variable() -> None:
+    with pytest.raises(InvalidInput, match=r"^FLAGENT_DB_DBCONNECTIONSTR is no database URL"):
+        Settings.from_environment({"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite"})
+    both = {"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite", "FLAGENT_CDC_DATABASE_URL": "postgresql://h/d"}
+    assert Settings.from_environment(both).database_url == "postgresql://h/d"
+
+
 def test_every_variable_reaches_its_field() -> None:
     written = {
         "host": ("::1", "::1"),
@@ -103,9 +110,19 @@ def test_a_bad_value_names_variable_value_and_form(name: str, text: str, allowed
         assert part in str(caught.value)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
-    with pytest.raises(InvalidInput, match="FLAGENT_CDC_SCHEMA is not a setting; did you mean FLAGENT_CDC_SCHEMAS"):
-        Settings.from_environment({"FLAGENT_CDC_SCHEMA": "public"})
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("FLAGENT_CDC_SCHEMA", "FLAGENT_CDC_SCHEMAS"),
+        ("FLAGENT_CDC_PORT", "FLAGENT_WS_PORT"),
+        ("FLAGENT_CDC_KEEPALIVE", "FLAGENT_SSE_KEEP_ALIVE"),
+        ("FLAGENT_CDC_DB_URL", "FLAGENT_CDC_DATABASE_URL"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, near: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^{name} is not a setting; did you mean {near}\?$") as caught:
+        Settings.from_environment({name: "x"})
+    assert caught.value.code == "unknown_setting"
 
 
 def test_variables_of_the_tests_and_of_flagent_itself_pass() -> None:
