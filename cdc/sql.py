@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import LiteralString, cast
+from typing import LiteralString
 
 __all__ = ["DatabaseObject", "describe", "flagent_tables", "objects", "queries", "query"]
 
@@ -56,7 +56,7 @@ def query(name: str) -> LiteralString:
 
     It is part of the program, never of its input: hence `LiteralString`, which the driver accepts as a query.
     """
-    return cast(LiteralString, _entries()[name][1])
+    return _entries()[name][1]
 
 
 def describe(name: str) -> str:
@@ -78,4 +78,4 @@ def objects() -> list[DatabaseObject]:
 
 def flagent_tables() -> LiteralString:
     """The statements that create Flagent's own tables in the first schema of the search path."""
-    return cast(LiteralString, resources.files("sql").joinpath("flagent.sql").read_text(encoding="utf-8"))
+    return resources.files("sql").joinpath("flagent.sql").read_text(encoding="utf-8")
