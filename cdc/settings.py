@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
 from cdc.forms import (
     BOOLEAN,
     COUNT,
@@ -137,8 +138,12 @@ class Settings:
         for name, variable in variables.items():
             if text := environment.get(variable.name, "").strip():
                 values[name] = read(variable, text)
-        if "database_url" not in values and (text := environment.get(FLAGENT_DATABASE, "").strip()):
-            values["database_url"] = text
+        for name in (_DATABASE.name, FLAGENT_DATABASE):
+            if text := environment.get(name, "").strip():
+                # Only looked at: what it says stays as it was written, for people who look it up.
+                read_database_url(text, name=name)
+                values["database_url"] = text
+                break
         if "data_dir" not in values:
             values["data_dir"] = _user_data(environment) / "flagent-cdc"
         return cls(**values)
