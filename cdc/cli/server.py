@@ -19,7 +19,7 @@ from cdc.database_url import read_database_url
 from cdc.feed import Feed
 from cdc.settings import Settings
 
-__all__ = ["run_server"]
+__all__ = ["build_server", "run_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,15 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+    await build_server(settings, url, on_ready).serve(sockets=[listener])
+    return 0
+
+
+def build_server(settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on."""
     feed = Feed(settings, url)
     gateway = Gateway(
-        feed,
-        Door("SSE", settings.sse_max_clients),
-        Door("WebSocket", settings.ws_max_connections),
+        feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections)
     )
     sse_path = settings.sse_path if settings.sse_enabled else None
     websocket_path = settings.ws_path if settings.ws_enabled else None
@@ -92,6 +96,4 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready
         timeout_graceful_shutdown=_GRACEFUL_S,
         backlog=_BACKLOG,
     )
-    server = _Server(config, on_ready)
-    await server.serve(sockets=[listener])
-    return 0
+    return _Server(config, on_ready)
