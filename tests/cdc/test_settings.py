@@ -65,7 +65,8 @@ def test_every_variable_reaches_its_field() -> None:
         "ring_events": ("50", 50),
         "ring_bytes": ("1MiB", 2**20),
         "replay_limit": ("9", 9),
-        "buffer_bytes": ("64KiB", 2**16),
+        "stall_timeout_s": ("1m", 60.0),
+        "gather_window_s": ("5", 0.005),
         "log_level": ("DEBUG", "debug"),
         "log_format": ("json", "json"),
     }
