@@ -172,7 +172,9 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=2_000)
     except ValueError as error:
-        raise Problem(400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long") from error
+        raise Problem(
+            400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long"
+        ) from error
 
 
 def _accepts(header: bytes, coding: bytes) -> bool:

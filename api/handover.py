@@ -287,7 +287,9 @@ def make_http_protocol(
             except Problem:
                 return False
             handshake = ServerProtocol(extensions=[deflate], logger=logger)
-            headers = WebSocketHeaders([(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers])
+            headers = WebSocketHeaders(
+                [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
+            )
             response = handshake.accept(Request(self.url.decode("ascii", "replace"), headers))
             handshake.send_response(response)
             self.transport.write(b"".join(handshake.data_to_send()))

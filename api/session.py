@@ -183,7 +183,9 @@ class Session:
             if isinstance(question, Evaluate):
                 text = websocket.evaluation_result(request_id, here.position, evaluator.evaluate(question.request))
             else:
-                text = websocket.evaluation_results(request_id, here.position, evaluator.evaluate_batch(question.request))
+                text = websocket.evaluation_results(
+                    request_id, here.position, evaluator.evaluate_batch(question.request)
+                )
         except InvalidInput as error:
             self.say_error(error.code, str(error), request_id)
         else:

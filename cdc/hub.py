@@ -145,7 +145,9 @@ class Hub:
         of_flags = [event for event in events if event.event.flag_id is not None]
         for format, members in self._everyone.items():
             if members and of_flags:
-                data = of_flags[0].framed(format) if len(of_flags) == 1 else b"".join([e.framed(format) for e in of_flags])
+                data = (
+                    of_flags[0].framed(format) if len(of_flags) == 1 else b"".join([e.framed(format) for e in of_flags])
+                )
                 self.deliveries += len(members) * len(of_flags)
                 for write in members.values():
                     write(data)
@@ -492,15 +494,15 @@ class Hub:
         if request_id is not None:
             raw = websocket.snapshot(here, self.snapshot_text(selections), request_id).encode()
             return _slices(subscriber.format.frame(raw))
-        return self._shared(
-            "snapshot", subscriber, selections, lambda text: websocket.snapshot(here, text).encode()
-        )
+        return self._shared("snapshot", subscriber, selections, lambda text: websocket.snapshot(here, text).encode())
 
     def _resync(self, subscriber: Subscriber, reason: ResyncReason, *, keep_outbox: bool = False) -> None:
         self.resyncs += 1
         here = self.here()
         if subscriber.format.transport == "sse":
-            pieces = self._shared(reason, subscriber, subscriber.selections, lambda text: sse.resync(here, reason, text))
+            pieces = self._shared(
+                reason, subscriber, subscriber.selections, lambda text: sse.resync(here, reason, text)
+            )
         else:
             pieces = self._shared(
                 reason, subscriber, subscriber.selections, lambda text: websocket.resync(here, reason, text).encode()

@@ -179,7 +179,9 @@ class Listener:
         heard = self._heard[nonce] = asyncio.get_running_loop().create_future()
         try:
             await self._store.probe(channel, f'{{"probe":"{nonce}"}}')
-            done, _ = await asyncio.wait((heard, lost), timeout=self._times.probe_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                (heard, lost), timeout=self._times.probe_s, return_when=asyncio.FIRST_COMPLETED
+            )
             if lost in done:
                 lost.result()
             if heard not in done:
@@ -187,9 +189,7 @@ class Listener:
         finally:
             del self._heard[nonce]
 
-    def _on_readable(
-        self, connection: psycopg.AsyncConnection[Any], channel: str, lost: asyncio.Future[None]
-    ) -> None:
+    def _on_readable(self, connection: psycopg.AsyncConnection[Any], channel: str, lost: asyncio.Future[None]) -> None:
         """The loop's callback: read what has arrived and publish it, now or when the gathering window ends."""
         pgconn = connection.pgconn
         try:
@@ -291,4 +291,3 @@ class Listener:
             if self._while_idle is not None:
                 await self._while_idle()
             await asyncio.sleep(self._times.poll_s)
-

@@ -110,7 +110,10 @@ class Settings:
     )
     ring_bytes: int = _setting("FLAGENT_CDC_RING_BYTES", SIZE, "64MiB", "The same, in bytes; the smaller limit counts.")
     replay_limit: int = _setting(
-        "FLAGENT_CDC_REPLAY_LIMIT", COUNT, "100000", "Most changes read back from the log to replay events that memory no longer holds; beyond it, a resync."
+        "FLAGENT_CDC_REPLAY_LIMIT",
+        COUNT,
+        "100000",
+        "Most changes read back from the log to replay events that memory no longer holds; beyond it, a resync.",
     )
     stall_timeout_s: float = _setting(
         "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."

@@ -67,9 +67,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready
 def build_server(settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on."""
     feed = Feed(settings, url)
-    gateway = Gateway(
-        feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections)
-    )
+    gateway = Gateway(feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections))
     sse_path = settings.sse_path if settings.sse_enabled else None
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
