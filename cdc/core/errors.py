@@ -1,6 +1,6 @@
 """What pure code raises; the whole tree is drawn in `cdc.errors`."""
 
-__all__ = ["FlagentCdcError", "InvalidEventId", "InvalidInput"]
+__all__ = ["FlagentCdcError", "InvalidEventId", "InvalidInput", "InvalidPattern", "UndecidedMatch"]
 
 
 class FlagentCdcError(Exception):
@@ -32,3 +32,11 @@ class InvalidEventId(InvalidInput):
             name="lastEventId",
             code="invalid_event_id",
         )
+
+
+class InvalidPattern(FlagentCdcError, ValueError):
+    """A text is not a regular expression of Java."""
+
+
+class UndecidedMatch(FlagentCdcError):
+    """A regular expression used up its time or memory before it was known whether it matches."""
