@@ -38,7 +38,8 @@ class CLoop(Target):
         return [self._control.send(event) for event in events]
 
     def stop(self) -> None:
-        self._control.close()
+        if hasattr(self, "_control"):
+            self._control.close()
         super().stop()
 
 
@@ -69,5 +70,6 @@ class Naive(Target):
         return [self._control.send(event) for event in events]
 
     def stop(self) -> None:
-        self._control.close()
+        if hasattr(self, "_control"):
+            self._control.close()
         super().stop()

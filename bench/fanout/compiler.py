@@ -27,9 +27,7 @@ def binary(name: str) -> Path:
     target = folder / f"{name}-{digest.hexdigest()[:16]}"
     if not target.exists():
         fresh = target.with_suffix(".new")
-        subprocess.run(
-            [compiler, "-O2", "-std=gnu11", "-Wall", "-o", fresh, *sources, *_LIBRARIES[name]], check=True
-        )
+        subprocess.run([compiler, "-O2", "-std=gnu11", "-Wall", "-o", fresh, *sources, *_LIBRARIES[name]], check=True)
         fresh.rename(target)
     return target
 

@@ -94,7 +94,7 @@ void stream_settle(struct conn *conn);
 void stream_forget(void);
 
 /* phase.c */
-void phase_begin(uint32_t first, uint32_t events, bool latencies);
+void phase_begin(uint32_t first, uint32_t events, bool latencies, uint32_t connections);
 void phase_sent(uint32_t seq, uint64_t at_ns);
 bool phase_is_receiving(uint64_t now);
 bool phase_is_done(void);

@@ -75,8 +75,9 @@ class Load:
         self._say(f"open {count} {int(timeout_s * 1000)}")
         return self._answer(timeout_s + 10)
 
-    def begin(self, first: int, events: int, *, latencies: bool = True) -> None:
-        self._say(f"begin {first} {events} {int(latencies)}")
+    def begin(self, first: int, events: int, *, latencies: bool = True, connections: int = 0) -> None:
+        """A phase for those who are connected now, or for so many who will be."""
+        self._say(f"begin {first} {events} {int(latencies)} {connections}")
         self._answer(60)
 
     def sent(self, first: int, times_ns: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from bench.fanout.target import Target, Unavailable, free_port, wait_for_port
 
 __all__ = ["Nchan"]
 
+_PUBLISHED = b"HTTP/1.1 20"  # 201 with subscribers, 202 without
 _MODULES = [Path("/usr/lib/nginx/modules"), Path("/usr/lib64/nginx/modules"), Path("/usr/local/nginx/modules")]
 
 
@@ -48,6 +49,7 @@ class Nchan(Target):
         self.process = Process([program, "-p", self._folder.name, "-c", configuration, "-e", "stderr"], self._core)
         wait_for_port(self._port, self.process)
         self._publisher = socket.create_connection(("127.0.0.1", self._port))
+        self._publisher.settimeout(600)
         self._publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
@@ -77,19 +79,19 @@ class Nchan(Target):
         ).encode()
 
     def _read_answers(self, count: int) -> None:
-        data = b""
-        seen = 0
+        seen, tail = 0, b""
         while seen < count:
             more = self._publisher.recv(65536)
             if not more:
                 raise Unavailable("Nchan closed the publisher's connection")
-            data += more
-            seen += data.count(b"HTTP/1.1 20")
-            data = data[-11:] if len(data) > 11 else data
-            if data.count(b"HTTP/1.1 20"):
-                data = b""
+            data = tail + more
+            seen += data.count(_PUBLISHED)
+            # Shorter than what is looked for, so that nothing is counted twice.
+            tail = data[-(len(_PUBLISHED) - 1) :]
 
     def stop(self) -> None:
-        self._publisher.close()
+        if hasattr(self, "_publisher"):
+            self._publisher.close()
         super().stop()
-        self._folder.cleanup()
+        if hasattr(self, "_folder"):
+            self._folder.cleanup()

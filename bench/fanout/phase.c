@@ -60,7 +60,7 @@ static void payload_set(struct payload *payload, const uint8_t *data, size_t len
     payload->hash = hash_bytes(data, len);
 }
 
-void phase_begin(uint32_t first, uint32_t events, bool latencies) {
+void phase_begin(uint32_t first, uint32_t events, bool latencies, uint32_t connections) {
     for (uint32_t i = 0; i < conn_count; i++) stream_settle(&conns[i]);
     for (uint32_t i = 0; i < phase.events; i++) free(phase.references[i].data);
     free(phase.references);
@@ -79,6 +79,10 @@ void phase_begin(uint32_t first, uint32_t events, bool latencies) {
         if (conn->stage != OPEN || conn->muted) continue;
         phase.conns++;
         if (!options.own && conn->next != first) phase.behind++;
+    }
+    if (connections) {
+        phase.conns = connections;
+        phase.behind = 0;
     }
     phase.waiting = options.own ? events : phase.conns;
     if (latencies && (uint64_t)events * phase.conns <= TIMES_MAX)

@@ -30,7 +30,11 @@ class Target(ABC):
     process: Process
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,13 +57,9 @@ class Target(ABC):
         return self.push_many(seq, 1)[0]
 
     def stop(self) -> None:
-        self.process.stop()
-
-    def cpu_s(self) -> float:
-        return self.process.cpu_s()
-
-    def memory_bytes(self) -> int:
-        return self.process.memory_bytes()
+        """Also after a start that failed half-way."""
+        if hasattr(self, "process"):
+            self.process.stop()
 
 
 class Control:
