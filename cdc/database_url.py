@@ -77,7 +77,9 @@ def redact(conninfo: str) -> str:
     user = quote(str(parts["user"]), safe="") + "@" if parts.get("user") else ""
     port = f":{parts['port']}" if parts.get("port") else ""
     shown_host = quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host
-    return f"postgresql://{user}{shown_host}{port}/{quote(str(parts.get('dbname') or parts.get('user') or ''), safe='')}"
+    return (
+        f"postgresql://{user}{shown_host}{port}/{quote(str(parts.get('dbname') or parts.get('user') or ''), safe='')}"
+    )
 
 
 def _from_jdbc(text: str, name: str) -> str:
@@ -99,7 +101,8 @@ def _from_jdbc(text: str, name: str) -> str:
         # the other parameters tune the JDBC driver and mean nothing here
     if "@" in url.netloc:
         raise InvalidDatabaseUrl(
-            f"{name}: a JDBC URL takes user and password as parameters, ?user=…&password=…, not before the host", name=name
+            f"{name}: a JDBC URL takes user and password as parameters, ?user=…&password=…, not before the host",
+            name=name,
         )
     user, password = parameters.pop("user", None), parameters.pop("password", None)
     login = quote(user, safe="") if user else ""

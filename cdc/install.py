@@ -1,7 +1,7 @@
 """Installs flagent-cdc into a database, upgrades it, attaches schemas, and takes everything out again.
 
-Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in one
-transaction. Every step that needs a strong lock runs in a transaction of its own with a short `lock_timeout` and is
+Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in
+one transaction. Every step that needs a strong lock runs in a transaction of its own with a short `lock_timeout` and is
 tried again, because a lock request that waits makes every later writer wait behind it.
 
 Several processes may call these functions at once; calling them again changes nothing.
@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar, cast
 
 import psycopg
@@ -113,7 +114,7 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
             return False
         if _asks(connection, "is_installed"):
             for schema in _schemas(connection):
-                _patiently(lambda schema=schema: _detach(connection, schema), f"schema {schema}", report, deadline_s)
+                _patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
                 report(f"schema {schema}: detached")
         _patiently(lambda: _drop(connection), "the watched tables", report, deadline_s)
         report("schema flagent_cdc: removed")
@@ -188,7 +189,7 @@ def _install(conninfo: str, report: Report) -> bool:
         after = _revision(connection)
         if before != after:
             report(f"schema flagent_cdc: {'created' if before is None else 'tables upgraded'}, revision {after}")
-        installed = dict(connection.execute(query("installed_objects")).fetchall())
+        installed: dict[str, str] = dict(connection.execute(query("installed_objects")).fetchall())
         stale = [one for one in objects() if installed.get(one.name) != one.sha256]
         for one in stale:
             connection.execute(one.text.encode())
@@ -238,7 +239,9 @@ def _drop(connection: Connection) -> None:
 def _grant(connection: Connection, role: str, report: Report) -> None:
     row = connection.execute(query("role_exists"), {"role": role}).fetchone()
     if row is None or not row[0]:
-        raise InvalidInput(f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role")
+        raise InvalidInput(
+            f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role"
+        )
     with connection.transaction():
         connection.execute(query("lock_installation"))
         connection.execute(query("grant_runtime"), {"role": role})

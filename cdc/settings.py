@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
 from cdc.forms import (
     BOOLEAN,
     COUNT,
@@ -105,14 +106,23 @@ class Settings:
         "FLAGENT_CDC_POLL_INTERVAL", DURATION, "1s", "Time between two looks into the log while notifications fail."
     )
     ring_events: int = _setting(
-        "FLAGENT_CDC_RING_EVENTS", COUNT, "10000", "Latest events kept in memory for subscribers that come back."
+        "FLAGENT_CDC_RING_EVENTS", COUNT, "100000", "Latest events kept in memory for subscribers that come back."
     )
     ring_bytes: int = _setting("FLAGENT_CDC_RING_BYTES", SIZE, "64MiB", "The same, in bytes; the smaller limit counts.")
     replay_limit: int = _setting(
-        "FLAGENT_CDC_REPLAY_LIMIT", COUNT, "100000", "Most events replayed to one subscriber; beyond it, a resync."
+        "FLAGENT_CDC_REPLAY_LIMIT",
+        COUNT,
+        "100000",
+        "Most changes read back from the log to replay events that memory no longer holds; beyond it, a resync.",
     )
-    buffer_bytes: int = _setting(
-        "FLAGENT_CDC_BUFFER_BYTES", SIZE, "1MiB", "What may wait for one slow subscriber; beyond it, a resync."
+    stall_timeout_s: float = _setting(
+        "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."
+    )
+    gather_window_s: float = _setting(
+        "FLAGENT_CDC_GATHER_WINDOW",
+        DURATION,
+        "2ms",
+        "How long commits wait to go out together while the server is busy; an idle server never waits.",
     )
     log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")
     log_format: str = _setting(
@@ -131,8 +141,12 @@ class Settings:
         for name, variable in variables.items():
             if text := environment.get(variable.name, "").strip():
                 values[name] = read(variable, text)
-        if "database_url" not in values and (text := environment.get(FLAGENT_DATABASE, "").strip()):
-            values["database_url"] = text
+        for name in (_DATABASE.name, FLAGENT_DATABASE):
+            if text := environment.get(name, "").strip():
+                # Only looked at: what it says stays as it was written, for people who look it up.
+                read_database_url(text, name=name)
+                values["database_url"] = text
+                break
         if "data_dir" not in values:
             values["data_dir"] = _user_data(environment) / "flagent-cdc"
         return cls(**values)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import LiteralString, cast
+from typing import LiteralString
 
 __all__ = ["DatabaseObject", "describe", "flagent_tables", "objects", "queries", "query"]
 
@@ -56,7 +56,7 @@ def query(name: str) -> LiteralString:
 
     It is part of the program, never of its input: hence `LiteralString`, which the driver accepts as a query.
     """
-    return cast(LiteralString, _entries()[name][1])
+    return _entries()[name][1]
 
 
 def describe(name: str) -> str:
@@ -71,9 +71,11 @@ def queries() -> frozenset[str]:
 
 def objects() -> list[DatabaseObject]:
     """Functions and triggers in the order in which they must be created."""
-    return [DatabaseObject(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in _room("objects")]
+    return [
+        DatabaseObject(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in _room("objects")
+    ]
 
 
 def flagent_tables() -> LiteralString:
     """The statements that create Flagent's own tables in the first schema of the search path."""
-    return cast(LiteralString, resources.files("sql").joinpath("flagent.sql").read_text(encoding="utf-8"))
+    return resources.files("sql").joinpath("flagent.sql").read_text(encoding="utf-8")

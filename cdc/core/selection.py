@@ -173,6 +173,13 @@ class Selections:
         )
         return replace(self, clauses=tuple(clause for clause in remaining if clause.count))
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether it selects exactly the events about flags, all of them."""
+        return any(
+            clause.everything and not clause.types and not clause.schemas for clause in self.clauses
+        ) and not any(clause.tables for clause in self.clauses)
+
     def matches(self, event: Event) -> bool:
         return any(clause.matches(event) for clause in self.clauses)
 

@@ -14,7 +14,7 @@ SCHEMA = "flagent_cdc"
 
 
 def run(connection: Connection) -> None:
-    # The version table lives with everything else of ours: in Flagent's schema it would break Flagent's Flyway baseline.
+    # The version table lives with all else of ours: in Flagent's schema it would break Flagent's Flyway baseline.
     connection.execute(text(f"create schema if not exists {SCHEMA}"))
     context.configure(connection=connection, version_table_schema=SCHEMA, transactional_ddl=True)
     with context.begin_transaction():

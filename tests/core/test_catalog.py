@@ -105,7 +105,7 @@ def test_deleting_and_restoring_softly_is_seen_as_going_and_coming(observed: Obs
     assert observed.catalog.flag_json("public", 1) is None
     observed.flagent.update("flags", 1, deleted_at=None)
     (back,) = observed.commit()
-    assert (back.type.value, back.tags) == ("flag_created", {"web"})
+    assert (back.type, back.tags) == (EventType.FLAG_CREATED, frozenset({"web"}))
     assert back.flag is not None
     assert back.flag["segments"][0]["id"] == 2
 
@@ -204,9 +204,9 @@ def test_a_removed_variant_is_told_as_null(observed: Observed) -> None:
 def test_tags_before_and_after_are_told(observed: Observed) -> None:
     flagent = observed.flagent
     (added,) = observed.call(1, lambda: flagent.insert("tags", value="new"), lambda: flagent.tag(1, "new"))
-    assert (added.type.value, added.tags) == ("flag_updated", {"web", "new"})
+    assert (added.type, added.tags) == (EventType.FLAG_UPDATED, frozenset({"web", "new"}))
     (removed,) = observed.call(1, lambda: flagent.delete("flags_tags", 7))
-    assert (removed.type.value, removed.tags) == ("flag_updated", {"web", "new"})
+    assert (removed.type, removed.tags) == (EventType.FLAG_UPDATED, frozenset({"web", "new"}))
     assert removed.flag is not None
     assert [tag["value"] for tag in removed.flag["tags"]] == ["new"]
 
@@ -277,7 +277,7 @@ def test_children_may_come_before_their_parents() -> None:
     flagent.flag("late")
     flagent.insert("tags", value="web")
     (event,) = observed.commit()
-    assert (event.type.value, event.tags) == ("flag_created", {"web"})
+    assert (event.type, event.tags) == (EventType.FLAG_CREATED, frozenset({"web"}))
     assert event.flag is not None
     assert event.flag["segments"][0]["constraints"][0]["id"] == 1
 

@@ -10,6 +10,9 @@ from typing import Any
 from ..events import Event, EventType
 from ..flag import FlagJson
 from ..json_text import encode
+from ..position import EventId
+from .format import Format
+from .stamp import block_with_sent_at, text_with_sent_at
 
 __all__ = ["EncodedEvent", "encode_commit", "event_object"]
 
@@ -36,7 +39,7 @@ class _FlagText:
 class EncodedEvent:
     """An event with its forms on the wire, each made once; share it, never copy it."""
 
-    __slots__ = ("_flag", "_sse_enveloped", "_sse_plain", "_text", "event", "id")
+    __slots__ = ("_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
 
     def __init__(self, event: Event, flag: _FlagText | None = None) -> None:
         self.event = event
@@ -45,6 +48,17 @@ class EncodedEvent:
         self._text: str | None = None
         self._sse_plain: bytes | None = None
         self._sse_enveloped: bytes | None = None
+        self._framed: dict[Format, bytes] = {}
+        self._stamped: tuple[str, dict[Format, bytes]] = ("", {})
+
+    @property
+    def event_id(self) -> EventId:
+        return self.event.id
+
+    @property
+    def size_bytes(self) -> int:
+        """About what one form of it takes; the text is the largest part and in nearly every one."""
+        return len(self.data) + 256
 
     @property
     def text(self) -> str:
@@ -72,6 +86,27 @@ class EncodedEvent:
         if self._sse_plain is None:
             self._sse_plain = self._block(self.data)
         return self._sse_plain
+
+    def framed(self, format: Format) -> bytes:
+        """What is written to every subscriber of a format."""
+        data = self._framed.get(format)
+        if data is None:
+            raw = self.text.encode() if format.transport == "websocket" else self.sse(envelope=format.envelope)
+            data = self._framed[format] = format.frame(raw)
+        return data
+
+    def framed_at(self, format: Format, sent_at: str) -> bytes:
+        """The same with the time of sending; shared by all to whom it is sent at that time."""
+        if self._stamped[0] != sent_at:
+            self._stamped = (sent_at, {})
+        data = self._stamped[1].get(format)
+        if data is None:
+            if format.transport == "websocket":
+                raw = text_with_sent_at(self.text, sent_at).encode()
+            else:
+                raw = block_with_sent_at(self.sse(envelope=format.envelope), sent_at)
+            data = self._stamped[1][format] = format.frame(raw)
+        return data
 
     def _block(self, data: str) -> bytes:
         # JSON on one line: line ends within strings are escapes, so data never needs to be split.

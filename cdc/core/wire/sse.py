@@ -10,10 +10,9 @@ from ..json_text import encode
 from ..position import EventId
 from .encoded import EncodedEvent
 from .snapshot import ResyncReason, resync_text
+from .stamp import block_with_sent_at as with_sent_at
 
 __all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "snapshot", "with_sent_at"]
-
-_END = b"}\n\n"
 
 
 def retry(delay_ms: int) -> bytes:
@@ -58,10 +57,3 @@ def keep_alive(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | 
 def closing(delay_ms: int) -> bytes:
     """Goodbye at shutdown: the stream ends after it, and the client comes back after the delay."""
     return f"retry: {delay_ms}\n: closing\n\n".encode()
-
-
-def with_sent_at(block: bytes, sent_at: str) -> bytes:
-    """A block whose data is an object, with the time of sending as the last field; for `stamps=true`."""
-    if not block.endswith(_END):
-        raise ValueError("the block does not end with an object")
-    return b'%b,"sentAt":"%b"}\n\n' % (block[: -len(_END)], sent_at.encode())

@@ -11,6 +11,7 @@ from ..position import EventId, Position
 from ..selection import Selections
 from .encoded import EncodedEvent
 from .snapshot import ResyncReason
+from .stamp import text_with_sent_at as with_sent_at
 
 __all__ = [
     "batch",
@@ -109,8 +110,3 @@ def evaluation_results(request_id: str, position: Position, results: Any) -> str
 def error(code: str, message: str, request_id: str | None) -> str:
     """What was wrong with a message; `request_id` is None where the message could not be read."""
     return encode({"type": "error", "code": code, "message": message, "requestId": request_id})
-
-
-def with_sent_at(text: str, sent_at: str) -> str:
-    """A message with the time of sending as its last field; for `stamps`."""
-    return f'{text[:-1]},"sentAt":"{sent_at}"}}'

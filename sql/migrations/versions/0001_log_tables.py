@@ -8,10 +8,11 @@ branch_labels = None
 depends_on = None
 
 UPGRADE = """
--- Who this log is, and the channel its listeners hear. The channel is hard to guess, because any role may notify any channel.
+-- Who this log is, and the channel its listeners hear; hard to guess, because any role may notify any channel.
 create table flagent_cdc.installation (
     id         uuid primary key default gen_random_uuid(),
-    channel    text not null default 'flagent_cdc_' || substr(encode(sha256(gen_random_uuid()::text::bytea), 'hex'), 1, 16),
+    channel    text not null
+        default 'flagent_cdc_' || substr(encode(sha256(gen_random_uuid()::text::bytea), 'hex'), 1, 16),
     created_at timestamptz not null default now(),
     is_only    boolean not null default true unique check (is_only)
 );
