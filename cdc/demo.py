@@ -54,7 +54,7 @@ class Writer:
         with driver_errors(self._target):
             self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, application_name=AUTHOR)
             self._connection.execute(composed.SQL("set search_path to {}").format(composed.Identifier(schema)))
-        # Weights: what happens often in a real shop happens often here, and what often finds nothing to do is tried more.
+        # Weights: what happens often in a real shop happens often here; what often finds nothing to do is tried more.
         self._deeds: dict[Callable[[], str | None], int] = {
             self._toggle: 6,
             self._ramp: 8,
