@@ -211,8 +211,8 @@ async def test_bad_input_gets_an_error_and_the_connection_stays(
 
 async def test_a_frame_beyond_all_measure_closes_the_connection(server: RunningServer) -> None:
     async with talking(server) as client:
+        await client.connection.send("x" * 2_000_000)
         with pytest.raises(ConnectionClosed):
-            await client.connection.send("x" * 2_000_000)
             await client.hear()
     assert client.connection.close_code == 1009
 
