@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from api.app import Application, create_app
 from api.gateway import Door, Gateway
 from api.handover import make_http_protocol
+from cdc.cli.workers import run_workers
+from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.feed import Feed
 from cdc.settings import Settings
@@ -33,17 +35,25 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     """Serve until a signal ends it; the exit code. `settings.database_url` must be given."""
     if settings.database_url is None:
         raise ValueError("the server needs a database URL; the command starts the embedded database before")
-    listener = socket.create_server(
-        (settings.host, settings.port), family=_family(settings.host), backlog=_BACKLOG, reuse_port=False
-    )
+    url = read_database_url(settings.database_url)
+
+    def work(on_ready: Callable[[], None]) -> int:
+        with _listen(settings) as listener:
+            return asyncio.run(_serve(settings, url, listener, on_ready))
+
+    return work(on_ready) if settings.workers == 1 else run_workers(settings.workers, work, on_ready)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return asyncio.run(_serve(settings, read_database_url(settings.database_url), listener, on_ready))
-    finally:
-        listener.close()
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server(
+            (settings.host, settings.port), family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1
+        )
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", name="FLAGENT_WS_PORT"
+        ) from error
 
 
 class _Server(uvicorn.Server):
