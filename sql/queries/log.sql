@@ -1,81 +1,73 @@
--- Reading the log: what the listener's store asks.
--- A snapshot always sees a prefix of the positions, so "after the last one applied" never skips a commit.
+-- log_state: Which log this is, the channel of its notifications, its oldest and its newest position.
+select
+    flagent_cdc.log_identity(),
+    (select i.channel from flagent_cdc.installation i),
+    (select min(c.position) from flagent_cdc.commit_log c),
+    (select max(c.position) from flagent_cdc.commit_log c);
 
--- newest_position: the position of the newest visible commit, 0 for an empty log
-select coalesce(max(c.position), 0) as position
-  from flagent_cdc.commit_log c;
+-- newest_position: The highest position that is visible, 0 in an empty log.
+select coalesce(max(c.position), 0) from flagent_cdc.commit_log c;
 
--- oldest_position: the position of the oldest commit still in the log, null for an empty log
-select min(c.position) as position
-  from flagent_cdc.commit_log c;
+-- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
+select pg_catalog.pg_backend_pid();
 
--- commits_after: up to %(limit)s commits after %(position)s in commit order, each with its changes as a JSON array
-select c.position,
-       to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as committed_at,
-       c.xid::text::bigint as xid,
-       c.session_user_name,
-       c.application_name,
-       (select coalesce(
-                   json_agg(
-                       json_build_object(
-                           'schema', l.schema_name, 'table', l.table_name, 'op', l.op,
-                           'key', l.key, 'before', l.before, 'after', l.after
-                       )
-                       order by l.id
-                   ),
-                   '[]'
-               )
-          from flagent_cdc.change_log l
-         where l.batch = c.batch) as changes
-  from flagent_cdc.commit_log c
- where c.position > %(position)s
- order by c.position
- limit %(limit)s;
+-- notify: The listener's probe of its own channel.
+select pg_catalog.pg_notify(%(channel)s, %(payload)s);
 
--- heads_after: up to %(limit)s commits after %(position)s without their changes; reads no row images
-select c.position,
-       c.batch,
-       to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as committed_at,
-       c.xid::text::bigint as xid,
-       c.changes,
-       c.session_user_name,
-       c.application_name
-  from flagent_cdc.commit_log c
- where c.position > %(position)s
- order by c.position
- limit %(limit)s;
+-- begin_snapshot: Everything that follows in this transaction is read as of one moment.
+set transaction isolation level repeatable read, read only;
 
--- changes_of_batches: the changes of the batches %(batches)s, in the order in which their transactions made them
-select l.batch, l.id, l.schema_name, l.table_name, l.op, l.key, l.before, l.after
-  from flagent_cdc.change_log l
- where l.batch = any (%(batches)s)
- order by l.batch, l.id;
+-- attached_schemas: The schemas whose tables are captured.
+select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name;
 
--- commits_back_to: up to %(limit)s commits after %(position)s and before %(before)s, newest first, with their changes; for rewinding
-select c.position,
-       to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as committed_at,
-       c.xid::text::bigint as xid,
-       c.session_user_name,
-       c.application_name,
-       (select coalesce(
-                   json_agg(
-                       json_build_object(
-                           'schema', l.schema_name, 'table', l.table_name, 'op', l.op,
-                           'key', l.key, 'before', l.before, 'after', l.after
-                       )
-                       order by l.id
-                   ),
-                   '[]'
-               )
-          from flagent_cdc.change_log l
-         where l.batch = c.batch) as changes
-  from flagent_cdc.commit_log c
- where c.position > %(position)s
-   and c.position < %(before)s
- order by c.position desc
- limit %(limit)s;
+-- pending_schemas: The schemas that wait for their tables.
+select a.schema_name from flagent_cdc.attachment a where a.attached_at is null order by a.schema_name;
 
--- position_at: the position of the newest commit at or before the time %(at)s, null where the log does not reach back
-select max(c.position) as position
-  from flagent_cdc.commit_log c
- where c.committed_at <= %(at)s;
+-- table_rows: Every row of one table as JSON.
+select pg_catalog.to_jsonb(t.*) from {table} t;
+
+-- commits_after: The next commits after a position, oldest first: as many whole commits as have at most `limit` changes, at least one.
+with heads as materialized (
+    select
+        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+        sum(c.changes) over (order by c.position) - c.changes as changes_before
+    from (
+        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+        from flagent_cdc.commit_log l
+        where l.position > %(position)s
+        order by l.position
+        limit %(limit)s
+    ) c
+)
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from heads h
+join flagent_cdc.change_log g on g.batch = h.batch
+where h.changes_before < %(limit)s
+order by h.position, g.id;
+
+-- commits_before: Commits at or before a position and after another, newest first, bounded as in commits_after.
+with heads as materialized (
+    select
+        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+        sum(c.changes) over (order by c.position desc) - c.changes as changes_before
+    from (
+        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+        from flagent_cdc.commit_log l
+        where l.position <= %(position)s and l.position > %(down_to)s
+        order by l.position desc
+        limit %(limit)s
+    ) c
+)
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from heads h
+join flagent_cdc.change_log g on g.batch = h.batch
+where h.changes_before < %(limit)s
+order by h.position desc, g.id;
