@@ -13,6 +13,7 @@ from cdc.core.errors import InvalidEventId, InvalidInput
 from cdc.core.position import EventId
 from cdc.core.selection import Selections
 from cdc.core.wire import sse
+from cdc.core.wire.dialect import ENVELOPES, EVENTS
 from cdc.core.wire.format import Format
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.feed import Feed
@@ -108,7 +109,9 @@ class Gateway:
         except InvalidInput as error:
             raise Problem.of_input(error) from error
         self.sse_door.enter()
-        format = Format("sse", request.envelope, "gzip" if accepts_gzip else "identity", is_chunked)
+        format = Format(
+            ENVELOPES if request.envelope else EVENTS, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked
+        )
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         return Opening(request, last_event_id or None, format, (*STREAM_HEADERS, *coding))
 
@@ -130,7 +133,7 @@ class Gateway:
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
             first += _comment_on(opening.last_event_id)
-        first += sse.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
+        first += format.dialect.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
         self._hearts["sse"].add(subscriber)
         self.hub.subscribe(
             subscriber,

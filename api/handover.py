@@ -24,7 +24,7 @@ from websockets.http11 import Request
 from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
 
-from cdc.core.wire import sse
+from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
@@ -130,7 +130,7 @@ class SseStream(_Stream):
         if not self.subscriber.is_paused:
             format = self.subscriber.format
             last = b"0\r\n\r\n" if format.is_chunked else b""
-            self._transport.write(format.frame(sse.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
+            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
         self._transport.close()
 
 
@@ -158,7 +158,7 @@ class WebSocketStream(_Stream):
         self._session = Session(
             gateway.hub,
             self,
-            Format("websocket", coding="deflate" if can_share else "identity"),
+            Format(MESSAGES, coding="deflate" if can_share else "identity"),
             stop_reading=transport.pause_reading,
             read_on=transport.resume_reading,
             evaluator=evaluator,

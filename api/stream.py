@@ -7,7 +7,6 @@ import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from cdc.core.wire import sse
 from cdc.subscriber import CloseReason
 
 from .buffer import BufferSink
@@ -63,7 +62,7 @@ class StreamEndpoint:
                 yield chunk
             tasks.cancel_scope.cancel()
         if sink.closed_for is CloseReason.RESTARTING:
-            yield opening.format.frame(sse.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
+            yield opening.format.frame(opening.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
 
 
 async def _close_at(closing: anyio.Event, sink: BufferSink) -> None:

@@ -12,7 +12,6 @@ from ..flag import FlagJson
 from ..json_text import encode
 from ..position import EventId
 from .format import Format
-from .stamp import block_with_sent_at, text_with_sent_at
 
 __all__ = ["EncodedEvent", "encode_commit", "event_object"]
 
@@ -92,8 +91,7 @@ class EncodedEvent:
         """What is written to every subscriber of a format."""
         data = self._framed.get(format)
         if data is None:
-            raw = self.text.encode() if format.transport == "websocket" else self.sse(envelope=format.envelope)
-            data = self._framed[format] = format.frame(raw)
+            data = self._framed[format] = format.frame(format.dialect.event(self))
         return data
 
     def framed_at(self, format: Format, sent_at: str) -> bytes:
@@ -102,11 +100,7 @@ class EncodedEvent:
             self._stamped = (sent_at, {})
         data = self._stamped[1].get(format)
         if data is None:
-            if format.transport == "websocket":
-                raw = text_with_sent_at(self.text, sent_at).encode()
-            else:
-                raw = block_with_sent_at(self.sse(envelope=format.envelope), sent_at)
-            data = self._stamped[1][format] = format.frame(raw)
+            data = self._stamped[1][format] = format.frame(format.dialect.event_at(self, sent_at))
         return data
 
     def _block(self, data: str) -> bytes:

@@ -63,7 +63,7 @@ def _java_hex(sign: float, bare: str) -> float | None:
         return sign * float("inf")
 
 
-def holds(constraint: Json, context: Mapping[str, str]) -> bool:
+def holds(constraint: Mapping[str, str], context: Mapping[str, str]) -> bool:
     if constraint["property"] not in context:
         return False
     value = context[constraint["property"]]
