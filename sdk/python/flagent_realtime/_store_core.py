@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ._digest import canonical_json, checksum, format_digest, is_digest
 from ._event_id import is_other_log, is_seen, parse_event_id
 from ._liveness import Liveness
 from .errors import ProtocolError
+from .flags import Flag
 
 __all__ = ["ChangeKind", "CoreChange", "Entry", "Outcome", "Status", "StoreCore"]
 
@@ -68,6 +70,11 @@ class Entry:
         key: str = self.raw["key"]
         return key
 
+    @cached_property
+    def flag(self) -> Flag:
+        """The flag, typed; built when it is first asked for."""
+        return Flag.from_json(self.raw, self.schema or None)
+
 
 @dataclass(frozen=True)
 class CoreChange:
@@ -92,9 +99,7 @@ class Outcome:
 class StoreCore:
     """The machine. An empty selection selects everything."""
 
-    def __init__(
-        self, flags: Iterable[str] = (), flag_ids: Iterable[int] = (), tags: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, flags: Iterable[str] = (), flag_ids: Iterable[int] = (), tags: Iterable[str] = ()) -> None:
         self.flag_keys = frozenset(flags)
         self.flag_ids = frozenset(flag_ids)
         self.tags = frozenset(tags)
@@ -139,6 +144,14 @@ class StoreCore:
             return True
         tags = flag.get("tags")
         return isinstance(tags, list) and any(isinstance(tag, dict) and tag.get("value") in self.tags for tag in tags)
+
+    def schemas_of(self, key: str) -> dict[str, Entry]:
+        """The flags of a key by schema; by the empty name while the server has one schema only."""
+        return self.by_key.get(key, {})
+
+    def names(self, schema: str) -> str:
+        """Under which name this store keeps a schema: without several of them, under the empty one."""
+        return schema if self._has_several_schemas or self._only_schema not in (None, schema) else ""
 
     # -------------------------------------------------------------- signals
 
@@ -313,9 +326,7 @@ class StoreCore:
             if not is_other_log(event["id"], self.cursor):
                 self._event(event, before, outcome)
 
-    def _event(
-        self, message: object, before: dict[tuple[str, str], Entry | None], outcome: Outcome
-    ) -> None:
+    def _event(self, message: object, before: dict[tuple[str, str], Entry | None], outcome: Outcome) -> None:
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise ProtocolError("an event is not an object with a type")
         flag = message.get("flag")
@@ -378,9 +389,7 @@ class StoreCore:
     def _schema(self, schema: object) -> str:
         return schema if self._has_several_schemas and isinstance(schema, str) else ""
 
-    def _put(
-        self, flag: Mapping[str, Any], schema: object, before: dict[tuple[str, str], Entry | None]
-    ) -> Identity:
+    def _put(self, flag: Mapping[str, Any], schema: object, before: dict[tuple[str, str], Entry | None]) -> Identity:
         name = self._schema(schema)
         identity = Identity(name, flag["id"])
         canonical = canonical_json(flag)
@@ -461,5 +470,3 @@ def _position(message: Mapping[str, Any]) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-

@@ -27,8 +27,8 @@ __all__ = [
     "NotReady",
     "ProtocolError",
     "ReconnectExhausted",
-    "RequestFailed",
     "Refused",
+    "RequestFailed",
 ]
 
 

@@ -37,9 +37,7 @@ _FLAG_TYPES = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
 )
 SEGMENT_TYPES = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
-ROW_TYPES = frozenset(
-    {EventType.ROW_INSERTED, EventType.ROW_UPDATED, EventType.ROW_DELETED, EventType.TABLE_TRUNCATED}
-)
+ROW_TYPES = frozenset({EventType.ROW_INSERTED, EventType.ROW_UPDATED, EventType.ROW_DELETED, EventType.TABLE_TRUNCATED})
 _TYPES = {member.value: member for member in EventType if member is not EventType.UNKNOWN}
 
 EventData = Union[Flag, Segment, Variant, tuple[Distribution, ...], tuple[Flag, ...], str, Mapping[str, Any], None]
