@@ -110,7 +110,7 @@ class FlagentSSEClient(RealtimeClient):
                     target = resolve_redirect(url, response.headers.get("Location"), hop)
                     if target is None:
                         raise Refused("a redirect cannot be followed", status=response.status_code)
-                    url, key = target[0], key if target[1] else None
+                    url, key = _with_query_of(url, target[0]), key if target[1] else None
                 elif response.status_code == 401 and callable(self._api_key) and not asked_again:
                     asked_again, key = True, await self._key()
                 else:
@@ -202,11 +202,17 @@ def as_message(output: SseOutput) -> dict[str, Any] | None:
     return message
 
 
+def _with_query_of(old: str, new: str) -> str:
+    """A redirect that names no query keeps ours: without it, the stream would be another one."""
+    parts = urlsplit(new)
+    return new if parts.query else urlunsplit(parts._replace(query=urlsplit(old).query))
+
+
 def _covers(wide: Selection, narrow: Selection) -> bool:
-    """Whether a connection that receives *wide* receives all of *narrow*."""
+    """Whether a stream that asked for *wide* brings all of *narrow*; asking for nothing brings everything."""
     if (wide.types, wide.schemas) != (narrow.types, narrow.schemas) and (wide.types or wide.schemas):
         return False
     missing = narrow.minus(wide)
-    if wide.everything:
+    if wide.everything or wide.is_empty:
         return missing.tables == frozenset()
     return missing.is_empty

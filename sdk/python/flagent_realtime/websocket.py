@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.protocol import State
 
 from ._client import Plan, RealtimeClient
 from ._evaluation import ContextValue, EvaluationResult
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["FlagentWebSocketClient"]
 
 CLOSE_TIMEOUT_S = 1.0
+
+
+class _Connection(ClientConnection):
+    """Waits no longer than the close timeout for a peer that said goodbye to also close the socket."""
+
+    _abort_handle: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.state is State.CLOSING and self._abort_handle is None:
+            self._abort_handle = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._abort_handle is not None:
+            self._abort_handle.cancel()
+        super().connection_lost(exc)
 
 
 class _Connect(connect):
@@ -153,6 +170,7 @@ class FlagentWebSocketClient(RealtimeClient):
         sender = asyncio.create_task(self._send(socket), name="flagent-sender")
         try:
             self._opened()
+            self._make_plan()  # once more: subscriptions and stores may have come while connecting
             self._subscribe_first()
             while True:
                 await self._frame(await socket.recv())
@@ -179,6 +197,7 @@ class FlagentWebSocketClient(RealtimeClient):
                     # the connection, while a slow handler keeps the socket unread.
                     ping_interval=None,
                     max_size=self._max_message_bytes,
+                    create_connection=_Connection,
                 )
             except InvalidStatus as cause:
                 response = cause.response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -112,10 +113,8 @@ def test_the_walk_over_states_agrees_with_the_re_module(pattern: str, value: str
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){40}a{40}", ".*.*.*.*x", "(a{1,30}){1,30}b"])
 def test_no_expression_takes_long(pattern: str) -> None:
     start = time.perf_counter()
-    try:
+    with contextlib.suppress(Undecided):
         assert full_match(pattern, "a" * 39) is False
-    except Undecided:
-        pass
     assert time.perf_counter() - start < 3
 
 
