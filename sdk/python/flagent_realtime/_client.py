@@ -422,7 +422,7 @@ class RealtimeClient(ABC):
             self._advance(event_id)
         elif kind == "snapshot":
             self._snapshot(message, now)
-        elif kind == "position":
+        elif kind in ("position", "caught_up"):
             self._feed_stores(message, now)
             self._advance(event_id)
         elif kind == "resync":

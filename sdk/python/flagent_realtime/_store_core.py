@@ -5,8 +5,9 @@ changed, and what the shell must do next. The core never raises on what a server
 ``error`` of the outcome and changes nothing.
 
 Who calls what: ``connected`` of the stream is a message (``connected`` or ``subscribed``) given with *resumed*, saying
-whether this connection resumed by id. If ``request_snapshot`` is set, the shell must bring a snapshot of the store's
-selection, by whatever way; the core remembers that it waits and does not ask twice.
+whether this connection resumed by id. ``caught_up`` is no message of the server: a shell that knows that a replay has
+ended may say so instead of waiting for a heartbeat. If ``request_snapshot`` is set, the shell must bring a snapshot of
+the store's selection, by whatever way; the core remembers that it waits and does not ask twice.
 """
 
 from __future__ import annotations
@@ -211,6 +212,8 @@ class StoreCore:
             raise ProtocolError("a message has no type")
         if kind in ("connected", "subscribed"):
             self._greet(message, now, resumed)
+        elif kind == "caught_up":
+            self._head = None
         elif kind == "heartbeat":
             self._heartbeat(message, now, outcome)
         elif kind == "snapshot":

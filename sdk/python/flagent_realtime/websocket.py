@@ -61,6 +61,7 @@ class FlagentWebSocketClient(RealtimeClient):
         self._requests: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._snapshot_requests: dict[str, FlagStore] = {}
         self._primary_request: str | None = None
+        self._catch_up_request: str | None = None
         self._sent = Selection()
         self._count = 0
         self._waiters: list[asyncio.Future[None]] = []
@@ -247,7 +248,9 @@ class FlagentWebSocketClient(RealtimeClient):
         if not isinstance(message, dict):
             self._report(ProtocolError("a frame is not an object"))
             return
-        if not self._answered(message):
+        if message.get("type") == "pong" and message.get("requestId") == self._catch_up_request:
+            await self._accept({"type": "caught_up"})
+        elif not self._answered(message):
             await self._accept(message)
 
     def _answered(self, message: Mapping[str, Any]) -> bool:
@@ -292,6 +295,8 @@ class FlagentWebSocketClient(RealtimeClient):
             message["snapshot"] = True
         self._sent = plan.selection
         self._primary_request = self._post_request(message)
+        # The server answers in order, and only once a subscriber is live: this pong says that the replay has ended.
+        self._catch_up_request = None if plan.last_event_id is None else self._post_request({"type": "ping"})
 
     def _selection_changed(self) -> None:
         if not self.is_connected or self._session_end is not None:
