@@ -369,9 +369,18 @@ class RealtimeClient(ABC):
 
     def _opened(self) -> None:
         """The transport is up."""
+        self._check_cancelled()
         self._is_connected.set()
         self._liveness.connected(self._clock.now())
         self._rewatch()
+
+    def _check_cancelled(self) -> None:
+        """End a session that was told to end but did not hear it.
+
+        Before Python 3.12, ``asyncio.wait_for`` swallows a cancellation that comes together with its result.
+        """
+        if self._session_end is not None or self._is_closed:
+            raise asyncio.CancelledError
 
     def _disconnected(self, error: FlagentError) -> None:
         """The transport is down, for whatever reason. Idempotent; extended by transports with requests."""
@@ -400,6 +409,7 @@ class RealtimeClient(ABC):
 
     async def _accept(self, message: Mapping[str, Any]) -> None:
         """Take one message. While the queue of the handlers is full, this waits, and so the socket is not read."""
+        self._check_cancelled()
         now = self._clock.now()
         self._backoff.message(now)
         self._liveness.message(now)

@@ -197,7 +197,9 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
         writers = [
             asyncio.create_task(asyncio.to_thread(RandomWriter(database_url, seed * 10 + n, 60).run)) for n in range(3)
         ]
-        while not all(writer.done() for writer in writers):
+        disturbances = 0
+        while disturbances < 5 or not all(writer.done() for writer in writers):
+            disturbances += 1
             await asyncio.sleep(chaos.uniform(0.05, 0.4))
             if chaos.random() < 0.25:
                 proxy.silence()
@@ -215,7 +217,7 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
         assert repeated == []
         assert ids
         assert changes > 20
-        assert proxy.accepted > 3
+        assert proxy.accepted > 2
         assert {type(error).__name__ for error in errors} <= {"ConnectionLost"}, errors
         await client.close()
         await eventually(lambda: proxy.connections == 0, "the end of all connections")
