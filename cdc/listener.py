@@ -43,7 +43,7 @@ _FRESH_INTERVALS = 2.5
 
 @dataclass(frozen=True, slots=True)
 class ListenerTimes:
-    """In seconds. `gather_s` is how long commits wait for others at most while the hub is busy; an idle hub never waits."""
+    """In seconds. `gather_s` is how long commits wait for others at most, while the hub is busy."""
 
     probe_s: float = 5.0
     poll_s: float = 1.0

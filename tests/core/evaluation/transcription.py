@@ -66,8 +66,9 @@ def _java_hex(sign: float, bare: str) -> float | None:
 def holds(constraint: Mapping[str, str], context: Mapping[str, str]) -> bool:
     if constraint["property"] not in context:
         return False
-    value, wanted = context[constraint["property"]], constraint["value"]
-    operator = constraint["operator"]
+    value = context[constraint["property"]]
+    wanted: str = constraint["value"]
+    operator: str = constraint["operator"]
     if operator == "EQ":
         return value == wanted
     if operator == "NEQ":
