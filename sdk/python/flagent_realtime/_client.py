@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
@@ -25,10 +25,10 @@ from ._dispatch import Dispatcher, Invoke, invoke_here
 from ._event_id import is_seen
 from ._liveness import Liveness
 from ._selection import EVERYTHING, Selection, unite
+from ._subscribing import Subscribing
 from .errors import ClientClosed, ConnectionLost, FlagentError, ProtocolError, ReconnectExhausted, Refused
 from .events import Event, EventType, decode_event
 from .flags import Flag
-from .subscriptions import FlagSubscription, Subscription
 
 if TYPE_CHECKING:
     from .store import FlagStore
@@ -49,7 +49,7 @@ class Plan:
     snapshot: bool
 
 
-class RealtimeClient(ABC):
+class RealtimeClient(Subscribing):
     """The base of the clients; make one of its subclasses."""
 
     def __init__(
@@ -68,6 +68,7 @@ class RealtimeClient(ABC):
     ) -> None:
         if queue_size < 1:
             raise ValueError(f"queue_size must be 1 or more, not {queue_size}")
+        super().__init__(Dispatcher(queue_size, invoke))
         self.url = url
         self._api_key = api_key
         self._config = reconnect if reconnect is not None else ReconnectConfig()
@@ -75,11 +76,9 @@ class RealtimeClient(ABC):
         self._connect_timeout = connect_timeout
         self._ssl_context = ssl_context
         self._clock: Clock = clock if clock is not None else SystemClock()
-        self._dispatcher = Dispatcher(queue_size, invoke)
         self._backoff = Backoff(self._config)
         self._liveness = Liveness()
         self._cursor = last_event_id
-        self._subscriptions: list[Subscription] = []
         self._stores: list[FlagStore] = []
         self._plan = Plan(Selection(), None, False)
         self._awaits_snapshot = False
@@ -94,7 +93,6 @@ class RealtimeClient(ABC):
         self._restarts = False
         self._dispatch_task: asyncio.Task[None] | None = None
         self._watch_handle: asyncio.TimerHandle | None = None
-        self._is_closed = False
         self.failure: FlagentError | None = None
         """Why the client has given up for good; ``None`` while it has not."""
 
@@ -146,94 +144,7 @@ class RealtimeClient(ABC):
         """How many messages wait for handlers; at ``queue_size`` the client stops reading."""
         return len(self._dispatcher)
 
-    # --------------------------------------------------------- subscriptions
-
-    def on_event(self, handler: Handler) -> Subscription:
-        """Call *handler* with every event that arrives.
-
-        It selects nothing by itself: beside other subscriptions and stores it sees what they select, alone it sees
-        everything.
-        """
-        return self._add(Subscription(self, None, handler, self._dispatcher.posted))
-
-    def on_error(self, handler: Handler) -> Callable[[], None]:
-        """Call *handler* with each reported error; returns a function that ends it."""
-        self._dispatcher.add_error_handler(handler)
-        return lambda: self._dispatcher.remove_error_handler(handler)
-
-    def subscribe_flag(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Subscription:
-        """Call *handler* with the :class:`Flag` of this key whenever it changed, *on_deleted* with the key."""
-        return self._add_flags(Selection(flags=frozenset({flag_key})), handler, on_deleted, as_list=False)
-
-    def subscribe_tags(self, tags: Iterable[str], handler: Handler, on_deleted: Handler | None = None) -> Subscription:
-        """Call *handler* with a list of the changed flags that carry any of these tags, or have just lost it."""
-        return self._add_flags(Selection(tags=frozenset(tags)), handler, on_deleted, as_list=True)
-
-    def subscribe_all(self, handler: Handler) -> Subscription:
-        """Call *handler* with every :class:`Event`."""
-        return self._add_events(EVERYTHING, handler)
-
-    def subscribe_segments(self, handler: Handler) -> Subscription:
-        """Call *handler* with the events of segments and distributions."""
-        return self._add_events(Selection(segments=True), handler)
-
-    def subscribe_tables(self, tables: Iterable[str], handler: Handler) -> Subscription:
-        """Call *handler* with the row events of these watched tables."""
-        return self._add_events(Selection(tables=frozenset(tables)), handler)
-
-    def subscribe_events(
-        self,
-        handler: Handler,
-        *,
-        flags: Iterable[str] = (),
-        flag_ids: Iterable[int] = (),
-        tags: Iterable[str] = (),
-        tables: Iterable[str] = (),
-        segments: bool = False,
-        types: Iterable[EventType | str] = (),
-        schemas: Iterable[str] = (),
-    ) -> Subscription:
-        """Call *handler* with the events of a selection; naming no selector selects everything."""
-        selection = Selection(
-            False,
-            frozenset(flags),
-            frozenset(flag_ids),
-            frozenset(tags),
-            frozenset(tables),
-            segments,
-            frozenset(kind.value if isinstance(kind, EventType) else kind for kind in types),
-            frozenset(schemas),
-        )
-        if selection.is_empty:
-            selection = Selection(everything=True, types=selection.types, schemas=selection.schemas)
-        return self._add_events(selection, handler)
-
-    def unsubscribe(self, subscription: Subscription | str | None = None) -> None:
-        """End a subscription, all subscriptions to a flag key, or (without argument) all of them."""
-        of_key = Selection(flags=frozenset({subscription})) if isinstance(subscription, str) else None
-        for candidate in list(self._subscriptions):
-            if subscription is None or candidate is subscription or (of_key and candidate.selection == of_key):
-                candidate.unsubscribe()
-
-    def _add_events(self, selection: Selection, handler: Handler) -> Subscription:
-        return self._add(Subscription(self, selection, handler, self._dispatcher.posted))
-
-    def _add_flags(
-        self, selection: Selection, handler: Handler, on_deleted: Handler | None, as_list: bool
-    ) -> Subscription:
-        since = self._dispatcher.posted
-        return self._add(FlagSubscription(self, selection, handler, since, on_deleted, as_list))
-
-    def _add(self, subscription: Subscription) -> Subscription:
-        if self._is_closed:
-            raise ClientClosed("the client is closed")
-        self._subscriptions.append(subscription)
-        self._selection_changed()
-        return subscription
-
-    def _forget(self, subscription: Subscription) -> None:
-        self._subscriptions.remove(subscription)
-        self._selection_changed()
+    # ---------------------------------------------------------------- stores
 
     def _attach(self, store: FlagStore) -> None:
         if self._is_closed:
@@ -269,14 +180,10 @@ class RealtimeClient(ABC):
         """Make one connection and read it to its end."""
 
     @abstractmethod
-    def _selection_changed(self) -> None:
-        """Subscriptions or stores were added or removed."""
-
-    @abstractmethod
     def _request_snapshot(self, store: FlagStore) -> None:
         """Bring a snapshot to a store beside the stream."""
 
-    async def _release(self) -> None:  # noqa: B027  most transports keep nothing
+    async def _release(self) -> None:
         """Let go of what the transport keeps between connections."""
 
     async def _key(self) -> str | None:

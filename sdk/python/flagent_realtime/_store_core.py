@@ -8,6 +8,8 @@ Who calls what: ``connected`` of the stream is a message (``connected`` or ``sub
 whether this connection resumed by id. ``caught_up`` is no message of the server: a shell that knows that a replay has
 ended may say so instead of waiting for a heartbeat. If ``request_snapshot`` is set, the shell must bring a snapshot of
 the store's selection, by whatever way; the core remembers that it waits and does not ask twice.
+
+Longer than other files, because state, cursor, healing and status decide about each other in every message.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from .events import Event, EventType
 from .flags import Flag
 
 if TYPE_CHECKING:
-    from ._client import RealtimeClient
     from ._dispatch import Dispatcher
+    from ._subscribing import Subscribing
 
 __all__ = ["Subscription"]
 
@@ -21,7 +21,7 @@ Handler = Callable[..., Any]
 class Subscription:
     """A registered handler; ends with :meth:`unsubscribe`. This kind gets events."""
 
-    def __init__(self, client: RealtimeClient, selection: Selection | None, handler: Handler, since: int) -> None:
+    def __init__(self, client: Subscribing, selection: Selection | None, handler: Handler, since: int) -> None:
         self._client = client
         self.selection = selection
         self.handler = handler
@@ -102,7 +102,7 @@ class FlagSubscription(Subscription):
 
     def __init__(
         self,
-        client: RealtimeClient,
+        client: Subscribing,
         selection: Selection,
         handler: Handler,
         since: int,

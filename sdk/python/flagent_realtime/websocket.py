@@ -191,7 +191,7 @@ class FlagentWebSocketClient(RealtimeClient):
                 return await _Connect(
                     url,
                     additional_headers=key_headers(key),
-                    ssl=self._ssl_context if url.startswith("wss:") else None,
+                    ssl=(self._ssl_context or True) if url.startswith("wss:") else None,
                     open_timeout=self._connect_timeout,
                     close_timeout=CLOSE_TIMEOUT_S,
                     # Silence is watched by the heartbeats of the protocol; a ping would not be answered, and so break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 import time
@@ -21,7 +20,7 @@ from flagent_realtime._store_core import StoreCore
 from flagent_realtime.flags import Flag
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-VECTORS = pathlib.Path(os.environ.get("EVALUATION_VECTORS", ROOT / "tests" / "vectors" / "evaluation_vectors.json"))
+VECTORS = ROOT / "tests" / "vectors" / "evaluation_vectors.json"
 
 
 def vectors() -> list[dict[str, Any]]:
@@ -54,7 +53,6 @@ def loaded(flags: list[dict[str, Any]]) -> Any:
     return store
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="the evaluation vectors are not in this tree yet")
 def test_the_shared_vectors() -> None:
     wrong = []
     for case in vectors():
