@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import pathlib
 import shutil
 import ssl
@@ -70,6 +71,9 @@ def test_the_core_knows_no_input_and_output() -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate is made with openssl")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed transport:ResourceWarning"
+)  # asyncio of Python 3.10, after a failed handshake
 @pytest.mark.parametrize("transport", ["sse", "ws"])
 async def test_over_tls_a_certificate_is_checked(transport: str, tmp_path: pathlib.Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -101,3 +105,5 @@ async def test_over_tls_a_certificate_is_checked(transport: str, tmp_path: pathl
                 assert "cannot connect" in str(exhausted.value.__cause__)
         finally:
             server.close()
+            await asyncio.sleep(0)
+            gc.collect()
