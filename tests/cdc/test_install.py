@@ -1,5 +1,7 @@
 """Installing twice, upgrading, and leaving no trace."""
 
+import re
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -160,12 +162,10 @@ def test_a_malformed_url_is_told() -> None:
 
 def test_every_named_query_is_described_and_parses(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in sorted(queries() - {"rows"}):
+        for name in sorted(queries()):
             assert describe(name)
-            text = query(name)
-            for parameter in ("position", "limit", "batches", "before", "at", "name", "sha256", "schema", "role"):
-                text = text.replace(f"%({parameter})s", "null")
-            if not text.startswith("drop schema"):
+            text = re.sub(r"%\(\w+\)s", "null", query(name))
+            if text.split()[0] in ("select", "with", "insert", "delete", "update") and "{" not in text:
                 connection.execute(b"prepare parsed as " + text.encode())
                 connection.execute("deallocate parsed")
 
