@@ -19,7 +19,8 @@ _SCHEMA = Query(None, description="The schema whose flags are meant; the first a
 
 
 def _openapi(fields: str) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}, "description": fields}}
+    schema = {"type": "object", "description": fields}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 @router.post(

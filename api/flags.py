@@ -72,13 +72,16 @@ async def list_flags(
 
 
 @router.get("/flags/{flag_id}", summary="One live flag, whole")
-async def get_flag(
-    request: Request, flag_id: Annotated[str, "an id"], schema: str | None = None
-) -> dict[str, Any]:
+async def get_flag(request: Request, flag_id: Annotated[str, "an id"], schema: str | None = None) -> dict[str, Any]:
     feed: Feed = request.app.state.feed
     name = schema_of(feed, schema)
     if not (flag_id.isascii() and flag_id.isdigit() and len(flag_id) <= 10):
-        raise Problem(400, "invalid_parameter", f"flagID is {flag_id[:64]!r}, but must be an integer", fields={"parameter": "flagID"})
+        raise Problem(
+            400,
+            "invalid_parameter",
+            f"flagID is {flag_id[:64]!r}, but must be an integer",
+            fields={"parameter": "flagID"},
+        )
     flag = feed.hub.catalog.flag_json(name, int(flag_id))
     if flag is None:
         raise Problem(404, "flag_not_found", f"there is no live flag with the id {flag_id} in schema {name!r}")

@@ -23,7 +23,7 @@ _FAREWELL_S = 1.5
 
 
 class StreamEndpoint:
-    """An ASGI application for one path: SSE, or problem+json."""
+    """An ASGI application for every path with a stream: SSE, or problem+json."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -33,7 +33,9 @@ class StreamEndpoint:
             await send_problem(send, Problem(405, "method_not_allowed", "the stream is read with GET"))
             return
         try:
-            opening = self._gateway.admit_stream(scope["query_string"], scope["headers"], is_chunked=False)
+            opening = self._gateway.admit_stream(
+                scope["path"], scope["query_string"], scope["headers"], is_chunked=False
+            )
         except Problem as problem:
             await send_problem(send, problem)
             return

@@ -4,7 +4,7 @@ Encoding costs more than anything else on an event's way, so every form is made 
 text of a flag is made once for all events of a commit that carry it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..events import Event, EventType
@@ -36,12 +36,27 @@ class _FlagText:
 
 
 class EncodedEvent:
-    """An event with its forms on the wire, each made once; share it, never copy it."""
+    """An event with its forms on the wire, each made once; share it, never copy it.
 
-    __slots__ = ("_detail", "_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
+    `siblings` are all events of its commit: some dialects tell a commit as one.
+    """
 
-    def __init__(self, event: Event, flag: _FlagText | None = None) -> None:
+    __slots__ = (
+        "_detail",
+        "_flag",
+        "_framed",
+        "_sse_enveloped",
+        "_sse_plain",
+        "_stamped",
+        "_text",
+        "event",
+        "id",
+        "siblings",
+    )
+
+    def __init__(self, event: Event, flag: _FlagText | None = None, siblings: Sequence[Event] = ()) -> None:
         self.event = event
+        self.siblings = siblings
         self.id = str(event.id)
         self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
         self._detail: str | None = None
@@ -137,9 +152,10 @@ def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
     """The events of one commit, ready to be encoded, sharing the texts of their flags."""
     flags: dict[int, _FlagText] = {}  # by identity: the events hold the flags, so none is freed meanwhile
     encoded = []
-    for event in events:
+    siblings = tuple(events)
+    for event in siblings:
         flag = None
         if event.flag is not None:
             flag = flags.setdefault(id(event.flag), _FlagText(event.flag))
-        encoded.append(EncodedEvent(event, flag))
+        encoded.append(EncodedEvent(event, flag, siblings))
     return encoded
