@@ -70,7 +70,7 @@ class _Stream(asyncio.Protocol):
 
     # the hub's side
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
 
     def close(self, reason: CloseReason, text: str) -> None:
