@@ -1,0 +1,386 @@
+/**
+ * A local copy of flags, folded from a stream's messages: a machine without clock or socket.
+ *
+ * Call `message` for every message in order, `lost`, `failed` and `closed` when the connection says so, and `tick`
+ * whenever time may have made the copy stale; each returns what changed and what to do. An event at or before the
+ * cursor is dropped, so that repeating a message changes nothing. After an answer with `request`, ask the server for
+ * a snapshot once; events that arrive meanwhile are applied and folded again over the snapshot.
+ */
+import { canonicalFlag, digest } from "./digest.js";
+import type { AnyEvent } from "./event.js";
+import type { Flag } from "./flag.js";
+import type { Connected, Heartbeat, Message, Snapshot } from "./message.js";
+import { isBefore, parseEventId } from "./position.js";
+import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./selection.js";
+
+export type Status = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
+
+export interface Change {
+  readonly kind: "created" | "updated" | "deleted";
+  readonly key: string;
+  /** The flag now; null when it is gone. */
+  readonly flag: Flag | null;
+  /** The flag before; null when it is new. */
+  readonly before: Flag | null;
+}
+
+export interface Step {
+  /** The difference between before and after this step: in the order of the old state, then of the new. */
+  readonly changes: readonly Change[];
+  /** Whether a snapshot must be asked for now. */
+  readonly request: boolean;
+}
+
+const NOTHING: Step = Object.freeze({ changes: [], request: false });
+const ASSUMED_INTERVAL_MS = 30_000;
+const SHORTEST_INTERVAL_MS = 1000;
+const SILENT_INTERVALS = 2.5;
+const MOST_HELD = 10_000;
+const DIGEST = /^[0-9]+:[0-9a-f]{8}$/;
+
+export class Replica {
+  /** The id up to which the state is complete; null before the first snapshot. */
+  cursor: string | null = null;
+  private state: "initializing" | "filled" | "failed" | "closed" = "initializing";
+  private readonly byKey = new Map<string, Flag>();
+  private readonly byId = new Map<string, string>();
+
+  private connected = false;
+  private fresh = true;
+  private silent = false;
+  /** The head to reach after a resume, before the copy may be called ready. */
+  private head: bigint | null = null;
+  private lastSeenAt: number | null = null;
+  private lastHeartbeatAt: number | null = null;
+  private intervalMs = ASSUMED_INTERVAL_MS;
+
+  /** "stream": the connection begins with one; "asked": requested because the copy is wrong. */
+  private awaited: "stream" | "asked" | null = "stream";
+  private held: AnyEvent[] = [];
+  private heldTooMuch = false;
+  /** Snapshots that came since the last equal digest, heartbeats to let pass, and whether the copy is known to differ. */
+  private heals = 0;
+  private skip = 0;
+  private differs = false;
+
+  private severalSchemas = false;
+  private onlySchema: string | null = null;
+  private touched = new Map<string, Flag | undefined>();
+
+  constructor(readonly selection: Selector = EVERYTHING) {}
+
+  get status(): Status {
+    switch (this.state) {
+      case "closed": return "CLOSED";
+      case "failed": return "ERROR";
+      case "initializing": return "INITIALIZING";
+      case "filled": {
+        const isStale = !this.connected || !this.fresh || this.silent || this.awaited !== null || this.differs || this.head !== null;
+        return isStale ? "STALE" : "READY";
+      }
+    }
+  }
+
+  get size(): number {
+    return this.byKey.size;
+  }
+
+  /** The live flag, or undefined. With several schemas and none named, the first that has the key. */
+  get(key: string, schema?: string): Flag | undefined {
+    if (!this.severalSchemas) return this.byKey.get(key);
+    if (schema !== undefined) return this.byKey.get(place(schema, key));
+    for (const flag of this.byKey.values()) if (flag.key === key) return flag;
+    return undefined;
+  }
+
+  /** By id; as `get`. */
+  find(id: number | string, schema?: string): Flag | undefined {
+    if (!this.severalSchemas) return this.at(this.byId.get(String(id)));
+    if (schema !== undefined) return this.at(this.byId.get(place(schema, String(id))));
+    for (const flag of this.byKey.values()) if (String(flag.id) === String(id)) return flag;
+    return undefined;
+  }
+
+  values(): IterableIterator<Flag> {
+    return this.byKey.values();
+  }
+
+  digest(): string {
+    return digest(this.byKey.values());
+  }
+
+  /** The moment (ms) at which silence makes the copy stale; null when it cannot. */
+  get staleAt(): number | null {
+    return this.lastSeenAt === null || this.silent ? null : this.lastSeenAt + this.intervalMs * SILENT_INTERVALS;
+  }
+
+  message(message: Message, now: number): Step {
+    if (this.state === "closed") return NOTHING;
+    this.tick(now);
+    this.lastSeenAt = now;
+    switch (message.kind) {
+      case "connected": return this.onConnected(message);
+      case "snapshot": return this.onSnapshot(message);
+      case "heartbeat": return this.onHeartbeat(message, now);
+      case "events": return this.onEvents(message.events);
+      case "reply":
+      case "problem":
+      case "pulse": return NOTHING;
+    }
+  }
+
+  tick(now: number): void {
+    const staleAt = this.staleAt;
+    if (staleAt !== null && now > staleAt) this.silent = true;
+  }
+
+  lost(): void {
+    this.connected = false;
+    this.lastSeenAt = null;
+    this.lastHeartbeatAt = null;
+  }
+
+  failed(): void {
+    if (this.state !== "closed") this.state = "failed";
+  }
+
+  closed(): void {
+    this.state = "closed";
+  }
+
+  /** A requested snapshot could not be had; the next reason to ask will ask again. */
+  unanswered(): void {
+    if (this.awaited === "asked") this.awaited = null;
+    this.differs = true;
+    this.held = [];
+  }
+
+  private onConnected(message: Connected): Step {
+    this.connected = true;
+    this.silent = false;
+    this.fresh = message.fresh !== false;
+    this.lastHeartbeatAt = null;
+    this.intervalMs = message.heartbeatMs ?? ASSUMED_INTERVAL_MS;
+    if (this.state === "failed") this.state = this.cursor === null ? "initializing" : "filled";
+    if (message.resumed && this.state === "filled") {
+      // A snapshot asked for on the former connection will not come any more.
+      if (this.awaited === "asked") this.unanswered();
+      this.head = this.reached(message.position) ? null : toPosition(message.position);
+    } else {
+      this.awaited = "stream";
+      this.head = null;
+      this.held = [];
+    }
+    return NOTHING;
+  }
+
+  private onSnapshot(message: Snapshot): Step {
+    const isResync = message.reason !== null;
+    if (message.scope !== null && !covers(message.scope, this.selection)) return NOTHING;
+    const order = [...this.byKey.keys()];
+    const isHeal = this.awaited === "asked" && !isResync;
+    const folded = isResync ? [] : this.held;
+    this.replace(message.flags);
+    this.cursor = message.id;
+    this.state = "filled";
+    this.connected = true;
+    this.head = null;
+    this.awaited = null;
+    this.held = [];
+    this.onlySchema = null;
+    if (isResync) this.forgetHeals();
+    else if (isHeal && this.differs) {
+      this.heals++;
+      this.skip = 2 ** (this.heals - 1);
+      if (this.heals === 1) this.differs = false;
+    }
+    if (this.heldTooMuch) {
+      this.heldTooMuch = false;
+      return { changes: this.changes(order), request: this.ask() };
+    }
+    let request = false;
+    for (const event of folded) request = this.apply(event) || request;
+    return { changes: this.changes(order), request };
+  }
+
+  private onHeartbeat(message: Heartbeat, now: number): Step {
+    this.silent = false;
+    if (message.fresh !== null) this.fresh = message.fresh;
+    if (this.lastHeartbeatAt !== null) {
+      this.intervalMs = Math.max(now - this.lastHeartbeatAt, SHORTEST_INTERVAL_MS);
+    }
+    this.lastHeartbeatAt = now;
+    if (this.cursor === null) return NOTHING;
+    if (this.awaited === null && message.id !== null) this.advance(message.id);
+    if (message.fresh === true && this.head !== null && (message.position === null || this.reached(message.position))) this.head = null;
+    return { changes: [], request: this.compare(message) };
+  }
+
+  /** Whether the copy equals the server's; answers whether to ask for a snapshot. */
+  private compare(message: Heartbeat): boolean {
+    if (message.digest === null || !DIGEST.test(message.digest) || this.awaited !== null) return false;
+    if (!isEverything(this.selection)) return false;
+    const position = toPosition(message.position);
+    const mine = parseEventId(this.cursor!)?.position;
+    if (position !== null && mine !== undefined && position !== mine) return false;
+    if (message.digest === this.digest()) {
+      this.forgetHeals();
+      return false;
+    }
+    this.differs = true;
+    if (this.heals > 0 && this.skip > 0) {
+      this.skip--;
+      return false;
+    }
+    return this.ask();
+  }
+
+  private forgetHeals(): void {
+    this.heals = 0;
+    this.skip = 0;
+    this.differs = false;
+  }
+
+  private ask(): boolean {
+    if (this.awaited !== null) return false;
+    this.awaited = "asked";
+    return true;
+  }
+
+  private onEvents(events: readonly AnyEvent[]): Step {
+    const order = events.length > 1 ? [...this.byKey.keys()] : [];
+    let request = false;
+    for (const event of events) {
+      if (this.awaited !== null) this.hold(event);
+      if (this.awaited === "stream") continue;
+      request = this.apply(event) || request;
+    }
+    return { changes: this.changes(order), request };
+  }
+
+  private hold(event: AnyEvent): void {
+    if (this.held.length < MOST_HELD) this.held.push(event);
+    else this.heldTooMuch = true;
+  }
+
+  /** Folds one event in; answers whether a snapshot must be asked for. */
+  private apply(event: AnyEvent): boolean {
+    const id = event.id === null ? null : parseEventId(event.id);
+    const cursor = this.cursor === null ? null : parseEventId(this.cursor);
+    if (event.id !== null && event.id === this.cursor) return false;
+    if (id !== null && cursor !== null) {
+      if (id.log !== cursor.log) return this.ask();
+      if (!isBefore(cursor, id)) return false;
+    }
+    if (event.id !== null) this.cursor = event.id;
+    if (this.head !== null && this.reached(String(this.head))) this.head = null;
+    if (event.schema !== null && !this.severalSchemas && event.flagKey !== null) {
+      this.onlySchema ??= event.schema;
+      if (event.schema !== this.onlySchema) {
+        if (this.awaited === null) this.hold(event);
+        return this.ask();
+      }
+    }
+    if (event.type === "flag_deleted") this.remove(event);
+    else if (event.flag !== null) this.put(this.severalSchemas ? { ...event.flag, schema: event.schema ?? "" } : event.flag);
+    return false;
+  }
+
+  private remove(event: AnyEvent): void {
+    const schema = this.severalSchemas ? (event.schema ?? "") : undefined;
+    const key = place(schema, event.flagKey ?? "");
+    const held = event.flagID === null ? this.byKey.get(key) : this.at(this.byId.get(place(schema, String(event.flagID))));
+    // The key may have passed to another flag, or the flag to another key, within the same commit.
+    if (held !== undefined && (event.flagKey === null || held.key === event.flagKey)) this.drop(held);
+  }
+
+  private put(flag: Flag): void {
+    const schema = this.severalSchemas ? (flag.schema ?? "") : undefined;
+    const key = place(schema, flag.key);
+    const id = place(schema, String(flag.id));
+    const former = this.at(this.byId.get(id));
+    const isSelected = selectsFlag(this.selection, flag);
+    if (former !== undefined && (former.key !== flag.key || !isSelected)) this.drop(former);
+    if (!isSelected) return;
+    const holder = this.byKey.get(key);
+    if (holder !== undefined && holder.id !== flag.id) this.byId.delete(place(schema, String(holder.id)));
+    this.touch(key);
+    this.byKey.set(key, flag);
+    this.byId.set(id, key);
+  }
+
+  private drop(flag: Flag): void {
+    const schema = this.severalSchemas ? (flag.schema ?? "") : undefined;
+    const key = place(schema, flag.key);
+    this.touch(key);
+    this.byKey.delete(key);
+    this.byId.delete(place(schema, String(flag.id)));
+  }
+
+  private replace(flags: readonly Flag[]): void {
+    const old = new Map(this.byKey);
+    const several = flags.some((flag) => flag.schema !== undefined);
+    // Where schemas appear or vanish every key is spelled anew; the flags are the same only by name.
+    const renamed = several !== this.severalSchemas;
+    for (const key of old.keys()) this.touch(key);
+    this.severalSchemas = several;
+    this.byKey.clear();
+    this.byId.clear();
+    for (const flag of flags) if (!flag.archived) this.put(flag);
+    if (!renamed || old.size === 0) return;
+    for (const flag of this.byKey.values()) {
+      const key = place(several ? flag.schema : undefined, flag.key);
+      const former = several ? flag.key : [...old.keys()].find((name) => name.endsWith(`\0${flag.key}`));
+      const before = former === undefined ? undefined : old.get(former);
+      if (before === undefined || before.id !== flag.id) continue;
+      this.touched.set(key, before);
+      this.touched.delete(former!);
+    }
+  }
+
+  private touch(key: string): void {
+    if (!this.touched.has(key)) this.touched.set(key, this.byKey.get(key));
+  }
+
+  private changes(order: readonly string[]): Change[] {
+    const { touched } = this;
+    if (touched.size === 0) return [];
+    this.touched = new Map();
+    const former = touched.size > 1 ? order.filter((key) => touched.has(key)) : [];
+    const changes: Change[] = [];
+    for (const key of new Set([...former, ...[...touched.keys()].filter((key) => touched.get(key) !== undefined), ...touched.keys()])) {
+      const before = touched.get(key) ?? null;
+      const flag = this.byKey.get(key) ?? null;
+      if (before === null && flag === null) continue;
+      if (before !== null && flag !== null && (before === flag || canonicalFlag(before) === canonicalFlag(flag))) continue;
+      const kind = before === null ? "created" : flag === null ? "deleted" : "updated";
+      changes.push({ kind, key: (flag ?? before)!.key, flag, before });
+    }
+    return changes;
+  }
+
+  private at(key: string | undefined): Flag | undefined {
+    return key === undefined ? undefined : this.byKey.get(key);
+  }
+
+  private advance(id: string): void {
+    const to = parseEventId(id);
+    const from = parseEventId(this.cursor!);
+    if (to !== null && from !== null && (to.log !== from.log || !isBefore(from, to))) return;
+    this.cursor = id;
+  }
+
+  private reached(position: string | null): boolean {
+    const wanted = toPosition(position);
+    const mine = this.cursor === null ? undefined : parseEventId(this.cursor)?.position;
+    return wanted === null || mine === undefined || mine >= wanted;
+  }
+}
+
+function place(schema: string | undefined, name: string): string {
+  return schema === undefined ? name : `${schema}\0${name}`;
+}
+
+function toPosition(position: string | null): bigint | null {
+  return position !== null && /^[0-9]{1,19}$/.test(position) ? BigInt(position) : null;
+}
