@@ -74,9 +74,11 @@ async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_re
 
 async def _write(websocket: WebSocket, sink: BufferSink) -> None:
     try:
+        rest = b""
         async for chunk in sink.chunks():
-            # JSON on one line has no line end in it, so the lines are the messages.
-            for line in chunk.split(b"\n")[:-1]:
+            # JSON on one line has no line end in it, so the lines are the messages; a long one comes in slices.
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
                 await websocket.send_text(line.decode())
         if sink.closed_for is not None:
             await websocket.close(sink.closed_for.value, sink.close_text[:120])

@@ -28,6 +28,13 @@ MOST_EXTRA_FLAGS = 8
 FEWEST_LIVE_FLAGS = 20
 
 COUNTRIES = ("DE", "FR", "NL", "AT", "IT", "ES", "CH", "PL", "SE", "US")
+VALUES = {
+    "country": COUNTRIES,
+    "city": ("Berlin", "Wien", "Zürich", "Paris", "Madrid", "Roma", "Amsterdam"),
+    "plan": ("free", "premium", "business"),
+    "os": ("ios", "android", "web"),
+    "channel": ("alpha", "beta", "stable"),
+}
 TAGS = ("beta", "q4", "growth", "risky", "legal", "black-friday", "monitored")
 AREAS = ("payments", "checkout", "search", "mobile", "experiments", "ops")
 WORDS = ("fast", "smart", "tiny", "bold", "calm", "shared", "secret", "spring")
@@ -134,17 +141,23 @@ class Writer:
             return None
         rule = self._random.choice(rules)
         value = self._other_value(rule)
+        if value is None or value == rule["value"]:
+            return None
         self._write("demo_edit_constraint", constraint=rule["id"], value=value)
         return f"{flag['key']}: {rule['property']} {rule['operator']} {rule['value']} → {value}"
 
-    def _other_value(self, rule: Row) -> str:
+    def _other_value(self, rule: Row) -> str | None:
+        """Another value that makes sense for the property; None where there is none to be had."""
+        known = VALUES.get(rule["property"])
         match rule["operator"]:
-            case "IN" | "NOTIN":
-                return ",".join(sorted(self._random.sample(COUNTRIES, self._random.randint(2, 6))))
+            case "IN" if known:
+                return ",".join(sorted(self._random.sample(known, self._random.randint(2, 5))))
+            case "EQ" | "NEQ" if known:
+                return self._random.choice(known)
             case "LT" | "LTE" | "GT" | "GTE":
                 return str(self._random.randint(1, 40))
             case _:
-                return self._random.choice(WORDS)
+                return None
 
     def _add_segment(self) -> str | None:
         flag = self._live()
@@ -194,7 +207,12 @@ class Writer:
         variant = self._random.choice(variants)
         attachment = json.loads(variant["attachment"])
         name = self._random.choice([*attachment])
-        attachment[name] = str(self._random.randint(1, 5000))
+        if attachment[name].startswith("#"):
+            attachment[name] = f"#{self._random.randrange(2**24):06x}"
+        elif attachment[name].isdigit():
+            attachment[name] = str(self._random.randint(1, 5000))
+        else:
+            return None
         self._write("demo_edit_variant", variant=variant["id"], attachment=json.dumps(attachment))
         return f"{flag['key']}: {name} of variant {variant['key']} is now {attachment[name]}"
 

@@ -95,7 +95,8 @@ class LogHistorian:
             if not page:
                 break
             for turn, commit in enumerate(page):
-                past.rewind(commit)
+                if not past.rewind(commit):
+                    return ResyncReason.PRUNED
                 changes += len(commit.changes)
                 if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
                     await asyncio.sleep(0)

@@ -65,8 +65,9 @@ _DATABASE = Variable(
 _DATA_DIR = Variable(
     "FLAGENT_CDC_DATA_DIR",
     DIRECTORY,
-    "$XDG_DATA_HOME/flagent-cdc, else ~/.local/share/flagent-cdc",
-    "Where the embedded PostgreSQL keeps its data.",
+    "",
+    "Where the embedded PostgreSQL keeps its data. When unset, `$XDG_DATA_HOME/flagent-cdc/postgres`, else "
+    "`~/.local/share/flagent-cdc/postgres`; for root `/var/lib/flagent-cdc/postgres`.",
 )
 
 
@@ -95,7 +96,7 @@ class Settings:
         "FLAGENT_SSE_MAX_CLIENTS", COUNT, "10000", "Event streams at the same time; beyond it, 503 with Retry-After."
     )
     database_url: str | None = field(default=None, metadata={"variable": _DATABASE})
-    data_dir: Path = field(default=Path("flagent-cdc-data"), metadata={"variable": _DATA_DIR})
+    data_dir: Path | None = field(default=None, metadata={"variable": _DATA_DIR})
     schemas: tuple[str, ...] = _setting(
         "FLAGENT_CDC_SCHEMAS", NAMES, "public", "The schemas with Flagent's tables, one for each tenant."
     )
@@ -147,8 +148,6 @@ class Settings:
                 read_database_url(text, name=name)
                 values["database_url"] = text
                 break
-        if "data_dir" not in values:
-            values["data_dir"] = _user_data(environment) / "flagent-cdc"
         return cls(**values)
 
 
@@ -168,17 +167,15 @@ def read(variable: Variable, text: str) -> Any:
         ) from error
 
 
-def _user_data(environment: Mapping[str, str]) -> Path:
-    if home := environment.get("XDG_DATA_HOME", "").strip():
-        return Path(home)
-    return Path(environment.get("HOME") or "~").expanduser() / ".local" / "share"
-
-
 def _refuse_unknown(environment: Mapping[str, str], known: set[str]) -> None:
+    # Compared without the prefix, so that FLAGENT_CDC_PORT leads to FLAGENT_WS_PORT.
+    stems = {name.split("_", 2)[2]: name for name in sorted(known)}
     for name in sorted(environment):
         if name.startswith(OWN_PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise InvalidInput(f"{name} is not a setting; did you mean {near}?", name=name, code="unknown_setting")
+            near = difflib.get_close_matches(name.removeprefix(OWN_PREFIX), stems, n=1, cutoff=0.0)[0]
+            raise InvalidInput(
+                f"{name} is not a setting; did you mean {stems[near]}?", name=name, code="unknown_setting"
+            )
 
 
 def reference() -> str:

@@ -1,8 +1,8 @@
 """One subscriber of the stream, whatever it is connected by.
 
-The seam between the hub and a transport is two-sided and small. The hub calls `Sink.write`, `Sink.close` and
-`Sink.heard_since_last_beat`; the transport calls `Hub.pause`, `Hub.resume` and `Hub.remove`. A sink takes every write: it says that it is
-full by calling `Hub.pause`, which may happen inside `write`, and the hub writes nothing more until `Hub.resume`.
+The seam between the hub and a transport is two-sided and small. The hub calls the methods of `Sink`; the transport
+calls `Hub.pause`, `Hub.resume` and `Hub.remove`. A sink takes every write: it says that it is full by calling
+`Hub.pause`, which may happen inside `write`, and the hub writes nothing more until `Hub.resume`.
 """
 
 import asyncio

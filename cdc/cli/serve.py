@@ -37,20 +37,19 @@ def add_server_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    # Not needed for --help, and slow to import.
-    from cdc.cli.server import run_server
-    from cdc.embedded import EmbeddedPostgres
-    from cdc.install import migrate
-
     settings = ready_to_listen(settings_from(arguments, environment))
+    # Slow to import, and what was typed wrong is told at once.
+    from cdc.cli.own_database import own_database
+    from cdc.cli.server import run_server
+    from cdc.embedded import default_data_dir
+
     if settings.database_url is not None:
         banner = Banner(settings, redact(read_database_url(settings.database_url)))
         return run_server(settings, on_ready=banner.show)
-    with EmbeddedPostgres(settings.data_dir) as postgres:
-        settings = dataclasses.replace(settings, database_url=postgres.url)
-        migrate(postgres.url, settings.schemas)
-        banner = Banner(settings, f"embedded PostgreSQL, data in {settings.data_dir}", postgres.url)
-        return run_server(settings, on_ready=banner.show)
+    data_dir = settings.data_dir or default_data_dir(environment)
+    with own_database(data_dir, settings.schemas) as url:
+        banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url)
+        return run_server(dataclasses.replace(settings, database_url=url), on_ready=banner.show)
 
 
 def ready_to_listen(settings: Settings) -> Settings:
@@ -62,7 +61,7 @@ def ready_to_listen(settings: Settings) -> Settings:
             name="FLAGENT_CDC_HOST",
             code="exposed_host",
         )
-    return settings if settings.port else dataclasses.replace(settings, port=_free_port(settings.host))
+    return dataclasses.replace(settings, port=_free_port(settings.host, settings.port))
 
 
 def _is_loopback(host: str) -> bool:
@@ -74,15 +73,24 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _free_port(host: str) -> int:
-    """A port that nobody listens on now; all workers and the banner must name the same one."""
+def _free_port(host: str, port: int) -> int:
+    """The port, which must be free, or for 0 one that is: all workers and the banner must name the same one.
+
+    Asked before anything is started, because the server itself would find out last.
+    """
     try:
-        family = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0][0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((host, 0))
+            # As servers do: connections that were just closed here do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
             return int(probe.getsockname()[1])
     except OSError as error:
-        raise InvalidInput(f"cannot listen on {host!r}: {error.strerror or error}", name="FLAGENT_CDC_HOST") from error
+        raise InvalidInput(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another with --host and --port",
+            name="FLAGENT_WS_PORT",
+            code="cannot_listen",
+        ) from error
 
 
 COMMAND = Command(

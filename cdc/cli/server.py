@@ -64,8 +64,13 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready
     return 0
 
 
-def build_server(settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
-    """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on."""
+def build_server(
+    settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None, *, with_handover: bool = True
+) -> uvicorn.Server:
+    """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
+
+    `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
+    """
     feed = Feed(settings, url)
     gateway = Gateway(feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections))
     sse_path = settings.sse_path if settings.sse_enabled else None
@@ -80,7 +85,9 @@ def build_server(settings: Settings, url: str, on_ready: Callable[[], None] = la
             yield
 
     web = create_app(feed, version("flagent-cdc"), lifespan)
-    protocol: Any = make_http_protocol(gateway, sse_path=sse_path, websocket_path=websocket_path)
+    protocol: Any = "httptools"
+    if with_handover:
+        protocol = make_http_protocol(gateway, sse_path=sse_path, websocket_path=websocket_path)
     config = uvicorn.Config(
         Application(web, gateway, sse_path=sse_path, websocket_path=websocket_path),
         http=protocol,

@@ -160,7 +160,14 @@ class Tail:
         """Show one block; the resume id moves only after that, so that an interrupted line is sent again."""
         if block.retry_ms is not None:
             self.retry_s = block.retry_ms / 1000
-        for line in self._lines(block):
+        try:
+            lines = [*self._lines(block)]
+        except (ValueError, KeyError, TypeError) as error:
+            what = f"({block.event or 'message'}: {type(error).__name__} {error})"
+            raise StreamRefused(
+                f"{self.url.netloc.decode()} sends what is not an event stream of flagent-cdc {what}"
+            ) from error
+        for line in lines:
             print(line, flush=True)
         if block.id:
             self.last_id = block.id

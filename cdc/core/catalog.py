@@ -7,6 +7,7 @@ the log still holds the way back; to answer a question about the past, rewind a 
 Events are a function of the state and the commit alone: every instance numbers them alike, after every restart.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -91,10 +92,16 @@ class Catalog:
         self.position = commit.position
         return self._events(commit, order, touched)
 
-    def rewind(self, commit: Commit) -> None:
-        """Undo a commit, the newest of those taken in; one that was never taken in is ignored."""
+    def rewind(self, commit: Commit) -> bool:
+        """Undo a commit, the newest of those taken in; one that was never taken in is ignored.
+
+        False, and nothing done, where the commit attached a schema: what was known of it before, if it had been
+        attached once already, is in no log.
+        """
         if commit.position > self.position:
-            return
+            return True
+        if _attaches(commit):
+            return False
         touched: dict[_FlagId, None] = {}
         for change in reversed(commit.changes):
             tables = self._tables_of(change)
@@ -103,6 +110,7 @@ class Catalog:
                 tables.rewind(change)
         self._forget(touched)
         self.position = Position(commit.position - 1)
+        return True
 
     def flags(self, schema: str | None = None) -> Iterator[tuple[str, FlagJson]]:
         """The live flags of one or all schemas with their schema, by schema and id."""
@@ -124,12 +132,19 @@ class Catalog:
         tables = self._schemas.get(schema)
         return None if tables is None else tables.flag_by_key(key)
 
+    def attachments(self, schema: str, flag_id: int) -> Mapping[int, Mapping[str, str] | None]:
+        """A flag's attachments as evaluation gives them, by variant id: with the quotes that the REST view strips."""
+        tables = self._schemas.get(schema)
+        return {} if tables is None else tables.attachments(flag_id)
+
     def evaluation_view(self, schema: str, flag_id: int) -> FlagJson | None:
-        """The flag as evaluation sees it: attachments keep the quotes that the REST view strips."""
+        """The flag with these attachments, None when there is none."""
         flag = self.flag_json(schema, flag_id)
         if flag is None:
             return None
-        return {**flag, "variants": self._schemas[schema].variants(flag_id, strip_quotes=False)}
+        attachments = self.attachments(schema, flag_id)
+        variants = [{**variant, "attachment": attachments[variant["id"]]} for variant in flag["variants"]]
+        return {**flag, "variants": variants}
 
     @property
     def digest(self) -> str:
@@ -202,6 +217,20 @@ class Catalog:
                     )
                 )
         return events
+
+
+def _attaches(commit: Commit) -> bool:
+    """Whether it empties all tables of a schema without logging what they held, as only an attach does."""
+    if all(change.op is not Op.TRUNCATE for change in commit.changes):
+        return False
+    logged: set[tuple[str, str]] = set()
+    emptied: Counter[str] = Counter()
+    for change in commit.changes:
+        place = (change.schema, change.table)
+        if change.table in TABLES and place not in logged:
+            emptied[change.schema] += change.op is Op.TRUNCATE
+            logged.add(place)
+    return len(TABLES) in emptied.values()
 
 
 def _row_event(event_id: EventId, commit: Commit, change: Change) -> Event:

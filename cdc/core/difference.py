@@ -64,8 +64,8 @@ def _segment_changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
     old, new = _by_id(before["segments"]), _by_id(after["segments"])
     for segment in sorted((old | new).values(), key=_rank):
         segment_id = segment["id"]
-        is_now = new.get(segment_id)
-        if _without_distributions(old.get(segment_id)) != _without_distributions(is_now):
+        was, is_now = old.get(segment_id), new.get(segment_id)
+        if was is not is_now and _without_distributions(was) != _without_distributions(is_now):
             yield _of(EventType.SEGMENT_UPDATED, after, after, {"segmentID": segment_id, "segment": is_now})
     for segment in after["segments"]:
         was = old.get(segment["id"])

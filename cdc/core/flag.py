@@ -117,10 +117,10 @@ def attachment(text: str | None) -> dict[str, str] | None:
     return values
 
 
-def variant_json(row: Row, *, strip_quotes: bool = True) -> dict[str, Any]:
-    """A variant; the REST view strips `"` from both ends of attachment values, evaluation does not."""
+def variant_json(row: Row) -> dict[str, Any]:
+    """A variant in the REST view, which strips `"` from both ends of attachment values; evaluation does not."""
     values = attachment(row.get("attachment"))
-    if values and strip_quotes:
+    if values:
         values = {name: value.strip('"') for name, value in values.items()}
     return {"id": row["id"], "flagID": row["flag_id"], "key": row.get("key") or "", "attachment": values}
 

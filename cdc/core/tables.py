@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Self
 
 from .change import Change, Op, Row
-from .flag import FlagJson, Json, flag_json, is_live, segment_json, tag_json, variant_json
+from .flag import FlagJson, Json, attachment, flag_json, is_live, segment_json, tag_json, variant_json
 
 __all__ = ["TABLES", "FlagTables"]
 
@@ -104,13 +104,19 @@ class _Table:
 
 
 class FlagTables:
-    """One schema's flags. Rendered flags are kept until something of theirs changes."""
+    """One schema's flags.
 
-    __slots__ = ("_rendered", "_tables")
+    Rendered flags, segments and variants are kept until they change: most changes are to one part of a flag, and
+    unchanged parts that are the same objects are also compared for free.
+    """
+
+    __slots__ = ("_flags", "_segments", "_tables", "_variants")
 
     def __init__(self) -> None:
         self._tables = {name: _Table(columns) for name, columns in TABLES.items()}
-        self._rendered: dict[int, FlagJson] = {}
+        self._flags: dict[int, FlagJson] = {}
+        self._segments: dict[int, Json] = {}
+        self._variants: dict[int, Json] = {}
 
     @property
     def flag_ids(self) -> Iterable[int]:
@@ -118,17 +124,17 @@ class FlagTables:
         return self._tables["flags"].rows.keys()
 
     def put(self, table: str, row: Row) -> None:
-        """Take in a row at load; flags rendered before are not refreshed."""
+        """Take in a row at load, before any flag is asked for."""
         self._tables[table].put(row)
 
     def flag(self, flag_id: int) -> FlagJson | None:
         """The flag in the REST shape, None when it is deleted or unknown. The same object until it changes."""
-        flag = self._rendered.get(flag_id)
+        flag = self._flags.get(flag_id)
         if flag is None:
             row = self._tables["flags"].rows.get(flag_id)
             if row is None or not is_live(row):
                 return None
-            flag = self._rendered[flag_id] = self._render(row)
+            flag = self._flags[flag_id] = self._render(row)
         return flag
 
     def flag_by_key(self, key: str) -> FlagJson | None:
@@ -138,10 +144,12 @@ class FlagTables:
                 return flag
         return None
 
-    def variants(self, flag_id: int, *, strip_quotes: bool = True) -> list[Json]:
-        """The live variants by id."""
-        rows = filter(is_live, self._tables["variants"].by("flag_id", flag_id))
-        return [variant_json(row, strip_quotes=strip_quotes) for row in sorted(rows, key=_id)]
+    def attachments(self, flag_id: int) -> dict[int, dict[str, str] | None]:
+        """The attachments of the live variants by the variant's id, with the quotes that the REST view strips."""
+        return {row["id"]: attachment(row.get("attachment")) for row in self._variants_of(flag_id)}
+
+    def _variants_of(self, flag_id: int) -> list[Row]:
+        return sorted(filter(is_live, self._tables["variants"].by("flag_id", flag_id)), key=_id)
 
     def touches(self, change: Change) -> list[int]:
         """The ids of the flags that look different after this change, at most; ask before it is applied.
@@ -170,11 +178,12 @@ class FlagTables:
 
     def apply(self, change: Change) -> None:
         """Bring the tables from before this change to after it."""
-        table = self._tables[change.table]
         if change.op is Op.TRUNCATE:
-            table.clear()
+            self._tables[change.table].clear()
+            self._segments.clear()
+            self._variants.clear()
         else:
-            self._replace(table, change.before, change.after)
+            self._replace(change.table, change.before, change.after)
 
     def rewind(self, change: Change) -> None:
         """Bring the tables from after this change to before it.
@@ -182,38 +191,65 @@ class FlagTables:
         A truncate has nothing to bring back: its rows stand in the log as deletes just before it.
         """
         if change.op is not Op.TRUNCATE:
-            self._replace(self._tables[change.table], change.after, change.before)
+            self._replace(change.table, change.after, change.before)
 
-    @staticmethod
-    def _replace(table: _Table, old: Row | None, new: Row | None) -> None:
-        if old is not None and (new is None or new["id"] != old["id"]):
-            table.remove(old["id"])
+    def _replace(self, name: str, old: Row | None, new: Row | None) -> None:
+        table = self._tables[name]
+        if old is not None:
+            self._forget_part(name, old)
+            if new is None or new["id"] != old["id"]:
+                table.remove(old["id"])
         if new is not None:
+            self._forget_part(name, new)
             table.put(new)
+
+    def _forget_part(self, table: str, row: Row) -> None:
+        match table:
+            case "segments":
+                self._segments.pop(row["id"], None)
+            case "constraints" | "distributions":
+                self._segments.pop(row["segment_id"], None)
+            case "variants":
+                self._variants.pop(row["id"], None)
 
     def forget(self, flag_id: int) -> None:
         """Render this flag anew when it is asked for again."""
-        self._rendered.pop(flag_id, None)
+        self._flags.pop(flag_id, None)
 
     def _render(self, row: Row) -> FlagJson:
         tables, flag_id = self._tables, row["id"]
-        segments = [
-            segment_json(
-                segment,
-                tables["constraints"].by("segment_id", segment["id"]),
-                tables["distributions"].by("segment_id", segment["id"]),
-            )
-            for segment in sorted(filter(is_live, tables["segments"].by("flag_id", flag_id)), key=_rank)
-        ]
+        segments = sorted(filter(is_live, tables["segments"].by("flag_id", flag_id)), key=_rank)
         linked = (tables["tags"].rows.get(link["tag_id"]) for link in tables["flags_tags"].by("flag_id", flag_id))
         tags = sorted((tag for tag in linked if tag is not None and is_live(tag)), key=_id)
-        return flag_json(row, segments, self.variants(flag_id), [tag_json(tag) for tag in tags])
+        return flag_json(
+            row,
+            [self._segment(segment) for segment in segments],
+            [self._variant(variant) for variant in self._variants_of(flag_id)],
+            [tag_json(tag) for tag in tags],
+        )
+
+    def _segment(self, row: Row) -> Json:
+        segment_id = row["id"]
+        segment = self._segments.get(segment_id)
+        if segment is None:
+            constraints = self._tables["constraints"].by("segment_id", segment_id)
+            distributions = self._tables["distributions"].by("segment_id", segment_id)
+            segment = self._segments[segment_id] = segment_json(row, constraints, distributions)
+        return segment
+
+    def _variant(self, row: Row) -> Json:
+        variant = self._variants.get(row["id"])
+        if variant is None:
+            variant = self._variants[row["id"]] = variant_json(row)
+        return variant
 
     def copy(self) -> Self:
         """An independent replica that shares what neither side has changed since."""
         twin = type(self)()
         twin._tables = {name: table.copy() for name, table in self._tables.items()}
-        twin._rendered = self._rendered.copy()
+        twin._flags = self._flags.copy()
+        twin._segments = self._segments.copy()
+        twin._variants = self._variants.copy()
         return twin
 
 

@@ -2,13 +2,22 @@
 
 import asyncio
 import zlib
+from collections.abc import AsyncIterator
 
 import httpx
 import psycopg
 import pytest
 
+from cdc.core.position import Position
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer, serving, sse, until
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
+
+
+@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
+async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
+    """Both ways that a stream can take through the server must be alike."""
+    async with serving(database_url, with_handover=request.param) as running:
+        yield running
 
 
 async def test_a_plain_sql_insert_arrives_with_the_whole_flag(server: RunningServer, database_url: str) -> None:
@@ -52,10 +61,8 @@ async def test_a_save_by_flagent_in_three_commits_is_one_content_event(
 async def test_the_snapshot_comes_first_and_the_stream_joins_it(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("a")
-        await server.feed.hub.reached(server.feed.hub.catalog.position, 1)
-        async with sse(server.stream_url) as warm:
-            writer.flag("b")
-            await warm.next()
+        writer.flag("b")
+        assert await server.feed.hub.reached(Position(3), DEADLINE_S)
         async with sse(server.stream_url, {"snapshot": "true"}) as stream:
             snapshot = await stream.next()
             writer.flag("c")
@@ -303,6 +310,6 @@ async def test_other_methods_are_refused(server: RunningServer) -> None:
 
 async def test_the_stream_forbids_buffering_on_its_way(server: RunningServer) -> None:
     async with httpx.AsyncClient() as client, client.stream("GET", server.stream_url) as response:
-        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-accel-buffering"] == "no"
         assert response.headers["cache-control"] == "no-cache, no-transform"

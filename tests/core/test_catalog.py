@@ -7,7 +7,8 @@ from cdc.core.catalog import Catalog
 from cdc.core.change import Change, Op
 from cdc.core.events import EventType
 from cdc.core.position import LogId, Position
-from tests.core.flagent import TIME, Flagent, Observed, commit_of, told
+from cdc.core.tables import TABLES
+from tests.core.flagent import LOG, TIME, Flagent, Observed, commit_of, told
 
 GONE = "2026-05-05T05:05:05"
 
@@ -446,6 +447,8 @@ def test_evaluation_sees_the_quotes_that_clients_do_not(observed: Observed) -> N
     assert shown is not None
     assert seen["variants"][0]["attachment"] == {"color": '"blue"'}
     assert shown["variants"][0]["attachment"] == {"color": "blue"}
+    assert observed.catalog.attachments("public", 1) == {3: {"color": '"blue"'}}
+    assert observed.catalog.attachments("elsewhere", 1) == {}
 
 
 def test_a_flag_is_the_same_object_until_it_changes(observed: Observed) -> None:
@@ -478,3 +481,45 @@ def test_a_rewound_copy_tells_the_past_again_and_leaves_the_present_alone(observ
     assert (past.position, past.digest) == (1, digests[0])
     assert [past.apply(commit) for commit in commits] == events
     assert catalog.digest == digests[-1]
+
+
+def attached(flagent: Flagent) -> list[Change]:
+    """What attaching logs: of each table a truncate without its rows, then a row as an insert."""
+    changes = []
+    for table, rows in flagent.tables.items():
+        changes.append(Change("public", table, Op.TRUNCATE, None, None))
+        changes += [Change("public", table, Op.INSERT, None, row) for row in rows.values()]
+    return changes
+
+
+def test_attaching_tells_what_is_there_and_attaching_again_what_differs(observed: Observed) -> None:
+    fresh = Catalog(LOG)
+    fresh.attach("public")
+    assert told(fresh.apply(commit_of(2, *attached(observed.flagent)))) == ["flag_created a"]
+    assert observed.commit(*attached(observed.flagent)) == []
+    observed.flagent.update("flags", 1, enabled=True)
+    observed.flagent.flag("b")
+    observed.flagent.changes.clear()
+    events = observed.commit(*attached(observed.flagent))
+    assert told(events) == ["flag_updated a", "flag_enabled a", "flag_created b"]
+
+
+def test_an_attachment_cannot_be_undone(observed: Observed) -> None:
+    commit = observed.flagent.commit(*attached(observed.flagent))
+    observed.catalog.apply(commit)
+    assert not observed.catalog.rewind(commit)
+    assert (observed.catalog.position, observed.catalog.digest[:2]) == (2, "1:")
+
+
+def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: Observed) -> None:
+    digest = observed.catalog.digest
+    observed.flagent.truncate(*TABLES)
+    commit = observed.flagent.commit()
+    observed.catalog.apply(commit)
+    assert observed.catalog.rewind(commit)
+    assert observed.catalog.digest == digest
+
+
+def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -> None:
+    assert observed.catalog.rewind(commit_of(99))
+    assert observed.catalog.position == 1

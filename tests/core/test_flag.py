@@ -71,9 +71,10 @@ def test_dependencies_are_keys_or_nothing(stored: str | None, keys: list[str]) -
 
 
 def test_quotes_around_attachment_values_are_stripped_in_the_rest_view_only() -> None:
-    row = {"id": 1, "flag_id": 2, "key": None, "attachment": json.dumps({"a": '"quoted"', "b": 'in"side'})}
+    text = json.dumps({"a": '"quoted"', "b": 'in"side'})
+    row = {"id": 1, "flag_id": 2, "key": None, "attachment": text}
     assert variant_json(row) == {"id": 1, "flagID": 2, "key": "", "attachment": {"a": "quoted", "b": 'in"side'}}
-    assert variant_json(row, strip_quotes=False)["attachment"] == {"a": '"quoted"', "b": 'in"side'}
+    assert attachment(text) == {"a": '"quoted"', "b": 'in"side'}
 
 
 def full_flag() -> tuple[Flagent, int]:
@@ -209,7 +210,11 @@ def test_rows_made_from_every_evaluation_vector_render_back_to_it() -> None:
     for vector in json.loads(path.read_text()):
         flag: dict[str, Any] = vector["flag"]
         if not flag["archived"]:
-            assert dict(rows_of(flag).catalog().flag_json("public", flag["id"]) or {}) == flag
+            # Some vectors list their segments out of order on purpose; what is shown is always in order.
+            flag["segments"].sort(key=lambda segment: (segment["rank"], segment["id"]))
+            for segment in flag["segments"]:
+                segment["distributions"].sort(key=lambda share: (share["variantID"], share["id"]))
+            assert rows_of(flag).catalog().flag_json("public", flag["id"]) == flag
 
 
 def rows_of(flag: dict[str, Any]) -> Flagent:

@@ -148,6 +148,22 @@ def test_taking_everything_out_leaves_what_is_selected_by_name() -> None:
     assert both.remove(Selection.of(everything=True)).clauses == (Selection.of(flag_keys=["a"], segments=True),)
 
 
+@pytest.mark.parametrize(
+    ("clauses", "everything"),
+    [
+        ((), False),
+        ((Selection.of(),), True),
+        ((Selection.of(flag_keys=["a"], everything=True),), True),
+        ((Selection.of(schemas=["t"]),), False),
+        ((Selection.of(types=[EventType.FLAG_DELETED]), Selection.of()), True),
+        ((Selection.of(), Selection.of(tables=["orders"], schemas=["t"])), False),
+        ((Selection.of(flag_keys=["a"]),), False),
+    ],
+)
+def test_everything_is_all_flag_events_and_no_rows(clauses: tuple[Selection, ...], everything: bool) -> None:
+    assert Selections(clauses).is_everything is everything
+
+
 def test_the_index_finds_each_subscriber_once_in_the_order_of_connection() -> None:
     index = SelectionIndex[str]()
     index.add("late name, first come", Selections((Selection.of(tags=["web"], flag_keys=["a"]),)))

@@ -39,12 +39,13 @@ class _FlagText:
 class EncodedEvent:
     """An event with its forms on the wire, each made once; share it, never copy it."""
 
-    __slots__ = ("_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
+    __slots__ = ("_detail", "_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
 
     def __init__(self, event: Event, flag: _FlagText | None = None) -> None:
         self.event = event
         self.id = str(event.id)
         self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
+        self._detail: str | None = None
         self._text: str | None = None
         self._sse_plain: bytes | None = None
         self._sse_enveloped: bytes | None = None
@@ -57,8 +58,8 @@ class EncodedEvent:
 
     @property
     def size_bytes(self) -> int:
-        """About what one form of it takes; the text is the largest part and in nearly every one."""
-        return len(self.data) + 256
+        """About what one form of it takes; the flag and the detail are the largest part of every one."""
+        return (0 if self._flag is None else len(self._flag.get())) + len(self._detail_text()) + 512
 
     @property
     def text(self) -> str:
@@ -124,8 +125,13 @@ class EncodedEvent:
         if self._flag is not None:
             text = f'{text[:-1]},"flag":{self._flag.get()}}}'
         if event.detail:
-            text = f"{text[:-1]},{encode(event.detail)[1:]}"
+            text = f"{text[:-1]},{self._detail_text()[1:]}"
         return text
+
+    def _detail_text(self) -> str:
+        if self._detail is None:
+            self._detail = encode(self.event.detail)
+        return self._detail
 
 
 def event_object(event: Event) -> str:

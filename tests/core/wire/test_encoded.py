@@ -7,6 +7,7 @@ from cdc.core.change import Change, Op
 from cdc.core.events import Event, EventType
 from cdc.core.position import EventId, Position
 from cdc.core.wire.encoded import EncodedEvent, encode_commit, event_object
+from cdc.core.wire.format import Format
 from tests.core.flagent import LOG, TIME, Observed
 
 HEAD = {"flagKey": "a", "flagID": 1}
@@ -92,3 +93,20 @@ def test_a_deletion_has_no_flag() -> None:
     assert event_object(event) == (
         f'{{"type":"flag_deleted","id":"1-0@{LOG}","flagKey":"a","flagID":1,"schema":"public","committedAt":"{TIME}"}}'
     )
+
+
+@pytest.mark.parametrize("format", [Format("sse"), Format("sse", envelope=True), Format("websocket", is_framed=False)])
+def test_framed_events_are_made_once_for_a_format_and_stamped_once_for_a_time(format: Format) -> None:
+    for encoded in encode_commit(events_of_every_kind()):
+        plain, stamped = encoded.framed(format), encoded.framed_at(format, "2026-11-23T08:00:01Z")
+        assert encoded.framed(format) is plain
+        assert encoded.framed_at(format, "2026-11-23T08:00:01Z") is stamped
+        assert encoded.framed_at(format, "2026-11-23T08:00:02Z") == stamped.replace(b":01Z", b":02Z")
+        assert stamped.replace(b',"sentAt":"2026-11-23T08:00:01Z"', b"") == plain
+        assert format.transport == "sse" or plain == encoded.text.encode() + b"\n"
+
+
+def test_an_events_size_counts_what_it_carries() -> None:
+    for encoded in encode_commit(events_of_every_kind()):
+        assert abs(encoded.size_bytes - len(encoded.sse(envelope=True))) < 512
+        assert encoded.event_id == encoded.event.id
