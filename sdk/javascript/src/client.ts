@@ -270,9 +270,13 @@ export abstract class RealtimeClient {
     this.ask();
   }
 
-  private onSnapshot({ reason, flags, position }: Snapshot): void {
+  private onSnapshot({ id, reason, flags, position }: Snapshot): void {
     this.router.snapshot(flags);
     if (reason === null) return;
+    const resynced: AnyEvent = {
+      type: "resync", id, flagKey: null, flagID: null, schema: null, committedAt: null, flag: null, raw: {}, data: { reason, flags },
+    };
+    for (const { selector, deliver } of this.listeners) if (selector === null) deliver(resynced);
     for (const handler of this.resyncHandlers) this.dispatcher.push(() => handler({ reason, flags, position }));
   }
 

@@ -6,7 +6,7 @@
  */
 import type { Clock } from "./clock.js";
 import { Backoff, type ReconnectConfig } from "./core/backoff.js";
-import type { Heartbeat, Message } from "./core/message.js";
+import { isBeat, type Heartbeat, type Message } from "./core/message.js";
 import { Progress } from "./core/position.js";
 import { covers, removed, toSubscribe, union, type Selector } from "./core/selection.js";
 import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused, TimedOut } from "./errors.js";
@@ -83,6 +83,7 @@ export class Connector implements Link {
   /** What the open connection selects. */
   private selected: Selector | null = null;
   private isResuming = false;
+  private awaitsSnapshot = false;
   private openingId = "";
   private timer: unknown = null;
   private receivedAt = 0;
@@ -190,6 +191,7 @@ export class Connector implements Link {
     this.selected = selector;
     this.isResuming = lastEventId !== null;
     const snapshot = this.wantsSnapshot && lastEventId === null;
+    this.awaitsSnapshot = snapshot;
     const isCurrent = () => generation === this.generation;
     const sink: Sink = {
       received: () => { if (isCurrent()) this.receivedAt = this.options.clock.now(); },
@@ -250,7 +252,8 @@ export class Connector implements Link {
     if (this.state === "open") return;
     this.askedForKeyAgain = false;
     this.clearTimer();
-    if (!this.isResuming && message.id !== null) this.progress.reset(message.id);
+    // Where a snapshot is awaited only that sets the id: lost before it, the next connection asks for it again.
+    if (!this.isResuming && !this.awaitsSnapshot && message.id !== null) this.progress.reset(message.id);
     if (message.heartbeatMs !== null) this.intervalMs = message.heartbeatMs;
     this.become("open", null);
     this.listener.message({ ...message, resumed: this.isResuming });
@@ -273,8 +276,10 @@ export class Connector implements Link {
   }
 
   private heartbeat(message: Heartbeat, now: number): void {
-    if (this.heartbeatAt !== null) this.intervalMs = Math.max(now - this.heartbeatAt, SHORTEST_INTERVAL_MS);
-    this.heartbeatAt = now;
+    if (isBeat(message)) {
+      if (this.heartbeatAt !== null) this.intervalMs = Math.max(now - this.heartbeatAt, SHORTEST_INTERVAL_MS);
+      this.heartbeatAt = now;
+    }
     if (message.id !== null) this.progress.advance(message.id);
     this.listener.message(message);
     if (this.state === "open") this.watch();

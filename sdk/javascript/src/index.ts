@@ -10,7 +10,7 @@ export type { LinkState } from "./connector.js";
 export type { Clock } from "./clock.js";
 export { ReconnectConfig } from "./core/backoff.js";
 export {
-  EventType, type AnyEvent, type DistributionUpdated, type FlagChanged, type FlagDeleted, type FlagentEvent, type RowChanged,
+  EventType, type AnyEvent, type DistributionUpdated, type FlagChanged, type FlagDeleted, type FlagentEvent, type Resynced, type RowChanged,
   type SegmentUpdated, type UnknownEvent, type VariantUpdated,
 } from "./core/event.js";
 export type { Constraint, Distribution, Flag, Segment, Tag, Variant } from "./core/flag.js";

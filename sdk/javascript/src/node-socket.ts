@@ -48,7 +48,7 @@ class NodeSocket implements Socket {
     const headers: Record<string, string> = {
       Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key,
     };
-    if (apiKey !== null) headers.Authorization = `Bearer ${apiKey}`;
+    if (apiKey !== null) headers["X-API-Key"] = apiKey;
     const request = (target.protocol === "https:" ? httpsRequest : httpRequest)(target, { headers, agent: false });
     this.request = request;
     request.on("error", (error) => this.over(1006, error.message));
@@ -102,6 +102,9 @@ class NodeSocket implements Socket {
     }
     for (const item of items) {
       switch (item.kind) {
+        case "binary":
+          if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not understood");
+          break;
         case "text":
           if (!this.isOver && !this.isClosing) this.events.text(item.text);
           break;

@@ -9,6 +9,8 @@ import type { Connection, Failure, Opening, Sink, Transport } from "./transport.
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
 const LONGEST_PROBLEM = 2000;
+/** In a page `Last-Event-ID` would need the server's permission (CORS); the parameter needs none. */
+const IS_BROWSER = typeof document !== "undefined";
 
 export class SseTransport implements Transport {
   constructor(private readonly url: string, private readonly fetch: Fetch) {}
@@ -16,9 +18,9 @@ export class SseTransport implements Transport {
   open(opening: Opening, sink: Sink): Connection {
     const abort = new AbortController();
     const query = toQuery(opening.selector);
-    if (opening.lastEventId !== null) query.set("lastEventId", opening.lastEventId);
-    else if (opening.snapshot) query.set("snapshot", "true");
-    this.read(query, opening.apiKey, abort.signal, sink).then(
+    if (opening.lastEventId !== null && IS_BROWSER) query.set("lastEventId", opening.lastEventId);
+    else if (opening.lastEventId === null && opening.snapshot) query.set("snapshot", "true");
+    this.read(query, opening.apiKey, IS_BROWSER ? null : opening.lastEventId, abort.signal, sink).then(
       () => { if (!abort.signal.aborted) sink.ended(retried(new ConnectionFailed("the server ended the stream"))); },
       (error: unknown) => {
         if (abort.signal.aborted) return;
@@ -42,7 +44,7 @@ export class SseTransport implements Transport {
     let found: Message | null = null;
     const nothing = () => undefined;
     try {
-      await this.read(query, apiKey, abort.signal, {
+      await this.read(query, apiKey, null, abort.signal, {
         received: nothing,
         retry: nothing,
         ended: nothing,
@@ -63,10 +65,10 @@ export class SseTransport implements Transport {
     return found;
   }
 
-  private async read(query: URLSearchParams, apiKey: string | null, signal: AbortSignal, sink: Sink): Promise<void> {
+  private async read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: Sink): Promise<void> {
     const url = new URL(this.url);
     for (const [name, value] of [["envelope", "true"], ...query]) url.searchParams.append(name!, value!);
-    const response = await this.request(url.href, apiKey, signal);
+    const response = await this.request(url.href, apiKey, lastEventId, signal);
     sink.received();
     const parser = new EventStreamParser();
     const reader = response.body!.getReader();
@@ -81,16 +83,19 @@ export class SseTransport implements Transport {
     }
   }
 
-  private async request(first: string, apiKey: string | null, signal: AbortSignal): Promise<Response> {
+  private async request(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
     let url = first;
     let key = apiKey;
     let redirect: RequestRedirect = "manual";
     for (let hop = 1; ; hop++) {
       const headers: Record<string, string> = { Accept: "text/event-stream" };
-      if (key !== null) headers.Authorization = `Bearer ${key}`;
+      // Where the browser follows by itself, it drops this header and no other at another origin.
+      if (key !== null && redirect === "follow") headers.Authorization = `Bearer ${key}`;
+      else if (key !== null) headers["X-API-Key"] = key;
+      if (lastEventId !== null) headers["Last-Event-ID"] = lastEventId;
       const response = await this.fetch(url, { headers, signal, redirect, cache: "no-store" });
       if (response.type === "opaqueredirect") {
-        // A browser hides where a redirect leads, but follows it itself, and drops Authorization across origins.
+        // A browser hides where a redirect leads, but follows it itself.
         redirect = "follow";
         continue;
       }

@@ -16,7 +16,7 @@ export interface EvaluateOptions {
   readonly minPosition?: string;
 }
 
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 5000;
 
 export class FlagentWebSocketClient extends RealtimeClient {
   constructor(options: WebSocketClientOptions) {

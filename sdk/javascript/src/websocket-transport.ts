@@ -1,4 +1,5 @@
 /** The WebSocket: the platform's own in browsers, `node-socket` in Node.js, or one that the application gives. */
+import { MalformedMessage } from "./core/event.js";
 import { decodeMessage, parseJson } from "./core/message.js";
 import { closeOutcome, httpOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
 import { asError, ConnectionFailed } from "./errors.js";
@@ -23,6 +24,7 @@ export interface SocketEvents {
   open(): void;
   received(): void;
   text(text: string): void;
+  malformed(reason: string): void;
   /** `status` is the HTTP answer to the handshake, where it was none of a WebSocket. */
   closed(code: number, reason: string, status: number | null, retryAfter: string | null): void;
 }
@@ -60,6 +62,7 @@ export class WebSocketTransport implements Transport {
           sink.malformed(asError(error));
         }
       },
+      malformed: (reason) => { if (!isOver) sink.malformed(new MalformedMessage(reason)); },
       closed: (code, reason, status, retryAfter) => {
         if (isOver) return;
         isOver = true;
@@ -102,6 +105,7 @@ export function standardSocket(WebSocketClass: WebSocketClass): OpenSocket {
     socket.onmessage = (event: { data: unknown }) => {
       events.received();
       if (typeof event.data === "string") events.text(event.data);
+      else events.malformed("a binary message is not understood");
     };
     socket.onclose = (event: { code: number; reason: string }) => events.closed(event.code, event.reason, null, null);
     // `error` says nothing that the `close` after it does not say; some implementations throw where nobody listens.

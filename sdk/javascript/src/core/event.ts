@@ -14,6 +14,8 @@ export const EventType = Object.freeze({
   ROW_UPDATED: "row_updated",
   ROW_DELETED: "row_deleted",
   TABLE_TRUNCATED: "table_truncated",
+  /** Events were lost for good; `data` holds the state that replaces what was known. Only `onEvent` hears it. */
+  RESYNC: "resync",
 } as const);
 
 export type EventType = (typeof EventType)[keyof typeof EventType];
@@ -71,7 +73,12 @@ export interface RowChanged extends EventBase {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-export type FlagentEvent = FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
+export interface Resynced extends EventBase {
+  readonly type: "resync";
+  readonly data: { readonly reason: string; readonly flags: readonly Flag[] };
+}
+
+export type FlagentEvent = Resynced | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
 
 /** An event of a type that this version does not know; `data` is the event object. */
 export interface UnknownEvent extends EventBase {

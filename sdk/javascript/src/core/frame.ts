@@ -2,6 +2,7 @@
 
 export type FrameItem =
   | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "binary" }
   | { readonly kind: "ping"; readonly payload: Uint8Array }
   | { readonly kind: "pong" }
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
@@ -47,6 +48,7 @@ export class FrameParser {
   private held = 0;
   private parts: Uint8Array[] | null = null;
   private partsLength = 0;
+  private isText = true;
 
   constructor(private readonly maxLength = 64 * 1024 * 1024) {}
 
@@ -93,10 +95,11 @@ export class FrameParser {
       case Opcode.PING: return { kind: "ping", payload };
       case Opcode.PONG: return { kind: "pong" };
       case Opcode.CLOSE: return this.close(payload);
-      case Opcode.BINARY: throw new ProtocolError(1003, "binary messages are not understood");
+      case Opcode.BINARY:
       case Opcode.TEXT:
         if (this.parts !== null) throw new ProtocolError(1002, "a new message begins inside another");
         this.parts = [];
+        this.isText = opcode === Opcode.TEXT;
         break;
       case Opcode.CONTINUATION:
         if (this.parts === null) throw new ProtocolError(1002, "a continuation of nothing");
@@ -109,7 +112,7 @@ export class FrameParser {
     const whole = concat(this.parts!, this.partsLength);
     this.parts = null;
     this.partsLength = 0;
-    return { kind: "text", text: utf8(whole) };
+    return this.isText ? { kind: "text", text: utf8(whole) } : { kind: "binary" };
   }
 
   private close(payload: Uint8Array): FrameItem {

@@ -111,6 +111,11 @@ export function decodeStreamEvent(name: string, data: string, lastEventId: strin
   return decodeMessage({ id, ...fields, type: name });
 }
 
+/** Whether this is one of the server's regular heartbeats, and not the id alone that follows it in the event stream. */
+export function isBeat(heartbeat: Heartbeat): boolean {
+  return heartbeat.position !== null;
+}
+
 const KEEP_ALIVE = /^keep-alive(?: |$)/;
 
 /** Reads a comment of the event stream; null where it is no keep-alive. */

@@ -9,7 +9,7 @@
 import { canonicalFlag, digest } from "./digest.js";
 import type { AnyEvent } from "./event.js";
 import type { Flag } from "./flag.js";
-import type { Connected, Heartbeat, Message, Snapshot } from "./message.js";
+import { isBeat, type Connected, type Heartbeat, type Message, type Snapshot } from "./message.js";
 import { isBefore, parseEventId } from "./position.js";
 import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./selection.js";
 
@@ -36,6 +36,7 @@ const ASSUMED_INTERVAL_MS = 30_000;
 const SHORTEST_INTERVAL_MS = 1000;
 const SILENT_INTERVALS = 2.5;
 const MOST_HELD = 10_000;
+const MOST_SKIPPED = 64;
 const DIGEST = /^[0-9]+:[0-9a-f]{8}$/;
 
 export class Replica {
@@ -85,20 +86,22 @@ export class Replica {
     return this.byKey.size;
   }
 
-  /** The live flag, or undefined. With several schemas and none named, the first that has the key. */
+  /** The live flag, or undefined. Where several schemas have the key and none is named it raises RangeError. */
   get(key: string, schema?: string): Flag | undefined {
     if (!this.severalSchemas) return this.byKey.get(key);
     if (schema !== undefined) return this.byKey.get(place(schema, key));
-    for (const flag of this.byKey.values()) if (flag.key === key) return flag;
-    return undefined;
+    const found = [...this.byKey.values()].filter((flag) => flag.key === key);
+    if (found.length > 1) throw new RangeError(`several schemas have a flag ${key}; name one`);
+    return found[0];
   }
 
   /** By id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
     if (!this.severalSchemas) return this.at(this.byId.get(String(id)));
     if (schema !== undefined) return this.at(this.byId.get(place(schema, String(id))));
-    for (const flag of this.byKey.values()) if (String(flag.id) === String(id)) return flag;
-    return undefined;
+    const found = [...this.byKey.values()].filter((flag) => String(flag.id) === String(id));
+    if (found.length > 1) throw new RangeError(`several schemas have a flag with the id ${id}; name one`);
+    return found[0];
   }
 
   values(): IterableIterator<Flag> {
@@ -191,7 +194,7 @@ export class Replica {
     if (isResync) this.forgetHeals();
     else if (isHeal && this.differs) {
       this.heals++;
-      this.skip = 2 ** (this.heals - 1);
+      this.skip = Math.min(2 ** (this.heals - 1), MOST_SKIPPED);
       if (this.heals === 1) this.differs = false;
     }
     if (this.heldTooMuch) {
@@ -206,13 +209,13 @@ export class Replica {
   private onHeartbeat(message: Heartbeat, now: number): Step {
     this.silent = false;
     if (message.fresh !== null) this.fresh = message.fresh;
-    if (this.lastHeartbeatAt !== null) {
-      this.intervalMs = Math.max(now - this.lastHeartbeatAt, SHORTEST_INTERVAL_MS);
+    if (isBeat(message)) {
+      if (this.lastHeartbeatAt !== null) this.intervalMs = Math.max(now - this.lastHeartbeatAt, SHORTEST_INTERVAL_MS);
+      this.lastHeartbeatAt = now;
     }
-    this.lastHeartbeatAt = now;
     if (this.cursor === null) return NOTHING;
     if (this.awaited === null && message.id !== null) this.advance(message.id);
-    if (message.fresh === true && this.head !== null && (message.position === null || this.reached(message.position))) this.head = null;
+    if (this.head !== null && this.reached(String(this.head))) this.head = null;
     return { changes: [], request: this.compare(message) };
   }
 
@@ -222,7 +225,8 @@ export class Replica {
     if (!isEverything(this.selection)) return false;
     const position = toPosition(message.position);
     const mine = parseEventId(this.cursor!)?.position;
-    if (position !== null && mine !== undefined && position !== mine) return false;
+    // In the event stream the id that moves the cursor follows the digest; a digest of the past says nothing.
+    if (position !== null && mine !== undefined && position < mine) return false;
     if (message.digest === this.digest()) {
       this.forgetHeals();
       return false;
