@@ -1,6 +1,6 @@
 /** The one-way client: a plain HTTP response that any proxy lets through. */
 import { RealtimeClient, type ClientOptions } from "./client.js";
-import { SseTransport, type Fetch } from "./sse-transport.js";
+import { defaultFetch, SseTransport, type Fetch } from "./sse-transport.js";
 import { checkedUrl } from "./websocket-client.js";
 
 export interface SSEClientOptions extends ClientOptions {
@@ -11,6 +11,6 @@ export interface SSEClientOptions extends ClientOptions {
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
     const url = checkedUrl(options.url, ["http:", "https:"]);
-    super({ ...options, url }, new SseTransport(url, options.fetch ?? ((input, init) => fetch(input, init))));
+    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch));
   }
 }

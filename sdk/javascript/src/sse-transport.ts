@@ -4,13 +4,21 @@ import { decodeKeepAlive, decodeStreamEvent, type Message } from "./core/message
 import { httpOutcome, isEventStream, isUnauthorized, parseRetryAfter, redirectTarget } from "./core/policy.js";
 import { toQuery, type Selector } from "./core/selection.js";
 import { asError, ConnectionFailed, FlagentError } from "./errors.js";
+import { isNode, isPage } from "./platform.js";
 import type { Connection, Failure, Opening, Sink, Transport } from "./transport.js";
 
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
 const LONGEST_PROBLEM = 2000;
 /** In a page `Last-Event-ID` would need the server's permission (CORS); the parameter needs none. */
-const IS_BROWSER = typeof document !== "undefined";
+const RESUMES_BY_PARAMETER = isPage();
+
+/** The best there is here. */
+export const defaultFetch: Fetch = async (input, init) => {
+  if (!isNode()) return fetch(input, init);
+  const { nodeFetch } = await import("./node-fetch.js");
+  return nodeFetch(input, init);
+};
 
 export class SseTransport implements Transport {
   constructor(private readonly url: string, private readonly fetch: Fetch) {}
@@ -18,9 +26,9 @@ export class SseTransport implements Transport {
   open(opening: Opening, sink: Sink): Connection {
     const abort = new AbortController();
     const query = toQuery(opening.selector);
-    if (opening.lastEventId !== null && IS_BROWSER) query.set("lastEventId", opening.lastEventId);
+    if (opening.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", opening.lastEventId);
     else if (opening.lastEventId === null && opening.snapshot) query.set("snapshot", "true");
-    this.read(query, opening.apiKey, IS_BROWSER ? null : opening.lastEventId, abort.signal, sink).then(
+    this.read(query, opening.apiKey, RESUMES_BY_PARAMETER ? null : opening.lastEventId, abort.signal, sink).then(
       () => { if (!abort.signal.aborted) sink.ended(retried(new ConnectionFailed("the server ended the stream"))); },
       (error: unknown) => {
         if (abort.signal.aborted) return;

@@ -4,6 +4,7 @@ import { decodeMessage, parseJson } from "./core/message.js";
 import { closeOutcome, httpOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
 import { asError, ConnectionFailed } from "./errors.js";
 import { failure } from "./connector.js";
+import { isNode } from "./platform.js";
 import type { Connection, Opening, Sink, Transport } from "./transport.js";
 
 /** What is used of the standard WebSocket class. */
@@ -127,9 +128,8 @@ function base64Url(text: string): string {
 
 /** The best there is here: in Node.js the socket that sends headers and sees refusals, elsewhere the platform's own. */
 export function defaultSocket(): OpenSocket {
-  const { process, Deno, Bun, WebSocket } = globalThis as Record<string, any>;
-  const isNode = process?.versions?.node !== undefined && Deno === undefined && Bun === undefined && process.type !== "renderer";
-  if (!isNode) {
+  if (!isNode()) {
+    const { WebSocket } = globalThis as { WebSocket?: WebSocketClass };
     if (WebSocket === undefined) throw new TypeError("there is no WebSocket here; give one as the option `WebSocket`");
     return standardSocket(WebSocket);
   }

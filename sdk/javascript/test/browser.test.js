@@ -107,7 +107,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 120_000 }, () 
     test(`${kind}: eight tabs share one connection; when the one that has it is closed, another goes on`, async () => {
       const tabs = [];
       for (let n = 0; n < 8; n++) tabs.push(await tabWith(kind, { share: true }));
-      assert.equal(origin.open(path), 1);
+      await until(() => origin.open(path) === 1, "one connection");
       let value = await toggle();
       await Promise.all(tabs.map((tab) => sees(tab, value)));
       // The first tab has the lock.

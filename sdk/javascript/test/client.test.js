@@ -443,7 +443,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       client.close();
       assert.equal(store.status, "CLOSED");
       assert.equal(store.get("a").key, "a");
-      await until(() => peer.isClosed);
+      await until(() => server.open === 0);
       assert.deepEqual(clock.waits, []);
       assert.throws(() => client.subscribeAll(() => undefined), /closed/);
     });
