@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from cdc.core.errors import InvalidInput
@@ -38,9 +38,9 @@ _MIN_POSITION_WAIT_S = 5.0
 class Evaluator(Protocol):
     """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
 
-    def evaluate(self, request: Any) -> Any: ...
+    def evaluate(self, request: Mapping[str, Any], /) -> Any: ...
 
-    def evaluate_batch(self, request: Any) -> Any: ...
+    def evaluate_batch(self, request: Mapping[str, Any], /) -> Any: ...
 
 
 class Session:

@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format
 
 from .buffer import BufferSink
@@ -42,7 +43,7 @@ class SocketEndpoint:
         session = Session(
             self._gateway.hub,
             sink,
-            Format("websocket", is_framed=False),
+            Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,
             read_on=may_read.set,
             evaluator=self._evaluator,

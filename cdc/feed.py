@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from .core.catalog import Catalog
-from .core.position import LogId
+from .core.position import LogId, Position
 from .errors import FlagentCdcError
 from .heart import Heart
 from .history import LogHistorian
@@ -62,6 +62,10 @@ class Feed:
 
     def freshness(self) -> Freshness:
         return self.listener.freshness()
+
+    async def newest_position(self) -> Position:
+        """The newest position in the database; raises `DatabaseError`."""
+        return await self._store.newest()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 
-from .core.wire import sse, websocket
 from .core.wire.format import Format, websocket_frame
 from .hub import Hub
 from .subscriber import CloseReason, Subscriber
@@ -96,11 +95,9 @@ class Heart:
         now = hub.freshness()
         here = hub.here()
         digest = hub.catalog.digest if with_digest else None
-        if format.transport == "sse":
-            return format.frame(sse.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest))
-        text = websocket.heartbeat(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
-        ping = websocket_frame(b"", "ping") if format.is_framed else b""
-        return ping + format.frame(text.encode())
+        data = format.frame(format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest))
+        is_socket = format.transport == "websocket" and format.is_framed
+        return websocket_frame(b"", "ping") + data if is_socket else data
 
     def _cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
         logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})

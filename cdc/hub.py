@@ -23,7 +23,6 @@ from .core.errors import InvalidEventId
 from .core.position import EventId, Position
 from .core.ring import Ring
 from .core.selection import SelectionIndex, Selections
-from .core.wire import sse, websocket
 from .core.wire.encoded import EncodedEvent, encode_commit
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
@@ -194,11 +193,8 @@ class Hub:
             self._write(subscriber, self._batch_bytes(subscriber, events))
 
     def _batch_bytes(self, subscriber: Subscriber, events: Sequence[EncodedEvent]) -> bytes:
-        if subscriber.format.transport == "sse":
-            raw = sse.batch(events)
-            return subscriber.format.frame(sse.with_sent_at(raw, _now()) if subscriber.stamps else raw)
-        text = websocket.batch(events)
-        return subscriber.format.frame((websocket.with_sent_at(text, _now()) if subscriber.stamps else text).encode())
+        sent_at = _now() if subscriber.stamps else None
+        return subscriber.format.frame(subscriber.format.dialect.batch(events, sent_at))
 
     def _forget_delivery(self, subscriber: Subscriber) -> None:
         """Drop what waits to be sent; the cursor, the log or a resync brings it again."""
@@ -488,25 +484,17 @@ class Hub:
         self, subscriber: Subscriber, request_id: str | None = None, only: Selections | None = None
     ) -> Iterable[bytes]:
         selections = subscriber.selections if only is None else only
-        here = self.here()
-        if subscriber.format.transport == "sse":
-            return self._shared("snapshot", subscriber, selections, lambda text: sse.snapshot(here, text))
-        if request_id is not None:
-            raw = websocket.snapshot(here, self.snapshot_text(selections), request_id).encode()
-            return _slices(subscriber.format.frame(raw))
-        return self._shared("snapshot", subscriber, selections, lambda text: websocket.snapshot(here, text).encode())
+        here, dialect = self.here(), subscriber.format.dialect
+        return self._shared(
+            ("snapshot", request_id), subscriber, selections, lambda text: dialect.snapshot(here, text, request_id)
+        )
 
     def _resync(self, subscriber: Subscriber, reason: ResyncReason, *, keep_outbox: bool = False) -> None:
         self.resyncs += 1
-        here = self.here()
-        if subscriber.format.transport == "sse":
-            pieces = self._shared(
-                reason, subscriber, subscriber.selections, lambda text: sse.resync(here, reason, text)
-            )
-        else:
-            pieces = self._shared(
-                reason, subscriber, subscriber.selections, lambda text: websocket.resync(here, reason, text).encode()
-            )
+        here, dialect = self.here(), subscriber.format.dialect
+        pieces = self._shared(
+            reason, subscriber, subscriber.selections, lambda text: dialect.resync(here, reason, text)
+        )
         if subscriber.outbox is None or not keep_outbox:
             subscriber.outbox = deque()
         subscriber.outbox.extend(pieces)
@@ -514,7 +502,11 @@ class Hub:
         subscriber.cursor = self.ring.end
 
     def _shared(
-        self, name: str, subscriber: Subscriber, selections: Selections, encode_raw: Callable[[str], bytes]
+        self,
+        name: object,
+        subscriber: Subscriber,
+        selections: Selections,
+        say: Callable[[Callable[[], str]], bytes],
     ) -> list[bytes]:
         """The pieces of a large message, encoded once per position for all that select and read alike."""
         key = (name, subscriber.format, selections)
@@ -522,7 +514,8 @@ class Hub:
         if pieces is None:
             if len(self._snapshots) >= _SNAPSHOTS_KEPT:
                 self._snapshots.clear()
-            pieces = self._snapshots[key] = _slices(subscriber.format.frame(encode_raw(self.snapshot_text(selections))))
+            raw = say(lambda: self.snapshot_text(selections))
+            pieces = self._snapshots[key] = _slices(subscriber.format.frame(raw))
         return pieces
 
     def _overflow(self, subscriber: Subscriber) -> None:
@@ -535,6 +528,8 @@ class Hub:
 
 
 def _slices(data: bytes) -> list[bytes]:
+    if not data:
+        return []
     if len(data) <= _SLICE_BYTES:
         return [data]
     return [data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES)]

@@ -43,7 +43,7 @@ _FRESH_INTERVALS = 2.5
 
 @dataclass(frozen=True, slots=True)
 class ListenerTimes:
-    """In seconds. `gather_s` is how long commits wait for others while the hub is busy; an idle hub never waits."""
+    """In seconds. `gather_s` is how long commits wait for others at most, while the hub is busy."""
 
     probe_s: float = 5.0
     poll_s: float = 1.0
@@ -241,8 +241,13 @@ class Listener:
                 self._must_read.set()
                 break
         if following:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             self._hub.publish(following)
-        self._flush_at = asyncio.get_running_loop().time() + self._times.gather_s
+            ended = loop.time()
+            # Waiting for others pays where a publication is dear, and no longer than it took: with few subscribers
+            # nothing ever waits.
+            self._flush_at = ended + min(self._times.gather_s, ended - began)
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
         known = self._hub.catalog.schemas

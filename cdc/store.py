@@ -92,6 +92,12 @@ class Store:
         async with self._use() as connection:
             return await _state(connection)
 
+    async def newest(self) -> Position:
+        """The highest position that is visible now, 0 in an empty log."""
+        async with self._use() as connection:
+            row = await (await connection.execute(query("newest_position"))).fetchone()
+            return Position(row[0] if row is not None else 0)
+
     async def probe(self, channel: str, payload: str) -> None:
         """Notify the listener's own channel, from this other connection."""
         async with self._use() as connection:

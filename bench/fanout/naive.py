@@ -60,7 +60,7 @@ def websocket_app() -> tuple[FastAPI, Any]:
             connections.remove(websocket)
 
     async def publish(event: dict[str, Any]) -> None:
-        for connection in list(connections):
+        for connection in connections:
             await connection.send_text(json.dumps(event))
 
     return app, publish

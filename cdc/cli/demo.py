@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.cli.serve import add_server_arguments, ready_to_listen
+from cdc.cli.serve import add_server_arguments, ready_to_listen, serve
 from cdc.database_url import read_database_url, redact
 from cdc.demo import Writer
 from cdc.demo_loop import WriterLoop
@@ -52,9 +52,6 @@ def _data_dir(settings: Settings) -> Iterator[Path]:
 
 
 def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Namespace) -> int:
-    # Slow to import.
-    from cdc.cli.server import run_server
-
     seed, schema = arguments.seed, settings.schemas[0]
     with Writer(url, seed=seed, schema=schema) as writer:
         created = writer.fill()
@@ -66,7 +63,7 @@ def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Nam
         loop.start()
 
     try:
-        return run_server(settings, on_ready=on_ready)
+        return serve(settings, on_ready)
     finally:
         loop.stop()
 

@@ -5,6 +5,9 @@ select
     (select min(c.position) from flagent_cdc.commit_log c),
     (select max(c.position) from flagent_cdc.commit_log c);
 
+-- newest_position: The highest position that is visible, 0 in an empty log.
+select coalesce(max(c.position), 0) from flagent_cdc.commit_log c;
+
 -- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
 
