@@ -176,10 +176,6 @@ export abstract class RealtimeClient {
     this.listeners.clear();
   }
 
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
   /** @internal For stores: keeps a copy of what `selector` selects. */
   attach(view: View): () => void {
     if (this.isClosed) throw new ClientClosed();

@@ -57,6 +57,7 @@ export interface ConnectorOptions {
 
 const SILENT_INTERVALS = 2.5;
 const SHORTEST_INTERVAL_MS = 1000;
+const REFUSED_MS = 5000;
 
 const GREETING: Message & { kind: "connected" } = {
   kind: "connected", id: null, position: null, fresh: null, ageMs: null, heartbeatMs: null, resumed: false, requestId: null,
@@ -241,6 +242,7 @@ export class Connector implements Link {
         if (call !== undefined) call.reject(refused);
         else if (message.requestId === this.openingId) this.fail(refused);
         else this.listener.error(refused);
+        this.askAgain(message.requestId);
         return;
       }
       case "pulse":
@@ -372,6 +374,17 @@ export class Connector implements Link {
       const timer = clock.setTimer(() => { if (!signal.aborted) void this.fetchSnapshot(selector, attempt + 1); }, delay);
       signal.addEventListener("abort", () => clock.clearTimer(timer), { once: true });
     }
+  }
+
+  /** A snapshot that was refused is still needed: the copy that asked for it is incomplete or wrong. */
+  private askAgain(requestId: string | null): void {
+    const scope = requestId === null ? undefined : this.scopes.get(requestId);
+    if (scope === undefined) return;
+    this.scopes.delete(requestId!);
+    const { clock } = this.options;
+    const { signal } = this.snapshots;
+    const timer = clock.setTimer(() => this.requestSnapshot(scope), REFUSED_MS * (1 + clock.random()));
+    signal.addEventListener("abort", () => clock.clearTimer(timer), { once: true });
   }
 
   private takeCall(requestId: string): Call | undefined {

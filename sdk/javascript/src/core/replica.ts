@@ -151,13 +151,6 @@ export class Replica {
     this.state = "closed";
   }
 
-  /** A requested snapshot could not be had; the next reason to ask will ask again. */
-  unanswered(): void {
-    if (this.awaited === "asked") this.awaited = null;
-    this.differs = true;
-    this.held = [];
-  }
-
   private onConnected(message: Connected): Step {
     this.connected = true;
     this.silent = false;
@@ -167,7 +160,12 @@ export class Replica {
     if (this.state === "failed") this.state = this.cursor === null ? "initializing" : "filled";
     if (message.resumed && this.state === "filled") {
       // A snapshot asked for on the former connection will not come any more.
-      if (this.awaited === "asked") this.unanswered();
+      // The copy is still wrong: a digest, or the next event of the kind that made us ask, will ask again.
+      if (this.awaited === "asked") {
+        this.awaited = null;
+        this.differs = true;
+        this.held = [];
+      }
       this.head = this.reached(message.position) ? null : toPosition(message.position);
     } else {
       this.awaited = "stream";
@@ -336,9 +334,11 @@ export class Replica {
       const key = place(several ? flag.schema : undefined, flag.key);
       const former = several ? flag.key : [...old.keys()].find((name) => name.endsWith(`\0${flag.key}`));
       const before = former === undefined ? undefined : old.get(former);
-      if (before === undefined || before.id !== flag.id) continue;
+      const isOther = several && this.onlySchema !== null && flag.schema !== this.onlySchema;
+      if (before === undefined || before.id !== flag.id || isOther) continue;
       this.touched.set(key, before);
       this.touched.delete(former!);
+      old.delete(former!);
     }
   }
 
