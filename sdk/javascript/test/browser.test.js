@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import pg from "pg";
 import { launch, MISSING as NO_BROWSER, Origin } from "./browser.js";
+import { FlagentWebSocketClient } from "../dist/index.js";
 import { ScriptedServer, until } from "./harness.js";
 import { essence, MISSING as NO_SERVER, RealServer, truth } from "./real-server.js";
 
@@ -141,6 +142,38 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 120_000 }, () 
     });
   }
 
+  for (const kind of ["WebSocket", "SSE"]) {
+    test(`${kind}: no tab misses or repeats an event while leaders go`, async () => {
+      const reference = new FlagentWebSocketClient({ url: `ws://127.0.0.1:${server.port}/ws` });
+      const all = [];
+      reference.subscribeAll(({ id }) => all.push(id));
+      await until(() => reference.state === "open");
+      const tabs = [];
+      for (let n = 0; n < 4; n++) tabs.push(await tabWith(kind, { share: true }));
+      let isWriting = true;
+      const writing = (async () => {
+        while (isWriting) {
+          await toggle();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      })();
+      for (let n = 0; n < 2; n++) {
+        await new Promise((resolve) => setTimeout(resolve, 400));
+        await tabs.shift().close();
+      }
+      await until(() => tabs[0].evaluate(() => window.store.status === "READY"));
+      isWriting = false;
+      await writing;
+      const last = await until(() => all.at(-1));
+      await until(async () => (await Promise.all(tabs.map((tab) => tab.evaluate(() => window.ids.at(-1))))).every((id) => id === all.at(-1)), `all have ${last}`);
+      for (const tab of tabs) {
+        const ids = await tab.evaluate(() => window.ids);
+        assert.deepEqual(ids, all.slice(all.indexOf(ids[0])));
+      }
+      reference.close();
+    });
+  }
+
   test("a second selection joins a shared connection", async () => {
     await tabWith("WebSocket", { share: true });
     const tab = await page();
@@ -152,6 +185,33 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 120_000 }, () 
       return store.all().map(({ key }) => key);
     });
     assert.deepEqual(flags, ["b"]);
+    assert.equal(origin.open("/ws"), 1);
+    const answer = await tab.evaluate(() => window.client.evaluate("b", "user123"));
+    assert.equal(answer.flagKey, "b");
+    const refusal = await tab.evaluate(() => window.client.evaluate({ flagID: "x" }).catch((error) => [error.name, typeof error.code]));
+    assert.deepEqual(refusal, ["RequestRefused", "string"]);
+  });
+
+  test("a tab whose handlers are slow leaves the shared stream, and comes back with a resync", async () => {
+    const quick = await tabWith("WebSocket", { share: true });
+    const slow = await tabWith("WebSocket", { share: true, maxQueue: 5 });
+    await slow.evaluate(() => {
+      window.resyncs = [];
+      window.client.onResync(({ reason }) => window.resyncs.push(reason));
+      const gate = new Promise((resolve) => { window.release = resolve; });
+      window.client.subscribeAll(() => gate);
+    });
+    let value;
+    for (let n = 0; n < 10; n++) value = await toggle();
+    await sees(quick, value);
+    await until(() => slow.evaluate(() => window.client.state === "paused"));
+    value = await toggle();
+    await sees(quick, value);
+    await slow.evaluate(() => window.release());
+    await sees(slow, value);
+    await until(() => slow.evaluate(() => window.store.status === "READY" && window.resyncs.join() === "rejoined"));
+    value = await toggle();
+    await sees(slow, value);
     assert.equal(origin.open("/ws"), 1);
   });
 
