@@ -4,17 +4,16 @@
  * One connection at a time. Subscriptions are given as one selection, the union of all; when it grows, an open
  * WebSocket is told, an open event stream is replaced by one that resumes.
  */
+import { Calls, type Fields } from "./calls.js";
 import type { Clock } from "./clock.js";
 import { Backoff, type ReconnectConfig } from "./core/backoff.js";
 import { isBeat, type Heartbeat, type Message } from "./core/message.js";
 import { Progress } from "./core/position.js";
 import { covers, removed, toSubscribe, union, type Selector } from "./core/selection.js";
-import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused, TimedOut } from "./errors.js";
+import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused } from "./errors.js";
 import type { Connection, Failure, Sink, Transport } from "./transport.js";
 
 export type LinkState = "idle" | "connecting" | "open" | "waiting" | "paused" | "failed" | "closed";
-
-type Fields = Readonly<Record<string, unknown>>;
 
 export interface LinkListener {
   message(message: Message): void;
@@ -63,13 +62,6 @@ const GREETING: Message & { kind: "connected" } = {
   kind: "connected", id: null, position: null, fresh: null, ageMs: null, heartbeatMs: null, resumed: false, requestId: null,
 };
 
-interface Call {
-  readonly fields: Fields;
-  readonly timer: unknown;
-  resolve(body: Fields): void;
-  reject(error: Error): void;
-}
-
 export class Connector implements Link {
   state: LinkState = "idle";
   private selector: Selector | null = null;
@@ -95,11 +87,12 @@ export class Connector implements Link {
 
   private requests = 0;
   private readonly scopes = new Map<string, Selector>();
-  private readonly calls = new Map<string, Call>();
+  private readonly calls: Calls;
   private snapshots = new AbortController();
 
   constructor(private readonly options: ConnectorOptions, private readonly listener: LinkListener) {
     this.backoff = new Backoff(options.reconnect);
+    this.calls = new Calls(options.clock);
     this.intervalMs = options.heartbeatMs;
     if (options.lastEventId != null) this.progress.reset(options.lastEventId);
   }
@@ -135,15 +128,9 @@ export class Connector implements Link {
     if (this.state === "closed") return Promise.reject(new ClientClosed());
     if (this.state === "failed") return Promise.reject(new GaveUp("the client has given up"));
     const requestId = this.nextRequest();
-    return new Promise((resolve, reject) => {
-      const timer = this.options.clock.setTimer(() => {
-        this.calls.delete(requestId);
-        reject(new TimedOut(`no answer to ${String(fields.type)} within ${timeoutMs} ms`));
-      }, timeoutMs);
-      const call = { fields: { ...fields, requestId }, timer, resolve, reject };
-      this.calls.set(requestId, call);
-      if (this.state === "open") this.connection?.send(call.fields);
-    });
+    const request = { ...fields, requestId };
+    if (this.state === "open") this.connection?.send(request);
+    return this.calls.wait(requestId, request, timeoutMs);
   }
 
   pause(reason: string): void {
@@ -167,7 +154,7 @@ export class Connector implements Link {
   close(): void {
     if (this.state === "closed") return;
     this.disconnect();
-    this.rejectCalls(new ClientClosed());
+    this.calls.rejectAll(new ClientClosed());
     this.become("closed", null);
   }
 
@@ -231,16 +218,12 @@ export class Connector implements Link {
         if (events.length > 0) this.listener.message({ kind: "events", events });
         return;
       }
-      case "reply": {
-        const call = this.takeCall(message.requestId);
-        call?.resolve(message.body);
-        return;
-      }
+      case "reply":
+        return this.calls.resolve(message.requestId, message.body);
       case "problem": {
         const refused = new RequestRefused(message.message || message.code, message.code);
-        const call = message.requestId === null ? undefined : this.takeCall(message.requestId);
-        if (call !== undefined) call.reject(refused);
-        else if (message.requestId === this.openingId) this.fail(refused);
+        if (message.requestId !== null && this.calls.reject(message.requestId, refused)) return;
+        if (message.requestId === this.openingId) this.fail(refused);
         else this.listener.error(refused);
         this.askAgain(message.requestId);
         return;
@@ -260,7 +243,7 @@ export class Connector implements Link {
     this.become("open", null);
     this.listener.message({ ...message, resumed: this.isResuming });
     if (this.connection === null) return;
-    for (const call of this.calls.values()) this.connection.send(call.fields);
+    for (const request of this.calls.unanswered) this.connection.send(request);
     this.change(this.selector!);
     this.watch();
   }
@@ -342,7 +325,7 @@ export class Connector implements Link {
   private fail(cause: Error): void {
     this.disconnect();
     const error = new GaveUp(`gave up: ${cause.message}`, { cause });
-    this.rejectCalls(error);
+    this.calls.rejectAll(error);
     this.become("failed", error);
   }
 
@@ -385,18 +368,6 @@ export class Connector implements Link {
     const { signal } = this.snapshots;
     const timer = clock.setTimer(() => this.requestSnapshot(scope), REFUSED_MS * (1 + clock.random()));
     signal.addEventListener("abort", () => clock.clearTimer(timer), { once: true });
-  }
-
-  private takeCall(requestId: string): Call | undefined {
-    const call = this.calls.get(requestId);
-    if (call === undefined) return undefined;
-    this.calls.delete(requestId);
-    this.options.clock.clearTimer(call.timer);
-    return call;
-  }
-
-  private rejectCalls(error: Error): void {
-    for (const requestId of [...this.calls.keys()]) this.takeCall(requestId)!.reject(error);
   }
 
   private nextRequest(): string {

@@ -6,15 +6,14 @@
  * resumes after the oldest of their last ids; each tab drops what it has seen. A tab that was away (frozen, slow)
  * joins anew and gets a snapshot.
  */
+import { Calls, type Fields } from "./calls.js";
 import type { Clock } from "./clock.js";
 import { crc32 } from "./core/crc32.js";
 import type { Message } from "./core/message.js";
 import { isBefore, parseEventId, Progress } from "./core/position.js";
 import { union, type Selector } from "./core/selection.js";
 import type { ApiKey, Connector, Link, LinkListener, LinkState } from "./connector.js";
-import { asError, ClientClosed, FlagentError, RequestRefused, TimedOut } from "./errors.js";
-
-type Fields = Readonly<Record<string, unknown>>;
+import { asError, ClientClosed, FlagentError, RequestRefused } from "./errors.js";
 
 interface Member {
   readonly selector: Selector | null;
@@ -23,12 +22,10 @@ interface Member {
 }
 
 /** A request on its way to the leading tab. */
-interface Call {
+interface Early {
+  readonly call: string;
   readonly fields: Fields;
   readonly timeoutMs: number;
-  readonly timer: unknown;
-  resolve(body: Fields): void;
-  reject(error: Error): void;
 }
 
 interface PlainError {
@@ -73,7 +70,7 @@ export class SharedLink implements Link {
   private readonly progress = new Progress();
   private readonly members = new Map<string, Member>();
   private readonly abort = new AbortController();
-  private readonly calls = new Map<string, Call>();
+  private readonly calls: Calls;
   private readonly pauses = new Set<string>();
   private selector: Selector | null = null;
   private wantsSnapshot = false;
@@ -81,7 +78,7 @@ export class SharedLink implements Link {
   private isLeader = false;
   private greeting: (Message & { kind: "connected" }) | null = null;
   private failure: PlainError | null = null;
-  private readonly early: { call: string; fields: Fields; timeoutMs: number }[] = [];
+  private readonly early: Early[] = [];
   private hasJoined = false;
   /** While a tab is away it hears nothing, so that it must join anew. */
   private isAway = false;
@@ -96,6 +93,7 @@ export class SharedLink implements Link {
     private readonly listener: LinkListener,
     private readonly clock: Clock,
   ) {
+    this.calls = new Calls(clock);
     this.channel = new BroadcastChannel(name);
     this.channel.onmessage = ({ data }: MessageEvent<Post>) => this.heard(data);
     this.holdVisible();
@@ -125,14 +123,9 @@ export class SharedLink implements Link {
     if (this.state === "closed") return Promise.reject(new ClientClosed());
     if (this.inner !== null) return this.inner.call(fields, timeoutMs);
     const call = `${this.tab}-${++this.callCount}`;
-    return new Promise((resolve, reject) => {
-      const timer = this.clock.setTimer(() => {
-        this.calls.delete(call);
-        reject(new TimedOut(`no answer to ${String(fields.type)} within ${timeoutMs} ms`));
-      }, timeoutMs);
-      this.calls.set(call, { fields, timeoutMs, timer, resolve, reject });
-      this.post({ type: "call", call, fields, timeoutMs });
-    });
+    const request = { call, fields, timeoutMs };
+    this.post({ type: "call", ...request });
+    return this.calls.wait(call, { ...request, type: fields.type }, timeoutMs);
   }
 
   pause(reason: string): void {
@@ -179,11 +172,7 @@ export class SharedLink implements Link {
     this.release();
     this.releaseVisible?.();
     this.channel.close();
-    for (const { reject, timer } of this.calls.values()) {
-      this.clock.clearTimer(timer);
-      reject(new ClientClosed());
-    }
-    this.calls.clear();
+    this.calls.rejectAll(new ClientClosed());
   }
 
   /** Runs while this tab holds the lock. */
@@ -242,7 +231,7 @@ export class SharedLink implements Link {
         this.greeting = null;
         if (!this.isAway && this.state !== "idle") this.become("connecting", null);
         this.join();
-        for (const [call, { fields, timeoutMs }] of this.calls) this.post({ type: "call", call, fields, timeoutMs });
+        for (const request of this.calls.unanswered) this.post({ ...(request as unknown as Early), type: "call" });
         return;
       case "join":
         return this.joined(post);
@@ -350,12 +339,8 @@ export class SharedLink implements Link {
   }
 
   private answered(id: string, body: Fields | undefined, error: PlainError | undefined): void {
-    const call = this.calls.get(id);
-    if (call === undefined) return;
-    this.calls.delete(id);
-    this.clock.clearTimer(call.timer);
-    if (body !== undefined) call.resolve(body);
-    else call.reject(revived(error!));
+    if (body !== undefined) this.calls.resolve(id, body);
+    else this.calls.reject(id, revived(error!));
   }
 
   private holdVisible(): void {

@@ -6,23 +6,17 @@
  * cursor is dropped, so that repeating a message changes nothing. After an answer with `request`, ask the server for
  * a snapshot once; events that arrive meanwhile are applied and folded again over the snapshot.
  */
-import { canonicalFlag, digest } from "./digest.js";
+import { digest } from "./digest.js";
 import type { AnyEvent } from "./event.js";
+import { FlagTable, type Change } from "./flag-table.js";
 import type { Flag } from "./flag.js";
 import { isBeat, type Connected, type Heartbeat, type Message, type Snapshot } from "./message.js";
 import { isBefore, parseEventId } from "./position.js";
 import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./selection.js";
 
-export type Status = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
+export type { Change } from "./flag-table.js";
 
-export interface Change {
-  readonly kind: "created" | "updated" | "deleted";
-  readonly key: string;
-  /** The flag now; null when it is gone. */
-  readonly flag: Flag | null;
-  /** The flag before; null when it is new. */
-  readonly before: Flag | null;
-}
+export type Status = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
 
 export interface Step {
   /** The difference between before and after this step: in the order of the old state, then of the new. */
@@ -43,8 +37,7 @@ export class Replica {
   /** The id up to which the state is complete; null before the first snapshot. */
   cursor: string | null = null;
   private state: "initializing" | "filled" | "failed" | "closed" = "initializing";
-  private readonly byKey = new Map<string, Flag>();
-  private readonly byId = new Map<string, string>();
+  private readonly flags = new FlagTable();
 
   private connected = false;
   private fresh = true;
@@ -64,9 +57,8 @@ export class Replica {
   private skip = 0;
   private differs = false;
 
-  private severalSchemas = false;
+  /** The schema of all flags, where the server names none in snapshots and events have told. */
   private onlySchema: string | null = null;
-  private touched = new Map<string, Flag | undefined>();
 
   constructor(readonly selection: Selector = EVERYTHING) {}
 
@@ -83,33 +75,25 @@ export class Replica {
   }
 
   get size(): number {
-    return this.byKey.size;
+    return this.flags.size;
   }
 
   /** The live flag, or undefined. Where several schemas have the key and none is named it raises RangeError. */
   get(key: string, schema?: string): Flag | undefined {
-    if (!this.severalSchemas) return this.byKey.get(key);
-    if (schema !== undefined) return this.byKey.get(place(schema, key));
-    const found = [...this.byKey.values()].filter((flag) => flag.key === key);
-    if (found.length > 1) throw new RangeError(`several schemas have a flag ${key}; name one`);
-    return found[0];
+    return this.flags.get(key, schema);
   }
 
   /** By id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
-    if (!this.severalSchemas) return this.at(this.byId.get(String(id)));
-    if (schema !== undefined) return this.at(this.byId.get(place(schema, String(id))));
-    const found = [...this.byKey.values()].filter((flag) => String(flag.id) === String(id));
-    if (found.length > 1) throw new RangeError(`several schemas have a flag with the id ${id}; name one`);
-    return found[0];
+    return this.flags.find(id, schema);
   }
 
   values(): IterableIterator<Flag> {
-    return this.byKey.values();
+    return this.flags.values();
   }
 
   digest(): string {
-    return digest(this.byKey.values());
+    return digest(this.flags.values());
   }
 
   /** The moment (ms) at which silence makes the copy stale; null when it cannot. */
@@ -178,10 +162,10 @@ export class Replica {
   private onSnapshot(message: Snapshot): Step {
     const isResync = message.reason !== null;
     if (message.scope !== null && !covers(message.scope, this.selection)) return NOTHING;
-    const order = [...this.byKey.keys()];
+    const order = this.flags.order();
     const isHeal = this.awaited === "asked" && !isResync;
     const folded = isResync ? [] : this.held;
-    this.replace(message.flags);
+    this.flags.replace(message.flags.filter((flag) => !flag.archived && selectsFlag(this.selection, flag)), this.onlySchema);
     this.cursor = message.id;
     this.state = "filled";
     this.connected = true;
@@ -197,11 +181,11 @@ export class Replica {
     }
     if (this.heldTooMuch) {
       this.heldTooMuch = false;
-      return { changes: this.changes(order), request: this.ask() };
+      return { changes: this.flags.changes(order), request: this.ask() };
     }
     let request = false;
     for (const event of folded) request = this.apply(event) || request;
-    return { changes: this.changes(order), request };
+    return { changes: this.flags.changes(order), request };
   }
 
   private onHeartbeat(message: Heartbeat, now: number): Step {
@@ -250,14 +234,14 @@ export class Replica {
   }
 
   private onEvents(events: readonly AnyEvent[]): Step {
-    const order = events.length > 1 ? [...this.byKey.keys()] : [];
+    const order = events.length > 1 ? this.flags.order() : [];
     let request = false;
     for (const event of events) {
       if (this.awaited !== null) this.hold(event);
       if (this.awaited === "stream") continue;
       request = this.apply(event) || request;
     }
-    return { changes: this.changes(order), request };
+    return { changes: this.flags.changes(order), request };
   }
 
   private hold(event: AnyEvent): void {
@@ -276,7 +260,7 @@ export class Replica {
     }
     if (event.id !== null) this.cursor = event.id;
     if (this.head !== null && this.reached(String(this.head))) this.head = null;
-    if (event.schema !== null && !this.severalSchemas && event.flagKey !== null) {
+    if (event.schema !== null && !this.flags.hasSchemas && event.flagKey !== null) {
       this.onlySchema ??= event.schema;
       if (event.schema !== this.onlySchema) {
         if (this.awaited === null) this.hold(event);
@@ -284,87 +268,20 @@ export class Replica {
       }
     }
     if (event.type === "flag_deleted") this.remove(event);
-    else if (event.flag !== null) this.put(this.severalSchemas ? { ...event.flag, schema: event.schema ?? "" } : event.flag);
+    else if (event.flag !== null) this.put(this.flags.hasSchemas ? { ...event.flag, schema: event.schema ?? "" } : event.flag);
     return false;
   }
 
-  private remove(event: AnyEvent): void {
-    const schema = this.severalSchemas ? (event.schema ?? "") : undefined;
-    const key = place(schema, event.flagKey ?? "");
-    const held = event.flagID === null ? this.byKey.get(key) : this.at(this.byId.get(place(schema, String(event.flagID))));
+  private remove({ flagKey, flagID, schema }: AnyEvent): void {
+    const held = flagID === null ? this.flags.get(flagKey ?? "", schema ?? "") : this.flags.find(flagID, schema ?? "");
     // The key may have passed to another flag, or the flag to another key, within the same commit.
-    if (held !== undefined && (event.flagKey === null || held.key === event.flagKey)) this.drop(held);
+    if (held !== undefined && (flagKey === null || held.key === flagKey)) this.flags.drop(held);
   }
 
   private put(flag: Flag): void {
-    const schema = this.severalSchemas ? (flag.schema ?? "") : undefined;
-    const key = place(schema, flag.key);
-    const id = place(schema, String(flag.id));
-    const former = this.at(this.byId.get(id));
-    const isSelected = selectsFlag(this.selection, flag);
-    if (former !== undefined && (former.key !== flag.key || !isSelected)) this.drop(former);
-    if (!isSelected) return;
-    const holder = this.byKey.get(key);
-    if (holder !== undefined && holder.id !== flag.id) this.byId.delete(place(schema, String(holder.id)));
-    this.touch(key);
-    this.byKey.set(key, flag);
-    this.byId.set(id, key);
-  }
-
-  private drop(flag: Flag): void {
-    const schema = this.severalSchemas ? (flag.schema ?? "") : undefined;
-    const key = place(schema, flag.key);
-    this.touch(key);
-    this.byKey.delete(key);
-    this.byId.delete(place(schema, String(flag.id)));
-  }
-
-  private replace(flags: readonly Flag[]): void {
-    const old = new Map(this.byKey);
-    const several = flags.some((flag) => flag.schema !== undefined);
-    // Where schemas appear or vanish every key is spelled anew; the flags are the same only by name.
-    const renamed = several !== this.severalSchemas;
-    for (const key of old.keys()) this.touch(key);
-    this.severalSchemas = several;
-    this.byKey.clear();
-    this.byId.clear();
-    for (const flag of flags) if (!flag.archived) this.put(flag);
-    if (!renamed || old.size === 0) return;
-    for (const flag of this.byKey.values()) {
-      const key = place(several ? flag.schema : undefined, flag.key);
-      const former = several ? flag.key : [...old.keys()].find((name) => name.endsWith(`\0${flag.key}`));
-      const before = former === undefined ? undefined : old.get(former);
-      const isOther = several && this.onlySchema !== null && flag.schema !== this.onlySchema;
-      if (before === undefined || before.id !== flag.id || isOther) continue;
-      this.touched.set(key, before);
-      this.touched.delete(former!);
-      old.delete(former!);
-    }
-  }
-
-  private touch(key: string): void {
-    if (!this.touched.has(key)) this.touched.set(key, this.byKey.get(key));
-  }
-
-  private changes(order: readonly string[]): Change[] {
-    const { touched } = this;
-    if (touched.size === 0) return [];
-    this.touched = new Map();
-    const former = touched.size > 1 ? order.filter((key) => touched.has(key)) : [];
-    const changes: Change[] = [];
-    for (const key of new Set([...former, ...[...touched.keys()].filter((key) => touched.get(key) !== undefined), ...touched.keys()])) {
-      const before = touched.get(key) ?? null;
-      const flag = this.byKey.get(key) ?? null;
-      if (before === null && flag === null) continue;
-      if (before !== null && flag !== null && (before === flag || canonicalFlag(before) === canonicalFlag(flag))) continue;
-      const kind = before === null ? "created" : flag === null ? "deleted" : "updated";
-      changes.push({ kind, key: (flag ?? before)!.key, flag, before });
-    }
-    return changes;
-  }
-
-  private at(key: string | undefined): Flag | undefined {
-    return key === undefined ? undefined : this.byKey.get(key);
+    if (selectsFlag(this.selection, flag)) return this.flags.put(flag);
+    const former = this.flags.find(flag.id, flag.schema);
+    if (former !== undefined) this.flags.drop(former);
   }
 
   private advance(id: string): void {
@@ -379,10 +296,6 @@ export class Replica {
     const mine = this.cursor === null ? undefined : parseEventId(this.cursor)?.position;
     return wanted === null || mine === undefined || mine >= wanted;
   }
-}
-
-function place(schema: string | undefined, name: string): string {
-  return schema === undefined ? name : `${schema}\0${name}`;
 }
 
 function toPosition(position: string | null): bigint | null {
