@@ -4,7 +4,6 @@ A set is `Ranges`, `Property`, or built from these with `AnyOf`, `AllOf` and `No
 so that only a set with properties stays a tree.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -149,7 +148,10 @@ def fold_unicode(known: Ranges) -> Ranges:
     if len(known.pairs) == 1 and known.pairs[0][0] == known.pairs[0][1]:
         only = known.pairs[0][0]
         key = _lower(_upper(only))
-        pairs.extend((code, code) for code, _, lower in _cased() if lower == key)
+        if _upper(key) != key:  # Java leaves alone what has no upper case, as ß, though it is a lower case itself
+            pairs.extend((code, code) for code, _, lower in _cased() if lower == key)
+        else:
+            pairs = [(only, only)]
     return ranges(*pairs)
 
 
@@ -182,8 +184,3 @@ def _upper(code: int) -> int:
 def _lower(code: int) -> int:
     # Only U+0130 has a longer lower case, and begins with the simple one.
     return ord(chr(code).lower()[0])
-
-
-def of_text(characters: Iterable[str]) -> Ranges:
-    """Exactly these characters."""
-    return ranges(*((ord(character), ord(character)) for character in characters))
