@@ -26,6 +26,8 @@ export interface ClientOptions {
   readonly connectTimeout?: number;
   /** Calls of handlers that may wait; beyond, the client disconnects until half have run, and then resumes. */
   readonly maxQueue?: number;
+  /** The longest message that is taken, in bytes (stream: characters); a longer one ends the connection. A page's own WebSocket has no such limit. */
+  readonly maxMessageLength?: number;
   /** Browsers: disconnect after this many milliseconds in a hidden tab; `false` never does. */
   readonly pauseWhenHidden?: number | false;
   /** Browsers: share one connection among all tabs of this origin; a text separates groups of tabs. */
@@ -33,6 +35,8 @@ export interface ClientOptions {
   /** For tests. */
   readonly clock?: Clock;
 }
+
+export const MAX_MESSAGE_LENGTH = 64 * 1024 * 1024;
 
 export type FlagHandler = (flag: Flag, change: Change) => unknown;
 export type FlagsHandler = (flags: Flag[], changes: readonly Change[]) => unknown;

@@ -16,19 +16,20 @@ const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const CLOSE_MS = 2000;
 const ENCODER = new TextEncoder();
 
-export function openNodeSocket(url: string, apiKey: string | null, events: SocketEvents): Socket {
-  return new NodeSocket(url, apiKey, events);
+export function openNodeSocket(url: string, apiKey: string | null, events: SocketEvents, maxLength: number): Socket {
+  return new NodeSocket(url, apiKey, events, maxLength);
 }
 
 class NodeSocket implements Socket {
   private request: ClientRequest | null = null;
   private stream: Duplex | null = null;
-  private readonly parser = new FrameParser();
+  private readonly parser: FrameParser;
   private isClosing = false;
   private isOver = false;
   private closing: { code: number; reason: string } | null = null;
 
-  constructor(url: string, apiKey: string | null, private readonly events: SocketEvents) {
+  constructor(url: string, apiKey: string | null, private readonly events: SocketEvents, maxLength: number) {
+    this.parser = new FrameParser(maxLength);
     this.handshake(url, apiKey, 1);
   }
 

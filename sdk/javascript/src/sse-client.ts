@@ -1,5 +1,5 @@
 /** The one-way client: a plain HTTP response that any proxy lets through. */
-import { RealtimeClient, type ClientOptions } from "./client.js";
+import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./client.js";
 import { defaultFetch, SseTransport, type Fetch } from "./sse-transport.js";
 import { checkedUrl } from "./websocket-client.js";
 
@@ -11,6 +11,6 @@ export interface SSEClientOptions extends ClientOptions {
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
     const url = checkedUrl(options.url, ["http:", "https:"]);
-    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch));
+    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageLength ?? MAX_MESSAGE_LENGTH));
   }
 }

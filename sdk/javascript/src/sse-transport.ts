@@ -21,7 +21,7 @@ export const defaultFetch: Fetch = async (input, init) => {
 };
 
 export class SseTransport implements Transport {
-  constructor(private readonly url: string, private readonly fetch: Fetch) {}
+  constructor(private readonly url: string, private readonly fetch: Fetch, private readonly maxLength: number) {}
 
   open(opening: Opening, sink: Sink): Connection {
     const abort = new AbortController();
@@ -78,7 +78,7 @@ export class SseTransport implements Transport {
     for (const [name, value] of [["envelope", "true"], ...query]) url.searchParams.append(name!, value!);
     const response = await this.request(url.href, apiKey, lastEventId, signal);
     sink.received();
-    const parser = new EventStreamParser();
+    const parser = new EventStreamParser(this.maxLength);
     const reader = response.body!.getReader();
     for (;;) {
       const { done, value } = await reader.read();

@@ -1,5 +1,5 @@
 /** The two-way client: subscriptions that change while connected, and evaluation by the server. */
-import { RealtimeClient, type ClientOptions } from "./client.js";
+import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./client.js";
 import type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
 import { ConnectionFailed } from "./errors.js";
 import { defaultSocket, standardSocket, WebSocketTransport, type WebSocketClass } from "./websocket-transport.js";
@@ -21,8 +21,8 @@ const ANSWER_MS = 5000;
 export class FlagentWebSocketClient extends RealtimeClient {
   constructor(options: WebSocketClientOptions) {
     const url = checkedUrl(options.url, ["ws:", "wss:"]);
-    const { WebSocket } = options;
-    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket() : standardSocket(WebSocket)));
+    const { WebSocket, maxMessageLength = MAX_MESSAGE_LENGTH } = options;
+    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket(maxMessageLength) : standardSocket(WebSocket)));
   }
 
   /** Asks the server for one flag. Without a connection the request waits for one; rejects with TimedOut or RequestRefused. */

@@ -127,7 +127,7 @@ function base64Url(text: string): string {
 }
 
 /** The best there is here: in Node.js the socket that sends headers and sees refusals, elsewhere the platform's own. */
-export function defaultSocket(): OpenSocket {
+export function defaultSocket(maxLength: number): OpenSocket {
   if (!isNode()) {
     const { WebSocket } = globalThis as { WebSocket?: WebSocketClass };
     if (WebSocket === undefined) throw new TypeError("there is no WebSocket here; give one as the option `WebSocket`");
@@ -137,7 +137,7 @@ export function defaultSocket(): OpenSocket {
     let inner: Socket | null = null;
     let isClosed = false;
     import("./node-socket.js").then(
-      ({ openNodeSocket }) => { if (!isClosed) inner = openNodeSocket(url, apiKey, events); },
+      ({ openNodeSocket }) => { if (!isClosed) inner = openNodeSocket(url, apiKey, events, maxLength); },
       (error: unknown) => events.closed(1006, asError(error).message, null, null),
     );
     return {

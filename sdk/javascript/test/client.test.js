@@ -57,7 +57,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(changes, [["updated", "a"], ["deleted", "b"], ["created", "c"]]);
     });
 
-    test("sends the key as a header, and selections", async () => {
+    test("sends the key as a header, and selections (tc-key tc-sse-request tc-ws-subscribe)", async () => {
       connect({ apiKey: "s3cret" });
       client.subscribe("a", () => undefined);
       client.subscribeTags(["t"], () => undefined);
@@ -145,7 +145,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(heard.segments, ["13-0@k"]);
     });
 
-    test("resumes by the last id and drops what the server repeats", async () => {
+    test("resumes by the last id and drops what the server repeats (tc-resume tc-duplicate)", async () => {
       const { store, peer } = await ready();
       const events = [];
       client.subscribeAll(({ id }) => events.push(id));
@@ -167,7 +167,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(events, ["11-0@k", "12-0@k", "13-0@k"]);
     });
 
-    test("a keep-alive moves the id to resume after", async () => {
+    test("a keep-alive moves the id to resume after (tc-keep-alive)", async () => {
       const { store, peer } = await ready();
       wire.heartbeat(peer, "500@k");
       await until(() => store.cursor === "500@k");
@@ -177,7 +177,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal((await wire.accept(server, { position: "500" })).lastEventId, "500@k");
     });
 
-    test("a resync replaces the state and is told", async () => {
+    test("a resync replaces the state and is told (tc-resync)", async () => {
       const { store, peer } = await ready();
       const told = [];
       client.onResync(({ reason, flags }) => told.push([reason, flags.length]));
@@ -193,7 +193,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal((await wire.accept(server)).lastEventId, "3@z");
     });
 
-    test("a message that cannot be read is reported and breaks nothing", async () => {
+    test("a message that cannot be read is reported and breaks nothing (tc-malformed)", async () => {
       const { store, peer } = await ready();
       wire.malformed(peer);
       wire.event(peer, { type: "flag_updated", id: "11-0@k", flag: 5 });
@@ -203,7 +203,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal(client.state, "open");
     });
 
-    test("a different digest is healed by a snapshot", async () => {
+    test("a different digest is healed by a snapshot (tc-heal)", async () => {
       const { store, peer } = await ready();
       const truth = [flag(1, "a", { notes: "true" }), flag(2, "b")];
       const serve = await wire.snapshotRequest(server, peer);
@@ -230,7 +230,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(statuses, ["STALE", "READY"]);
     });
 
-    test("silence for 2.5 intervals ends a half-open connection", async () => {
+    test("silence for 2.5 intervals ends a half-open connection (tc-half-open)", async () => {
       const { store, peer } = await ready();
       if (name === "WebSocket") {
         clock.advance(37_502);
@@ -287,7 +287,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(clock.waits, []);
     });
 
-    test("a server that comes back is found", async () => {
+    test("a server that comes back is found (tc-restart)", async () => {
       const { store, peer } = await ready(undefined, { reconnectConfig: { maxAttempts: 0 } });
       const { port } = server;
       await server.stop();
@@ -304,7 +304,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     });
 
     for (const status of [401, 403, 404]) {
-      test(`${status} ends the client`, async () => {
+      test(`${status} ends the client (tc-${status})`, async () => {
         connect({ apiKey: "wrong" });
         const store = new FlagStore(client);
         (await server.next()).answer(status, { "Content-Type": "application/problem+json" }, JSON.stringify({ detail: "No such key." }));
@@ -316,7 +316,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       });
     }
 
-    test("a key from a function is asked for once more after a 401", async () => {
+    test("a key from a function is asked for once more after a 401 (tc-key-function)", async () => {
       const keys = ["old", "new"];
       connect({ apiKey: async () => keys.shift() }).subscribeAll(() => undefined);
       const first = await server.next();
@@ -328,7 +328,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(keys, []);
     });
 
-    test("503 is waited out as Retry-After says", async () => {
+    test("503 is waited out as Retry-After says (tc-503)", async () => {
       connect().subscribeAll(() => undefined);
       clock.chance = 0.5;
       (await server.next()).answer(503, { "Retry-After": "30" });
@@ -339,7 +339,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => client.state === "open");
     });
 
-    test("redirects are followed; the key goes only to the same host", async () => {
+    test("redirects are followed; the key goes only to the same host (tc-redirect)", async () => {
       const other = await ScriptedServer.start();
       try {
         connect({ apiKey: "s3cret" }).subscribeAll(() => undefined);
@@ -363,7 +363,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => client.state === "failed");
     });
 
-    test("handlers run in order, one at a time; one that raises is reported", async () => {
+    test("handlers run in order, one at a time; one that raises is reported (tc-handler-order tc-handler-raises)", async () => {
       connect();
       const log = [];
       client.subscribeAll(async ({ id }) => {
@@ -379,7 +379,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(errors.map(({ message }) => message), ["of mine"]);
     });
 
-    test("a handler that is too slow makes the client disconnect, and resume without loss", async () => {
+    test("a handler that is too slow makes the client disconnect, and resume without loss (tc-slow-handler)", async () => {
       connect({ maxQueue: 10 });
       let release;
       const gate = new Promise((resolve) => { release = resolve; });
@@ -408,7 +408,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(ids, Array.from({ length: 30 }, (_, n) => `${n + 11}-0@k`));
     });
 
-    test("a second store joins an open connection", async () => {
+    test("a second store joins an open connection (tc-subscribe-live)", async () => {
       const { store, peer } = await ready([flag(1, "a")], { });
       const serve = await wire.snapshotRequest(server, peer);
       const second = new FlagStore(client, { flags: ["a"] });
@@ -437,7 +437,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(batch.map(({ variantKey }) => variantKey), ["on", null, "on", null]);
     });
 
-    test("close ends everything", async () => {
+    test("close ends everything (tc-close)", async () => {
       const { store, peer } = await ready();
       client.close();
       client.close();
@@ -447,6 +447,67 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(clock.waits, []);
       assert.throws(() => client.subscribeAll(() => undefined), /closed/);
     });
+
+    test("a message that is too long ends the connection, which resumes (tc-too-big)", async () => {
+      const { store, peer } = await ready(undefined, { maxMessageLength: 5000 });
+      wire.event(peer, event("flag_updated", "11-0@k", flag(1, "a", { notes: "x".repeat(6000) })));
+      await until(() => client.state === "waiting");
+      clock.advance(1000);
+      assert.equal((await wire.accept(server)).lastEventId, "10@k");
+      await until(() => store.status === "READY");
+    });
+
+    test("lost while the snapshot is awaited, it is asked for again (tc-lost-before-snapshot)", async () => {
+      const store = new FlagStore(connect());
+      (await wire.accept(server)).peer.socket.destroy();
+      await until(() => client.state === "waiting");
+      assert.equal(store.status, "INITIALIZING");
+      clock.advance(1000);
+      const { peer, snapshot, lastEventId, requestId } = await wire.accept(server);
+      assert.deepEqual([snapshot, lastEventId], [true, null]);
+      wire.snapshot(peer, [flag(1, "a")], "11@k", requestId);
+      await store.ready({ timeout: 5000 });
+    });
+
+    test("ready rejects after its time (tc-ready)", async () => {
+      const store = new FlagStore(connect());
+      await assert.rejects(store.ready({ timeout: 20 }), { name: "TimedOut" });
+      const pending = store.ready();
+      client.close();
+      await assert.rejects(pending, { name: "ClientClosed" });
+    });
+
+    test("close ends the wait for the next attempt (tc-close-while-waiting)", async () => {
+      connect().subscribeAll(() => undefined);
+      (await server.next()).socket.destroy();
+      await until(() => client.state === "waiting");
+      client.close();
+      assert.deepEqual(clock.waits, []);
+    });
+
+    test("close inside a handler is the last that any handler sees (tc-close-in-handler)", async () => {
+      connect();
+      const ids = [];
+      client.subscribeAll(({ id }) => {
+        ids.push(id);
+        client.close();
+      });
+      const { peer } = await wire.accept(server);
+      for (const n of [11, 12, 13]) wire.event(peer, event("flag_updated", `${n}-0@k`, flag(1, "a")));
+      await until(() => server.open === 0);
+      assert.deepEqual(ids, ["11-0@k"]);
+    });
+
+    if (name === "SSE") {
+      test("the server's retry is the least wait (tc-retry)", async () => {
+        connect().subscribeAll(() => undefined);
+        const { peer } = await wire.accept(server, { retry: 3120 });
+        await until(() => client.state === "open");
+        peer.socket.destroy();
+        await until(() => client.state === "waiting");
+        assert.deepEqual(clock.waits, [3120]);
+      });
+    }
 
     test("close while connecting ends everything too", async () => {
       connect().subscribeAll(() => undefined);

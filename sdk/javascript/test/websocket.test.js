@@ -71,7 +71,7 @@ describe("the WebSocket", () => {
     assert.deepEqual(errors, ["11-0@k", "12-0@k"]);
   });
 
-  test("a binary message is reported and the connection stays", async () => {
+  test("a binary message is reported and the connection stays (tc-malformed)", async () => {
     const { ids, peer } = await listening();
     peer.frame(2, "\x00\x01");
     peer.send(update(11));
@@ -110,7 +110,7 @@ describe("the WebSocket", () => {
   });
 
   for (const [code, state] of [[1000, "waiting"], [1001, "waiting"], [1012, "waiting"], [4429, "waiting"], [4401, "failed"], [4403, "failed"], [3000, "failed"]]) {
-    test(`the close code ${code} leaves the client ${state}`, async () => {
+    test(`the close code ${code} leaves the client ${state} (tc-close-code)`, async () => {
       const { peer } = await listening();
       const states = [];
       client.onState((now, error) => states.push([now, error?.message]));
@@ -121,7 +121,7 @@ describe("the WebSocket", () => {
     });
   }
 
-  test("subscriptions that change while connected are told to the server, and survive a reconnection", async () => {
+  test("subscriptions that change while connected are told to the server, and survive a reconnection (tc-subscribe-live)", async () => {
     const a = client.subscribe({ flags: ["a"] }, () => undefined);
     const { peer } = await wire.accept(server);
     client.subscribe({ flags: ["b"], tags: ["t"] }, () => undefined);
@@ -163,7 +163,7 @@ describe("the WebSocket", () => {
     assert.equal(errors[0].cause.code, "invalid_type");
   });
 
-  test("evaluates on the server", async () => {
+  test("evaluates on the server (tc-evaluate)", async () => {
     const { peer } = await listening();
     const answer = client.evaluate("a", "user123", { country: "US" }, { minPosition: "12" });
     const asked = await peer.message("evaluate");
