@@ -16,7 +16,12 @@ export class RealServer {
     const server = new RealServer();
     server.settings = settings;
     server.dataDir = await mkdtemp(join(tmpdir(), "flagent-cdc-sdk-"));
-    await server.run();
+    try {
+      await server.run();
+    } catch (error) {
+      await rm(server.dataDir, { recursive: true, force: true });
+      throw error;
+    }
     return server;
   }
 
