@@ -13,13 +13,17 @@ import kotlin.time.Duration.Companion.milliseconds
 
 /** What a server can say, the same over WebSocket and SSE. */
 internal sealed interface Message {
-    /** SSE's `connected`, WebSocket's `subscribed`. [resumed] is not on the wire: the client adds it. */
+    /**
+     * SSE's `connected`, WebSocket's `subscribed`. Not on the wire: the client adds whether it [resumed] and whether this
+     * is an [isRepeat], a further one on the same connection.
+     */
     data class Connected(
         val id: String?,
         val position: String?,
         val fresh: Boolean?,
         val heartbeat: Duration?,
         val resumed: Boolean = false,
+        val isRepeat: Boolean = false,
     ) : Message
 
     /** [request] is not on the wire: the client adds which of its requests (1, 2, …) the snapshot answers. */

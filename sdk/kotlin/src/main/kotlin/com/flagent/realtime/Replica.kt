@@ -142,6 +142,7 @@ internal class Replica(private val filter: EventFilter = EventFilter.EVERYTHING)
     }
 
     private fun onConnected(message: Message.Connected) {
+        if (message.isRepeat && live) return
         live = true
         silent = false
         fresh = message.fresh ?: true
@@ -269,6 +270,7 @@ internal class Replica(private val filter: EventFilter = EventFilter.EVERYTHING)
 
     private fun replace(snapshot: Snapshot) {
         pending.clear()
+        live = true
         awaiting = false
         hasState = true
         behind = false

@@ -21,7 +21,8 @@ internal class SseTooBig(limit: Int) : Exception("An event larger than $limit by
  * Bytes of a `text/event-stream` to items, after the HTML Living Standard, section "Server-sent events".
  *
  * Bytes may be cut anywhere, within a character or between CR and LF too. An unfinished block at the end of the stream is
- * dropped, its id too. [feed] throws [SseTooBig] when a block passes [limit] bytes; the parser is of no use afterwards.
+ * dropped, its id too. [feed] throws [SseTooBig] when a block passes [limit] bytes, after it has handed over the items before
+ * it; the parser is of no use afterwards.
  */
 internal class SseParser(private val limit: Int = Int.MAX_VALUE) {
     /** The id of the last finished block that had one; the empty text before. */
@@ -38,8 +39,10 @@ internal class SseParser(private val limit: Int = Int.MAX_VALUE) {
     private var blockId: String? = null
     private var blockSize = 0
 
-    fun feed(bytes: ByteArray): List<SseItem> {
-        val items = mutableListOf<SseItem>()
+    fun feed(bytes: ByteArray): List<SseItem> = mutableListOf<SseItem>().also { feed(bytes, it) }
+
+    /** The same, adding to [items]. */
+    fun feed(bytes: ByteArray, items: MutableList<SseItem>) {
         var from = 0
         for (i in bytes.indices) {
             val b = bytes[i]
@@ -58,7 +61,6 @@ internal class SseParser(private val limit: Int = Int.MAX_VALUE) {
             finishLine(items)
         }
         take(bytes, from, bytes.size)
-        return items
     }
 
     private fun take(bytes: ByteArray, from: Int, to: Int) {

@@ -123,12 +123,15 @@ private class SseLink(body: Chunks, limit: Int) : Link, Flow.Subscriber<List<Byt
     override suspend fun receive(): List<Message> {
         val source = subscription ?: subscribed.receive().also { subscription = it }
         source.request(1)
-        val buffers = chunks.receive()
-        return try {
-            buffers.flatMap { buffer -> parser.feed(ByteArray(buffer.remaining()).also(buffer::get)) }.map(MessageReader::read)
+        val items = mutableListOf<SseItem>()
+        try {
+            for (buffer in chunks.receive()) parser.feed(ByteArray(buffer.remaining()).also(buffer::get), items)
         } catch (e: SseTooBig) {
-            throw LinkFailure(ConnectionLostException(e.message.orEmpty(), cause = e))
+            // What came before it counts: the next call finds the end.
+            chunks.close(LinkFailure(ConnectionLostException(e.message.orEmpty(), cause = e)))
+            source.cancel()
         }
+        return items.map(MessageReader::read)
     }
 
     override suspend fun select(from: Selection, to: Selection) = from.query().toSet() == to.query().toSet()

@@ -256,8 +256,8 @@ internal class Stream(
     }
 
     private suspend fun onConnected(session: Session, message: Message.Connected) {
-        // Later ones answer our own changes of the selection.
-        if (session.isGreeted) return
+        // Later ones answer our own changes of the selection. Only a store that joined meanwhile has not seen one yet.
+        if (session.isGreeted) return forward(message.copy(isRepeat = true))
         session.isGreeted = true
         session.heartbeats.onConnected(message.heartbeat)
         if (!session.isResumed && session.snapshot == null) cursor.advance(message.id)
