@@ -136,15 +136,16 @@ internal class Stream(
         val start = Start(selection, cursor.id.takeIf { wanted == null }, wanted)
         val isAfterGap = wanted != null && cursor.id != null
         var link: Link? = null
-        withTimeoutOrNull(connectTimeout) { link = transport.open(start) }
-        val opened = link ?: throw LinkFailure(ConnectionLostException("No connection within $connectTimeout."))
         try {
+            withTimeoutOrNull(connectTimeout) { link = transport.open(start) }
+            val opened = link ?: throw LinkFailure(ConnectionLostException("No connection within $connectTimeout."))
             if (wanted != null) cursor.replace(null)
             val session = Session(opened, wanted, start.lastEventId != null, isAfterGap)
             if (selection.isEmpty) observer.onState(ConnectionState.CONNECTED)
             serve(session, selection)
         } finally {
-            withContext(NonCancellable) { opened.close() }
+            // Here and not after opening: a client closed at that moment has a link too.
+            withContext(NonCancellable) { link?.close() }
         }
     }
 
