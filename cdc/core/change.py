@@ -82,5 +82,5 @@ def decode_notification(text: str) -> Commit | Hint | Probe | None:
             return Hint(position)
         changes = tuple(decode_change(change) for change in raw["changes"])
         return Commit(position, raw["committedAt"], int(raw["xid"]), raw["user"], raw["application"], changes)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -1,6 +1,13 @@
 """What pure code raises; the whole tree is drawn in `cdc.errors`."""
 
-__all__ = ["FlagentCdcError", "InvalidEventId", "InvalidInput"]
+__all__ = [
+    "FlagentCdcError",
+    "InvalidEventId",
+    "InvalidInput",
+    "InvalidMessage",
+    "InvalidPattern",
+    "UndecidedMatch",
+]
 
 
 class FlagentCdcError(Exception):
@@ -32,3 +39,19 @@ class InvalidEventId(InvalidInput):
             name="lastEventId",
             code="invalid_event_id",
         )
+
+
+class InvalidMessage(InvalidInput):
+    """A WebSocket message cannot be accepted; `request_id` is the message's own, None where it could not be read."""
+
+    def __init__(self, message: str, *, name: str = "", code: str, request_id: str | None = None) -> None:
+        super().__init__(message, name=name, code=code)
+        self.request_id = request_id
+
+
+class InvalidPattern(FlagentCdcError, ValueError):
+    """A text is not a regular expression of Java."""
+
+
+class UndecidedMatch(FlagentCdcError):
+    """A regular expression used up its time or memory before it was known whether it matches."""

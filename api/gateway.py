@@ -1,0 +1,196 @@
+"""Who may open a stream, and how it begins.
+
+The same code decides for every kind of connection: those that were handed over to a slim protocol and those that run
+through ASGI. It only needs the request's head, and does not wait.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from cdc.core.errors import InvalidEventId, InvalidInput
+from cdc.core.position import EventId
+from cdc.core.selection import Selections
+from cdc.core.wire import sse
+from cdc.core.wire.format import Format
+from cdc.core.wire.query import StreamRequest, parse_stream_query
+from cdc.feed import Feed
+from cdc.subscriber import Sink, Subscriber
+
+from .problem import Problem
+
+__all__ = ["RETRY_MS", "STREAM_HEADERS", "Door", "Gateway", "Opening"]
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+# When a client should come back: spread, so that they do not return in one wave.
+RETRY_MS = (2_000, 4_000)
+
+_RETRY_AFTER_S = (1, 5)
+
+_MAX_QUERY_BYTES = 64 * 1024
+
+STREAM_HEADERS: Headers = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"vary", b"accept-encoding"),
+)
+
+
+class Door:
+    """Counts what is open of one kind; beyond `limit` it is closed."""
+
+    __slots__ = ("is_open", "kind", "limit", "open_count", "refused")
+
+    def __init__(self, kind: str, limit: int, *, is_open: bool = True) -> None:
+        self.kind = kind
+        self.limit = limit
+        self.is_open = is_open
+        self.open_count = 0
+        self.refused = 0
+
+    def enter(self) -> None:
+        """Raises `Problem` where there is no place; otherwise the caller must `leave` once."""
+        if self.open_count >= self.limit:
+            self.refused += 1
+            raise Problem(
+                503,
+                "too_many_connections",
+                f"all {self.limit} {self.kind} connections are in use; come back later",
+                retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
+            )
+        self.open_count += 1
+
+    def leave(self) -> None:
+        self.open_count -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An SSE stream that has been admitted and not yet begun."""
+
+    request: StreamRequest
+    last_event_id: str | None
+    format: Format
+    headers: Headers
+
+
+class Gateway:
+    """The way into the hub, for every kind of connection."""
+
+    def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door) -> None:
+        self._feed = feed
+        self.hub = feed.hub
+        self.sse_door = sse_door
+        self.websocket_door = websocket_door
+        self._hearts = {"sse": feed.sse_heart, "websocket": feed.websocket_heart}
+
+    # -- SSE ---------------------------------------------------------------------------------------------------
+
+    def admit_stream(self, query: bytes, headers: Headers, *, is_chunked: bool) -> Opening:
+        """Decide about a request for a stream; raises `Problem`. What is admitted must be begun and left."""
+        self._refuse_until_loaded()
+        if len(query) > _MAX_QUERY_BYTES:
+            raise Problem(414, "query_too_long", f"the query string is longer than {_MAX_QUERY_BYTES} bytes")
+        pairs = _pairs(query)
+        last_event_id = next((value for name, value in pairs if name == "lastEventId"), "")
+        accepts_gzip = False
+        for name, value in headers:
+            if name == b"last-event-id":
+                # The header wins: a browser sends it along with an address that still has the first id in it.
+                last_event_id = value.decode("utf-8", "replace")
+            elif name == b"accept-encoding":
+                accepts_gzip = _accepts(value, b"gzip")
+        try:
+            request = parse_stream_query([pair for pair in pairs if pair[0] != "lastEventId"])
+        except InvalidInput as error:
+            raise Problem.of_input(error) from error
+        self.sse_door.enter()
+        format = Format("sse", request.envelope, "gzip" if accepts_gzip else "identity", is_chunked)
+        coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
+        return Opening(request, last_event_id or None, format, (*STREAM_HEADERS, *coding))
+
+    def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
+        request = opening.request
+        return Subscriber(
+            sink,
+            opening.format,
+            Selections((request.selection,)),
+            batch_s=request.batch_ms / 1000,
+            overflow=request.overflow,
+            stamps=request.stamps,
+        )
+
+    def begin_stream(self, opening: Opening, subscriber: Subscriber) -> None:
+        """Register the stream: its first blocks, and all that follows, go to its sink from here on."""
+        format = opening.format
+        freshness = self.hub.freshness()
+        first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
+        if opening.last_event_id is not None:
+            first += _comment_on(opening.last_event_id)
+        first += sse.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
+        self._hearts["sse"].add(subscriber)
+        self.hub.subscribe(
+            subscriber,
+            first=[format.preamble() + format.frame(first)],
+            last_event_id=opening.last_event_id,
+            snapshot=opening.request.snapshot,
+        )
+
+    # -- WebSocket ---------------------------------------------------------------------------------------------
+
+    def admit_websocket(self, headers: Headers) -> None:
+        """Decide about a WebSocket handshake; raises `Problem`. What is admitted must be left."""
+        self._refuse_until_loaded()
+        self.websocket_door.enter()
+
+    def begin_websocket(self, subscriber: Subscriber) -> None:
+        self._hearts["websocket"].add(subscriber)
+        self.hub.subscribe(subscriber)
+
+    # -- both --------------------------------------------------------------------------------------------------
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """The connection of a subscriber is gone."""
+        self.hub.remove(subscriber)
+        self._hearts[subscriber.format.transport].remove(subscriber)
+        (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
+
+    def _refuse_until_loaded(self) -> None:
+        if not self._feed.is_loaded:
+            raise Problem(
+                503,
+                "not_ready",
+                "the flags have not been read from the database yet; come back soon",
+                retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
+            )
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=2_000)
+    except ValueError as error:
+        raise Problem(
+            400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long"
+        ) from error
+
+
+def _accepts(header: bytes, coding: bytes) -> bool:
+    """Whether Accept-Encoding names a coding and does not refuse it (RFC 9110, section 12.5.3)."""
+    for item in header.lower().split(b","):
+        name, _, weight = item.partition(b";")
+        if name.strip() == coding:
+            return weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
+    return False
+
+
+def _comment_on(last_event_id: str) -> bytes:
+    """Say what is wrong with an id that cannot be read, where a person who looks at the stream will see it."""
+    try:
+        EventId.parse(last_event_id)
+    except InvalidEventId as error:
+        line = str(error).translate({10: " ", 13: " "})
+        return f": {line}\n\n".encode("utf-8", "replace")
+    return b""

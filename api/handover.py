@@ -1,0 +1,304 @@
+"""Takes streams out of uvicorn's hands, once they are admitted.
+
+uvicorn's documented option `http=` takes a protocol class. This one is uvicorn's own with two places overridden: a
+GET of the stream's path and an upgrade on the WebSocket's path are decided by the gateway; the connection then goes
+on under a slim protocol that only writes what the hub gives it, without a task, a queue or a middleware. Whatever the
+gateway refuses, and every other request, takes uvicorn's ordinary way to the ASGI application, which decides the same
+with the same code. That is also the way under any other ASGI server.
+
+It touches uvicorn's inside, so uvicorn's minor version is pinned and tests/api/test_handover.py holds what is used.
+"""
+
+import asyncio
+import logging
+import random
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers as WebSocketHeaders
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SERVER, Protocol, State
+from websockets.server import ServerProtocol
+
+from cdc.core.wire import sse
+from cdc.core.wire.format import Format, websocket_frame
+from cdc.subscriber import CloseReason, Subscriber
+
+from .gateway import RETRY_MS, Gateway, Opening
+from .problem import Problem
+from .session import Evaluator, Session
+
+__all__ = ["make_http_protocol"]
+
+logger = logging.getLogger(__name__)
+
+# How long a server that goes down spreads its goodbyes.
+_FAREWELL_S = 1.5
+
+# Frames larger than this end the connection with 1009; what is merely too large for a message gets an error.
+_MAX_FRAME_BYTES = 1024 * 1024
+
+
+class _Stream(asyncio.Protocol):
+    """A connection that has been handed over: a sink of the hub, and a protocol of the loop."""
+
+    __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "subscriber")
+
+    subscriber: Subscriber
+
+    def __init__(self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState) -> None:
+        self._gateway = gateway
+        self._transport = transport
+        self._server_state = server_state
+        self._has_heard = True
+        # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
+        # holds at most the rest of one write, and the hub never has to ask.
+        transport.set_write_buffer_limits(high=0)
+
+    def begin(self) -> None:
+        """Go live; the transport reports to this protocol from here on."""
+        self._server_state.connections.add(cast(Any, self))
+        self._transport.set_protocol(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    # the hub's side
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self, reason: CloseReason, text: str) -> None:
+        self._transport.abort() if reason is not CloseReason.RESTARTING else self._transport.close()
+
+    def heard_since_last_beat(self) -> bool:
+        has_heard, self._has_heard = self._has_heard, False
+        return has_heard
+
+    # the loop's side
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server_state.connections.discard(cast(Any, self))
+        self._gateway.leave(self.subscriber)
+
+    def pause_writing(self) -> None:
+        self._gateway.hub.pause(self.subscriber)
+
+    def resume_writing(self) -> None:
+        self._gateway.hub.resume(self.subscriber)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_heard = True
+
+    # uvicorn's side
+
+    def shutdown(self) -> None:
+        """The server goes down: say when to return, at a moment of one's own."""
+        delay_s = random.uniform(0, _FAREWELL_S)  # noqa: S311 - jitter, not a secret
+        asyncio.get_running_loop().call_later(delay_s, self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        raise NotImplementedError
+
+
+class SseStream(_Stream):
+    """An event stream over HTTP/1.1. Nothing that the client sends means anything."""
+
+    __slots__ = ("_opening",)
+
+    def __init__(
+        self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: Opening
+    ) -> None:
+        super().__init__(gateway, transport, server_state)
+        self._opening: Opening | None = opening
+        self.subscriber = gateway.subscriber_of(opening, self)
+
+    def _begin(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            self._transport.write(_response_head(self._server_state, opening))
+            self._gateway.begin_stream(opening, self.subscriber)
+
+    def _say_goodbye(self) -> None:
+        if self._transport.is_closing():
+            return
+        if not self.subscriber.is_paused:
+            format = self.subscriber.format
+            last = b"0\r\n\r\n" if format.is_chunked else b""
+            self._transport.write(format.frame(sse.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
+        self._transport.close()
+
+
+class WebSocketStream(_Stream):
+    """A WebSocket after its handshake. Frames are read by `websockets`, whose parser is kept only while it is needed:
+    idle subscribers have none."""
+
+    __slots__ = ("_deflate", "_fragments", "_is_text", "_parser", "_session")
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        transport: asyncio.Transport,
+        server_state: ServerState,
+        deflate: PerMessageDeflate | None,
+        evaluator: Evaluator | None,
+    ) -> None:
+        super().__init__(gateway, transport, server_state)
+        self._deflate = deflate
+        self._parser: Protocol | None = None
+        self._fragments: list[bytes] = []
+        self._is_text = True
+        # What is compressed once for all uses the whole window; a client with a smaller one gets plain frames.
+        can_share = deflate is not None and deflate.local_max_window_bits == 15
+        self._session = Session(
+            gateway.hub,
+            self,
+            Format("websocket", coding="deflate" if can_share else "identity"),
+            stop_reading=transport.pause_reading,
+            read_on=transport.resume_reading,
+            evaluator=evaluator,
+        )
+        self.subscriber = self._session.subscriber
+
+    def _begin(self) -> None:
+        self._gateway.begin_websocket(self.subscriber)
+
+    def close(self, reason: CloseReason, text: str) -> None:
+        if not self.subscriber.is_paused:
+            self._transport.write(_close_frame(reason, text))
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._session.end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_heard = True
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=logger)
+            if self._deflate is not None:
+                parser.extensions = [self._deflate]
+        parser.receive_data(data)
+        for event in parser.events_received():
+            if isinstance(event, Frame):
+                self._on_frame(parser, event)
+        if answer := b"".join(parser.data_to_send()):
+            self._gateway.hub.say(self.subscriber, answer)
+        if parser.close_expected():
+            self._transport.close()
+        elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
+            self._parser = None
+
+    def eof_received(self) -> None:
+        self._transport.close()
+
+    def _on_frame(self, parser: Protocol, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._is_text = frame.opcode is Opcode.TEXT
+        elif frame.opcode is not Opcode.CONT:
+            return
+        self._fragments.append(bytes(frame.data))
+        if not frame.fin:
+            return
+        message, self._fragments = b"".join(self._fragments), []
+        if not self._is_text:
+            self._session.receive(message)
+            return
+        try:
+            text = message.decode()
+        except UnicodeDecodeError:
+            parser.fail(1007, "the message is not UTF-8")
+            return
+        self._session.receive(text)
+
+    def _say_goodbye(self) -> None:
+        if not self._transport.is_closing():
+            delay_ms = random.randint(*RETRY_MS)  # noqa: S311 - jitter, not a secret
+            self.close(CloseReason.RESTARTING, f"restarting; come back in {delay_ms} ms")
+
+
+def _close_frame(reason: CloseReason, text: str) -> bytes:
+    # RFC 6455, section 5.5: a control frame carries at most 125 bytes, two of which are the code.
+    return websocket_frame(reason.value.to_bytes(2, "big") + text.encode()[:123], "close")
+
+
+def _response_head(server_state: ServerState, opening: Opening) -> bytes:
+    lines = [STATUS_LINE[200]]
+    framing = (b"transfer-encoding", b"chunked") if opening.format.is_chunked else (b"connection", b"close")
+    for name, value in (*server_state.default_headers, *opening.headers, framing):
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def make_http_protocol(
+    gateway: Gateway, *, sse_path: str | None, websocket_path: str | None, evaluator: Evaluator | None = None
+) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn's `http=`; a path of None is not taken."""
+    deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+
+    class HandoverProtocol(HttpToolsProtocol):
+        """uvicorn's HTTP protocol that lets go of the connections that the gateway takes."""
+
+        _is_handed_over = False
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._is_handed_over:
+                # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
+                self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
+
+        def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+            if self.scope["path"] == sse_path and self.scope["method"] == "GET" and self._hand_over_stream():
+                return
+            super()._start_asgi_task(cycle, app)
+
+        def _hand_over_stream(self) -> bool:
+            is_chunked = self.scope["http_version"] == "1.1"
+            try:
+                opening = gateway.admit_stream(self.scope["query_string"], self.headers, is_chunked=is_chunked)
+            except Problem:
+                return False
+            self._let_go(SseStream(gateway, self.transport, self.server_state, opening))
+            return True
+
+        def _let_go(self, stream: _Stream) -> None:
+            self.connections.discard(self)
+            self._unset_keepalive_if_required()
+            self._is_handed_over = True
+            stream.begin()
+
+        def handle_websocket_upgrade(self) -> None:
+            path = httptools.parse_url(self.url).path.decode("ascii", "replace")
+            if path != websocket_path or not self._hand_over_websocket():
+                super().handle_websocket_upgrade()
+
+        def _hand_over_websocket(self) -> bool:
+            try:
+                gateway.admit_websocket(self.headers)
+            except Problem:
+                return False
+            handshake = ServerProtocol(extensions=[deflate], logger=logger)
+            headers = WebSocketHeaders(
+                [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
+            )
+            response = handshake.accept(Request(self.url.decode("ascii", "replace"), headers))
+            handshake.send_response(response)
+            self.transport.write(b"".join(handshake.data_to_send()))
+            if response.status_code != 101:
+                gateway.websocket_door.leave()
+                self.transport.close()
+                return True
+            extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
+            self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, evaluator))
+            return True
+
+    return HandoverProtocol

@@ -1,0 +1,204 @@
+"""What a client says on a WebSocket, and what it is answered.
+
+One message at a time, in order: while the subscriber is behind (a snapshot or a replay is still on its way), further
+messages wait and the transport is asked to stop reading. Bad input gets an `error` and the connection stays.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, assert_never
+
+from cdc.core.errors import InvalidInput
+from cdc.core.position import Position
+from cdc.core.selection import Selections
+from cdc.core.wire import websocket
+from cdc.core.wire.format import Format
+from cdc.core.wire.message import Evaluate, EvaluateBatch, Ping, Subscribe, Unsubscribe, parse_message
+from cdc.hub import Hub
+from cdc.subscriber import Sink, Subscriber
+
+__all__ = ["MAX_MESSAGE_BYTES", "Evaluator", "Session"]
+
+logger = logging.getLogger(__name__)
+
+# A subscription of a thousand selectors of 64 characters fits; what is larger is refused but does not end the stream.
+MAX_MESSAGE_BYTES = 128 * 1024
+
+_MAX_SELECTORS = 10_000
+
+# Answers that wait for a position; one more is refused.
+_MAX_WAITING = 64
+
+_MIN_POSITION_WAIT_S = 5.0
+
+
+class Evaluator(Protocol):
+    """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
+
+    def evaluate(self, request: Any) -> Any: ...
+
+    def evaluate_batch(self, request: Any) -> Any: ...
+
+
+class Session:
+    """The conversation with one client. `stop_reading` and `read_on` are the transport's."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        sink: Sink,
+        format: Format,
+        *,
+        stop_reading: Callable[[], None],
+        read_on: Callable[[], None],
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        self._hub = hub
+        self._stop_reading = stop_reading
+        self._read_on = read_on
+        self._evaluator = evaluator
+        self._inbox: deque[str | bytes] = deque()
+        self._waiting: set[asyncio.Task[None]] = set()
+        self.subscriber = Subscriber(sink, format, Selections(), on_live=self._continue)
+
+    def receive(self, message: str | bytes) -> None:
+        """Take one message; bytes are a binary message."""
+        if self._inbox or not self.subscriber.is_live:
+            self._inbox.append(message)
+            self._stop_reading()
+        else:
+            self._handle(message)
+
+    def end(self) -> None:
+        """The connection is gone."""
+        for task in self._waiting:
+            task.cancel()
+        self._inbox.clear()
+
+    def say_error(self, code: str, text: str, request_id: str | None = None) -> None:
+        self._say(websocket.error(code, text, request_id))
+
+    def _continue(self) -> None:
+        if not self._inbox:
+            return
+        while self._inbox and self.subscriber.is_live:
+            self._handle(self._inbox.popleft())
+        if not self._inbox:
+            self._read_on()
+
+    def _handle(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self.say_error("binary_message", "messages are JSON text; binary messages are not understood")
+            return
+        if len(message) > MAX_MESSAGE_BYTES:
+            self.say_error(
+                "message_too_large", f"the message has {len(message)} characters; {MAX_MESSAGE_BYTES} are allowed"
+            )
+            return
+        try:
+            match parse_message(message):
+                case Subscribe() as wish:
+                    self._subscribe(wish)
+                case Unsubscribe() as wish:
+                    self._unsubscribe(wish)
+                case Ping(request_id):
+                    self._say(websocket.pong(request_id or _new_request_id()))
+                case Evaluate() | EvaluateBatch() as question:
+                    self._evaluate(question)
+                case other:
+                    assert_never(other)
+        except InvalidInput as error:
+            self.say_error(error.code, str(error), getattr(error, "request_id", None))
+
+    def _subscribe(self, wish: Subscribe) -> None:
+        hub, subscriber = self._hub, self.subscriber
+        selections = subscriber.selections.add(wish.selection)
+        if selections.count > _MAX_SELECTORS:
+            raise InvalidInput(
+                f"this connection would select {selections.count} flags, tags and tables; {_MAX_SELECTORS} are allowed",
+                code="too_many_selectors",
+            )
+        request_id = wish.request_id or _new_request_id()
+        freshness = hub.freshness()
+        answer = websocket.subscribed(
+            request_id, hub.here(), selections, is_fresh=freshness.fresh, age_ms=freshness.age_ms
+        )
+        hub.reselect(
+            subscriber,
+            selections,
+            first=[subscriber.format.frame(answer.encode())],
+            added=Selections((wish.selection,)),
+            last_event_id=None if wish.last_event_id is None else str(wish.last_event_id),
+            snapshot=wish.snapshot,
+            request_id=request_id,
+            batch_s=None if wish.batch_ms is None else wish.batch_ms / 1000,
+            stamps=wish.stamps,
+        )
+
+    def _unsubscribe(self, wish: Unsubscribe) -> None:
+        hub, subscriber = self._hub, self.subscriber
+        selections = subscriber.selections.remove(wish.selection)
+        freshness = hub.freshness()
+        answer = websocket.unsubscribed(
+            wish.request_id or _new_request_id(),
+            hub.here(),
+            selections,
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+        )
+        hub.reselect(subscriber, selections, first=[subscriber.format.frame(answer.encode())])
+
+    def _evaluate(self, question: Evaluate | EvaluateBatch) -> None:
+        evaluator = self._evaluator
+        request_id = question.request_id or _new_request_id()
+        if evaluator is None:
+            self.say_error("not_available", "evaluation is switched off on this server", request_id)
+            return
+        if question.min_position is None or question.min_position <= self._hub.catalog.position:
+            self._answer(evaluator, question, request_id)
+        elif len(self._waiting) >= _MAX_WAITING:
+            self.say_error("too_many_waiting", f"{_MAX_WAITING} evaluations wait for a position already", request_id)
+        else:
+            self._spawn(self._answer_later(evaluator, question, question.min_position, request_id))
+
+    async def _answer_later(
+        self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, position: Position, request_id: str
+    ) -> None:
+        if await self._hub.reached(position, _MIN_POSITION_WAIT_S):
+            self._answer(evaluator, question, request_id)
+        else:
+            self.say_error(
+                "position_not_reached",
+                f"position {position} was not reached within {_MIN_POSITION_WAIT_S:.0f} s; "
+                f"the server is at {self._hub.catalog.position}",
+                request_id,
+            )
+
+    def _answer(self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, request_id: str) -> None:
+        here = self._hub.here()
+        try:
+            if isinstance(question, Evaluate):
+                text = websocket.evaluation_result(request_id, here.position, evaluator.evaluate(question.request))
+            else:
+                text = websocket.evaluation_results(
+                    request_id, here.position, evaluator.evaluate_batch(question.request)
+                )
+        except InvalidInput as error:
+            self.say_error(error.code, str(error), request_id)
+        else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+
+def _new_request_id() -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,439 @@
+/* Thousands of subscribers in one thread, driven by lines on stdin; answers are lines of JSON on stdout.
+ *
+ *   set KEY VALUE       host port mode(sse|ws) path hello ready header(added) compress own window sources
+ *                       `%d` in path and hello becomes the connection's number; `ready` is the text that a payload
+ *                       must hold before the connection counts as ready (none: the answer's header is enough)
+ *   expect SEQ          the sequence number that connections opened from now on receive first
+ *   mute N              the first N connections stop reading once they are ready
+ *   open N TIMEOUT_MS   answers when all are ready
+ *   begin FIRST N TIMES CONNECTIONS
+ *                       a phase: events FIRST … FIRST+N-1 are about to be sent, to those who are connected now or to
+ *                       so many who will be; TIMES 0: keep no times
+ *   sent SEQ NS         when it was sent, on CLOCK_MONOTONIC; any time before the answer to `await`
+ *   await TIMEOUT_MS [LINGER_MS]   answers when everyone has everything, and LINGER_MS have shown no more
+ *   unmute / muted      muted connections read on / where they ended
+ *   stats, close, quit
+ *
+ * Exit status 2: the commands themselves are wrong. */
+#define _GNU_SOURCE
+#include "load.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+struct options options = {.host = "127.0.0.1", .window = 512, .sources = 8};
+struct conn *conns;
+uint32_t conn_count;
+uint64_t wire_bytes;
+
+#define SPIN_US 20
+#define SPIN_NS (SPIN_US * 1000)
+
+static uint8_t buffer[1 << 18];
+static int poller;
+static uint32_t first_expected, mute_count;
+static uint32_t started, in_flight, ready_count, failed, refusals, refused_again, closed_by_server, waiting_to_retry;
+static uint64_t open_began_ns, deadline_ns, linger_ns;
+static enum { NOTHING, OPENING, AWAITING, LINGERING } doing;
+
+uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+void bytes_append(struct bytes *bytes, const void *data, size_t len) {
+    if (!len) return;
+    if (bytes->len + len > bytes->cap) {
+        size_t cap = bytes->cap ? bytes->cap : 64;
+        while (cap < bytes->len + len) cap *= 2;
+        bytes->data = realloc(bytes->data, cap);
+        if (!bytes->data) {
+            fprintf(stderr, "load: out of memory\n");
+            exit(1);
+        }
+        bytes->cap = cap;
+    }
+    memcpy(bytes->data + bytes->len, data, len);
+    bytes->len += len;
+}
+
+void bytes_free(struct bytes *bytes) {
+    free(bytes->data);
+    *bytes = (struct bytes){0};
+}
+
+void bytes_consume(struct bytes *bytes, size_t used) {
+    if (used == bytes->len) {
+        bytes_free(bytes);
+    } else if (used) {
+        bytes->len -= used;
+        memmove(bytes->data, bytes->data + used, bytes->len);
+    }
+}
+
+static void fill(char *out, size_t size, const char *template, uint32_t index) {
+    const char *at = strstr(template, "%d");
+    if (at) snprintf(out, size, "%.*s%u%s", (int)(at - template), template, index, at + 2);
+    else snprintf(out, size, "%s", template);
+}
+
+static void send_all(struct conn *conn, const void *data, size_t len) {
+    /* What a client sends here is far below an empty socket's buffer. */
+    if (send(conn->fd, data, len, MSG_NOSIGNAL) != (ssize_t)len) conn_close(conn, now_ns());
+}
+
+void conn_send_frame(struct conn *conn, int opcode, const void *data, size_t len) {
+    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    uint8_t frame[sizeof options.hello + 64];
+    size_t size = 2;
+    if (len > sizeof frame - 8) len = sizeof frame - 8;
+    frame[0] = 0x80 | opcode;
+    if (len < 126) {
+        frame[1] = 0x80 | len;
+    } else {
+        frame[1] = 0x80 | 126;
+        frame[2] = len >> 8;
+        frame[3] = len & 0xff;
+        size = 4;
+    }
+    memcpy(frame + size, mask, 4);
+    size += 4;
+    for (size_t i = 0; i < len; i++) frame[size + i] = ((const uint8_t *)data)[i] ^ mask[i % 4];
+    send_all(conn, frame, size + len);
+}
+
+static void watch(struct conn *conn, uint32_t events, int how) {
+    struct epoll_event event = {.events = events, .data.u32 = conn->index};
+    epoll_ctl(poller, how, conn->fd, &event);
+}
+
+static void send_request(struct conn *conn) {
+    char path[sizeof options.path + 16], request[sizeof options.path + sizeof options.headers + 1024];
+    fill(path, sizeof path, options.path, conn->index);
+    int len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s\r\n", path, options.host,
+                       options.port,
+                       options.websocket ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                                         : "Accept: text/event-stream\r\nCache-Control: no-cache\r\n",
+                       !options.compress ? ""
+                       : options.websocket
+                           ? "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
+                             "client_no_context_takeover\r\n"
+                           : "Accept-Encoding: gzip\r\n",
+                       options.headers);
+    conn->stage = HANDSHAKE;
+    watch(conn, EPOLLIN, EPOLL_CTL_MOD);
+    send_all(conn, request, len);
+}
+
+static void conn_start(struct conn *conn) {
+    struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(options.port)};
+    int one = 1;
+    inet_pton(AF_INET, options.host, &to.sin_addr);
+    from.sin_addr.s_addr = htonl((127u << 24) + 2 + conn->index % options.sources);
+    stream_reset(conn);
+    conn->ready = conn->muted = false;
+    conn->next = first_expected;
+    conn->newest = conn->resyncs = 0;
+    conn->digest = 0;
+    conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (conn->fd < 0) {
+        perror("load: socket");
+        exit(1);
+    }
+    setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(conn->fd, (struct sockaddr *)&from, sizeof from)) {
+        perror("load: bind to a loopback address");
+        exit(1);
+    }
+    if (conn->index < mute_count) {
+        int little = 4096; /* what a client that never reads can hide in its own kernel */
+        setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+    }
+    conn->stage = CONNECTING;
+    if (!conn->began_ns) conn->began_ns = now_ns();
+    in_flight++;
+    int result = connect(conn->fd, (struct sockaddr *)&to, sizeof to);
+    watch(conn, EPOLLOUT, EPOLL_CTL_ADD);
+    if (result == 0) send_request(conn);
+    else if (errno != EINPROGRESS) conn_close(conn, now_ns());
+}
+
+void conn_ready(struct conn *conn, uint64_t now) {
+    if (conn->ready) return;
+    conn->ready = true;
+    conn->ready_ns = now;
+    in_flight--;
+    ready_count++;
+    if (conn->index < mute_count) {
+        conn->muted = true;
+        watch(conn, 0, EPOLL_CTL_MOD);
+    }
+}
+
+void conn_handshake_done(struct conn *conn, int status, long retry_after_s, uint64_t now) {
+    if (status == (options.websocket ? 101 : 200)) {
+        conn->stage = OPEN;
+        conn->handshake_ns = now;
+        if (options.websocket && options.hello[0]) {
+            char hello[sizeof options.hello + 16];
+            fill(hello, sizeof hello, options.hello, conn->index);
+            conn_send_frame(conn, 0x1, hello, strlen(hello));
+        }
+        if (!options.ready[0] && conn->stage == OPEN) conn_ready(conn, now);
+        return;
+    }
+    if ((status == 503 || status == 429) && retry_after_s >= 0) {
+        refusals++;
+        if (conn->refusals++) refused_again++;
+        close(conn->fd);
+        conn->stage = REFUSED;
+        conn->retry_ns = now + retry_after_s * 1000000000ull;
+        in_flight--;
+        waiting_to_retry++;
+        return;
+    }
+    if (failed < 3) fprintf(stderr, "load: connection %u was answered with status %d\n", conn->index, status);
+    conn_close(conn, now);
+}
+
+void conn_close(struct conn *conn, uint64_t now) {
+    if (conn->stage == CLOSED || conn->stage == UNUSED || conn->stage == REFUSED) return;
+    close(conn->fd);
+    if (conn->ready) {
+        ready_count--;
+        closed_by_server++;
+        phase_lose(conn);
+    } else {
+        in_flight--;
+        failed++;
+    }
+    conn->stage = CLOSED;
+    conn->ready_ns = now;
+}
+
+static void conn_event(struct conn *conn, uint32_t events) {
+    if (conn->stage == CONNECTING) {
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        if (error) conn_close(conn, now_ns());
+        else send_request(conn);
+        return;
+    }
+    if (conn->stage != HANDSHAKE && conn->stage != OPEN) return;
+    if (conn->muted && !(events & EPOLLIN)) {
+        if (events & (EPOLLHUP | EPOLLERR)) conn_close(conn, now_ns());
+        return;
+    }
+    ssize_t got = recv(conn->fd, buffer, sizeof buffer, 0);
+    uint64_t now = now_ns();
+    if (got > 0) stream_receive(conn, buffer, got, now);
+    else if (got == 0 || (errno != EAGAIN && errno != EINTR)) conn_close(conn, now);
+}
+
+/* ---- commands ----------------------------------------------------------------------------------------------------- */
+
+static int by_time(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void report_open(bool complete) {
+    uint64_t *ready = calloc(conn_count + 1, sizeof *ready), last_handshake = open_began_ns;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < conn_count; i++) {
+        if (conns[i].handshake_ns > last_handshake) last_handshake = conns[i].handshake_ns;
+        if (conns[i].ready) ready[count++] = conns[i].ready_ns - open_began_ns;
+    }
+    qsort(ready, count, sizeof *ready, by_time);
+    printf("{\"complete\":%s,\"ready\":%u,\"failed\":%u,\"refusals\":%u,\"refused_again\":%u,\"handshakes_s\":%.6f,"
+           "\"seconds\":%.6f,\"ready_p50_s\":%.6f,\"ready_p99_s\":%.6f,\"bytes\":%lu}\n",
+           complete ? "true" : "false", count, failed, refusals, refused_again, (last_handshake - open_began_ns) / 1e9,
+           count ? ready[count - 1] / 1e9 : 0, count ? ready[count / 2] / 1e9 : 0,
+           count ? ready[count * 99 / 100] / 1e9 : 0, wire_bytes);
+    fflush(stdout);
+    free(ready);
+}
+
+static void command_open(uint32_t count, uint64_t timeout_ms) {
+    for (uint32_t i = 0; i < conn_count; i++)
+        if (conns[i].stage != UNUSED && conns[i].stage != CLOSED) {
+            fprintf(stderr, "load: close first\n");
+            exit(2);
+        }
+    for (uint32_t i = 0; i < conn_count; i++) stream_reset(&conns[i]);
+    free(conns);
+    conns = calloc(count, sizeof *conns);
+    conn_count = count;
+    for (uint32_t i = 0; i < count; i++) conns[i].index = i;
+    started = in_flight = ready_count = failed = refusals = refused_again = closed_by_server = waiting_to_retry = 0;
+    wire_bytes = 0;
+    open_began_ns = now_ns();
+    deadline_ns = open_began_ns + timeout_ms * 1000000;
+    doing = OPENING;
+}
+
+static void command_close(void) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < conn_count; i++) {
+        struct conn *conn = &conns[i];
+        if (conn->stage == CONNECTING || conn->stage == HANDSHAKE || conn->stage == OPEN) {
+            close(conn->fd);
+            count++;
+        }
+        stream_reset(conn);
+        conn->stage = CLOSED;
+    }
+    printf("{\"closed\":%u,\"closed_by_server\":%u}\n", count, closed_by_server);
+    fflush(stdout);
+}
+
+static void command_set(char *rest) {
+    char *value = strchr(rest, ' ');
+    if (value) *value++ = 0;
+    else value = rest + strlen(rest);
+    if (strcmp(rest, "host") == 0) snprintf(options.host, sizeof options.host, "%s", value);
+    else if (strcmp(rest, "port") == 0) options.port = atoi(value);
+    else if (strcmp(rest, "mode") == 0) options.websocket = strcmp(value, "ws") == 0;
+    else if (strcmp(rest, "path") == 0) snprintf(options.path, sizeof options.path, "%s", value);
+    else if (strcmp(rest, "hello") == 0) snprintf(options.hello, sizeof options.hello, "%s", value);
+    else if (strcmp(rest, "ready") == 0) snprintf(options.ready, sizeof options.ready, "%s", value);
+    else if (strcmp(rest, "compress") == 0) options.compress = atoi(value);
+    else if (strcmp(rest, "own") == 0) options.own = atoi(value);
+    else if (strcmp(rest, "window") == 0) options.window = atoi(value);
+    else if (strcmp(rest, "sources") == 0) options.sources = atoi(value);
+    else if (strcmp(rest, "header") == 0) {
+        size_t used = strlen(options.headers);
+        snprintf(options.headers + used, sizeof options.headers - used, "%s\r\n", value);
+    } else {
+        fprintf(stderr, "load: no such option: %s\n", rest);
+        exit(2);
+    }
+}
+
+static void command(char *line) {
+    unsigned long a = 0, b = 0, c = 1, d = 0;
+    char *rest = strchr(line, ' ');
+    if (rest) *rest++ = 0;
+    else rest = line + strlen(line);
+    sscanf(rest, "%lu %lu %lu %lu", &a, &b, &c, &d);
+    if (strcmp(line, "set") == 0) command_set(rest);
+    else if (strcmp(line, "expect") == 0) first_expected = a;
+    else if (strcmp(line, "mute") == 0) mute_count = a;
+    else if (strcmp(line, "open") == 0) command_open(a, b);
+    else if (strcmp(line, "begin") == 0) {
+        stream_forget();
+        phase_begin(a, b, c, d);
+        printf("{\"begun\":%lu}\n", a);
+        fflush(stdout);
+    } else if (strcmp(line, "sent") == 0) phase_sent(a, b);
+    else if (strcmp(line, "await") == 0) {
+        deadline_ns = now_ns() + a * 1000000;
+        linger_ns = b * 1000000;
+        doing = AWAITING;
+    } else if (strcmp(line, "unmute") == 0) {
+        for (uint32_t i = 0; i < conn_count; i++)
+            if (conns[i].muted && conns[i].stage == OPEN) watch(&conns[i], EPOLLIN, EPOLL_CTL_MOD);
+    } else if (strcmp(line, "muted") == 0) phase_muted_report();
+    else if (strcmp(line, "stats") == 0) {
+        printf("{\"ready\":%u,\"closed_by_server\":%u,\"bytes\":%lu}\n", ready_count, closed_by_server, wire_bytes);
+        fflush(stdout);
+    } else if (strcmp(line, "close") == 0) command_close();
+    else if (strcmp(line, "quit") == 0) exit(0);
+    else {
+        fprintf(stderr, "load: no such command: %s\n", line);
+        exit(2);
+    }
+}
+
+/* Commands that wait are followed by none until they are answered; the others may come many at a time. */
+static void read_commands(void) {
+    static struct bytes input;
+    uint8_t chunk[65536];
+    ssize_t got = read(0, chunk, sizeof chunk);
+    if (got <= 0) exit(0);
+    bytes_append(&input, chunk, got);
+    size_t used = 0;
+    uint8_t *end;
+    while ((end = memchr(input.data + used, '\n', input.len - used))) {
+        *end = 0;
+        command((char *)input.data + used);
+        used = end + 1 - input.data;
+        if (used == input.len) break;
+    }
+    bytes_consume(&input, used);
+}
+
+static void open_on(uint64_t now) {
+    while (started < conn_count && in_flight < options.window) conn_start(&conns[started++]);
+    if (waiting_to_retry) {
+        for (uint32_t i = 0; i < conn_count && in_flight < options.window; i++)
+            if (conns[i].stage == REFUSED && conns[i].retry_ns <= now) {
+                waiting_to_retry--;
+                conn_start(&conns[i]);
+            }
+    }
+    bool complete = started == conn_count && !in_flight && !waiting_to_retry;
+    if (complete || now > deadline_ns) {
+        doing = NOTHING;
+        report_open(complete && !failed);
+    }
+}
+
+static void await_on(uint64_t now) {
+    if (doing == AWAITING && phase_is_done() && linger_ns) {
+        doing = LINGERING;
+        deadline_ns = now + linger_ns;
+    } else if ((doing == AWAITING && phase_is_done()) || now > deadline_ns) {
+        doing = NOTHING;
+        phase_report(phase_is_done());
+    }
+}
+
+/* How long epoll may sleep, in milliseconds. While events pour in the client never sleeps but looks every SPIN_NS: a sender
+ * that must wake a sleeping reader pays for that with an interrupt to the other core, several microseconds in a virtual
+ * machine, which no sender to a network pays; and a reader that looks all the time fights with the sender for the locks.
+ * Before the first delivery it sleeps, so that the database has the core. */
+static int patience(int count) {
+    if (doing == OPENING) return 10;
+    if (phase_is_done() || !phase_is_receiving(now_ns())) return doing == NOTHING ? -1 : 10;
+    if (count < 64)
+        for (uint64_t until = now_ns() + SPIN_NS; now_ns() < until;) __builtin_ia32_pause();
+    return 0;
+}
+
+int main(void) {
+    struct epoll_event events[1024], input = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    epoll_ctl(poller, EPOLL_CTL_ADD, 0, &input);
+    for (int count = 0;;) {
+        count = epoll_wait(poller, events, 1024, patience(count));
+        bool commanded = false;
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.u32 == UINT32_MAX) commanded = true;
+            else if (events[i].data.u32 < conn_count) conn_event(&conns[events[i].data.u32], events[i].events);
+        }
+        /* After the connections: a command may replace them, and the events above speak of the old ones. */
+        if (commanded) read_commands();
+        if (doing == OPENING) open_on(now_ns());
+        else if (doing != NOTHING) await_on(now_ns());
+    }
+}

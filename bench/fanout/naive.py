@@ -1,0 +1,100 @@
+"""What most people would write: FastAPI, a queue per client, the JSON made for each client anew.
+
+`python -m bench.fanout.naive sse|ws PORT CONTROL_PORT`. SSE is sse-starlette with an `asyncio.Queue` per client;
+WebSocket is the connection manager of FastAPI's own tutorial. uvicorn runs as our server does: asyncio's loop,
+httptools, the sans-I/O WebSocket implementation. Events arrive as JSON on the control port.
+"""
+
+import asyncio
+import gc
+import json
+import struct
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+QUIET_S = 3600
+
+
+def sse_app() -> tuple[FastAPI, Any]:
+    app = FastAPI()
+    queues: set[asyncio.Queue[dict[str, Any]]] = set()
+
+    @app.get("/stream")
+    async def stream(request: Request) -> EventSourceResponse:
+        async def events() -> AsyncIterator[ServerSentEvent]:
+            queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+            queues.add(queue)
+            try:
+                while True:
+                    event = await queue.get()
+                    yield ServerSentEvent(json.dumps(event["flag"]), event=event["type"], id=event["id"])
+            finally:
+                queues.discard(queue)
+
+        return EventSourceResponse(events(), ping=QUIET_S)
+
+    async def publish(event: dict[str, Any]) -> None:
+        for queue in queues:
+            queue.put_nowait(event)
+
+    return app, publish
+
+
+def websocket_app() -> tuple[FastAPI, Any]:
+    app = FastAPI()
+    connections: list[WebSocket] = []
+
+    @app.websocket("/stream")
+    async def stream(websocket: WebSocket) -> None:
+        await websocket.accept()
+        connections.append(websocket)
+        try:
+            while True:
+                await websocket.receive_text()
+        except WebSocketDisconnect:
+            connections.remove(websocket)
+
+    async def publish(event: dict[str, Any]) -> None:
+        for connection in connections:
+            await connection.send_text(json.dumps(event))
+
+    return app, publish
+
+
+async def serve(mode: str, port: int, control_port: int) -> None:
+    app, publish = sse_app() if mode == "sse" else websocket_app()
+
+    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (length,) = struct.unpack("!I", await reader.readexactly(4))
+                await publish(json.loads(await reader.readexactly(length)))
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    async with await asyncio.start_server(control, "127.0.0.1", control_port):
+        config = uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=port,
+            loop="asyncio",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_ping_interval=None,
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            backlog=4096,
+            timeout_graceful_shutdown=1,
+        )
+        gc.freeze()  # without it, the collector's walks halve the connects per second
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

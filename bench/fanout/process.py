@@ -1,0 +1,113 @@
+"""A program that runs on one core, and what it costs."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Self
+
+__all__ = ["Cores", "Process", "descriptors_max"]
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Cores:
+    """Which core serves and which one loads; with a single core both are the same, and figures mean little."""
+
+    def __init__(self) -> None:
+        self.all = sorted(os.sched_getaffinity(0))
+        self.server = self.all[0]
+        self.load = self.all[1 % len(self.all)]
+        rest = self.all[2:]
+        self.others = frozenset(rest) if rest else frozenset({self.load})
+
+
+def descriptors_max() -> int:
+    """How many files a process may open here."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+class Process:
+    """A child on the given core, ended by `stop()`; it never outlives the benchmark."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        core: int,
+        *,
+        environment: Mapping[str, str] | None = None,
+        stderr: IO[bytes] | None = None,
+    ) -> None:
+        def prepare() -> None:
+            os.sched_setaffinity(0, {core})
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            # The kernel ends the child when the benchmark dies (PR_SET_PDEATHSIG), however it dies.
+            _LIBC.prctl(1, signal.SIGTERM)
+
+        self.popen = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=prepare,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process and all its descendants."""
+        found = [self.popen.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += [int(child) for child in task.read_text().split()]
+        return found
+
+    def cpu_s(self) -> float:
+        """User and system time used so far, with the clock's own resolution (not in ticks of 10 ms)."""
+        total = 0.0
+        for pid in self.pids:
+            clock = ctypes.c_int()
+            if _LIBC.clock_getcpuclockid(pid, ctypes.byref(clock)) == 0:
+                total += time.clock_gettime(clock.value)
+        return total
+
+    def memory_bytes(self) -> int:
+        """Proportional set size."""
+        total = 0
+        for pid in self.pids:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        return total
+
+    def settle(self, timeout_s: float = 60) -> None:
+        """Wait until it has nothing to do: less than 2 % of a core."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            before = self.cpu_s()
+            time.sleep(0.1)
+            if self.cpu_s() - before < 0.002:
+                return
+
+    def stop(self, timeout_s: float = 20) -> None:
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                pipe.close()

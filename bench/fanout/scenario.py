@@ -1,0 +1,465 @@
+"""What is done to the servers, and what is measured.
+
+A scenario returns plain data for `report`: figures by server, each with its median over the rounds and the rounds
+themselves. Rounds are interleaved (every server once, then again), so that a disturbance of the machine hits all.
+Every phase is checked: a server that lost, repeated or changed an event gets no figure but a complaint.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from bench.fanout.baselines import CLoop, Naive
+from bench.fanout.flagent import FlagentCdc
+from bench.fanout.load import Load
+from bench.fanout.nchan import Nchan
+from bench.fanout.payload import Mode
+from bench.fanout.process import Cores, descriptors_max
+from bench.fanout.target import Target, Unavailable
+
+__all__ = ["SCENARIOS", "Options", "Wrong"]
+
+SERVERS = ("flagent-cdc", "c-loop", "nchan", "naive")
+WARM_UP_EVENTS = 3
+
+
+class Wrong(Exception):
+    """A server did not deliver everything, in order, to everyone."""
+
+
+@dataclass(slots=True)
+class Options:
+    mode: Mode = "sse"
+    subscribers: int = 10_000
+    rounds: int = 5
+    events: int = 5
+    burst_events: int = 1000
+    catchup_events: int = 100_000
+    catchup_subscribers: int = 20
+    storm_flags: int = 1000
+    workers: int = 1
+    window: int = 512
+    compress: bool = False
+    servers: Sequence[str] = SERVERS
+    cores: Cores = field(default_factory=Cores)
+    say: Callable[[str], None] = print
+
+    def target(self, name: str, *, others: int = 0) -> Target:
+        core = self.cores.server
+        match name:
+            case "flagent-cdc":
+                return FlagentCdc(self.mode, core, others=others, workers=self.workers)
+            case "c-loop":
+                return CLoop(self.mode, core)
+            case "nchan":
+                return Nchan(self.mode, core, deflate=self.compress)
+            case "naive":
+                return Naive(self.mode, core)
+            case _:
+                raise SystemExit(f"no such server: {name}; there are {', '.join(SERVERS)}")
+
+    def within_limits(self, subscribers: int) -> int:
+        """As many as one process may have connections here."""
+        allowed = descriptors_max() - 300
+        if subscribers > allowed:
+            self.say(f"  (a process may open {descriptors_max()} files here: {allowed} subscribers, not {subscribers})")
+        return min(subscribers, allowed)
+
+
+class Subject:
+    """A running server with its subscribers and the number of the next event."""
+
+    def __init__(self, options: Options, target: Target, load: Load) -> None:
+        self.options, self.target, self.load = options, target, load
+        self.name = target.name
+        self.next = 1
+        self.figures: dict[str, list[float]] = {}
+        self.complaint: str | None = None
+
+    def note(self, **figures: float) -> None:
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(value)
+
+    def connect(self, subscribers: int, *, mute: int = 0) -> dict[str, Any]:
+        """Open all; raises `Wrong` unless all are served."""
+        before_s = self.target.process.cpu_s()
+        opened = self.load.open(subscribers, self.next, mute=mute)
+        opened["cpu_us"] = (self.target.process.cpu_s() - before_s) / subscribers * 1e6
+        if not opened["complete"]:
+            raise Wrong(f"{opened['ready']} of {subscribers} connected: {opened}")
+        return opened
+
+    def disconnect(self) -> None:
+        self.load.close()
+        self.target.process.settle()
+
+    def phase(self, count: int, *, many: bool = False, timeout_s: float = 60, latencies: bool = True) -> dict[str, Any]:
+        """Send events and wait until everyone has them: one after the other, or all at once."""
+        first = self.next
+        self.next += count
+        before_s = self.target.process.cpu_s()
+        self.load.begin(first, count, latencies=latencies)
+        times = self.target.push_many(first, count) if many else [self.target.push(first)]
+        self.load.sent(first, times)
+        result = self.load.finish(timeout_s)
+        time.sleep(0.05)  # what the server does after its last send belongs to it too
+        result["cpu_s"] = self.target.process.cpu_s() - before_s
+        result["cpu_us"] = result["cpu_s"] / max(1, result["deliveries"]) * 1e6
+        check(result)
+        return result
+
+
+def check(result: dict[str, Any]) -> None:
+    wrong = {
+        name: result[name]
+        for name in ("differing", "gaps", "repeats", "mismatches", "strangers", "lost", "behind", "short", "undecoded")
+        if result[name]
+    }
+    if wrong or not result["complete"] or result["deliveries"] != result["events"] * result["connections"]:
+        raise Wrong(f"{result['deliveries']} of {result['events'] * result['connections']} deliveries, {wrong}")
+
+
+@contextmanager
+def running(options: Options, *, others: int = 0, own: bool = False) -> Iterator[list[Subject]]:
+    """Every server that can run here, each with a load client of its own."""
+    with ExitStack() as stack:
+        subjects = []
+        for name in options.servers:
+            target = options.target(name, others=others)
+            try:
+                stack.enter_context(target)
+            except Unavailable as error:
+                options.say(f"  {name}: left out, {error}")
+                continue
+            load = Load(target.endpoint, options.cores.load, window=options.window, compress=options.compress, own=own)
+            subjects.append(Subject(options, target, stack.enter_context(load)))
+        yield subjects
+
+
+def each(subjects: Sequence[Subject], step: Callable[[Subject], None]) -> None:
+    """Take a step with each server that has not failed yet."""
+    for subject in subjects:
+        if subject.complaint is None:
+            try:
+                step(subject)
+            except Wrong as error:
+                subject.complaint = str(error)
+                subject.options.say(f"  {subject.name}: FAILED: {error}")
+
+
+def results(subjects: Sequence[Subject]) -> dict[str, Any]:
+    return {
+        subject.name: {
+            **{name: statistics.median(values) for name, values in subject.figures.items()},
+            "rounds": subject.figures,
+            **({"failed": subject.complaint} if subject.complaint else {}),
+        }
+        for subject in subjects
+    }
+
+
+# ---- one event at a time --------------------------------------------------------------------------------------------
+
+
+def measure_connects(subject: Subject, subscribers: int, rounds: int) -> None:
+    """Connects per second, and what an idle subscriber holds; leaves them connected."""
+    # What the first connections make the server allocate once is not a subscriber's.
+    subject.connect(min(50, subscribers))
+    subject.disconnect()
+    empty = subject.target.process.memory_bytes()
+    for number in range(rounds):
+        opened = subject.connect(subscribers)
+        subject.target.process.settle()
+        if number == 0:
+            subject.note(memory_kb=(subject.target.process.memory_bytes() - empty) / subscribers / 1024)
+        subject.note(
+            connects_per_s=subscribers / opened["seconds"], connect_s=opened["seconds"], connect_cpu_us=opened["cpu_us"]
+        )
+        if number < rounds - 1:
+            subject.disconnect()
+
+
+def measure_single_events(subject: Subject, events: int) -> None:
+    """One round: `events` events, each sent when the one before has arrived everywhere."""
+    phases = [subject.phase(1) for _ in range(events)]
+    deliveries = sum(phase["deliveries"] for phase in phases)
+    subject.note(
+        cpu_us=sum(phase["cpu_s"] for phase in phases) / deliveries * 1e6,
+        client_cpu_us=sum(phase["client_cpu_s"] for phase in phases) / deliveries * 1e6,
+        wire_bytes=sum(phase["bytes"] for phase in phases) / deliveries,
+        **{
+            name: statistics.median(phase[name] for phase in phases)
+            for name in ("deliveries_per_s", "p50_ms", "p99_ms", "last_ms")
+        },
+    )
+
+
+def fanout(options: Options) -> dict[str, Any]:
+    """One event at a time to everyone; connects and memory before it."""
+    subscribers = options.within_limits(options.subscribers)
+    with running(options) as subjects:
+        each(subjects, partial(measure_connects, subscribers=subscribers, rounds=min(3, options.rounds)))
+        each(subjects, warm_up)
+        for _ in range(options.rounds):
+            each(subjects, partial(measure_single_events, events=options.events))
+        return {"subscribers": subscribers, "servers": results(subjects)}
+
+
+def connecting(subscribers: int) -> Callable[[Subject], None]:
+    def step(subject: Subject) -> None:
+        subject.connect(subscribers)
+
+    return step
+
+
+def warm_up(subject: Subject) -> None:
+    for _ in range(WARM_UP_EVENTS):
+        subject.phase(1)
+
+
+# ---- as fast as they come -------------------------------------------------------------------------------------------
+
+
+def burst(options: Options) -> dict[str, Any]:
+    """A thousand commits as fast as PostgreSQL makes them; the naive server gets a twentieth."""
+    subscribers = options.within_limits(options.subscribers)
+
+    def measure(subject: Subject) -> None:
+        count = max(1, options.burst_events // (20 if subject.name == "naive" else 1))
+        result = subject.phase(count, many=True, timeout_s=600)
+        subject.note(
+            cpu_us=result["cpu_us"],
+            deliveries_per_s=result["deliveries_per_s"],
+            p50_ms=result.get("pooled_p50_ms", 0.0),
+            p99_ms=result.get("pooled_p99_ms", 0.0),
+            everywhere_s=result["seconds"],
+            after_last_sent_s=result["after_last_sent_s"],
+            events=count,
+            wire_bytes=result["bytes"] / result["deliveries"],
+            client_cpu_us=result["client_cpu_s"] / result["deliveries"] * 1e6,
+            memory_mb=subject.target.process.memory_bytes() / 1024 / 1024,
+        )
+
+    with running(options) as subjects:
+        each(subjects, connecting(subscribers))
+        each(subjects, warm_up)
+        for _ in range(min(3, options.rounds)):
+            each(subjects, measure)
+        return {"subscribers": subscribers, "servers": results(subjects)}
+
+
+# ---- everyone comes back --------------------------------------------------------------------------------------------
+
+
+def storm(options: Options) -> dict[str, Any]:
+    """All reconnect at once. Our server: with a snapshot, against the time that the handshakes alone take."""
+    subscribers = options.within_limits(options.subscribers)
+
+    def returns(subject: Subject, prefix: str) -> None:
+        opened = subject.connect(subscribers)
+        subject.note(
+            **{
+                f"{prefix}_s": opened["seconds"],
+                f"{prefix}_p99_s": opened["ready_p99_s"],
+                f"{prefix}_cpu_us": opened["cpu_us"],
+                f"{prefix}_bytes": opened["bytes"] / subscribers,
+                f"{prefix}_refusals": opened["refusals"],
+                f"{prefix}_refused_again": opened["refused_again"],
+            }
+        )
+        subject.phase(1)  # and everyone hears what comes next
+        subject.load.close()
+
+    def round_of(subject: Subject) -> None:
+        returns(subject, "handshakes")
+        if isinstance(subject.target, FlagentCdc):
+            subject.load.aim(subject.target.subscription(snapshot=True))
+            returns(subject, "snapshots")
+            subject.load.aim(subject.target.endpoint)
+            subject.note(memory_mb=subject.target.process.memory_bytes() / 1024 / 1024)
+        subject.target.process.settle()
+
+    with running(options, others=options.storm_flags - 1) as subjects:
+        for _ in range(options.rounds):
+            each(subjects, round_of)
+        return {"subscribers": subscribers, "flags": options.storm_flags, "servers": results(subjects)}
+
+
+# ---- each on its own flag -------------------------------------------------------------------------------------------
+
+
+def selective(options: Options) -> dict[str, Any]:
+    """Every subscriber on a flag of its own: what one change costs, and that it reaches the right one only."""
+    subscribers = options.within_limits(options.subscribers)
+    changes = 200
+    choose = random.Random(5)
+
+    def measure(subject: Subject) -> None:
+        target = subject.target
+        assert isinstance(target, FlagentCdc)
+        first = subject.next
+        subject.next += changes
+        subject.load.begin(first, changes)
+        chosen = {seq: choose.randrange(subscribers) for seq in range(first, first + changes)}
+        before_s = target.process.cpu_s()
+        sent = [target.push_to(f"bench-{index}", seq) for seq, index in chosen.items()]
+        subject.load.sent(first, sent)
+        # Somebody who gets a change of another's flag gets it soon.
+        result = subject.load.finish(30, linger_s=0.5)
+        cpu_s = target.process.cpu_s() - before_s
+        received = [(conn, seq) for conn, seq, _ in result["receipts"]]
+        if sorted(received) != sorted((index, seq) for seq, index in chosen.items()):
+            raise Wrong(f"{len(received)} deliveries for {changes} changes, or to the wrong subscribers")
+        subject.note(cpu_ms=cpu_s / changes * 1e3, p50_ms=result["pooled_p50_ms"], p99_ms=result["pooled_p99_ms"])
+
+    def nobody(subject: Subject) -> None:
+        """What a change costs with nobody connected: the listener and the catalog."""
+        assert isinstance(subject.target, FlagentCdc)
+        before_s = subject.target.process.cpu_s()
+        for index in range(changes):
+            subject.target.push_to(f"bench-{index % subscribers}", 0)
+        subject.target.process.settle()
+        subject.note(alone_cpu_ms=(subject.target.process.cpu_s() - before_s) / changes * 1e3)
+
+    only_ours = [name for name in options.servers if name == "flagent-cdc"]
+    with narrowed(options, only_ours), running(options, others=subscribers, own=True) as subjects:
+        each(subjects, nobody)
+        for subject in subjects:
+            assert isinstance(subject.target, FlagentCdc)
+            subject.load.aim(subject.target.subscription(flag="bench-%d"))
+        each(subjects, connecting(subscribers))
+        for _ in range(options.rounds):
+            each(subjects, measure)
+        return {"subscribers": subscribers, "changes": changes, "servers": results(subjects)}
+
+
+# ---- one in a hundred never reads -----------------------------------------------------------------------------------
+
+
+def slow(options: Options) -> dict[str, Any]:
+    """The p99 of the others with and without one in a hundred who never read; where these end when they read again."""
+    subscribers = options.within_limits(options.subscribers)
+    mute = max(1, subscribers // 100)
+    fill_events = 5000
+
+    def measure(subject: Subject, prefix: str) -> None:
+        phases = [subject.phase(1) for _ in range(options.events * options.rounds)]
+        subject.note(
+            **{
+                f"{prefix}_p50_ms": statistics.median(phase["p50_ms"] for phase in phases),
+                f"{prefix}_p99_ms": statistics.median(phase["p99_ms"] for phase in phases),
+                f"{prefix}_cpu_us": statistics.median(phase["cpu_us"] for phase in phases),
+            }
+        )
+
+    def run(subject: Subject) -> None:
+        subject.connect(subscribers - mute)
+        warm_up(subject)
+        measure(subject, "without")
+        subject.disconnect()
+        subject.connect(subscribers, mute=mute)
+        before = subject.target.process.memory_bytes()
+        warm_up(subject)
+        subject.phase(fill_events, many=True, timeout_s=600, latencies=False)
+        subject.note(memory_per_slow_kb=(subject.target.process.memory_bytes() - before) / mute / 1024)
+        measure(subject, "with")
+        subject.load.unmute()
+        deadline = time.monotonic() + 30
+        while (muted := subject.load.muted())["stale"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        subject.note(**{f"slow_{name}": value for name, value in muted.items()})
+        if muted["stale"]:
+            raise Wrong(f"slow subscribers are neither up to date nor cut: {muted}")
+
+    only_ours = [name for name in options.servers if name == "flagent-cdc"]
+    with narrowed(options, only_ours), running(options) as subjects:
+        each(subjects, run)
+        return {"subscribers": subscribers, "slow": mute, "fill_events": fill_events, "servers": results(subjects)}
+
+
+# ---- back after a hundred thousand events ---------------------------------------------------------------------------
+
+
+def catchup(options: Options) -> dict[str, Any]:
+    """Resume over a long history: events per second and cost per event."""
+    subscribers, events = options.catchup_subscribers, options.catchup_events
+
+    def run(subject: Subject) -> None:
+        target = subject.target
+        assert isinstance(target, FlagentCdc)
+        start = target.last_id()
+        for first in range(1, events + 1, 10_000):
+            target.push_many(first, min(10_000, events + 1 - first))
+        target.process.settle()
+        subject.load.aim(target.subscription(last_event_id=start))
+        for count in (1, subscribers):
+            # The phase begins before they connect, so that what they are sent at once counts.
+            before_s = target.process.cpu_s()
+            began = time.monotonic()
+            subject.load.begin(1, events, latencies=False, connections=count)
+            subject.next = 1
+            subject.connect(count)
+            result = subject.load.finish(600)
+            seconds = time.monotonic() - began
+            delivered = result["deliveries"]
+            if delivered != events * count or result["differing"] or result["gaps"] or result["repeats"]:
+                raise Wrong(f"{delivered} of {events * count} deliveries: {result}")
+            name = "one" if count == 1 else "many"
+            subject.note(
+                **{
+                    f"{name}_s": seconds,
+                    f"{name}_events_per_s": events * count / seconds,
+                    f"{name}_cpu_us": (target.process.cpu_s() - before_s) / delivered * 1e6,
+                    f"{name}_memory_mb": target.process.memory_bytes() / 1024 / 1024,
+                }
+            )
+            subject.load.close()
+
+    only_ours = [name for name in options.servers if name == "flagent-cdc"]
+    with narrowed(options, only_ours), running(options) as subjects:
+        each(subjects, run)
+        return {"subscribers": subscribers, "events": events, "servers": results(subjects)}
+
+
+# ---- from a thousand to twenty thousand -----------------------------------------------------------------------------
+
+
+def scale(options: Options) -> dict[str, Any]:
+    """Cost per delivery and per connection as the number of subscribers grows."""
+    steps = sorted({options.within_limits(count) for count in (1000, 2000, 5000, 10_000, 20_000)})
+    points: dict[str, Any] = {}
+    for subscribers in steps:
+        options.say(f"  {subscribers} subscribers")
+        with running(options) as subjects:
+            each(subjects, partial(measure_connects, subscribers=subscribers, rounds=1))
+            each(subjects, warm_up)
+            for _ in range(min(3, options.rounds)):
+                each(subjects, partial(measure_single_events, events=options.events))
+            points[str(subscribers)] = results(subjects)
+    return {"subscribers": steps, "points": points}
+
+
+@contextmanager
+def narrowed(options: Options, servers: Sequence[str]) -> Iterator[None]:
+    before = options.servers
+    options.servers = servers
+    try:
+        yield
+    finally:
+        options.servers = before
+
+
+SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "fanout": fanout,
+    "burst": burst,
+    "storm": storm,
+    "selective": selective,
+    "slow": slow,
+    "catchup": catchup,
+    "scale": scale,
+}

@@ -1,0 +1,487 @@
+/* From the bytes of one connection to its payloads. */
+#define _GNU_SOURCE
+#include "load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* The answer that RFC 6455, 1.3 gives for the sample key, which every handshake of this client uses. */
+static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+static const uint8_t FLUSH_END[] = {0x00, 0x00, 0xff, 0xff};
+
+/* ---- a compressed segment and its text: inflated once, then looked up -------------------------------------------- */
+
+struct segment {
+    uint64_t hash;
+    struct bytes packed, text;
+};
+
+static struct segment *segments;
+static size_t segment_count, segment_cap;
+
+static uint64_t segment_hash(const uint8_t *data, size_t len) {
+    uint64_t hash = len * 0x9e3779b97f4a7c15u + 1, word;
+    for (; len >= 8; data += 8, len -= 8) {
+        memcpy(&word, data, 8);
+        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    for (; len; data++, len--) hash = (hash ^ *data) * 0x100000001b3u;
+    return hash | 1;
+}
+
+void stream_forget(void) {
+    for (size_t i = 0; i < segment_cap; i++) {
+        bytes_free(&segments[i].packed);
+        bytes_free(&segments[i].text);
+    }
+    free(segments);
+    segments = NULL;
+    segment_count = segment_cap = 0;
+}
+
+static struct segment *segment_slot(uint64_t hash, const uint8_t *data, size_t len) {
+    for (size_t at = hash;; at++) {
+        struct segment *slot = &segments[at & (segment_cap - 1)];
+        if (!slot->hash) return slot;
+        if (slot->hash == hash && slot->packed.len == len && memcmp(slot->packed.data, data, len) == 0) return slot;
+    }
+}
+
+static void segments_grow(void) {
+    struct segment *old = segments;
+    size_t old_cap = segment_cap;
+    segment_cap = old_cap ? old_cap * 2 : 1024;
+    segments = calloc(segment_cap, sizeof *segments);
+    for (size_t i = 0; i < old_cap; i++)
+        if (old[i].hash) *segment_slot(old[i].hash, old[i].packed.data, old[i].packed.len) = old[i];
+    free(old);
+}
+
+static bool inflate_some(z_stream *decoder, const uint8_t *data, size_t len, struct bytes *text, uint64_t *count) {
+    uint8_t out[65536];
+    decoder->next_in = (uint8_t *)data;
+    decoder->avail_in = len;
+    do {
+        decoder->next_out = out;
+        decoder->avail_out = sizeof out;
+        int result = inflate(decoder, Z_SYNC_FLUSH);
+        size_t made = sizeof out - decoder->avail_out;
+        if (text) bytes_append(text, out, made);
+        if (count) *count += made;
+        if (result == Z_BUF_ERROR) return true;
+        if (result != Z_OK && result != Z_STREAM_END) return false;
+    } while (decoder->avail_in || decoder->avail_out == 0);
+    return true;
+}
+
+/* The text of an independent run of deflate blocks; NULL where it leans on what came before it. */
+static const struct bytes *segment_text(const uint8_t *data, size_t len) {
+    static z_stream decoder;
+    static bool started;
+    if ((segment_count + 1) * 2 > segment_cap) segments_grow();
+    uint64_t hash = segment_hash(data, len);
+    struct segment *slot = segment_slot(hash, data, len);
+    if (slot->hash) return &slot->text;
+    if (!started) {
+        inflateInit2(&decoder, -MAX_WBITS);
+        started = true;
+    }
+    inflateReset(&decoder);
+    struct bytes text = {0};
+    if (!inflate_some(&decoder, data, len, &text, NULL)) {
+        bytes_free(&text);
+        return NULL;
+    }
+    slot->hash = hash;
+    bytes_append(&slot->packed, data, len);
+    slot->text = text;
+    segment_count++;
+    return &slot->text;
+}
+
+/* ---- payloads: compare with a reference while it fits, collect when it does not ----------------------------------- */
+
+void stream_settle(struct conn *conn) {
+    if (!conn->candidate) return;
+    bytes_append(&conn->text, conn->candidate->data, conn->matched);
+    conn->candidate = NULL;
+    conn->matched = 0;
+}
+
+void stream_reset(struct conn *conn) {
+    bytes_free(&conn->wire);
+    bytes_free(&conn->text);
+    if (conn->decoder) {
+        inflateEnd(conn->decoder);
+        free(conn->decoder);
+    }
+    conn->decoder = NULL;
+    conn->decoded_bytes = conn->segment_bytes = 0;
+    conn->candidate = NULL;
+    conn->matched = conn->text_scanned = conn->wire_scanned = conn->chunk_left = 0;
+    conn->chunk = SIZE;
+    conn->chunked = conn->gzip = conn->deflate = conn->frame_open = conn->gzip_header_seen = false;
+    conn->frame_left = conn->frame_len = 0;
+}
+
+static void match_advance(struct conn *conn, const struct payload *candidate, size_t take, uint64_t now) {
+    conn->candidate = candidate;
+    conn->matched += take;
+    if (conn->matched < candidate->len) return;
+    conn->candidate = NULL;
+    conn->matched = 0;
+    phase_matched(conn, candidate, now);
+}
+
+/* At a payload's beginning: how many bytes equal a reference as far as both go, 0 where none does. `whole` is the
+ * payload's length where it is known, else 0. */
+static size_t match_begin(struct conn *conn, const uint8_t *data, size_t len, size_t whole, uint64_t now) {
+    const struct payload *choices[] = {phase_expected(conn), phase_snapshot()};
+    for (size_t i = 0; i < 2; i++) {
+        const struct payload *choice = choices[i];
+        if (!choice || (whole && whole != choice->len)) continue;
+        size_t take = len < choice->len ? len : choice->len;
+        if (memcmp(choice->data, data, take)) continue;
+        match_advance(conn, choice, take, now);
+        return take;
+    }
+    return 0;
+}
+
+/* Compares on; returns how many bytes were used, 0 where the candidate was given up and its prefix is in `text`. */
+static size_t match_on(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    size_t want = conn->candidate->len - conn->matched, take = len < want ? len : want;
+    if (memcmp(conn->candidate->data + conn->matched, data, take)) {
+        stream_settle(conn);
+        return 0;
+    }
+    match_advance(conn, conn->candidate, take, now);
+    return take;
+}
+
+/* Length of the first SSE block including its empty line, 0 where it does not end here. `from` was searched before. */
+static size_t block_length(const uint8_t *data, size_t len, size_t from) {
+    const uint8_t *at = data + (from > 3 ? from - 3 : 0), *end = data + len;
+    while ((at = memchr(at, '\n', end - at))) {
+        if (at + 1 < end && at[1] == '\n') return at + 2 - data;
+        if (at + 2 < end && at[1] == '\r' && at[2] == '\n') return at + 3 - data;
+        at++;
+    }
+    return 0;
+}
+
+static void sse_text(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    while (len) {
+        size_t used = 0;
+        if (conn->candidate) used = match_on(conn, data, len, now);
+        else if (!conn->text.len) used = match_begin(conn, data, len, 0, now);
+        if (used) {
+            data += used;
+            len -= used;
+            continue;
+        }
+        if (conn->text.len) {
+            /* The end may lie across the two: look for it in the joined bytes, and give back what lies after it. */
+            size_t before = conn->text.len;
+            bytes_append(&conn->text, data, len);
+            size_t length = block_length(conn->text.data, conn->text.len, conn->text_scanned);
+            if (!length) {
+                conn->text_scanned = conn->text.len;
+                return;
+            }
+            struct bytes block = conn->text;
+            conn->text = (struct bytes){0};
+            conn->text_scanned = 0;
+            phase_payload(conn, block.data, length, now);
+            bytes_free(&block);
+            data += length - before;
+            len -= length - before;
+            continue;
+        }
+        size_t length = block_length(data, len, 0);
+        if (!length) {
+            bytes_append(&conn->text, data, len);
+            conn->text_scanned = len;
+            return;
+        }
+        phase_payload(conn, data, length, now);
+        data += length;
+        len -= length;
+    }
+}
+
+/* ---- gzip: segments that each end where the compressor flushed ---------------------------------------------------- */
+
+static size_t segment_length(const uint8_t *data, size_t len, size_t from) {
+    if (data[0] == 0) { /* a stored block says how long it is */
+        if (len < 5) return 0;
+        size_t length = 5 + (data[1] | data[2] << 8);
+        return length <= len ? length : 0;
+    }
+    size_t start = from > 3 ? from - 3 : 0;
+    if (len <= start) return 0;
+    const uint8_t *found = memmem(data + start, len - start, FLUSH_END, sizeof FLUSH_END);
+    return found ? (size_t)(found - data) + sizeof FLUSH_END : 0;
+}
+
+static void gzip_body(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    if (conn->decoder && !inflate_some(conn->decoder, data, len, NULL, &conn->decoded_bytes)) {
+        fprintf(stderr, "load: an ordinary gzip decoder refuses the stream of connection %u\n", conn->index);
+        conn_close(conn, now);
+        return;
+    }
+    bytes_append(&conn->wire, data, len);
+    size_t used = 0;
+    if (!conn->gzip_header_seen) {
+        if (conn->wire.len < 10) return;
+        if (conn->wire.data[0] != 0x1f || conn->wire.data[1] != 0x8b || conn->wire.data[3] != 0) {
+            fprintf(stderr, "load: connection %u: no plain gzip header\n", conn->index);
+            conn_close(conn, now);
+            return;
+        }
+        conn->gzip_header_seen = true;
+        used = 10;
+        conn->wire_scanned = 0;
+    }
+    while (used < conn->wire.len) {
+        size_t length = segment_length(conn->wire.data + used, conn->wire.len - used, conn->wire_scanned);
+        if (!length) {
+            conn->wire_scanned = conn->wire.len - used;
+            break;
+        }
+        conn->wire_scanned = 0;
+        const struct bytes *text = segment_text(conn->wire.data + used, length);
+        if (!text) {
+            fprintf(stderr, "load: connection %u: a compressed segment cannot be read by itself\n", conn->index);
+            conn_close(conn, now);
+            return;
+        }
+        conn->segment_bytes += text->len;
+        sse_text(conn, text->data, text->len, now);
+        used += length;
+    }
+    bytes_consume(&conn->wire, used);
+}
+
+/* ---- HTTP/1.1 chunks ---------------------------------------------------------------------------------------------- */
+
+static void sse_body(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    if (conn->gzip) gzip_body(conn, data, len, now);
+    else sse_text(conn, data, len, now);
+}
+
+static void chunked_body(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    const uint8_t *end = data + len;
+    while (data < end && conn->stage == OPEN) {
+        switch (conn->chunk) {
+        case SIZE: {
+            uint8_t byte = *data++;
+            if (byte >= '0' && byte <= '9') conn->chunk_left = conn->chunk_left * 16 + (byte - '0');
+            else if ((byte | 32) >= 'a' && (byte | 32) <= 'f') conn->chunk_left = conn->chunk_left * 16 + ((byte | 32) - 'a' + 10);
+            else if (byte == '\n') conn->chunk = DATA;
+            else conn->chunk = EXTENSION; /* or the CR */
+            break;
+        }
+        case EXTENSION:
+            if (*data++ == '\n') {
+                if (!conn->chunk_left) {
+                    conn_close(conn, now);
+                    return;
+                }
+                conn->chunk = DATA;
+            }
+            break;
+        case DATA: {
+            size_t take = (size_t)(end - data) < conn->chunk_left ? (size_t)(end - data) : conn->chunk_left;
+            sse_body(conn, data, take, now);
+            data += take;
+            conn->chunk_left -= take;
+            if (!conn->chunk_left) conn->chunk = DATA_END;
+            break;
+        }
+        case DATA_END:
+            if (*data++ == '\n') conn->chunk = SIZE;
+            break;
+        }
+    }
+}
+
+/* ---- WebSocket frames --------------------------------------------------------------------------------------------- */
+
+static void frame_done(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    switch (conn->frame_opcode) {
+    case 0x1:
+        if (conn->frame_compressed) {
+            /* RFC 7692, 7.2.2: the four bytes that the sender took off go back on. */
+            struct bytes packed = {0};
+            bytes_append(&packed, data, len);
+            bytes_append(&packed, FLUSH_END, sizeof FLUSH_END);
+            const struct bytes *text = segment_text(packed.data, packed.len);
+            bytes_free(&packed);
+            if (!text) {
+                fprintf(stderr, "load: connection %u: a compressed message cannot be read by itself\n", conn->index);
+                conn_close(conn, now);
+                return;
+            }
+            if (!match_begin(conn, text->data, text->len, text->len, now))
+                phase_payload(conn, text->data, text->len, now);
+        } else {
+            phase_payload(conn, data, len, now);
+        }
+        break;
+    case 0x8:
+        conn_close(conn, now);
+        break;
+    case 0x9:
+        conn_send_frame(conn, 0xA, data, len);
+        break;
+    case 0xA:
+        break;
+    default:
+        fprintf(stderr, "load: connection %u: unexpected opcode %u\n", conn->index, conn->frame_opcode);
+        conn_close(conn, now);
+    }
+}
+
+/* Bytes of a frame's header, 0 where it is not complete. */
+static size_t frame_header(struct conn *conn, const uint8_t *data, size_t len) {
+    if (len < 2) return 0;
+    size_t size = 2 + ((data[1] & 0x7f) == 126 ? 2 : (data[1] & 0x7f) == 127 ? 8 : 0);
+    if (len < size) return 0;
+    uint64_t length = data[1] & 0x7f;
+    if (size > 2) {
+        length = 0;
+        for (size_t i = 2; i < size; i++) length = length << 8 | data[i];
+    }
+    conn->frame_opcode = data[0] & 0x0f;
+    conn->frame_compressed = data[0] & 0x40;
+    if (!(data[0] & 0x80)) {
+        fprintf(stderr, "load: connection %u: a fragmented message\n", conn->index);
+        conn->frame_opcode = 0x0f;
+    }
+    conn->frame_left = conn->frame_len = length;
+    conn->frame_open = true;
+    return size;
+}
+
+static void websocket_frames(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    while (conn->stage == OPEN && (len || (conn->frame_open && !conn->frame_left))) {
+        if (!conn->frame_open) {
+            if (conn->wire.len) { /* a header cut in two: at most a few bytes, one at a time */
+                bytes_append(&conn->wire, data, 1);
+                data++;
+                len--;
+                if (frame_header(conn, conn->wire.data, conn->wire.len)) bytes_free(&conn->wire);
+            } else {
+                size_t size = frame_header(conn, data, len);
+                if (!size) {
+                    bytes_append(&conn->wire, data, len);
+                    return;
+                }
+                data += size;
+                len -= size;
+            }
+            continue;
+        }
+        size_t take = len < conn->frame_left ? len : conn->frame_left;
+        bool plain_text = conn->frame_opcode == 0x1 && !conn->frame_compressed;
+        size_t used = 0;
+        if (conn->candidate) used = match_on(conn, data, take, now);
+        else if (plain_text && !conn->text.len && take) used = match_begin(conn, data, take, conn->frame_len, now);
+        if (used) {
+            data += used;
+            len -= used;
+            conn->frame_left -= used;
+            if (!conn->frame_left) conn->frame_open = false;
+            continue;
+        }
+        if (!conn->text.len && take == conn->frame_left) {
+            conn->frame_open = false;
+            conn->frame_left = 0;
+            frame_done(conn, data, take, now);
+        } else {
+            bytes_append(&conn->text, data, take);
+            conn->frame_left -= take;
+            if (!conn->frame_left) {
+                struct bytes whole = conn->text;
+                conn->text = (struct bytes){0};
+                conn->frame_open = false;
+                frame_done(conn, whole.data, whole.len, now);
+                bytes_free(&whole);
+            }
+        }
+        data += take;
+        len -= take;
+    }
+}
+
+/* ---- the answer's header ------------------------------------------------------------------------------------------ */
+
+/* The value of a header field, cut off at the line's end; NULL where it is absent. `head` ends with a zero byte. */
+static const char *header_value(const char *head, const char *name, char *value, size_t size) {
+    size_t name_len = strlen(name);
+    for (const char *line = strstr(head, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
+        if (strncasecmp(line + 2, name, name_len) || line[2 + name_len] != ':') continue;
+        const char *from = line + 3 + name_len;
+        while (*from == ' ') from++;
+        size_t len = strcspn(from, "\r\n");
+        if (len >= size) len = size - 1;
+        memcpy(value, from, len);
+        value[len] = 0;
+        return value;
+    }
+    return NULL;
+}
+
+static void answer_header(struct conn *conn, char *head, uint64_t now) {
+    char value[512];
+    int status = 0;
+    sscanf(head, "HTTP/1.%*d %d", &status);
+    if (options.websocket) {
+        if (status == 101 && (!header_value(head, "Sec-WebSocket-Accept", value, sizeof value) || strcmp(value, ACCEPT))) {
+            fprintf(stderr, "load: connection %u: a wrong Sec-WebSocket-Accept\n", conn->index);
+            conn_close(conn, now);
+            return;
+        }
+        const char *extensions = header_value(head, "Sec-WebSocket-Extensions", value, sizeof value);
+        conn->deflate = extensions && strstr(extensions, "permessage-deflate");
+    } else {
+        const char *coding = header_value(head, "Transfer-Encoding", value, sizeof value);
+        conn->chunked = coding && strcasestr(coding, "chunked");
+        const char *content = header_value(head, "Content-Encoding", value, sizeof value);
+        conn->gzip = content && strcasestr(content, "gzip");
+        if (conn->gzip && conn->index < 8) {
+            conn->decoder = calloc(1, sizeof *conn->decoder);
+            inflateInit2(conn->decoder, MAX_WBITS + 16);
+        }
+    }
+    const char *retry = header_value(head, "Retry-After", value, sizeof value);
+    conn_handshake_done(conn, status, retry ? atol(retry) : -1, now);
+}
+
+void stream_receive(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
+    wire_bytes += len;
+    if (conn->stage == HANDSHAKE) {
+        bytes_append(&conn->wire, data, len);
+        uint8_t *end = memmem(conn->wire.data, conn->wire.len, "\r\n\r\n", 4);
+        if (!end) return;
+        struct bytes all = conn->wire;
+        conn->wire = (struct bytes){0};
+        size_t used = end + 4 - all.data;
+        end[2] = 0;
+        answer_header(conn, (char *)all.data, now);
+        if (conn->stage == OPEN && used < all.len) {
+            wire_bytes -= all.len - used; /* counted already */
+            stream_receive(conn, all.data + used, all.len - used, now);
+        }
+        bytes_free(&all);
+        return;
+    }
+    if (conn->stage != OPEN) return;
+    if (options.websocket) websocket_frames(conn, data, len, now);
+    else if (conn->chunked) chunked_body(conn, data, len, now);
+    else sse_body(conn, data, len, now);
+}

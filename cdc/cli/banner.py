@@ -1,0 +1,63 @@
+"""What a person sees once the server is ready: how to connect, how to change a flag, how to watch."""
+
+import importlib.metadata
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdc.settings import Settings
+
+__all__ = ["Banner"]
+
+# Works on an empty table as on a full one: the first time it makes the flag, later it turns it on and off.
+CHANGE = (
+    "insert into flags (key, description, enabled, created_at) values ('hello', 'My first flag', true, now()) "
+    "on conflict (key) do update set enabled = not flags.enabled"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """`database` is how to name the database, without secrets; `psql` a URL that anybody may connect with.
+
+    `psql` is None for a database that is not ours to show the way into.
+    """
+
+    settings: Settings
+    database: str
+    psql: str | None = None
+    change: str = CHANGE
+
+    def lines(self) -> Sequence[str]:
+        base = f"http://{_address(self.settings.host)}:{self.settings.port}"
+        rows = [("database", self.database)]
+        if self.psql is not None:
+            rows.append(("connect", f"psql {shlex.quote(self.psql)}"))
+            rows.append(("change", f"psql {shlex.quote(self.psql)} -c {_quote(self.change)}"))
+        if self.settings.sse_enabled:
+            stream = f"{base}{self.settings.sse_path}"
+            rows.append(("watch", f"curl -N '{stream}?snapshot=true'"))
+            path = f" --path {self.settings.sse_path}" if self.settings.sse_path != "/api/v1/events/stream" else ""
+            rows.append(("", f"flagent-cdc tail {base}{path}"))
+        if self.settings.ws_enabled:
+            rows.append(("websocket", f"ws{base.removeprefix('http')}{self.settings.ws_path}"))
+        rows.append(("stop", "Ctrl-C"))
+        version = importlib.metadata.version("flagent-cdc")
+        return [f"flagent-cdc {version} is ready at {base}", "", *(f"  {name:<10} {text}" for name, text in rows), ""]
+
+    def show(self) -> None:
+        print("\n".join(self.lines()), flush=True)
+
+
+def _address(host: str) -> str:
+    """Where to connect to for what is listened on: an address that means "all" is reached at loopback."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 (compared, not bound)
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _quote(text: str) -> str:
+    """In double quotes, which leave the statement's own single quotes readable."""
+    return f'"{text}"' if not set(text) & set('"$`\\!') else shlex.quote(text)

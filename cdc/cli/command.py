@@ -1,0 +1,92 @@
+"""What a command is, and how its options become settings."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
+from cdc.forms import Form
+from cdc.settings import Settings, variables_by_field
+
+__all__ = ["BAD_INPUT", "Command", "Parser", "database_url", "settings_from"]
+
+BAD_INPUT = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(BAD_INPUT)
+
+    def add_setting(self, option: str, name: str, *, repeatable: bool = False) -> None:
+        """Add `option`, which wins over the variable of the setting `name`; both are written in the same form.
+
+        A repeatable option takes one item of a setting that is a list.
+        """
+        variable = variables_by_field()[name]
+        words = f"{variable.text} Default: {variable.written or 'unset'} ({variable.name})."
+        self.add_argument(
+            option,
+            dest=f"setting:{name}",
+            type=_reader(variable.form),
+            action="extend" if repeatable else "store",
+            metavar=option.removeprefix("--").upper().replace("-", "_"),
+            help=words.replace("%", "%%"),
+        )
+
+    def add_form(self, option: str, form: Form, written: str | None, text: str) -> None:
+        """Add an option that is no setting, in one of the forms that settings have; without a default it is None."""
+        default = None if written is None else form.parse(written)
+        words = text if written is None else f"{text} (default: {written})"
+        self.add_argument(option, type=_reader(form), default=default, help=words)
+
+
+def _reader(form: Form) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return form.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {form.form}; {text!r} is not") from None
+
+    return read
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """`run` gets the parsed options and the environment, and returns the exit code.
+
+    It raises `FlagentCdcError` for what the user can mend: one sentence on stderr, exit code 2.
+    """
+
+    help: str
+    add_arguments: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """The settings of the environment, with the options that were given in their place."""
+    given: dict[str, Any] = {
+        name.removeprefix("setting:"): tuple(value) if isinstance(value, list) else value
+        for name, value in vars(arguments).items()
+        if name.startswith("setting:") and value is not None
+    }
+    if "database_url" in given:
+        # Refused here, where the option's name is known.
+        read_database_url(given["database_url"], name="--database-url")
+    return dataclasses.replace(Settings.from_environment(environment), **given)
+
+
+def database_url(settings: Settings) -> str:
+    """The database that was named; raises `InvalidInput` where none was."""
+    if settings.database_url is None:
+        raise InvalidInput(
+            "no database was named: give --database-url, or set FLAGENT_CDC_DATABASE_URL or FLAGENT_DB_DBCONNECTIONSTR",
+            name="--database-url",
+            code="missing_database_url",
+        )
+    return settings.database_url

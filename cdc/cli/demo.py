@@ -1,0 +1,78 @@
+"""`flagent-cdc demo`: an embedded PostgreSQL with flags, a writer that changes them, and the server on it."""
+
+import argparse
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cdc.cli.banner import Banner
+from cdc.cli.command import Command, Parser, settings_from
+from cdc.cli.serve import add_server_arguments, ready_to_listen
+from cdc.database_url import read_database_url, redact
+from cdc.demo import Writer
+from cdc.demo_loop import WriterLoop
+from cdc.forms import DURATION
+from cdc.install import migrate
+from cdc.settings import Settings
+
+CHANGE = "update flags set enabled = not enabled where key = 'new_payment_flow'"
+
+
+def add_arguments(parser: Parser) -> None:
+    add_server_arguments(parser)
+    parser.add_form("--interval", DURATION, "1s", "time between two changes")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed does the same (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = ready_to_listen(settings_from(arguments, environment))
+    if settings.database_url is not None:
+        migrate(settings.database_url, settings.schemas)
+        banner = Banner(settings, redact(read_database_url(settings.database_url)), change=CHANGE)
+        return _serve(settings, settings.database_url, banner, arguments)
+
+    # Not needed for another database.
+    from cdc.cli.own_database import own_database
+
+    with _data_dir(settings) as data_dir, own_database(data_dir, settings.schemas) as url:
+        banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url, CHANGE)
+        return _serve(dataclasses.replace(settings, database_url=url), url, banner, arguments)
+
+
+@contextlib.contextmanager
+def _data_dir(settings: Settings) -> Iterator[Path]:
+    """A fresh directory at every start, so that a seed tells the whole story; a named one keeps what happened."""
+    if settings.data_dir is not None:
+        yield settings.data_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-demo-") as directory:
+        yield Path(directory)
+
+
+def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Namespace) -> int:
+    # Slow to import.
+    from cdc.cli.server import run_server
+
+    seed, schema = arguments.seed, settings.schemas[0]
+    with Writer(url, seed=seed, schema=schema) as writer:
+        created = writer.fill()
+    loop = WriterLoop(url, seed=seed, schema=schema, interval_s=arguments.interval, tell=_tell)
+
+    def on_ready() -> None:
+        banner.show()
+        _tell(f"{created} flags were created, and now they change:")
+        loop.start()
+
+    try:
+        return run_server(settings, on_ready=on_ready)
+    finally:
+        loop.stop()
+
+
+def _tell(line: str) -> None:
+    print(f"  writer  {line}", flush=True)
+
+
+COMMAND = Command("Serve an embedded PostgreSQL with some thirty flags that change every second.", add_arguments, run)

@@ -1,0 +1,24 @@
+"""`flagent-cdc migrate`: installs capture and log into an existing database, or upgrades them."""
+
+import argparse
+from collections.abc import Mapping
+
+from cdc.cli.command import Command, Parser, database_url, settings_from
+from cdc.install import migrate
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--schema", "schemas", repeatable=True)
+    parser.add_argument(
+        "--grant-to", metavar="ROLE", help="let this role run a server: it may listen and read, no more"
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = settings_from(arguments, environment)
+    migrate(database_url(settings), settings.schemas, grant_to=arguments.grant_to, report=print)
+    return 0
+
+
+COMMAND = Command("Install into a database with Flagent's tables, or upgrade; safe to repeat.", add_arguments, run)

@@ -1,0 +1,36 @@
+"""The database of those who name none: an embedded PostgreSQL with Flagent's tables, migrated."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql as composed
+
+from cdc.driver_errors import driver_errors
+from cdc.embedded import EmbeddedPostgres
+from cdc.install import migrate
+from cdc.sql import flagent_tables, query
+
+__all__ = ["create_flagent_tables", "own_database"]
+
+
+@contextmanager
+def own_database(data_dir: Path, schemas: Sequence[str]) -> Iterator[str]:
+    """Its URL, with the password; the server runs as long as the context lasts, and a second start finds the data."""
+    with EmbeddedPostgres(data_dir) as postgres:
+        for schema in schemas:
+            create_flagent_tables(postgres.url, schema)
+        migrate(postgres.url, schemas)
+        yield postgres.url
+
+
+def create_flagent_tables(url: str, schema: str) -> None:
+    """Create the tables that Flagent would create in this schema, unless they are there."""
+    with driver_errors("the embedded PostgreSQL"), psycopg.connect(url) as connection:
+        found = connection.execute(query("has_flags"), {"schema": schema}).fetchone()
+        if found is not None and not found[0]:
+            name = composed.Identifier(schema)
+            connection.execute(composed.SQL("create schema if not exists {}").format(name))
+            connection.execute(composed.SQL("set local search_path to {}").format(name))
+            connection.execute(flagent_tables())

@@ -1,0 +1,98 @@
+"""`flagent-cdc serve`: the server, on the database that was named or on an embedded one."""
+
+import argparse
+import dataclasses
+import ipaddress
+import socket
+from collections.abc import Mapping
+
+from cdc.cli.banner import Banner
+from cdc.cli.command import Command, Parser, settings_from
+from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url, redact
+from cdc.settings import Settings
+
+
+def add_arguments(parser: Parser) -> None:
+    add_server_arguments(parser)
+    parser.add_setting("--workers", "workers")
+
+
+def add_server_arguments(parser: Parser) -> None:
+    """What every command takes that serves; `demo` is the other one."""
+    parser.add_setting("--host", "host")
+    parser.add_setting("--port", "port")
+    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--data-dir", "data_dir")
+    parser.add_setting("--schema", "schemas", repeatable=True)
+    parser.add_setting("--log-level", "log_level")
+    parser.add_setting("--log-format", "log_format")
+    parser.add_argument(
+        "--insecure",
+        dest="setting:insecure",
+        action="store_true",
+        default=None,
+        help="serve on an address that other machines reach, without any credentials (FLAGENT_CDC_INSECURE)",
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = ready_to_listen(settings_from(arguments, environment))
+    # Slow to import, and what was typed wrong is told at once.
+    from cdc.cli.own_database import own_database
+    from cdc.cli.server import run_server
+    from cdc.embedded import default_data_dir
+
+    if settings.database_url is not None:
+        banner = Banner(settings, redact(read_database_url(settings.database_url)))
+        return run_server(settings, on_ready=banner.show)
+    data_dir = settings.data_dir or default_data_dir(environment)
+    with own_database(data_dir, settings.schemas) as url:
+        banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url)
+        return run_server(dataclasses.replace(settings, database_url=url), on_ready=banner.show)
+
+
+def ready_to_listen(settings: Settings) -> Settings:
+    """The settings with a real port; refuses an address that others reach, as there are no credentials yet."""
+    if not settings.insecure and not _is_loopback(settings.host):
+        raise InvalidInput(
+            f"{settings.host!r} can be reached from other machines, and everybody could read every flag there; "
+            "listen on 127.0.0.1 behind a proxy, or say --insecure",
+            name="FLAGENT_CDC_HOST",
+            code="exposed_host",
+        )
+    return dataclasses.replace(settings, port=_free_port(settings.host, settings.port))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, which must be free, or for 0 one that is: all workers and the banner must name the same one.
+
+    Asked before anything is started, because the server itself would find out last.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: connections that were just closed here do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another with --host and --port",
+            name="FLAGENT_WS_PORT",
+            code="cannot_listen",
+        ) from error
+
+
+COMMAND = Command(
+    "Serve the stream of a database, or of an embedded PostgreSQL when none is named.", add_arguments, run
+)

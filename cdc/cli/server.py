@@ -1,0 +1,114 @@
+"""Runs the server: one process, or several that share one port."""
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import Application, create_app
+from api.gateway import Door, Gateway
+from api.handover import make_http_protocol
+from cdc.cli.workers import run_workers
+from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
+from cdc.feed import Feed
+from cdc.settings import Settings
+
+__all__ = ["build_server", "run_server"]
+
+logger = logging.getLogger(__name__)
+
+# Streams say goodbye within two seconds; what has not ended by then is cut.
+_GRACEFUL_S = 4
+
+_BACKLOG = 4096
+
+
+def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
+    """Serve until a signal ends it; the exit code. `settings.database_url` must be given."""
+    if settings.database_url is None:
+        raise ValueError("the server needs a database URL; the command starts the embedded database before")
+    url = read_database_url(settings.database_url)
+
+    def work(on_ready: Callable[[], None]) -> int:
+        with _listen(settings) as listener:
+            return asyncio.run(_serve(settings, url, listener, on_ready))
+
+    return work(on_ready) if settings.workers == 1 else run_workers(settings.workers, work, on_ready)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (settings.host, settings.port), family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1
+        )
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", name="FLAGENT_WS_PORT"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, told when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+    await build_server(settings, url, on_ready).serve(sockets=[listener])
+    return 0
+
+
+def build_server(
+    settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None, *, with_handover: bool = True
+) -> uvicorn.Server:
+    """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
+
+    `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
+    """
+    feed = Feed(settings, url)
+    gateway = Gateway(feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections))
+    sse_path = settings.sse_path if settings.sse_enabled else None
+    websocket_path = settings.ws_path if settings.ws_enabled else None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with feed.running():
+            # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
+            gc.collect()
+            gc.freeze()
+            yield
+
+    web = create_app(feed, version("flagent-cdc"), lifespan)
+    protocol: Any = "httptools"
+    if with_handover:
+        protocol = make_http_protocol(gateway, sse_path=sse_path, websocket_path=websocket_path)
+    config = uvicorn.Config(
+        Application(web, gateway, sse_path=sse_path, websocket_path=websocket_path),
+        http=protocol,
+        ws="websockets-sansio",
+        ws_max_size=1024 * 1024,
+        ws_per_message_deflate=False,
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACEFUL_S,
+        backlog=_BACKLOG,
+    )
+    return _Server(config, on_ready)

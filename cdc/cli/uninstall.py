@@ -1,0 +1,19 @@
+"""`flagent-cdc uninstall`: takes everything out of a database again."""
+
+import argparse
+from collections.abc import Mapping
+
+from cdc.cli.command import Command, Parser, database_url, settings_from
+from cdc.install import uninstall
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    uninstall(database_url(settings_from(arguments, environment)), report=print)
+    return 0
+
+
+COMMAND = Command("Remove triggers, functions and the log from a database, without a trace.", add_arguments, run)

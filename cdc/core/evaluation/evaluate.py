@@ -1,0 +1,124 @@
+"""One request answered: the flag found, its dependencies asked, the entity placed.
+
+What is random is drawn by a function given from outside; what the time is concerns only `result`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from ..errors import InvalidInput
+from .constraint import WHITESPACE
+from .dependency import blocked_by
+from .explain import LogLine, explain
+from .flag import NOTHING, CompiledFlag, Decision, decide
+from .lookup import find_by_tags, find_flag
+from .request import BatchRequest, Entity, EvaluationRequest
+from .source import FlagSource
+
+__all__ = ["Evaluation", "evaluate", "evaluate_batch"]
+
+
+class Evaluation(NamedTuple):
+    """An answer before it is rendered (a named tuple, as it is made for every request and must be cheap).
+
+    `flag` is None where none was found; `flag_id` and `flag_key` are then those asked for, 0 and "" where not given.
+    The entity is as it was used: with the random id and the flag's entity type where the request had none; where no
+    flag was found it is as it was given. `log` is empty unless debugging was asked for or a dependency blocks.
+    """
+
+    flag: CompiledFlag | None
+    flag_id: int
+    flag_key: str
+    entity_id: str | None
+    entity_type: str | None
+    context: Mapping[str, str] | None
+    decision: Decision
+    log: tuple[LogLine, ...]
+    debug: bool
+
+
+def evaluate(
+    source: FlagSource,
+    request: EvaluationRequest,
+    *,
+    new_entity_id: Callable[[], str],
+    environment_id: int | None = None,
+) -> Evaluation:
+    """Answer one request. `environment_id` is the caller's, None for a caller that sees every environment."""
+    flag = find_flag(source, request.flag_id, request.flag_key, environment_id)
+    if flag is None:
+        return _not_found(request)
+    return _evaluate(source, flag, request.entity, request.debug, new_entity_id)
+
+
+def evaluate_batch(
+    source: FlagSource,
+    request: BatchRequest,
+    *,
+    new_entity_id: Callable[[], str],
+    environment_id: int | None = None,
+    max_results: int,
+) -> Iterator[Evaluation]:
+    """Answer a batch: entity by entity what the tags select, then per flag id all entities, then per key all entities.
+
+    Nothing is left out as a repeat. An entity without id gets another random one in each answer. Raises `InvalidInput`
+    at once where there would be more than `max_results` answers.
+    """
+    tagged = find_by_tags(source, request.flag_tags, match_all=request.match_all, environment_id=environment_id)
+    flags_asked = len(tagged) + len(request.flag_ids) + len(request.flag_keys)
+    if flags_asked * len(request.entities) > max_results:
+        raise InvalidInput(
+            f"{len(request.entities)} entities for {flags_asked} flags are more than {max_results} results; "
+            "ask in several batches",
+            name="entities",
+            code="batch_too_large",
+        )
+    return _batch(source, request, tagged, new_entity_id, environment_id)
+
+
+def _batch(
+    source: FlagSource,
+    request: BatchRequest,
+    tagged: list[CompiledFlag],
+    new_entity_id: Callable[[], str],
+    environment_id: int | None,
+) -> Iterator[Evaluation]:
+    for entity in request.entities:
+        for flag in tagged:
+            yield _evaluate(source, flag, entity, request.debug, new_entity_id)
+    asked: list[tuple[int | None, str | None]] = [(flag_id, None) for flag_id in request.flag_ids]
+    asked += [(None, key) for key in request.flag_keys]
+    for flag_id, key in asked:
+        found = find_flag(source, flag_id, key, environment_id)
+        for entity in request.entities:
+            if found is None:
+                yield _not_found(EvaluationRequest(entity, flag_id, key))
+            else:
+                yield _evaluate(source, found, entity, request.debug, new_entity_id)
+
+
+def _not_found(request: EvaluationRequest) -> Evaluation:
+    entity = request.entity
+    flag_id, flag_key = request.flag_id or 0, request.flag_key or ""
+    log = ((0, f"flagID {flag_id} not found or deleted"),)
+    return Evaluation(None, flag_id, flag_key, entity.id, entity.type, entity.context, NOTHING, log, False)
+
+
+def _evaluate(
+    source: FlagSource, flag: CompiledFlag, entity: Entity, debug: bool, new_entity_id: Callable[[], str]
+) -> Evaluation:
+    entity_id = entity.id
+    if entity_id is None or not entity_id.strip(WHITESPACE):
+        entity_id = new_entity_id()
+    context = entity.context if entity.context is not None else {}
+    blocked = blocked_by(source, flag, entity_id, context) if flag.depends_on else None
+    log: tuple[LogLine, ...] = ()
+    if blocked is not None:
+        decision = NOTHING
+        log = ((0, blocked),)
+    else:
+        decision = decide(flag, entity_id, context)
+        if debug:
+            log = explain(flag, entity_id, context)
+    entity_type = entity.type if entity.type is not None else flag.entity_type or ""
+    return Evaluation(flag, flag.id, flag.key, entity_id, entity_type, entity.context, decision, log, debug)

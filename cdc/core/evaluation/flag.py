@@ -1,0 +1,127 @@
+"""A flag prepared for evaluation, once per version of the flag, so that a decision costs next to nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+from zlib import crc32
+
+from .bucket import BUCKETS, salt_of
+from .constraint import RegexEngine, Test, compile_constraint
+from .rollout import Rollout, compile_rollout
+
+__all__ = ["Attachments", "CompiledFlag", "Decision", "Step", "compile_flag", "decide"]
+
+Attachments = Mapping[int, Mapping[str, str] | None]
+"""Variant id to attachment as evaluation shows it, which is not quite as the REST API does (quotes are kept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a flag says to an entity; `segment_id` is the last segment looked at, also without a variant.
+
+    `variant_key` and `attachment` are None where the variant no longer exists.
+    """
+
+    segment_id: int | None
+    variant_id: int | None = None
+    variant_key: str | None = None
+    attachment: Mapping[str, str] | None = None
+
+
+NOTHING = Decision(None)
+
+Step = tuple[tuple[tuple[str, Test], ...], Rollout, tuple[Decision, ...], int]
+"""A segment: (property, test) of each constraint, who is let in, one decision per variant id of that, segment id."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledFlag:
+    """A flag as `decide` wants it. `steps` are its segments in the order in which they are tried."""
+
+    id: int
+    key: str
+    enabled: bool
+    snapshot_id: int
+    entity_type: str | None
+    environment_id: int | None
+    depends_on: tuple[str, ...]
+    tags: tuple[str, ...]
+    salt: int
+    steps: tuple[Step, ...]
+    unmatched: Decision
+
+
+def compile_flag(flag: Mapping[str, Any], regexes: RegexEngine, attachments: Attachments | None = None) -> CompiledFlag:
+    """Prepare a live flag given in the REST shape.
+
+    `attachments` are those of the evaluation view; a variant it does not name keeps the attachment it has in `flag`.
+    The result keeps nothing of `flag` that could change.
+    """
+    variants = {
+        variant["id"]: (
+            variant["key"],
+            attachments[variant["id"]] if attachments and variant["id"] in attachments else variant["attachment"],
+        )
+        for variant in flag["variants"]
+    }
+    steps = tuple(_compile_segment(segment, variants, regexes) for segment in sorted(flag["segments"], key=_by_rank))
+    return CompiledFlag(
+        id=flag["id"],
+        key=flag["key"],
+        enabled=flag["enabled"],
+        snapshot_id=flag["snapshotID"],
+        entity_type=flag["entityType"],
+        environment_id=flag["environmentId"],
+        depends_on=tuple(flag["dependsOn"]),
+        tags=tuple(tag["value"] for tag in sorted(flag["tags"], key=itemgetter("id"))),
+        salt=salt_of(flag["id"]),
+        steps=steps,
+        unmatched=Decision(steps[-1][3]) if steps else NOTHING,
+    )
+
+
+_by_rank = itemgetter("rank", "id")
+
+
+def _compile_segment(
+    segment: Mapping[str, Any],
+    variants: Mapping[int, tuple[str, Mapping[str, str] | None]],
+    regexes: RegexEngine,
+) -> Step:
+    rollout = compile_rollout(
+        segment["rolloutPercent"], [(share["percent"], share["variantID"]) for share in segment["distributions"]]
+    )
+    tests = tuple(
+        (constraint["property"], compile_constraint(constraint["operator"], constraint["value"], regexes))
+        for constraint in segment["constraints"]
+    )
+    # Every answer that a segment can give is made here, and handed out again and again.
+    decisions = tuple(
+        Decision(segment["id"], variant_id, *variants.get(variant_id, (None, None)))
+        for variant_id in rollout.variant_ids
+    )
+    return tests, rollout, decisions, segment["id"]
+
+
+def decide(flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> Decision:
+    """What the flag itself says to this entity; what it depends on is not looked at.
+
+    The first segment whose constraints all hold and whose rollout takes the entity in decides. This loop is the
+    measured path: it makes no objects, and the bucket is computed once, when a segment first needs it.
+    """
+    if not flag.enabled:
+        return NOTHING
+    number = 0
+    for tests, rollout, decisions, _ in flag.steps:
+        for name, test in tests:
+            value = context.get(name)
+            if value is None or not test(value):
+                break
+        else:
+            # The same as bucket_of(), plus one, without the price of the call.
+            number = number or crc32(entity_id.encode("utf-8", "replace"), flag.salt) % BUCKETS + 1
+            index = rollout.pick(number)
+            if index is not None and entity_id:
+                return decisions[index]
+    return flag.unmatched

@@ -1,0 +1,182 @@
+"""What is asked: requests as they come in JSON, checked field by field.
+
+Like Flagent's own reader this one ignores unknown fields and takes a null for an absent field. It accepts more in one
+place: an entity context may hold numbers and booleans, which count as their JSON text.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..errors import InvalidInput
+
+__all__ = ["BatchRequest", "Entity", "EvaluationRequest", "JsonNumber", "decode_json"]
+
+_INT32 = range(-(2**31), 2**31)
+
+
+class JsonNumber(float):
+    """A number with a point or an exponent that remembers how it was written."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def decode_json(text: str | bytes) -> object:
+    """Read JSON, keeping the text of numbers; raises `InvalidInput` named `body`."""
+    try:
+        return json.loads(text, parse_float=JsonNumber, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the body must be JSON", name="body", code="invalid_json") from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Who asks. A missing or blank `id` stands for a random one; `context` holds no nulls and only texts."""
+
+    id: str | None = None
+    type: str | None = None
+    context: Mapping[str, str] | None = None
+
+    @classmethod
+    def parse(cls, raw: object, name: str = "") -> Self:
+        """Read `entityID`, `entityType` and `entityContext` of an object that errors call `name`."""
+        fields = _Fields(raw, name)
+        return cls(fields.text("entityID"), fields.text("entityType"), fields.context("entityContext"))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """One flag for one entity; neither id nor key is allowed, and finds nothing."""
+
+    entity: Entity
+    flag_id: int | None = None
+    flag_key: str | None = None
+    debug: bool = False
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Read the object of `POST /evaluation`; raises `InvalidInput` with the field's name."""
+        fields = _Fields(raw, "")
+        flag_id, flag_key = fields.integer("flagID"), fields.text("flagKey")
+        return cls(Entity.parse(raw), flag_id, flag_key, fields.boolean("enableDebug"))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """Flags by tag, id and key for several entities; `match_all` asks for flags that carry every tag."""
+
+    entities: tuple[Entity, ...]
+    flag_ids: tuple[int, ...] = ()
+    flag_keys: tuple[str, ...] = ()
+    flag_tags: tuple[str, ...] = ()
+    match_all: bool = False
+    debug: bool = False
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Read the object of `POST /evaluation/batch`; raises `InvalidInput` with the field's name."""
+        fields = _Fields(raw, "")
+        entities = tuple(Entity.parse(item, name) for name, item in fields.items("entities"))
+        flag_ids = tuple(_integer(item, name) for name, item in fields.items("flagIDs"))
+        flag_keys = tuple(_text(item, name) for name, item in fields.items("flagKeys"))
+        flag_tags = tuple(_text(item, name) for name, item in fields.items("flagTags"))
+        if not (flag_ids or flag_keys or flag_tags):
+            raise InvalidInput("at least one of flagIDs, flagKeys and flagTags must be given", name="flagIDs")
+        if not entities:
+            raise InvalidInput("entities must name at least one entity", name="entities")
+        match_all = fields.text("flagTagsOperator") == "ALL"
+        return cls(entities, flag_ids, flag_keys, flag_tags, match_all, fields.boolean("enableDebug"))
+
+
+class _Fields:
+    """The fields of one JSON object, read by type."""
+
+    __slots__ = ("_prefix", "_raw")
+
+    def __init__(self, raw: object, name: str) -> None:
+        if not isinstance(raw, Mapping):
+            raise InvalidInput(f"{name or 'the request'} must be a JSON object", name=name or "body")
+        self._raw: Mapping[str, Any] = raw
+        self._prefix = f"{name}." if name else ""
+
+    def text(self, field: str) -> str | None:
+        value = self._raw.get(field)
+        return None if value is None else _text(value, self._prefix + field)
+
+    def integer(self, field: str) -> int | None:
+        value = self._raw.get(field)
+        return None if value is None else _integer(value, self._prefix + field)
+
+    def boolean(self, field: str) -> bool:
+        value = self._raw.get(field)
+        if value is not None and not isinstance(value, bool):
+            raise InvalidInput(f"{self._prefix}{field} must be true or false", name=self._prefix + field)
+        return bool(value)
+
+    def items(self, field: str) -> list[tuple[str, object]]:
+        value = self._raw.get(field)
+        name = self._prefix + field
+        if value is None:
+            return []
+        if not isinstance(value, list | tuple):
+            raise InvalidInput(f"{name} must be an array", name=name)
+        return [(f"{name}[{index}]", item) for index, item in enumerate(value)]
+
+    def context(self, field: str) -> dict[str, str] | None:
+        value = self._raw.get(field)
+        name = self._prefix + field
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"{name} must be a JSON object", name=name)
+        return {_text(key, name): _scalar(item, f"{name}.{key}") for key, item in value.items() if item is not None}
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string", name=name)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{_shown(name)} holds half a surrogate pair", name=_shown(name)) from error
+    return value
+
+
+def _integer(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in _INT32:
+        raise InvalidInput(f"{name} must be an integer of 32 bits", name=name)
+    return value
+
+
+def _scalar(value: object, name: str) -> str:
+    """A property's value as its JSON text; a string is its own."""
+    match value:
+        case str():
+            return _text(value, name)
+        case bool():
+            return "true" if value else "false"
+        case JsonNumber():
+            return value.text
+        case int() | float():
+            try:
+                return json.dumps(value, allow_nan=False)
+            except ValueError as error:
+                raise InvalidInput(f"{name} must be a number that JSON can hold", name=name) from error
+        case _:
+            raise InvalidInput(f"{_shown(name)} must be a string, a number or a boolean", name=_shown(name))
+
+
+def _shown(name: str) -> str:
+    """A name that may come from the request, fit to be sent back."""
+    return name.encode("utf-8", "replace").decode()[:200]

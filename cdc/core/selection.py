@@ -1,0 +1,278 @@
+"""Who is told: what a subscription selects, and the index from an event to the subscribers that selected it.
+
+Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
+Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
+
+from .events import Event, EventType
+from .flag import FlagJson, tag_values
+
+__all__ = ["Selection", "SelectionIndex", "Selections"]
+
+_OF_SEGMENTS = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
+
+
+def _tables_of(event: Event) -> tuple[str, str] | None:
+    """The two ways to write the table of a row event; None for an event about a flag."""
+    table: str | None = event.detail.get("table")
+    return None if table is None else (table, table.removeprefix(event.schema + "."))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One clause. Make it with `of`, which knows what an empty one means."""
+
+    everything: bool = False
+    flag_keys: frozenset[str] = frozenset()
+    flag_ids: frozenset[int] = frozenset()
+    tags: frozenset[str] = frozenset()
+    segments: bool = False
+    tables: frozenset[str] = frozenset()
+    types: frozenset[EventType] = frozenset()
+    schemas: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        everything: bool = False,
+        flag_keys: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        tags: Iterable[str] = (),
+        segments: bool = False,
+        tables: Iterable[str] = (),
+        types: Iterable[EventType] = (),
+        schemas: Iterable[str] = (),
+    ) -> Self:
+        """A selection of these; of all flags when nothing is selected, however narrowed."""
+        made = cls(
+            everything,
+            frozenset(flag_keys),
+            frozenset(flag_ids),
+            frozenset(tags),
+            segments,
+            frozenset(tables),
+            frozenset(types),
+            frozenset(schemas),
+        )
+        return made if made.count else replace(made, everything=True)
+
+    @property
+    def count(self) -> int:
+        """How many selectors it has; narrowings do not count."""
+        listed = len(self.flag_keys) + len(self.flag_ids) + len(self.tags) + len(self.tables)
+        return listed + self.everything + self.segments
+
+    def matches(self, event: Event) -> bool:
+        if not self._passes(event):
+            return False
+        tables = _tables_of(event)
+        if tables is not None:
+            return not self.tables.isdisjoint(tables)
+        return (
+            self.everything
+            or event.flag_key in self.flag_keys
+            or event.flag_id in self.flag_ids
+            or not self.tags.isdisjoint(event.tags)
+            or (self.segments and event.type in _OF_SEGMENTS)
+        )
+
+    def _passes(self, event: Event) -> bool:
+        return (not self.types or event.type in self.types) and (not self.schemas or event.schema in self.schemas)
+
+    def selects(self, schema: str, flag: FlagJson) -> bool:
+        """Whether a snapshot for this selection holds the flag. `segments` selects every flag: each may have some."""
+        if self.schemas and schema not in self.schemas:
+            return False
+        return (
+            self.everything
+            or self.segments
+            or flag["key"] in self.flag_keys
+            or flag["id"] in self.flag_ids
+            or not self.tags.isdisjoint(tag_values(flag))
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "all": self.everything,
+            "flags": sorted(self.flag_keys),
+            "flagIDs": sorted(self.flag_ids),
+            "tags": sorted(self.tags),
+            "segments": self.segments,
+            "tables": sorted(self.tables),
+            "types": sorted(self.types),
+            "schemas": sorted(self.schemas),
+        }
+
+    def _narrowing(self) -> tuple[frozenset[EventType], frozenset[str]]:
+        return self.types, self.schemas
+
+    def _plus(self, other: Self) -> Self:
+        return replace(
+            self,
+            everything=self.everything or other.everything,
+            flag_keys=self.flag_keys | other.flag_keys,
+            flag_ids=self.flag_ids | other.flag_ids,
+            tags=self.tags | other.tags,
+            segments=self.segments or other.segments,
+            tables=self.tables | other.tables,
+        )
+
+    def _minus(self, other: Self) -> Self:
+        return replace(
+            self,
+            everything=self.everything and not other.everything,
+            flag_keys=self.flag_keys - other.flag_keys,
+            flag_ids=self.flag_ids - other.flag_ids,
+            tags=self.tags - other.tags,
+            segments=self.segments and not other.segments,
+            tables=self.tables - other.tables,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selections:
+    """What one subscriber has selected so far: clauses that add up, one for each narrowing, oldest first.
+
+    >>> both = Selections().add(Selection.of(flag_keys=["a"])).add(Selection.of(flag_keys=["b"]))
+    >>> [clause["flags"] for clause in both.to_json()]
+    [['a', 'b']]
+    >>> both.remove(Selection.of(flag_keys=["a", "b"])).clauses
+    ()
+    """
+
+    clauses: tuple[Selection, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many selectors it has in all, for a limit."""
+        return sum(clause.count for clause in self.clauses)
+
+    def add(self, selection: Selection) -> Self:
+        for place, clause in enumerate(self.clauses):
+            if clause._narrowing() == selection._narrowing():
+                merged = (*self.clauses[:place], clause._plus(selection), *self.clauses[place + 1 :])
+                return replace(self, clauses=merged)
+        return replace(self, clauses=(*self.clauses, selection))
+
+    def remove(self, selection: Selection | None) -> Self:
+        """Take these selectors out of every clause, or, when the selection is narrowed, out of the one so narrowed.
+
+        None takes everything out.
+        """
+        if selection is None:
+            return replace(self, clauses=())
+        narrowing = selection._narrowing()
+        remaining = (
+            clause._minus(selection) if not any(narrowing) or clause._narrowing() == narrowing else clause
+            for clause in self.clauses
+        )
+        return replace(self, clauses=tuple(clause for clause in remaining if clause.count))
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it selects exactly the events about flags, all of them."""
+        return any(
+            clause.everything and not clause.types and not clause.schemas for clause in self.clauses
+        ) and not any(clause.tables for clause in self.clauses)
+
+    def matches(self, event: Event) -> bool:
+        return any(clause.matches(event) for clause in self.clauses)
+
+    def selects(self, schema: str, flag: FlagJson) -> bool:
+        return any(clause.selects(schema, flag) for clause in self.clauses)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [clause.to_json() for clause in self.clauses]
+
+
+S = TypeVar("S", bound=Hashable)
+
+
+class _Entry(Generic[S]):
+    """One clause of one subscriber, and the buckets that hold it; equal only to itself."""
+
+    __slots__ = ("buckets", "clause", "order", "subscriber")
+
+    def __init__(self, order: int, subscriber: S, clause: Selection, buckets: tuple[Hashable, ...]) -> None:
+        self.order = order
+        self.subscriber = subscriber
+        self.clause = clause
+        self.buckets = buckets
+
+
+class SelectionIndex(Generic[S]):
+    """Finds the subscribers of an event; costs what matches, not what is connected."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
+        self._entries: dict[S, tuple[_Entry[S], ...]] = {}
+        self._order: dict[S, int] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, subscriber: S, selections: Selections) -> None:
+        """Register a subscriber, or replace what it selects; it keeps its place in the order then."""
+        order = self._order.get(subscriber, self._next)
+        self.remove(subscriber)
+        entries = tuple(_Entry(order, subscriber, clause, tuple(_buckets(clause))) for clause in selections.clauses)
+        self._entries[subscriber] = entries
+        self._order[subscriber] = order
+        self._next += 1
+        for entry in entries:
+            for name in entry.buckets:
+                self._buckets.setdefault(name, {})[entry] = None
+
+    def remove(self, subscriber: S) -> None:
+        """Forget a subscriber; harmless when it is unknown."""
+        self._order.pop(subscriber, None)
+        for entry in self._entries.pop(subscriber, ()):
+            for name in entry.buckets:
+                bucket = self._buckets[name]
+                del bucket[entry]
+                if not bucket:
+                    del self._buckets[name]
+
+    def match(self, event: Event) -> list[S]:
+        """The subscribers that selected this event, each once, in the order in which they were first added."""
+        found: dict[int, S] = {}
+        for name in _names(event):
+            for entry in self._buckets.get(name, ()):
+                if entry.clause._passes(event):
+                    found[entry.order] = entry.subscriber
+        return [found[order] for order in sorted(found)]
+
+
+def _buckets(clause: Selection) -> Iterator[Hashable]:
+    if clause.everything:
+        yield "everything"
+    if clause.segments:
+        yield "segments"
+    for kind, values in (
+        ("key", clause.flag_keys),
+        ("id", clause.flag_ids),
+        ("tag", clause.tags),
+        ("table", clause.tables),
+    ):
+        for value in values:
+            yield kind, value
+
+
+def _names(event: Event) -> Iterator[Hashable]:
+    """The buckets in which an event's subscribers are."""
+    tables = _tables_of(event)
+    if tables is not None:
+        yield from (("table", table) for table in tables)
+        return
+    yield "everything"
+    if event.type in _OF_SEGMENTS:
+        yield "segments"
+    yield "key", event.flag_key
+    yield "id", event.flag_id
+    yield from (("tag", tag) for tag in event.tags)

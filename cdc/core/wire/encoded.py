@@ -1,0 +1,151 @@
+"""An event as text, made once and shared by all who receive it.
+
+Encoding costs more than anything else on an event's way, so every form is made when it is first asked for, and the
+text of a flag is made once for all events of a commit that carry it.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..events import Event, EventType
+from ..flag import FlagJson
+from ..json_text import encode
+from ..position import EventId
+from .format import Format
+from .stamp import block_with_sent_at, text_with_sent_at
+
+__all__ = ["EncodedEvent", "encode_commit", "event_object"]
+
+_FLAG_IS_DATA = frozenset(
+    {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
+)
+
+
+class _FlagText:
+    """The text of one flag, shared by the events of a commit."""
+
+    __slots__ = ("flag", "text")
+
+    def __init__(self, flag: FlagJson) -> None:
+        self.flag = flag
+        self.text: str | None = None
+
+    def get(self) -> str:
+        if self.text is None:
+            self.text = encode(self.flag)
+        return self.text
+
+
+class EncodedEvent:
+    """An event with its forms on the wire, each made once; share it, never copy it."""
+
+    __slots__ = ("_detail", "_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
+
+    def __init__(self, event: Event, flag: _FlagText | None = None) -> None:
+        self.event = event
+        self.id = str(event.id)
+        self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
+        self._detail: str | None = None
+        self._text: str | None = None
+        self._sse_plain: bytes | None = None
+        self._sse_enveloped: bytes | None = None
+        self._framed: dict[Format, bytes] = {}
+        self._stamped: tuple[str, dict[Format, bytes]] = ("", {})
+
+    @property
+    def event_id(self) -> EventId:
+        return self.event.id
+
+    @property
+    def size_bytes(self) -> int:
+        """About what one form of it takes; the flag and the detail are the largest part of every one."""
+        return (0 if self._flag is None else len(self._flag.get())) + len(self._detail_text()) + 512
+
+    @property
+    def text(self) -> str:
+        """The event object: a WebSocket message, an item of a batch, the data of an enveloped SSE event."""
+        if self._text is None:
+            self._text = self._object({"type": self.event.type, "id": self.id}, with_schema=True)
+        return self._text
+
+    @property
+    def data(self) -> str:
+        """What SSE carries without an envelope: the flag itself where it is the news, else what happened to it."""
+        event = self.event
+        if event.type is EventType.FLAG_DELETED:
+            return encode({"key": event.flag_key, "id": event.flag_id})
+        if event.type in _FLAG_IS_DATA and self._flag is not None:
+            return self._flag.get()
+        return self._object({}, with_schema=False)
+
+    def sse(self, *, envelope: bool = False) -> bytes:
+        """The whole SSE block, empty line included."""
+        if envelope:
+            if self._sse_enveloped is None:
+                self._sse_enveloped = self._block(self.text)
+            return self._sse_enveloped
+        if self._sse_plain is None:
+            self._sse_plain = self._block(self.data)
+        return self._sse_plain
+
+    def framed(self, format: Format) -> bytes:
+        """What is written to every subscriber of a format."""
+        data = self._framed.get(format)
+        if data is None:
+            raw = self.text.encode() if format.transport == "websocket" else self.sse(envelope=format.envelope)
+            data = self._framed[format] = format.frame(raw)
+        return data
+
+    def framed_at(self, format: Format, sent_at: str) -> bytes:
+        """The same with the time of sending; shared by all to whom it is sent at that time."""
+        if self._stamped[0] != sent_at:
+            self._stamped = (sent_at, {})
+        data = self._stamped[1].get(format)
+        if data is None:
+            if format.transport == "websocket":
+                raw = text_with_sent_at(self.text, sent_at).encode()
+            else:
+                raw = block_with_sent_at(self.sse(envelope=format.envelope), sent_at)
+            data = self._stamped[1][format] = format.frame(raw)
+        return data
+
+    def _block(self, data: str) -> bytes:
+        # JSON on one line: line ends within strings are escapes, so data never needs to be split.
+        return f"event: {self.event.type}\nid: {self.id}\ndata: {data}\n\n".encode()
+
+    def _object(self, head: dict[str, Any], *, with_schema: bool) -> str:
+        event = self.event
+        if event.flag_id is not None:
+            head["flagKey"] = event.flag_key
+            head["flagID"] = event.flag_id
+        if with_schema:
+            head["schema"] = event.schema
+        head["committedAt"] = event.committed_at
+        text = encode(head)
+        if self._flag is not None:
+            text = f'{text[:-1]},"flag":{self._flag.get()}}}'
+        if event.detail:
+            text = f"{text[:-1]},{self._detail_text()[1:]}"
+        return text
+
+    def _detail_text(self) -> str:
+        if self._detail is None:
+            self._detail = encode(self.event.detail)
+        return self._detail
+
+
+def event_object(event: Event) -> str:
+    """The event object of one event that nobody else is told of."""
+    return EncodedEvent(event).text
+
+
+def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
+    """The events of one commit, ready to be encoded, sharing the texts of their flags."""
+    flags: dict[int, _FlagText] = {}  # by identity: the events hold the flags, so none is freed meanwhile
+    encoded = []
+    for event in events:
+        flag = None
+        if event.flag is not None:
+            flag = flags.setdefault(id(event.flag), _FlagText(event.flag))
+        encoded.append(EncodedEvent(event, flag))
+    return encoded

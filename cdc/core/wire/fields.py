@@ -1,0 +1,142 @@
+"""What a value from a client must look like, the same in a WebSocket message and in a query string.
+
+Each check returns the value in its type or raises `InvalidInput` that names the field, the value and what is allowed.
+
+>>> integer("batchMs", 20_000, 0, 10_000)
+Traceback (most recent call last):
+    ...
+cdc.core.errors.InvalidInput: batchMs is 20000, but must be an integer from 0 to 10000
+"""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+
+from ..errors import InvalidEventId, InvalidInput
+from ..events import EventType
+from ..position import EventId, Position
+
+__all__ = [
+    "MAX_BATCH_MS",
+    "MAX_SELECTORS",
+    "MAX_TEXT",
+    "Overflow",
+    "batch_ms",
+    "boolean",
+    "check_selectors",
+    "event_types",
+    "flag_id",
+    "integer",
+    "last_event_id",
+    "listed",
+    "min_position",
+    "overflow",
+    "refuse",
+    "text",
+]
+
+MAX_BATCH_MS = 10_000
+MAX_SELECTORS = 1_000
+MAX_TEXT = 256
+"""Longest selector: flag keys and tags have at most 64 characters, two PostgreSQL names and a dot 127."""
+
+_MAX_POSITION = 2**63 - 1
+_MAX_ID = 2**31 - 1
+_SHOWN = 64
+
+
+class Overflow(StrEnum):
+    """What happens to a subscriber whose buffer is full."""
+
+    RESYNC = "resync"
+    DISCONNECT = "disconnect"
+
+
+def refuse(name: str, value: object, allowed: str, *, code: str = "invalid_parameter") -> InvalidInput:
+    """The error that says that `name` is `value`, but must be what is `allowed`."""
+    return InvalidInput(f"{name} is {_shown(value)}, but must be {allowed}", name=name, code=code)
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def shown_name(name: str) -> str:
+    """A name that a client made up, fit to be sent back."""
+    return _short(name)
+
+
+def text(name: str, value: object, max_length: int = MAX_TEXT) -> str:
+    if not isinstance(value, str) or not value or len(value) > max_length:
+        raise refuse(name, value, f"a string of 1 to {max_length} characters")
+    return value
+
+
+def boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise refuse(name, value, "true or false")
+    return value
+
+
+def integer(name: str, value: object, lowest: int, highest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise refuse(name, value, f"an integer from {lowest} to {highest}")
+    return value
+
+
+def flag_id(name: str, value: object) -> int:
+    return integer(name, value, 1, _MAX_ID)
+
+
+def batch_ms(name: str, value: object) -> int:
+    return integer(name, value, 0, MAX_BATCH_MS)
+
+
+def event_types(name: str, values: Iterable[object]) -> list[EventType]:
+    found = []
+    for value in values:
+        if not isinstance(value, str) or value not in EventType.__members__.values():
+            raise refuse(name, value, f"one of {listed(EventType)}")
+        found.append(EventType(value))
+    return found
+
+
+def overflow(name: str, value: object) -> Overflow:
+    if not isinstance(value, str) or value not in Overflow.__members__.values():
+        raise refuse(name, value, f"one of {listed(Overflow)}")
+    return Overflow(value)
+
+
+def last_event_id(value: object) -> EventId | None:
+    """An id as the server gave it; None for an empty one, which a client that has none yet may send."""
+    if not isinstance(value, str):
+        raise InvalidEventId(_shown(value))
+    return EventId.parse(value) if value else None
+
+
+def min_position(name: str, value: object) -> Position:
+    """A position as the server writes it, a string of digits, or as a number."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
+        raise refuse(name, value, 'a position such as "1042", as the server gives it')
+    return Position(value)
+
+
+def check_selectors(count: int) -> None:
+    """Refuse a subscription that names more than `MAX_SELECTORS` things at once."""
+    if count > MAX_SELECTORS:
+        raise InvalidInput(
+            f"{count} flags, ids, tags and tables are selected at once, but at most {MAX_SELECTORS} may be;"
+            " select all, or send several messages",
+            code="too_many_selectors",
+        )
+
+
+def _shown(value: object) -> str:
+    return _short(json.dumps(value, default=str))
+
+
+def _short(shown: str) -> str:
+    shown = shown.encode("utf-8", "backslashreplace").decode()
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"

@@ -1,0 +1,82 @@
+"""In which bytes a subscriber receives what it is sent.
+
+A `Format` is shared by all subscribers that asked for the same form, so that every event is encoded and framed once
+for each form in use and the same bytes go to everyone. Framed pieces can be joined in any order and number: an HTTP
+chunk, a WebSocket frame and an independently flushed deflate block all stand alone.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["GZIP_HEADER", "Coding", "Format", "websocket_frame"]
+
+Coding = Literal["identity", "gzip", "deflate"]
+
+# RFC 1952: magic, method deflate, no flags, no time, no extra flags, unknown operating system.
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+# Below this a compressed form costs more processor time at both ends than the bytes it saves.
+_SMALL = 256
+
+# Level 6 against 1 on 600-byte events: 8 % smaller, 10 µs more, once for all subscribers.
+_LEVEL = 6
+
+_TEXT, _PING, _PONG, _CLOSE = 0x1, 0x9, 0xA, 0x8
+_OPCODES = {"text": _TEXT, "ping": _PING, "pong": _PONG, "close": _CLOSE}
+
+
+def websocket_frame(
+    payload: bytes, opcode: Literal["text", "ping", "pong", "close"] = "text", *, is_compressed: bool = False
+) -> bytes:
+    """One final, unmasked frame as a server sends it (RFC 6455, section 5.2)."""
+    first = 0x80 | (0x40 if is_compressed else 0) | _OPCODES[opcode]
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def _deflate_block(data: bytes, level: int) -> bytes:
+    """Byte-aligned deflate blocks without reference to anything before them, so that any decoder can append them."""
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The form of one subscriber's stream.
+
+    `envelope` is of SSE only: data is the whole event object. `is_chunked`: HTTP/1.1 chunks around what is written.
+    `is_framed` false: WebSocket messages as lines, for a server below that makes the frames itself.
+    """
+
+    transport: Literal["sse", "websocket"]
+    envelope: bool = False
+    coding: Coding = "identity"
+    is_chunked: bool = False
+    is_framed: bool = True
+
+    def frame(self, raw: bytes) -> bytes:
+        """What is put on the wire for one SSE block or one WebSocket text message."""
+        if self.transport == "websocket":
+            if not self.is_framed:
+                return raw + b"\n"
+            if self.coding == "deflate" and len(raw) >= _SMALL:
+                # RFC 7692, section 7.2.1: the four bytes of the empty block are left out.
+                return websocket_frame(_deflate_block(raw, _LEVEL)[:-4], is_compressed=True)
+            return websocket_frame(raw)
+        if self.coding == "gzip":
+            # A stream that is announced as gzip has no plain parts: small blocks are stored, which costs ten bytes.
+            raw = _deflate_block(raw, _LEVEL if len(raw) >= _SMALL else 0)
+        return self.chunk(raw)
+
+    def chunk(self, data: bytes) -> bytes:
+        """`data` as one HTTP/1.1 chunk where the stream is chunked (RFC 9112, section 7.1)."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
+
+    def preamble(self) -> bytes:
+        """What stands before the first framed piece."""
+        return self.chunk(GZIP_HEADER) if self.coding == "gzip" else b""

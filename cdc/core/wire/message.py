@@ -1,0 +1,221 @@
+"""What a client says on a WebSocket, read into one frozen dataclass for each type of message.
+
+A null counts as an absent field. A field that the type does not have is refused by name, so that a misspelt selector
+never becomes a subscription to everything.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidInput, InvalidMessage
+from ..position import EventId, Position
+from ..selection import Selection
+from . import fields
+
+__all__ = [
+    "ClientMessage",
+    "Evaluate",
+    "EvaluateBatch",
+    "Ping",
+    "Subscribe",
+    "Unsubscribe",
+    "parse_message",
+]
+
+MAX_REQUEST_ID = 128
+MAX_DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Add a selection. `batch_ms` and `stamps` are None when the message leaves them as they are."""
+
+    request_id: str | None
+    selection: Selection
+    snapshot: bool
+    last_event_id: EventId | None
+    batch_ms: int | None
+    stamps: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Take selectors away; None for all there are."""
+
+    request_id: str | None
+    selection: Selection | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Evaluate one flag. `request` holds the evaluation's own fields (b.9), not yet checked."""
+
+    request_id: str | None
+    request: Mapping[str, Any]
+    min_position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateBatch:
+    """Evaluate several flags for several entities. `request` holds the fields of b.11, not yet checked."""
+
+    request_id: str | None
+    request: Mapping[str, Any]
+    min_position: Position | None
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping | Evaluate | EvaluateBatch
+
+_SELECTORS = ("flags", "flagIDs", "tags", "subscribeAll", "segments", "tables", "types", "schemas")
+_EVALUATE = ("flagKey", "flagID", "entityID", "entityType", "entityContext", "enableDebug")
+_EVALUATE_BATCH = ("entities", "flagIDs", "flagKeys", "flagTags", "flagTagsOperator", "enableDebug")
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "subscribe": (*_SELECTORS, "snapshot", "lastEventId", "batchMs", "stamps"),
+    "unsubscribe": _SELECTORS,
+    "ping": (),
+    "evaluate": (*_EVALUATE, "minPosition"),
+    "evaluate_batch": (*_EVALUATE_BATCH, "minPosition"),
+}
+
+
+def parse_message(text: str) -> ClientMessage:
+    """Read one text message; raises `InvalidMessage`, which carries the message's `requestId` where it has one."""
+    body = _decode(text)
+    request_id = body.get("requestId")
+    try:
+        if request_id is not None:
+            request_id, unchecked = None, request_id
+            request_id = fields.text("requestId", unchecked, MAX_REQUEST_ID)
+        return _parse(body, request_id)
+    except InvalidInput as error:
+        raise InvalidMessage(str(error), name=error.name, code=error.code, request_id=request_id) from error
+
+
+def _decode(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
+        raise InvalidMessage(f"the message is not JSON: {error}", code="invalid_json") from error
+    if not isinstance(body, dict):
+        raise InvalidMessage("a message must be a JSON object", code="invalid_message")
+    if _is_deeper(body, MAX_DEPTH):
+        raise _too_deep()
+    return body
+
+
+def _too_deep() -> InvalidMessage:
+    return InvalidMessage(f"a message must not be nested deeper than {MAX_DEPTH} levels", code="invalid_message")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {number[:32]} is too large")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        below: list[object] = []
+        for item in layer:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return False
+        layer = below
+    return True
+
+
+def _parse(body: dict[str, Any], request_id: str | None) -> ClientMessage:
+    kind = body.get("type")
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise fields.refuse("type", kind, f"one of {fields.listed(_FIELDS)}", code="unknown_type")
+    allowed = ("type", "requestId", *_FIELDS[kind])
+    given: dict[str, Any] = {}
+    for name, value in body.items():
+        if name not in allowed:
+            raise InvalidInput(
+                f"{kind} has no field {fields.shown_name(name)}; it has {fields.listed(allowed)}",
+                name=fields.shown_name(name),
+                code="unknown_field",
+            )
+        if value is not None:
+            given[name] = value
+    match kind:
+        case "subscribe":
+            return _subscribe(given, request_id)
+        case "unsubscribe":
+            chosen = any(name in given for name in _SELECTORS)
+            return Unsubscribe(request_id, _selection(given) if chosen else None)
+        case "ping":
+            return Ping(request_id)
+        case "evaluate":
+            return Evaluate(request_id, _picked(given, _EVALUATE), _min_position(given))
+        case _:
+            return EvaluateBatch(request_id, _picked(given, _EVALUATE_BATCH), _min_position(given))
+
+
+def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
+    selection = _selection(given)
+    if given.get("subscribeAll") is False and selection.everything:
+        raise InvalidInput(
+            "nothing is selected while subscribeAll is false; name flags, flagIDs, tags, segments or tables,"
+            " or leave subscribeAll out to get everything",
+            name="subscribeAll",
+        )
+    return Subscribe(
+        request_id,
+        selection,
+        snapshot=fields.boolean("snapshot", given.get("snapshot", False)),
+        last_event_id=fields.last_event_id(given["lastEventId"]) if "lastEventId" in given else None,
+        batch_ms=fields.batch_ms("batchMs", given["batchMs"]) if "batchMs" in given else None,
+        stamps=fields.boolean("stamps", given["stamps"]) if "stamps" in given else None,
+    )
+
+
+def _selection(given: Mapping[str, Any]) -> Selection:
+    lists = {name: _list(given, name) for name in ("flags", "flagIDs", "tags", "tables", "types", "schemas")}
+    fields.check_selectors(sum(map(len, lists.values())))
+    return Selection.of(
+        everything=fields.boolean("subscribeAll", given.get("subscribeAll", False)),
+        flag_keys=[fields.text("flags", value) for value in lists["flags"]],
+        flag_ids=[fields.flag_id("flagIDs", value) for value in lists["flagIDs"]],
+        tags=[fields.text("tags", value) for value in lists["tags"]],
+        segments=fields.boolean("segments", given.get("segments", False)),
+        tables=[fields.text("tables", value) for value in lists["tables"]],
+        types=fields.event_types("types", lists["types"]),
+        schemas=[fields.text("schemas", value) for value in lists["schemas"]],
+    )
+
+
+def _list(given: Mapping[str, Any], name: str) -> list[Any]:
+    value = given.get(name, [])
+    if not isinstance(value, list):
+        raise fields.refuse(name, value, "a list")
+    return value
+
+
+def _picked(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}
+
+
+def _min_position(given: Mapping[str, Any]) -> Position | None:
+    return fields.min_position("minPosition", given["minPosition"]) if "minPosition" in given else None

@@ -1,0 +1,81 @@
+"""What a client asks of the SSE stream in its query string."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import InvalidInput
+from ..position import EventId
+from ..selection import Selection
+from . import fields
+from .fields import Overflow
+
+__all__ = ["StreamRequest", "parse_stream_query"]
+
+_REPEATABLE = ("flag", "flagID", "tag", "type", "schema", "table")
+_SINGLE = ("segments", "snapshot", "lastEventId", "batchMs", "envelope", "stamps", "overflow")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """A stream as a client wants it; `batch_ms` 0 sends every event at once."""
+
+    selection: Selection
+    snapshot: bool = False
+    last_event_id: EventId | None = None
+    batch_ms: int = 0
+    envelope: bool = False
+    stamps: bool = False
+    overflow: Overflow = Overflow.RESYNC
+
+
+def parse_stream_query(pairs: Iterable[tuple[str, str]], *, last_event_id: str | None = None) -> StreamRequest:
+    """Read the decoded pairs of a query string; `last_event_id` is the header, which wins over the parameter.
+
+    Raises `InvalidInput` that names the parameter.
+    """
+    lists: dict[str, list[str]] = {name: [] for name in _REPEATABLE}
+    single: dict[str, str] = {}
+    for name, value in pairs:
+        if name in lists:
+            lists[name].append(value)
+        elif name not in _SINGLE:
+            shown = fields.shown_name(name)
+            allowed = fields.listed((*_REPEATABLE, *_SINGLE))
+            message = f"there is no parameter {shown}; there are {allowed}"
+            raise InvalidInput(message, name=shown, code="unknown_parameter")
+        elif name in single:
+            raise InvalidInput(f"{name} is given more than once", name=name)
+        else:
+            single[name] = value
+    fields.check_selectors(sum(map(len, lists.values())))
+    selection = Selection.of(
+        flag_keys=[fields.text("flag", value) for value in lists["flag"]],
+        flag_ids=[fields.flag_id("flagID", _number(value)) for value in lists["flagID"]],
+        tags=[fields.text("tag", value) for value in lists["tag"]],
+        segments=_boolean(single, "segments"),
+        tables=[fields.text("table", value) for value in lists["table"]],
+        types=fields.event_types("type", lists["type"]),
+        schemas=[fields.text("schema", value) for value in lists["schema"]],
+    )
+    return StreamRequest(
+        selection,
+        snapshot=_boolean(single, "snapshot"),
+        last_event_id=fields.last_event_id(single.get("lastEventId", "") if last_event_id is None else last_event_id),
+        batch_ms=fields.batch_ms("batchMs", _number(single.get("batchMs", "0"))),
+        envelope=_boolean(single, "envelope"),
+        stamps=_boolean(single, "stamps"),
+        overflow=fields.overflow("overflow", single.get("overflow", Overflow.RESYNC)),
+    )
+
+
+def _boolean(single: dict[str, str], name: str) -> bool:
+    value = single.get(name, "false")
+    if value not in _BOOLEANS:
+        raise fields.refuse(name, value, "one of true, false, 1, 0")
+    return _BOOLEANS[value]
+
+
+def _number(text: str) -> int | str:
+    """The number a text spells, else the text, for the check to refuse. Nothing allowed has more than ten digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text

@@ -1,0 +1,34 @@
+"""A snapshot and a resync as text: what a subscription selects, as of one position."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from ..flag import FlagJson
+from ..json_text import encode
+from ..position import Position
+
+__all__ = ["ResyncReason", "resync_text", "snapshot_text"]
+
+
+class ResyncReason(StrEnum):
+    """Why a client must start from a snapshot instead of continuing."""
+
+    PRUNED = "pruned"
+    AHEAD = "ahead"
+    OVERFLOW = "overflow"
+    UNKNOWN_ID = "unknown_id"
+    LOG_REPLACED = "log_replaced"
+
+
+def snapshot_text(position: Position, flags: Iterable[tuple[str, FlagJson]], *, with_schema: bool = False) -> str:
+    """`{"position": …, "flags": […]}`, of flags with their schemas as the catalog lists them.
+
+    `with_schema` adds the schema to each flag; for a catalog of several schemas.
+    """
+    items = [{**flag, "schema": schema} if with_schema else flag for schema, flag in flags]
+    return encode({"position": str(position), "flags": items})
+
+
+def resync_text(reason: ResyncReason, snapshot: str) -> str:
+    """`{"reason": …, "snapshot": {…}}` around a snapshot's text."""
+    return f'{{"reason":"{reason}","snapshot":{snapshot}}}'

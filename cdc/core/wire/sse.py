@@ -1,0 +1,59 @@
+"""Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html): blocks of bytes.
+
+Every block ends with its empty line. A block with an event name always has data, for some readers carry the name
+over to the next event otherwise; a block with an id alone moves a client's resume id and dispatches nothing.
+"""
+
+from collections.abc import Iterable
+
+from ..json_text import encode
+from ..position import EventId
+from .encoded import EncodedEvent
+from .snapshot import ResyncReason, resync_text
+from .stamp import block_with_sent_at as with_sent_at
+
+__all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "snapshot", "with_sent_at"]
+
+
+def retry(delay_ms: int) -> bytes:
+    """How long a client waits before it comes back; the caller adds the jitter."""
+    return f"retry: {delay_ms}\n\n".encode()
+
+
+def connected(event_id: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    """The first event. It has no id of its own: a client that was never sent anything else must not resume here."""
+    data = encode({"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms})
+    return f"event: connected\ndata: {data}\n\n".encode()
+
+
+def snapshot(event_id: EventId, text: str) -> bytes:
+    """A snapshot, of `snapshot_text`."""
+    return f"event: snapshot\nid: {event_id}\ndata: {text}\n\n".encode()
+
+
+def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> bytes:
+    """A new beginning, with the `snapshot_text` to begin from."""
+    return f"event: resync\nid: {event_id}\ndata: {resync_text(reason, snapshot)}\n\n".encode()
+
+
+def batch(events: Iterable[EncodedEvent]) -> bytes:
+    """Events of one time window, at least one; the id is the last one's."""
+    texts, last = [], ""
+    for event in events:
+        texts.append(event.text)
+        last = event.id
+    return f'event: batch\nid: {last}\ndata: {{"events":[{",".join(texts)}]}}\n\n'.encode()
+
+
+def keep_alive(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | None = None) -> bytes:
+    """A comment with position and freshness, then the id alone; `digest` for subscribers of everything."""
+    fresh = "true" if is_fresh else "false"
+    tail = "" if digest is None else f" digest={digest}"
+    return (
+        f": keep-alive position={event_id.position} fresh={fresh} ageMs={age_ms}{tail}\nid: {event_id}\n\n"
+    ).encode()
+
+
+def closing(delay_ms: int) -> bytes:
+    """Goodbye at shutdown: the stream ends after it, and the client comes back after the delay."""
+    return f"retry: {delay_ms}\n: closing\n\n".encode()

@@ -1,0 +1,112 @@
+"""What the server says on a WebSocket: one JSON object per text message, `type` first.
+
+Events are sent as `EncodedEvent.text`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..json_text import encode
+from ..position import EventId, Position
+from ..selection import Selections
+from .encoded import EncodedEvent
+from .snapshot import ResyncReason
+from .stamp import text_with_sent_at as with_sent_at
+
+__all__ = [
+    "batch",
+    "error",
+    "evaluation_result",
+    "evaluation_results",
+    "heartbeat",
+    "pong",
+    "resync",
+    "snapshot",
+    "subscribed",
+    "unsubscribed",
+    "with_sent_at",
+]
+
+
+def subscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
+    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms)
+
+
+def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
+    return _selection("unsubscribed", request_id, event_id, selections, is_fresh, age_ms)
+
+
+def _selection(
+    kind: str, request_id: str, event_id: EventId, selections: Selections, is_fresh: bool, age_ms: int
+) -> str:
+    return encode(
+        {
+            "type": kind,
+            "requestId": request_id,
+            **_standing(event_id, is_fresh, age_ms),
+            "selections": selections.to_json(),
+        }
+    )
+
+
+def _standing(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:
+    return {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
+
+
+def snapshot(event_id: EventId, text: str, request_id: str | None = None) -> str:
+    """A snapshot, of `snapshot_text`."""
+    tail = "" if request_id is None else f',"requestId":{encode(request_id)}'
+    return f'{{"type":"snapshot","id":"{event_id}",{text[1:-1]}{tail}}}'
+
+
+def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> str:
+    """A new beginning, with the `snapshot_text` to begin from."""
+    return f'{{"type":"resync","id":"{event_id}","reason":"{reason}","snapshot":{snapshot}}}'
+
+
+def batch(events: Iterable[EncodedEvent]) -> str:
+    """Events of one time window, at least one; the id is the last one's."""
+    texts, last = [], ""
+    for event in events:
+        texts.append(event.text)
+        last = event.id
+    return f'{{"type":"batch","id":"{last}","events":[{",".join(texts)}]}}'
+
+
+def heartbeat(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | None = None) -> str:
+    """Position and freshness; `digest` for subscribers of everything."""
+    message = {"type": "heartbeat", **_standing(event_id, is_fresh, age_ms)}
+    return encode(message if digest is None else {**message, "digest": digest})
+
+
+def pong(request_id: str) -> str:
+    return encode({"type": "pong", "requestId": request_id})
+
+
+def evaluation_result(request_id: str, position: Position, result: Any) -> str:
+    """The answer to `evaluate`, and the position that it was made at."""
+    return encode(
+        {
+            "type": "evaluation_result",
+            "requestId": request_id,
+            "position": str(position),
+            "result": result,
+        }
+    )
+
+
+def evaluation_results(request_id: str, position: Position, results: Any) -> str:
+    """The answer to `evaluate_batch`."""
+    return encode(
+        {
+            "type": "evaluation_result",
+            "requestId": request_id,
+            "position": str(position),
+            "results": results,
+        }
+    )
+
+
+def error(code: str, message: str, request_id: str | None) -> str:
+    """What was wrong with a message; `request_id` is None where the message could not be read."""
+    return encode({"type": "error", "code": code, "message": message, "requestId": request_id})

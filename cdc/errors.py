@@ -1,0 +1,121 @@
+"""What can go wrong, and whether trying again can help.
+
+    FlagentCdcError
+    ├── InvalidInput                 a value given from outside; also a ValueError
+    │   ├── InvalidEventId
+    │   └── InvalidDatabaseUrl
+    ├── DatabaseError                PostgreSQL said no; has `sqlstate`
+    │   ├── DatabaseUnavailable      not reachable, starting, shutting down, out of connections
+    │   ├── DatabaseRefused          wrong password, unknown database, missing right
+    │   ├── LockNotAvailable         somebody else holds what we need; also deadlocks and timeouts
+    │   ├── SchemaMissing            flagent_cdc is not installed there
+    │   └── SchemaMismatch           flagent_cdc there is newer than this program, or the server is too old
+    └── EmbeddedPostgresError        the embedded server could not be started
+        └── DataDirectoryInUse
+
+The root and what pure code raises stand in `cdc.core.errors`. Driver errors become these in `cdc.driver_errors`, once,
+with the cause kept; nothing above catches `psycopg.Error`.
+"""
+
+from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput
+
+__all__ = [
+    "DataDirectoryInUse",
+    "DatabaseError",
+    "DatabaseRefused",
+    "DatabaseUnavailable",
+    "EmbeddedPostgresError",
+    "FlagentCdcError",
+    "InvalidDatabaseUrl",
+    "InvalidEventId",
+    "InvalidInput",
+    "LockNotAvailable",
+    "SchemaMismatch",
+    "SchemaMissing",
+    "error_class",
+    "is_retryable",
+]
+
+
+class InvalidDatabaseUrl(InvalidInput):
+    """The database URL cannot be read."""
+
+    def __init__(self, message: str, *, name: str = "FLAGENT_CDC_DATABASE_URL") -> None:
+        super().__init__(message, name=name, code="invalid_database_url")
+
+
+class DatabaseError(FlagentCdcError):
+    """The database answered with an error.
+
+    `sqlstate` is PostgreSQL's five-character code, None where the server was not reached or gave none.
+    """
+
+    def __init__(self, message: str | None = None, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached."""
+
+
+class DatabaseRefused(DatabaseError):
+    """The database refuses this login, database name or operation."""
+
+
+class LockNotAvailable(DatabaseError):
+    """Another transaction holds what is needed here."""
+
+
+class SchemaMissing(DatabaseError):
+    """flagent-cdc is not installed in this database; run `flagent-cdc migrate`."""
+
+
+class SchemaMismatch(DatabaseError):
+    """flagent-cdc and this database do not fit together."""
+
+
+class EmbeddedPostgresError(FlagentCdcError):
+    """The embedded PostgreSQL could not be started."""
+
+
+class DataDirectoryInUse(EmbeddedPostgresError):
+    """Another process uses this data directory."""
+
+
+# SQLSTATE, or its first two characters (the class), to the error. Source: PostgreSQL manual, appendix A.
+_CLASSES: dict[str, type[DatabaseError]] = {
+    "08": DatabaseUnavailable,  # connection exception
+    "53300": DatabaseUnavailable,  # too many connections
+    "57P01": DatabaseUnavailable,  # admin shutdown
+    "57P02": DatabaseUnavailable,  # crash shutdown
+    "57P03": DatabaseUnavailable,  # cannot connect now: starting, or stopping
+    "57P05": DatabaseUnavailable,  # idle session timeout
+    "25006": DatabaseUnavailable,  # read-only transaction: a failover left us on a standby
+    "28": DatabaseRefused,  # invalid authorization
+    "3D000": DatabaseRefused,  # unknown database
+    "42501": DatabaseRefused,  # insufficient privilege
+    "55P03": LockNotAvailable,  # lock not available
+    "40P01": LockNotAvailable,  # deadlock detected
+    "40001": LockNotAvailable,  # serialization failure
+    "57014": LockNotAvailable,  # query cancelled, by statement_timeout too
+    "3F000": SchemaMissing,  # unknown schema
+    "42P01": SchemaMissing,  # unknown table
+    "42883": SchemaMissing,  # unknown function
+}
+
+
+def error_class(sqlstate: str | None) -> type[DatabaseError]:
+    """The error that stands for a SQLSTATE; None is a connection that broke or never came about.
+
+    >>> error_class("08006").__name__, error_class("28P01").__name__, error_class("XX000").__name__
+    ('DatabaseUnavailable', 'DatabaseRefused', 'DatabaseError')
+    """
+    if sqlstate is None:
+        return DatabaseUnavailable
+    return _CLASSES.get(sqlstate) or _CLASSES.get(sqlstate[:2]) or DatabaseError
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether the same call may succeed later without anybody changing anything; unknown means no."""
+    return isinstance(error, DatabaseUnavailable | LockNotAvailable)

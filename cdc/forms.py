@@ -1,0 +1,120 @@
+"""How values from outside are written: each form has words for people and a parser that raises `ValueError`."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "BOOLEAN",
+    "COUNT",
+    "DATABASE_URL",
+    "DIRECTORY",
+    "DURATION",
+    "FORMAT",
+    "LEVEL",
+    "NAMES",
+    "PORT",
+    "SIZE",
+    "TEXT",
+    "URL_PATH",
+    "WORKERS",
+    "Form",
+    "parse_duration",
+    "parse_size",
+]
+
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(ms|s|m|h)?", re.ASCII)
+_SECONDS = {None: 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
+_BYTES = {None: 1, "B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `30s`, `500ms`, `2m`, `1h`, `1.5s`; a bare number is milliseconds, as Flagent reads it.
+
+    Raises `ValueError` for anything else, and for nothing at all or more than a day.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= 86_400:
+        raise ValueError(text)
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `65536`, `512KiB`, `64MiB`, `1GB`; raises `ValueError` for anything else, and for 0."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    size = int(match[1]) * _BYTES[match[2]]
+    if size < 1:
+        raise ValueError(text)
+    return size
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def truth(text: str) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def url_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError(text)
+    return text
+
+
+def names(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(0 < len(word.encode()) < 64 for word in words) or len(set(words)) < len(words):
+        raise ValueError(text)
+    return words
+
+
+def one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(text)
+        return text.lower()
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is written: `form` completes "must be …"."""
+
+    form: str
+    parse: Callable[[str], Any]
+
+
+BOOLEAN = Form("true or false", truth)
+PORT = Form("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
+COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
+WORKERS = Form("a whole number from 1 to 256", number(1, 256))
+DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
+SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
+URL_PATH = Form("a path such as /ws", url_path)
+TEXT = Form("a text", str)
+DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
+DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
+NAMES = Form("different names with commas between them, such as public,tenant_1", names)
+LEVEL = Form("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
+FORMAT = Form("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))

@@ -1,0 +1,108 @@
+"""Signs of life: keep-alives with position and freshness, spread evenly over the interval.
+
+Ten thousand keep-alives at one instant would be a spike of tens of milliseconds; so subscribers sit in buckets, and
+each tick serves one bucket. A keep-alive also moves the resume id of a filtered subscriber forward, past all that did
+not concern it.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from .core.wire import sse, websocket
+from .core.wire.format import Format, websocket_frame
+from .hub import Hub
+from .subscriber import CloseReason, Subscriber
+
+__all__ = ["Heart"]
+
+logger = logging.getLogger(__name__)
+
+# A peer that has answered nothing for so many beats is gone.
+_MISSED_BEATS = 2
+
+# Finer than this, a tick costs more than it spreads.
+_TICK_S = 0.25
+
+
+class Heart:
+    """Beats for the subscribers of one transport, each once per `interval_s`."""
+
+    def __init__(self, hub: Hub, interval_s: float, stall_s: float) -> None:
+        self._hub = hub
+        self._interval_s = interval_s
+        self._stall_beats = max(1, round(stall_s / interval_s))
+        count = max(1, min(256, int(interval_s / _TICK_S)))
+        self._buckets: list[dict[Subscriber, None]] = [{} for _ in range(count)]
+        self._next = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Its first beat comes within one interval."""
+        subscriber.bucket = self._next
+        self._buckets[self._next][subscriber] = None
+        self._next = (self._next + 1) % len(self._buckets)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Harmless when repeated."""
+        self._buckets[subscriber.bucket].pop(subscriber, None)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick_s = self._interval_s / len(self._buckets)
+        due = loop.time()
+        while True:
+            for bucket in self._buckets:
+                due += tick_s
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                self._beat(list(bucket))
+
+    def _beat(self, subscribers: list[Subscriber]) -> None:
+        texts: dict[tuple[Format, bool], bytes] = {}
+        for subscriber in subscribers:
+            if subscriber.is_paused:
+                subscriber.paused_beats += 1
+                if subscriber.paused_beats > self._stall_beats:
+                    self._cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
+                continue
+            if subscriber.format.transport == "websocket":
+                if not subscriber.sink.heard_since_last_beat():
+                    subscriber.missed_beats += 1
+                    if subscriber.missed_beats > _MISSED_BEATS:
+                        self._cut(subscriber, CloseReason.SILENT, "no answer to pings")
+                        continue
+                else:
+                    subscriber.missed_beats = 0
+            if subscriber.is_live and not subscriber.pending:
+                with_digest = subscriber.selections.is_everything
+                key = (subscriber.format, with_digest)
+                data = texts.get(key)
+                if data is None:
+                    data = texts[key] = self._encode(subscriber.format, with_digest)
+                self._hub.say(subscriber, data)
+
+    def _encode(self, format: Format, with_digest: bool) -> bytes:
+        hub = self._hub
+        now = hub.freshness()
+        here = hub.here()
+        digest = hub.catalog.digest if with_digest else None
+        if format.transport == "sse":
+            return format.frame(sse.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest))
+        text = websocket.heartbeat(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
+        ping = websocket_frame(b"", "ping") if format.is_framed else b""
+        return ping + format.frame(text.encode())
+
+    def _cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
+        logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})
+        subscriber.sink.close(reason, text)
+        self._hub.remove(subscriber)

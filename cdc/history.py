@@ -1,0 +1,114 @@
+"""The past that the ring no longer holds, reconstructed from the log.
+
+The log has every row before and after its change, so a copy of the catalog can be rewound from the present and run
+forward again: each event then carries the flag as it was, never today's flag under an old id. One reconstruction
+serves all who come back at the same time, and is dropped when nobody has asked for it for a while.
+"""
+
+import asyncio
+import logging
+from bisect import bisect_left
+from dataclasses import replace
+
+from .core.change import Commit
+from .core.position import EventId, Position
+from .core.wire.encoded import EncodedEvent, encode_commit
+from .core.wire.snapshot import ResyncReason
+from .errors import DatabaseError
+from .hub import History, Hub
+from .store import Store
+
+__all__ = ["LogHistorian"]
+
+logger = logging.getLogger(__name__)
+
+_PAGE_CHANGES = 2_000
+
+# Commits between two turns for everyone else; about ten milliseconds of work.
+_TURN_COMMITS = 100
+
+_KEEP_S = 60.0
+
+_LAST_INDEX = 1 << 62
+
+
+def _key(id: EventId) -> tuple[Position, int]:
+    return id.position, _LAST_INDEX if id.index is None else id.index
+
+
+class LogHistorian:
+    """The hub's historian: at most `limit_changes` changes back, beyond that a resync is cheaper for everyone."""
+
+    def __init__(self, store: Store, hub: Hub, limit_changes: int) -> None:
+        self._store = store
+        self._hub = hub
+        self._limit_changes = limit_changes
+        self._lock = asyncio.Lock()
+        self._since: EventId | None = None
+        self._history: History | None = None
+        self._forget: asyncio.TimerHandle | None = None
+
+    async def __call__(self, id: EventId) -> History | ResyncReason:
+        async with self._lock:
+            if (found := self._cached(id)) is not None:
+                return found
+            try:
+                return await self._reconstruct(id)
+            except DatabaseError as error:
+                # The subscriber must not wait for a database that may be away for hours.
+                logger.warning("History cannot be read", extra={"action": "history_failed", "reason": str(error)})
+                return ResyncReason.OVERFLOW
+
+    def _cached(self, id: EventId) -> History | None:
+        history, since = self._history, self._since
+        if history is None or since is None or since.log != id.log or _key(id) < _key(since):
+            return None
+        if self._hub.ring.after(history.until) is None:
+            return None
+        self._keep()
+        return replace(history, first=bisect_left(history.events, True, key=lambda e: _key(e.event_id) > _key(id)))
+
+    def _keep(self) -> None:
+        if self._forget is not None:
+            self._forget.cancel()
+        self._forget = asyncio.get_running_loop().call_later(_KEEP_S, self._drop)
+
+    def _drop(self) -> None:
+        self._history = self._since = self._forget = None
+
+    async def _reconstruct(self, id: EventId) -> History | ResyncReason:
+        state = await self._store.state()
+        present = self._hub.catalog
+        if state.log != id.log or state.log != present.log:
+            return ResyncReason.LOG_REPLACED
+        if not state.reaches(id.position):
+            return ResyncReason.PRUNED
+        past, until = present.copy(), self._hub.here()
+        # The commit that the id lies in is run again: some of its events may be after the id.
+        down_to = Position(id.position if id.index is None else id.position - 1)
+        if id.index is not None and not state.reaches(down_to):
+            return ResyncReason.PRUNED
+        back: list[Commit] = []
+        changes = 0
+        while past.position > down_to:
+            page = await self._store.commits_before(past.position, down_to, _PAGE_CHANGES)
+            if not page:
+                break
+            for turn, commit in enumerate(page):
+                if not past.rewind(commit):
+                    return ResyncReason.PRUNED
+                changes += len(commit.changes)
+                if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
+                    await asyncio.sleep(0)
+            back.extend(page)
+            past.position = Position(page[-1].position - 1)
+            if changes > self._limit_changes:
+                return ResyncReason.OVERFLOW
+        events: list[EncodedEvent] = []
+        for turn, commit in enumerate(reversed(back)):
+            events.extend(encode_commit(past.apply(commit)))
+            if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
+                await asyncio.sleep(0)
+        self._since, self._history = EventId(down_to, None, id.log), History(events, until)
+        self._keep()
+        return self._cached(id) or ResyncReason.OVERFLOW

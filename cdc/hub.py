@@ -1,0 +1,544 @@
+"""Where commits become what subscribers receive.
+
+`publish` applies commits to the catalog, encodes each event once per form in use and writes it to everyone whose
+selection it matches: no task, no queue and no wake-up per subscriber. Everything here runs on one event loop and
+`publish`, `subscribe` and the calls of the transports contain no await, which is what joins snapshot, replay and
+live stream without gap or repeat: nothing can happen in between.
+
+A subscriber that cannot take more leaves the hot collections and is only a cursor into the ring until its transport
+has drained; then it reads on from there. Where the ring no longer reaches, it is resynchronised, or cut if it asked
+for that (promise P5).
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .core.catalog import Catalog
+from .core.change import Commit
+from .core.errors import InvalidEventId
+from .core.position import EventId, Position
+from .core.ring import Ring
+from .core.selection import SelectionIndex, Selections
+from .core.wire import sse, websocket
+from .core.wire.encoded import EncodedEvent, encode_commit
+from .core.wire.fields import Overflow
+from .core.wire.format import Format
+from .core.wire.snapshot import ResyncReason, snapshot_text
+from .subscriber import CloseReason, State, Subscriber
+
+__all__ = ["Freshness", "Historian", "History", "Hub", "HubLimits"]
+
+logger = logging.getLogger(__name__)
+
+Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
+"""Reads the events after an id from the log, as they were then, or says why that is not possible."""
+
+# What one write hands to a transport: small enough that a stalled subscriber holds little, large enough that a
+# snapshot needs few system calls.
+_SLICE_BYTES = 64 * 1024
+
+# Encoded snapshots held for the catalog's present position; selections beyond that are encoded each time.
+_SNAPSHOTS_KEPT = 64
+
+# How many events of the ring one turn of the loop looks at for a subscriber that is behind.
+_SCAN_EVENTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """Sizes in events and bytes, times in seconds."""
+
+    ring_events: int = 100_000
+    ring_bytes: int = 64 * 1024 * 1024
+    keep_alive_s: float = 30.0
+    ping_s: float = 30.0
+    stall_s: float = 60.0
+    ahead_wait_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Events of the past, shared by all that read them, from `first` on; complete up to the id `until`."""
+
+    events: Sequence[EncodedEvent]
+    until: EventId
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Whether the catalog is proven current, and how long ago that was last proven, in milliseconds."""
+
+    fresh: bool
+    age_ms: int
+
+
+class Hub:
+    """All subscribers of one process, and the catalog that they follow."""
+
+    def __init__(self, catalog: Catalog, limits: HubLimits, freshness: Callable[[], Freshness]) -> None:
+        self.limits = limits
+        self.catalog = catalog
+        self.freshness = freshness
+        self.historian: Historian | None = None
+        self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
+        self.deliveries = 0
+        self.resyncs = 0
+        self.pauses = 0
+        # Plain subscribers of every flag event, by form: one payload, one loop. A dict in connection order beats a
+        # set by a tenth, since the sockets lie in memory in that order.
+        self._everyone: dict[Format, dict[Subscriber, Callable[[bytes], None]]] = {}
+        self._index: SelectionIndex[Subscriber] = SelectionIndex()
+        self._subscribers: dict[Subscriber, None] = {}
+        self._is_delivering = False
+        self._paused_meanwhile: list[Subscriber] = []
+        self._snapshots: dict[object, list[bytes]] = {}
+        self._advanced: asyncio.Event = asyncio.Event()
+
+    # -- commits -----------------------------------------------------------------------------------------------
+
+    def publish(self, commits: Iterable[Commit]) -> None:
+        """Apply commits in order and deliver their events; commits that were applied already change nothing."""
+        before = self.catalog.position
+        events: list[EncodedEvent] = []
+        for commit in commits:
+            events.extend(encode_commit(self.catalog.apply(commit)))
+        if self.catalog.position == before:
+            return
+        self._snapshots.clear()
+        if events:
+            self.ring.extend(events)
+            self._deliver(events)
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
+        """Go on from another catalog: the log was replaced, or commits between the two can no longer be read."""
+        self.catalog = catalog
+        self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
+        self._snapshots.clear()
+        for subscriber in list(self._subscribers):
+            self._forget_delivery(subscriber)
+            self._leave(subscriber)
+            self._resync(subscriber, reason)
+            self._feed(subscriber)
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    async def reached(self, position: Position, timeout_s: float) -> bool:
+        """Wait until the catalog has reached `position`; False where it does not in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.catalog.position < position:
+                    await self._advanced.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _deliver(self, events: Sequence[EncodedEvent]) -> None:
+        sent_at: str | None = None
+        self._is_delivering = True
+        of_flags = [event for event in events if event.event.flag_id is not None]
+        for format, members in self._everyone.items():
+            if members and of_flags:
+                data = (
+                    of_flags[0].framed(format) if len(of_flags) == 1 else b"".join([e.framed(format) for e in of_flags])
+                )
+                self.deliveries += len(members) * len(of_flags)
+                for write in members.values():
+                    write(data)
+        matched: dict[Subscriber, list[EncodedEvent]] = {}
+        for event in events:
+            for subscriber in self._index.match(event.event):
+                matched.setdefault(subscriber, []).append(event)
+        for subscriber, its in matched.items():
+            self.deliveries += len(its)
+            if subscriber.batch_s:
+                self._collect(subscriber, its)
+            elif subscriber.stamps:
+                sent_at = sent_at or _now()
+                self._write(subscriber, b"".join([e.framed_at(subscriber.format, sent_at) for e in its]))
+            else:
+                self._write(subscriber, b"".join([e.framed(subscriber.format) for e in its]))
+        self._is_delivering = False
+        self._settle()
+
+    def _write(self, subscriber: Subscriber, data: bytes) -> None:
+        # A subscriber that paused on an earlier write of the same delivery has its cursor at the end of the ring.
+        if not subscriber.is_paused:
+            subscriber.sink.write(data)
+
+    def _settle(self) -> None:
+        while self._paused_meanwhile:
+            subscriber = self._paused_meanwhile.pop()
+            if subscriber.is_live:
+                self._fall_behind(subscriber, self.ring.end)
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    def _collect(self, subscriber: Subscriber, events: list[EncodedEvent]) -> None:
+        if subscriber.pending is None:
+            subscriber.pending = []
+            subscriber.batch_timer = asyncio.get_running_loop().call_later(
+                subscriber.batch_s, self._flush_batch, subscriber
+            )
+        subscriber.pending.extend(events)
+
+    def _flush_batch(self, subscriber: Subscriber) -> None:
+        events, subscriber.pending, subscriber.batch_timer = subscriber.pending, None, None
+        if events and subscriber.is_live:
+            self._write(subscriber, self._batch_bytes(subscriber, events))
+
+    def _batch_bytes(self, subscriber: Subscriber, events: Sequence[EncodedEvent]) -> bytes:
+        if subscriber.format.transport == "sse":
+            raw = sse.batch(events)
+            return subscriber.format.frame(sse.with_sent_at(raw, _now()) if subscriber.stamps else raw)
+        text = websocket.batch(events)
+        return subscriber.format.frame((websocket.with_sent_at(text, _now()) if subscriber.stamps else text).encode())
+
+    def _forget_delivery(self, subscriber: Subscriber) -> None:
+        """Drop what waits to be sent; the cursor, the log or a resync brings it again."""
+        if subscriber.batch_timer is not None:
+            subscriber.batch_timer.cancel()
+        if subscriber.waiting is not None:
+            subscriber.waiting.cancel()
+        subscriber.pending = subscriber.batch_timer = subscriber.history = subscriber.waiting = None
+
+    # -- coming and going --------------------------------------------------------------------------------------
+
+    @property
+    def subscriber_count(self) -> int:
+        return len(self._subscribers)
+
+    def subscribe(
+        self,
+        subscriber: Subscriber,
+        *,
+        first: Sequence[bytes] = (),
+        last_event_id: str | None = None,
+        snapshot: bool = False,
+        request_id: str | None = None,
+    ) -> None:
+        """Begin a subscription: `first` (framed) is sent before anything else, then what the client missed after
+        `last_event_id` or the snapshot it asked for, then the live stream.
+
+        A `last_event_id` from which the stream cannot be continued is answered with a resync (promise P3).
+        """
+        self._subscribers[subscriber] = None
+        subscriber.state = State.BEHIND
+        subscriber.cursor = self.ring.end
+        subscriber.outbox = deque(first)
+        if last_event_id is not None:
+            self._resume(subscriber, last_event_id)
+        elif snapshot:
+            subscriber.outbox.extend(self._snapshot(subscriber, request_id))
+        self._feed(subscriber)
+
+    def reselect(
+        self,
+        subscriber: Subscriber,
+        selections: Selections,
+        *,
+        first: Sequence[bytes],
+        added: Selections | None = None,
+        last_event_id: str | None = None,
+        snapshot: bool = False,
+        request_id: str | None = None,
+        batch_s: float | None = None,
+        stamps: bool | None = None,
+    ) -> None:
+        """Change the selection of a live subscriber; `added` is the part that is new.
+
+        With `last_event_id` only what the new part missed is replayed: the rest was delivered already.
+        """
+        self._flush_batch(subscriber)
+        if not subscriber.is_live:
+            raise RuntimeError("only a live subscriber can change its selection")
+        self._leave(subscriber)
+        previous, subscriber.selections = subscriber.selections, selections
+        if batch_s is not None:
+            subscriber.batch_s = batch_s
+        if stamps is not None:
+            subscriber.stamps = stamps
+        subscriber.cursor = self.ring.end
+        subscriber.outbox = deque(first)
+        if last_event_id is not None and not previous.clauses:
+            self._resume(subscriber, last_event_id)
+        elif last_event_id is not None and added is not None:
+            self._replay_added(subscriber, previous, added, last_event_id)
+        elif snapshot:
+            subscriber.outbox.extend(self._snapshot(subscriber, request_id, added))
+        self._feed(subscriber)
+
+    def _replay_added(self, subscriber: Subscriber, previous: Selections, added: Selections, text: str) -> None:
+        assert subscriber.outbox is not None
+        id, reason = self._locate(text)
+        cursor = None if id is None or reason is not None else self.ring.after(id)
+        if cursor is None:
+            self._resync(subscriber, reason or ResyncReason.OVERFLOW, keep_outbox=True)
+            return
+        for event in self.ring.read(cursor, self.ring.end - cursor):
+            if added.matches(event.event) and not previous.matches(event.event):
+                subscriber.outbox.append(event.framed(subscriber.format))
+
+    def say(self, subscriber: Subscriber, data: bytes) -> None:
+        """Send something that is not an event, in its turn."""
+        if subscriber.outbox:
+            subscriber.outbox.append(data)
+        elif subscriber.is_paused:
+            subscriber.outbox = deque((data,))
+        else:
+            subscriber.sink.write(data)
+            self._settle()
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """The subscriber's connection is gone. Harmless when repeated."""
+        if subscriber.state is State.CLOSED:
+            return
+        self._forget_delivery(subscriber)
+        self._leave(subscriber)
+        subscriber.state = State.CLOSED
+        subscriber.outbox = None
+        self._subscribers.pop(subscriber, None)
+
+    def pause(self, subscriber: Subscriber) -> None:
+        """The transport is full: write nothing until `resume`. What was written already will still be sent."""
+        if subscriber.is_paused:
+            return
+        subscriber.is_paused = True
+        subscriber.paused_beats = 0
+        self.pauses += 1
+        if self._is_delivering:
+            # The hot collections are being walked; `_settle` takes it out of them afterwards.
+            self._paused_meanwhile.append(subscriber)
+        elif subscriber.is_live:
+            self._fall_behind(subscriber, self.ring.end)
+
+    def resume(self, subscriber: Subscriber) -> None:
+        """The transport has drained."""
+        if not subscriber.is_paused:
+            return
+        subscriber.is_paused = False
+        if subscriber.state is State.BEHIND:
+            self._feed(subscriber)
+
+    def _fall_behind(self, subscriber: Subscriber, cursor: int) -> None:
+        if subscriber.pending:
+            # Events that wait for the end of their batch window are read again from the ring, if it still holds them.
+            after_first = self.ring.after(subscriber.pending[0].event.id)
+            cursor = 0 if after_first is None else after_first - 1
+        self._forget_delivery(subscriber)
+        self._leave(subscriber)
+        subscriber.cursor = cursor
+
+    def _leave(self, subscriber: Subscriber) -> None:
+        """Take it out of the hot collections."""
+        if subscriber.is_live:
+            if self._is_of_everyone(subscriber):
+                del self._everyone[subscriber.format][subscriber]
+            else:
+                self._index.remove(subscriber)
+        subscriber.state = State.BEHIND
+
+    def _enter(self, subscriber: Subscriber) -> None:
+        subscriber.state = State.LIVE
+        subscriber.outbox = None
+        if self._is_of_everyone(subscriber):
+            self._everyone.setdefault(subscriber.format, {})[subscriber] = subscriber.sink.write
+        else:
+            self._index.add(subscriber, subscriber.selections)
+        if subscriber.on_live is not None:
+            subscriber.on_live()
+
+    @staticmethod
+    def _is_of_everyone(subscriber: Subscriber) -> bool:
+        return subscriber.is_plain and subscriber.selections.is_everything
+
+    # -- catching up -------------------------------------------------------------------------------------------
+
+    def _feed(self, subscriber: Subscriber) -> None:
+        """Send what the subscriber is behind by, until its transport is full or it has caught up and goes live."""
+        scanned = 0
+        while subscriber.state is State.BEHIND and not subscriber.is_paused and subscriber.waiting is None:
+            if subscriber.outbox:
+                subscriber.sink.write(subscriber.outbox.popleft())
+            elif scanned >= _SCAN_EVENTS:
+                # Others get their turn; the state is looked at afresh when this one's comes again.
+                asyncio.get_running_loop().call_soon(self._feed, subscriber)
+                return
+            elif subscriber.history is not None:
+                scanned += self._read_history(subscriber, subscriber.history)
+            elif subscriber.cursor < self.ring.start:
+                self._overflow(subscriber)
+            elif subscriber.cursor < self.ring.end:
+                scanned += self._read_ring(subscriber)
+            else:
+                self._enter(subscriber)
+
+    def _read_ring(self, subscriber: Subscriber) -> int:
+        events = self.ring.read(subscriber.cursor, _SCAN_EVENTS)
+        taken = self._send_some(subscriber, events)
+        subscriber.cursor += taken
+        return taken
+
+    def _read_history(self, subscriber: Subscriber, history: History) -> int:
+        events = history.events[subscriber.cursor : subscriber.cursor + _SCAN_EVENTS]
+        taken = self._send_some(subscriber, events)
+        subscriber.cursor += taken
+        if subscriber.cursor >= len(history.events):
+            subscriber.history = None
+            self._continue_after(subscriber, history.until)
+        return taken
+
+    def _send_some(self, subscriber: Subscriber, events: Sequence[EncodedEvent]) -> int:
+        """Send the matching ones among `events` up to a slice; how many were looked at."""
+        matches = subscriber.selections.matches
+        sent_at = _now() if subscriber.stamps else None
+        its: list[EncodedEvent] = []
+        size_bytes = taken = 0
+        for event in events:
+            taken += 1
+            if matches(event.event):
+                its.append(event)
+                size_bytes += event.size_bytes
+                if size_bytes >= _SLICE_BYTES:
+                    break
+        if its:
+            self.deliveries += len(its)
+            if subscriber.batch_s:
+                data = self._batch_bytes(subscriber, its)
+            elif sent_at is not None:
+                data = b"".join([event.framed_at(subscriber.format, sent_at) for event in its])
+            else:
+                data = b"".join([event.framed(subscriber.format) for event in its])
+            subscriber.sink.write(data)
+        return taken
+
+    def _continue_after(self, subscriber: Subscriber, id: EventId) -> None:
+        cursor = self.ring.after(id)
+        if cursor is not None:
+            subscriber.cursor = cursor
+        elif self.historian is None:
+            self._resync(subscriber, ResyncReason.PRUNED)
+        else:
+            subscriber.waiting = asyncio.create_task(self._fetch_history(subscriber, id, self.historian))
+
+    async def _fetch_history(self, subscriber: Subscriber, id: EventId, historian: Historian) -> None:
+        found = await historian(id)
+        subscriber.waiting = None
+        if subscriber.state is not State.BEHIND:
+            return
+        if isinstance(found, History):
+            subscriber.history, subscriber.cursor = found, found.first
+        else:
+            self._resync(subscriber, found)
+        self._feed(subscriber)
+
+    def _locate(self, text: str) -> tuple[EventId | None, ResyncReason | None]:
+        try:
+            id = EventId.parse(text)
+        except InvalidEventId:
+            return None, ResyncReason.UNKNOWN_ID
+        if id.log != self.catalog.log:
+            return id, ResyncReason.LOG_REPLACED
+        if id.position > self.catalog.position:
+            return id, ResyncReason.AHEAD
+        return id, None
+
+    def _resume(self, subscriber: Subscriber, last_event_id: str) -> None:
+        id, reason = self._locate(last_event_id)
+        if id is not None and reason is ResyncReason.AHEAD:
+            # Another instance may be a moment ahead of this one: wait for it before calling the id impossible.
+            subscriber.waiting = asyncio.create_task(self._wait_until_reached(subscriber, id))
+        elif id is None or reason is not None:
+            self._resync(subscriber, reason or ResyncReason.UNKNOWN_ID, keep_outbox=True)
+        else:
+            self._continue_after(subscriber, id)
+
+    async def _wait_until_reached(self, subscriber: Subscriber, id: EventId) -> None:
+        is_reached = await self.reached(id.position, self.limits.ahead_wait_s)
+        subscriber.waiting = None
+        if subscriber.state is not State.BEHIND:
+            return
+        if is_reached:
+            self._resume(subscriber, str(id))
+        else:
+            self._resync(subscriber, ResyncReason.AHEAD, keep_outbox=True)
+        self._feed(subscriber)
+
+    # -- snapshots ---------------------------------------------------------------------------------------------
+
+    def here(self) -> EventId:
+        """The id of all that the catalog holds."""
+        return EventId(self.catalog.position, None, self.catalog.log)
+
+    def snapshot_text(self, selections: Selections) -> str:
+        """The JSON of what the selection selects, as of the catalog's position."""
+        catalog = self.catalog
+        chosen = catalog.flags()
+        if not selections.is_everything:
+            chosen = ((schema, flag) for schema, flag in chosen if selections.selects(schema, flag))
+        return snapshot_text(catalog.position, chosen, with_schema=len(catalog.schemas) > 1)
+
+    def _snapshot(
+        self, subscriber: Subscriber, request_id: str | None = None, only: Selections | None = None
+    ) -> Iterable[bytes]:
+        selections = subscriber.selections if only is None else only
+        here = self.here()
+        if subscriber.format.transport == "sse":
+            return self._shared("snapshot", subscriber, selections, lambda text: sse.snapshot(here, text))
+        if request_id is not None:
+            raw = websocket.snapshot(here, self.snapshot_text(selections), request_id).encode()
+            return _slices(subscriber.format.frame(raw))
+        return self._shared("snapshot", subscriber, selections, lambda text: websocket.snapshot(here, text).encode())
+
+    def _resync(self, subscriber: Subscriber, reason: ResyncReason, *, keep_outbox: bool = False) -> None:
+        self.resyncs += 1
+        here = self.here()
+        if subscriber.format.transport == "sse":
+            pieces = self._shared(
+                reason, subscriber, subscriber.selections, lambda text: sse.resync(here, reason, text)
+            )
+        else:
+            pieces = self._shared(
+                reason, subscriber, subscriber.selections, lambda text: websocket.resync(here, reason, text).encode()
+            )
+        if subscriber.outbox is None or not keep_outbox:
+            subscriber.outbox = deque()
+        subscriber.outbox.extend(pieces)
+        subscriber.history = None
+        subscriber.cursor = self.ring.end
+
+    def _shared(
+        self, name: str, subscriber: Subscriber, selections: Selections, encode_raw: Callable[[str], bytes]
+    ) -> list[bytes]:
+        """The pieces of a large message, encoded once per position for all that select and read alike."""
+        key = (name, subscriber.format, selections)
+        pieces = self._snapshots.get(key)
+        if pieces is None:
+            if len(self._snapshots) >= _SNAPSHOTS_KEPT:
+                self._snapshots.clear()
+            pieces = self._snapshots[key] = _slices(subscriber.format.frame(encode_raw(self.snapshot_text(selections))))
+        return pieces
+
+    def _overflow(self, subscriber: Subscriber) -> None:
+        if subscriber.overflow is Overflow.DISCONNECT:
+            logger.warning("Subscriber cut, it was too slow", extra={"action": "subscriber_cut"})
+            subscriber.sink.close(CloseReason.TOO_SLOW, "too slow; come back with the last id received")
+            self.remove(subscriber)
+        else:
+            self._resync(subscriber, ResyncReason.OVERFLOW)
+
+
+def _slices(data: bytes) -> list[bytes]:
+    if len(data) <= _SLICE_BYTES:
+        return [data]
+    return [data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES)]
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

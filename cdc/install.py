@@ -1,0 +1,248 @@
+"""Installs flagent-cdc into a database, upgrades it, attaches schemas, and takes everything out again.
+
+Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in
+one transaction. Every step that needs a strong lock runs in a transaction of its own with a short `lock_timeout` and is
+tried again, because a lock request that waits makes every later writer wait behind it.
+
+Several processes may call these functions at once; calling them again changes nothing.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, cast
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from psycopg.rows import TupleRow
+from sqlalchemy import create_engine, pool
+
+from .database_url import read_database_url, redact
+from .driver_errors import driver_errors
+from .errors import InvalidInput, LockNotAvailable, SchemaMismatch
+from .sql import objects, query
+
+__all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "migrate", "uninstall"]
+
+logger = logging.getLogger(__name__)
+
+OLDEST_SERVER = 14
+"""The oldest major version of PostgreSQL that is supported."""
+
+LOCK_TIMEOUT_MS = 100
+"""How long one try may wait for a table, and so how long it may hold up a writer."""
+
+T = TypeVar("T")
+Report = Callable[[str], None]
+Connection = psycopg.Connection[TupleRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What `migrate` left behind.
+
+    `attached` are the schemas whose changes are captured, `pending` those whose tables are not there yet; `changed` is
+    False where everything was in place already.
+    """
+
+    attached: tuple[str, ...]
+    pending: tuple[str, ...]
+    changed: bool
+
+
+def migrate(
+    url: str,
+    schemas: Iterable[str] = ("public",),
+    grant_to: str | None = None,
+    report: Report = logger.info,
+    *,
+    deadline_s: float = 60.0,
+) -> Installation:
+    """Install or upgrade, attach the schemas, and let the role `grant_to` run a server; `report` gets each step.
+
+    Raises `LockNotAvailable` where a table stayed locked by others for `deadline_s`; what was done until then stays.
+    """
+    conninfo = read_database_url(url)
+    attached: list[str] = []
+    pending: list[str] = []
+    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+        _require_version(connection)
+        changed = _patiently(lambda: _install(conninfo, report), "the tables of flagent_cdc", report, deadline_s)
+        for schema in dict.fromkeys(schemas):
+            outcome = _attach(connection, schema, report, deadline_s)
+            changed = changed or outcome == "attached"
+            if outcome == "pending":
+                pending.append(schema)
+                report(f"schema {schema}: Flagent's tables are not there yet; the server attaches when they appear")
+            else:
+                attached.append(schema)
+                report(f"schema {schema}: {'attached' if outcome == 'attached' else 'is attached, nothing to do'}")
+        if grant_to is not None:
+            _grant(connection, grant_to, report)
+    return Installation(tuple(attached), tuple(pending), changed)
+
+
+def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> tuple[str, ...]:
+    """Attach the wanted schemas whose tables have appeared, and those whose tables were created anew.
+
+    Answers the schemas that this call attached. Costs one look at the catalog per schema when there is nothing to do.
+    """
+    conninfo = read_database_url(url)
+    done: list[str] = []
+    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+        for schema in _schemas(connection):
+            if _attach(connection, schema, report, deadline_s) == "attached":
+                done.append(schema)
+                report(f"schema {schema}: attached")
+    return tuple(done)
+
+
+def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:
+    """Remove triggers, grants and the schema with the log; False where nothing was installed.
+
+    Raises `LockNotAvailable` as `migrate` does; calling it again goes on where it stopped.
+    """
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+        if not _asks(connection, "has_schema"):
+            report("flagent-cdc is not installed there; nothing to remove")
+            return False
+        if _asks(connection, "is_installed"):
+            for schema in _schemas(connection):
+                _patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
+                report(f"schema {schema}: detached")
+        _patiently(lambda: _drop(connection), "the watched tables", report, deadline_s)
+        report("schema flagent_cdc: removed")
+    return True
+
+
+def _connect(conninfo: str) -> Connection:
+    connection = psycopg.connect(conninfo, autocommit=True, fallback_application_name="flagent-cdc")
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    connection.read_only = False
+    return connection
+
+
+def _asks(connection: Connection, name: str) -> bool:
+    row = connection.execute(query(name)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _schemas(connection: Connection) -> list[str]:
+    return [schema for schema, _ in connection.execute(query("attachments")).fetchall()]
+
+
+def _require_version(connection: Connection) -> None:
+    major = connection.info.server_version // 10000
+    if major < OLDEST_SERVER:
+        raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs {OLDEST_SERVER} or newer")
+
+
+def _patiently(work: Callable[[], T], what: str, report: Report, deadline_s: float) -> T:
+    """Call `work` until it gets its locks; between the tries nobody waits for us."""
+    give_up_at = time.monotonic() + deadline_s
+    pause_s, told = 0.05, False
+    while True:
+        try:
+            return work()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            if time.monotonic() >= give_up_at:
+                raise LockNotAvailable(
+                    f"{what}: locked by other sessions for {deadline_s:g} s; try again when they are done",
+                    sqlstate=error.sqlstate,
+                ) from error
+            if not told:
+                report(f"{what}: in use by another session; trying again until it is free")
+                told = True
+            # jitter: several processes start together in a deploy and should not meet again at each try
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrecy
+            pause_s = min(pause_s * 1.5, 1.0)
+
+
+def _set_lock_timeout(connection: Connection) -> None:
+    connection.execute(f"set local lock_timeout = {LOCK_TIMEOUT_MS}")
+
+
+def _install(conninfo: str, report: Report) -> bool:
+    """Bring tables, functions and triggers of `flagent_cdc` up to date in one transaction."""
+    # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
+    with engine.begin() as outer:
+        connection = cast(Connection, outer.connection.driver_connection)
+        connection.execute(query("lock_installation"))
+        _set_lock_timeout(connection)
+        config = Config()
+        config.set_main_option("script_location", "sql:migrations")
+        config.attributes["connection"] = outer
+        before = _revision(connection)
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise SchemaMismatch(
+                f"the database was installed by a newer flagent-cdc (revision {before}); upgrade this program"
+            ) from error
+        after = _revision(connection)
+        if before != after:
+            report(f"schema flagent_cdc: {'created' if before is None else 'tables upgraded'}, revision {after}")
+        installed: dict[str, str] = dict(connection.execute(query("installed_objects")).fetchall())
+        stale = [one for one in objects() if installed.get(one.name) != one.sha256]
+        for one in stale:
+            connection.execute(one.text.encode())
+            connection.execute(query("record_object"), {"name": one.name, "sha256": one.sha256})
+        if stale:
+            report(f"schema flagent_cdc: {len(stale)} functions and triggers created")
+    return bool(stale) or before != after
+
+
+def _connect_plain(conninfo: str) -> Connection:
+    connection = _connect(conninfo)
+    connection.autocommit = False
+    return connection
+
+
+def _revision(connection: Connection) -> str | None:
+    if not _asks(connection, "is_installed"):
+        return None
+    row = connection.execute(query("revision")).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _attach(connection: Connection, schema: str, report: Report, deadline_s: float) -> str:
+    def attach() -> str:
+        with connection.transaction():
+            _set_lock_timeout(connection)
+            row = connection.execute(query("attach"), {"schema": schema}).fetchone()
+        return "" if row is None else str(row[0])
+
+    return _patiently(attach, f"schema {schema}", report, deadline_s)
+
+
+def _detach(connection: Connection, schema: str) -> None:
+    with connection.transaction():
+        _set_lock_timeout(connection)
+        connection.execute(query("detach"), {"schema": schema})
+
+
+def _drop(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute(query("lock_installation"))
+        _set_lock_timeout(connection)
+        connection.execute("set local client_min_messages = warning")
+        connection.execute(query("drop_everything"))
+
+
+def _grant(connection: Connection, role: str, report: Report) -> None:
+    row = connection.execute(query("role_exists"), {"role": role}).fetchone()
+    if row is None or not row[0]:
+        raise InvalidInput(
+            f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role"
+        )
+    with connection.transaction():
+        connection.execute(query("lock_installation"))
+        connection.execute(query("grant_runtime"), {"role": role})
+    report(f"role {role}: may run a server")

@@ -1,0 +1,202 @@
+"""What the outside may choose, read once from the environment and passed down; nothing reads the environment later.
+
+Each field of `Settings` carries its variable, its form and one sentence; `reference()` prints the manual's table from
+them (`python -m cdc.settings > docs/reference/settings.md`).
+
+Variables of `FLAGENT_WS_…` and `FLAGENT_SSE_…` are Flagent's announced ones and keep its names and defaults; all others
+begin with `FLAGENT_CDC_`, and one that is not known is refused, so that a misspelt name cannot pass for a default.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
+from cdc.forms import (
+    BOOLEAN,
+    COUNT,
+    DATABASE_URL,
+    DIRECTORY,
+    DURATION,
+    FORMAT,
+    LEVEL,
+    NAMES,
+    PORT,
+    SIZE,
+    TEXT,
+    URL_PATH,
+    WORKERS,
+    Form,
+)
+
+__all__ = ["Settings", "Variable", "read", "reference", "variables_by_field"]
+
+OWN_PREFIX = "FLAGENT_CDC_"
+TEST_PREFIX = "FLAGENT_CDC_TEST_"
+FLAGENT_DATABASE = "FLAGENT_DB_DBCONNECTIONSTR"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Where a field comes from: `written` is its default as one would write it, a `secret` value is never shown."""
+
+    name: str
+    form: Form
+    written: str
+    text: str
+    secret: bool = False
+
+
+def _setting(name: str, form: Form, written: str, text: str) -> Any:
+    return field(default=form.parse(written), metadata={"variable": Variable(name, form, written, text)})
+
+
+_DATABASE = Variable(
+    "FLAGENT_CDC_DATABASE_URL",
+    DATABASE_URL,
+    "",
+    f"The database to watch. When unset, Flagent's own `{FLAGENT_DATABASE}` (also as `jdbc:postgresql://…`); when "
+    "neither is set, an embedded PostgreSQL.",
+    secret=True,
+)
+_DATA_DIR = Variable(
+    "FLAGENT_CDC_DATA_DIR",
+    DIRECTORY,
+    "",
+    "Where the embedded PostgreSQL keeps its data. When unset, `$XDG_DATA_HOME/flagent-cdc/postgres`, else "
+    "`~/.local/share/flagent-cdc/postgres`; for root `/var/lib/flagent-cdc/postgres`.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be chosen. Durations are in seconds, sizes in bytes."""
+
+    host: str = _setting("FLAGENT_CDC_HOST", TEXT, "127.0.0.1", "The address the server listens on.")
+    port: int = _setting("FLAGENT_WS_PORT", PORT, "8080", "The server's port, for all of HTTP, SSE and WebSocket.")
+    insecure: bool = _setting(
+        "FLAGENT_CDC_INSECURE", BOOLEAN, "false", "Allow an address that other machines reach, without any credentials."
+    )
+    workers: int = _setting("FLAGENT_CDC_WORKERS", WORKERS, "1", "Processes that share the port.")
+    ws_enabled: bool = _setting("FLAGENT_WS_ENABLED", BOOLEAN, "true", "Whether there is a WebSocket.")
+    ws_path: str = _setting("FLAGENT_WS_PATH", URL_PATH, "/ws", "Its path.")
+    ws_ping_interval_s: float = _setting(
+        "FLAGENT_WS_PING_INTERVAL", DURATION, "30s", "Time between two heartbeats and protocol pings."
+    )
+    ws_max_connections: int = _setting(
+        "FLAGENT_WS_MAX_CONNECTIONS", COUNT, "10000", "WebSockets at the same time; beyond it, 503 with Retry-After."
+    )
+    sse_enabled: bool = _setting("FLAGENT_SSE_ENABLED", BOOLEAN, "true", "Whether there is an event stream (SSE).")
+    sse_path: str = _setting("FLAGENT_SSE_PATH", URL_PATH, "/api/v1/events/stream", "Its path.")
+    sse_keep_alive_s: float = _setting("FLAGENT_SSE_KEEP_ALIVE", DURATION, "30s", "Time between two keep-alives.")
+    sse_max_clients: int = _setting(
+        "FLAGENT_SSE_MAX_CLIENTS", COUNT, "10000", "Event streams at the same time; beyond it, 503 with Retry-After."
+    )
+    database_url: str | None = field(default=None, metadata={"variable": _DATABASE})
+    data_dir: Path | None = field(default=None, metadata={"variable": _DATA_DIR})
+    schemas: tuple[str, ...] = _setting(
+        "FLAGENT_CDC_SCHEMAS", NAMES, "public", "The schemas with Flagent's tables, one for each tenant."
+    )
+    probe_interval_s: float = _setting(
+        "FLAGENT_CDC_PROBE_INTERVAL", DURATION, "5s", "Time between two proofs that the listener still hears."
+    )
+    poll_interval_s: float = _setting(
+        "FLAGENT_CDC_POLL_INTERVAL", DURATION, "1s", "Time between two looks into the log while notifications fail."
+    )
+    ring_events: int = _setting(
+        "FLAGENT_CDC_RING_EVENTS", COUNT, "100000", "Latest events kept in memory for subscribers that come back."
+    )
+    ring_bytes: int = _setting("FLAGENT_CDC_RING_BYTES", SIZE, "64MiB", "The same, in bytes; the smaller limit counts.")
+    replay_limit: int = _setting(
+        "FLAGENT_CDC_REPLAY_LIMIT",
+        COUNT,
+        "100000",
+        "Most changes read back from the log to replay events that memory no longer holds; beyond it, a resync.",
+    )
+    stall_timeout_s: float = _setting(
+        "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."
+    )
+    gather_window_s: float = _setting(
+        "FLAGENT_CDC_GATHER_WINDOW",
+        DURATION,
+        "2ms",
+        "How long commits wait to go out together while the server is busy; an idle server never waits.",
+    )
+    log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")
+    log_format: str = _setting(
+        "FLAGENT_CDC_LOG_FORMAT", FORMAT, "text", "Log lines for people, or one JSON object each."
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read every variable once; an empty value counts as unset.
+
+        Raises `InvalidInput` that names the variable, its value and what is allowed.
+        """
+        variables = variables_by_field()
+        _refuse_unknown(environment, {variable.name for variable in variables.values()})
+        values: dict[str, Any] = {}
+        for name, variable in variables.items():
+            if text := environment.get(variable.name, "").strip():
+                values[name] = read(variable, text)
+        for name in (_DATABASE.name, FLAGENT_DATABASE):
+            if text := environment.get(name, "").strip():
+                # Only looked at: what it says stays as it was written, for people who look it up.
+                read_database_url(text, name=name)
+                values["database_url"] = text
+                break
+        return cls(**values)
+
+
+def variables_by_field() -> dict[str, Variable]:
+    """Each field of `Settings` and the variable it is read from, in the order of the manual."""
+    return {each.name: each.metadata["variable"] for each in fields(Settings)}
+
+
+def read(variable: Variable, text: str) -> Any:
+    """The value that `text` writes; raises `InvalidInput`."""
+    try:
+        return variable.form.parse(text)
+    except ValueError as error:
+        shown = "this value" if variable.secret else repr(text)
+        raise InvalidInput(
+            f"{variable.name} must be {variable.form.form}; {shown} is not", name=variable.name, code="invalid_setting"
+        ) from error
+
+
+def _refuse_unknown(environment: Mapping[str, str], known: set[str]) -> None:
+    # Compared without the prefix, so that FLAGENT_CDC_PORT leads to FLAGENT_WS_PORT.
+    stems = {name.split("_", 2)[2]: name for name in sorted(known)}
+    for name in sorted(environment):
+        if name.startswith(OWN_PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name.removeprefix(OWN_PREFIX), stems, n=1, cutoff=0.0)[0]
+            raise InvalidInput(
+                f"{name} is not a setting; did you mean {stems[near]}?", name=name, code="unknown_setting"
+            )
+
+
+def reference() -> str:
+    """The manual's page of settings."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables, read once at the start. A bad value, and an unknown name that begins with",
+        "`FLAGENT_CDC_`, stop the command with one sentence and exit code 2. Options of the command line win.",
+        "Durations are written `30s`, `500ms`, `2m`, `1h`; a bare number is milliseconds.",
+        "",
+        "| variable | default | form | meaning |",
+        "|---|---|---|---|",
+    ]
+    for variable in variables_by_field().values():
+        default = f"`{variable.written}`" if variable.written else "unset"
+        lines.append(f"| `{variable.name}` | {default} | {variable.form.form} | {variable.text} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(reference())

@@ -1,0 +1,26 @@
+-- grant_runtime: gives a role what the server needs at run time, and no more: to read the log and the watched tables.
+--
+-- LISTEN needs no right in PostgreSQL. Schemas that are attached later are granted by attach().
+create or replace function flagent_cdc.grant_runtime(in_role text) returns void
+    language plpgsql
+    as $$
+declare
+    schema_name text;
+begin
+    execute pg_catalog.format('grant usage on schema flagent_cdc to %I', in_role);
+    execute pg_catalog.format(
+        'grant select on table flagent_cdc.installation, flagent_cdc.attachment, flagent_cdc.change_log,'
+        ' flagent_cdc.commit_log, flagent_cdc.alembic_version to %I',
+        in_role
+    );
+    execute pg_catalog.format('grant execute on function flagent_cdc.log_identity() to %I', in_role);
+    insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;
+    for schema_name in
+        select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name
+    loop
+        perform flagent_cdc.grant_reading(in_role, schema_name);
+    end loop;
+end
+$$;
+
+revoke all on function flagent_cdc.grant_runtime(text) from public;

@@ -1,0 +1,57 @@
+-- Reading and changing the installation: who this log is, what is attached, who may run a server.
+
+-- installation: the channel that the listeners hear
+select i.channel
+  from flagent_cdc.installation i;
+
+-- log_identity: the six characters that tell this log from every other one
+select flagent_cdc.log_identity() as log;
+
+-- is_installed: whether the schema flagent_cdc is there with all its tables
+select to_regclass('flagent_cdc.alembic_version') is not null
+   and to_regclass('flagent_cdc.installed_object') is not null as installed;
+
+-- has_schema: whether there is anything of ours
+select to_regnamespace('flagent_cdc') is not null as present;
+
+-- revision: the Alembic revision of the tables
+select v.version_num
+  from flagent_cdc.alembic_version v;
+
+-- server: the server's version, whether this is a standby, and what this session may do
+select current_setting('server_version_num')::integer as version,
+       pg_is_in_recovery() as standby,
+       current_user::text as role_name,
+       current_database()::text as database_name;
+
+-- attachments: the wanted schemas, and since when each is attached; null where Flagent's tables are missing
+select a.schema_name, a.attached_at
+  from flagent_cdc.attachment a
+ order by a.schema_name;
+
+-- lock_installation: waits until no other process installs or uninstalls; held to the end of the transaction
+select pg_advisory_xact_lock(x'666c6167656e7469'::bigint);
+
+-- installed_objects: which text of each database object is installed
+select o.name, o.sha256
+  from flagent_cdc.installed_object o;
+
+-- record_object: remembers which text of a database object is installed
+insert into flagent_cdc.installed_object (name, sha256)
+values (%(name)s, %(sha256)s)
+on conflict (name) do update set sha256 = excluded.sha256;
+
+-- attach: watches Flagent's tables of one schema; answers attached, unchanged or pending
+select flagent_cdc.attach(%(schema)s) as outcome;
+
+-- detach: stops watching one schema
+select flagent_cdc.detach(%(schema)s);
+
+-- role_exists: whether there is such a role
+select exists (select from pg_roles r where r.rolname = %(role)s) as found;
+
+-- grant_runtime: gives a role what the server needs at run time
+select flagent_cdc.grant_runtime(%(role)s);
+
+-- drop_everything: removes the schema with all that is in it
+drop schema if exists flagent_cdc cascade;

@@ -1,0 +1,119 @@
+"""The command line as a shell sees it: exit codes, one sentence on stderr, no traceback."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from cdc.cli import main
+from cdc.cli.banner import CHANGE, Banner
+from cdc.settings import Settings
+
+
+def flagent_cdc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLAGENT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "cdc", *arguments],
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(*arguments: str, **variables: str) -> str:
+    """The one sentence of a command that is refused."""
+    done = flagent_cdc(*arguments, **variables)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def test_version() -> None:
+    done = flagent_cdc("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("flagent-cdc 0.")
+
+
+def test_help_lists_every_command() -> None:
+    done = flagent_cdc("--help")
+    assert done.returncode == 0
+    for name in ("serve", "demo", "migrate", "uninstall", "tail"):
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["serve", "demo", "migrate", "uninstall", "tail"])
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: flagent-cdc {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (["migrat"], {}, "flagent-cdc: 'migrat' is not a command; did you mean migrate?"),
+        (["command"], {}, "flagent-cdc: 'command' is not a command; see flagent-cdc --help"),
+        (["--verbose"], {}, "flagent-cdc: --verbose is not an option here; see flagent-cdc --help"),
+        (["serve", "--port", "http"], {}, "argument --port: must be a port number from 0 to 65535"),
+        (["serve", "--nope"], {}, "unrecognized arguments: --nope; see flagent-cdc serve --help"),
+        (["demo", "--interval", "soon"], {}, "argument --interval: must be a duration such as 30s"),
+        (["tail", "--type", "flag_gone"], {}, "argument --type: invalid choice: 'flag_gone'"),
+        (["tail", "--count", "0"], {}, "argument --count: must be a whole number"),
+        (["migrate"], {}, "no database was named: give --database-url, or set FLAGENT_CDC_DATABASE_URL"),
+        (["migrate", "--database-url", "mysql://h/d"], {}, "--database-url is of kind 'mysql'"),
+        (["uninstall"], {"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite"}, "FLAGENT_DB_DBCONNECTIONSTR is no database"),
+        (["serve"], {"FLAGENT_WS_PORT": "http"}, "FLAGENT_WS_PORT must be a port number from 0 to 65535"),
+        (["serve"], {"FLAGENT_CDC_PORT": "80"}, "FLAGENT_CDC_PORT is not a setting; did you mean FLAGENT_WS_PORT?"),
+        (["serve", "--host", "0.0.0.0"], {}, "'0.0.0.0' can be reached from other machines"),
+        (["serve", "--host", "flags.invalid", "--insecure"], {}, "cannot listen on flags.invalid, port 8080"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: list[str], variables: Mapping[str, str], sentence: str) -> None:
+    assert sentence in refused(*arguments, **variables)
+
+
+def test_an_unreachable_database_is_one_sentence() -> None:
+    said = refused("migrate", "--database-url", "postgresql://ann:secret@127.0.0.1:1/flags")
+    assert "postgresql://ann@127.0.0.1:1/flags cannot be reached" in said
+    assert "secret" not in said
+
+
+def test_without_a_command_the_overview_is_shown() -> None:
+    done = flagent_cdc()
+    assert done.returncode == 2
+    assert "usage: flagent-cdc COMMAND" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m cdc --help | true; {sys.executable} -m cdc --version | head -c 1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "f", "")
+
+
+def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
+    settings = Settings(host="0.0.0.0", port=8099)
+    text = "\n".join(Banner(settings, "embedded PostgreSQL", "postgresql://u:p@127.0.0.1:5433/flagent").lines())
+    assert "is ready at http://127.0.0.1:8099" in text
+    assert "psql postgresql://u:p@127.0.0.1:5433/flagent\n" in text
+    assert f'-c "{CHANGE}"' in text
+    assert "curl -N 'http://127.0.0.1:8099/api/v1/events/stream?snapshot=true'" in text
+    assert "ws://127.0.0.1:8099/ws" in text
+
+
+def test_the_banner_of_a_foreign_database_shows_no_way_in() -> None:
+    text = "\n".join(Banner(Settings(sse_enabled=False, ws_enabled=False), "postgresql://u@h/d").lines())
+    assert "psql" not in text
+    assert "curl" not in text
+    assert "ws://" not in text

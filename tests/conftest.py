@@ -1,0 +1,3 @@
+"""Registers the fixtures, one file per concern."""
+
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.server"]
