@@ -8,7 +8,10 @@ import kotlin.time.Duration.Companion.seconds
 
 /** What rarely needs to be changed. */
 public class ClientOptions(
-    /** Reaches the server: proxy, certificates. It must not follow redirects, and it is never shut down by this library. */
+    /**
+     * Reaches the server: proxy, certificates. Event streams go through it, so it must not follow redirects; a WebSocket takes
+     * these settings from it. It is never shut down by this library.
+     */
     public val httpClient: HttpClient? = null,
     /** How long one attempt to connect may take. */
     public val connectTimeout: Duration = 10.seconds,

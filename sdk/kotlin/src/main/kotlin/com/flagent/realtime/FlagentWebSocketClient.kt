@@ -96,7 +96,7 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
         fun parts(url: String, keys: KeySource, reconnect: ReconnectConfig, options: ClientOptions): ClientParts {
             val address = addressOf(url, "ws")
             return ClientParts(
-                WebSocketTransport(address, keys, SharedHttp(options.httpClient), options.maxMessageBytes),
+                WebSocketTransport(address, keys, options.httpClient, options.maxMessageBytes),
                 reconnect,
                 options,
             )

@@ -1,8 +1,10 @@
 package com.flagent.realtime
 
 import kotlinx.coroutines.suspendCancellableCoroutine
+import java.io.IOException
 import java.net.URI
 import java.time.Instant
+import java.util.concurrent.CancellationException
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CompletionException
 import kotlin.coroutines.resumeWithException
@@ -70,7 +72,9 @@ internal suspend fun <T> CompletableFuture<T>.awaitOrDiscard(discard: (T) -> Uni
             if (error == null) {
                 continuation.resume(value) { _, late, _ -> discard(late) }
             } else {
-                continuation.resumeWithException((error as? CompletionException)?.cause ?: error)
+                val cause = (error as? CompletionException)?.cause ?: error
+                // A future that somebody else cancelled does not cancel the coroutine that waits for it.
+                continuation.resumeWithException(if (cause is CancellationException) IOException("Cancelled.", cause) else cause)
             }
         }
         continuation.invokeOnCancellation { cancel(true) }

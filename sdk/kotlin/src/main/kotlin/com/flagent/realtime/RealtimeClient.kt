@@ -249,13 +249,14 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     /** Joins a store to the stream. Its first snapshot is the answer to the request whose number is returned. */
     internal fun attach(feed: Feed, filter: EventFilter): Pair<Subscription, Int> {
         feeds += feed
-        val number = snapshots.ask()
         val subscription = try {
             register(StoreRegistration(filter))
         } catch (e: FlagentException) {
             feeds -= feed
             throw e
         }
+        // After registering: who sees the number sees the selection too, so that the snapshot holds what this store selects.
+        val number = requestSnapshot()
         return object : Subscription {
             override fun close() {
                 feeds -= feed

@@ -10,7 +10,9 @@ import kotlinx.coroutines.channels.ReceiveChannel
 import kotlinx.coroutines.channels.SendChannel
 import kotlinx.coroutines.channels.produce
 import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.delay
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.selects.onTimeout
 import kotlinx.coroutines.selects.select
@@ -44,6 +46,8 @@ internal class SnapshotRequests {
 
     /** The newest request when it is still open. */
     fun open(): Int? = asked.get().takeIf { it > answered.get() }
+
+    val newestAnswered: Int get() = answered.get()
 
     fun ask(): Int = asked.incrementAndGet()
 
@@ -85,7 +89,7 @@ internal class Stream(
     private val now: Duration get() = startedAt.elapsedNow()
 
     /** One connection's own state. */
-    private class Session(val link: Link, val snapshot: Int?, val isResumed: Boolean, val isAfterGap: Boolean) {
+    private class Session(val link: Link, val snapshot: Int?, val asked: Int, val isResumed: Boolean, val isAfterGap: Boolean) {
         val heartbeats = Heartbeats()
         var isGreeted = false
     }
@@ -97,7 +101,8 @@ internal class Stream(
                 connect()
                 null
             } catch (e: CancellationException) {
-                throw e
+                currentCoroutineContext().ensureActive()
+                LinkFailure(ConnectionLostException("Connecting was cancelled: $e", cause = e))
             } catch (e: LinkFailure) {
                 e
             } catch (e: Exception) {
@@ -131,8 +136,10 @@ internal class Stream(
     /** Returns when the connection must be replaced at once. */
     private suspend fun connect() {
         observer.onState(ConnectionState.CONNECTING)
+        // In this order: a store registers first and asks then.
+        val open = snapshots.open()
         val selection = subscriptions.selection()
-        val wanted = snapshots.open().takeIf { !selection.isEmpty }
+        val wanted = open.takeIf { !selection.isEmpty }
         val start = Start(selection, cursor.id.takeIf { wanted == null }, wanted)
         val isAfterGap = wanted != null && cursor.id != null
         var link: Link? = null
@@ -140,7 +147,7 @@ internal class Stream(
             withTimeoutOrNull(connectTimeout) { link = transport.open(start) }
             val opened = link ?: throw LinkFailure(ConnectionLostException("No connection within $connectTimeout."))
             if (wanted != null) cursor.replace(null)
-            val session = Session(opened, wanted, start.lastEventId != null, isAfterGap)
+            val session = Session(opened, wanted, wanted ?: snapshots.newestAnswered, start.lastEventId != null, isAfterGap)
             if (selection.isEmpty) observer.onState(ConnectionState.CONNECTED)
             serve(session, selection)
         } finally {
@@ -170,17 +177,17 @@ internal class Stream(
             }
         }
         var selection = initial
-        var asked = snapshots.newest
+        var asked = session.asked
         try {
             while (true) {
                 when (val turn = await(session, inbox, broken)) {
                     is Turn.Read -> turn.messages.forEach { onMessage(session, it) }
                     Turn.Reselect -> {
+                        val newest = snapshots.newest
                         val next = subscriptions.selection()
                         if (next.isEmpty && !transport.servesWithoutSelection) break
                         if (next != selection && !session.link.select(selection, next)) break
                         selection = next
-                        val newest = snapshots.newest
                         if (newest > asked && !next.isEmpty) {
                             if (!session.link.requestSnapshot(selection, newest)) break
                             asked = newest

@@ -1,23 +1,29 @@
 package com.flagent.realtime
 
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.asExecutor
 import kotlinx.coroutines.channels.Channel
-import kotlinx.coroutines.sync.Mutex
-import kotlinx.coroutines.sync.withLock
+import kotlinx.coroutines.channels.trySendBlocking
+import kotlinx.coroutines.suspendCancellableCoroutine
 import kotlinx.coroutines.withTimeoutOrNull
 import kotlinx.serialization.json.put
 import java.io.IOException
 import java.net.URI
-import java.net.http.WebSocket
-import java.net.http.WebSocketHandshakeException
+import java.net.http.HttpClient
 import java.nio.ByteBuffer
-import java.util.concurrent.CompletionStage
+import kotlin.concurrent.thread
+import kotlin.coroutines.resumeWithException
 import kotlin.time.Duration.Companion.milliseconds
 
-/** JSON text frames over a WebSocket. */
+/**
+ * JSON text frames over a WebSocket. Each connection has one thread, which connects and reads, and ends with it.
+ *
+ * @param settings where proxies and certificates come from; `null` = the JDK's defaults.
+ */
 internal class WebSocketTransport(
     address: URI,
     keys: KeySource,
-    private val http: SharedHttp,
+    private val settings: HttpClient?,
     private val maxMessageBytes: Int,
 ) : Transport {
     private val handshake = Handshake(address, keys)
@@ -45,24 +51,26 @@ internal class WebSocketTransport(
         }
     }
 
-    override fun close() = http.close()
+    override fun close() = Unit
 
     private suspend fun connect(uri: URI, key: String?): Answer<WebSocketLink> {
-        val link = WebSocketLink(maxMessageBytes)
-        val builder = http.client.newWebSocketBuilder()
-        key?.let { builder.header("X-API-Key", it) }
-        return try {
-            link.socket = builder.buildAsync(uri, link).awaitOrDiscard { it.abort() }
-            Answer.Opened(link)
-        } catch (e: WebSocketHandshakeException) {
-            val headers = e.response.headers()
-            Answer.Refused(
-                e.response.statusCode(),
-                headers.firstValue("Location").orElse(null),
-                headers.firstValue("Retry-After").orElse(null),
-            )
-        } catch (e: IOException) {
-            throw LinkFailure(ConnectionLostException("No connection: $e", cause = e))
+        val socket = WebSocketSocket(uri, settings)
+        return suspendCancellableCoroutine { continuation ->
+            continuation.invokeOnCancellation { socket.close() }
+            thread(name = "flagent-realtime-websocket", isDaemon = true) {
+                try {
+                    when (val answer = socket.open(key)) {
+                        is Answer.Refused -> continuation.resume(answer) { _, _, _ -> }
+                        is Answer.Opened -> {
+                            val link = WebSocketLink(socket)
+                            continuation.resume(Answer.Opened(link)) { _, _, _ -> link.abort() }
+                            link.read(FrameReader(socket.input, maxMessageBytes))
+                        }
+                    }
+                } catch (e: Exception) {
+                    continuation.resumeWithException(LinkFailure(ConnectionLostException("No connection: $e", cause = e)))
+                }
+            }
         }
     }
 
@@ -71,66 +79,55 @@ internal class WebSocketTransport(
     }
 }
 
-private class WebSocketLink(private val limit: Int) : Link, WebSocket.Listener {
-    lateinit var socket: WebSocket
+private class WebSocketLink(private val socket: WebSocketSocket) : Link {
+    // Full with one item: then the thread waits, nothing is read, and TCP slows the server.
+    private val inbox = Channel<List<Message>>(1)
 
-    // Holds one item at most: the next frame is asked for only when this one was taken.
-    private val inbox = Channel<List<Message>>(Channel.UNLIMITED)
-    private val text = StringBuilder()
-    private val turn = Mutex()
-
-    override fun onOpen(webSocket: WebSocket) = Unit
-
-    override fun onText(webSocket: WebSocket, data: CharSequence, last: Boolean): CompletionStage<*>? {
-        text.append(data)
-        if (text.length > limit) {
-            inbox.close(LinkFailure(ConnectionLostException("A message larger than $limit characters was received.")))
-            webSocket.abort()
-        } else if (last) {
-            inbox.trySend(listOf(MessageReader.read(text.toString())))
-            text.setLength(0)
-        } else {
-            inbox.trySend(emptyList())
+    /** Reads until the connection ends. Raises nothing: [receive] tells how it ended. */
+    fun read(frames: FrameReader) {
+        val end = try {
+            readAll(frames)
+        } catch (e: FrameError) {
+            LinkFailure(ConnectionLostException(e.message.orEmpty(), closeCode = e.code, cause = e))
+        } catch (e: IOException) {
+            LinkFailure(ConnectionLostException("The connection broke: $e", cause = e))
+        } catch (e: InterruptedException) {
+            LinkFailure(ConnectionLostException("The reading was interrupted.", cause = e))
         }
-        return null
+        inbox.close(end)
+        socket.close()
     }
 
-    override fun onBinary(webSocket: WebSocket, data: ByteBuffer, last: Boolean): CompletionStage<*>? {
-        inbox.trySend(if (last) listOf(Message.Malformed("A binary frame was received.")) else emptyList())
-        return null
+    private fun readAll(frames: FrameReader): LinkFailure {
+        while (true) {
+            val messages = when (val item = frames.next()) {
+                is FrameItem.Text -> listOf(MessageReader.read(item.text))
+                FrameItem.Binary -> listOf(Message.Malformed("A binary frame was received."))
+                FrameItem.Life -> emptyList()
+                is FrameItem.Ping -> {
+                    socket.frame(PONG, item.payload)
+                    emptyList()
+                }
+                is FrameItem.Close -> {
+                    if (item.code != NO_CODE) socket.frame(CLOSE, code(item.code))
+                    return ended(item)
+                }
+            }
+            if (inbox.trySendBlocking(messages).isFailure) return LinkFailure(ConnectionLostException("Closed."))
+        }
     }
 
-    override fun onPing(webSocket: WebSocket, message: ByteBuffer): CompletionStage<*>? {
-        inbox.trySend(emptyList())
-        return null
+    private fun ended(close: FrameItem.Close): LinkFailure {
+        val said = "The server closed the connection with code ${close.code}" +
+            if (close.reason.isEmpty()) "." else ": ${close.reason}"
+        return if (Policy.ofCloseCode(close.code) == Outcome.FATAL) {
+            LinkFailure(ConnectionRefusedException(said, closeCode = close.code), isFatal = true)
+        } else {
+            LinkFailure(ConnectionLostException(said, closeCode = close.code))
+        }
     }
 
-    override fun onPong(webSocket: WebSocket, message: ByteBuffer): CompletionStage<*>? {
-        inbox.trySend(emptyList())
-        return null
-    }
-
-    override fun onClose(webSocket: WebSocket, statusCode: Int, reason: String): CompletionStage<*>? {
-        val said = "The server closed the connection with code $statusCode" + if (reason.isEmpty()) "." else ": $reason"
-        val fatal = Policy.ofCloseCode(statusCode) == Outcome.FATAL
-        inbox.close(
-            if (fatal) {
-                LinkFailure(ConnectionRefusedException(said, closeCode = statusCode), isFatal = true)
-            } else {
-                LinkFailure(ConnectionLostException(said, closeCode = statusCode))
-            },
-        )
-        return null
-    }
-
-    override fun onError(webSocket: WebSocket, error: Throwable) {
-        inbox.close(LinkFailure(ConnectionLostException("The connection broke: $error", cause = error)))
-    }
-
-    override suspend fun receive(): List<Message> {
-        socket.request(1)
-        return inbox.receive()
-    }
+    override suspend fun receive(): List<Message> = inbox.receive()
 
     override suspend fun select(from: Selection, to: Selection): Boolean {
         if (!from.isEmpty && !to.isEmpty && !from.narrowsLike(to)) return false
@@ -153,32 +150,37 @@ private class WebSocketLink(private val limit: Int) : Link, WebSocket.Listener {
         return true
     }
 
-    // One frame at a time: the socket refuses a second one before the first is out.
-    override suspend fun send(text: String): Unit = turn.withLock {
-        try {
-            socket.sendText(text, true).awaitOrDiscard { }
-        } catch (e: IOException) {
-            throw LinkFailure(ConnectionLostException("The connection broke: $e", cause = e))
-        }
-    }
+    override suspend fun send(text: String) = write(TEXT, text.toByteArray())
 
     override suspend fun close() {
-        if (!socket.isOutputClosed && !socket.isInputClosed) {
-            withTimeoutOrNull(GOODBYE) {
-                try {
-                    turn.withLock { socket.sendClose(WebSocket.NORMAL_CLOSURE, "").awaitOrDiscard { } }
-                } catch (_: IOException) {
-                    // The peer is gone already, which is what closing is for.
-                }
+        withTimeoutOrNull(GOODBYE) {
+            try {
+                write(CLOSE, code(NORMAL))
+            } catch (_: LinkFailure) {
+                // The peer is gone already, which is what closing is for.
             }
         }
         abort()
     }
 
     fun abort() {
-        socket.abort()
-        inbox.close()
+        socket.close()
+        inbox.cancel()
     }
+
+    // A write to a peer that reads nothing may hang until the socket is closed; the caller can leave at any time.
+    private suspend fun write(opcode: Int, payload: ByteArray): Unit = suspendCancellableCoroutine { continuation ->
+        Dispatchers.IO.asExecutor().execute {
+            try {
+                socket.frame(opcode, payload)
+                continuation.resume(Unit) { _, _, _ -> }
+            } catch (e: IOException) {
+                continuation.resumeWithException(LinkFailure(ConnectionLostException("The connection broke: $e", cause = e)))
+            }
+        }
+    }
+
+    private fun code(code: Int): ByteArray = ByteBuffer.allocate(2).putShort(code.toShort()).array()
 
     private companion object {
         val GOODBYE = 500.milliseconds

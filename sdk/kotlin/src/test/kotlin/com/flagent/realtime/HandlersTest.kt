@@ -164,6 +164,7 @@ class HandlersTest {
             }
         }
         peers.forEach(Peer::awaitEnd)
+        eventually("no thread of a WebSocket") { Thread.getAllStackTraces().keys.none { it.name.startsWith("flagent-") } }
         // Before Java 21 the HTTP client's own thread ends when the garbage collector has found the client unused.
         eventually("no thread of the HTTP client") {
             System.gc()

@@ -233,6 +233,21 @@ class SseClientTest {
     }
 
     @Test
+    fun `a hundred cuts in a row are survived`() {
+        val heard = Heard<String>()
+        client().subscribe { heard.add(it.id!!) }
+        for (i in 1..100) {
+            server.acceptStream().run {
+                sse(connected(i - 1L))
+                if (i % 3 == 0) sse(changed("a", "$i-0@k"))
+                close()
+            }
+        }
+        server.acceptStream().sse(changed("a", "101-0@k"))
+        eventually("the last event") { heard.next() == "101-0@k" }
+    }
+
+    @Test
     fun `a message above the limit drops the connection, which resumes (tc-too-big)`() {
         client(options = ClientOptions(maxMessageBytes = 1000, onError = errors::add)).subscribe { }
         server.acceptStream().run {

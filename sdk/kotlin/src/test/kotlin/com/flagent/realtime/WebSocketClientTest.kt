@@ -203,6 +203,23 @@ class WebSocketClientTest {
     }
 
     @Test
+    fun `a hundred cuts in a row are survived`() {
+        val heard = Heard<String>()
+        client().subscribeAll { heard.add(it.id!!) }
+        for (i in 1..100) {
+            server.acceptWebSocket().run {
+                receive()
+                send(subscribed(i - 1L))
+                if (i % 3 == 0) send(changed("a", "$i-0@k"))
+                if (i % 2 == 0) sendClose(1001)
+                close()
+            }
+        }
+        server.acceptWebSocket().run { send(changed("a", "101-0@k")) }
+        eventually("the last event") { heard.next() == "101-0@k" }
+    }
+
+    @Test
     fun `a message above the limit drops the connection (tc-too-big)`() {
         client(options = ClientOptions(maxMessageBytes = 1000, onError = errors::add)).subscribeAll { }
         server.acceptWebSocket().run {
