@@ -171,6 +171,8 @@ class Gateway:
             batch_s=request.batch_ms / 1000,
             overflow=request.overflow,
             stamps=request.stamps,
+            # A client that comes back is told at once that the replay has ended, and how fresh it is now.
+            on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
         )
 
     def begin_stream(self, opening: Opening, subscriber: Subscriber) -> None:
@@ -180,7 +182,12 @@ class Gateway:
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
             first += _comment_on(opening.last_event_id)
-        first += format.dialect.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
+        first += format.dialect.connected(
+            self.hub.here(),
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(self.hub.limits.keep_alive_s * 1000),
+        )
         self._hearts["sse"].add(subscriber)
         self.hub.subscribe(
             subscriber,

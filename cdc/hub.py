@@ -352,7 +352,7 @@ class Hub:
         else:
             self._index.add(subscriber, subscriber.selections)
         if subscriber.on_live is not None:
-            subscriber.on_live()
+            subscriber.on_live(subscriber)
 
     @staticmethod
     def _is_of_everyone(subscriber: Subscriber) -> bool:
