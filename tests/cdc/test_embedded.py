@@ -80,10 +80,10 @@ def test_a_port_taken_by_others_is_left_to_them(data_dir: Path) -> None:
         other.listen()
         with embedded(data_dir) as server:
             assert server.port != port
-        wanted = EmbeddedPostgres(data_dir, port=port)
+        wanted = embedded(data_dir, port)
         with pytest.raises(EmbeddedPostgresError, match=f"port {port} on 127.0.0.1 is in use"):
             wanted.start()
-    with EmbeddedPostgres(data_dir, port=port) as server:
+    with embedded(data_dir, port) as server:
         assert server.port == port
 
 
