@@ -68,7 +68,6 @@ async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_re
         if message["type"] == "websocket.disconnect":
             sink.disconnect()
             return
-        sink.heard()
         text = message.get("text")
         session.receive(message["bytes"] if text is None else text)
 

@@ -67,7 +67,7 @@ class Heart:
                 self._beat(list(bucket))
 
     def _beat(self, subscribers: list[Subscriber]) -> None:
-        texts: dict[tuple[Format, bool], bytes] = {}
+        texts: dict[tuple[Format, bool, bool], bytes] = {}
         for subscriber in subscribers:
             if subscriber.is_paused:
                 subscriber.paused_beats += 1
@@ -84,20 +84,27 @@ class Heart:
                     subscriber.missed_beats = 0
             if subscriber.is_live and not subscriber.pending:
                 with_digest = subscriber.selections.is_everything
-                key = (subscriber.format, with_digest)
+                has_selected = bool(subscriber.selections.clauses)
+                key = (subscriber.format, with_digest, has_selected)
                 data = texts.get(key)
                 if data is None:
-                    data = texts[key] = self._encode(subscriber.format, with_digest)
-                self._hub.say(subscriber, data)
+                    data = texts[key] = self._encode(subscriber.format, with_digest, has_selected)
+                if data:
+                    self._hub.say(subscriber, data)
 
-    def _encode(self, format: Format, with_digest: bool) -> bytes:
-        hub = self._hub
-        now = hub.freshness()
-        here = hub.here()
-        digest = hub.catalog.digest if with_digest else None
-        data = format.frame(format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest))
+    def _encode(self, format: Format, with_digest: bool, has_selected: bool) -> bytes:
         is_socket = format.transport == "websocket" and format.is_framed
-        return websocket_frame(b"", "ping") + data if is_socket else data
+        ping = websocket_frame(b"", "ping") if is_socket else b""
+        if not has_selected:
+            # An id says "all up to here was told". A client that comes back and has not yet been heard with its last
+            # id would take it for its new one, and lose what it missed if the connection broke again.
+            return ping
+        now = self._hub.freshness()
+        here = self._hub.here()
+        digest = self._hub.catalog.digest if with_digest else None
+        return ping + format.frame(
+            format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
+        )
 
     def _cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
         logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})

@@ -125,7 +125,7 @@ def test_a_server_that_outlived_its_owner_is_taken_over(data_dir: Path) -> None:
         psycopg.connect(url, connect_timeout=5)
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22 - 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22 - 1], ids=["this process", "init", "nobody"])
 def test_a_stale_pid_file_does_not_matter(data_dir: Path, pid: int) -> None:
     with embedded(data_dir) as server:
         pid_file = server.cluster / "postmaster.pid"

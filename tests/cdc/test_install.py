@@ -162,10 +162,10 @@ def test_a_malformed_url_is_told() -> None:
 
 def test_every_named_query_is_described_and_parses(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in sorted(queries()):
+        for name in sorted(queries() - {"rows"}):
             assert describe(name)
-            text = re.sub(r"%\(\w+\)s", "null", query(name))
-            if text.split()[0] in ("select", "with", "insert", "delete", "update") and "{" not in text:
+            text = re.sub(r"%\(\w+\)s", "null", query(name)).replace("{table}", "flags")
+            if not text.startswith("drop schema"):
                 connection.execute(b"prepare parsed as " + text.encode())
                 connection.execute("deallocate parsed")
 
