@@ -5,6 +5,7 @@
     │   ├── InvalidEventId
     │   └── InvalidDatabaseUrl
     ├── InvalidPattern               not a regular expression of Java; also a ValueError
+    ├── Unauthorized                 a credential is missing, wrong, expired or revoked; has `code`
     ├── UndecidedMatch               a regular expression was cut off before its answer was known
     ├── DatabaseError                PostgreSQL said no; has `sqlstate`
     │   ├── DatabaseUnavailable      not reachable, starting, shutting down, out of connections
@@ -35,6 +36,7 @@ __all__ = [
     "LockNotAvailable",
     "SchemaMismatch",
     "SchemaMissing",
+    "Unauthorized",
     "UndecidedMatch",
     "error_class",
     "is_retryable",
@@ -46,6 +48,17 @@ class InvalidDatabaseUrl(InvalidInput):
 
     def __init__(self, message: str, *, name: str = "FLAGENT_CDC_DATABASE_URL") -> None:
         super().__init__(message, name=name, code="invalid_database_url")
+
+
+class Unauthorized(FlagentCdcError):
+    """This credential is not accepted.
+
+    `code` is a stable word for programs; the message never holds the credential.
+    """
+
+    def __init__(self, message: str | None = None, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class DatabaseError(FlagentCdcError):

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from .core.access import Grant
 from .core.catalog import Catalog
 from .core.evaluation import (
     BatchRequest,
     CompiledFlag,
+    Evaluation,
     EvaluationRequest,
+    FlagSource,
     RegexEngine,
     compile_flag,
     evaluate,
@@ -61,18 +64,25 @@ class Evaluator:
         *,
         schema: str | None = None,
         environment_id: int | None = None,
+        grant: Grant | None = None,
     ) -> dict[str, Any]:
         """Answer one request, given as its JSON object or already read; raises `InvalidInput`.
 
         Without `schema` the flags are those of `public`, or of the first schema where there is no `public`.
-        `environment_id` is the caller's; without one all environments are seen.
+        `environment_id` is the caller's; without one all environments are seen. What `grant` does not allow is not
+        found, except by the flags that depend on it.
         """
         if not isinstance(request, EvaluationRequest):
             request = EvaluationRequest.parse(request)
+        source = self._source(schema, grant)
         evaluation = evaluate(
-            self._source(schema), request, new_entity_id=self._new_entity_id, environment_id=environment_id
+            _shown(source, grant),
+            request,
+            new_entity_id=self._new_entity_id,
+            environment_id=environment_id,
+            dependencies=source,
         )
-        return render_evaluation(evaluation, self._timestamp())
+        return render_evaluation(_discreet(evaluation, grant), self._timestamp())
 
     def evaluate_batch(
         self,
@@ -80,24 +90,27 @@ class Evaluator:
         *,
         schema: str | None = None,
         environment_id: int | None = None,
+        grant: Grant | None = None,
     ) -> list[dict[str, Any]]:
         """Answer a batch in the order of Flagent's API; raises `InvalidInput`, for too large a batch too."""
         if not isinstance(request, BatchRequest):
             request = BatchRequest.parse(request)
+        source = self._source(schema, grant)
         evaluations = evaluate_batch(
-            self._source(schema),
+            _shown(source, grant),
             request,
             new_entity_id=self._new_entity_id,
             environment_id=environment_id,
+            dependencies=source,
             max_results=self._max_batch_results,
         )
         timestamp = self._timestamp()
-        return [render_evaluation(evaluation, timestamp) for evaluation in evaluations]
+        return [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
 
-    def _source(self, schema: str | None) -> "_Source":
+    def _source(self, schema: str | None, grant: Grant | None) -> "_Source":
         catalog = self._catalog()
         if schema is None:
-            schemas = catalog.schemas
+            schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))
             schema = "public" if "public" in schemas or not schemas else schemas[0]
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:
@@ -154,3 +167,42 @@ class _Source:
         compiled = compile_flag(view if view is not None else flag, self._regexes)
         self._compiled[flag["id"]] = flag, compiled
         return compiled
+
+
+class _Shown:
+    """A source as a restricted grant shows it; what is hidden is answered as what does not exist."""
+
+    __slots__ = ("_grant", "_source")
+
+    def __init__(self, source: _Source, grant: Grant) -> None:
+        self._source = source
+        self._grant = grant
+
+    def by_id(self, flag_id: int, /) -> CompiledFlag | None:
+        flag = self._source.by_id(flag_id)
+        return flag if flag is not None and self._shows(flag) else None
+
+    def by_key(self, key: str, /) -> CompiledFlag | None:
+        flag = self._source.by_key(key)
+        return flag if flag is not None and self._shows(flag) else None
+
+    def by_tag(self, tag: str, /) -> Iterable[CompiledFlag]:
+        return filter(self._shows, self._source.by_tag(tag))
+
+    def _shows(self, flag: CompiledFlag) -> bool:
+        whole = self._source.catalog.flag_json(self._source.schema, flag.id)
+        return whole is not None and self._grant.allows_flag(self._source.schema, whole)
+
+
+def _shown(source: _Source, grant: Grant | None) -> FlagSource:
+    return source if grant is None or not grant.is_restricted else _Shown(source, grant)
+
+
+def _discreet(evaluation: Evaluation, grant: Grant | None) -> Evaluation:
+    """Why a dependency blocks would tell whether a flag exists that perhaps must not be seen."""
+    flag = evaluation.flag
+    if grant is None or not grant.is_restricted or flag is None or not flag.depends_on:
+        return evaluation
+    if not evaluation.log or not evaluation.log[0][1].startswith("dependency "):
+        return evaluation
+    return evaluation._replace(log=((0, "a dependency is not met"),))

@@ -1,10 +1,15 @@
 """How values from outside are written: each form has words for people and a parser that raises `ValueError`."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from .core.access import Grant
+from .json_web_token import public_key, secret_key
 
 __all__ = [
     "BOOLEAN",
@@ -13,9 +18,14 @@ __all__ = [
     "DIRECTORY",
     "DURATION",
     "FORMAT",
+    "JWKS",
     "LEVEL",
     "NAMES",
+    "ORIGINS",
     "PORT",
+    "PUBLIC_KEY",
+    "SCOPES",
+    "SECRET",
     "SIZE",
     "TEXT",
     "URL_PATH",
@@ -29,6 +39,7 @@ _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(ms|s|m|h)?", re.ASCII)
 _SECONDS = {None: 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
 _BYTES = {None: 1, "B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?", re.ASCII)
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -97,6 +108,45 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
+def origins(text: str) -> tuple[str, ...]:
+    given = tuple(word.strip().lower() for word in text.split(","))
+    if not all(word == "*" or _ORIGIN.fullmatch(word) for word in given):
+        raise ValueError(text)
+    return given
+
+
+def secret(text: str) -> str:
+    secret_key(text)
+    return text
+
+
+def pem(text: str) -> str:
+    """The key itself, or the file that holds it."""
+    if "-----BEGIN" not in text:
+        try:
+            text = Path(text).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(text) from error
+    # A variable of one line carries the line ends as two characters.
+    text = text.replace("\\n", "\n")
+    public_key(text)
+    return text
+
+
+def jwks(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        # Whoever stands on the way could let in anybody.
+        raise ValueError(text)
+    if parts.scheme in ("http", "https") and not parts.hostname:
+        raise ValueError(text)
+    return text
+
+
+def scopes(text: str) -> Grant:
+    return Grant.parse(json.loads(text))
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """How a value is written: `form` completes "must be …"."""
@@ -118,3 +168,8 @@ DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
 NAMES = Form("different names with commas between them, such as public,tenant_1", names)
 LEVEL = Form("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
 FORMAT = Form("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
+ORIGINS = Form("origins with commas between them, such as https://app.example.com, or *", origins)
+SECRET = Form("a text of at least 32 bytes", secret)
+PUBLIC_KEY = Form("an RSA (2048 bits or more) or P-256 public key in PEM, or the file that holds it", pem)
+JWKS = Form("a file, or an address that begins with https://", jwks)
+SCOPES = Form('scopes as JSON, such as {"flags": ["web-*"]}', scopes)

@@ -23,7 +23,7 @@ from .core.errors import InvalidEventId
 from .core.position import EventId, Position
 from .core.ring import Ring
 from .core.selection import SelectionIndex, Selections
-from .core.wire.encoded import EncodedEvent, encode_commit
+from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
 from .core.wire.snapshot import ResyncReason, snapshot_text
@@ -158,7 +158,8 @@ class Hub:
         for event in events:
             for subscriber in self._index.match(event.event):
                 matched.setdefault(subscriber, []).append(event)
-        for subscriber, its in matched.items():
+        for subscriber, found in matched.items():
+            its = found if subscriber.grant is None else told_to(subscriber.grant, found)
             self.deliveries += len(its)
             if subscriber.batch_s:
                 self._collect(subscriber, its)
@@ -281,9 +282,14 @@ class Hub:
         if cursor is None:
             self._resync(subscriber, reason or ResyncReason.OVERFLOW)
             return
-        for event in self.ring.read(cursor, self.ring.end - cursor):
-            if added.matches(event.event) and not previous.matches(event.event):
-                subscriber.outbox.append(event.framed(subscriber.format))
+        missed = [
+            event
+            for event in self.ring.read(cursor, self.ring.end - cursor)
+            if added.matches(event.event) and not previous.matches(event.event)
+        ]
+        if subscriber.grant is not None:
+            missed = told_to(subscriber.grant, missed)
+        subscriber.outbox.extend(event.framed(subscriber.format) for event in missed)
 
     def say(self, subscriber: Subscriber, data: bytes) -> None:
         """Send something that is not an event, in its turn."""
@@ -294,6 +300,15 @@ class Hub:
         else:
             subscriber.sink.write(data)
             self._settle()
+
+    def end(self, subscriber: Subscriber, reason: CloseReason, text: str, last: bytes = b"") -> None:
+        """Cut a subscriber off, now: `last` (framed) is the last it is sent, unless it is behind or full."""
+        if subscriber.state is State.CLOSED:
+            return
+        if last and not subscriber.is_paused and not subscriber.outbox:
+            subscriber.sink.write(last)
+        subscriber.sink.close(reason, text)
+        self.remove(subscriber)
 
     def remove(self, subscriber: Subscriber) -> None:
         """The subscriber's connection is gone. Harmless when repeated."""
@@ -419,6 +434,8 @@ class Hub:
                 size_bytes += event.size_bytes
                 if size_bytes >= _SLICE_BYTES:
                     break
+        if subscriber.grant is not None:
+            its = told_to(subscriber.grant, its)
         if its:
             self.deliveries += len(its)
             if subscriber.batch_s:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.forms import (
@@ -22,15 +23,21 @@ from cdc.forms import (
     DIRECTORY,
     DURATION,
     FORMAT,
+    JWKS,
     LEVEL,
     NAMES,
+    ORIGINS,
     PORT,
+    PUBLIC_KEY,
+    SCOPES,
+    SECRET,
     SIZE,
     TEXT,
     URL_PATH,
     WORKERS,
     Form,
 )
+from cdc.json_web_token import JwtRules
 
 __all__ = ["Settings", "Variable", "read", "reference", "variables_by_field"]
 
@@ -54,6 +61,24 @@ def _setting(name: str, form: Form, written: str, text: str) -> Any:
     return field(default=form.parse(written), metadata={"variable": Variable(name, form, written, text)})
 
 
+def _optional(name: str, form: Form, text: str, *, secret: bool = False) -> Any:
+    """A setting that is None when unset."""
+    return field(default=None, repr=not secret, metadata={"variable": Variable(name, form, "", text, secret)})
+
+
+_DEFAULT_SCOPES = Variable(
+    "FLAGENT_CDC_AUTH_JWT_DEFAULT_SCOPES",
+    SCOPES,
+    "",
+    "The scopes of a token without that claim; when unset, it is refused.",
+)
+_CORS_ORIGINS = Variable(
+    "FLAGENT_CDC_CORS_ORIGINS",
+    ORIGINS,
+    "",
+    "Pages that may read answers and open WebSockets from a browser; `*` is any, but without cookies. Pages of this "
+    "machine may where no credentials are asked for.",
+)
 _DATABASE = Variable(
     "FLAGENT_CDC_DATABASE_URL",
     DATABASE_URL,
@@ -80,6 +105,42 @@ class Settings:
     insecure: bool = _setting(
         "FLAGENT_CDC_INSECURE", BOOLEAN, "false", "Allow an address that other machines reach, without any credentials."
     )
+    auth_enabled: bool = _setting(
+        "FLAGENT_CDC_AUTH_ENABLED",
+        BOOLEAN,
+        "false",
+        "Ask everyone for a credential: an API key (`flagent-cdc keys`), or a JSON Web Token where it can be verified.",
+    )
+    auth_open_realtime: bool = _setting(
+        "FLAGENT_CDC_AUTH_OPEN_REALTIME",
+        BOOLEAN,
+        "false",
+        "Leave Flagent's own realtime stream and its export open to all: present clients send no credentials there.",
+    )
+    auth_cookie: str = _setting(
+        "FLAGENT_CDC_AUTH_COOKIE", TEXT, "access_token", "The cookie that may carry a credential."
+    )
+    auth_jwt_secret: str | None = _optional(
+        "FLAGENT_CDC_AUTH_JWT_SECRET", SECRET, "Verifies tokens of HS256 and HS512. Asks for credentials.", secret=True
+    )
+    auth_jwt_public_key: str | None = _optional(
+        "FLAGENT_CDC_AUTH_JWT_PUBLIC_KEY", PUBLIC_KEY, "Verifies tokens of RS256 or ES256. Asks for credentials."
+    )
+    auth_jwt_jwks: str | None = _optional(
+        "FLAGENT_CDC_AUTH_JWT_JWKS",
+        JWKS,
+        "A JWK Set whose keys verify tokens of RS256 and ES256, read again every ten minutes and when a token names a "
+        "key that is not in it. Asks for credentials.",
+    )
+    auth_jwt_audience: str | None = _optional(
+        "FLAGENT_CDC_AUTH_JWT_AUDIENCE", TEXT, "The `aud` of a token; when unset, a token with one is refused."
+    )
+    auth_jwt_issuer: str | None = _optional("FLAGENT_CDC_AUTH_JWT_ISSUER", TEXT, "The `iss` of a token.")
+    auth_jwt_claim: str = _setting(
+        "FLAGENT_CDC_AUTH_JWT_CLAIM", TEXT, "flagent_cdc", "The claim with the scopes, written as those of an API key."
+    )
+    auth_jwt_default_scopes: Grant | None = field(default=None, metadata={"variable": _DEFAULT_SCOPES})
+    cors_origins: tuple[str, ...] = field(default=(), metadata={"variable": _CORS_ORIGINS})
     workers: int = _setting("FLAGENT_CDC_WORKERS", WORKERS, "1", "Processes that share the port.")
     ws_enabled: bool = _setting("FLAGENT_WS_ENABLED", BOOLEAN, "true", "Whether there is a WebSocket.")
     ws_path: str = _setting("FLAGENT_WS_PATH", URL_PATH, "/ws", "Its path.")
@@ -129,6 +190,16 @@ class Settings:
     log_format: str = _setting(
         "FLAGENT_CDC_LOG_FORMAT", FORMAT, "text", "Log lines for people, or one JSON object each."
     )
+
+    @property
+    def asks_for_credentials(self) -> bool:
+        """Also where a way to verify them was given and the switch forgotten: that must not leave the door open."""
+        ways = (self.auth_jwt_secret, self.auth_jwt_public_key, self.auth_jwt_jwks)
+        return self.auth_enabled or any(way is not None for way in ways)
+
+    @property
+    def jwt_rules(self) -> JwtRules:
+        return JwtRules(self.auth_jwt_audience, self.auth_jwt_issuer, self.auth_jwt_claim, self.auth_jwt_default_scopes)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -19,7 +19,10 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.sql import SQL, Identifier
 
+from .api_key import ApiKey
+from .core.access import Grant
 from .core.change import Change, Commit, Op, Row
+from .core.errors import InvalidInput
 from .core.position import LogId, Position
 from .database_url import redact
 from .driver_errors import driver_errors
@@ -215,6 +218,27 @@ class Store:
         async with self._use(_READ_S) as connection:
             return await _commits(connection, "commits_before", position=position, down_to=down_to, limit=limit)
 
+    async def keys_version(self) -> str:
+        """A text that is another one after any change of the API keys."""
+        async with self._use() as connection:
+            row = await (await connection.execute(query("keys_version"))).fetchone()
+            return "" if row is None else str(row[0])
+
+    async def keys(self) -> list[ApiKey]:
+        """Every API key; one whose scopes this version cannot read allows nothing."""
+        async with self._use() as connection:
+            rows = await (await connection.execute(query("keys"))).fetchall()
+        return [
+            ApiKey(id, name, prefix, bytes(hash), _grant(prefix, scopes), created_at, expires_at, revoked_at)
+            for id, name, prefix, hash, scopes, created_at, expires_at, revoked_at in rows
+        ]
+
+    async def stream_token_secret(self) -> bytes:
+        async with self._use() as connection:
+            row = await (await connection.execute(query("stream_token_secret"))).fetchone()
+            assert row is not None, "the migration that made the table put one row into it"
+            return bytes(row[0])
+
     @asynccontextmanager
     async def _use(self, timeout_s: float = _ANSWER_S) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         async with self._lock:
@@ -234,6 +258,16 @@ class Store:
                 if broken is not None:
                     await asyncio.shield(broken.close())
                 raise
+
+
+def _grant(prefix: str, scopes: object) -> Grant:
+    try:
+        return Grant.parse(scopes)
+    except InvalidInput as error:
+        logger.error(
+            "An API key with unreadable scopes", extra={"action": "key_unreadable", "key": prefix, "reason": str(error)}
+        )
+        return Grant(flags=frozenset(), tables=frozenset(), evaluate=False)
 
 
 def _ignore(_: psycopg.Notify) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from .core.access import Grant
 from .core.selection import Selections
 from .core.wire.encoded import EncodedEvent
 from .core.wire.fields import Overflow
@@ -28,6 +29,7 @@ class CloseReason(Enum):
     RESTARTING = 1012
     TOO_SLOW = 1008
     SILENT = 1011
+    UNAUTHORIZED = 4401
 
 
 class Sink(Protocol):
@@ -64,6 +66,7 @@ class Subscriber:
         "bucket",
         "cursor",
         "format",
+        "grant",
         "history",
         "is_paused",
         "missed_beats",
@@ -90,6 +93,7 @@ class Subscriber:
         overflow: Overflow = Overflow.RESYNC,
         stamps: bool = False,
         on_live: "Callable[[Subscriber], None] | None" = None,
+        grant: Grant | None = None,
     ) -> None:
         self.sink = sink
         self.format = format
@@ -98,6 +102,7 @@ class Subscriber:
         self.overflow = overflow
         self.stamps = stamps
         self.on_live = on_live
+        self.let_in(grant)
         self.state = State.NEW
         self.is_paused = False
         self.cursor = 0
@@ -110,6 +115,10 @@ class Subscriber:
         self.bucket = 0
         self.missed_beats = 0
         self.paused_beats = 0
+
+    def let_in(self, grant: Grant | None) -> None:
+        """Tell events as the grant shows them; its selections must be within it. None shows everything."""
+        self.grant = grant if grant is not None and grant.is_restricted else None
 
     @property
     def is_live(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from .change import Change, Commit, Op, Row
 from .difference import Difference, differences
-from .events import Event, EventType
+from .events import Event, EventType, Standing
 from .flag import FlagJson, flag_crc, tag_values
 from .position import EventId, LogId, Position
 from .tables import TABLES, FlagTables
@@ -182,8 +182,8 @@ class Catalog:
     def _events(
         self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]
     ) -> list[Event]:
-        deletions: list[tuple[str, frozenset[str], Difference]] = []
-        others: list[tuple[str, frozenset[str], Difference] | Change] = []
+        deletions: list[tuple[str, frozenset[str], Standing | None, Difference]] = []
+        others: list[tuple[str, frozenset[str], Standing | None, Difference] | Change] = []
         for item in order:
             if isinstance(item, Change):
                 others.append(item)
@@ -193,16 +193,17 @@ class Catalog:
             found = differences(before, after)
             if found:
                 tags = tag_values(before) | tag_values(after)
+                stood = _standing(before)
                 for one in found:
                     place = deletions if one.type is EventType.FLAG_DELETED else others
-                    place.append((schema, tags, one))
+                    place.append((schema, tags, stood, one))
         events: list[Event] = []
         for index, entry in enumerate([*deletions, *others]):
             event_id = EventId(commit.position, index, self.log)
             if isinstance(entry, Change):
                 events.append(_row_event(event_id, commit, entry))
             else:
-                schema, tags, one = entry
+                schema, tags, stood, one = entry
                 events.append(
                     Event(
                         event_id,
@@ -214,9 +215,14 @@ class Catalog:
                         tags,
                         one.flag,
                         one.detail,
+                        None if one.type is EventType.FLAG_CREATED else stood,
                     )
                 )
         return events
+
+
+def _standing(flag: FlagJson | None) -> Standing | None:
+    return None if flag is None else Standing(tag_values(flag), flag["projectId"], flag["environmentId"])
 
 
 def _attaches(commit: Commit) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .position import EventId
 
-__all__ = ["Event", "EventType"]
+__all__ = ["Event", "EventType", "Standing"]
 
 
 class EventType(StrEnum):
@@ -25,6 +25,14 @@ class EventType(StrEnum):
     TABLE_TRUNCATED = "table_truncated"
 
 
+class Standing(NamedTuple):
+    """Where a flag belongs, as far as rights depend on it; its key is the event's."""
+
+    tags: frozenset[str]
+    project_id: int | None
+    environment_id: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened to one flag, or to one row of a watched table, in one commit.
@@ -32,7 +40,8 @@ class Event:
     `flag` is the whole flag as of that commit, in the REST shape, None for `flag_deleted` and for rows. `tags` are
     the flag's tags before and after, so that a subscriber by tag learns that a flag has left. `detail` holds the
     fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`,
-    `before`, `after`, `changed`.
+    `before`, `after`, `changed`. `before` is where the flag stood before the commit, None where it was not there;
+    it decides who may be told and is told to nobody.
     """
 
     id: EventId
@@ -44,3 +53,4 @@ class Event:
     tags: frozenset[str]
     flag: Mapping[str, Any] | None
     detail: Mapping[str, Any]
+    before: Standing | None = None

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
+from .access import Grant, View
 from .events import Event, EventType
 from .flag import FlagJson, tag_values
 
@@ -35,6 +36,7 @@ class Selection:
     types: frozenset[EventType] = frozenset()
     schemas: frozenset[str] = frozenset()
     within_ids: frozenset[int] = frozenset()
+    grant: Grant | None = None
 
     @classmethod
     def of(
@@ -67,6 +69,10 @@ class Selection:
         )
         return made if made.count else replace(made, everything=True)
 
+    def within(self, grant: Grant) -> Self:
+        """The same, as far as a grant allows it: what it does not allow is selected by nothing."""
+        return replace(self, grant=grant if grant.is_restricted else None)
+
     @property
     def count(self) -> int:
         """How many selectors it has; narrowings do not count."""
@@ -88,15 +94,35 @@ class Selection:
         )
 
     def _passes(self, event: Event) -> bool:
+        type = event.type
+        if self.grant is not None:
+            view = self.grant.view(event)
+            if view is View.HIDDEN:
+                return False
+            if view is View.LEFT:
+                if not self._selected_before(event):
+                    return False
+                type = EventType.FLAG_DELETED
         return (
-            (not self.types or event.type in self.types)
+            (not self.types or type in self.types)
             and (not self.schemas or event.schema in self.schemas)
             and (not self.within_ids or event.flag_id in self.within_ids)
+        )
+
+    def _selected_before(self, event: Event) -> bool:
+        """Whether it selected the flag as it was: what it has become must not be found out by selecting it."""
+        return (
+            self.everything
+            or event.flag_key in self.flag_keys
+            or event.flag_id in self.flag_ids
+            or (event.before is not None and not self.tags.isdisjoint(event.before.tags))
         )
 
     def selects(self, schema: str, flag: FlagJson) -> bool:
         """Whether a snapshot for this selection holds the flag. `segments` selects every flag: each may have some."""
         if (self.schemas and schema not in self.schemas) or (self.within_ids and flag["id"] not in self.within_ids):
+            return False
+        if self.grant is not None and not self.grant.allows_flag(schema, flag):
             return False
         return (
             self.everything
@@ -186,9 +212,9 @@ class Selections:
     @property
     def is_everything(self) -> bool:
         """Whether it selects exactly the events about flags, all of them."""
-        return any(clause.everything and not any(clause._narrowing()) for clause in self.clauses) and not any(
-            clause.tables for clause in self.clauses
-        )
+        return any(
+            clause.everything and clause.grant is None and not any(clause._narrowing()) for clause in self.clauses
+        ) and not any(clause.tables for clause in self.clauses)
 
     def matches(self, event: Event) -> bool:
         return any(clause.matches(event) for clause in self.clauses)

@@ -10,7 +10,7 @@ begin
     execute pg_catalog.format('grant usage on schema flagent_cdc to %I', in_role);
     execute pg_catalog.format(
         'grant select on table flagent_cdc.installation, flagent_cdc.attachment, flagent_cdc.change_log,'
-        ' flagent_cdc.commit_log, flagent_cdc.alembic_version to %I',
+        ' flagent_cdc.commit_log, flagent_cdc.alembic_version, flagent_cdc.api_key, flagent_cdc.stream_token_secret to %I',
         in_role
     );
     execute pg_catalog.format('grant execute on function flagent_cdc.log_identity() to %I', in_role);

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.forms import parse_duration, parse_size
 from cdc.settings import Settings, reference, variables_by_field
 
 ROOT = Path(__file__).parents[2]
+
+P256_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyar60+CM7+VAtu6dOV3kBGsPwRWZ
+7KI4TQE/He1nRcFDVksc/lVc1B1D9wFa2USBm/zZzXfR3kMjXUNOABVvvw==
+-----END PUBLIC KEY-----"""
 
 
 def test_defaults_are_those_that_flagent_announced() -> None:
@@ -48,6 +54,20 @@ def test_every_variable_reaches_its_field() -> None:
         "host": ("::1", "::1"),
         "port": ("0", 0),
         "insecure": ("yes", True),
+        "auth_enabled": ("true", True),
+        "auth_open_realtime": ("true", True),
+        "auth_cookie": ("session", "session"),
+        "auth_jwt_secret": ("s" * 32, "s" * 32),
+        "auth_jwt_public_key": (P256_KEY, P256_KEY),
+        "auth_jwt_jwks": ("https://id.example.com/jwks", "https://id.example.com/jwks"),
+        "auth_jwt_audience": ("flags", "flags"),
+        "auth_jwt_issuer": ("https://id.example.com", "https://id.example.com"),
+        "auth_jwt_claim": ("scopes", "scopes"),
+        "auth_jwt_default_scopes": ('{"flags": ["web-*"]}', Grant(flags=frozenset({"web-*"}))),
+        "cors_origins": (
+            "https://a.example.com,http://localhost:3000",
+            ("https://a.example.com", "http://localhost:3000"),
+        ),
         "workers": ("4", 4),
         "ws_enabled": ("FALSE", False),
         "ws_path": ("/live/ws", "/live/ws"),
@@ -76,6 +96,23 @@ def test_every_variable_reaches_its_field() -> None:
     assert {name: getattr(settings, name) for name in written} == {name: value for name, (_, value) in written.items()}
 
 
+@pytest.mark.parametrize("text", ["too-short-a-secret", P256_KEY])
+def test_a_refused_secret_is_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidInput, match="at least 32 bytes; this value is not") as caught:
+        Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": text})
+    assert text not in str(caught.value)
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert "s" * 32 not in repr(Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}))
+
+
+def test_a_way_to_verify_tokens_asks_for_credentials() -> None:
+    assert not Settings.from_environment({}).asks_for_credentials
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_ENABLED": "true"}).asks_for_credentials
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}).asks_for_credentials
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings.from_environment({}).port = 1  # type: ignore[misc]
@@ -96,6 +133,11 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("FLAGENT_SSE_ENABLED", "maybe", "true or false"),
         ("FLAGENT_SSE_PATH", "stream", "a path such as /ws"),
         ("FLAGENT_CDC_RING_BYTES", "64 megs", "a size in bytes such as"),
+        ("FLAGENT_CDC_AUTH_JWT_PUBLIC_KEY", "/no/such/file", "or P-256 public key in PEM"),
+        ("FLAGENT_CDC_AUTH_JWT_JWKS", "http://id.example.com/jwks", "begins with https://"),
+        ("FLAGENT_CDC_AUTH_JWT_DEFAULT_SCOPES", '{"flogs": []}', "scopes as JSON"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "app.example.com", "origins with commas"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "https://a.example.com/path", "origins with commas"),
         ("FLAGENT_CDC_SCHEMAS", "public,,", "different names with commas"),
         ("FLAGENT_CDC_SCHEMAS", "public,public", "different names with commas"),
         ("FLAGENT_CDC_LOG_LEVEL", "loud", "one of debug, info, warning, error"),

@@ -43,12 +43,16 @@ def evaluate(
     *,
     new_entity_id: Callable[[], str],
     environment_id: int | None = None,
+    dependencies: FlagSource | None = None,
 ) -> Evaluation:
-    """Answer one request. `environment_id` is the caller's, None for a caller that sees every environment."""
+    """Answer one request. `environment_id` is the caller's, None for a caller that sees every environment.
+
+    `dependencies` is where the flags are found that a flag depends on, for callers whose `source` does not show all.
+    """
     flag = find_flag(source, request.flag_id, request.flag_key, environment_id)
     if flag is None:
         return _not_found(request)
-    return _evaluate(source, flag, request.entity, request.debug, new_entity_id)
+    return _evaluate(dependencies or source, flag, request.entity, request.debug, new_entity_id)
 
 
 def evaluate_batch(
@@ -57,6 +61,7 @@ def evaluate_batch(
     *,
     new_entity_id: Callable[[], str],
     environment_id: int | None = None,
+    dependencies: FlagSource | None = None,
     max_results: int,
 ) -> Iterator[Evaluation]:
     """Answer a batch: entity by entity what the tags select, then per flag id all entities, then per key all entities.
@@ -73,11 +78,12 @@ def evaluate_batch(
             name="entities",
             code="batch_too_large",
         )
-    return _batch(source, request, tagged, new_entity_id, environment_id)
+    return _batch(source, dependencies or source, request, tagged, new_entity_id, environment_id)
 
 
 def _batch(
     source: FlagSource,
+    dependencies: FlagSource,
     request: BatchRequest,
     tagged: list[CompiledFlag],
     new_entity_id: Callable[[], str],
@@ -85,7 +91,7 @@ def _batch(
 ) -> Iterator[Evaluation]:
     for entity in request.entities:
         for flag in tagged:
-            yield _evaluate(source, flag, entity, request.debug, new_entity_id)
+            yield _evaluate(dependencies, flag, entity, request.debug, new_entity_id)
     asked: list[tuple[int | None, str | None]] = [(flag_id, None) for flag_id in request.flag_ids]
     asked += [(None, key) for key in request.flag_keys]
     for flag_id, key in asked:
@@ -94,7 +100,7 @@ def _batch(
             if found is None:
                 yield _not_found(EvaluationRequest(entity, flag_id, key))
             else:
-                yield _evaluate(source, found, entity, request.debug, new_entity_id)
+                yield _evaluate(dependencies, found, entity, request.debug, new_entity_id)
 
 
 def _not_found(request: EvaluationRequest) -> Evaluation:

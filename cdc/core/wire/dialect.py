@@ -46,6 +46,9 @@ class Dialect(Protocol):
     def closing(self, delay_ms: int) -> bytes:
         """Goodbye: come back after the delay."""
 
+    def unauthorized(self, code: str, message: str) -> bytes:
+        """The stream ends because its credential has ended."""
+
 
 class _Sse:
     """Our own event stream."""
@@ -80,6 +83,9 @@ class _Sse:
     def closing(self, delay_ms: int) -> bytes:
         return sse.closing(delay_ms)
 
+    def unauthorized(self, code: str, message: str) -> bytes:
+        return sse.unauthorized(code, message)
+
 
 class _Messages:
     """Our own WebSocket messages. The greeting is the answer to `subscribe`, and goodbye is a close code."""
@@ -110,6 +116,9 @@ class _Messages:
 
     def closing(self, delay_ms: int) -> bytes:
         return b""
+
+    def unauthorized(self, code: str, message: str) -> bytes:
+        return websocket.error(code, message, None).encode()
 
 
 EVENTS: Dialect = _Sse(envelope=False)

@@ -5,15 +5,17 @@ text of a flag is made once for all events of a commit that carry it.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..access import Grant, View
 from ..events import Event, EventType
 from ..flag import FlagJson
 from ..json_text import encode
 from ..position import EventId
 from .format import Format
 
-__all__ = ["EncodedEvent", "encode_commit", "event_object"]
+__all__ = ["EncodedEvent", "encode_commit", "event_object", "told_to"]
 
 _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
@@ -42,6 +44,7 @@ class EncodedEvent:
     """
 
     __slots__ = (
+        "_departure",
         "_detail",
         "_flag",
         "_framed",
@@ -59,6 +62,7 @@ class EncodedEvent:
         self.siblings = siblings
         self.id = str(event.id)
         self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
+        self._departure: EncodedEvent | None = None
         self._detail: str | None = None
         self._text: str | None = None
         self._sse_plain: bytes | None = None
@@ -101,6 +105,13 @@ class EncodedEvent:
         if self._sse_plain is None:
             self._sse_plain = self._block(self.data)
         return self._sse_plain
+
+    def departure(self) -> "EncodedEvent":
+        """The same as a deletion: for those who may not see what the flag has become."""
+        if self._departure is None:
+            gone = replace(self.event, type=EventType.FLAG_DELETED, flag=None, detail={})
+            self._departure = EncodedEvent(gone)
+        return self._departure
 
     def framed(self, format: Format) -> bytes:
         """What is written to every subscriber of a format."""
@@ -159,3 +170,19 @@ def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
             flag = flags.setdefault(id(event.flag), _FlagText(event.flag))
         encoded.append(EncodedEvent(event, flag, siblings))
     return encoded
+
+
+def told_to(grant: Grant, events: Sequence[EncodedEvent]) -> list[EncodedEvent]:
+    """Events that were selected within a grant, as its holder is told of them: a flag that has left is deleted once."""
+    told: list[EncodedEvent] = []
+    gone: tuple[int, str, int | None] | None = None
+    for encoded in events:
+        event = encoded.event
+        if grant.view(event) is View.WHOLE:
+            told.append(encoded)
+            continue
+        leaving = (event.id.position, event.schema, event.flag_id)
+        if leaving != gone:
+            told.append(encoded.departure())
+            gone = leaving
+    return told

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InvalidInput
 from ..evaluation.request import Entity, EvaluationRequest
+from ..events import Event
 from ..flag import FlagJson
 from ..json_text import encode
 from ..position import EventId
@@ -20,7 +21,7 @@ from .snapshot import ResyncReason
 if TYPE_CHECKING:
     from .encoded import EncodedEvent
 
-__all__ = ["REFETCH", "answer", "read_context", "request_for"]
+__all__ = ["GATHERED_REFETCH", "REFETCH", "answer", "read_context", "request_for"]
 
 _BOOLEANS = {
     "on": True, "true": True, "yes": True, "enabled": True,
@@ -101,8 +102,7 @@ class _Refetch:
         first = next((sibling for sibling in event.siblings if sibling.flag_id is not None), told)
         if told.flag_id is None or first is not told:
             return b""
-        whole = EventId(told.id.position, None, told.id.log)
-        return _notice(whole, int(datetime.fromisoformat(told.committed_at).timestamp()))
+        return _notice_of(told)
 
     def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
         return self.event(event)
@@ -122,6 +122,25 @@ class _Refetch:
     def closing(self, delay_ms: int) -> bytes:
         return f"retry: {delay_ms}\n: closing\n\n".encode()
 
+    def unauthorized(self, code: str, message: str) -> bytes:
+        return f": {code}: {message}\n\n".encode()
+
+
+class _GatheredRefetch(_Refetch):
+    """One notice per time window, for those from whom the first event of a commit may be hidden."""
+
+    def event(self, event: "EncodedEvent") -> bytes:
+        return self.batch((event,), None)
+
+    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+        told = next((one.event for one in reversed(events) if one.event.flag_id is not None), None)
+        return b"" if told is None else _notice_of(told)
+
+
+def _notice_of(event: Event) -> bytes:
+    whole = EventId(event.id.position, None, event.id.log)
+    return _notice(whole, int(datetime.fromisoformat(event.committed_at).timestamp()))
+
 
 def _notice(id: EventId, last_modified: int | None) -> bytes:
     data: dict[str, Any] = {"type": "refetchEvaluation", "etag": str(id)}
@@ -131,3 +150,4 @@ def _notice(id: EventId, last_modified: int | None) -> bytes:
 
 
 REFETCH = _Refetch()
+GATHERED_REFETCH = _GatheredRefetch()

@@ -80,6 +80,9 @@ class _Realtime:
     def closing(self, delay_ms: int) -> bytes:
         return f"retry: {delay_ms}\n: closing\n\n".encode()
 
+    def unauthorized(self, code: str, message: str) -> bytes:
+        return f": {code}: {message}\n\n".encode()
+
 
 def _data(event: Event) -> dict[str, str] | None:
     """Only strings, as Kotlin's map of strings demands."""

@@ -12,7 +12,7 @@ from .encoded import EncodedEvent
 from .snapshot import ResyncReason, resync_text
 from .stamp import block_with_sent_at as with_sent_at
 
-__all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "snapshot", "with_sent_at"]
+__all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "snapshot", "unauthorized", "with_sent_at"]
 
 
 def retry(delay_ms: int) -> bytes:
@@ -62,3 +62,8 @@ def keep_alive(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | 
 def closing(delay_ms: int) -> bytes:
     """Goodbye at shutdown: the stream ends after it, and the client comes back after the delay."""
     return f"retry: {delay_ms}\n: closing\n\n".encode()
+
+
+def unauthorized(code: str, message: str) -> bytes:
+    """The stream ends because its credential has ended; it has no id, so that a client resumes where it was."""
+    return f"event: unauthorized\ndata: {encode({'code': code, 'message': message})}\n\n".encode()

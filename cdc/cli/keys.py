@@ -1,0 +1,113 @@
+"""`flagent-cdc keys`: makes, lists and revokes the keys of the API."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cdc.api_key import ApiKey
+from cdc.cli.command import Command, Parser, database_url, settings_from
+from cdc.core.access import Grant
+from cdc.core.errors import InvalidInput
+from cdc.keys import create_key, list_keys, revoke_key
+
+MAX_NAME = 100
+
+
+def add_arguments(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    create = actions.add_parser("create", help="make a key and show it, once", description=_CREATE)
+    create.add_argument("name", help="what it is for")
+    for option, metavar, what in (
+        ("--flag", "KEY", "a flag's key, or a beginning with *: 'web-*'"),
+        ("--tag", "TAG", "a tag; a flag needs one of the given ones"),
+        ("--project", "ID", "a project"),
+        ("--environment", "ID", "an environment; flags without one are in all"),
+        ("--table", "TABLE", "a watched table"),
+        ("--in-schema", "SCHEMA", "a schema (a tenant)"),
+    ):
+        create.add_argument(option, metavar=metavar, action="append", help=what + "; repeatable")
+    create.add_argument("--no-evaluate", action="store_true", help="it may read, but not evaluate")
+    create.add_argument("--admin", action="store_true", help="it may see the server's inside, such as /readyz in full")
+    create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until it ends; without, never")
+    show = actions.add_parser("list", help="show all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="end a key; its open streams end within seconds")
+    revoke.add_argument("key", help="its number or its beginning, as `list` shows them")
+    for action in (create, show, revoke):
+        assert isinstance(action, Parser)
+        action.add_setting("--database-url", "database_url")
+
+
+_CREATE = (
+    "Make a key. What is given narrows what it may read; without any of it, the key reads everything. A key that "
+    "names flags, tags, projects or environments reads no tables, one that names tables reads no flags, unless both "
+    "are given."
+)
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    url = database_url(settings_from(arguments, environment))
+    if arguments.action == "create":
+        if not 0 < len(arguments.name) <= MAX_NAME:
+            raise InvalidInput(f"the name must have 1 to {MAX_NAME} characters", name="name")
+        days: float | None = arguments.expires_in
+        print(create_key(url, arguments.name, _grant(arguments), None if days is None else _now() + timedelta(days)))
+    elif arguments.action == "list":
+        for line in _table(list_keys(url)):
+            print(line)
+    else:
+        prefix, was_in_force = revoke_key(url, arguments.key)
+        print(f"{prefix}: {'revoked; its open streams end within seconds' if was_in_force else 'was revoked already'}")
+    return 0
+
+
+def _grant(arguments: argparse.Namespace) -> Grant:
+    given: dict[str, Any] = {
+        "flags": arguments.flag,
+        "tags": arguments.tag,
+        "schemas": arguments.in_schema,
+        "projects": _numbers("--project", arguments.project),
+        "environments": _numbers("--environment", arguments.environment),
+        "tables": arguments.table,
+    }
+    scopes = {name: value for name, value in given.items() if value is not None}
+    return Grant.parse({**scopes, "evaluate": not arguments.no_evaluate, "admin": arguments.admin})
+
+
+def _numbers(option: str, values: Sequence[str] | None) -> list[int] | None:
+    if values is None:
+        return None
+    for value in values:
+        if not (value.isascii() and value.isdigit() and len(value) < 19):
+            raise InvalidInput(f"{option} must be a whole number; {value[:64]!r} is not", name=option)
+    return [int(value) for value in values]
+
+
+def _days(text: str) -> float:
+    days = float(text) if text.replace(".", "", 1).isdigit() and text.isascii() else 0.0
+    if not 0 < days <= 36_500:
+        raise argparse.ArgumentTypeError(f"must be a number of days above 0; {text!r} is not")
+    return days
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _table(keys: Sequence[ApiKey]) -> list[str]:
+    rows = [("id", "key", "name", "state", "scopes")]
+    rows += [(str(key.id), key.prefix + "…", key.name, _state(key), json.dumps(key.grant.to_json())) for key in keys]
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%Y-%m-%d}"
+    if key.expires_at is None:
+        return "in force"
+    return f"{'expired' if key.expires_at <= _now() else 'until'} {key.expires_at:%Y-%m-%d}"
+
+
+COMMAND = Command("Make, list and revoke the keys of the API.", add_arguments, run)

@@ -1,0 +1,31 @@
+-- Credentials: the keys of the API and the secret of stream tokens.
+
+-- keys_version: A text that is another one after any change of any key.
+select coalesce(
+    pg_catalog.md5(pg_catalog.string_agg(k.id::text || ':' || k.xmin::text, ',' order by k.id)), ''
+) from flagent_cdc.api_key k;
+
+-- keys: Every key without its text, in the order in which they were made.
+select k.id, k.name, k.prefix, k.hash, k.scopes, k.created_at, k.expires_at, k.revoked_at
+from flagent_cdc.api_key k
+order by k.id;
+
+-- create_key: A new key; answers its id.
+insert into flagent_cdc.api_key (name, prefix, hash, scopes, expires_at)
+values (%(name)s, %(prefix)s, %(hash)s, %(scopes)s, %(expires_at)s)
+returning id;
+
+-- revoke_key: Ends a key, known by its id; answers its prefix, and whether it was in force until now.
+with found as (
+    select k.id, k.prefix, k.revoked_at from flagent_cdc.api_key k where k.id = %(id)s for update
+),
+ended as (
+    update flagent_cdc.api_key k set revoked_at = now() from found f where k.id = f.id and f.revoked_at is null
+)
+select f.prefix, f.revoked_at is null from found f;
+
+-- key_id: The id of a key by its public beginning.
+select k.id from flagent_cdc.api_key k where k.prefix = %(prefix)s;
+
+-- stream_token_secret: What stream tokens are signed with.
+select s.secret from flagent_cdc.stream_token_secret s;
