@@ -10,14 +10,16 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
 
-from . import evaluation, export, flags, health, info, ofrep, realtime
+from . import evaluation, export, flags, health, info, ofrep, realtime, stream_tokens
 from .gateway import Gateway
+from .guard import IDENTITY
 from .problem import Problem
+from .reply import send_problem
 from .session import Evaluator
 from .socket import SocketEndpoint
 from .stream import StreamEndpoint
@@ -32,14 +34,66 @@ class Application:
         self, web: FastAPI, gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
     ) -> None:
         self.web = web
+        self._gateway = gateway
         stream = StreamEndpoint(gateway)
         self._endpoints: dict[tuple[str, str], ASGIApp] = {("http", path): stream for path in gateway.surfaces}
         if websocket_path is not None:
             self._endpoints["websocket", websocket_path] = SocketEndpoint(gateway, evaluator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get((scope["type"], scope.get("path", "")), self.web)
-        await endpoint(scope, receive, send)
+        endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
+        if scope["type"] != "http":
+            await (endpoint or self.web)(scope, receive, send)
+            return
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        send = _dressed(send, self._gateway.origins.headers(origin))
+        if scope["method"] == "OPTIONS" and origin is not None:
+            await self._answer_preflight(origin, send)
+            return
+        if endpoint is None:
+            try:
+                scope[IDENTITY] = self._gateway.guard.admit_request(scope["path"], scope["headers"])
+            except Problem as problem:
+                await send_problem(send, problem)
+                return
+        await (endpoint or self.web)(scope, receive, send)
+
+    async def _answer_preflight(self, origin: bytes, send: Send) -> None:
+        """A browser asks before it sends; never with credentials, so nobody is asked for any."""
+        headers = self._gateway.origins.preflight(origin)
+        if headers is None:
+            await send_problem(
+                send, Problem(403, "origin_not_allowed", "pages of this origin may not read answers here")
+            )
+            return
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+# Data is no page: nothing in it is to be run or shown as one.
+_OF_DATA = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+def _dressed(send: Send, cors: list[tuple[bytes, bytes]]) -> Send:
+    """Adds the headers that protect browsers, where the answer does not bring its own."""
+
+    async def dressed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message["headers"])
+            present = {name.lower(): value for name, value in headers}
+            headers += [(name, value) for name, value in (*_SECURITY, *cors) if name == b"vary" or name not in present]
+            if not present.get(b"content-type", b"").startswith(b"text/html"):
+                headers.append(_OF_DATA)
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return dressed
 
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -59,11 +113,12 @@ def create_app(
     web.state.feed = feed
     web.state.evaluator = evaluator
     web.state.gateway = gateway
+    web.state.guard = gateway.guard
     web.state.exports = export.Exports(feed)
     web.add_exception_handler(Problem, _on_problem)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for room in (health, info, flags, export, evaluation, ofrep, realtime):
+    for room in (health, info, flags, export, evaluation, ofrep, realtime, stream_tokens):
         web.include_router(room.router)
     return web
 

@@ -9,6 +9,7 @@ from cdc.core.evaluation import BatchRequest, EvaluationRequest, decode_json
 from cdc.evaluator import Evaluator
 
 from .body import read_body
+from .guard import grant_of, refuse_evaluation
 from .problem import Problem
 
 __all__ = ["router"]
@@ -30,9 +31,11 @@ def _openapi(fields: str) -> dict[str, Any]:
 )
 async def evaluate(request: Request, schema: str | None = _SCHEMA) -> dict[str, Any]:
     evaluator: Evaluator = request.app.state.evaluator
+    grant = grant_of(request)
+    refuse_evaluation(grant)
     raw = await read_body(request)
     try:
-        return evaluator.evaluate(EvaluationRequest.parse(decode_json(raw)), schema=schema)
+        return evaluator.evaluate(EvaluationRequest.parse(decode_json(raw)), schema=schema, grant=grant)
     except InvalidInput as error:
         raise Problem.of_input(error) from error
 
@@ -44,9 +47,11 @@ async def evaluate(request: Request, schema: str | None = _SCHEMA) -> dict[str, 
 )
 async def evaluate_batch(request: Request, schema: str | None = _SCHEMA) -> dict[str, Any]:
     evaluator: Evaluator = request.app.state.evaluator
+    grant = grant_of(request)
+    refuse_evaluation(grant)
     raw = await read_body(request)
     try:
-        results = evaluator.evaluate_batch(BatchRequest.parse(decode_json(raw)), schema=schema)
+        results = evaluator.evaluate_batch(BatchRequest.parse(decode_json(raw)), schema=schema, grant=grant)
     except InvalidInput as error:
         raise Problem.of_input(error) from error
     return {"evaluationResults": results}

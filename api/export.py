@@ -7,20 +7,26 @@ once per position.
 
 import asyncio
 import gzip
+import hashlib
+import json
 import logging
 
 from fastapi import APIRouter, Request, Response
 
+from cdc.core.access import Grant
 from cdc.core.position import Position
 from cdc.core.wire.export import export_text
 from cdc.errors import DatabaseError
 from cdc.feed import Feed
 
 from .flags import schema_of
+from .guard import grant_of
 
-__all__ = ["Exports", "matches_tag", "router"]
+__all__ = ["EXPORT_PATH", "Exports", "matches_tag", "router"]
 
 logger = logging.getLogger(__name__)
+
+EXPORT_PATH = "/api/v1/export/eval_cache/json"
 
 router = APIRouter(prefix="/api/v1", tags=["compatibility"])
 
@@ -29,13 +35,16 @@ _CATCH_UP_S = 2.0
 
 _GZIP_LEVEL = 6
 
+# Texts for schemas, codings and grants; a grant of its own for everyone must not fill the memory.
+_TEXTS_KEPT = 64
+
 
 class Exports:
     """The texts of the present position, one per schema, plain and compressed."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._texts: dict[tuple[str, bool], tuple[Position, bytes]] = {}
+        self._texts: dict[tuple[str, bool, Grant | None], tuple[Position, bytes]] = {}
         self._asking: asyncio.Task[Position] | None = None
 
     async def caught_up(self) -> None:
@@ -60,34 +69,56 @@ class Exports:
         self._asking = None
         return await self._feed.newest_position()
 
-    def body(self, schema: str, *, compressed: bool) -> bytes:
+    def body(self, schema: str, *, compressed: bool, grant: Grant) -> bytes:
         catalog = self._feed.hub.catalog
-        position, body = self._texts.get((schema, compressed), (Position(-1), b""))
+        name = (schema, compressed, grant if grant.is_restricted else None)
+        position, body = self._texts.get(name, (Position(-1), b""))
         if position != catalog.position:
             # Clients evaluate with it, so attachments are as evaluation gives them, with quotes that REST strips.
-            flags = (catalog.evaluation_view(schema, flag["id"]) or flag for _, flag in catalog.flags(schema))
+            flags = (
+                catalog.evaluation_view(schema, flag["id"]) or flag
+                for _, flag in catalog.flags(schema)
+                if grant.allows_flag(schema, flag)
+            )
             text = export_text(flags, revision=str(self._feed.hub.here()))
             body = text.encode()
             if compressed:
                 body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            self._texts[schema, compressed] = (catalog.position, body)
+            if len(self._texts) >= _TEXTS_KEPT:
+                self._texts.clear()
+            self._texts[name] = (catalog.position, body)
         return body
 
 
-@router.get("/export/eval_cache/json", summary="Every enabled flag, in the shape that every client of Flagent reads")
+@router.get(
+    EXPORT_PATH.removeprefix(router.prefix),
+    summary="Every enabled flag, in the shape that every client of Flagent reads",
+)
 async def export(request: Request, schema: str | None = None) -> Response:
     feed: Feed = request.app.state.feed
     exports: Exports = request.app.state.exports
     await exports.caught_up()
-    name = schema_of(feed, schema)
-    etag = f'"{feed.hub.here()}"'
+    grant = grant_of(request)
+    name = schema_of(feed, schema, grant)
+    etag = f'"{feed.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
+    if request.app.state.guard.authenticator is not None:
+        headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}
     if matches_tag(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     compressed = "gzip" in request.headers.get("accept-encoding", "").lower()
     if compressed:
         headers["content-encoding"] = "gzip"
-    return Response(exports.body(name, compressed=compressed), media_type="application/json", headers=headers)
+    return Response(
+        exports.body(name, compressed=compressed, grant=grant), media_type="application/json", headers=headers
+    )
+
+
+def _mark(grant: Grant) -> str:
+    """Tells answers of one position to holders of different grants apart."""
+    if not grant.is_restricted:
+        return ""
+    return "-" + hashlib.sha256(json.dumps(grant.to_json()).encode()).hexdigest()[:12]
 
 
 def matches_tag(header: str, etag: str) -> bool:

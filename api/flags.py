@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from cdc.core.access import Grant
 from cdc.feed import Feed
 
+from .guard import grant_of
 from .problem import Problem
 
 __all__ = ["router"]
@@ -18,9 +20,9 @@ _MAX_INT = 2**31 - 1
 Flag = Mapping[str, Any]
 
 
-def schema_of(feed: Feed, schema: str | None) -> str:
-    """The schema that a request means: the one it names, else `public`, else the first attached one."""
-    attached = feed.hub.catalog.schemas
+def schema_of(feed: Feed, schema: str | None, grant: Grant) -> str:
+    """The schema that a request means: the one it names, else `public`, else the first one; of those it may see."""
+    attached = tuple(name for name in feed.hub.catalog.schemas if grant.allows_schema(name))
     if schema is None:
         return "public" if "public" in attached or not attached else attached[0]
     if schema not in attached:
@@ -51,14 +53,17 @@ async def list_flags(
     """`X-Total-Count` tells how many there are without `limit` and `offset`. Segments and variants are left out
     unless `preload` is true. Deleted flags do not exist here: asking for them gets an empty list."""
     feed: Feed = request.app.state.feed
+    grant = grant_of(request)
+    name = schema_of(feed, schema, grant)
     if deleted or include_archived:
         found: list[Flag] = []
     else:
         wanted_tags = {tag.strip() for tag in tags.split(",")} if tags else None
         found = [
             flag
-            for flag in _newest_first(feed, schema_of(feed, schema))
-            if (enabled is None or flag["enabled"] == enabled)
+            for flag in _newest_first(feed, name)
+            if grant.allows_flag(name, flag)
+            and (enabled is None or flag["enabled"] == enabled)
             and (description is None or flag["description"] == description)
             and (key is None or flag["key"] == key)
             and (description_like is None or description_like.lower() in flag["description"].lower())
@@ -74,7 +79,8 @@ async def list_flags(
 @router.get("/flags/{flag_id}", summary="One live flag, whole")
 async def get_flag(request: Request, flag_id: Annotated[str, "an id"], schema: str | None = None) -> dict[str, Any]:
     feed: Feed = request.app.state.feed
-    name = schema_of(feed, schema)
+    grant = grant_of(request)
+    name = schema_of(feed, schema, grant)
     if not (flag_id.isascii() and flag_id.isdigit() and len(flag_id) <= 10):
         raise Problem(
             400,
@@ -83,7 +89,7 @@ async def get_flag(request: Request, flag_id: Annotated[str, "an id"], schema: s
             fields={"parameter": "flagID"},
         )
     flag = feed.hub.catalog.flag_json(name, int(flag_id))
-    if flag is None:
+    if flag is None or not grant.allows_flag(name, flag):
         raise Problem(404, "flag_not_found", f"there is no live flag with the id {flag_id} in schema {name!r}")
     return dict(flag)
 

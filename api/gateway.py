@@ -7,7 +7,7 @@ through ASGI. It only needs the request's head, and does not wait.
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -17,13 +17,18 @@ from cdc.core.selection import Selection, Selections
 from cdc.core.wire import sse
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
 from cdc.core.wire.format import Format
-from cdc.core.wire.ofrep import REFETCH
+from cdc.core.wire.ofrep import GATHERED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
 from cdc.feed import Feed
+from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
 
+from .credential import SUBPROTOCOL, TOKEN_PARAMETER
+from .guard import Admission, Guard
+from .origins import Origins
 from .problem import Problem
+from .watch import Watch
 
 __all__ = [
     "RETRY_MS",
@@ -31,6 +36,7 @@ __all__ = [
     "Door",
     "Gateway",
     "Opening",
+    "SocketOpening",
     "Surface",
     "own_surface",
     "realtime_surface",
@@ -48,6 +54,9 @@ _MAX_QUERY_BYTES = 64 * 1024
 
 _LAST_EVENT_ID = "lastEventId"
 
+# A holder who does not see every event gets one notice for all of such a window.
+_GATHER_MS = 10
+
 _INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 STREAM_HEADERS: Headers = (
@@ -55,6 +64,7 @@ STREAM_HEADERS: Headers = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
     (b"vary", b"accept-encoding"),
+    (b"x-content-type-options", b"nosniff"),
 )
 
 
@@ -95,7 +105,7 @@ class Surface(Protocol):
 
 def own_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
     """Our own stream, with every parameter that it has."""
-    request = parse_stream_query([pair for pair in pairs if pair[0] != _LAST_EVENT_ID])
+    request = parse_stream_query([pair for pair in pairs if pair[0] not in (_LAST_EVENT_ID, TOKEN_PARAMETER)])
     return request, ENVELOPES if request.envelope else EVENTS
 
 
@@ -124,13 +134,35 @@ class Opening:
     last_event_id: str | None
     format: Format
     headers: Headers
+    identity: Identity
+    cors: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOpening:
+    """A WebSocket that has been admitted; without an identity its first message must bring a credential."""
+
+    admission: Admission
+    subprotocol: str | None
 
 
 class Gateway:
     """The way into the hub, for every kind of connection."""
 
-    def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door, surfaces: Mapping[str, Surface]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        sse_door: Door,
+        websocket_door: Door,
+        surfaces: Mapping[str, Surface],
+        *,
+        guard: Guard | None = None,
+        origins: Origins | None = None,
+    ) -> None:
         self._feed = feed
+        self.guard = Guard() if guard is None else guard
+        self.origins = Origins(with_local=True) if origins is None else origins
+        self.watch = Watch(feed.hub, self.guard.authenticator)
         self.surfaces = surfaces
         self.hub = feed.hub
         self.sse_door = sse_door
@@ -147,20 +179,34 @@ class Gateway:
         pairs = _pairs(query)
         last_event_id = next((value for name, value in pairs if name == _LAST_EVENT_ID), "")
         accepts_gzip = False
+        origin: bytes | None = None
         for name, value in headers:
             if name == b"last-event-id":
                 # The header wins: a browser sends it along with an address that still has the first id in it.
                 last_event_id = value.decode("utf-8", "replace")
             elif name == b"accept-encoding":
                 accepts_gzip = _accepts(value, b"gzip")
+            elif name == b"origin":
+                origin = value
+        admission = self.guard.admit_stream(path, headers, query)
+        assert admission.identity is not None, "a stream cannot bring its credential later"
         try:
             request, dialect = self.surfaces[path](pairs)
         except InvalidInput as error:
             raise Problem.of_input(error) from error
+        grant = admission.identity.grant
+        if grant.is_restricted:
+            request = replace(request, selection=request.selection.within(grant))
+            if dialect is REFETCH:
+                request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
         self.sse_door.enter()
+        self.guard.use_up(admission)
         format = Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked)
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
-        return Opening(request, last_event_id or None, format, (*STREAM_HEADERS, *coding))
+        cors = self.origins.headers(origin)
+        return Opening(
+            request, last_event_id or None, format, (*STREAM_HEADERS, *coding), admission.identity, tuple(cors)
+        )
 
     def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
         request = opening.request
@@ -171,6 +217,7 @@ class Gateway:
             batch_s=request.batch_ms / 1000,
             overflow=request.overflow,
             stamps=request.stamps,
+            grant=opening.identity.grant,
             # A client that comes back is told at once that the replay has ended, and how fresh it is now.
             on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
         )
@@ -189,6 +236,7 @@ class Gateway:
             heartbeat_ms=round(self.hub.limits.keep_alive_s * 1000),
         )
         self._hearts["sse"].add(subscriber)
+        self.watch.add(subscriber, opening.identity)
         self.hub.subscribe(
             subscriber,
             first=[format.preamble() + format.frame(first)],
@@ -198,13 +246,30 @@ class Gateway:
 
     # -- WebSocket ---------------------------------------------------------------------------------------------
 
-    def admit_websocket(self, headers: Headers) -> None:
+    def admit_websocket(self, path: str, query: bytes, headers: Headers) -> SocketOpening:
         """Decide about a WebSocket handshake; raises `Problem`. What is admitted must be left."""
         self._refuse_until_loaded()
+        origin = host = None
+        offers = b""
+        for name, value in headers:
+            if name == b"origin":
+                origin = value
+            elif name == b"host":
+                host = value
+            elif name == b"sec-websocket-protocol":
+                offers += b"," + value
+        if not self.origins.allows_socket(origin, host):
+            raise Problem(403, "origin_not_allowed", "pages of this origin may not open a WebSocket here")
+        admission = self.guard.admit_stream(path, headers, query, may_wait=True)
         self.websocket_door.enter()
+        self.guard.use_up(admission)
+        is_offered = any(offer.strip() == SUBPROTOCOL.encode() for offer in offers.split(b","))
+        return SocketOpening(admission, SUBPROTOCOL if is_offered else None)
 
-    def begin_websocket(self, subscriber: Subscriber) -> None:
+    def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
         self._hearts["websocket"].add(subscriber)
+        if opening.admission.identity is not None:
+            self.watch.add(subscriber, opening.admission.identity)
         self.hub.subscribe(subscriber)
 
     # -- both --------------------------------------------------------------------------------------------------
@@ -212,6 +277,7 @@ class Gateway:
     def leave(self, subscriber: Subscriber) -> None:
         """The connection of a subscriber is gone."""
         self.hub.remove(subscriber)
+        self.watch.remove(subscriber)
         self._hearts[subscriber.format.transport].remove(subscriber)
         (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
 

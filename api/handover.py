@@ -28,13 +28,18 @@ from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
-from .gateway import RETRY_MS, Gateway, Opening
+from .credential import SUBPROTOCOL
+from .gateway import RETRY_MS, Gateway, Opening, SocketOpening
 from .problem import Problem
 from .session import Evaluator, Session
 
 __all__ = ["make_http_protocol"]
 
 logger = logging.getLogger(__name__)
+
+# `websockets` logs frames and headers at DEBUG, and credentials stand in both.
+_frames = logging.getLogger(__name__ + ".frames")
+_frames.setLevel(logging.INFO)
 
 # How long a server that goes down spreads its goodbyes.
 _FAREWELL_S = 1.5
@@ -129,8 +134,19 @@ class SseStream(_Stream):
             return
         if not self.subscriber.is_paused:
             format = self.subscriber.format
-            last = b"0\r\n\r\n" if format.is_chunked else b""
-            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
+            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))))  # noqa: S311
+        self._end()
+
+    def close(self, reason: CloseReason, text: str) -> None:
+        if reason is CloseReason.UNAUTHORIZED and not self.subscriber.is_paused:
+            # What was said last says why: it must still arrive.
+            self._end()
+        else:
+            super().close(reason, text)
+
+    def _end(self) -> None:
+        if not self.subscriber.is_paused and self.subscriber.format.is_chunked:
+            self._transport.write(b"0\r\n\r\n")
         self._transport.close()
 
 
@@ -138,7 +154,7 @@ class WebSocketStream(_Stream):
     """A WebSocket after its handshake. Frames are read by `websockets`, whose parser is kept only while it is needed:
     idle subscribers have none."""
 
-    __slots__ = ("_deflate", "_fragments", "_is_text", "_parser", "_session")
+    __slots__ = ("_deflate", "_fragments", "_is_text", "_opening", "_parser", "_session")
 
     def __init__(
         self,
@@ -146,10 +162,12 @@ class WebSocketStream(_Stream):
         transport: asyncio.Transport,
         server_state: ServerState,
         deflate: PerMessageDeflate | None,
+        opening: SocketOpening,
         evaluator: Evaluator | None,
     ) -> None:
         super().__init__(gateway, transport, server_state)
         self._deflate = deflate
+        self._opening = opening
         self._parser: Protocol | None = None
         self._fragments: list[bytes] = []
         self._is_text = True
@@ -161,12 +179,15 @@ class WebSocketStream(_Stream):
             Format(MESSAGES, coding="deflate" if can_share else "identity"),
             stop_reading=transport.pause_reading,
             read_on=transport.resume_reading,
+            admission=opening.admission,
+            guard=gateway.guard,
+            watch=gateway.watch,
             evaluator=evaluator,
         )
         self.subscriber = self._session.subscriber
 
     def _begin(self) -> None:
-        self._gateway.begin_websocket(self.subscriber)
+        self._gateway.begin_websocket(self._opening, self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         if not self.subscriber.is_paused:
@@ -183,7 +204,7 @@ class WebSocketStream(_Stream):
         self._has_heard = True
         parser = self._parser
         if parser is None:
-            parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=logger)
+            parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=_frames)
             if self._deflate is not None:
                 parser.extensions = [self._deflate]
         parser.receive_data(data)
@@ -233,7 +254,7 @@ def _close_frame(reason: CloseReason, text: str) -> bytes:
 def _response_head(server_state: ServerState, opening: Opening) -> bytes:
     lines = [STATUS_LINE[200]]
     framing = (b"transfer-encoding", b"chunked") if opening.format.is_chunked else (b"connection", b"close")
-    for name, value in (*server_state.default_headers, *opening.headers, framing):
+    for name, value in (*server_state.default_headers, *opening.headers, *opening.cors, framing):
         lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
@@ -279,16 +300,21 @@ def make_http_protocol(
             stream.begin()
 
         def handle_websocket_upgrade(self) -> None:
-            path = httptools.parse_url(self.url).path.decode("ascii", "replace")
-            if path != websocket_path or not self._hand_over_websocket():
+            url = httptools.parse_url(self.url)
+            path = url.path.decode("ascii", "replace")
+            if path != websocket_path or not self._hand_over_websocket(path, url.query or b""):
                 super().handle_websocket_upgrade()
 
-        def _hand_over_websocket(self) -> bool:
+        def _hand_over_websocket(self, path: str, query: bytes) -> bool:
             try:
-                gateway.admit_websocket(self.headers)
+                opening = gateway.admit_websocket(path, query, self.headers)
             except Problem:
                 return False
-            handshake = ServerProtocol(extensions=[deflate], logger=logger)
+            handshake = ServerProtocol(
+                extensions=[deflate],
+                select_subprotocol=lambda _, __: opening.subprotocol and SUBPROTOCOL,
+                logger=_frames,
+            )
             headers = WebSocketHeaders(
                 [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
             )
@@ -300,7 +326,7 @@ def make_http_protocol(
                 self.transport.close()
                 return True
             extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
-            self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, evaluator))
+            self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, opening, evaluator))
             return True
 
     return HandoverProtocol

@@ -4,6 +4,8 @@ from fastapi import APIRouter, Request, Response
 
 from cdc.feed import Feed
 
+from .guard import Guard, grant_of
+
 __all__ = ["router"]
 
 router = APIRouter(tags=["health"])
@@ -17,13 +19,17 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The catalog is loaded and proven current", responses={503: {"description": "Not yet"}})
 async def readyz(request: Request, response: Response) -> dict[str, object]:
     feed: Feed = request.app.state.feed
+    guard: Guard = request.app.state.guard
     freshness = feed.freshness()
-    response.status_code = 200 if feed.is_ready else 503
+    is_ready = feed.is_ready and guard.is_ready
+    response.status_code = 200 if is_ready else 503
     response.headers["cache-control"] = "no-store"
+    told: dict[str, object] = {"ready": is_ready, "loaded": feed.is_loaded, "fresh": freshness.fresh}
+    if not grant_of(request).admin:
+        # Addresses and states of the inside are for those who run the server.
+        return told
     return {
-        "ready": feed.is_ready,
-        "loaded": feed.is_loaded,
-        "fresh": freshness.fresh,
+        **told,
         "ageMs": freshness.age_ms,
         "listener": feed.listener.mode,
         "reason": feed.listener.reason,

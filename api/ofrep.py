@@ -16,6 +16,7 @@ from cdc.feed import Feed
 from .body import read_body
 from .export import matches_tag
 from .flags import schema_of
+from .guard import grant_of, refuse_evaluation
 
 __all__ = ["REFETCH_PATH", "router"]
 
@@ -40,15 +41,21 @@ async def evaluate_all(
 ) -> Response:
     """A refetch that a notice caused is answered from that notice's position on, never from before it."""
     feed: Feed = request.app.state.feed
+    grant = grant_of(request)
+    refuse_evaluation(grant)
     if flag_config_etag is not None:
         await _wait_for(feed, flag_config_etag)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error)
-    name = schema_of(feed, schema)
+    name = schema_of(feed, schema, grant)
     evaluator: Evaluator = request.app.state.evaluator
-    flags = [_evaluate(evaluator, flag, entity, name) for _, flag in feed.hub.catalog.flags(name)]
+    flags = [
+        _evaluate(evaluator, flag, entity, name)
+        for _, flag in feed.hub.catalog.flags(name)
+        if grant.allows_flag(name, flag)
+    ]
     body = json.dumps(
         {
             "flags": flags,
@@ -68,13 +75,15 @@ async def evaluate_all(
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
 async def evaluate_one(request: Request, key: str, schema: str | None = None) -> Response:
     feed: Feed = request.app.state.feed
+    grant = grant_of(request)
+    refuse_evaluation(grant)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error, key)
-    name = schema_of(feed, schema)
+    name = schema_of(feed, schema, grant)
     flag = feed.hub.catalog.find(name, key)
-    if flag is None:
+    if flag is None or not grant.allows_flag(name, flag):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"there is no flag {key!r}"})
     return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))
 

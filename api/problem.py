@@ -15,13 +15,14 @@ PROBLEM_TYPE = "application/problem+json"
 class Problem(Exception):
     """A request that is refused: `detail` is one sentence for people, `code` a word for programs.
 
-    `retry_after_s` becomes the header Retry-After, whole seconds.
+    `retry_after_s` becomes the header Retry-After, whole seconds; `challenge` WWW-Authenticate.
     """
 
     status: int
     code: str
     detail: str
     retry_after_s: int | None = None
+    challenge: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -43,4 +44,6 @@ class Problem(Exception):
         headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"cache-control", b"no-store")]
         if self.retry_after_s is not None:
             headers.append((b"retry-after", str(self.retry_after_s).encode()))
+        if self.challenge is not None:
+            headers.append((b"www-authenticate", self.challenge.encode()))
         return headers

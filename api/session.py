@@ -11,14 +11,21 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
+from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.core.position import Position
 from cdc.core.selection import Selections
 from cdc.core.wire import websocket
 from cdc.core.wire.format import Format
-from cdc.core.wire.message import Evaluate, EvaluateBatch, Ping, Subscribe, Unsubscribe, parse_message
+from cdc.core.wire.message import Auth, Evaluate, EvaluateBatch, Ping, Subscribe, Unsubscribe, parse_message
+from cdc.errors import Unauthorized
 from cdc.hub import Hub
+from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
+
+from .guard import Admission, Guard
+from .problem import Problem
+from .watch import Watch, end_unauthorized
 
 __all__ = ["MAX_MESSAGE_BYTES", "Evaluator", "Session"]
 
@@ -34,13 +41,16 @@ _MAX_WAITING = 64
 
 _MIN_POSITION_WAIT_S = 5.0
 
+# A connection that came without a credential may send it for so long.
+_CREDENTIAL_WAIT_S = 5.0
+
 
 class Evaluator(Protocol):
     """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
 
-    def evaluate(self, request: Mapping[str, Any], /) -> Any: ...
+    def evaluate(self, request: Mapping[str, Any], /, *, grant: Grant) -> Any: ...
 
-    def evaluate_batch(self, request: Mapping[str, Any], /) -> Any: ...
+    def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant) -> Any: ...
 
 
 class Session:
@@ -54,15 +64,26 @@ class Session:
         *,
         stop_reading: Callable[[], None],
         read_on: Callable[[], None],
+        admission: Admission,
+        guard: Guard,
+        watch: Watch,
         evaluator: Evaluator | None = None,
     ) -> None:
         self._hub = hub
+        self._guard = guard
+        self._watch = watch
+        self._grant: Grant | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._stop_reading = stop_reading
         self._read_on = read_on
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] = deque()
         self._waiting: set[asyncio.Task[None]] = set()
         self.subscriber = Subscriber(sink, format, Selections(), on_live=self._continue)
+        if admission.identity is None:
+            self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
+        else:
+            self._let_in(admission.identity)
 
     def receive(self, message: str | bytes) -> None:
         """Take one message; bytes are a binary message."""
@@ -74,6 +95,7 @@ class Session:
 
     def end(self) -> None:
         """The connection is gone."""
+        self._stop_waiting()
         for task in self._waiting:
             task.cancel()
         self._inbox.clear()
@@ -99,23 +121,70 @@ class Session:
             )
             return
         try:
-            match parse_message(message):
-                case Subscribe() as wish:
-                    self._subscribe(wish)
-                case Unsubscribe() as wish:
+            wish = parse_message(message)
+            if isinstance(wish, Auth):
+                self._authenticate(wish)
+                return
+            grant = self._grant
+            if grant is None:
+                self._refuse(Unauthorized("the first message must be auth, with a token", code="credential_missing"))
+                return
+            match wish:
+                case Subscribe():
+                    self._subscribe(wish, grant)
+                case Unsubscribe():
                     self._unsubscribe(wish)
                 case Ping(request_id):
                     self._say(websocket.pong(request_id or _new_request_id()))
-                case Evaluate() | EvaluateBatch() as question:
-                    self._evaluate(question)
+                case Evaluate() | EvaluateBatch():
+                    self._evaluate(wish, grant)
                 case other:
                     assert_never(other)
         except InvalidInput as error:
             self.say_error(error.code, str(error), getattr(error, "request_id", None))
 
-    def _subscribe(self, wish: Subscribe) -> None:
+    # -- credentials -------------------------------------------------------------------------------------------
+
+    def _authenticate(self, wish: Auth) -> None:
+        request_id = wish.request_id or _new_request_id()
+        if self._grant is not None and self._guard.authenticator is not None:
+            self.say_error("already_authenticated", "a credential was accepted on this connection already", request_id)
+            return
+        try:
+            admission = self._guard.admit_token(wish.token)
+        except Problem as problem:
+            self._refuse(Unauthorized(problem.detail, code=problem.code))
+            return
+        assert admission.identity is not None
+        self._guard.use_up(admission)
+        self._stop_waiting()
+        self._let_in(admission.identity)
+        self._watch.add(self.subscriber, admission.identity)
+        self._say(websocket.authenticated(request_id))
+
+    def _let_in(self, identity: Identity) -> None:
+        self._grant = identity.grant
+        self.subscriber.let_in(identity.grant)
+
+    def _give_up(self) -> None:
+        self._patience = None
+        self._refuse(Unauthorized(f"no credential came within {_CREDENTIAL_WAIT_S:.0f} s", code="credential_missing"))
+
+    def _refuse(self, why: Unauthorized) -> None:
+        self._stop_waiting()
+        end_unauthorized(self._hub, self.subscriber, why)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    # -- subscriptions and questions ---------------------------------------------------------------------------
+
+    def _subscribe(self, wish: Subscribe, grant: Grant) -> None:
         hub, subscriber = self._hub, self.subscriber
-        selections = subscriber.selections.add(wish.selection)
+        added = wish.selection.within(grant)
+        selections = subscriber.selections.add(added)
         if selections.count > _MAX_SELECTORS:
             raise InvalidInput(
                 f"this connection would select {selections.count} flags, tags and tables; {_MAX_SELECTORS} are allowed",
@@ -135,7 +204,7 @@ class Session:
             subscriber,
             selections,
             first=[subscriber.format.frame(answer.encode())],
-            added=Selections((wish.selection,)),
+            added=Selections((added,)),
             last_event_id=None if wish.last_event_id is None else str(wish.last_event_id),
             snapshot=wish.snapshot,
             request_id=request_id,
@@ -156,24 +225,32 @@ class Session:
         )
         hub.reselect(subscriber, selections, first=[subscriber.format.frame(answer.encode())])
 
-    def _evaluate(self, question: Evaluate | EvaluateBatch) -> None:
+    def _evaluate(self, question: Evaluate | EvaluateBatch, grant: Grant) -> None:
         evaluator = self._evaluator
         request_id = question.request_id or _new_request_id()
+        if not grant.evaluate:
+            self.say_error("not_allowed", "this credential does not allow evaluation", request_id)
+            return
         if evaluator is None:
             self.say_error("not_available", "evaluation is switched off on this server", request_id)
             return
         if question.min_position is None or question.min_position <= self._hub.catalog.position:
-            self._answer(evaluator, question, request_id)
+            self._answer(evaluator, question, grant, request_id)
         elif len(self._waiting) >= _MAX_WAITING:
             self.say_error("too_many_waiting", f"{_MAX_WAITING} evaluations wait for a position already", request_id)
         else:
-            self._spawn(self._answer_later(evaluator, question, question.min_position, request_id))
+            self._spawn(self._answer_later(evaluator, question, grant, question.min_position, request_id))
 
     async def _answer_later(
-        self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, position: Position, request_id: str
+        self,
+        evaluator: Evaluator,
+        question: Evaluate | EvaluateBatch,
+        grant: Grant,
+        position: Position,
+        request_id: str,
     ) -> None:
         if await self._hub.reached(position, _MIN_POSITION_WAIT_S):
-            self._answer(evaluator, question, request_id)
+            self._answer(evaluator, question, grant, request_id)
         else:
             self.say_error(
                 "position_not_reached",
@@ -182,15 +259,15 @@ class Session:
                 request_id,
             )
 
-    def _answer(self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, request_id: str) -> None:
+    def _answer(self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, grant: Grant, request_id: str) -> None:
         here = self._hub.here()
         try:
             if isinstance(question, Evaluate):
-                text = websocket.evaluation_result(request_id, here.position, evaluator.evaluate(question.request))
+                result = evaluator.evaluate(question.request, grant=grant)
+                text = websocket.evaluation_result(request_id, here.position, result)
             else:
-                text = websocket.evaluation_results(
-                    request_id, here.position, evaluator.evaluate_batch(question.request)
-                )
+                results = evaluator.evaluate_batch(question.request, grant=grant)
+                text = websocket.evaluation_results(request_id, here.position, results)
         except InvalidInput as error:
             self.say_error(error.code, str(error), request_id)
         else:

@@ -28,7 +28,7 @@ class SocketEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._gateway.admit_websocket(scope["headers"])
+            opening = self._gateway.admit_websocket(scope["path"], scope["query_string"], scope["headers"])
         except Problem as problem:
             await receive()
             if _DENIAL in scope.get("extensions", {}):
@@ -46,12 +46,15 @@ class SocketEndpoint:
             Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,
             read_on=may_read.set,
+            admission=opening.admission,
+            guard=self._gateway.guard,
+            watch=self._gateway.watch,
             evaluator=self._evaluator,
         )
         sink.subscriber = session.subscriber
         try:
-            await websocket.accept()
-            self._gateway.begin_websocket(session.subscriber)
+            await websocket.accept(subprotocol=opening.subprotocol)
+            self._gateway.begin_websocket(opening, session.subscriber)
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(_read(websocket, session, sink, may_read))
                 await _write(websocket, sink)

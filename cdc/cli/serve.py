@@ -64,11 +64,11 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
 
 
 def ready_to_listen(settings: Settings) -> Settings:
-    """The settings with a real port; refuses an address that others reach, as there are no credentials yet."""
-    if not settings.insecure and not _is_loopback(settings.host):
+    """The settings with a real port; refuses an address that others reach where nobody is asked for credentials."""
+    if not settings.asks_for_credentials and not settings.insecure and not _is_loopback(settings.host):
         raise InvalidInput(
             f"{settings.host!r} can be reached from other machines, and everybody could read every flag there; "
-            "listen on 127.0.0.1 behind a proxy, or say --insecure",
+            "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say --insecure",
             name="FLAGENT_CDC_HOST",
             code="exposed_host",
         )

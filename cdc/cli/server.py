@@ -5,7 +5,7 @@ import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -13,10 +13,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import Application, create_app
+from api.export import EXPORT_PATH
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
+from api.guard import Guard
 from api.handover import make_http_protocol
 from api.ofrep import REFETCH_PATH
+from api.origins import Origins
 from api.realtime import REALTIME_PATHS
+from cdc.authenticator import Authenticator
 from cdc.cli.workers import run_workers
 from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
@@ -93,14 +97,28 @@ def build_server(
             **dict.fromkeys(REALTIME_PATHS, realtime_surface),
             REFETCH_PATH: refetch_surface,
         }
+    authenticator = Authenticator.of(settings, url) if settings.asks_for_credentials else None
     gateway = Gateway(
-        feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections), surfaces
+        feed,
+        Door("SSE", settings.sse_max_clients),
+        Door("WebSocket", settings.ws_max_connections),
+        surfaces,
+        guard=Guard(
+            authenticator,
+            cookie=settings.auth_cookie,
+            open_paths=(*REALTIME_PATHS, EXPORT_PATH) if settings.auth_open_realtime else (),
+        ),
+        origins=Origins(settings.cors_origins, with_local=authenticator is None),
     )
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with feed.running():
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(feed.running())
+            if authenticator is not None:
+                await running.enter_async_context(authenticator.running())
+                await running.enter_async_context(gateway.watch.running())
             # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
             gc.collect()
             gc.freeze()

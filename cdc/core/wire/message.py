@@ -7,7 +7,7 @@ never becomes a subscription to everything.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInput, InvalidMessage
@@ -16,6 +16,7 @@ from ..selection import Selection
 from . import fields
 
 __all__ = [
+    "Auth",
     "ClientMessage",
     "Evaluate",
     "EvaluateBatch",
@@ -27,6 +28,7 @@ __all__ = [
 
 MAX_REQUEST_ID = 128
 MAX_DEPTH = 16
+MAX_TOKEN = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,15 @@ class EvaluateBatch:
     min_position: Position | None
 
 
-ClientMessage = Subscribe | Unsubscribe | Ping | Evaluate | EvaluateBatch
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """A credential, from a client that could not send one with the handshake."""
+
+    request_id: str | None
+    token: str = field(repr=False)
+
+
+ClientMessage = Auth | Subscribe | Unsubscribe | Ping | Evaluate | EvaluateBatch
 
 _SELECTORS = ("flags", "flagIDs", "tags", "subscribeAll", "segments", "tables", "types", "schemas")
 _EVALUATE = ("flagKey", "flagID", "entityID", "entityType", "entityContext", "enableDebug")
@@ -82,6 +92,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "subscribe": (*_SELECTORS, "snapshot", "lastEventId", "batchMs", "stamps"),
     "unsubscribe": _SELECTORS,
     "ping": (),
+    "auth": ("token",),
     "evaluate": (*_EVALUATE, "minPosition"),
     "evaluate_batch": (*_EVALUATE_BATCH, "minPosition"),
 }
@@ -167,6 +178,8 @@ def _parse(body: dict[str, Any], request_id: str | None) -> ClientMessage:
             return Unsubscribe(request_id, _selection(given) if chosen else None)
         case "ping":
             return Ping(request_id)
+        case "auth":
+            return Auth(request_id, _token(given))
         case "evaluate":
             return Evaluate(request_id, _picked(given, _EVALUATE), _min_position(given))
         case _:
@@ -204,6 +217,14 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         types=fields.event_types("types", lists["types"]),
         schemas=[fields.text("schemas", value) for value in lists["schemas"]],
     )
+
+
+def _token(given: Mapping[str, Any]) -> str:
+    value = given.get("token")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
+        # The value is not repeated: it may be a credential that was only misplaced.
+        raise InvalidInput(f"token must be a string of 1 to {MAX_TOKEN} characters", name="token")
+    return value
 
 
 def _list(given: Mapping[str, Any], name: str) -> list[Any]:

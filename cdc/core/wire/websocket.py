@@ -14,6 +14,7 @@ from .snapshot import ResyncReason
 from .stamp import text_with_sent_at as with_sent_at
 
 __all__ = [
+    "authenticated",
     "batch",
     "error",
     "evaluation_result",
@@ -94,6 +95,11 @@ def heartbeat(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | N
     """Position and freshness; `digest` for subscribers of everything."""
     message = {"type": "heartbeat", **_standing(event_id, is_fresh, age_ms)}
     return encode(message if digest is None else {**message, "digest": digest})
+
+
+def authenticated(request_id: str) -> str:
+    """The credential of an `auth` was accepted."""
+    return encode({"type": "authenticated", "requestId": request_id})
 
 
 def pong(request_id: str) -> str:
