@@ -23,12 +23,12 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
-from .credential import SUBPROTOCOL
 from .gateway import RETRY_MS, Gateway, Opening, SocketOpening
 from .problem import Problem
 from .session import Evaluator, Session
@@ -310,11 +310,8 @@ def make_http_protocol(
                 opening = gateway.admit_websocket(path, query, self.headers)
             except Problem:
                 return False
-            handshake = ServerProtocol(
-                extensions=[deflate],
-                select_subprotocol=lambda _, __: opening.subprotocol and SUBPROTOCOL,
-                logger=_frames,
-            )
+            chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
+            handshake = ServerProtocol(extensions=[deflate], select_subprotocol=lambda _, __: chosen, logger=_frames)
             headers = WebSocketHeaders(
                 [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
             )

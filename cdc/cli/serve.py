@@ -68,7 +68,8 @@ def ready_to_listen(settings: Settings) -> Settings:
     if not settings.asks_for_credentials and not settings.insecure and not _is_loopback(settings.host):
         raise InvalidInput(
             f"{settings.host!r} can be reached from other machines, and everybody could read every flag there; "
-            "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say --insecure",
+            "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say "
+            "--insecure",
             name="FLAGENT_CDC_HOST",
             code="exposed_host",
         )
