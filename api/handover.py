@@ -121,8 +121,8 @@ class SseStream(_Stream):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            self._transport.write(_response_head(self._server_state, opening))
-            self._gateway.begin_stream(opening, self.subscriber)
+            head = _response_head(self._server_state, opening)
+            self._gateway.begin_stream(opening, self.subscriber, head)
 
     def _say_goodbye(self) -> None:
         if self._transport.is_closing():
