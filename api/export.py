@@ -64,7 +64,9 @@ class Exports:
         catalog = self._feed.hub.catalog
         position, body = self._texts.get((schema, compressed), (Position(-1), b""))
         if position != catalog.position:
-            text = export_text((flag for _, flag in catalog.flags(schema)), revision=str(self._feed.hub.here()))
+            # Clients evaluate with it, so attachments are as evaluation gives them, with quotes that REST strips.
+            flags = (catalog.evaluation_view(schema, flag["id"]) or flag for _, flag in catalog.flags(schema))
+            text = export_text(flags, revision=str(self._feed.hub.here()))
             body = text.encode()
             if compressed:
                 body = gzip.compress(body, _GZIP_LEVEL, mtime=0)

@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any, LiteralString, Self
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg.sql import SQL, Identifier
 
 from .core.change import Change, Commit, Op, Row
@@ -188,7 +189,6 @@ class Store:
     async def bootstrap(self) -> Bootstrap:
         """All tables and the position they are as of, in one snapshot (promise P4)."""
         async with self._use(_READ_S) as connection, connection.transaction():
-            await connection.execute(query("begin_snapshot"))
             state = await _state(connection)
             schemas: dict[str, dict[str, Sequence[Row]]] = {}
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
@@ -222,6 +222,9 @@ class Store:
         async with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._url, name="reader")
+                # Of use to `bootstrap` alone, as everything else is one statement each.
+                await self._connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+                await self._connection.set_read_only(True)
                 # Behind a pooler the listener's notifications may come here; the driver would keep them for ever.
                 self._connection.add_notify_handler(_ignore)
             try:

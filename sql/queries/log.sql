@@ -24,9 +24,6 @@ select pg_catalog.pg_backend_pid();
 -- notify: The listener's probe of its own channel.
 select pg_catalog.pg_notify(%(channel)s, %(payload)s);
 
--- begin_snapshot: Everything that follows in this transaction is read as of one moment.
-set transaction isolation level repeatable read, read only;
-
 -- attached_schemas: The schemas whose tables are captured.
 select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name;
 

@@ -111,6 +111,24 @@ async def test_positions_that_went_back_are_another_log_though_it_has_the_same_n
         assert resynced(await stream.next()) == ("log_replaced", ["kept", *new])
 
 
+async def test_a_dump_restored_into_the_same_database_is_another_log(database_url: str) -> None:
+    """As `pg_restore --clean` does it: the tables are made anew, with what the dump says of the installation."""
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            log = server.feed.hub.catalog.log
+            writer.run(
+                "alter table flagent_cdc.commit_log rename to old",
+                "create table flagent_cdc.commit_log (like flagent_cdc.old including all)",
+                "insert into flagent_cdc.commit_log select * from flagent_cdc.old",
+                "drop table flagent_cdc.old",
+            )
+            reason, keys = resynced(await stream.next())
+            assert (reason, keys) == ("log_replaced", ["a"])
+            assert server.feed.hub.catalog.log != log
+
+
 async def test_what_was_pruned_while_the_server_was_away_is_a_resync(database_url: str) -> None:
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:

@@ -4,7 +4,7 @@ A set is `Ranges`, `Property`, or built from these with `AnyOf`, `AllOf` and `No
 so that only a set with properties stays a tree.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
@@ -142,15 +142,23 @@ def fold_ascii(known: Ranges) -> Ranges:
 
 def fold_unicode(known: Ranges) -> Ranges:
     """With every character that `(?iu)` takes for one in the set: by simple upper case, then lower case of that."""
-    pairs = list(known.pairs)
-    for code, upper, lower in _cased():
-        if any(first <= upper <= last or first <= lower <= last for first, last in known.pairs):
-            pairs.append((code, code))
     if len(known.pairs) == 1 and known.pairs[0][0] == known.pairs[0][1]:
-        only = known.pairs[0][0]
-        key = _lower(_upper(only))
-        pairs.extend((code, code) for code, _, lower in _cased() if lower == key)
+        return _fold_single(known)
+    pairs = list(known.pairs)
+    for by_case in _cased():
+        for first, last in known.pairs:
+            start, stop = bisect_left(by_case, (first, 0)), bisect_left(by_case, (last + 1, 0))
+            pairs.extend((code, code) for _, code in by_case[start:stop])
     return ranges(*pairs)
+
+
+def _fold_single(known: Ranges) -> Ranges:
+    lower = _lower(_upper(known.pairs[0][0]))
+    if _upper(lower) == lower:
+        return known  # Java leaves alone what has no upper case, as ß, though it is a lower case itself
+    by_lower = _cased()[1]
+    start, stop = bisect_left(by_lower, (lower, 0)), bisect_left(by_lower, (lower + 1, 0))
+    return ranges(*known.pairs, (lower, lower), *((code, code) for _, code in by_lower[start:stop]))
 
 
 # Where letters with case are; to look through all of Unicode would take a hundred times as long.
@@ -159,16 +167,18 @@ _CASED_AREAS_BEYOND = ((0x118A0, 0x118E0), (0x16E40, 0x16E80), (0x1E900, 0x1E944
 
 
 @cache
-def _cased() -> tuple[tuple[int, int, int], ...]:
-    """(code point, simple upper case, lower case of that) wherever case changes anything."""
-    found: list[tuple[int, int, int]] = []
+def _cased() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(simple upper case, code point) and (lower case of that, code point), sorted, where case changes anything."""
+    uppers: list[tuple[int, int]] = []
+    lowers: list[tuple[int, int]] = []
     for first, last in _CASED_AREAS + _CASED_AREAS_BEYOND:
         for code in range(first, last):
             upper = _upper(code)
             lower = _lower(upper)
             if upper != code or lower != code:
-                found.append((code, upper, lower))
-    return tuple(found)
+                uppers.append((upper, code))
+                lowers.append((lower, code))
+    return sorted(uppers), sorted(lowers)
 
 
 def _upper(code: int) -> int:
@@ -182,8 +192,3 @@ def _upper(code: int) -> int:
 def _lower(code: int) -> int:
     # Only U+0130 has a longer lower case, and begins with the simple one.
     return ord(chr(code).lower()[0])
-
-
-def of_text(characters: Iterable[str]) -> Ranges:
-    """Exactly these characters."""
-    return ranges(*((ord(character), ord(character)) for character in characters))

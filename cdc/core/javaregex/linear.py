@@ -141,9 +141,13 @@ class _Writer:
         """
         if not isinstance(node.item, Chars):
             return False
-        if is_last and (follower is None or follower == Anchored(Anchor.END)) and not self.is_prefix:
+        if is_last and (follower is None or _is_end(follower)) and not self.is_prefix:
             return True
         return isinstance(follower, Chars) and are_disjoint(node.item.set, follower.set)
+
+
+def _is_end(node: Node) -> bool:
+    return isinstance(node, Anchored) and node.anchor in (Anchor.END, Anchor.FINAL_LINE_END)
 
 
 def _bounds(node: Repeat) -> str:

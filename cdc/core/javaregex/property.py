@@ -193,9 +193,7 @@ def _script(name: str) -> CharSet | None:
         return None
     if full == "UNKNOWN":
         return Property("Script=Unknown")
-    # RE2 knows scripts in title case, and not what Java calls SIGNWRITING.
-    linear = {"SIGNWRITING": "SignWriting", "NKO": "Nko", "PHAGS_PA": "Phags_Pa"}.get(full, full.title())
-    return Property(f"Script={full}", linear)
+    return Property(f"Script={full}", "SignWriting" if full == "SIGNWRITING" else full.title())
 
 
 def _block(name: str) -> CharSet | None:

@@ -81,10 +81,6 @@ class _Realtime:
         return f"retry: {delay_ms}\n: closing\n\n".encode()
 
 
-def _subject(event: Event) -> tuple[str, int | None, str | None]:
-    return event.schema, event.flag_id, event.flag_key
-
-
 def _data(event: Event) -> dict[str, str] | None:
     """Only strings, as Kotlin's map of strings demands."""
     match event.type:

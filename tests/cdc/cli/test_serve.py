@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc.cli import main
+
 
 class Program:
     """A running command whose standard output is read line by line; the test's time limit is the deadline."""
@@ -140,3 +142,21 @@ def test_the_demo_on_a_given_database_installs_itself_there(flagent_url: str) ->
         demo.line_with("writer")
         assert demo.end(signal.SIGTERM) == 0
         assert "psql" not in "".join(demo.said)
+
+
+def test_the_demo_needs_flagents_tables(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--port", "0", "--database-url", empty_url], {}) == 2
+    assert "schema 'public' has no tables of Flagent yet" in capsys.readouterr().err
+
+
+def test_migrate_and_uninstall_say_what_they_do(flagent_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["migrate", "--database-url", flagent_url, "--schema", "public", "--schema", "tenant_1"], {}) == 0
+    told = capsys.readouterr().out
+    assert "schema public: attached" in told
+    assert "schema tenant_1: Flagent's tables are not there yet" in told
+    assert main(["migrate"], {"FLAGENT_CDC_DATABASE_URL": flagent_url}) == 0
+    assert "schema public: is attached, nothing to do" in capsys.readouterr().out
+    assert main(["migrate", "--database-url", flagent_url, "--grant-to", "nobody_here"], {}) == 2
+    assert "there is no role 'nobody_here'" in capsys.readouterr().err
+    assert main(["uninstall", "--database-url", flagent_url], {}) == 0
+    assert "schema flagent_cdc: removed" in capsys.readouterr().out

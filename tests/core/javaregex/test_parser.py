@@ -25,6 +25,26 @@ def test_accepts_exactly_what_java_accepts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "accepted"),
+    [
+        (r"[\d&&]", True),
+        (r"[a\d&&]", True),
+        (r"[\da&&]", False),
+        (r"\ud83d\u0041", True),
+        (r"\ud83d\u00", False),
+        (r"\N", False),
+        (r"\N{DIGIT ONE", False),
+        ("()" * 11 + r"\11\12", True),
+        (r"\p{IsZzzz}", True),
+        (r"(?i)\p{javaLowerCase}\p{IsUppercase}", True),
+        (r"(?<=(?:ab){2}|c?)d", True),
+    ],
+)
+def test_accepts_what_java_accepts_in_rare_cases(pattern: str, accepted: bool) -> None:
+    assert is_accepted(pattern) is accepted
+
+
+@pytest.mark.parametrize(
     "pattern",
     ["(" * 200 + ")" * 200, "[" * 200 + "a" + "]" * 200, "(?<=" + "(a|b)" * 2000 + ")"],
     ids=["groups", "classes", "choices in a look-behind"],
