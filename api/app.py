@@ -12,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
 
-from . import health
+from . import evaluation, export, flags, health, info, ofrep, realtime
 from .gateway import Gateway
 from .problem import Problem
 from .session import Evaluator
@@ -28,18 +29,11 @@ class Application:
     """Dispatches by path and type of connection; `web` is the FastAPI application."""
 
     def __init__(
-        self,
-        web: FastAPI,
-        gateway: Gateway,
-        *,
-        sse_path: str | None,
-        websocket_path: str | None,
-        evaluator: Evaluator | None = None,
+        self, web: FastAPI, gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
     ) -> None:
         self.web = web
-        self._endpoints: dict[tuple[str, str], ASGIApp] = {}
-        if sse_path is not None:
-            self._endpoints["http", sse_path] = StreamEndpoint(gateway)
+        stream = StreamEndpoint(gateway)
+        self._endpoints: dict[tuple[str, str], ASGIApp] = {("http", path): stream for path in gateway.surfaces}
         if websocket_path is not None:
             self._endpoints["websocket", websocket_path] = SocketEndpoint(gateway, evaluator)
 
@@ -51,8 +45,10 @@ class Application:
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(feed: Feed, version: str, lifespan: Lifespan | None = None) -> FastAPI:
-    """The FastAPI part: health, and every surface that is not a stream."""
+def create_app(
+    feed: Feed, evaluator: CatalogEvaluator, gateway: Gateway, version: str, lifespan: Lifespan | None = None
+) -> FastAPI:
+    """The FastAPI part: every surface that is not a stream."""
     web = FastAPI(
         title="flagent-cdc",
         version=version,
@@ -61,10 +57,14 @@ def create_app(feed: Feed, version: str, lifespan: Lifespan | None = None) -> Fa
         lifespan=lifespan,
     )
     web.state.feed = feed
+    web.state.evaluator = evaluator
+    web.state.gateway = gateway
+    web.state.exports = export.Exports(feed)
     web.add_exception_handler(Problem, _on_problem)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    web.include_router(health.router)
+    for room in (health, info, flags, export, evaluation, ofrep, realtime):
+        web.include_router(room.router)
     return web
 
 

@@ -5,22 +5,37 @@ through ASGI. It only needs the request's head, and does not wait.
 """
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from cdc.core.errors import InvalidEventId, InvalidInput
 from cdc.core.position import EventId
-from cdc.core.selection import Selections
+from cdc.core.selection import Selection, Selections
 from cdc.core.wire import sse
+from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
 from cdc.core.wire.format import Format
+from cdc.core.wire.ofrep import REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
+from cdc.core.wire.realtime import REALTIME
 from cdc.feed import Feed
 from cdc.subscriber import Sink, Subscriber
 
 from .problem import Problem
 
-__all__ = ["RETRY_MS", "STREAM_HEADERS", "Door", "Gateway", "Opening"]
+__all__ = [
+    "RETRY_MS",
+    "STREAM_HEADERS",
+    "Door",
+    "Gateway",
+    "Opening",
+    "Surface",
+    "own_surface",
+    "realtime_surface",
+    "refetch_surface",
+]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -30,6 +45,10 @@ RETRY_MS = (2_000, 4_000)
 _RETRY_AFTER_S = (1, 5)
 
 _MAX_QUERY_BYTES = 64 * 1024
+
+_LAST_EVENT_ID = "lastEventId"
+
+_INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 STREAM_HEADERS: Headers = (
     (b"content-type", b"text/event-stream"),
@@ -67,6 +86,36 @@ class Door:
         self.open_count -= 1
 
 
+class Surface(Protocol):
+    """One path with an event stream: what its query means, and in which dialect it is answered."""
+
+    def __call__(self, pairs: Sequence[tuple[str, str]], /) -> tuple[StreamRequest, Dialect]:
+        """Raises `InvalidInput`."""
+
+
+def own_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
+    """Our own stream, with every parameter that it has."""
+    request = parse_stream_query([pair for pair in pairs if pair[0] != _LAST_EVENT_ID])
+    return request, ENVELOPES if request.envelope else EVENTS
+
+
+def realtime_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
+    """Flagent's realtime stream: `flagKey` and `flagID`, and an event must pass both where both are given.
+
+    As there, numbers that are none and parameters that nobody knows are passed over.
+    """
+    keys = [value for name, value in pairs if name == "flagKey"]
+    ids = [int(value) for name, value in pairs if name == "flagID" and _INTEGER.fullmatch(value)]
+    if keys and ids:
+        return StreamRequest(Selection.of(flag_keys=keys, within_ids=ids)), REALTIME
+    return StreamRequest(Selection.of(flag_keys=keys, flag_ids=ids)), REALTIME
+
+
+def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
+    """OFREP's refetch notices, about every flag."""
+    return StreamRequest(Selection.of()), REFETCH
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """An SSE stream that has been admitted and not yet begun."""
@@ -80,8 +129,9 @@ class Opening:
 class Gateway:
     """The way into the hub, for every kind of connection."""
 
-    def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door) -> None:
+    def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door, surfaces: Mapping[str, Surface]) -> None:
         self._feed = feed
+        self.surfaces = surfaces
         self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door
@@ -89,13 +139,13 @@ class Gateway:
 
     # -- SSE ---------------------------------------------------------------------------------------------------
 
-    def admit_stream(self, query: bytes, headers: Headers, *, is_chunked: bool) -> Opening:
-        """Decide about a request for a stream; raises `Problem`. What is admitted must be begun and left."""
+    def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> Opening:
+        """Decide about a request for one of the `surfaces`; raises `Problem`. What is admitted must be left."""
         self._refuse_until_loaded()
         if len(query) > _MAX_QUERY_BYTES:
             raise Problem(414, "query_too_long", f"the query string is longer than {_MAX_QUERY_BYTES} bytes")
         pairs = _pairs(query)
-        last_event_id = next((value for name, value in pairs if name == "lastEventId"), "")
+        last_event_id = next((value for name, value in pairs if name == _LAST_EVENT_ID), "")
         accepts_gzip = False
         for name, value in headers:
             if name == b"last-event-id":
@@ -104,11 +154,11 @@ class Gateway:
             elif name == b"accept-encoding":
                 accepts_gzip = _accepts(value, b"gzip")
         try:
-            request = parse_stream_query([pair for pair in pairs if pair[0] != "lastEventId"])
+            request, dialect = self.surfaces[path](pairs)
         except InvalidInput as error:
             raise Problem.of_input(error) from error
         self.sse_door.enter()
-        format = Format("sse", request.envelope, "gzip" if accepts_gzip else "identity", is_chunked)
+        format = Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked)
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         return Opening(request, last_event_id or None, format, (*STREAM_HEADERS, *coding))
 
@@ -121,6 +171,8 @@ class Gateway:
             batch_s=request.batch_ms / 1000,
             overflow=request.overflow,
             stamps=request.stamps,
+            # A client that comes back is told at once that the replay has ended, and how fresh it is now.
+            on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
         )
 
     def begin_stream(self, opening: Opening, subscriber: Subscriber) -> None:
@@ -130,7 +182,12 @@ class Gateway:
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
             first += _comment_on(opening.last_event_id)
-        first += sse.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
+        first += format.dialect.connected(
+            self.hub.here(),
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(self.hub.limits.keep_alive_s * 1000),
+        )
         self._hearts["sse"].add(subscriber)
         self.hub.subscribe(
             subscriber,

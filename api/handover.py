@@ -24,7 +24,7 @@ from websockets.http11 import Request
 from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
 
-from cdc.core.wire import sse
+from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
@@ -70,7 +70,7 @@ class _Stream(asyncio.Protocol):
 
     # the hub's side
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
 
     def close(self, reason: CloseReason, text: str) -> None:
@@ -130,7 +130,7 @@ class SseStream(_Stream):
         if not self.subscriber.is_paused:
             format = self.subscriber.format
             last = b"0\r\n\r\n" if format.is_chunked else b""
-            self._transport.write(format.frame(sse.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
+            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
         self._transport.close()
 
 
@@ -158,7 +158,7 @@ class WebSocketStream(_Stream):
         self._session = Session(
             gateway.hub,
             self,
-            Format("websocket", coding="deflate" if can_share else "identity"),
+            Format(MESSAGES, coding="deflate" if can_share else "identity"),
             stop_reading=transport.pause_reading,
             read_on=transport.resume_reading,
             evaluator=evaluator,
@@ -240,9 +240,9 @@ def _response_head(server_state: ServerState, opening: Opening) -> bytes:
 
 
 def make_http_protocol(
-    gateway: Gateway, *, sse_path: str | None, websocket_path: str | None, evaluator: Evaluator | None = None
+    gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[HttpToolsProtocol]:
-    """The protocol class for uvicorn's `http=`; a path of None is not taken."""
+    """The protocol class for uvicorn's `http=`; a WebSocket path of None is not taken."""
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
     class HandoverProtocol(HttpToolsProtocol):
@@ -257,14 +257,16 @@ def make_http_protocol(
                 self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-            if self.scope["path"] == sse_path and self.scope["method"] == "GET" and self._hand_over_stream():
+            if self.scope["path"] in gateway.surfaces and self.scope["method"] == "GET" and self._hand_over_stream():
                 return
             super()._start_asgi_task(cycle, app)
 
         def _hand_over_stream(self) -> bool:
             is_chunked = self.scope["http_version"] == "1.1"
             try:
-                opening = gateway.admit_stream(self.scope["query_string"], self.headers, is_chunked=is_chunked)
+                opening = gateway.admit_stream(
+                    self.scope["path"], self.scope["query_string"], self.headers, is_chunked=is_chunked
+                )
             except Problem:
                 return False
             self._let_go(SseStream(gateway, self.transport, self.server_state, opening))

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from cdc.core.errors import InvalidInput
@@ -38,9 +38,9 @@ _MIN_POSITION_WAIT_S = 5.0
 class Evaluator(Protocol):
     """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
 
-    def evaluate(self, request: Any) -> Any: ...
+    def evaluate(self, request: Mapping[str, Any], /) -> Any: ...
 
-    def evaluate_batch(self, request: Any) -> Any: ...
+    def evaluate_batch(self, request: Mapping[str, Any], /) -> Any: ...
 
 
 class Session:
@@ -81,7 +81,7 @@ class Session:
     def say_error(self, code: str, text: str, request_id: str | None = None) -> None:
         self._say(websocket.error(code, text, request_id))
 
-    def _continue(self) -> None:
+    def _continue(self, _: Subscriber) -> None:
         if not self._inbox:
             return
         while self._inbox and self.subscriber.is_live:
@@ -124,7 +124,12 @@ class Session:
         request_id = wish.request_id or _new_request_id()
         freshness = hub.freshness()
         answer = websocket.subscribed(
-            request_id, hub.here(), selections, is_fresh=freshness.fresh, age_ms=freshness.age_ms
+            request_id,
+            hub.here(),
+            selections,
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(hub.limits.ping_s * 1000),
         )
         hub.reselect(
             subscriber,

@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format
 
 from .buffer import BufferSink
@@ -42,7 +43,7 @@ class SocketEndpoint:
         session = Session(
             self._gateway.hub,
             sink,
-            Format("websocket", is_framed=False),
+            Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,
             read_on=may_read.set,
             evaluator=self._evaluator,
@@ -67,7 +68,6 @@ async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_re
         if message["type"] == "websocket.disconnect":
             sink.disconnect()
             return
-        sink.heard()
         text = message.get("text")
         session.receive(message["bytes"] if text is None else text)
 

@@ -7,7 +7,6 @@ import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from cdc.core.wire import sse
 from cdc.subscriber import CloseReason
 
 from .buffer import BufferSink
@@ -24,7 +23,7 @@ _FAREWELL_S = 1.5
 
 
 class StreamEndpoint:
-    """An ASGI application for one path: SSE, or problem+json."""
+    """An ASGI application for every path with a stream: SSE, or problem+json."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -34,7 +33,9 @@ class StreamEndpoint:
             await send_problem(send, Problem(405, "method_not_allowed", "the stream is read with GET"))
             return
         try:
-            opening = self._gateway.admit_stream(scope["query_string"], scope["headers"], is_chunked=False)
+            opening = self._gateway.admit_stream(
+                scope["path"], scope["query_string"], scope["headers"], is_chunked=False
+            )
         except Problem as problem:
             await send_problem(send, problem)
             return
@@ -63,7 +64,7 @@ class StreamEndpoint:
                 yield chunk
             tasks.cancel_scope.cancel()
         if sink.closed_for is CloseReason.RESTARTING:
-            yield opening.format.frame(sse.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
+            yield opening.format.frame(opening.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
 
 
 async def _close_at(closing: anyio.Event, sink: BufferSink) -> None:

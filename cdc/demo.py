@@ -54,12 +54,12 @@ class Writer:
         with driver_errors(self._target):
             self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, application_name=AUTHOR)
             self._connection.execute(composed.SQL("set search_path to {}").format(composed.Identifier(schema)))
-        # Weights: what happens often in a real shop happens often here.
+        # Weights: what happens often in a real shop happens often here; what often finds nothing to do is tried more.
         self._deeds: dict[Callable[[], str | None], int] = {
             self._toggle: 6,
             self._ramp: 8,
             self._shift_shares: 4,
-            self._edit_rule: 4,
+            self._edit_rule: 12,
             self._save_like_flagent: 4,
             self._add_tag: 2,
             self._remove_tag: 2,

@@ -4,6 +4,8 @@
     ├── InvalidInput                 a value given from outside; also a ValueError
     │   ├── InvalidEventId
     │   └── InvalidDatabaseUrl
+    ├── InvalidPattern               not a regular expression of Java; also a ValueError
+    ├── UndecidedMatch               a regular expression was cut off before its answer was known
     ├── DatabaseError                PostgreSQL said no; has `sqlstate`
     │   ├── DatabaseUnavailable      not reachable, starting, shutting down, out of connections
     │   ├── DatabaseRefused          wrong password, unknown database, missing right
@@ -17,7 +19,7 @@ The root and what pure code raises stand in `cdc.core.errors`. Driver errors bec
 with the cause kept; nothing above catches `psycopg.Error`.
 """
 
-from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput
+from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput, InvalidPattern, UndecidedMatch
 
 __all__ = [
     "DataDirectoryInUse",
@@ -29,9 +31,11 @@ __all__ = [
     "InvalidDatabaseUrl",
     "InvalidEventId",
     "InvalidInput",
+    "InvalidPattern",
     "LockNotAvailable",
     "SchemaMismatch",
     "SchemaMissing",
+    "UndecidedMatch",
     "error_class",
     "is_retryable",
 ]

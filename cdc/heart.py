@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 
-from .core.wire import sse, websocket
 from .core.wire.format import Format, websocket_frame
 from .hub import Hub
 from .subscriber import CloseReason, Subscriber
@@ -28,10 +27,10 @@ _TICK_S = 0.25
 class Heart:
     """Beats for the subscribers of one transport, each once per `interval_s`."""
 
-    def __init__(self, hub: Hub, interval_s: float, stall_s: float) -> None:
+    def __init__(self, hub: Hub, interval_s: float) -> None:
         self._hub = hub
         self._interval_s = interval_s
-        self._stall_beats = max(1, round(stall_s / interval_s))
+        self._stall_beats = max(1, round(hub.limits.stall_s / interval_s))
         count = max(1, min(256, int(interval_s / _TICK_S)))
         self._buckets: list[dict[Subscriber, None]] = [{} for _ in range(count)]
         self._next = 0
@@ -57,6 +56,10 @@ class Heart:
         """Harmless when repeated."""
         self._buckets[subscriber.bucket].pop(subscriber, None)
 
+    def beat(self, subscriber: Subscriber) -> None:
+        """Beat for this one now, out of turn."""
+        self._beat([subscriber])
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         tick_s = self._interval_s / len(self._buckets)
@@ -68,7 +71,7 @@ class Heart:
                 self._beat(list(bucket))
 
     def _beat(self, subscribers: list[Subscriber]) -> None:
-        texts: dict[tuple[Format, bool], bytes] = {}
+        texts: dict[tuple[Format, bool, bool], bytes] = {}
         for subscriber in subscribers:
             if subscriber.is_paused:
                 subscriber.paused_beats += 1
@@ -85,22 +88,27 @@ class Heart:
                     subscriber.missed_beats = 0
             if subscriber.is_live and not subscriber.pending:
                 with_digest = subscriber.selections.is_everything
-                key = (subscriber.format, with_digest)
+                has_selected = bool(subscriber.selections.clauses)
+                key = (subscriber.format, with_digest, has_selected)
                 data = texts.get(key)
                 if data is None:
-                    data = texts[key] = self._encode(subscriber.format, with_digest)
-                self._hub.say(subscriber, data)
+                    data = texts[key] = self._encode(subscriber.format, with_digest, has_selected)
+                if data:
+                    self._hub.say(subscriber, data)
 
-    def _encode(self, format: Format, with_digest: bool) -> bytes:
-        hub = self._hub
-        now = hub.freshness()
-        here = hub.here()
-        digest = hub.catalog.digest if with_digest else None
-        if format.transport == "sse":
-            return format.frame(sse.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest))
-        text = websocket.heartbeat(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
-        ping = websocket_frame(b"", "ping") if format.is_framed else b""
-        return ping + format.frame(text.encode())
+    def _encode(self, format: Format, with_digest: bool, has_selected: bool) -> bytes:
+        is_socket = format.transport == "websocket" and format.is_framed
+        ping = websocket_frame(b"", "ping") if is_socket else b""
+        if not has_selected:
+            # An id says "all up to here was told". A client that comes back and has not yet been heard with its last
+            # id would take it for its new one, and lose what it missed if the connection broke again.
+            return ping
+        now = self._hub.freshness()
+        here = self._hub.here()
+        digest = self._hub.catalog.digest if with_digest else None
+        return ping + format.frame(
+            format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
+        )
 
     def _cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
         logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})

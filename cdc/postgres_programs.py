@@ -70,7 +70,7 @@ class Programs:
         if self.account is None:
             return
         for above in directory.parents:
-            if not above.exists():
+            if not above.is_dir():  # to be created, or no directory: creating it will tell
                 continue
             status = above.stat()
             allowed = (

@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +23,10 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 130 for Ctrl-C, or the command's own."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        # A service manager's SIGTERM ends a command as Ctrl-C does: what it started is stopped and cleaned up.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A terminal or pipe that cannot show a character gets a question mark, never a traceback.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cdc.settings import Settings
 
@@ -38,7 +41,7 @@ class Banner:
             stream = f"{base}{self.settings.sse_path}"
             rows.append(("watch", f"curl -N '{stream}?snapshot=true'"))
             path = f" --path {self.settings.sse_path}" if self.settings.sse_path != "/api/v1/events/stream" else ""
-            rows.append(("", f"flagent-cdc tail {base}{path}"))
+            rows.append(("", f"{_program()} tail {base}{path}"))
         if self.settings.ws_enabled:
             rows.append(("websocket", f"ws{base.removeprefix('http')}{self.settings.ws_path}"))
         rows.append(("stop", "Ctrl-C"))
@@ -56,6 +59,15 @@ def _address(host: str) -> str:
     if host == "::":
         return "[::1]"
     return f"[{host}]" if ":" in host else host
+
+
+def _program() -> str:
+    """How to call this program from here: it may have been started from an environment that is not on the path."""
+    started = Path(sys.argv[0]).absolute()
+    if started.name != "flagent-cdc" or shutil.which("flagent-cdc") == str(started):
+        return "flagent-cdc"
+    here = Path.cwd()
+    return shlex.quote(str(started.relative_to(here) if started.is_relative_to(here) else started))
 
 
 def _quote(text: str) -> str:

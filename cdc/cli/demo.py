@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.cli.serve import add_server_arguments, ready_to_listen
+from cdc.cli.serve import add_server_arguments, ready_to_listen, serve
+from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url, redact
 from cdc.demo import Writer
 from cdc.demo_loop import WriterLoop
@@ -29,7 +30,14 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
     if settings.database_url is not None:
-        migrate(settings.database_url, settings.schemas)
+        installed = migrate(settings.database_url, settings.schemas)
+        if settings.schemas[0] in installed.pending:
+            raise InvalidInput(
+                f"schema {settings.schemas[0]!r} has no tables of Flagent yet: start Flagent on that database first, "
+                "or run the demo on a database of its own, without --database-url",
+                name="--schema",
+                code="no_flagent_tables",
+            )
         banner = Banner(settings, redact(read_database_url(settings.database_url)), change=CHANGE)
         return _serve(settings, settings.database_url, banner, arguments)
 
@@ -52,9 +60,6 @@ def _data_dir(settings: Settings) -> Iterator[Path]:
 
 
 def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Namespace) -> int:
-    # Slow to import.
-    from cdc.cli.server import run_server
-
     seed, schema = arguments.seed, settings.schemas[0]
     with Writer(url, seed=seed, schema=schema) as writer:
         created = writer.fill()
@@ -66,7 +71,7 @@ def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Nam
         loop.start()
 
     try:
-        return run_server(settings, on_ready=on_ready)
+        return serve(settings, on_ready)
     finally:
         loop.stop()
 

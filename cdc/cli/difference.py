@@ -149,7 +149,8 @@ def difference_of_rows(before: JsonObject | None, after: JsonObject | None, chan
 def describe_flag(flag: JsonObject) -> list[str]:
     """A flag in a few words, where there is nothing to compare with."""
     words = ["enabled" if flag["enabled"] else "disabled"]
-    words += [f"{len(flag[name])} {name}" for name in ("segments", "variants") if flag[name]]
+    counts = {name: len(flag[f"{name}s"]) for name in ("segment", "variant")}
+    words += [f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count]
     if flag["tags"]:
         words.append("tags " + ", ".join(plain(tag["value"]) for tag in flag["tags"]))
     return words

@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from cdc import logs
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
 from cdc.core.errors import InvalidInput
@@ -40,16 +41,26 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
     # Slow to import, and what was typed wrong is told at once.
     from cdc.cli.own_database import own_database
-    from cdc.cli.server import run_server
     from cdc.embedded import default_data_dir
 
     if settings.database_url is not None:
         banner = Banner(settings, redact(read_database_url(settings.database_url)))
-        return run_server(settings, on_ready=banner.show)
+        return serve(settings, banner.show)
     data_dir = settings.data_dir or default_data_dir(environment)
     with own_database(data_dir, settings.schemas) as url:
         banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url)
-        return run_server(dataclasses.replace(settings, database_url=url), on_ready=banner.show)
+        return serve(dataclasses.replace(settings, database_url=url), banner.show)
+
+
+def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
+    """Run the server until Ctrl-C or SIGTERM, which are the ordinary ways to end it and no failure."""
+    from cdc.cli.server import run_server
+
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        return run_server(settings, on_ready=on_ready)
+    except KeyboardInterrupt:
+        return 0
 
 
 def ready_to_listen(settings: Settings) -> Settings:

@@ -13,11 +13,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import Application, create_app
-from api.gateway import Door, Gateway
+from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
 from api.handover import make_http_protocol
+from api.ofrep import REFETCH_PATH
+from api.realtime import REALTIME_PATHS
 from cdc.cli.workers import run_workers
 from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
+from cdc.evaluator import Evaluator
 from cdc.feed import Feed
 from cdc.settings import Settings
 
@@ -82,8 +85,17 @@ def build_server(
     `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
     feed = Feed(settings, url)
-    gateway = Gateway(feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections))
-    sse_path = settings.sse_path if settings.sse_enabled else None
+    evaluator = Evaluator(lambda: feed.hub.catalog)
+    surfaces: dict[str, Surface] = {}
+    if settings.sse_enabled:
+        surfaces = {
+            settings.sse_path: own_surface,
+            **dict.fromkeys(REALTIME_PATHS, realtime_surface),
+            REFETCH_PATH: refetch_surface,
+        }
+    gateway = Gateway(
+        feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections), surfaces
+    )
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
@@ -94,12 +106,12 @@ def build_server(
             gc.freeze()
             yield
 
-    web = create_app(feed, version("flagent-cdc"), lifespan)
+    web = create_app(feed, evaluator, gateway, version("flagent-cdc"), lifespan)
     protocol: Any = "httptools"
     if with_handover:
-        protocol = make_http_protocol(gateway, sse_path=sse_path, websocket_path=websocket_path)
+        protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
     config = uvicorn.Config(
-        Application(web, gateway, sse_path=sse_path, websocket_path=websocket_path),
+        Application(web, gateway, websocket_path=websocket_path, evaluator=evaluator),
         http=protocol,
         ws="websockets-sansio",
         ws_max_size=1024 * 1024,

@@ -124,13 +124,14 @@ class View:
         return _phrases(kind, before, after, event)
 
     def _line(self, time: str, kind: str, subject: str, phrases: Sequence[str], age: str, colour: str) -> str:
-        told = ", ".join(phrases)
         parts = [
             self._paint(f"{time:<12}", DIM),
             self._paint(f"{kind:<20}", colour),
             self._paint(f"{plain(subject):<32}", BOLD),
+            *([", ".join(phrases)] if phrases else []),
+            *([self._paint(f"({age})", DIM)] if age else []),
         ]
-        return " ".join([*parts, told, *([self._paint(f"({age})", DIM)] if age else [])]).rstrip()
+        return " ".join(parts)
 
     def _note(self, text: str, colour: str = DIM) -> str:
         return self._paint(f"-- {text}", colour)

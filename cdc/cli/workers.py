@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 __all__ = ["run_workers"]
@@ -58,11 +59,15 @@ def _become_worker(work: Work, ready: int) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        code = work(lambda: os.write(ready, b"1") and None)
+        code = work(partial(_say_ready, ready))
     except BaseException:
         logger.exception("Worker failed", extra={"action": "worker_failed"})
     finally:
         os._exit(code)
+
+
+def _say_ready(pipe: int) -> None:
+    os.write(pipe, b"1")
 
 
 def run_workers(count: int, work: Work, on_ready: Callable[[], None]) -> int:

@@ -34,6 +34,7 @@ class Selection:
     tables: frozenset[str] = frozenset()
     types: frozenset[EventType] = frozenset()
     schemas: frozenset[str] = frozenset()
+    within_ids: frozenset[int] = frozenset()
 
     @classmethod
     def of(
@@ -47,8 +48,12 @@ class Selection:
         tables: Iterable[str] = (),
         types: Iterable[EventType] = (),
         schemas: Iterable[str] = (),
+        within_ids: Iterable[int] = (),
     ) -> Self:
-        """A selection of these; of all flags when nothing is selected, however narrowed."""
+        """A selection of these; of all flags when nothing is selected, however narrowed.
+
+        `types` and `schemas` narrow it, and so does `within_ids`: of what is selected, only these flags.
+        """
         made = cls(
             everything,
             frozenset(flag_keys),
@@ -58,6 +63,7 @@ class Selection:
             frozenset(tables),
             frozenset(types),
             frozenset(schemas),
+            frozenset(within_ids),
         )
         return made if made.count else replace(made, everything=True)
 
@@ -82,11 +88,15 @@ class Selection:
         )
 
     def _passes(self, event: Event) -> bool:
-        return (not self.types or event.type in self.types) and (not self.schemas or event.schema in self.schemas)
+        return (
+            (not self.types or event.type in self.types)
+            and (not self.schemas or event.schema in self.schemas)
+            and (not self.within_ids or event.flag_id in self.within_ids)
+        )
 
     def selects(self, schema: str, flag: FlagJson) -> bool:
         """Whether a snapshot for this selection holds the flag. `segments` selects every flag: each may have some."""
-        if self.schemas and schema not in self.schemas:
+        if (self.schemas and schema not in self.schemas) or (self.within_ids and flag["id"] not in self.within_ids):
             return False
         return (
             self.everything
@@ -108,8 +118,8 @@ class Selection:
             "schemas": sorted(self.schemas),
         }
 
-    def _narrowing(self) -> tuple[frozenset[EventType], frozenset[str]]:
-        return self.types, self.schemas
+    def _narrowing(self) -> tuple[frozenset[EventType], frozenset[str], frozenset[int]]:
+        return self.types, self.schemas, self.within_ids
 
     def _plus(self, other: Self) -> Self:
         return replace(
@@ -176,9 +186,9 @@ class Selections:
     @property
     def is_everything(self) -> bool:
         """Whether it selects exactly the events about flags, all of them."""
-        return any(
-            clause.everything and not clause.types and not clause.schemas for clause in self.clauses
-        ) and not any(clause.tables for clause in self.clauses)
+        return any(clause.everything and not any(clause._narrowing()) for clause in self.clauses) and not any(
+            clause.tables for clause in self.clauses
+        )
 
     def matches(self, event: Event) -> bool:
         return any(clause.matches(event) for clause in self.clauses)

@@ -16,7 +16,7 @@ begin
     if tg_nargs > 0 and tg_argv[0] = 'rows' then
         begin
             execute format(
-                'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''delete'', null, pg_catalog.to_jsonb(t), null))'
+                'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''delete'', null, pg_catalog.to_json(t), null))'
                 ' from only %I.%I t',
                 tg_table_schema, tg_table_name, tg_table_schema, tg_table_name
             );

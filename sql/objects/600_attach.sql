@@ -73,7 +73,7 @@ begin
     foreach table_name in array tables loop
         perform flagent_cdc.log_change(in_schema, table_name, 'truncate', null, null, null);
         execute pg_catalog.format(
-            'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''insert'', null, null, pg_catalog.to_jsonb(t)))'
+            'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''insert'', null, null, pg_catalog.to_json(t)))'
             ' from %I.%I t',
             in_schema, table_name, in_schema, table_name
         );

@@ -1,12 +1,5 @@
 -- Reading and changing the installation: who this log is, what is attached, who may run a server.
 
--- installation: the channel that the listeners hear
-select i.channel
-  from flagent_cdc.installation i;
-
--- log_identity: the six characters that tell this log from every other one
-select flagent_cdc.log_identity() as log;
-
 -- is_installed: whether the schema flagent_cdc is there with all its tables
 select to_regclass('flagent_cdc.alembic_version') is not null
    and to_regclass('flagent_cdc.installed_object') is not null as installed;
@@ -17,12 +10,6 @@ select to_regnamespace('flagent_cdc') is not null as present;
 -- revision: the Alembic revision of the tables
 select v.version_num
   from flagent_cdc.alembic_version v;
-
--- server: the server's version, whether this is a standby, and what this session may do
-select current_setting('server_version_num')::integer as version,
-       pg_is_in_recovery() as standby,
-       current_user::text as role_name,
-       current_database()::text as database_name;
 
 -- attachments: the wanted schemas, and since when each is attached; null where Flagent's tables are missing
 select a.schema_name, a.attached_at

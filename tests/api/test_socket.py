@@ -32,10 +32,13 @@ class Client:
     async def say(self, **message: Any) -> None:
         await self.connection.send(json.dumps(message))
 
-    async def hear(self) -> dict[str, Any]:
+    async def hear(self, *, heartbeats: bool = False) -> dict[str, Any]:
+        """The next message; a heartbeat may come at any time and counts only where it is asked for."""
         async with asyncio.timeout(DEADLINE_S):
-            message: dict[str, Any] = json.loads(await self.connection.recv())
-            return message
+            while True:
+                message: dict[str, Any] = json.loads(await self.connection.recv())
+                if (message["type"] == "heartbeat") == heartbeats:
+                    return message
 
     async def ask(self, **message: Any) -> dict[str, Any]:
         await self.say(**message)
@@ -170,10 +173,10 @@ async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str
                 await client.ask(type="subscribe", subscribeAll=True)
                 writer.flag("a")
                 await client.hear()
-                heartbeat = await client.hear()
+                heartbeat = await client.hear(heartbeats=True)
             async with talking(server) as client:
                 await client.ask(type="subscribe", flags=["a"])
-                filtered = await client.hear()
+                filtered = await client.hear(heartbeats=True)
     assert (heartbeat["type"], heartbeat["position"], heartbeat["fresh"]) == ("heartbeat", "2", True)
     assert heartbeat["digest"] == server.feed.hub.catalog.digest
     assert heartbeat["digest"].startswith("1:")

@@ -8,14 +8,13 @@ meant (`lookup`), which others must agree first (`dependency`), how a request is
 from .bucket import bucket_of, salt_of
 from .constraint import CompiledPattern, RegexEngine
 from .evaluate import Evaluation, evaluate, evaluate_batch
-from .flag import Attachments, CompiledFlag, Decision, compile_flag, decide
+from .flag import CompiledFlag, Decision, compile_flag, decide
 from .number import parse_double
 from .request import BatchRequest, Entity, EvaluationRequest, decode_json
 from .result import render_evaluation
 from .source import FlagSource
 
 __all__ = [
-    "Attachments",
     "BatchRequest",
     "CompiledFlag",
     "CompiledPattern",

@@ -12,9 +12,7 @@ LogLine = tuple[int, str]
 
 
 def explain(flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> tuple[LogLine, ...]:
-    """One line per segment looked at, in order, worded as Flagent does."""
-    if not flag.enabled:
-        return ((0, f"flagID {flag.id} is not enabled"),)
+    """One line per segment of an enabled flag that was looked at, in order, worded as Flagent does."""
     if not flag.steps:
         return ((0, f"flagID {flag.id} has no segments"),)
     lines: list[LogLine] = []

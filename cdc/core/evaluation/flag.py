@@ -10,10 +10,7 @@ from .bucket import BUCKETS, salt_of
 from .constraint import RegexEngine, Test, compile_constraint
 from .rollout import Rollout, compile_rollout
 
-__all__ = ["Attachments", "CompiledFlag", "Decision", "Step", "compile_flag", "decide"]
-
-Attachments = Mapping[int, Mapping[str, str] | None]
-"""Variant id to attachment as evaluation shows it, which is not quite as the REST API does (quotes are kept)."""
+__all__ = ["CompiledFlag", "Decision", "Step", "compile_flag", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +49,12 @@ class CompiledFlag:
     unmatched: Decision
 
 
-def compile_flag(flag: Mapping[str, Any], regexes: RegexEngine, attachments: Attachments | None = None) -> CompiledFlag:
-    """Prepare a live flag given in the REST shape.
+def compile_flag(flag: Mapping[str, Any], regexes: RegexEngine) -> CompiledFlag:
+    """Prepare a live flag given in the REST shape, but with its attachments as evaluation shows them.
 
-    `attachments` are those of the evaluation view; a variant it does not name keeps the attachment it has in `flag`.
-    The result keeps nothing of `flag` that could change.
+    (The REST view strips quotes from attachments; the catalog's `evaluation_view` does not.)
     """
-    variants = {
-        variant["id"]: (
-            variant["key"],
-            attachments[variant["id"]] if attachments and variant["id"] in attachments else variant["attachment"],
-        )
-        for variant in flag["variants"]
-    }
+    variants = {variant["id"]: (variant["key"], variant["attachment"]) for variant in flag["variants"]}
     steps = tuple(_compile_segment(segment, variants, regexes) for segment in sorted(flag["segments"], key=_by_rank))
     return CompiledFlag(
         id=flag["id"],

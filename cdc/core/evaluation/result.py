@@ -49,8 +49,6 @@ def _message(evaluation: Evaluation) -> str:
     flag = evaluation.flag
     if evaluation.decision.variant_id is not None:
         return ""
-    if flag is not None and not flag.enabled:
-        return f"flagID {flag.id} is not enabled"
     if flag is not None and not flag.steps:
         return f"flagID {flag.id} has no segments"
     return evaluation.log[0][1] if evaluation.log else ""

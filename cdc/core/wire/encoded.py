@@ -4,7 +4,7 @@ Encoding costs more than anything else on an event's way, so every form is made 
 text of a flag is made once for all events of a commit that carry it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..events import Event, EventType
@@ -12,7 +12,6 @@ from ..flag import FlagJson
 from ..json_text import encode
 from ..position import EventId
 from .format import Format
-from .stamp import block_with_sent_at, text_with_sent_at
 
 __all__ = ["EncodedEvent", "encode_commit", "event_object"]
 
@@ -37,12 +36,27 @@ class _FlagText:
 
 
 class EncodedEvent:
-    """An event with its forms on the wire, each made once; share it, never copy it."""
+    """An event with its forms on the wire, each made once; share it, never copy it.
 
-    __slots__ = ("_detail", "_flag", "_framed", "_sse_enveloped", "_sse_plain", "_stamped", "_text", "event", "id")
+    `siblings` are all events of its commit: some dialects tell a commit as one.
+    """
 
-    def __init__(self, event: Event, flag: _FlagText | None = None) -> None:
+    __slots__ = (
+        "_detail",
+        "_flag",
+        "_framed",
+        "_sse_enveloped",
+        "_sse_plain",
+        "_stamped",
+        "_text",
+        "event",
+        "id",
+        "siblings",
+    )
+
+    def __init__(self, event: Event, flag: _FlagText | None = None, siblings: Sequence[Event] = ()) -> None:
         self.event = event
+        self.siblings = siblings
         self.id = str(event.id)
         self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
         self._detail: str | None = None
@@ -92,8 +106,7 @@ class EncodedEvent:
         """What is written to every subscriber of a format."""
         data = self._framed.get(format)
         if data is None:
-            raw = self.text.encode() if format.transport == "websocket" else self.sse(envelope=format.envelope)
-            data = self._framed[format] = format.frame(raw)
+            data = self._framed[format] = format.frame(format.dialect.event(self))
         return data
 
     def framed_at(self, format: Format, sent_at: str) -> bytes:
@@ -102,11 +115,7 @@ class EncodedEvent:
             self._stamped = (sent_at, {})
         data = self._stamped[1].get(format)
         if data is None:
-            if format.transport == "websocket":
-                raw = text_with_sent_at(self.text, sent_at).encode()
-            else:
-                raw = block_with_sent_at(self.sse(envelope=format.envelope), sent_at)
-            data = self._stamped[1][format] = format.frame(raw)
+            data = self._stamped[1][format] = format.frame(format.dialect.event_at(self, sent_at))
         return data
 
     def _block(self, data: str) -> bytes:
@@ -143,9 +152,10 @@ def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
     """The events of one commit, ready to be encoded, sharing the texts of their flags."""
     flags: dict[int, _FlagText] = {}  # by identity: the events hold the flags, so none is freed meanwhile
     encoded = []
-    for event in events:
+    siblings = tuple(events)
+    for event in siblings:
         flag = None
         if event.flag is not None:
             flag = flags.setdefault(id(event.flag), _FlagText(event.flag))
-        encoded.append(EncodedEvent(event, flag))
+        encoded.append(EncodedEvent(event, flag, siblings))
     return encoded

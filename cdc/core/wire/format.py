@@ -7,7 +7,10 @@ chunk, a WebSocket frame and an independently flushed deflate block all stand al
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .dialect import Dialect
 
 __all__ = ["GZIP_HEADER", "Coding", "Format", "websocket_frame"]
 
@@ -49,19 +52,24 @@ def _deflate_block(data: bytes, level: int) -> bytes:
 class Format:
     """The form of one subscriber's stream.
 
-    `envelope` is of SSE only: data is the whole event object. `is_chunked`: HTTP/1.1 chunks around what is written.
+    `is_chunked`: HTTP/1.1 chunks around what is written.
     `is_framed` false: WebSocket messages as lines, for a server below that makes the frames itself.
     """
 
-    transport: Literal["sse", "websocket"]
-    envelope: bool = False
+    dialect: "Dialect"
     coding: Coding = "identity"
     is_chunked: bool = False
     is_framed: bool = True
 
+    @property
+    def transport(self) -> Literal["sse", "websocket"]:
+        return self.dialect.transport
+
     def frame(self, raw: bytes) -> bytes:
-        """What is put on the wire for one SSE block or one WebSocket text message."""
-        if self.transport == "websocket":
+        """What is put on the wire for what a dialect says; nothing for nothing."""
+        if not raw:
+            return b""
+        if self.dialect.transport == "websocket":
             if not self.is_framed:
                 return raw + b"\n"
             if self.coding == "deflate" and len(raw) >= _SMALL:

@@ -41,23 +41,29 @@ create table flagent_cdc.runtime_grant (
     primary key (role_name, schema_name, table_name)
 );
 
-create sequence flagent_cdc.change_id;
+create sequence flagent_cdc.change_batch;
 -- Positions must grow in commit order across sessions: no session may keep some in stock.
 create sequence flagent_cdc.commit_position cache 1;
 
--- One row per changed row. A batch is what one commit seals; it has the id of the change that opened it.
+-- One row per changed row. A batch is what one commit seals, numbered by change_batch; ids count within it from 1.
+-- json, not jsonb: a third of the capture's time less, and nobody looks into the rows by SQL.
+-- No check constraint and no trigger: either is set up again for each single insert, 1 to 3 µs per row.
 create table flagent_cdc.change_log (
-    id          bigint not null,
     batch       bigint not null,
+    id          integer not null,
     schema_name text not null,
     table_name  text not null,
-    op          text not null check (op in ('insert', 'update', 'delete', 'truncate')),
-    key         jsonb,
-    before      jsonb,
-    after       jsonb,
-    opens       boolean not null,
+    op          text not null, -- insert, update, delete, truncate
+    key         json,
+    before      json,
+    after       json,
     primary key (batch, id)
 );
+-- The first change of each batch stands in this part of the log. Its trigger has the batch sealed at COMMIT, and so
+-- the other changes need none.
+create table flagent_cdc.change_log_first (
+    primary key (batch, id)
+) inherits (flagent_cdc.change_log);
 
 -- One row per commit that changed something, in commit order; holes are commits that failed after their sealing.
 create table flagent_cdc.commit_log (
@@ -87,6 +93,13 @@ alter table flagent_cdc.change_log set (
     toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000,
     toast.autovacuum_vacuum_cost_delay = 0
 );
+alter table flagent_cdc.change_log_first set (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000,
+    autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0,
+    toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000,
+    toast.autovacuum_vacuum_cost_delay = 0
+);
 alter table flagent_cdc.commit_log set (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000,
@@ -95,9 +108,10 @@ alter table flagent_cdc.commit_log set (
 """
 
 DOWNGRADE = """
-drop table flagent_cdc.seal_request, flagent_cdc.commit_log, flagent_cdc.change_log, flagent_cdc.runtime_grant,
+drop table flagent_cdc.seal_request, flagent_cdc.commit_log, flagent_cdc.change_log_first,
+    flagent_cdc.change_log, flagent_cdc.runtime_grant,
     flagent_cdc.runtime_role, flagent_cdc.installed_object, flagent_cdc.attachment, flagent_cdc.installation;
-drop sequence flagent_cdc.commit_position, flagent_cdc.change_id;
+drop sequence flagent_cdc.commit_position, flagent_cdc.change_batch;
 """
 
 

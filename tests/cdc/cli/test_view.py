@@ -155,7 +155,7 @@ def test_variants(view: View) -> None:
 
 
 def test_a_flag_that_was_never_seen_is_described() -> None:
-    assert told(View(), "flag_updated", changed()) == "enabled, 1 segments, 2 variants, tags payment"
+    assert told(View(), "flag_updated", changed()) == "enabled, 1 segment, 2 variants, tags payment"
     assert told(View(), "segment_updated", changed(), segmentID=11, segment=segment()) == "segment 11: rollout 10 %"
 
 
@@ -211,7 +211,7 @@ def test_a_snapshot_shows_each_flag_by_key() -> None:
     assert lines[0] == "-- snapshot at position 7: 2 flags"
     assert [line.split()[1:] for line in lines[1:]] == [
         ["a.flag", "disabled"],
-        ["payments.flow", "enabled,", "1", "segments,", "2", "variants,", "tags", "payment"],
+        ["payments.flow", "enabled,", "1", "segment,", "2", "variants,", "tags", "payment"],
     ]
 
 

@@ -63,11 +63,12 @@ def _java_hex(sign: float, bare: str) -> float | None:
         return sign * float("inf")
 
 
-def holds(constraint: Json, context: Mapping[str, str]) -> bool:
+def holds(constraint: Mapping[str, str], context: Mapping[str, str]) -> bool:
     if constraint["property"] not in context:
         return False
-    value, wanted = context[constraint["property"]], constraint["value"]
-    operator = constraint["operator"]
+    value = context[constraint["property"]]
+    wanted: str = constraint["value"]
+    operator: str = constraint["operator"]
     if operator == "EQ":
         return value == wanted
     if operator == "NEQ":

@@ -6,6 +6,7 @@ import pytest
 from cdc.core.change import Change, Op
 from cdc.core.events import Event, EventType
 from cdc.core.position import EventId, Position
+from cdc.core.wire.dialect import ENVELOPES, EVENTS, MESSAGES
 from cdc.core.wire.encoded import EncodedEvent, encode_commit, event_object
 from cdc.core.wire.format import Format
 from tests.core.flagent import LOG, TIME, Observed
@@ -95,7 +96,7 @@ def test_a_deletion_has_no_flag() -> None:
     )
 
 
-@pytest.mark.parametrize("format", [Format("sse"), Format("sse", envelope=True), Format("websocket", is_framed=False)])
+@pytest.mark.parametrize("format", [Format(EVENTS), Format(ENVELOPES), Format(MESSAGES, is_framed=False)])
 def test_framed_events_are_made_once_for_a_format_and_stamped_once_for_a_time(format: Format) -> None:
     for encoded in encode_commit(events_of_every_kind()):
         plain, stamped = encoded.framed(format), encoded.framed_at(format, "2026-11-23T08:00:01Z")

@@ -2,6 +2,7 @@ import zlib
 
 import pytest
 
+from cdc.core.wire.dialect import EVENTS, MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 
 SMALL, LARGE = b"event: x\ndata: {}\n\n", b"event: x\ndata: " + b'{"a":"b"}' * 100 + b"\n\n"
@@ -12,16 +13,16 @@ def inflate(data: bytes, window: int) -> bytes:
 
 
 def test_plain_blocks_stay_as_they_are() -> None:
-    assert Format("sse").frame(SMALL) == SMALL
-    assert Format("sse").preamble() == b""
+    assert Format(EVENTS).frame(SMALL) == SMALL
+    assert Format(EVENTS).preamble() == b""
 
 
 def test_a_chunk_says_its_size_in_hexadecimal() -> None:
-    assert Format("sse", is_chunked=True).frame(LARGE) == b"%x\r\n%b\r\n" % (len(LARGE), LARGE)
+    assert Format(EVENTS, is_chunked=True).frame(LARGE) == b"%x\r\n%b\r\n" % (len(LARGE), LARGE)
 
 
 def test_gzip_pieces_of_any_size_join_into_one_stream() -> None:
-    gzip = Format("sse", coding="gzip")
+    gzip = Format(EVENTS, coding="gzip")
     pieces = [gzip.frame(SMALL), gzip.frame(LARGE), gzip.frame(SMALL)]
     assert inflate(gzip.preamble() + b"".join(pieces), 16 + zlib.MAX_WBITS) == SMALL + LARGE + SMALL
     assert len(pieces[1]) < len(LARGE) / 5
@@ -30,7 +31,7 @@ def test_gzip_pieces_of_any_size_join_into_one_stream() -> None:
 
 
 def test_a_chunked_gzip_stream_begins_with_a_chunk() -> None:
-    assert Format("sse", coding="gzip", is_chunked=True).preamble().startswith(b"a\r\n\x1f\x8b")
+    assert Format(EVENTS, coding="gzip", is_chunked=True).preamble().startswith(b"a\r\n\x1f\x8b")
 
 
 @pytest.mark.parametrize(("size", "head"), [(125, 2), (126, 4), (65_535, 4), (65_536, 10)])
@@ -48,13 +49,13 @@ def test_a_frame_names_its_kind(opcode: str, first: int) -> None:
 
 
 def test_large_messages_are_deflated_each_by_itself() -> None:
-    deflate = Format("websocket", coding="deflate")
+    deflate = Format(MESSAGES, coding="deflate")
     frame = deflate.frame(LARGE)
     assert frame[0] == 0xC1
     assert inflate(frame[2:] + b"\x00\x00\xff\xff", -zlib.MAX_WBITS) == LARGE
     assert deflate.frame(SMALL) == websocket_frame(SMALL)
-    assert Format("websocket").frame(LARGE) == websocket_frame(LARGE)
+    assert Format(MESSAGES).frame(LARGE) == websocket_frame(LARGE)
 
 
 def test_a_server_below_may_make_the_frames() -> None:
-    assert Format("websocket", is_framed=False).frame(SMALL) == SMALL + b"\n"
+    assert Format(MESSAGES, is_framed=False).frame(SMALL) == SMALL + b"\n"

@@ -1,0 +1,95 @@
+"""The export that Flagent's clients refetch after every event: never older than any event that anyone was sent.
+
+An event may have reached a client through another process than the one that answers now. So the newest position is
+asked of the database first, once for all who wait, and the answer waits until this process has it. The text is made
+once per position.
+"""
+
+import asyncio
+import gzip
+import logging
+
+from fastapi import APIRouter, Request, Response
+
+from cdc.core.position import Position
+from cdc.core.wire.export import export_text
+from cdc.errors import DatabaseError
+from cdc.feed import Feed
+
+from .flags import schema_of
+
+__all__ = ["Exports", "matches_tag", "router"]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/v1", tags=["compatibility"])
+
+# How long an answer waits for this process to catch up with the database before it is given from what there is.
+_CATCH_UP_S = 2.0
+
+_GZIP_LEVEL = 6
+
+
+class Exports:
+    """The texts of the present position, one per schema, plain and compressed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._texts: dict[tuple[str, bool], tuple[Position, bytes]] = {}
+        self._asking: asyncio.Task[Position] | None = None
+
+    async def caught_up(self) -> None:
+        """Wait until the catalog holds every commit that was visible when this was called."""
+        try:
+            newest = await asyncio.shield(self._ask())
+        except DatabaseError as error:
+            # The stream says that it is stale; the export is as old as the stream, so nothing is contradicted.
+            logger.warning("Export without asking the database", extra={"action": "export_stale", "reason": str(error)})
+            return
+        await self._feed.hub.reached(newest, _CATCH_UP_S)
+
+    def _ask(self) -> asyncio.Task[Position]:
+        # A question that was asked before this call could miss what was committed meanwhile; one that has not been
+        # sent yet serves everybody who comes until it is.
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_newest())
+        return self._asking
+
+    async def _ask_newest(self) -> Position:
+        await asyncio.sleep(0)
+        self._asking = None
+        return await self._feed.newest_position()
+
+    def body(self, schema: str, *, compressed: bool) -> bytes:
+        catalog = self._feed.hub.catalog
+        position, body = self._texts.get((schema, compressed), (Position(-1), b""))
+        if position != catalog.position:
+            # Clients evaluate with it, so attachments are as evaluation gives them, with quotes that REST strips.
+            flags = (catalog.evaluation_view(schema, flag["id"]) or flag for _, flag in catalog.flags(schema))
+            text = export_text(flags, revision=str(self._feed.hub.here()))
+            body = text.encode()
+            if compressed:
+                body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            self._texts[schema, compressed] = (catalog.position, body)
+        return body
+
+
+@router.get("/export/eval_cache/json", summary="Every enabled flag, in the shape that every client of Flagent reads")
+async def export(request: Request, schema: str | None = None) -> Response:
+    feed: Feed = request.app.state.feed
+    exports: Exports = request.app.state.exports
+    await exports.caught_up()
+    name = schema_of(feed, schema)
+    etag = f'"{feed.hub.here()}"'
+    headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
+    if matches_tag(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    compressed = "gzip" in request.headers.get("accept-encoding", "").lower()
+    if compressed:
+        headers["content-encoding"] = "gzip"
+    return Response(exports.body(name, compressed=compressed), media_type="application/json", headers=headers)
+
+
+def matches_tag(header: str, etag: str) -> bool:
+    """Whether If-None-Match names this tag (RFC 9110, section 13.1.2: weak comparison)."""
+    return header.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))

@@ -1,0 +1,187 @@
+"""`python -m bench.evaluation`: how many evaluations a core makes per second, over 1 000 flags.
+
+Every flag has two segments and three constraints. The same random requests are asked in turn of
+
+- `decide`: the core alone, given the prepared flag;
+- `evaluate`: with the look-up of the flag;
+- `evaluate + render`: with the answer as a JSON object;
+- `evaluator`: the whole shell, from a request object as parsed from JSON, with the catalog, the clock and the checks;
+- the baseline: the slow transcription of the rules, which prepares nothing, on the first requests only.
+
+Each round keeps the variants it answered and digests them after the clock was stopped. All rounds must agree with each
+other, and the first requests with the baseline, segments included: a fast wrong answer fails the run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cdc.core.evaluation import EvaluationRequest, decide, evaluate, render_evaluation
+from cdc.evaluator import Evaluator
+from tests.core.evaluation import transcription
+from tests.core.flagent import Flagent
+
+COUNTRIES = ["US", "CA", "GB", "DE", "FR", "JP"]
+TIERS = ["free", "pro", "team"]
+TARGET_PER_S = 200_000
+
+
+def flags_in_a_database(count: int, with_expressions: bool, dice: random.Random) -> Flagent:
+    """Two segments: one for a country and an age, one for some tiers, or where asked for an expression."""
+    database = Flagent()
+    for number in range(count):
+        flag_id = database.flag(f"flag-{number}", enabled=True, snapshot_id=number)
+        variants = [database.insert("variants", flag_id=flag_id, key=key) for key in ("control", "treatment")]
+        third = ("mail", "EREG", r"[a-z0-9]+@example\.(com|org)") if with_expressions else ("tier", "IN", "pro, team")
+        for rank, tests in enumerate([[("country", "EQ", dice.choice(COUNTRIES)), ("age", "GTE", "18")], [third]]):
+            rollout = dice.choice([20, 50, 100])
+            segment_id = database.insert("segments", flag_id=flag_id, rank=rank, rollout_percent=rollout)
+            for name, operator, value in tests:
+                columns = {"property": name, "operator": operator, "value": value}
+                database.insert("constraints", segment_id=segment_id, **columns)
+            percent = dice.choice([10, 30, 50])
+            for variant_id, share in zip(variants, (percent, 100 - percent), strict=True):
+                database.insert("distributions", segment_id=segment_id, variant_id=variant_id, percent=share)
+    return database
+
+
+def random_requests(count: int, flags: int, dice: random.Random) -> list[dict[str, Any]]:
+    return [
+        {
+            "flagKey": f"flag-{dice.randrange(flags)}",
+            "entityID": f"user-{dice.randrange(10_000_000)}",
+            "entityContext": {
+                "country": dice.choice(COUNTRIES),
+                "age": str(dice.randrange(10, 80)),
+                "tier": dice.choice(TIERS),
+                "mail": f"user{dice.randrange(1000)}@example.{dice.choice(['com', 'org', 'net'])}",
+            },
+        }
+        for _ in range(count)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    wall_s: float
+    cpu_s: float
+    digest: int
+
+
+def measure(ask: Callable[[], Sequence[object]]) -> Round:
+    """Time one pass over the requests; like a server it keeps next to nothing of an answer."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    answers = ask()
+    wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+    return Round(wall_s, cpu_s, digest_of(answers))
+
+
+def digest_of(answers: Sequence[object]) -> int:
+    digest = 0
+    for answer in answers:
+        digest = zlib.crc32(repr(answer).encode(), digest)
+    return digest
+
+
+def segment_and_variant(answer: dict[str, Any]) -> tuple[int | None, int | None]:
+    return answer["segmentID"], answer["variantID"]
+
+
+def report(name: str, requests: int, rounds: Sequence[Round]) -> dict[str, Any]:
+    """The median round and the spread, in evaluations per second."""
+    per_cpu = sorted(requests / one.cpu_s for one in rounds)
+    per_wall = sorted(requests / one.wall_s for one in rounds)
+    middle = len(rounds) // 2
+    line = {
+        "what": name,
+        "per_s": round(per_wall[middle]),
+        "per_cpu_s": round(per_cpu[middle]),
+        "lowest_per_cpu_s": round(per_cpu[0]),
+        "highest_per_cpu_s": round(per_cpu[-1]),
+        "cpu_us_each": round(1e6 / per_cpu[middle], 2),
+        "requests": requests,
+        "rounds": len(rounds),
+    }
+    print(json.dumps(line))
+    return line
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Evaluations per second and CPU second.")
+    parser.add_argument("--flags", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--expressions", action="store_true", help="make one of the three constraints an EREG")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    dice = random.Random(options.seed)
+    catalog = flags_in_a_database(options.flags, options.expressions, dice).catalog()
+    raw = random_requests(options.requests, options.flags, dice)
+    requests = [EvaluationRequest.parse(request) for request in raw]
+    evaluator = Evaluator(lambda: catalog)
+    source = evaluator._source(None)
+    prepared = [
+        (flag, request.entity.id or "", request.entity.context or {})
+        for request in requests
+        if (flag := source.by_key(request.flag_key or "")) is not None
+    ]
+    slow_flags = {flag["key"]: flag for _, flag in catalog.flags()}
+    slow_raw = raw[: options.requests // 20]
+
+    passes: dict[str, Callable[[], Sequence[object]]] = {
+        "decide": lambda: [decide(flag, entity_id, context).variant_id for flag, entity_id, context in prepared],
+        "evaluate": lambda: [evaluate(source, request, new_entity_id=str).decision.variant_id for request in requests],
+        "evaluate + render": lambda: [
+            render_evaluation(evaluate(source, request, new_entity_id=str), "")["variantID"] for request in requests
+        ],
+        "evaluator": lambda: [evaluator.evaluate(request)["variantID"] for request in raw],
+    }
+    print(
+        json.dumps(
+            {
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                "processors": len(os.sched_getaffinity(0)),
+                "flags": options.flags,
+                "seed": options.seed,
+                "expressions": options.expressions,
+            }
+        )
+    )
+    slow = measure(
+        lambda: [
+            segment_and_variant(transcription.evaluate([slow_flags[request["flagKey"]]], request))
+            for request in slow_raw
+        ]
+    )
+    rounds: dict[str, list[Round]] = {name: [] for name in passes}
+    for ask in passes.values():  # warm up: expressions are compiled, caches filled
+        measure(ask)
+    for _ in range(options.rounds):  # in turn, so that all see the same machine
+        for name, ask in passes.items():
+            rounds[name].append(measure(ask))
+    lines = {name: report(name, options.requests, rounds[name]) for name in passes}
+    baseline = report("transcription (baseline)", len(slow_raw), [slow])
+    print(json.dumps({"decide_times_baseline": round(lines["decide"]["per_cpu_s"] / baseline["per_cpu_s"])}))
+    first = digest_of([segment_and_variant(evaluator.evaluate(request)) for request in slow_raw])
+    digests = {one.digest for name in passes for one in rounds[name]}
+    if len(digests) != 1 or first != slow.digest:
+        print("the answers differ from round to round or from the baseline", file=sys.stderr)
+        return 1
+    print(json.dumps({"digest": f"{digests.pop():08x}", "answers_agree": True}))
+    if not options.expressions and lines["decide"]["per_cpu_s"] < TARGET_PER_S:
+        print(f"decide makes less than {TARGET_PER_S} evaluations per CPU second", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

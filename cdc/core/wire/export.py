@@ -1,0 +1,77 @@
+"""The export of all enabled flags that every client of Flagent can read.
+
+Flagent's readers disagree: the generated Go models insist on `flagID`, refuse fields they do not know, and ignore
+letter case; the server's own fetcher insists on `flagId`. Writing both spellings of each id, and nothing that the Go
+models lack, is read by all of them.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..flag import FlagJson
+from ..json_text import encode
+
+__all__ = ["export_text", "exported_flag"]
+
+_FLAG = ("id", "key", "description", "createdBy", "updatedBy", "enabled")
+_FLAG_TAIL = ("notes", "dataRecordsEnabled", "entityType")
+
+
+def export_text(flags: Iterable[FlagJson], revision: str) -> str:
+    """`{"flags": […], "revision": …}` of the enabled ones among these live flags; the Go client keeps the revision."""
+    return encode({"flags": [exported_flag(flag) for flag in flags if flag["enabled"]], "revision": revision})
+
+
+def exported_flag(flag: FlagJson) -> dict[str, Any]:
+    """One flag in the shape of the export."""
+    exported: dict[str, Any] = {name: flag[name] for name in _FLAG}
+    exported |= {"snapshotID": flag["snapshotID"], "snapshotId": flag["snapshotID"]}
+    exported |= {name: flag[name] for name in _FLAG_TAIL}
+    exported["segments"] = [_segment(segment) for segment in flag["segments"]]
+    exported["variants"] = [_variant(variant) for variant in flag["variants"]]
+    exported["tags"] = [{"id": tag["id"], "value": tag["value"]} for tag in flag["tags"]]
+    return exported
+
+
+def _twice(name: str, value: Any) -> dict[str, Any]:
+    """An id under both of its names: `flagID` and `flagId`."""
+    return {f"{name}ID": value, f"{name}Id": value}
+
+
+def _segment(segment: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": segment["id"],
+        **_twice("flag", segment["flagID"]),
+        "description": segment["description"],
+        "rank": segment["rank"],
+        "rolloutPercent": segment["rolloutPercent"],
+        "constraints": [
+            {
+                "id": constraint["id"],
+                **_twice("segment", constraint["segmentID"]),
+                "property": constraint["property"],
+                "operator": constraint["operator"],
+                "value": constraint["value"],
+            }
+            for constraint in segment["constraints"]
+        ],
+        "distributions": [
+            {
+                "id": share["id"],
+                **_twice("segment", share["segmentID"]),
+                **_twice("variant", share["variantID"]),
+                "variantKey": share["variantKey"],
+                "percent": share["percent"],
+            }
+            for share in segment["distributions"]
+        ],
+    }
+
+
+def _variant(variant: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": variant["id"],
+        **_twice("flag", variant["flagID"]),
+        "key": variant["key"],
+        "attachment": variant["attachment"],
+    }

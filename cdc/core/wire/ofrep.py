@@ -1,0 +1,133 @@
+"""OpenFeature's remote evaluation protocol (OFREP 0.3): answers, and the stream of refetch notices (its ADR-0008).
+
+How a Flagent flag becomes an OpenFeature value: a flag whose variants are all called on/off, true/false, yes/no or
+enabled/disabled is a boolean; every other flag's value is the key of the variant. A flag that is disabled, or gives
+the entity no variant, has no value: the provider uses the caller's default. Attachments are the flag's metadata.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import InvalidInput
+from ..evaluation.request import Entity, EvaluationRequest
+from ..flag import FlagJson
+from ..json_text import encode
+from ..position import EventId
+from .dialect import Text
+from .snapshot import ResyncReason
+
+if TYPE_CHECKING:
+    from .encoded import EncodedEvent
+
+__all__ = ["REFETCH", "answer", "read_context", "request_for"]
+
+_BOOLEANS = {
+    "on": True, "true": True, "yes": True, "enabled": True,
+    "off": False, "false": False, "no": False, "disabled": False,
+}  # fmt: skip
+
+
+def read_context(raw: object) -> Entity:
+    """The entity of a request's `context`; raises `InvalidInput` whose code is OFREP's error code.
+
+    Properties that are neither strings, numbers nor booleans cannot be compared by any constraint and are left out.
+    """
+    context = raw.get("context") if isinstance(raw, Mapping) else None
+    if not isinstance(context, Mapping):
+        raise InvalidInput("context must be a JSON object", name="context", code="INVALID_CONTEXT")
+    key = context.get("targetingKey")
+    if key is None or key == "":
+        raise InvalidInput("context.targetingKey is missing", name="context.targetingKey", code="TARGETING_KEY_MISSING")
+    if not isinstance(key, str):
+        raise InvalidInput("context.targetingKey must be a string", name="context.targetingKey", code="INVALID_CONTEXT")
+    scalars = {name: value for name, value in context.items() if isinstance(value, str | int | float | bool)}
+    try:
+        return Entity.parse({"entityID": key, "entityContext": scalars})
+    except InvalidInput as error:
+        raise InvalidInput(str(error), name=error.name, code="INVALID_CONTEXT") from error
+
+
+def request_for(flag: FlagJson, entity: Entity) -> EvaluationRequest:
+    return EvaluationRequest(entity, flag_id=flag["id"])
+
+
+def answer(flag: FlagJson, result: Mapping[str, Any]) -> dict[str, Any]:
+    """One evaluated flag, from the flag and its evaluation result (which a disabled flag does not have)."""
+    if not flag["enabled"]:
+        return {"key": flag["key"], "reason": "DISABLED", "metadata": _metadata(flag)}
+    if result["variantID"] is None:
+        return {"key": flag["key"], "reason": "UNKNOWN", "metadata": _metadata(flag)}
+    variant = result["variantKey"] or ""
+    evaluated: dict[str, Any] = {
+        "key": flag["key"],
+        "value": _BOOLEANS[variant.lower()] if _is_boolean(flag) and variant.lower() in _BOOLEANS else variant,
+        "reason": _reason(flag, result),
+        "variant": variant,
+        "metadata": {**(result["variantAttachment"] or {}), **_metadata(flag)},
+    }
+    return evaluated
+
+
+def _is_boolean(flag: FlagJson) -> bool:
+    return bool(flag["variants"]) and all(variant["key"].lower() in _BOOLEANS for variant in flag["variants"])
+
+
+def _reason(flag: FlagJson, result: Mapping[str, Any]) -> str:
+    """STATIC where everybody gets it, TARGETING_MATCH where a constraint chose, SPLIT where the bucket did."""
+    segment = next((s for s in flag["segments"] if s["id"] == result["segmentID"]), None)
+    if segment is None:
+        return "UNKNOWN"
+    if segment["rolloutPercent"] < 100 or len([d for d in segment["distributions"] if d["percent"] > 0]) > 1:
+        return "SPLIT"
+    is_only = flag["segments"][0]["id"] == segment["id"]
+    return "STATIC" if is_only and not segment["constraints"] else "TARGETING_MATCH"
+
+
+def _metadata(flag: FlagJson) -> dict[str, Any]:
+    return {"flagID": flag["id"], "snapshotID": flag["snapshotID"]}
+
+
+class _Refetch:
+    """One notice per commit, whose etag is the position at which the refetch must be answered."""
+
+    transport: Literal["sse", "websocket"] = "sse"
+
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
+        return b": connected\n\n"
+
+    def event(self, event: "EncodedEvent") -> bytes:
+        told = event.event
+        first = next((sibling for sibling in event.siblings if sibling.flag_id is not None), told)
+        if told.flag_id is None or first is not told:
+            return b""
+        whole = EventId(told.id.position, None, told.id.log)
+        return _notice(whole, int(datetime.fromisoformat(told.committed_at).timestamp()))
+
+    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+        return self.event(event)
+
+    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+        return b"".join([self.event(event) for event in events])
+
+    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
+        return b""
+
+    def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
+        return _notice(here, None)
+
+    def keep_alive(self, here: EventId, *, is_fresh: bool, age_ms: int, digest: str | None) -> bytes:
+        return f": keep-alive fresh={'true' if is_fresh else 'false'}\nid: {here}\n\n".encode()
+
+    def closing(self, delay_ms: int) -> bytes:
+        return f"retry: {delay_ms}\n: closing\n\n".encode()
+
+
+def _notice(id: EventId, last_modified: int | None) -> bytes:
+    data: dict[str, Any] = {"type": "refetchEvaluation", "etag": str(id)}
+    if last_modified is not None:
+        data["lastModified"] = last_modified
+    return f"id: {id}\nevent: message\ndata: {encode(data)}\n\n".encode()
+
+
+REFETCH = _Refetch()

@@ -1,0 +1,61 @@
+"""Where log lines go and how they look: `text` for people, `json` (one object a line) for machines.
+
+A call gives a short constant sentence and puts its facts into `extra`, one of which is `action`, a stable name.
+ERROR = a person must act; WARNING = we coped and lost something; INFO = life cycle; DEBUG = each step.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["configure"]
+
+# What every record has; the rest of its attributes came with `extra`.
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+# Libraries that tell of each step at INFO.
+_TALKATIVE = ("alembic", "httpx2", "httpcore2", "uvicorn")
+
+
+def configure(level: str, form: str) -> None:
+    """Log to stderr from now on; `level` and `form` as in the settings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Text(logging.Formatter):
+    """`2026-11-23T08:00:00.123Z INFO cdc.listener: connected action=listener_connected`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = "".join(f" {name}={value}" for name, value in _facts(record).items())
+        # A fact may come from outside, and one record stays one line.
+        line = f"{_time(record)} {record.levelname} {record.name}: {record.getMessage()}{facts}"
+        shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+        return f"{shown}\n{self.formatException(record.exc_info)}" if record.exc_info else shown
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_facts(record),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said, ensure_ascii=False, default=str)

@@ -1,0 +1,54 @@
+"""The digest of a catalog: ``<count>:<hex8>``, the sum modulo 2^32 of the CRC-32 of each flag's canonical JSON.
+
+A sum, not a hash of a concatenation, so that it is kept up to date by adding and subtracting one flag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy", "schema"})
+"""Fields that do not count: Flagent's bookkeeping, and the schema that snapshots of several schemas add."""
+
+_DIGEST = re.compile("[0-9]+:[0-9a-f]{8}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def canonical_json(flag: Mapping[str, Any]) -> str:
+    """A flag as text that is the same in every language.
+
+    Without bookkeeping, keys sorted by code point, no blanks, non-ASCII as it is, escapes as ``JSON.stringify`` makes
+    them (which escapes lone surrogates, unlike :mod:`json`).
+    """
+    content = {name: value for name, value in flag.items() if name not in BOOKKEEPING}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def checksum(canonical: str) -> int:
+    """CRC-32 of a flag's canonical text."""
+    return zlib.crc32(canonical.encode())
+
+
+def format_digest(count: int, total: int) -> str:
+    """The digest of *count* flags whose checksums add up to *total*."""
+    return f"{count}:{total % 2**32:08x}"
+
+
+def digest_of(flags: Iterable[Mapping[str, Any]]) -> str:
+    """The digest of some flags.
+
+    >>> digest_of([])
+    '0:00000000'
+    """
+    sums = [checksum(canonical_json(flag)) for flag in flags]
+    return format_digest(len(sums), sum(sums))
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a digest of this form; others are ignored."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None

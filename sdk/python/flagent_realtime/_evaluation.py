@@ -1,0 +1,261 @@
+"""Local evaluation with the semantics of the Flagent server; pure, on the flags of a store.
+
+The rules that are easy to get wrong: the bucket is salted with the flag's id, the rollout takes the first buckets of
+all, shares are sorted by percent, a failed rollout falls to the next segment, an absent property fails every operator,
+and the segment's id without a variant is that of the last segment looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from ._regex import Undecided, full_match
+from .flags import Constraint, Flag, Segment
+
+__all__ = ["EvaluationResult", "evaluate_flag"]
+
+# What Kotlin calls whitespace: with no-break spaces, without U+0085, which str.strip would take.
+_WHITESPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_JAVA_TRIMMED = "".join(map(chr, range(0x21)))
+_DECIMAL = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?")
+_HEXADECIMAL = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)[fFdD]?")
+_NAMED = re.compile(r"[+-]?(?:NaN|Infinity)")
+
+ContextValue = Union[str, int, float, bool, None]
+Lookup = Callable[[str], Union[Flag, None]]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an entity gets. ``variant_key`` is ``None`` when it gets nothing. ``raw`` is the server's JSON."""
+
+    flag_id: int
+    flag_key: str
+    flag_snapshot_id: int
+    flag_tags: tuple[str, ...]
+    segment_id: int | None
+    variant_id: int | None
+    variant_key: str | None
+    variant_attachment: Mapping[str, str] | None
+    entity_id: str | None
+    entity_type: str | None
+    entity_context: Mapping[str, Any] | None
+    message: str | None
+    timestamp: str | None
+    raw: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EvaluationResult:
+        """Read an answer of the server, leniently."""
+        context, debug = _object(data.get("evalContext")), _object(data.get("evalDebugLog"))
+        timestamp = data.get("timestamp")
+        tags, attachment = data.get("flagTags"), data.get("variantAttachment")
+        return cls(
+            flag_id=_typed(data.get("flagID"), int) or 0,
+            flag_key=_typed(data.get("flagKey"), str) or "",
+            flag_snapshot_id=_typed(data.get("flagSnapshotID"), int) or 0,
+            flag_tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+            segment_id=_typed(data.get("segmentID"), int),
+            variant_id=_typed(data.get("variantID"), int),
+            variant_key=_typed(data.get("variantKey"), str),
+            variant_attachment=attachment if isinstance(attachment, dict) else None,
+            entity_id=_typed(context.get("entityID"), str),
+            entity_type=_typed(context.get("entityType"), str),
+            entity_context=_typed(context.get("entityContext"), dict),
+            message=_typed(debug.get("msg"), str),
+            timestamp=None if timestamp is None else str(timestamp),
+            raw=data,
+        )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _typed(value: Any, kind: type) -> Any:
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def evaluate_flag(
+    flag: Flag | None,
+    find: Lookup,
+    *,
+    asked_id: int | None = None,
+    asked_key: str | None = None,
+    entity_id: str | None = None,
+    entity_type: str | None = None,
+    entity_context: Mapping[str, ContextValue] | None = None,
+) -> EvaluationResult:
+    """Evaluate *flag* (``None`` or disabled: not found) for an entity; *find* looks dependencies up by key."""
+    if entity_id is None or not entity_id.strip(_WHITESPACE):
+        entity_id = f"randomly_generated_{random.randint(-(2**31), 2**31 - 1)}"  # noqa: S311  no secret
+    found = flag if flag is not None and flag.enabled and not flag.archived else None
+    context = {
+        name: text for name, value in (entity_context or {}).items() if (text := context_text(value)) is not None
+    }
+    segment_id: int | None = None
+    variant_id: int | None = None
+    message: str | None = "the flag is not found"
+    if found is not None:
+        message = _blocked_by(found, find, entity_id, context)
+        if message is None:
+            segment_id, variant_id = _decide(found, entity_id, context)
+            message = None if variant_id is not None else ("" if found.segments else "the flag has no segments")
+    variant = next((v for v in found.variants if v.id == variant_id), None) if found is not None else None
+    return EvaluationResult(
+        flag_id=found.id if found is not None else asked_id or 0,
+        flag_key=found.key if found is not None else asked_key or "",
+        flag_snapshot_id=found.snapshot_id if found is not None else 0,
+        flag_tags=tuple(tag.value for tag in found.tags) if found is not None else (),
+        segment_id=segment_id,
+        variant_id=variant_id,
+        variant_key=None if variant is None else variant.key,
+        variant_attachment=None if variant is None else variant.attachment,
+        entity_id=entity_id,
+        entity_type=entity_type if entity_type is not None else (found.entity_type or "" if found is not None else ""),
+        entity_context=entity_context,
+        message=message,
+        timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def context_text(value: ContextValue) -> str | None:
+    """A property's value as the text that constraints see; ``None`` counts as absent."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    raise TypeError(f"a context value must be a string, a number or a boolean, not {type(value).__name__}")
+
+
+def _blocked_by(flag: Flag, find: Lookup, entity_id: str, context: Mapping[str, str]) -> str | None:
+    """Why the flag is blocked: each dependency must exist and give the entity a variant. A cycle blocks."""
+    answers = {flag.key: False}
+    for key in flag.depends_on:
+        if not _answer(key, find, entity_id, context, answers):
+            return f"the dependency {key!r} is missing, disabled or has no variant"
+    return None
+
+
+def _answer(key: str, find: Lookup, entity_id: str, context: Mapping[str, str], answers: dict[str, bool]) -> bool:
+    """Whether the flag of a key gives the entity a variant; on a stack of its own, so that a chain may be long."""
+    if key in answers:
+        return answers[key]
+    answers[key] = False  # met again below itself, it closes a cycle, and False is right
+    path = [key]
+    while path:
+        flag = find(path[-1])
+        below = None
+        if flag is not None and flag.enabled:
+            below = next((each for each in flag.depends_on if not answers.get(each, False)), None)
+            if below is None:
+                answers[path[-1]] = _decide(flag, entity_id, context)[1] is not None
+        if below is None or below in answers:
+            path.pop()
+        else:
+            answers[below] = False
+            path.append(below)
+    return answers[key]
+
+
+def _decide(flag: Flag, entity_id: str, context: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """The last segment looked at, and the variant."""
+    if not flag.enabled:
+        return None, None
+    bucket = zlib.crc32(f"{flag.id}{entity_id}".encode("utf-8", "replace")) % 1000 + 1
+    segment_id = None
+    for segment in sorted(flag.segments, key=lambda each: each.rank):
+        segment_id = segment.id
+        if all(_holds(constraint, context) for constraint in segment.constraints):
+            variant_id = _roll_out(segment, bucket)
+            if variant_id is not None:
+                return segment_id, variant_id
+    return segment_id, None
+
+
+def _roll_out(segment: Segment, bucket: int) -> int | None:
+    percent = segment.rollout_percent
+    if percent <= 0 or not segment.distributions or (percent < 100 and bucket > percent * 10):
+        return None
+    reached = 0
+    shares = sorted(segment.distributions, key=lambda each: each.percent)
+    for share in shares:
+        reached += share.percent * 10
+        if reached >= bucket:
+            return share.variant_id
+    return shares[-1].variant_id
+
+
+def _holds(constraint: Constraint, context: Mapping[str, str]) -> bool:
+    value, operand = context.get(constraint.property), constraint.value
+    if value is None:
+        return False
+    match constraint.operator:
+        case "EQ":
+            return value == operand
+        case "NEQ":
+            return value != operand
+        case "IN":
+            return value in _pieces(operand)
+        case "NOTIN":
+            return value not in _pieces(operand)
+        case "CONTAINS":
+            return operand in value
+        case "NOTCONTAINS":
+            return operand not in value
+        case "EREG" | "NEREG" as operator:
+            try:
+                return full_match(operand, value) is (operator == "EREG")
+            except Undecided:
+                return False
+        case "LT" | "LTE" | "GT" | "GTE" as operator:
+            return _compare(operator, parse_double(value), parse_double(operand))
+        case _:
+            return False
+
+
+def _pieces(operand: str) -> list[str]:
+    return [piece.strip(_WHITESPACE) for piece in operand.split(",")]
+
+
+def _compare(operator: str, left: float | None, right: float | None) -> bool:
+    if left is None or right is None:
+        return False
+    match operator:
+        case "LT":
+            return left < right
+        case "LTE":
+            return left <= right
+        case "GT":
+            return left > right
+        case _:
+            return left >= right
+
+
+def parse_double(text: str) -> float | None:
+    """Read a number as Java's ``Double.parseDouble`` does; ``None`` where that refuses.
+
+    >>> parse_double("10d"), parse_double("0x1p4"), parse_double("1_0"), parse_double("inf")
+    (10.0, 16.0, None, None)
+    """
+    text = text.strip(_JAVA_TRIMMED)
+    if match := _DECIMAL.fullmatch(text):
+        return float(match[1])
+    if _NAMED.fullmatch(text):
+        return float(text)
+    if match := _HEXADECIMAL.fullmatch(text):
+        try:
+            return float.fromhex(match[1])
+        except OverflowError:
+            return float("-inf") if text.startswith("-") else float("inf")
+    return None

@@ -1,0 +1,99 @@
+"""What a status, a close code, a content type or a redirect means for a client: pure decisions."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from ._backoff import RETRY_AFTER_LIMIT_MS
+
+MAX_REDIRECTS = 5
+
+_DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_SECURE = {"http": False, "ws": False, "https": True, "wss": True}
+
+
+class Outcome(Enum):
+    """What follows."""
+
+    STREAM = "stream"
+    REDIRECT = "redirect"
+    RETRY = "retry"
+    FATAL = "fatal"
+
+
+def judge_status(status: int) -> Outcome:
+    """What an HTTP status means. Asking again after a 4xx helps only where the status itself says so."""
+    if status == 200:
+        return Outcome.STREAM
+    if status in (301, 302, 303, 307, 308):
+        return Outcome.REDIRECT
+    if status >= 500 or status in (408, 425, 429):
+        return Outcome.RETRY
+    return Outcome.FATAL
+
+
+def judge_close(code: int) -> Outcome:
+    """What a WebSocket close code means; 3000, 3003 and 44xx are HTTP's refusals in the range of applications."""
+    if code in (1010, 3000, 3003):
+        return Outcome.FATAL
+    if 4400 <= code < 4500 and judge_status(code - 4000) is Outcome.FATAL:
+        return Outcome.FATAL
+    return Outcome.RETRY
+
+
+def is_event_stream(content_type: str) -> bool:
+    """Whether a Content-Type names an event stream."""
+    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def parse_retry_after(value: str | None, now: datetime) -> int | None:
+    """Milliseconds that a ``Retry-After`` asks for (seconds or an HTTP date), ``None`` when unreadable."""
+    text = (value or "").strip()
+    if re.fullmatch("[0-9]+", text):
+        return min(int(text[:12]) * 1000, RETRY_AFTER_LIMIT_MS)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0, min(round((moment - now).total_seconds() * 1000), RETRY_AFTER_LIMIT_MS))
+
+
+def resolve_redirect(url: str, location: str | None, hop: int) -> tuple[str, bool] | None:
+    """Where to go, and whether the key may go along; ``None`` when the redirect must be refused.
+
+    *hop* is 1 for the first redirect. The scheme family of *url* (http or ws) is kept.
+    """
+    if not location or hop > MAX_REDIRECTS:
+        return None
+    old = urlsplit(url)
+    try:
+        new = urlsplit(urljoin(_as_http(url), location))
+        ports = (_port(old.scheme, old.port), _port(new.scheme, new.port))
+    except ValueError:
+        return None
+    if new.scheme not in _SECURE or not new.hostname or (_SECURE[old.scheme] and not _SECURE[new.scheme]):
+        return None
+    upgraded = ports == (80, 443) and not _SECURE[old.scheme] and _SECURE[new.scheme]
+    same_scheme = _SECURE[old.scheme] == _SECURE[new.scheme]
+    send_key = old.hostname == new.hostname and (upgraded or (same_scheme and ports[0] == ports[1]))
+    scheme = ("wss" if _SECURE[new.scheme] else "ws") if old.scheme.startswith("ws") else new.scheme
+    return urlunsplit(new._replace(scheme=_as_family(scheme, old.scheme), fragment="")), send_key
+
+
+def _as_http(url: str) -> str:
+    """urljoin knows how to resolve against http, not against ws."""
+    return re.sub("^ws", "http", url)
+
+
+def _as_family(scheme: str, old: str) -> str:
+    return scheme if old.startswith("ws") else re.sub("^ws", "http", scheme)
+
+
+def _port(scheme: str, port: int | None) -> int | None:
+    return port if port is not None else _DEFAULT_PORTS.get(scheme)

@@ -1,0 +1,115 @@
+"""The subscriptions of a client: who wants what, in which form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ._dispatch import Dispatcher
+from ._selection import EVERYTHING, Selection
+from .errors import ClientClosed
+from .events import EventType
+from .subscriptions import FlagSubscription, Subscription
+
+Handler = Callable[..., Any]
+
+
+class Subscribing(ABC):
+    """The part of a client that handlers are registered with."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._subscriptions: list[Subscription] = []
+        self._is_closed = False
+
+    @abstractmethod
+    def _selection_changed(self) -> None:
+        """Subscriptions or stores were added or removed."""
+
+    def on_event(self, handler: Handler) -> Subscription:
+        """Call *handler* with every event that arrives.
+
+        It selects nothing by itself: beside other subscriptions and stores it sees what they select, alone it sees
+        everything.
+        """
+        return self._add(Subscription(self, None, handler, self._dispatcher.posted))
+
+    def on_error(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with each reported error; returns a function that ends it."""
+        self._dispatcher.add_error_handler(handler)
+        return lambda: self._dispatcher.remove_error_handler(handler)
+
+    def subscribe_flag(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Subscription:
+        """Call *handler* with the :class:`Flag` of this key whenever it changed, *on_deleted* with the key."""
+        return self._add_flags(Selection(flags=frozenset({flag_key})), handler, on_deleted, as_list=False)
+
+    def subscribe_tags(self, tags: Iterable[str], handler: Handler, on_deleted: Handler | None = None) -> Subscription:
+        """Call *handler* with a list of the changed flags that carry any of these tags, or have just lost it."""
+        return self._add_flags(Selection(tags=frozenset(tags)), handler, on_deleted, as_list=True)
+
+    def subscribe_all(self, handler: Handler) -> Subscription:
+        """Call *handler* with every :class:`Event`."""
+        return self._add_events(EVERYTHING, handler)
+
+    def subscribe_segments(self, handler: Handler) -> Subscription:
+        """Call *handler* with the events of segments and distributions."""
+        return self._add_events(Selection(segments=True), handler)
+
+    def subscribe_tables(self, tables: Iterable[str], handler: Handler) -> Subscription:
+        """Call *handler* with the row events of these watched tables."""
+        return self._add_events(Selection(tables=frozenset(tables)), handler)
+
+    def subscribe_events(
+        self,
+        handler: Handler,
+        *,
+        flags: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        tags: Iterable[str] = (),
+        tables: Iterable[str] = (),
+        segments: bool = False,
+        types: Iterable[EventType | str] = (),
+        schemas: Iterable[str] = (),
+    ) -> Subscription:
+        """Call *handler* with the events of a selection; naming no selector selects everything."""
+        selection = Selection(
+            False,
+            frozenset(flags),
+            frozenset(flag_ids),
+            frozenset(tags),
+            frozenset(tables),
+            segments,
+            frozenset(kind.value if isinstance(kind, EventType) else kind for kind in types),
+            frozenset(schemas),
+        )
+        if selection.is_empty:
+            selection = Selection(everything=True, types=selection.types, schemas=selection.schemas)
+        return self._add_events(selection, handler)
+
+    def unsubscribe(self, subscription: Subscription | str | None = None) -> None:
+        """End a subscription, all subscriptions to a flag key, or (without argument) all of them."""
+        of_key = Selection(flags=frozenset({subscription})) if isinstance(subscription, str) else None
+        for candidate in list(self._subscriptions):
+            if subscription is None or candidate is subscription or (of_key and candidate.selection == of_key):
+                candidate.unsubscribe()
+
+    def _add_events(self, selection: Selection, handler: Handler) -> Subscription:
+        return self._add(Subscription(self, selection, handler, self._dispatcher.posted))
+
+    def _add_flags(
+        self, selection: Selection, handler: Handler, on_deleted: Handler | None, as_list: bool
+    ) -> Subscription:
+        since = self._dispatcher.posted
+        return self._add(FlagSubscription(self, selection, handler, since, on_deleted, as_list))
+
+    def _add(self, subscription: Subscription) -> Subscription:
+        if self._is_closed:
+            raise ClientClosed("the client is closed")
+        self._subscriptions.append(subscription)
+        self._selection_changed()
+        return subscription
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._subscriptions.remove(subscription)
+        self._selection_changed()

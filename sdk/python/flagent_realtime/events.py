@@ -1,0 +1,140 @@
+"""Events: what happened, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Union
+
+from .errors import ProtocolError
+from .flags import Distribution, Flag, Segment, Variant
+
+__all__ = ["Event", "EventData", "EventType"]
+
+
+class EventType(str, Enum):
+    """The kinds of events. A server may know more: such an event has type UNKNOWN and its name in ``type_name``."""
+
+    FLAG_CREATED = "flag_created"
+    FLAG_UPDATED = "flag_updated"
+    FLAG_DELETED = "flag_deleted"
+    FLAG_ENABLED = "flag_enabled"
+    FLAG_DISABLED = "flag_disabled"
+    SEGMENT_UPDATED = "segment_updated"
+    DISTRIBUTION_UPDATED = "distribution_updated"
+    VARIANT_UPDATED = "variant_updated"
+    ROW_INSERTED = "row_inserted"
+    ROW_UPDATED = "row_updated"
+    ROW_DELETED = "row_deleted"
+    TABLE_TRUNCATED = "table_truncated"
+    RESYNC = "resync"
+    """The server could not replay: ``data`` is the list of all selected flags, which replaces what was known."""
+    UNKNOWN = ""
+
+
+_FLAG_TYPES = frozenset(
+    {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
+)
+SEGMENT_TYPES = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
+ROW_TYPES = frozenset({EventType.ROW_INSERTED, EventType.ROW_UPDATED, EventType.ROW_DELETED, EventType.TABLE_TRUNCATED})
+_TYPES = {member.value: member for member in EventType if member is not EventType.UNKNOWN}
+
+EventData = Union[Flag, Segment, Variant, tuple[Distribution, ...], tuple[Flag, ...], str, Mapping[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event.
+
+    ``data`` is the :class:`Flag` of ``flag_created/updated/enabled/disabled``, the key of ``flag_deleted``, the
+    :class:`Segment` (``None`` when removed), the tuple of :class:`Distribution`, the :class:`Variant` (``None`` when
+    removed), the tuple of all flags of a ``resync``, and the whole message for everything else. ``flag`` is the flag
+    as of the event's commit wherever the event carries it. ``committed_at`` is ISO-8601 in UTC.
+    """
+
+    type: EventType
+    type_name: str
+    id: str | None
+    flag_key: str | None
+    flag_id: int | None
+    schema: str | None
+    committed_at: str | None
+    data: EventData
+    flag: Flag | None = None
+    raw: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @property
+    def table(self) -> str | None:
+        """The table of a row event."""
+        return _string(self.raw.get("table"))
+
+    @property
+    def segment_id(self) -> int | None:
+        """The segment of a segment or distribution event, also when it is gone."""
+        return _integer(self.raw.get("segmentID"))
+
+    @property
+    def variant_id(self) -> int | None:
+        """The variant of a variant event, also when it is gone."""
+        return _integer(self.raw.get("variantID"))
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def decode_event(message: Mapping[str, Any]) -> Event:
+    """Read an event object; raises :exc:`ProtocolError` when what its type promises is missing."""
+    name = message.get("type")
+    if not isinstance(name, str):
+        raise ProtocolError("a message has no type")
+    kind = _TYPES.get(name, EventType.UNKNOWN)
+    schema = _string(message.get("schema"))
+    raw_flag = message.get("flag")
+    if raw_flag is not None and (not isinstance(raw_flag, dict) or not isinstance(raw_flag.get("key"), str)):
+        raise ProtocolError(f"the flag of a {name} message is not a flag")
+    flag = None if raw_flag is None else Flag.from_json(raw_flag, schema)
+    flag_key = _string(message.get("flagKey")) or (flag.key if flag is not None else None)
+    flag_id = _integer(message.get("flagID"))
+    if flag_id is None and flag is not None:
+        flag_id = flag.id
+    return Event(
+        type=kind,
+        type_name=name,
+        id=_string(message.get("id")),
+        flag_key=flag_key,
+        flag_id=flag_id,
+        schema=schema,
+        committed_at=_string(message.get("committedAt")),
+        data=_data(kind, message, flag, flag_key),
+        flag=flag,
+        raw=message,
+    )
+
+
+def _data(kind: EventType, message: Mapping[str, Any], flag: Flag | None, flag_key: str | None) -> EventData:
+    if kind in _FLAG_TYPES:
+        if flag is None:
+            raise ProtocolError(f"a {kind.value} message carries no flag")
+        return flag
+    if kind is EventType.FLAG_DELETED:
+        if flag_key is None:
+            raise ProtocolError("a flag_deleted message carries no key")
+        return flag_key
+    if kind is EventType.SEGMENT_UPDATED:
+        segment = message.get("segment")
+        return Segment.from_json(segment) if isinstance(segment, dict) else None
+    if kind is EventType.DISTRIBUTION_UPDATED:
+        items = message.get("distributions")
+        if not isinstance(items, list):
+            return ()
+        return tuple(Distribution.from_json(item) for item in items if isinstance(item, dict))
+    if kind is EventType.VARIANT_UPDATED:
+        variant = message.get("variant")
+        return Variant.from_json(variant) if isinstance(variant, dict) else None
+    return message

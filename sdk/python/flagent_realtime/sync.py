@@ -1,0 +1,347 @@
+"""The same clients and store without asyncio: an event loop runs in a thread of its own.
+
+    with FlagentWebSocketClient("ws://host/ws") as client:
+        store = FlagStore(client)
+        store.ready(timeout=5)
+        store.get("new_payment_flow").enabled
+
+Handlers are called in a second thread, one at a time and in order, so that a handler may block without keeping the
+socket unread (until the queue's bound). ``close`` ends both threads; it may be called from a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from . import sse, store, websocket
+from ._client import RealtimeClient
+from ._evaluation import ContextValue, EvaluationResult
+from .errors import ClientClosed, FlagentError
+from .events import EventType
+from .flags import Flag
+from .store import Status
+from .subscriptions import Subscription
+
+__all__ = ["FlagStore", "FlagentSSEClient", "FlagentWebSocketClient"]
+
+_C = TypeVar("_C", bound=RealtimeClient)
+_T = TypeVar("_T")
+_Self = TypeVar("_Self", bound="_Client[Any]")
+Handler = Callable[..., Any]
+
+
+class _Client(Generic[_C]):
+    """A client in a thread. All methods may be called from any thread."""
+
+    _make: type[_C]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="flagent-loop", daemon=True)
+        self._handlers = ThreadPoolExecutor(1, thread_name_prefix="flagent-handlers")
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._closed = threading.Event()
+        self._thread.start()
+        try:
+            self._client: _C = self._run(self._construct(args, kwargs))
+        except BaseException:
+            self._stop()
+            raise
+
+    async def _construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _C:
+        return self._make(*args, invoke=self._invoke, **kwargs)
+
+    async def _invoke(self, handler: Handler, args: tuple[Any, ...]) -> None:
+        result = await self._loop.run_in_executor(self._handlers, handler, *args)
+        if inspect.isawaitable(result):
+            await result
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do work in the loop's thread and wait for it."""
+        if self._is_closed:
+            work.close()
+            raise ClientClosed("the client is closed")
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("a synchronous method was called in the client's own thread")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _call(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+        async def work() -> _T:
+            return function(*args, **kwargs)
+
+        return self._run(work())
+
+    # ------------------------------------------------------------ life cycle
+
+    def __enter__(self: _Self) -> _Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin connecting in the background; returns at once. Idempotent."""
+        self._run(self._client.start())
+
+    def close(self) -> None:
+        """End everything, threads too. Idempotent; a handler that calls it ends in the thread that is ending."""
+        with self._lock:
+            is_first, self._is_closed = not self._is_closed, True
+        in_handler = threading.current_thread().name.startswith("flagent-handlers")
+        if is_first:
+            asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+            self._stop()
+            self._closed.set()
+        elif not in_handler:
+            self._closed.wait()
+
+    def _stop(self) -> None:
+        self._is_closed = True
+        # Name look-ups leave threads behind in the loop's own executor.
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        in_handler = threading.current_thread().name.startswith("flagent-handlers")
+        self._handlers.shutdown(wait=not in_handler, cancel_futures=True)
+        self._loop.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is up at this moment."""
+        return self._client.is_connected
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id up to which everything was received."""
+        return self._client.last_event_id
+
+    @property
+    def failure(self) -> FlagentError | None:
+        """Why the client has given up for good."""
+        return self._client.failure
+
+    # --------------------------------------------------------- subscriptions
+
+    def on_event(self, handler: Handler) -> Callable[[], None]:
+        """See the asynchronous client; like all that follow, returns a function that ends it."""
+        return self._ending(self._call(self._client.on_event, handler))
+
+    def on_error(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with each reported error."""
+        end = self._call(self._client.on_error, handler)
+        return lambda: self._call(end)
+
+    def subscribe_flag(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Callable[[], None]:
+        """Call *handler* with the flag whenever it changed."""
+        return self._ending(self._call(self._client.subscribe_flag, flag_key, handler, on_deleted))
+
+    def subscribe_tags(
+        self, tags: Iterable[str], handler: Handler, on_deleted: Handler | None = None
+    ) -> Callable[[], None]:
+        """Call *handler* with a list of the changed flags of these tags."""
+        return self._ending(self._call(self._client.subscribe_tags, tags, handler, on_deleted))
+
+    def subscribe_all(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with every event."""
+        return self._ending(self._call(self._client.subscribe_all, handler))
+
+    def subscribe_segments(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with the events of segments and distributions."""
+        return self._ending(self._call(self._client.subscribe_segments, handler))
+
+    def subscribe_tables(self, tables: Iterable[str], handler: Handler) -> Callable[[], None]:
+        """Call *handler* with the row events of watched tables."""
+        return self._ending(self._call(self._client.subscribe_tables, tables, handler))
+
+    def subscribe_events(
+        self,
+        handler: Handler,
+        *,
+        flags: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        tags: Iterable[str] = (),
+        tables: Iterable[str] = (),
+        segments: bool = False,
+        types: Iterable[EventType | str] = (),
+        schemas: Iterable[str] = (),
+    ) -> Callable[[], None]:
+        """Call *handler* with the events of a selection."""
+        return self._ending(
+            self._call(
+                self._client.subscribe_events,
+                handler,
+                flags=flags,
+                flag_ids=flag_ids,
+                tags=tags,
+                tables=tables,
+                segments=segments,
+                types=types,
+                schemas=schemas,
+            )
+        )
+
+    def _ending(self, subscription: Subscription) -> Callable[[], None]:
+        return lambda: self._call(subscription.unsubscribe)
+
+
+class FlagentWebSocketClient(_Client[websocket.FlagentWebSocketClient]):
+    """The WebSocket client, synchronous."""
+
+    _make = websocket.FlagentWebSocketClient
+
+    def subscribe(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Callable[[], None]:
+        """The same as :meth:`subscribe_flag`."""
+        return self.subscribe_flag(flag_key, handler, on_deleted)
+
+    def evaluate(
+        self,
+        flag_key: str | None = None,
+        entity_id: str | None = None,
+        entity_context: Mapping[str, ContextValue] | None = None,
+        *,
+        flag_id: int | None = None,
+        entity_type: str | None = None,
+        enable_debug: bool = False,
+        min_position: str | int | None = None,
+        timeout: float = 5.0,
+    ) -> EvaluationResult:
+        """Let the server evaluate a flag."""
+        return self._run(
+            self._client.evaluate(
+                flag_key,
+                entity_id,
+                entity_context,
+                flag_id=flag_id,
+                entity_type=entity_type,
+                enable_debug=enable_debug,
+                min_position=min_position,
+                timeout=timeout,
+            )
+        )
+
+    def evaluate_batch(
+        self,
+        entities: Sequence[Mapping[str, Any]],
+        *,
+        flag_keys: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        flag_tags: Iterable[str] = (),
+        flag_tags_operator: str | None = None,
+        enable_debug: bool = False,
+        min_position: str | int | None = None,
+        timeout: float = 5.0,
+    ) -> list[EvaluationResult]:
+        """Let the server evaluate several flags for several entities."""
+        return self._run(
+            self._client.evaluate_batch(
+                entities,
+                flag_keys=flag_keys,
+                flag_ids=flag_ids,
+                flag_tags=flag_tags,
+                flag_tags_operator=flag_tags_operator,
+                enable_debug=enable_debug,
+                min_position=min_position,
+                timeout=timeout,
+            )
+        )
+
+
+class FlagentSSEClient(_Client[sse.FlagentSSEClient]):
+    """The event stream's client, synchronous."""
+
+    _make = sse.FlagentSSEClient
+
+    def subscribe(self, handler: Handler, **selectors: Any) -> Callable[[], None]:
+        """Call *handler* with the events of a selection; without one, with all."""
+        return self.subscribe_events(handler, **selectors)
+
+
+class FlagStore:
+    """The live local copy, synchronous. Reading it needs no thread change and never waits."""
+
+    def __init__(
+        self,
+        client: FlagentWebSocketClient | FlagentSSEClient,
+        *,
+        flags: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        tags: Iterable[str] = (),
+    ) -> None:
+        self._client = client
+        self._store = client._call(store.FlagStore, client._client, flags=flags, flag_ids=flag_ids, tags=tags)
+
+    @property
+    def status(self) -> Status:
+        """INITIALIZING, READY, STALE, ERROR or CLOSED."""
+        return self._store.status
+
+    @property
+    def position(self) -> str | None:
+        """The id of the last event or snapshot in this state."""
+        return self._store.position
+
+    @property
+    def digest(self) -> str:
+        """``<count>:<hex8>``, comparable with the server's."""
+        return self._store.digest
+
+    def get(self, key: str, schema: str | None = None) -> Flag | None:
+        """The flag of a key, ``None`` when there is none."""
+        return self._store.get(key, schema)
+
+    def all(self) -> list[Flag]:
+        """All flags, by schema and key."""
+        return self._store.all()
+
+    def __iter__(self) -> Iterator[Flag]:
+        return iter(self._store)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._store
+
+    def evaluate(
+        self,
+        flag_key: str | None = None,
+        entity_id: str | None = None,
+        entity_context: Mapping[str, ContextValue] | None = None,
+        *,
+        flag_id: int | None = None,
+        entity_type: str | None = None,
+        schema: str | None = None,
+    ) -> EvaluationResult:
+        """Evaluate a flag for an entity without network, exactly as the server does."""
+        return self._store.evaluate(
+            flag_key, entity_id, entity_context, flag_id=flag_id, entity_type=entity_type, schema=schema
+        )
+
+    def ready(self, timeout: float | None = None) -> None:
+        """Wait until the store is READY for the first time; *timeout* in seconds."""
+        self._client._run(self._store.ready(timeout))
+
+    def on_change(self, listener: Handler) -> Callable[[], None]:
+        """Call *listener* with each change; returns a function that ends it."""
+        end = self._client._call(self._store.on_change, listener)
+        return lambda: self._client._call(end)
+
+    def on_status(self, listener: Handler) -> Callable[[], None]:
+        """Call *listener* with each new status; returns a function that ends it."""
+        end = self._client._call(self._store.on_status, listener)
+        return lambda: self._client._call(end)
+
+    def close(self) -> None:
+        """Detach from the client, which lives on."""
+        self._client._call(self._store.close)

@@ -1,0 +1,932 @@
+"""Both clients against a scripted server: connecting, reading, reconnecting, handlers, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from scripted import Peer, PlayedClock, Script, ScriptedServer, event, eventually, flag
+
+from flagent_realtime import (
+    ClientClosed,
+    ConnectionLost,
+    Event,
+    EventType,
+    Flag,
+    FlagentSSEClient,
+    FlagentWebSocketClient,
+    FlagStore,
+    HandlerFailed,
+    NotReady,
+    ProtocolError,
+    ReconnectConfig,
+    ReconnectExhausted,
+    Refused,
+    RequestFailed,
+    Status,
+)
+from flagent_realtime._digest import digest_of
+
+QUICK = ReconnectConfig(max_attempts=0, initial_delay=0.01, max_delay=0.05)
+Client = FlagentSSEClient | FlagentWebSocketClient
+
+both = pytest.mark.parametrize("transport", ["sse", "ws"])
+
+
+@asynccontextmanager
+async def connected(transport: str, *scripts: Script, **options: Any) -> AsyncIterator[tuple[ScriptedServer, Client]]:
+    """A scripted server and a client of it that has not started yet."""
+    options.setdefault("reconnect", QUICK)
+    async with ScriptedServer(*scripts) as server:
+        make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
+        client = make(server.url(transport), **options)
+        try:
+            yield server, client
+        finally:
+            await client.close()
+
+
+def serving(*flags: dict[str, Any], position: int = 10) -> Script:
+    """Greet, send the snapshot, and stay."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(position)
+        if peer.wants_snapshot:
+            await peer.snapshot(position, *flags)
+        await peer.gone()
+
+    return script
+
+
+# -------------------------------------------------------------------- connecting
+
+
+@both
+async def test_tc_key(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+    """tc-key: the key travels in a header, in no URL and in no log line."""
+    caplog.set_level("DEBUG")
+    async with connected(transport, serving(), api_key="fla_secret") as (server, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        assert server.peers[0].headers["x-api-key"] == "fla_secret"
+        assert "fla_secret" not in server.peers[0].path + str(server.peers[0].query)
+    own = [record.getMessage() for record in caplog.records if record.name.startswith("flagent")]
+    assert "fla_secret" not in "".join(own)
+
+
+@both
+async def test_tc_key_function(transport: str) -> None:
+    """tc-key-function: a key function is asked for each connection, once more after a 401, and then no more."""
+    keys = iter(["old", "new", "third", "fourth"])
+
+    async def key() -> str:
+        return next(keys)
+
+    async def refuse(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer("401 Unauthorized")
+
+    async def serve_and_cut(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10)
+        peer.abort()
+
+    async with connected(transport, refuse, serve_and_cut, refuse, refuse, api_key=key) as (server, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        await eventually(lambda: client.failure is not None)
+        assert [peer.headers["x-api-key"] for peer in server.peers] == ["old", "new", "third", "fourth"]
+        assert isinstance(client.failure, Refused)
+
+
+async def test_tc_sse_request() -> None:
+    """tc-sse-request."""
+
+    async def cut(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10)
+        await peer.heartbeat(12)
+        peer.abort()
+
+    async with connected("sse", cut, serving()) as (server, client):
+        FlagStore(client, flags=["a", "b c"], flag_ids=[3], tags=["t&u"])
+        await client.start()
+        await eventually(lambda: len(server.peers) == 2 and server.peers[1].headers)
+        first, second = server.peers
+        assert first.headers["accept"] == "text/event-stream"
+        assert first.query == {
+            "flag": ["a", "b c"],
+            "flagID": ["3"],
+            "tag": ["t&u"],
+            "envelope": ["true"],
+            "snapshot": ["true"],
+        }
+        assert "last-event-id" not in first.headers
+        assert "snapshot" not in second.query
+        assert second.headers["last-event-id"] == "12@k"
+
+
+async def test_tc_ws_subscribe() -> None:
+    """tc-ws-subscribe: one message subscribes to the union; differing types narrow on the client."""
+    async with connected("ws", serving()) as (server, client):
+        client.subscribe_flag("a", lambda flag: None)
+        client.subscribe_tags(["t"], lambda flags: None)
+        client.subscribe_events(lambda event: None, flags=["b"], types=[EventType.FLAG_DELETED])
+        await client.start()
+        await eventually(lambda: server.peers and server.peers[0].subscribe)
+        message = server.peers[0].subscribe
+        assert {name: value for name, value in message.items() if name != "requestId"} == {
+            "type": "subscribe",
+            "flags": ["a", "b"],
+            "tags": ["t"],
+        }
+
+
+async def test_tc_subscribe_live() -> None:
+    """tc-subscribe-live: what is added is sent at once, what is removed is taken back."""
+    heard: list[dict[str, Any]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        while True:
+            heard.append(await peer.receive())
+
+    async with connected("ws", script) as (_, client):
+        first = client.subscribe_flag("a", lambda flag: None)
+        await client.start()
+        await eventually(lambda: client._is_greeted)
+        second = client.subscribe_flag("b", lambda flag: None)
+        await eventually(lambda: len(heard) == 1)
+        first.unsubscribe()
+        await eventually(lambda: len(heard) == 2)
+        second.unsubscribe()
+        await eventually(lambda: len(heard) == 3)
+        for message in heard:
+            message.pop("requestId")
+        assert heard == [
+            {"type": "subscribe", "flags": ["b"]},
+            {"type": "unsubscribe", "flags": ["a"]},
+            {"type": "unsubscribe"},
+        ]
+
+
+async def test_a_wider_selection_makes_the_event_stream_anew_and_resumes() -> None:
+    async with connected("sse", serving(), serving()) as (server, client):
+        client.subscribe_flag("a", lambda flag: None)
+        await client.start()
+        await eventually(lambda: client.last_event_id == "10@k")
+        client.subscribe_flag("b", lambda flag: None)
+        await eventually(lambda: len(server.peers) == 2 and server.peers[1].headers)
+        assert server.peers[1].query["flag"] == ["a", "b"]
+        assert server.peers[1].last_event_id == "10@k"
+
+
+@both
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found"])
+async def test_tc_401_403(transport: str, status: str) -> None:
+    """tc-401, tc-403: fatal, said once, and nothing reconnects."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(status)
+
+    errors: list[Exception] = []
+    async with connected(transport, script) as (server, client):
+        client.on_error(errors.append)
+        store = FlagStore(client)
+        await client.start()
+        with pytest.raises(Refused) as refused:
+            await store.ready(5)
+        assert refused.value.status == int(status[:3])
+        assert store.status is Status.ERROR
+        await eventually(lambda: errors)
+        assert [type(error) for error in errors] == [Refused]
+        assert len(server.peers) == 1
+
+
+@both
+async def test_tc_503(transport: str) -> None:
+    """tc-503: Retry-After is waited out with jitter on top, once."""
+
+    async def unavailable(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer("503 Service Unavailable", Retry_After="7")
+
+    async def broken(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer("500 Internal Server Error")
+
+    clock = PlayedClock(1.0, 0.5)
+    config = ReconnectConfig(max_attempts=0, initial_delay=2, max_delay=60)
+    async with connected(transport, unavailable, broken, serving(), reconnect=config, clock=clock) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        assert clock.slept == [9.0, 2.0]
+
+
+@both
+async def test_tc_redirect(transport: str) -> None:
+    """tc-redirect: the key stays with its origin, and a loop ends."""
+    async with ScriptedServer(serving()) as other:
+
+        async def same(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer("307 Temporary Redirect", Location="/elsewhere")
+
+        async def foreign(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer("308 Permanent Redirect", Location=f"http://127.0.0.1:{other.port}/there")
+
+        async with connected(transport, same, foreign, api_key="key") as (server, client):
+            store = FlagStore(client)
+            await client.start()
+            await store.ready(5)
+            assert server.peers[1].path == "/elsewhere"
+            assert server.peers[1].headers["x-api-key"] == "key"
+            assert other.peers[0].path == "/there"
+            assert "x-api-key" not in other.peers[0].headers
+        async with connected(transport, same) as (server, client):
+            store = FlagStore(client)
+            await client.start()
+            with pytest.raises(Refused, match="redirect"):
+                await store.ready(5)
+            assert len(server.peers) == 6
+
+
+async def test_an_answer_that_is_no_event_stream_is_tried_again() -> None:
+    async def html(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer("200 OK", Content_Type="text/html")
+
+    async with connected("sse", html, serving()) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_fatal"), [(1001, False), (1008, False), (1012, False), (4401, True), (4403, True)]
+)
+async def test_tc_close_code(code: int, is_fatal: bool) -> None:
+    """tc-close-code."""
+
+    async def close(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.close_frame(code, "because")
+
+    errors: list[Any] = []
+    async with connected("ws", close, serving()) as (server, client):
+        client.on_error(errors.append)
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        await eventually(lambda: errors)
+        assert errors[0].close_code == code
+        assert "because" in str(errors[0])
+        if is_fatal:
+            assert client.failure is errors[0]
+        else:
+            await eventually(lambda: len(server.peers) == 2)
+
+
+# ----------------------------------------------------------------------- reading
+
+
+@both
+async def test_tc_keep_alive(transport: str) -> None:
+    """tc-keep-alive: freshness and the resume id come from heartbeats."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10)
+        await peer.heartbeat(20, fresh=False)
+        await peer.gone()
+
+    async with connected(transport, script) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        await eventually(lambda: store.status is Status.STALE)
+        await eventually(lambda: client.last_event_id == "20@k")
+
+
+@both
+async def test_tc_malformed(transport: str) -> None:
+    """tc-malformed: reported, skipped, and the connection stays."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10)
+        if peer.is_websocket:
+            for frame in ("{", "[1]", '{"no":"type"}', "[" * 100_000, '{"type":"flag_updated","id":"11-0@k","flag":5}'):
+                await peer.frame(frame)
+            await peer.frame(b"\x00\x01", opcode=2)
+        else:
+            for data in ("{", "[1]", "[" * 100_000, '{"id":"11-0@k","flag":5}'):
+                await peer.write(f"event: flag_updated\ndata: {data}\n\n")
+        await peer.say({"type": "weather", "id": "12-0@k", "rain": True})
+        await peer.say(event("flag_created", "13-0@k", flag(1, "a")))
+        await peer.gone()
+
+    errors: list[Exception] = []
+    events: list[Event] = []
+    async with connected(transport, script) as (server, client):
+        client.on_error(errors.append)
+        client.on_event(events.append)
+        store = FlagStore(client)
+        await client.start()
+        await eventually(lambda: store.get("a") is not None)
+        await eventually(lambda: len(events) == 2)
+        assert [type(error) for error in errors] == [ProtocolError] * (6 if transport == "ws" else 4)
+        assert [(each.type, each.type_name) for each in events] == [
+            (EventType.UNKNOWN, "weather"),
+            (EventType.FLAG_CREATED, "flag_created"),
+        ]
+        assert len(server.peers) == 1
+
+
+@both
+async def test_tc_too_big(transport: str) -> None:
+    """tc-too-big: dropped, reported, made anew."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.say(event("flag_updated", "11-0@k", flag(1, "a", notes="x" * 20_000)))
+        await peer.gone()
+
+    errors: list[Exception] = []
+    async with connected(transport, script, serving(), max_message_bytes=10_000) as (server, client):
+        client.on_error(errors.append)
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        await eventually(lambda: len(server.peers) == 2 and errors)
+        assert isinstance(errors[0], ConnectionLost)
+
+
+@both
+async def test_tc_duplicate(transport: str) -> None:
+    """tc-duplicate: an event at or before the last id reaches no handler."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        for id in ("11-0@k", "11-1@k", "11-0@k", "11-1@k", "9-0@k", "12-0@k"):
+            await peer.say(event("flag_updated", id, flag(1, "a", n=id)))
+        await peer.gone()
+
+    seen: list[str | None] = []
+    async with connected(transport, script) as (_, client):
+        client.on_event(lambda event: seen.append(event.id))
+        await client.start()
+        await eventually(lambda: seen[-1:] == ["12-0@k"])
+        assert seen == ["11-0@k", "11-1@k", "12-0@k"]
+
+
+@both
+async def test_a_batch_is_taken_apart(transport: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        events = [
+            event("flag_updated", f"11-{n}@k", flag(n, f"f{n}", tags=[{"id": 1, "value": "t"}])) for n in range(3)
+        ]
+        await peer.say({"type": "batch", "id": "11-2@k", "events": events})
+        await peer.gone()
+
+    seen: list[str | None] = []
+    lists: list[list[str]] = []
+    async with connected(transport, script) as (_, client):
+        client.on_event(lambda event: seen.append(event.flag_key))
+        client.subscribe_tags(["t"], lambda flags: lists.append([flag.key for flag in flags]))
+        await client.start()
+        await eventually(lambda: lists)
+        assert (seen, lists) == (["f0", "f1", "f2"], [["f0", "f1", "f2"]])
+
+
+# ------------------------------------------------------------------ reconnecting
+
+
+@both
+async def test_tc_resume_and_restart(transport: str) -> None:
+    """tc-resume, tc-restart: resumed by the last id, nothing twice, nothing missing, subscriptions survive."""
+
+    async def first(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.say(event("flag_updated", "11-0@k", flag(1, "a", n=1)))
+        peer.writer.close()
+
+    async def second(peer: Peer) -> None:
+        await peer.open()
+        assert peer.last_event_id == "11-0@k"
+        await peer.greet(13)
+        await peer.say(event("flag_updated", "11-0@k", flag(1, "a", n=1)))
+        await peer.say(event("flag_updated", "12-0@k", flag(1, "a", n=2)))
+        await peer.heartbeat(15)
+        peer.abort()
+
+    async def third(peer: Peer) -> None:
+        await peer.open()
+        assert peer.last_event_id == "15@k"
+        await peer.greet(15)
+        await peer.say(event("flag_updated", "16-0@k", flag(1, "a", n=3)))
+        await peer.gone()
+
+    seen: list[Any] = []
+    async with connected(transport, first, second, third) as (_, client):
+        client.subscribe_flag("a", lambda flag: seen.append(flag.raw["n"]))
+        await client.start()
+        await eventually(lambda: len(seen) == 3)
+        assert seen == [1, 2, 3]
+
+
+@both
+async def test_a_new_client_resumes_from_a_kept_id(transport: str) -> None:
+    async with connected(transport, serving(), last_event_id="7-1@k") as (server, client):
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        await eventually(lambda: server.peers and server.peers[0].last_event_id == "7-1@k")
+
+
+async def test_tc_retry() -> None:
+    """tc-retry: the least wait from then on."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.write("retry: 3120\n\n")
+        await peer.greet(10)
+        peer.writer.close()
+
+    async def gone(peer: Peer) -> None:
+        peer.abort()
+
+    clock = PlayedClock(0.5, 0.5, 0.5)
+    async with connected(
+        "sse", script, gone, gone, serving(), clock=clock, reconnect=ReconnectConfig(max_attempts=0)
+    ) as (server, client):
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        await eventually(lambda: len(server.peers) == 4)
+        assert clock.slept == [3.12, 3.12, 3.12]
+
+
+@both
+async def test_attempts_are_counted_and_end(transport: str) -> None:
+    async def gone(peer: Peer) -> None:
+        peer.abort()
+
+    clock = PlayedClock(1.0, 1.0, 1.0)
+    config = ReconnectConfig(max_attempts=3, initial_delay=1, max_delay=3)
+    async with connected(transport, gone, clock=clock, reconnect=config) as (server, client):
+        store = FlagStore(client)
+        await client.start()
+        with pytest.raises(ReconnectExhausted) as exhausted:
+            await store.ready(5)
+        assert isinstance(exhausted.value.__cause__, ConnectionLost)
+        assert clock.slept == [1.0, 2.0, 3.0]
+        assert len(server.peers) == 4
+
+
+@both
+async def test_tc_lost_before_snapshot(transport: str) -> None:
+    """tc-lost-before-snapshot: the snapshot is asked for again."""
+
+    async def cut(peer: Peer) -> None:
+        await peer.open()
+        assert peer.wants_snapshot
+        await peer.greet(10)
+        await peer.heartbeat(10)
+        peer.abort()
+
+    async def serve(peer: Peer) -> None:
+        await peer.open()
+        assert peer.wants_snapshot
+        assert peer.last_event_id is None
+        await peer.greet(11)
+        await peer.snapshot(11, flag(1, "a"))
+        await peer.gone()
+
+    async with connected(transport, cut, serve) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        assert [each.key for each in store] == ["a"]
+
+
+@both
+async def test_tc_resync(transport: str) -> None:
+    """tc-resync: the state is replaced, the id may go back, handlers hear what differs."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10, flag(1, "a"), flag(2, "b"), flag(3, "c"))
+        await peer.say(event("flag_updated", "11-0@k", flag(1, "a", n=1)))
+        await peer.say(event("flag_updated", "11-1@k", flag(2, "b", n=1)))
+        snapshot = {"position": "5", "flags": [flag(1, "a", n=1), flag(2, "b", n=2)]}
+        await peer.say({"type": "resync", "id": "5@z", "reason": "log_replaced", "snapshot": snapshot})
+        await peer.say(event("flag_updated", "6-0@z", flag(1, "a", n=9)))
+        await peer.gone()
+
+    events: list[str] = []
+    a: list[int] = []
+    b: list[int] = []
+    async with connected(transport, script) as (_, client):
+        client.on_event(lambda event: events.append(event.type_name))
+        client.subscribe_flag("a", lambda flag: a.append(flag.raw.get("n")))
+        client.subscribe_flag("b", lambda flag: b.append(flag.raw.get("n")))
+        store = FlagStore(client)
+        await client.start()
+        await eventually(lambda: client.last_event_id == "6-0@z")
+        await eventually(lambda: len(events) == 4)
+        assert events == ["flag_updated", "flag_updated", "resync", "flag_updated"]
+        assert (a, b) == ([1, 9], [1, 2])
+        assert [each.key for each in store] == ["a", "b"]
+
+
+@both
+async def test_tc_half_open(transport: str) -> None:
+    """tc-half-open: a silent server is left after 2.5 intervals, the store says STALE, and the stream resumes."""
+
+    async def silent(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10, heartbeatMs=40)
+        await peer.snapshot(10)
+        await peer.gone()
+
+    async def resumed(peer: Peer) -> None:
+        await peer.open()
+        assert peer.last_event_id == "10@k"
+        await peer.greet(10, heartbeatMs=60_000)
+        await peer.gone()
+
+    statuses: list[Status] = []
+    async with connected(transport, silent, resumed) as (server, client):
+        store = FlagStore(client)
+        store.on_status(statuses.append)
+        await client.start()
+        await eventually(lambda: len(server.peers) == 2 and store.status is Status.READY)
+        await eventually(lambda: len(statuses) == 3)
+        assert statuses == [Status.READY, Status.STALE, Status.READY]
+
+
+@both
+async def test_a_server_that_accepts_and_says_nothing_is_left(transport: str) -> None:
+    async def mute(peer: Peer) -> None:
+        await peer.gone()
+
+    async with connected(transport, mute, serving(), connect_timeout=0.1) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+
+
+# --------------------------------------------------------------------- the store
+
+
+@both
+async def test_tc_heal(transport: str) -> None:
+    """tc-heal: a wrong digest leads to one snapshot beside the stream, which goes on."""
+    truth = [flag(1, "a", n=2), flag(2, "b")]
+
+    async def main(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10, flag(1, "a", n=1), flag(2, "b"))
+        await peer.heartbeat(12, digest=digest_of(truth))
+        if peer.is_websocket:
+            request = await peer.receive()
+            assert request["snapshot"] is True
+            await peer.say(
+                {"type": "subscribed", "requestId": request["requestId"], "position": "12", "id": "12@k", "fresh": True}
+            )
+            await peer.say(
+                {"type": "snapshot", "id": "12@k", "position": "12", "flags": truth, "requestId": request["requestId"]}
+            )
+        await peer.gone()
+
+    async with connected(transport, main, serving(*truth, position=12)) as (server, client):
+        store = FlagStore(client)
+        statuses: list[Status] = []
+        store.on_status(statuses.append)
+        await client.start()
+        await eventually(lambda: store.digest == digest_of(truth))
+        await eventually(lambda: len(statuses) == 3)
+        assert statuses == [Status.READY, Status.STALE, Status.READY]
+        assert not server.peers[0].reader.at_eof()
+
+
+@both
+async def test_a_store_can_join_later(transport: str) -> None:
+    """A store made while events flow gets its snapshot, and the other handlers lose nothing."""
+    go_on = asyncio.Event()
+
+    async def main(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        if peer.is_websocket:
+            request = await peer.receive()
+            await peer.say(
+                {"type": "subscribed", "requestId": request["requestId"], "position": "11", "id": "11@k", "fresh": True}
+            )
+            await peer.say(
+                {
+                    "type": "snapshot",
+                    "id": "11@k",
+                    "position": "11",
+                    "flags": [flag(1, "a")],
+                    "requestId": request["requestId"],
+                }
+            )
+        await go_on.wait()
+        await peer.say(event("flag_updated", "12-0@k", flag(1, "a", n=2)))
+        await peer.gone()
+
+    seen: list[str | None] = []
+    async with connected(transport, main, serving(flag(1, "a"), position=11)) as (_, client):
+        client.subscribe_all(lambda event: seen.append(event.id))
+        await client.start()
+        await eventually(lambda: client._is_greeted)
+        store = FlagStore(client)
+        await store.ready(5)
+        go_on.set()
+        await eventually(lambda: store.get("a") == Flag.from_json(flag(1, "a", n=2)) and seen)
+        assert seen == ["12-0@k"]
+
+
+@both
+async def test_tc_ready(transport: str) -> None:
+    """tc-ready: raises at the time limit and on closing."""
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.gone()
+
+    async with connected(transport, script) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        with pytest.raises(NotReady):
+            await store.ready(0.05)
+        waiting = asyncio.create_task(store.ready(5))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await waiting
+        with pytest.raises(ClientClosed):
+            FlagStore(client)
+
+
+# ---------------------------------------------------------------------- handlers
+
+
+def stream_of(count: int) -> Script:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        if peer.wants_snapshot:
+            await peer.snapshot(10)
+        for n in range(count):
+            await peer.say(event("flag_updated", f"{11 + n}-0@k", flag(1, "a", n=n)))
+        await peer.gone()
+
+    return script
+
+
+@both
+async def test_tc_handler_order(transport: str) -> None:
+    """tc-handler-order: one at a time, in order, and the store is never behind."""
+    running = 0
+    seen: list[int] = []
+
+    async def slow(event: Event) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(0)
+        assert isinstance(event.data, Flag)
+        now = store.get("a")
+        assert now is not None
+        assert now.raw["n"] >= event.data.raw["n"]
+        seen.append(event.data.raw["n"])
+        running -= 1
+
+    errors: list[Exception] = []
+    async with connected(transport, stream_of(50)) as (_, client):
+        client.on_error(errors.append)
+        store = FlagStore(client)
+        client.on_event(slow)
+        client.on_event(slow)
+        await client.start()
+        await eventually(lambda: len(seen) == 100)
+        assert seen == sorted([*range(50), *range(50)])
+        assert errors == []
+
+
+@both
+async def test_tc_handler_raises(transport: str) -> None:
+    """tc-handler-raises: reported, the others are called, the stream goes on."""
+    errors: list[Exception] = []
+    seen: list[Event] = []
+
+    def raising(event: Event) -> None:
+        raise KeyError("mine")
+
+    async with connected(transport, stream_of(3)) as (server, client):
+        client.on_error(lambda error: 1 / 0)
+        client.on_error(errors.append)
+        client.on_event(raising)
+        client.on_event(seen.append)
+        await client.start()
+        await eventually(lambda: len(seen) == 3 and len(errors) == 3)
+        assert all(isinstance(error, HandlerFailed) and isinstance(error.__cause__, KeyError) for error in errors)
+        assert len(server.peers) == 1
+
+
+@both
+async def test_tc_slow_handler(transport: str) -> None:
+    """tc-slow-handler: at the bound the socket is not read, the server feels it, silence is not counted; then all come."""
+    total, size = 300, 50_000
+    written = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal written
+        await peer.open()
+        await peer.greet(10, heartbeatMs=100)
+        for n in range(total):
+            await peer.say(event("flag_updated", f"{11 + n}-0@k", flag(1, "a", n=n, notes="x" * size)))
+            written = n + 1
+        await peer.gone()
+
+    gate = asyncio.Event()
+    seen: list[str | None] = []
+
+    async def blocked(event: Event) -> None:
+        seen.append(event.id)
+        await gate.wait()
+
+    async with connected(transport, script, queue_size=5) as (server, client):
+        client.on_event(blocked)
+        await client.start()
+        await eventually(lambda: client.queued == 5)
+        await asyncio.sleep(0.6)  # longer than 2.5 announced intervals: nothing may happen now
+        assert client.queued == 5
+        assert written < total
+        assert len(server.peers) == 1
+        gate.set()
+        await eventually(lambda: len(seen) == total)
+        assert seen == [f"{11 + n}-0@k" for n in range(total)]
+        assert len(server.peers) == 1
+
+
+@both
+async def test_tc_close_in_handler(transport: str) -> None:
+    """tc-close-in-handler: allowed, and no handler is called after it."""
+    seen: list[str | None] = []
+
+    async def closing(event: Event) -> None:
+        seen.append(event.id)
+        await client.close()
+
+    async with connected(transport, stream_of(20)) as (_, client):
+        client.on_event(closing)
+        client.on_event(lambda event: seen.append("late"))
+        await client.start()
+        await eventually(lambda: client._is_closed)
+        await client.close()
+        assert seen == ["11-0@k"]
+
+
+@both
+async def test_tc_close_leaves_nothing(transport: str) -> None:
+    """tc-close: even a silent peer cannot keep it; no task, socket or thread is left."""
+    tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(10)
+        await asyncio.sleep(60)
+
+    async with ScriptedServer(script) as server:
+        make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
+        client = make(server.url(transport), reconnect=QUICK)
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        started = asyncio.get_running_loop().time()
+        await client.close()
+        await client.close()
+        assert asyncio.get_running_loop().time() - started < 2
+        assert store.status is Status.CLOSED
+        await asyncio.wait_for(server.peers[0].gone(), 5)
+    assert len(asyncio.all_tasks()) == tasks
+    assert threading.active_count() == threads
+
+
+@both
+async def test_tc_close_while_waiting(transport: str) -> None:
+    """tc-close-while-waiting."""
+
+    async def gone(peer: Peer) -> None:
+        peer.abort()
+
+    config = ReconnectConfig(initial_delay=3600, max_delay=3600)
+    async with connected(transport, gone, reconnect=config) as (server, client):
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        await eventually(lambda: server.peers and client._backoff.attempts == 1)
+        await asyncio.wait_for(client.close(), 2)
+
+
+# -------------------------------------------------------------------- evaluating
+
+
+async def test_tc_evaluate() -> None:
+    """tc-evaluate."""
+    heard: list[dict[str, Any]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        while True:
+            request = await peer.receive()
+            heard.append(request)
+            answer = {"requestId": request["requestId"], "position": "12"}
+            if request["type"] == "evaluate_batch":
+                await peer.say({"type": "evaluation_result", **answer, "results": [{"flagKey": "a"}, {"flagKey": "b"}]})
+            elif request["type"] == "ping":
+                await peer.say({"type": "pong", "requestId": request["requestId"]})
+            elif request["flagKey"] == "a":
+                result = {
+                    "flagID": 1,
+                    "flagKey": "a",
+                    "variantKey": "on",
+                    "variantID": 2,
+                    "evalContext": {"entityID": "e"},
+                }
+                await peer.say(
+                    {"type": "evaluation_result", "requestId": "other", "position": "12", "result": {"flagKey": "z"}}
+                )
+                await peer.say({"type": "evaluation_result", **answer, "result": result})
+            elif request["flagKey"] == "bad":
+                await peer.say(
+                    {"type": "error", "code": "invalid_input", "message": "No.", "requestId": request["requestId"]}
+                )
+            elif request["flagKey"] == "cut":
+                peer.abort()
+
+    async with connected("ws", script) as (_, client):
+        assert isinstance(client, FlagentWebSocketClient)
+        client.subscribe_all(lambda event: None)
+        await client.start()
+        result = await client.evaluate("a", "e", {"country": "US", "age": 25}, min_position=12)
+        assert (result.variant_key, result.variant_id, result.flag_key, result.entity_id) == ("on", 2, "a", "e")
+        assert heard[0] == {
+            "type": "evaluate", "flagKey": "a", "entityID": "e", "entityContext": {"country": "US", "age": 25}, "minPosition": "12",
+            "requestId": heard[0]["requestId"],
+        }  # fmt: skip
+        results = await client.evaluate_batch([{"entityID": "e"}], flag_keys=["a", "b"])
+        assert [each.flag_key for each in results] == ["a", "b"]
+        with pytest.raises(RequestFailed) as failed:
+            await client.evaluate("bad", "e")
+        assert failed.value.code == "invalid_input"
+        with pytest.raises(ConnectionLost):
+            await client.evaluate("cut", "e")
+        with pytest.raises(ConnectionLost, match="no answer"):
+            await client.evaluate("silent", "e", timeout=0.05)
+        assert client._requests == {}
+        waiting = asyncio.create_task(client.evaluate("silent", "e"))
+        await eventually(lambda: client._requests)
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await waiting
+
+
+async def test_a_refused_subscription_ends_the_connection_and_says_why() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.say(
+            {"type": "error", "code": "forbidden", "message": "Not yours.", "requestId": peer.subscribe["requestId"]}
+        )
+        await peer.gone()
+
+    clock = PlayedClock()
+    async with connected("ws", script, clock=clock, reconnect=ReconnectConfig(max_attempts=2)) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        with pytest.raises(ReconnectExhausted) as exhausted:
+            await store.ready(5)
+        assert "forbidden" in str(exhausted.value.__cause__)

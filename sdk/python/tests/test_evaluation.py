@@ -1,0 +1,176 @@
+"""Local evaluation: the shared vectors, the bounded regular expressions, dependencies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import re
+import time
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flagent_realtime._evaluation import EvaluationResult, evaluate_flag, parse_double
+from flagent_realtime._regex import Undecided, full_match
+from flagent_realtime._store_core import StoreCore
+from flagent_realtime.flags import Flag
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+VECTORS = ROOT / "tests" / "vectors" / "evaluation_vectors.json"
+
+
+def vectors() -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads(VECTORS.read_text())
+    return cases
+
+
+def result_json(result: EvaluationResult) -> dict[str, Any]:
+    return {
+        "flagID": result.flag_id,
+        "flagKey": result.flag_key,
+        "flagSnapshotID": result.flag_snapshot_id,
+        "flagTags": list(result.flag_tags),
+        "segmentID": result.segment_id,
+        "variantID": result.variant_id,
+        "variantKey": result.variant_key,
+        "variantAttachment": result.variant_attachment,
+        "evalContext": {"entityID": result.entity_id, "entityType": result.entity_type},
+    }
+
+
+def loaded(flags: list[dict[str, Any]]) -> Any:
+    """A store of these flags, without a client; archived flags do not exist for subscribers."""
+    from flagent_realtime.store import FlagStore
+
+    store = FlagStore.__new__(FlagStore)
+    store._core = StoreCore()
+    live = [flag for flag in flags if not flag["archived"]]
+    store._core.receive({"type": "snapshot", "id": "1@k", "position": "1", "flags": live}, 0.0)
+    return store
+
+
+def test_the_shared_vectors() -> None:
+    wrong = []
+    for case in vectors():
+        store = loaded([case["flag"], *case.get("otherFlags", [])])
+        request = case["request"]
+        result = result_json(
+            store.evaluate(
+                request.get("flagKey"),
+                request.get("entityID"),
+                request.get("entityContext"),
+                flag_id=request.get("flagID"),
+                entity_type=request.get("entityType"),
+            )
+        )
+        for name, expected in case["expected"].items():
+            seen = result[name]
+            if name == "evalContext":
+                seen = {key: seen[key] for key in expected if key in seen}
+            if seen != expected:
+                wrong.append(f"{case['name']}: {name} is {seen!r}, not {expected!r}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5.", 5.0), (".5", 0.5), ("1e3", 1000.0), ("10d", 10.0), ("10F", 10.0), ("0x1p4", 16.0), ("0x.8P1", 1.0), (" \t1\x00", 1.0),
+        ("+Infinity", float("inf")), ("-Infinity", float("-inf")), ("1e999", float("inf")), ("0x1p99999", float("inf")), ("-0x1p99999", float("-inf")),
+        ("0x10", None), ("1_0", None), ("1,0", None), ("10L", None), ("inf", None), ("nan", None), ("１０", None), ("", None), (".", None), ("\u00a01", None),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_java_reads_them(text: str, value: float | None) -> None:
+    assert parse_double(text) == value
+
+
+PATTERNS = st.recursive(
+    st.sampled_from(["a", "b", "1", "_", ".", "[ab]", "[^a]", r"\d", r"\w", r"\s", r"\W", r"\b", "^", "$", "(?i:a)", ""]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,2}", "*?"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(PATTERNS, st.text("ab1_ A\n", max_size=8))
+@settings(max_examples=600, deadline=None)
+def test_the_walk_over_states_agrees_with_the_re_module(pattern: str, value: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = re.fullmatch(pattern, value, re.ASCII) is not None
+    assert full_match(pattern, value) is expected
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){40}a{40}", ".*.*.*.*x", "(a{1,30}){1,30}b"])
+def test_no_expression_takes_long(pattern: str) -> None:
+    start = time.perf_counter()
+    with contextlib.suppress(Undecided):
+        assert full_match(pattern, "a" * 39) is False
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "matches"),
+    [
+        ("(?<name>a)b", "ab", True), (r"\(\?<", "(?<", True), ("[", "[", False), ("a.c", "a\u2028c", False), ("(?s)a.c", "a\nc", True),
+        ("(?!x)[a-z]*", "abc", True), ("(?!x)[a-z]*", "xbc", False), (r"(?i)ÜBER", "über", False), (r"\d+", "١", False), ("", "", True),
+    ],
+)  # fmt: skip
+def test_expressions_are_read_as_java_reads_them(pattern: str, value: str, matches: bool) -> None:
+    assert full_match(pattern, value) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"), [("a" * 1001, "a"), ("a*", "a" * 4097), (r"(a*)*\1", "a"), ("(?=a+b*)a*", "a")]
+)
+def test_tc_regex_limits(pattern: str, value: str) -> None:
+    """tc-regex-limits: outside the limits neither EREG nor NEREG holds."""
+    with pytest.raises(Undecided):
+        full_match(pattern, value)
+    for operator in ("EREG", "NEREG"):
+        constraint = {"id": 1, "segmentID": 1, "property": "p", "operator": operator, "value": pattern}
+        result = evaluate_flag(
+            simple(1, "a", constraints=[constraint]), lambda key: None, entity_id="e", entity_context={"p": value}
+        )
+        assert result.variant_key is None
+
+
+def simple(
+    id: int, key: str, depends_on: tuple[str, ...] = (), constraints: list[dict[str, Any]] | None = None
+) -> Flag:
+    share = {"id": 1, "segmentID": 1, "variantID": 1, "variantKey": "on", "percent": 100}
+    segment = {"id": 1, "rank": 0, "rolloutPercent": 100, "constraints": constraints or [], "distributions": [share]}
+    variant = {"id": 1, "flagID": id, "key": "on", "attachment": None}
+    return Flag.from_json(
+        {
+            "id": id,
+            "key": key,
+            "enabled": True,
+            "dependsOn": list(depends_on),
+            "segments": [segment],
+            "variants": [variant],
+        }
+    )
+
+
+def test_tc_cycle() -> None:
+    """tc-cycle: a cycle blocks, in however many steps; a long chain does not."""
+    chain = {f"f{n}": simple(n, f"f{n}", (f"f{n + 1}",)) for n in range(1, 3000)} | {"f3000": simple(3000, "f3000")}
+    assert evaluate_flag(chain["f1"], chain.get, entity_id="e").variant_key == "on"
+    cycle = chain | {"f3000": simple(3000, "f3000", ("f2",))}
+    blocked = evaluate_flag(cycle["f1"], cycle.get, entity_id="e")
+    assert (blocked.variant_id, blocked.segment_id) == (None, None)
+    self_made = {"a": simple(1, "a", ("a",))}
+    assert evaluate_flag(self_made["a"], self_made.get, entity_id="e").variant_key is None
+
+
+def test_a_context_value_that_constraints_cannot_see_is_refused() -> None:
+    with pytest.raises(TypeError, match="list"):
+        evaluate_flag(simple(1, "a"), lambda key: None, entity_id="e", entity_context={"p": ["x"]})  # type: ignore[dict-item]

@@ -1,0 +1,220 @@
+"""The synchronous clients, the OpenFeature provider, and the examples of the README."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pathlib
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import EventDetails, ProviderEvent
+from openfeature.flag_evaluation import Reason
+from scripted import Peer, Script, ScriptedServer, event, flag
+
+import flagent_realtime
+from flagent_realtime import ClientClosed, ReconnectConfig, Status, sync
+from flagent_realtime.openfeature import FlagentProvider
+
+README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+QUICK = ReconnectConfig(max_attempts=0, initial_delay=0.01, max_delay=0.05)
+
+
+class ThreadedServer:
+    """A scripted server in a thread, for clients that block."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = scripts
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _main(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        async with ScriptedServer(*self._scripts) as self.server:
+            self._started.set()
+            await self._end.wait()
+
+    def __enter__(self) -> ThreadedServer:
+        self._thread.start()
+        assert self._started.wait(10)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    # OpenFeature keeps a pool of its own for the life of the process.
+    left = [each for each in threading.enumerate() if each not in before and not each.name.startswith("openfeature")]
+    for thread in left:
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+def rollout(id: int, key: str, variant: str, attachment: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    share = {"id": 1, "segmentID": id, "variantID": id, "variantKey": variant, "percent": 100}
+    segment = {"id": id, "flagID": id, "rank": 0, "rolloutPercent": 100, "constraints": [], "distributions": [share]}
+    return flag(
+        id, key, enabled=True, tags=[{"id": 1, "value": "payment"}], segments=[segment],
+        variants=[{"id": id, "flagID": id, "key": variant, "attachment": attachment}], **more,
+    )  # fmt: skip
+
+
+LIVE = rollout(1, "new_payment_flow", "on")
+
+
+async def lively(peer: Peer) -> None:
+    """A snapshot, then an event."""
+    await peer.open()
+    await peer.greet(10)
+    if peer.wants_snapshot:
+        await peer.snapshot(10, LIVE)
+    await peer.say(event("flag_updated", "11-0@k", LIVE | {"notes": "new"}))
+    await peer.gone()
+
+
+@pytest.mark.parametrize("transport", ["sse", "ws"])
+def test_a_store_without_asyncio(transport: str) -> None:
+    with ThreadedServer(lively) as threaded:
+        make = sync.FlagentWebSocketClient if transport == "ws" else sync.FlagentSSEClient
+        changed, seen = threading.Event(), []
+        client = make(threaded.server.url(transport), reconnect=QUICK)
+        end = client.on_event(lambda event: seen.append(threading.current_thread().name))
+        store = sync.FlagStore(client)
+        store.on_change(lambda change: changed.set() if change.kind.value == "updated" else None)
+        with client:
+            store.ready(5)
+            assert changed.wait(5)
+            found = store.get("new_payment_flow")
+            assert found is not None
+            assert (found.enabled, found.notes, len(store), store.status) == (True, "new", 1, Status.READY)
+            assert store.evaluate("new_payment_flow", "e").variant_key == "on"
+            end()
+        assert store.status is Status.CLOSED
+        assert seen[0].startswith("flagent-handlers")
+        client.close()
+        with pytest.raises(ClientClosed):
+            store.ready(1)
+
+
+def test_closing_in_a_handler_of_a_thread() -> None:
+    with ThreadedServer(lively) as threaded:
+        done = threading.Event()
+
+        def closing(event: object) -> None:
+            client.close()
+            done.set()
+
+        client = sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect=QUICK)
+        client.on_event(closing)
+        client.start()
+        assert done.wait(10)
+
+
+def test_sync_and_async_are_twins() -> None:
+    """Each public method of the asynchronous classes has its twin, or a reason why not."""
+    missing_by_design = {
+        "unsubscribe": "each subscription returns the function that ends it",
+        "queued": "a number of the loop's own queue",
+        "selection": "internal",
+    }
+    for name in ("FlagentWebSocketClient", "FlagentSSEClient", "FlagStore"):
+        original, twin = getattr(flagent_realtime, name), getattr(sync, name)
+        for member, value in inspect.getmembers(original):
+            if member.startswith("_") or member in missing_by_design:
+                continue
+            assert hasattr(twin, member), f"{name}.{member}"
+            if inspect.isfunction(value) and value.__name__ != "subscribe":
+                assert list(inspect.signature(value).parameters) == list(
+                    inspect.signature(getattr(twin, member)).parameters
+                ), f"{name}.{member}"
+
+
+def test_the_openfeature_provider() -> None:
+    step = threading.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        await peer.snapshot(
+            10,
+            rollout(1, "bool", "on"), rollout(2, "int", "a", {"value": "42"}), rollout(3, "float", "b", {"value": "1.5"}), rollout(4, "object", "c", {"x": "y"}),
+            flag(5, "off"), rollout(6, "text", "blue"), flag(7, "nobody", enabled=True),
+        )  # fmt: skip
+        await asyncio.get_running_loop().run_in_executor(None, step.wait, 10)
+        await peer.say(event("flag_updated", "11-0@k", rollout(6, "text", "green")))
+        await peer.heartbeat(11, fresh=False)
+        await peer.heartbeat(11)
+        await peer.gone()
+
+    heard: list[tuple[str, list[str] | None]] = []
+    ready_again = threading.Event()
+
+    def note(kind: str, details: EventDetails) -> None:
+        heard.append((kind, details.flags_changed))
+        if [each for each, _ in heard] == [
+            "PROVIDER_READY",
+            "PROVIDER_CONFIGURATION_CHANGED",
+            "PROVIDER_STALE",
+            "PROVIDER_READY",
+        ]:
+            ready_again.set()
+
+    with ThreadedServer(script) as threaded:
+        kinds = (
+            ProviderEvent.PROVIDER_READY,
+            ProviderEvent.PROVIDER_STALE,
+            ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
+        )
+        provider = FlagentProvider(sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect=QUICK))
+        try:
+            api.set_provider_and_wait(provider)
+            handlers = {kind: (lambda details, kind=kind: note(kind.value, details)) for kind in kinds}
+            for kind, handler in handlers.items():
+                api.add_handler(kind, handler)
+            client = api.get_client()
+            context = EvaluationContext("e", {"country": "US", "list": [1]})
+            assert client.get_boolean_value("bool", False, context) is True
+            assert client.get_integer_value("int", 0) == 42
+            assert client.get_float_value("float", 0.0) == 1.5
+            assert client.get_object_value("object", {}) == {"x": "y"}
+            assert client.get_string_value("text", "") == "blue"
+            assert client.get_boolean_details("off", True).reason == Reason.DISABLED
+            assert client.get_boolean_details("nobody", True).reason == Reason.DEFAULT
+            assert client.get_boolean_details("text", True).error_code == "TYPE_MISMATCH"
+            assert client.get_boolean_details("unknown", True).error_code == "FLAG_NOT_FOUND"
+            details = client.get_string_details("text", "", context)
+            assert (details.reason, details.variant) == (Reason.STATIC, "blue")
+            step.set()
+            assert ready_again.wait(10), heard
+            assert ("PROVIDER_CONFIGURATION_CHANGED", ["text"]) in heard
+            assert client.get_string_value("text", "") == "green"
+            for kind, handler in handlers.items():
+                api.remove_handler(kind, handler)
+        finally:
+            step.set()
+            api.clear_providers()
+
+
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(examples())))
+def test_the_examples_of_the_readme_run(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadedServer(lively) as threaded:
+        port = threaded.server.port
+        text = examples()[number].replace("localhost:8080", f"127.0.0.1:{port}")
+        exec(compile(text, f"README example {number}", "exec"), {"__name__": "readme"})
+        if "openfeature" in text:
+            api.clear_providers()
+    assert capsys.readouterr().out.splitlines()[0] in ("True", "flag_updated new_payment_flow")

@@ -1,0 +1,229 @@
+"""Every conformance vector of ``sdk/vectors``."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from flagent_realtime import ReconnectConfig
+from flagent_realtime._backoff import Backoff, reconnect_delay
+from flagent_realtime._digest import canonical_json, digest_of
+from flagent_realtime._event_id import compare_event_ids
+from flagent_realtime._keepalive import parse_keep_alive
+from flagent_realtime._policy import is_event_stream, judge_close, judge_status, parse_retry_after, resolve_redirect
+from flagent_realtime._sse import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
+from flagent_realtime._store_core import CoreChange, StoreCore
+from flagent_realtime.events import EventType, decode_event
+from flagent_realtime.flags import Flag, Segment, Variant
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+
+def load(name: str) -> Any:
+    return json.loads((ROOT / "sdk" / "vectors" / name).read_text())
+
+
+def name_of(case: dict[str, Any]) -> str:
+    return str(case["id"])
+
+
+def shown(output: SseOutput) -> dict[str, Any]:
+    match output:
+        case SseEvent(event, data, last):
+            return {"kind": "event", "event": event, "data": data, "lastEventId": last}
+        case SseComment(text):
+            return {"kind": "comment", "text": text}
+        case SseRetry(ms):
+            return {"kind": "retry", "ms": ms}
+        case SseId(last):
+            return {"kind": "id", "lastEventId": last}
+    raise AssertionError(output)
+
+
+@pytest.mark.parametrize("case", load("sse.json"), ids=name_of)
+def test_sse_bytes_are_parsed_alike_however_they_are_cut(case: dict[str, Any]) -> None:
+    raw = bytes.fromhex(case["inputHex"]) if "inputHex" in case else case["input"].encode()
+    cuts = [[raw], [raw[n : n + 1] for n in range(len(raw))], *([raw[:n], raw[n:]] for n in range(len(raw)))]
+    for chunks in cuts:
+        parser = SseParser()
+        outputs = [shown(output) for chunk in chunks for output in parser.feed(chunk)]
+        assert outputs == case["outputs"], chunks
+        assert case["lastEventId"] in ([o["lastEventId"] for o in outputs if "lastEventId" in o][-1:] or [""])
+
+
+@pytest.mark.parametrize("case", load("keepalive.json"), ids=name_of)
+def test_keep_alive_comments_are_heartbeats(case: dict[str, Any]) -> None:
+    assert parse_keep_alive(case["comment"]) == case["heartbeat"]
+
+
+def config_of(case: dict[str, Any]) -> ReconnectConfig:
+    config = case["config"]
+    return ReconnectConfig(
+        max_attempts=config["maxAttempts"],
+        initial_delay=config["initialDelayMs"] / 1000,
+        max_delay=config["maxDelayMs"] / 1000,
+        multiplier=config["multiplier"],
+        stable_after=config["stableAfterMs"] / 1000,
+    )
+
+
+def assert_delay(delay: float | None, expected_ms: int | None) -> None:
+    if expected_ms is None:
+        assert delay is None
+    else:
+        assert delay == pytest.approx(expected_ms / 1000, abs=0.001)
+
+
+@pytest.mark.parametrize("case", load("backoff.json")["delays"], ids=name_of)
+def test_the_wait_before_an_attempt(case: dict[str, Any]) -> None:
+    delay = reconnect_delay(config_of(case), case["attempt"], case["random"], case["retryMs"], case["retryAfterMs"])
+    assert_delay(delay, case["delayMs"])
+
+
+@pytest.mark.parametrize("case", load("backoff.json")["sequences"], ids=name_of)
+def test_the_count_of_attempts(case: dict[str, Any]) -> None:
+    backoff = Backoff(config_of(case))
+    for step in case["steps"]:
+        now = step["at"] / 1000
+        match step["event"]:
+            case "connected":
+                backoff.connected()
+            case "message":
+                backoff.message(now)
+            case "retry":
+                backoff.retry(step["ms"])
+            case "lost":
+                assert_delay(backoff.lost(now, step["random"], step.get("retryAfterMs")), step["delayMs"])
+            case other:
+                pytest.fail(f"unknown step {other}")
+
+
+@pytest.mark.parametrize("case", load("policy.json")["http"], ids=name_of)
+def test_what_a_status_means(case: dict[str, Any]) -> None:
+    assert judge_status(case["status"]).value == case["outcome"]
+
+
+@pytest.mark.parametrize("case", load("policy.json")["close"], ids=name_of)
+def test_what_a_close_code_means(case: dict[str, Any]) -> None:
+    assert judge_close(case["code"]).value == case["outcome"]
+
+
+@pytest.mark.parametrize("case", load("policy.json")["contentType"], ids=name_of)
+def test_what_is_an_event_stream(case: dict[str, Any]) -> None:
+    assert is_event_stream(case["value"]) is case["isStream"]
+
+
+@pytest.mark.parametrize("case", load("policy.json")["retryAfter"], ids=name_of)
+def test_what_retry_after_asks_for(case: dict[str, Any]) -> None:
+    now = datetime.fromisoformat(case["now"].replace("Z", "+00:00"))
+    assert parse_retry_after(case["value"], now) == case["ms"]
+
+
+@pytest.mark.parametrize("case", load("policy.json")["redirect"], ids=name_of)
+def test_where_a_redirect_leads(case: dict[str, Any]) -> None:
+    outcome = case["outcome"]
+    expected = None if outcome is None else (outcome["url"], outcome["sendKey"])
+    assert resolve_redirect(case["from"], case["location"], case["hop"]) == expected
+
+
+@pytest.mark.parametrize("case", load("digest.json"), ids=name_of)
+def test_the_digest_of_flags(case: dict[str, Any]) -> None:
+    assert [canonical_json(flag) for flag in case["flags"]] == case["canonical"]
+    assert digest_of(case["flags"]) == case["digest"]
+
+
+@pytest.mark.parametrize("case", load("event_ids.json"), ids=name_of)
+def test_the_order_of_event_ids(case: dict[str, Any]) -> None:
+    words = {-1: "before", 0: "same", 1: "after", None: "incomparable"}
+    assert words[compare_event_ids(case["a"], case["b"])] == case["aIs"]
+
+
+def kind_of(data: object) -> str:
+    match data:
+        case Flag():
+            return "flag"
+        case Segment():
+            return "segment"
+        case Variant():
+            return "variant"
+        case str():
+            return "key"
+        case tuple():
+            return "distributions"
+        case None:
+            return "none"
+        case _:
+            return "raw"
+
+
+@pytest.mark.parametrize("case", load("messages.json"), ids=name_of)
+def test_messages_become_typed_events(case: dict[str, Any]) -> None:
+    event, expected = decode_event(case["message"]), case["event"]
+    data = event.data
+    seen: dict[str, Any] = {
+        "type": None if event.type is EventType.UNKNOWN else event.type.name,
+        "typeName": event.type_name,
+        "id": event.id,
+        "flagKey": event.flag_key,
+        "flagID": event.flag_id,
+        "committedAt": event.committed_at,
+        "dataKind": kind_of(data),
+        "dataKey": data.key if isinstance(data, Flag) else data,
+        "segmentID": event.segment_id,
+        "variantID": event.variant_id,
+        "count": len(data) if isinstance(data, tuple) else None,
+        "table": event.table,
+    }
+    assert {name: seen[name] for name in expected} == expected
+
+
+def listed(change: CoreChange) -> list[str]:
+    return [change.kind.value, change.key, *([change.schema] if change.schema else [])]
+
+
+@pytest.mark.parametrize("case", load("store.json"), ids=name_of)
+def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
+    selection = case.get("selection", {})
+    core = StoreCore(selection.get("flags", ()), selection.get("flagIDs", ()), selection.get("tags", ()))
+    for step in case["steps"]:
+        now = step["at"] / 1000
+        if "message" in step:
+            resumed = step["message"].pop("resumed", False)
+            outcome = core.receive(step["message"], now, resumed)
+            changes, requested, failed = outcome.changes, outcome.request_snapshot, outcome.error is not None
+        else:
+            changes, requested, failed = [], False, False
+            match step["signal"]:
+                case "tick":
+                    core.tick(now)
+                case "lost":
+                    core.lost()
+                case "failed":
+                    core.failed()
+                case "closed":
+                    core.close()
+        where = json.dumps(step)
+        assert core.status.value == step["status"], where
+        assert [listed(change) for change in changes] == step["changes"], where
+        assert requested == (step.get("request") == "snapshot"), where
+        assert failed == step.get("error", False), where
+    flags = {entry.key: {k: v for k, v in entry.raw.items() if k != "schema"} for entry in core.entries.values()}
+    assert flags == case["flags"]
+    assert core.digest == case["digest"]
+    assert core.digest == digest_of([entry.raw for entry in core.entries.values()])
+    assert core.cursor == case["cursor"]
+
+
+def test_the_defaults_are_the_promised_ones() -> None:
+    assert asdict(ReconnectConfig()) == {
+        "max_attempts": 10,
+        "initial_delay": 1.0,
+        "max_delay": 60.0,
+        "multiplier": 2.0,
+        "stable_after": 5.0,
+    }

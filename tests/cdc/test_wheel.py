@@ -1,0 +1,89 @@
+"""The wheel outside the checkout: nothing but the wheel and the locked run-time packages.
+
+The environment with those packages stays in `.venv-wheel` for the next run; it is made anew when the lock changes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOME = ROOT / ".venv-wheel"
+LOCK = ROOT / "requirements" / "run.txt"
+SOURCES = ("api", "cdc", "sql", "pyproject.toml", "README.md", "LICENSE")
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """What a command says, in an environment that does not know of the checkout."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLAGENT_"))}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the programs of an environment in which the wheel was installed."""
+    work = tmp_path_factory.mktemp("wheel")
+    copy = work / "source"
+    copy.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    pip = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
+    run(sys.executable, *pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", work, copy, cwd=work)
+    (wheel,) = work.glob("*.whl")
+
+    stamp = HOME / "lock.txt"
+    if not stamp.exists() or stamp.read_text() != LOCK.read_text():
+        shutil.rmtree(HOME, ignore_errors=True)
+        run(sys.executable, "-m", "venv", HOME, cwd=work)
+        run(HOME / "bin" / "python", *pip, "install", "--require-hashes", "-r", LOCK, cwd=work)
+        shutil.copy(LOCK, stamp)
+    run(HOME / "bin" / "python", *pip, "install", "--no-deps", "--force-reinstall", wheel, cwd=work)
+    return HOME / "bin"
+
+
+def test_it_asks_for_nothing_that_the_lock_does_not_have(installed: Path, tmp_path: Path) -> None:
+    assert "No broken requirements found" in run(installed / "python", "-m", "pip", "check", cwd=tmp_path)
+
+
+def test_it_runs_from_where_it_was_installed(installed: Path, tmp_path: Path) -> None:
+    assert run(installed / "flagent-cdc", "--version", cwd=tmp_path).startswith("flagent-cdc ")
+    place = run(installed / "python", "-c", "import cdc, api, sql; print(cdc.__file__)", cwd=tmp_path)
+    assert Path(place.strip()).is_relative_to(HOME)
+    # The overview imports every command, and so everything that a command needs at run time.
+    assert "\n  serve " in run(installed / "flagent-cdc", "--help", cwd=tmp_path)
+
+
+def test_it_carries_sql_and_migrations(installed: Path, tmp_path: Path, flagent_url: str) -> None:
+    migrated = run(installed / "flagent-cdc", "migrate", "--database-url", flagent_url, cwd=tmp_path)
+    assert "schema public: attached" in migrated
+    with psycopg.connect(flagent_url, autocommit=True) as connection:
+        connection.execute("insert into flags (key, description, created_at) values ('a', '', now())")
+        captured = "select table_name, op from flagent_cdc.change_log order by batch desc, id desc limit 1"
+        assert connection.execute(captured).fetchone() == ("flags", "insert")
+    run(installed / "flagent-cdc", "uninstall", "--database-url", flagent_url, cwd=tmp_path)
+    with psycopg.connect(flagent_url) as connection:
+        assert connection.execute("select to_regnamespace('flagent_cdc')").fetchone() == (None,)
+
+
+def test_it_carries_everything_that_the_checkout_has(installed: Path, tmp_path: Path) -> None:
+    place = run(installed / "python", "-c", "import sql; print(sql.__path__[0])", cwd=tmp_path).strip()
+
+    def texts(directory: Path) -> set[str]:
+        found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+        return {name for name in found if not name.endswith((".pyc", ".pyo"))}
+
+    assert texts(Path(place)) == texts(ROOT / "sql")

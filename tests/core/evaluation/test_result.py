@@ -1,0 +1,94 @@
+"""The rendered answer, and what the debug log says."""
+
+from typing import Any
+
+from .flags import TIMESTAMP, ask, constraint, flag, segment, share
+
+NOT_MATCHED = segment(11, constraints=[constraint("country", "EQ", "US")])
+NOT_ROLLED_OUT = segment(12, rank=1, rolloutPercent=0)
+MATCHED = segment(13, rank=2)
+
+
+def log_of(debug: bool, **fields: Any) -> dict[str, Any] | None:
+    log: dict[str, Any] | None = ask([flag(**fields)], {"flagID": 1, "enableDebug": debug})["evalDebugLog"]
+    return log
+
+
+def test_an_answer_has_every_field_of_flagents() -> None:
+    tags = [{"id": 2, "value": "b"}, {"id": 1, "value": "a"}]
+    request = {"flagKey": "a", "entityID": "u", "entityContext": {"age": 25, "none": None}}
+    assert ask([flag(tags=tags, entityType="user")], request) == {
+        "flagID": 1,
+        "flagKey": "a",
+        "flagSnapshotID": 7,
+        "flagTags": ["a", "b"],
+        "segmentID": 10,
+        "variantID": 100,
+        "variantKey": "on",
+        "variantAttachment": None,
+        "evalContext": {"entityID": "u", "entityType": "user", "entityContext": {"age": "25"}},
+        "evalDebugLog": None,
+        "timestamp": TIMESTAMP,
+    }
+
+
+def test_a_flag_that_is_not_found_is_answered_as_it_was_asked() -> None:
+    result = ask([], {"flagKey": "x", "enableDebug": True})
+    assert (result["flagID"], result["flagKey"], result["flagSnapshotID"], result["flagTags"]) == (0, "x", 0, [])
+    assert result["evalContext"] == {"entityID": None, "entityType": None, "entityContext": None}
+    assert result["evalDebugLog"] == {"msg": "flagID 0 not found or deleted", "segmentDebugLogs": []}
+
+
+def test_a_variant_needs_no_explanation_unless_asked_for() -> None:
+    assert log_of(False) is None
+    assert log_of(True) == {
+        "msg": "",
+        "segmentDebugLogs": [
+            {"segmentID": 10, "msg": "matched all constraints. rollout yes. variantID: 100"},
+        ],
+    }
+
+
+def test_every_segment_looked_at_is_told_of() -> None:
+    log = log_of(True, segments=[NOT_MATCHED, NOT_ROLLED_OUT, MATCHED, segment(14, rank=3)])
+    assert log is not None
+    assert [(line["segmentID"], line["msg"]) for line in log["segmentDebugLogs"]] == [
+        (11, "segment_id 11 did not match constraints"),
+        (12, "matched all constraints. rollout no."),
+        (13, "matched all constraints. rollout yes. variantID: 100"),
+    ]
+
+
+def test_without_a_variant_there_is_always_a_log() -> None:
+    assert log_of(False, segments=[NOT_MATCHED]) == {"msg": "", "segmentDebugLogs": []}
+    log = log_of(True, segments=[NOT_MATCHED])
+    assert log is not None
+    assert log["msg"] == "segment_id 11 did not match constraints"
+
+
+def test_a_flag_without_segments_says_so() -> None:
+    log = log_of(False, segments=[])
+    assert log == {"msg": "flagID 1 has no segments", "segmentDebugLogs": []}
+    log = log_of(True, segments=[])
+    assert log is not None
+    assert log["segmentDebugLogs"] == [{"segmentID": 0, "msg": "flagID 1 has no segments"}]
+
+
+def test_a_blocked_flag_says_by_what() -> None:
+    assert log_of(False, dependsOn=["b"]) == {"msg": 'dependency "b" not found', "segmentDebugLogs": []}
+    log = log_of(True, dependsOn=["b"])
+    assert log is not None
+    assert log["segmentDebugLogs"] == [{"segmentID": 0, "msg": 'dependency "b" not found'}]
+
+
+def test_a_variant_that_is_gone_leaves_its_id_alone() -> None:
+    result = ask([flag(segments=[segment(distributions=[share(100, 555)])])], {"flagID": 1})
+    assert (result["variantID"], result["variantKey"], result["variantAttachment"]) == (555, None, None)
+
+
+def test_the_entity_type_asked_with_beats_the_flags() -> None:
+    types = [
+        ask([flag(entityType=own)], {"flagID": 1, "entityType": asked})["evalContext"]["entityType"]
+        for own, asked in [("user", "device"), ("user", ""), ("user", None), (None, None)]
+    ]
+    assert types == ["device", "", "user", ""]

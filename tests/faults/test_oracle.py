@@ -1,0 +1,135 @@
+"""The oracle: whatever is written and whatever breaks, what the clients hold is in the end what the tables hold.
+
+FLAGENT_CDC_TEST_SEED repeats the writes and the order of the faults of an earlier run (the timing is the machine's);
+FLAGENT_CDC_TEST_ORACLE_S gives it longer than in an ordinary run of the tests.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cdc.embedded import EmbeddedPostgres
+from tests.fixtures.follower import Follower, Ledger, flags_in
+from tests.fixtures.random_writer import writing
+from tests.fixtures.server import ServerProcess, until
+
+SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or str(time.time_ns() % 1_000_000)
+LASTS_S = float(os.environ.get("FLAGENT_CDC_TEST_ORACLE_S") or 20)
+
+# Small and quick, so that a short run meets evictions, replays from the log and many keep-alives.
+QUICK = {
+    "FLAGENT_SSE_KEEP_ALIVE": "300ms",
+    "FLAGENT_WS_PING_INTERVAL": "300ms",
+    "FLAGENT_CDC_PROBE_INTERVAL": "500ms",
+    "FLAGENT_CDC_RING_EVENTS": "300",
+}
+
+
+class Faults:
+    """Breaks one thing after the other; every kind comes before any comes again."""
+
+    def __init__(self, rng: random.Random, postgres: EmbeddedPostgres, server: ServerProcess) -> None:
+        self._rng = rng
+        self._postgres = postgres
+        self._server = server
+        self.log: list[str] = []
+
+    async def run(self, lasts_s: float) -> None:
+        until_s = time.monotonic() + lasts_s
+        kinds = [self._kill_server, self._end_sessions, self._kill_postgres, self._stop_postgres, self._kill_both]
+        while time.monotonic() < until_s:
+            for kind in self._rng.sample(kinds, len(kinds)):
+                await asyncio.sleep(self._rng.uniform(0.2, 2.0))
+                self.log.append(kind.__name__.strip("_"))
+                await kind()
+                if self._rng.random() < 0.6:
+                    await self._server.ready()
+
+    async def _kill_server(self) -> None:
+        self._server.kill()
+        await asyncio.sleep(self._rng.uniform(0, 1))
+        self._server.start()
+
+    async def _end_sessions(self) -> None:
+        await asyncio.to_thread(end_sessions, self._postgres.url)
+
+    async def _kill_postgres(self) -> None:
+        await asyncio.to_thread(self._postgres.kill)
+        await asyncio.sleep(self._rng.uniform(0, 1))
+        await asyncio.to_thread(self._postgres.start)
+
+    async def _stop_postgres(self) -> None:
+        await asyncio.to_thread(self._postgres.stop)
+        await asyncio.to_thread(self._postgres.start)
+
+    async def _kill_both(self) -> None:
+        await asyncio.to_thread(self._postgres.kill)
+        self._server.kill()
+        self._server.start()
+        await asyncio.sleep(self._rng.uniform(0, 1))
+        await asyncio.to_thread(self._postgres.start)
+
+
+def end_sessions(url: str) -> None:
+    """Terminate every session of the server's, the writers' too now and then."""
+    with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where pid <> pg_backend_pid() and (application_name like 'flagent-cdc%%' or random() < 0.3)"
+            " and backend_type = 'client backend'"
+        )
+
+
+@asynccontextmanager
+async def following(followers: list[Follower]) -> AsyncIterator[None]:
+    """Keep all of them running; the first that finds something wrong ends the block."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(follower.run(), name=follower.name) for follower in followers]
+        yield
+        for task in running:
+            task.cancel()
+
+
+@pytest.mark.timeout(LASTS_S + 80)
+async def test_what_clients_hold_is_what_the_tables_hold_whatever_breaks(
+    own_postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    print(f"FLAGENT_CDC_TEST_SEED={SEED}")
+    ledger = Ledger()
+    log = tmp_path / "server.log"
+    server = ServerProcess(own_postgres.url, log=log, **QUICK)
+    followers = [
+        Follower(server.url, transport, ledger, **selected)
+        for transport in ("sse", "websocket")
+        for selected in ({}, {"tag": "t1"}, {"key": "k3"})
+    ]
+    faults = Faults(random.Random(SEED), own_postgres, server)
+    try:
+        server.start()
+        await server.ready()
+        async with following(followers):
+            with writing(own_postgres.url, SEED) as writers:
+                await faults.run(LASTS_S)
+                await server.ready()
+            commits = sum(writer.commits for writer in writers)
+            newest, tables = flags_in(own_postgres.url)
+            await until(lambda: all(f.position >= newest for f in followers), "the followers' catching up")
+            for follower in followers:
+                follower.holds(tables)
+    finally:
+        server.kill()
+        print(f"{' '.join(faults.log)}; {[(f.name, f.connections, f.events, dict(f.resyncs)) for f in followers]}")
+    print(f"{commits} commits, {sum(writer.conflicts for writer in writers)} conflicts, {len(ledger.said)} events")
+    assert commits > 100
+    assert all(follower.events for follower in followers)
+    # Nothing was pruned, restored or misspelt: what was away for a while is replayed, unless the database was away too.
+    assert sum((follower.resyncs for follower in followers), start=type(followers[0].resyncs)()).keys() <= {"overflow"}
+    assert len({log for follower in followers for log in follower.logs}) == 1
+    assert "Traceback" not in log.read_text()
