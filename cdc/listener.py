@@ -178,6 +178,8 @@ class Listener:
             self._cancel_flush()
             self._inbox.clear()
             self._connection = None
+            if self._lost.done():
+                self._lost.exception()  # Something else may have broken first: this one has then been seen, too.
             await asyncio.shield(connection.close())
 
     async def _supervise(self, channel: str) -> None:
