@@ -283,3 +283,14 @@ async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database
             writer.flag("b")
             assert await flag(stream) == "b"
             assert sorted(flags_in(database_url)[1]) == ["a", "b"]
+
+
+async def test_a_commit_that_was_never_notified_is_found_by_the_next_probe(database_url: str) -> None:
+    """As while the notification queue is nearly full: then the writer goes on and nothing is sent."""
+    channel = channel_of(database_url)
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.run("update flagent_cdc.installation set channel = 'nobody'")
+            writer.flag("unheard")
+            writer.run(f"update flagent_cdc.installation set channel = '{channel}'")
+            assert await flag(stream) == "unheard"
