@@ -14,25 +14,22 @@ create or replace function flagent_cdc.capture() returns trigger
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    state      text := current_setting('flagent_cdc.batch', true);
     before_row json;
     after_row  json;
     key        json;
-    batch      bigint;
+    id         integer;
+    ignored    text;
 begin
-    if tg_op = 'UPDATE' and tg_nargs = 0 and split_part(state, ':', 4) = 'bulk'
-        and split_part(state, ':', 1) = pg_current_xact_id()::text
+    if tg_op = 'UPDATE' and tg_nargs = 0
+        and current_setting('flagent_cdc.changes', true) = ''
+        and current_setting('flagent_cdc.transaction', true) = pg_current_xact_id()::text
     then
-        -- What log_change() does for a bulk change, without the call: 1.5 µs less per row.
-        state := set_config(
-            'flagent_cdc.batch',
-            split_part(state, ':', 1) || ':' || split_part(state, ':', 2) || ':'
-                || (split_part(state, ':', 3)::integer + 1) || ':bulk',
-            true
-        );
+        -- What log_change() does in a bulk change, without the call: 2 of 10 µs less per row.
+        id := current_setting('flagent_cdc.count')::integer + 1;
+        ignored := set_config('flagent_cdc.count', id::text, true);
         insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, before, after)
         values (
-            split_part(state, ':', 2)::bigint, split_part(state, ':', 3)::integer,
+            current_setting('flagent_cdc.batch')::bigint, id,
             tg_table_schema, tg_table_name, 'update', to_json(old), to_json(new)
         );
         return null;
@@ -48,7 +45,7 @@ begin
         select json_object_agg(c.name, coalesce(after_row, before_row) -> c.name) into key
           from unnest(tg_argv) as c (name);
     end if;
-    batch := flagent_cdc.log_change(tg_table_schema, tg_table_name, lower(tg_op), key, before_row, after_row);
+    id := flagent_cdc.log_change(tg_table_schema, tg_table_name, lower(tg_op), key, before_row, after_row);
     return null;
 end
 $$;

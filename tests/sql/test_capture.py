@@ -310,8 +310,8 @@ def test_a_second_schema_is_told_apart(writer: psycopg.Connection, database_url:
 
 
 def test_a_leftover_setting_of_another_transaction_is_not_believed(writer: psycopg.Connection, log: ChangeLog) -> None:
-    writer.execute("set flagent_cdc.batch = '1:1:1:'")
-    writer.execute("set flagent_cdc.changes = 'nonsense'")
+    writer.execute("set flagent_cdc.transaction = '1'")
+    writer.execute("set flagent_cdc.changes = ''")
     add_flag(writer, "a")
     toggle(writer, "a")
     assert [len(payload["changes"]) for payload in log.heard(2)] == [1, 1]
