@@ -17,7 +17,7 @@ class BufferSink:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | memoryview] = []
         self._size_bytes = 0
         self._has_some = asyncio.Event()
         self.subscriber: Subscriber | None = None
@@ -25,7 +25,7 @@ class BufferSink:
         self.close_text = ""
         self.is_disconnected = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._chunks.append(data)
         self._size_bytes += len(data)
         self._has_some.set()

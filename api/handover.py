@@ -70,11 +70,21 @@ class _Stream(asyncio.Protocol):
 
     # the hub's side
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        self._transport.abort() if reason is not CloseReason.RESTARTING else self._transport.close()
+        raise NotImplementedError
+
+    def _end(self, farewell: bytes) -> None:
+        """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
+        if self.subscriber.is_paused:
+            self._transport.abort()
+        else:
+            self._transport.write(farewell)
+            self._transport.close()
+            # What does not fit into the kernel's buffer either may wait for a reader a little longer.
+            asyncio.get_running_loop().call_later(_FAREWELL_S, self._transport.abort)
 
     def heard_since_last_beat(self) -> bool:
         has_heard, self._has_heard = self._has_heard, False
@@ -121,17 +131,19 @@ class SseStream(_Stream):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            self._transport.write(_response_head(self._server_state, opening))
-            self._gateway.begin_stream(opening, self.subscriber)
+            head = _response_head(self._server_state, opening)
+            self._gateway.begin_stream(opening, self.subscriber, head)
+
+    def close(self, reason: CloseReason, text: str) -> None:
+        self._finish(f": {text}\n\n".encode())
 
     def _say_goodbye(self) -> None:
-        if self._transport.is_closing():
-            return
-        if not self.subscriber.is_paused:
-            format = self.subscriber.format
-            last = b"0\r\n\r\n" if format.is_chunked else b""
-            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))) + last)  # noqa: S311
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._finish(self.subscriber.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter
+
+    def _finish(self, raw: bytes) -> None:
+        format = self.subscriber.format
+        self._end(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
 
 
 class WebSocketStream(_Stream):
@@ -169,11 +181,7 @@ class WebSocketStream(_Stream):
         self._gateway.begin_websocket(self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        if not self.subscriber.is_paused:
-            self._transport.write(_close_frame(reason, text))
-            self._transport.close()
-        else:
-            self._transport.abort()
+        self._end(_close_frame(reason, text))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.end()

@@ -81,7 +81,7 @@ class Session:
     def say_error(self, code: str, text: str, request_id: str | None = None) -> None:
         self._say(websocket.error(code, text, request_id))
 
-    def _continue(self) -> None:
+    def _continue(self, _: Subscriber) -> None:
         if not self._inbox:
             return
         while self._inbox and self.subscriber.is_live:
@@ -124,7 +124,12 @@ class Session:
         request_id = wish.request_id or _new_request_id()
         freshness = hub.freshness()
         answer = websocket.subscribed(
-            request_id, hub.here(), selections, is_fresh=freshness.fresh, age_ms=freshness.age_ms
+            request_id,
+            hub.here(),
+            selections,
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(hub.limits.ping_s * 1000),
         )
         hub.reselect(
             subscriber,

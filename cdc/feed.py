@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from .core.catalog import Catalog
 from .core.position import LogId, Position
-from .errors import FlagentCdcError
+from .errors import FlagentCdcError, is_retryable
 from .heart import Heart
 from .history import LogHistorian
 from .hub import Freshness, Hub, HubLimits
@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 _NO_LOG = LogId("none")
 
+_STOP_S = 0.5
+
+# How long one try may take; a table in use by others is tried again at the listener's next idle moment.
+_ATTACH_S = 1.0
+
 
 class Feed:
     """Everything between the database and the sinks, for one process."""
@@ -35,7 +40,11 @@ class Feed:
         self._store = Store(url)
         self._refused_schemas: frozenset[str] = frozenset()
         limits = HubLimits(
-            ring_events=settings.ring_events, ring_bytes=settings.ring_bytes, stall_s=settings.stall_timeout_s
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            keep_alive_s=settings.sse_keep_alive_s,
+            ping_s=settings.ws_ping_interval_s,
+            stall_s=settings.stall_timeout_s,
         )
         self.hub = Hub(Catalog(_NO_LOG), limits, self.freshness)
         self.hub.historian = LogHistorian(self._store, self.hub, settings.replay_limit)
@@ -48,8 +57,8 @@ class Feed:
             ),
             self._attach_pending,
         )
-        self.sse_heart = Heart(self.hub, settings.sse_keep_alive_s, settings.stall_timeout_s)
-        self.websocket_heart = Heart(self.hub, settings.ws_ping_interval_s, settings.stall_timeout_s)
+        self.sse_heart = Heart(self.hub, limits.keep_alive_s)
+        self.websocket_heart = Heart(self.hub, limits.ping_s)
 
     @property
     def is_loaded(self) -> bool:
@@ -78,6 +87,9 @@ class Feed:
         finally:
             await self.sse_heart.stop()
             await self.websocket_heart.stop()
+            # Cut, not cancelled: the driver would first ask the database, which may be silent, to cancel its query.
+            self.listener.stop()
+            await asyncio.wait((listening,), timeout=_STOP_S)
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
@@ -89,8 +101,11 @@ class Feed:
         if not pending or pending == self._refused_schemas:
             return
         try:
-            await asyncio.to_thread(attach_pending, self._url)
+            await asyncio.to_thread(attach_pending, self._url, deadline_s=_ATTACH_S)
         except FlagentCdcError as error:
+            if is_retryable(error):
+                logger.info("A schema cannot be attached yet", extra={"action": "attach_put_off", "reason": str(error)})
+                return
             # Said once: a role that may only read cannot attach, and the sentence names who must do what.
             self._refused_schemas = pending
             logger.warning(

@@ -94,6 +94,8 @@ class LogHistorian:
             page = await self._store.commits_before(past.position, down_to, _PAGE_CHANGES)
             if not page:
                 break
+            if not all(commit.changes for commit in page):
+                return ResyncReason.PRUNED
             for turn, commit in enumerate(page):
                 if not past.rewind(commit):
                     return ResyncReason.PRUNED
@@ -104,6 +106,8 @@ class LogHistorian:
             past.position = Position(page[-1].position - 1)
             if changes > self._limit_changes:
                 return ResyncReason.OVERFLOW
+        if not (await self._store.state()).reaches(down_to):
+            return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
         for turn, commit in enumerate(reversed(back)):
             events.extend(encode_commit(past.apply(commit)))

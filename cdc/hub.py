@@ -76,6 +76,10 @@ class Freshness:
     age_ms: int
 
 
+class _WholeState(bytes):
+    """A framed snapshot or resync: a newer one makes it needless."""
+
+
 class Hub:
     """All subscribers of one process, and the catalog that they follow."""
 
@@ -95,7 +99,7 @@ class Hub:
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
-        self._snapshots: dict[object, list[bytes]] = {}
+        self._snapshots: dict[object, _WholeState] = {}
         self._advanced: asyncio.Event = asyncio.Event()
 
     # -- commits -----------------------------------------------------------------------------------------------
@@ -275,7 +279,7 @@ class Hub:
         id, reason = self._locate(text)
         cursor = None if id is None or reason is not None else self.ring.after(id)
         if cursor is None:
-            self._resync(subscriber, reason or ResyncReason.OVERFLOW, keep_outbox=True)
+            self._resync(subscriber, reason or ResyncReason.OVERFLOW)
             return
         for event in self.ring.read(cursor, self.ring.end - cursor):
             if added.matches(event.event) and not previous.matches(event.event):
@@ -348,7 +352,7 @@ class Hub:
         else:
             self._index.add(subscriber, subscriber.selections)
         if subscriber.on_live is not None:
-            subscriber.on_live()
+            subscriber.on_live(subscriber)
 
     @staticmethod
     def _is_of_everyone(subscriber: Subscriber) -> bool:
@@ -359,9 +363,11 @@ class Hub:
     def _feed(self, subscriber: Subscriber) -> None:
         """Send what the subscriber is behind by, until its transport is full or it has caught up and goes live."""
         scanned = 0
-        while subscriber.state is State.BEHIND and not subscriber.is_paused and subscriber.waiting is None:
+        while subscriber.state is State.BEHIND and not subscriber.is_paused:
             if subscriber.outbox:
-                subscriber.sink.write(subscriber.outbox.popleft())
+                self._send_slice(subscriber, subscriber.outbox)
+            elif subscriber.waiting is not None:
+                return
             elif scanned >= _SCAN_EVENTS:
                 # Others get their turn; the state is looked at afresh when this one's comes again.
                 asyncio.get_running_loop().call_soon(self._feed, subscriber)
@@ -374,6 +380,16 @@ class Hub:
                 scanned += self._read_ring(subscriber)
             else:
                 self._enter(subscriber)
+
+    def _send_slice(self, subscriber: Subscriber, outbox: deque[bytes]) -> None:
+        message, start = outbox[0], subscriber.sent_bytes
+        end = start + _SLICE_BYTES
+        is_whole = end >= len(message)
+        if is_whole:
+            outbox.popleft()
+        # A view, so that what a stalled transport keeps of it is shared by all. Last, because it may pause.
+        subscriber.sent_bytes = 0 if is_whole else end
+        subscriber.sink.write(message if is_whole and not start else memoryview(message)[start:end])
 
     def _read_ring(self, subscriber: Subscriber) -> int:
         events = self.ring.read(subscriber.cursor, _SCAN_EVENTS)
@@ -424,7 +440,12 @@ class Hub:
             subscriber.waiting = asyncio.create_task(self._fetch_history(subscriber, id, self.historian))
 
     async def _fetch_history(self, subscriber: Subscriber, id: EventId, historian: Historian) -> None:
-        found = await historian(id)
+        try:
+            found = await historian(id)
+        except Exception:
+            # Unknown, but the subscriber must not wait for ever: silence is the one thing that is not allowed.
+            logger.exception("History failed", extra={"action": "history_failed"})
+            found = ResyncReason.PRUNED
         subscriber.waiting = None
         if subscriber.state is not State.BEHIND:
             return
@@ -451,7 +472,7 @@ class Hub:
             # Another instance may be a moment ahead of this one: wait for it before calling the id impossible.
             subscriber.waiting = asyncio.create_task(self._wait_until_reached(subscriber, id))
         elif id is None or reason is not None:
-            self._resync(subscriber, reason or ResyncReason.UNKNOWN_ID, keep_outbox=True)
+            self._resync(subscriber, reason or ResyncReason.UNKNOWN_ID)
         else:
             self._continue_after(subscriber, id)
 
@@ -463,7 +484,7 @@ class Hub:
         if is_reached:
             self._resume(subscriber, str(id))
         else:
-            self._resync(subscriber, ResyncReason.AHEAD, keep_outbox=True)
+            self._resync(subscriber, ResyncReason.AHEAD)
         self._feed(subscriber)
 
     # -- snapshots ---------------------------------------------------------------------------------------------
@@ -489,15 +510,19 @@ class Hub:
             ("snapshot", request_id), subscriber, selections, lambda text: dialect.snapshot(here, text, request_id)
         )
 
-    def _resync(self, subscriber: Subscriber, reason: ResyncReason, *, keep_outbox: bool = False) -> None:
+    def _resync(self, subscriber: Subscriber, reason: ResyncReason) -> None:
+        """Send a new beginning after what still waits. A message that is partly sent is finished: its rest must not
+        be missing on the wire. A state that nobody has seen a part of is left out."""
         self.resyncs += 1
         here, dialect = self.here(), subscriber.format.dialect
-        pieces = self._shared(
-            reason, subscriber, subscriber.selections, lambda text: dialect.resync(here, reason, text)
+        waiting = subscriber.outbox or deque()
+        begun = 1 if subscriber.sent_bytes else 0
+        subscriber.outbox = deque(
+            message for place, message in enumerate(waiting) if place < begun or not isinstance(message, _WholeState)
         )
-        if subscriber.outbox is None or not keep_outbox:
-            subscriber.outbox = deque()
-        subscriber.outbox.extend(pieces)
+        subscriber.outbox.extend(
+            self._shared(reason, subscriber, subscriber.selections, lambda text: dialect.resync(here, reason, text))
+        )
         subscriber.history = None
         subscriber.cursor = self.ring.end
 
@@ -508,15 +533,15 @@ class Hub:
         selections: Selections,
         say: Callable[[Callable[[], str]], bytes],
     ) -> list[bytes]:
-        """The pieces of a large message, encoded once per position for all that select and read alike."""
+        """A large message, encoded once per position for all that select and read alike; none where it is empty."""
         key = (name, subscriber.format, selections)
-        pieces = self._snapshots.get(key)
-        if pieces is None:
+        message = self._snapshots.get(key)
+        if message is None:
             if len(self._snapshots) >= _SNAPSHOTS_KEPT:
                 self._snapshots.clear()
             raw = say(lambda: self.snapshot_text(selections))
-            pieces = self._snapshots[key] = _slices(subscriber.format.frame(raw))
-        return pieces
+            message = self._snapshots[key] = _WholeState(subscriber.format.frame(raw))
+        return [message] if message else []
 
     def _overflow(self, subscriber: Subscriber) -> None:
         if subscriber.overflow is Overflow.DISCONNECT:
@@ -525,14 +550,6 @@ class Hub:
             self.remove(subscriber)
         else:
             self._resync(subscriber, ResyncReason.OVERFLOW)
-
-
-def _slices(data: bytes) -> list[bytes]:
-    if not data:
-        return []
-    if len(data) <= _SLICE_BYTES:
-        return [data]
-    return [data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES)]
 
 
 def _now() -> str:

@@ -22,13 +22,13 @@ from psycopg.sql import SQL, Identifier
 
 from .core.catalog import Catalog
 from .core.change import Commit, Hint, Probe, decode_notification
-from .core.position import LogId
+from .core.position import Position
 from .core.wire.snapshot import ResyncReason
 from .database_url import redact
 from .driver_errors import driver_errors
-from .errors import DatabaseError
+from .errors import DatabaseError, DatabaseUnavailable
 from .hub import Freshness, Hub
-from .store import FLAG_TABLES, Bootstrap, Store, connect
+from .store import FLAG_TABLES, Bootstrap, LogState, Stamp, Store, answering_within, connect, sever
 
 __all__ = ["Listener", "ListenerTimes", "load"]
 
@@ -37,8 +37,13 @@ logger = logging.getLogger(__name__)
 # Changes read from the log at a time while catching up.
 _CATCH_UP_CHANGES = 5_000
 
-# A poll or a probe proves freshness for this many of its intervals: one may be late without harm.
-_FRESH_INTERVALS = 2.5
+# A poll or a probe proves freshness for this many of its intervals, and a second more for a busy machine.
+_FRESH_INTERVALS = 1.5
+
+# Notifications that are kept while the log is read; beyond it the log is read again instead.
+_INBOX_COMMITS = 10_000
+
+_LISTEN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,12 @@ def load(bootstrap: Bootstrap) -> Catalog:
     for schema, tables in bootstrap.schemas.items():
         catalog.load(schema, tables, bootstrap.position)
     return catalog
+
+
+_POOLED = (
+    "a transaction-pooling PgBouncer stands in between: notifications do not pass it; "
+    "point FLAGENT_CDC_DATABASE_URL at PostgreSQL itself or at a session pool"
+)
 
 
 class _Deaf(Exception):
@@ -83,6 +94,15 @@ class Listener:
         self._heard: dict[str, asyncio.Future[None]] = {}
         self._flush_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_reading = False
+        self._is_stopping = False
+        # The commit that the catalog is as of; None while it is as of an empty log or not loaded.
+        self._stamp: Stamp | None = None
+        # Something went wrong within an apply: the catalog may hold half a commit.
+        self._is_distrusted = False
+        self._heard_up_to = Position(0)
         self.mode = "starting"
         self.reason = ""
         self.reconnects = 0
@@ -96,68 +116,90 @@ class Listener:
             self.mode in ("listening", "polling") and age_s <= interval_s * _FRESH_INTERVALS + 1.0, int(age_s * 1000)
         )
 
+    def stop(self) -> None:
+        """Make `run` return soon, whatever it waits for in the database."""
+        self._is_stopping = True
+        self._store.sever()
+        sever(self._connection)
+
     async def run(self) -> None:
         delay_s = self._times.backoff_s
-        while True:
+        while not self._is_stopping:
             started = asyncio.get_running_loop().time()
             try:
                 await self._listen()
-            except _Deaf:
-                self.reason = (
-                    "a transaction-pooling PgBouncer stands in between: notifications do not pass it; "
-                    "point FLAGENT_CDC_DATABASE_URL at PostgreSQL itself or at a session pool"
-                    if self._is_pooled
-                    else "the session did not hear its own notification"
-                )
-                logger.warning("Notifications are not heard", extra={"action": "listener_deaf", "reason": self.reason})
-                if self._is_pooled:
-                    await self._poll()
-            except DatabaseError as error:
-                self.mode, self.reason = "disconnected", str(error)
-                logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": str(error)})
+            except (_Deaf, DatabaseError) as error:
+                self._on_broken(error)
+            except Exception:
+                # Unknown, so perhaps from the middle of an apply. The stream must not end with it: read all anew.
+                self.mode, self.reason = "disconnected", "an internal error, see the server's log"
+                self._is_distrusted = True
+                logger.exception("Listener failed", extra={"action": "listener_failed"})
             self.reconnects += 1
             # The backoff starts again only after a session that had proven itself.
             if asyncio.get_running_loop().time() - started > self._times.probe_s * 2:
                 delay_s = self._times.backoff_s
-            await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
+            if not self._is_stopping:
+                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
             delay_s = min(delay_s * 2, self._times.backoff_max_s)
+
+    def _on_broken(self, error: Exception) -> None:
+        if self._is_stopping or (self.mode == "polling" and isinstance(error, _Deaf)):
+            return
+        self.mode, self.reason = "disconnected", str(error)
+        if isinstance(error, _Deaf):
+            self.reason = "the session did not hear its own notification"
+        logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": self.reason})
 
     # -- one session -------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         state = await self._store.state()
         self._is_pooled = await self._store.is_pooled()
-        connection = await connect(self._url, name="listener")
+        # Heard is from here on only what is committed later: positions at or below this one mean another log.
+        self._heard_up_to = state.newest
+        self._connection = connection = await connect(self._url, name="listener")
         loop = asyncio.get_running_loop()
-        lost: asyncio.Future[None] = loop.create_future()
+        self._lost = loop.create_future()
         watched: int | None = None
         try:
-            with driver_errors(self._target):
+            with answering_within(connection, _LISTEN_S, self._target):
                 await connection.execute(SQL("listen {}").format(Identifier(state.channel)))
+                # So that the statement on show in pg_stat_activity no longer names the channel.
+                await connection.execute("select 1")
             # LISTEN first, then read the log: what commits in between is in both, and applying it twice is harmless.
             watched = connection.fileno()
-            loop.add_reader(watched, self._on_readable, connection, state.channel, lost)
+            loop.add_reader(watched, self._on_readable, connection, watched, state.channel)
             self._must_read.set()
-            await self._supervise(connection, state.channel, state.log, lost)
+            await self._supervise(state.channel)
         finally:
             if watched is not None:
                 loop.remove_reader(watched)
             self._cancel_flush()
             self._inbox.clear()
+            if self._lost.done():
+                # Looked at, so that asyncio does not complain: often the reader met the same break first and raised.
+                self._lost.exception()
+            self._connection = None
             await asyncio.shield(connection.close())
 
-    async def _supervise(
-        self, connection: psycopg.AsyncConnection[Any], channel: str, log: LogId, lost: asyncio.Future[None]
-    ) -> None:
+    async def _supervise(self, channel: str) -> None:
         """Catch up whenever asked, and probe in between; raises `_Deaf` or what broke the connection."""
         loop = asyncio.get_running_loop()
         probe_due = loop.time()
         while True:
             if self._must_read.is_set():
                 self._must_read.clear()
-                await self.catch_up(log)
+                await self.catch_up()
             if loop.time() >= probe_due:
-                await self._probe(channel, lost)
+                try:
+                    await self._probe(channel)
+                except _Deaf:
+                    if not self._is_pooled:
+                        raise
+                    await self._poll()
+                    raise
+                await self._compare(channel)
                 probe_due = loop.time() + self._times.probe_s
                 if self.mode != "listening":
                     logger.info("Listening", extra={"action": "listener_listening"})
@@ -167,29 +209,43 @@ class Listener:
             must_read = asyncio.create_task(self._must_read.wait())
             try:
                 await asyncio.wait(
-                    (must_read, lost), timeout=max(0.0, probe_due - loop.time()), return_when=asyncio.FIRST_COMPLETED
+                    (must_read, self._lost),
+                    timeout=max(0.0, probe_due - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 must_read.cancel()
-            if lost.done():
-                lost.result()
+            if self._lost.done():
+                self._lost.result()
 
-    async def _probe(self, channel: str, lost: asyncio.Future[None]) -> None:
+    async def _probe(self, channel: str) -> None:
         nonce = secrets.token_hex(8)
+        # Behind a pooler it is most likely in vain, and must not hold up the polling for long.
+        timeout_s = max(1.0, self._times.poll_s if self._is_pooled else self._times.probe_s)
         heard = self._heard[nonce] = asyncio.get_running_loop().create_future()
         try:
-            await self._store.probe(channel, f'{{"probe":"{nonce}"}}')
-            done, _ = await asyncio.wait(
-                (heard, lost), timeout=self._times.probe_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if lost in done:
-                lost.result()
+            await self._store.probe(channel, f'{{"probe":"{nonce}"}}', timeout_s)
+            done, _ = await asyncio.wait((heard, self._lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if self._lost in done:
+                self._lost.result()
             if heard not in done:
                 raise _Deaf
         finally:
             del self._heard[nonce]
 
-    def _on_readable(self, connection: psycopg.AsyncConnection[Any], channel: str, lost: asyncio.Future[None]) -> None:
+    async def _compare(self, channel: str) -> None:
+        """Look whether more has happened than was heard: a log that was replaced, commits while the queue was full."""
+        asked_at = asyncio.get_running_loop().time()
+        state = await self._store.state()
+        if state.channel != channel:
+            raise DatabaseUnavailable(f"flagent_cdc in {self._target} was installed anew")
+        catalog = self._hub.catalog
+        if (state.log, state.newest, state.stamp) == (catalog.log, catalog.position, self._stamp):
+            self._proven_at = max(self._proven_at, asked_at)
+        else:
+            self._must_read.set()
+
+    def _on_readable(self, connection: psycopg.AsyncConnection[Any], watched: int, channel: str) -> None:
         """The loop's callback: read what has arrived and publish it, now or when the gathering window ends."""
         pgconn = connection.pgconn
         try:
@@ -199,9 +255,9 @@ class Listener:
                     if notify.relname.decode() == channel:
                         self._on_notification(notify.extra.decode("utf-8", "replace"))
         except DatabaseError as error:
-            # The reader is taken off by `_listen`, which still knows the descriptor.
-            if not lost.done():
-                lost.set_exception(error)
+            # A closed socket stays readable: without this the loop would spin until somebody looks at `_lost`.
+            asyncio.get_running_loop().remove_reader(watched)
+            self._lose(error)
             return
         if self._inbox and self._flush_timer is None:
             loop = asyncio.get_running_loop()
@@ -210,24 +266,39 @@ class Listener:
             else:
                 self._flush_timer = loop.call_at(self._flush_at, self._flush)
 
+    def _lose(self, error: Exception) -> None:
+        if not self._lost.done():
+            self._lost.set_exception(error)
+
     def _on_notification(self, payload: str) -> None:
         self.notifications += 1
         match decode_notification(payload):
             case Commit() as commit:
+                self._hear(commit.position)
                 self._inbox.append(commit)
-            case Hint():
-                self._must_read.set()
+            case Hint(position):
+                self._hear(position)
+                if position > self._hub.catalog.position:
+                    self._must_read.set()
             case Probe(nonce):
                 if (heard := self._heard.get(nonce)) is not None and not heard.done():
-                    self._proven_at = asyncio.get_running_loop().time()
                     heard.set_result(None)
             case None:
                 logger.debug("A notification that is not ours", extra={"action": "notification_foreign"})
 
+    def _hear(self, position: Position) -> None:
+        if position <= self._heard_up_to:
+            # Notifications come in the order of commits: this is another log, or nobody's commit.
+            self._must_read.set()
+        self._heard_up_to = position
+
     def _flush(self) -> None:
         self._cancel_flush()
+        if self._is_reading and len(self._inbox) < _INBOX_COMMITS:
+            return  # What the log says comes first: it also says whether this is still the same log.
         commits, self._inbox = self._inbox, []
-        if self._must_read.is_set():
+        if self._must_read.is_set() or self._is_reading:
+            self._must_read.set()
             return  # The log will bring these too, in their place after what is missing.
         following: list[Commit] = []
         position = self._hub.catalog.position
@@ -241,13 +312,15 @@ class Listener:
                 self._must_read.set()
                 break
         if following:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            self._hub.publish(following)
-            ended = loop.time()
-            # Waiting for others pays where a publication is dear, and no longer than it took: with few subscribers
-            # nothing ever waits.
-            self._flush_at = ended + min(self._times.gather_s, ended - began)
+            try:
+                self._publish(following)
+            except Exception as error:
+                self._lose(error)  # This is a callback: `run` hears of it there.
+        self._flush_at = asyncio.get_running_loop().time() + self._times.gather_s
+
+    def _publish(self, commits: list[Commit]) -> None:
+        self._hub.publish(commits)
+        self._stamp = Stamp.of(commits[-1])
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
         known = self._hub.catalog.schemas
@@ -260,39 +333,73 @@ class Listener:
 
     # -- the log -----------------------------------------------------------------------------------------------
 
-    async def catch_up(self, log: LogId) -> None:
-        """Read the log after the catalog's position until there is no more."""
-        if log != self._hub.catalog.log:
-            logger.info("Loading the catalog", extra={"action": "catalog_loading", "log": log})
-            self._hub.replace(load(await self._store.bootstrap()), ResyncReason.LOG_REPLACED)
-        for schema in await self._store.attached_schemas():
-            self._hub.catalog.attach(schema)
-        state = await self._store.state()
-        if not state.reaches(self._hub.catalog.position):
-            logger.warning("The log no longer reaches back", extra={"action": "log_pruned"})
-            self._hub.replace(load(await self._store.bootstrap()), ResyncReason.PRUNED)
+    async def catch_up(self) -> None:
+        """Read the log after the catalog's position until there is no more; what is heard meanwhile comes after it."""
+        self._is_reading = True
+        try:
+            await self._read_log()
+        finally:
+            self._is_reading = False
+        self._flush()
+
+    async def _read_log(self) -> None:
         while True:
             asked_at = asyncio.get_running_loop().time()
-            position = self._hub.catalog.position
-            commits = await self._store.commits_after(position, _CATCH_UP_CHANGES)
-            if not commits:
-                state = await self._store.state()
-                if state.log != log or state.newest < position:
-                    self._hub.replace(load(await self._store.bootstrap()), ResyncReason.LOG_REPLACED)
+            state = await self._store.state()
+            reason = await self._why_not_continue(state)
+            if reason is None and state.newest <= self._hub.catalog.position:
                 self._proven_at = max(self._proven_at, asked_at)
                 return
-            self._hub.publish(commits)
+            if reason is None:
+                reason = await self._read_page()
+            if reason is not None:
+                logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
+                bootstrap = await self._store.bootstrap()
+                self._hub.replace(load(bootstrap), reason)
+                self._stamp, self._is_distrusted = bootstrap.stamp, False
             # Others get their turn between two pages of a long way back.
             await asyncio.sleep(0)
+
+    async def _why_not_continue(self, state: LogState) -> ResyncReason | None:
+        """Why the log does not continue the catalog; None where it does."""
+        catalog = self._hub.catalog
+        if state.log != catalog.log:
+            return ResyncReason.LOG_REPLACED
+        if self._is_distrusted:
+            return ResyncReason.PRUNED
+        if state.oldest is not None and state.newest < catalog.position:
+            return ResyncReason.LOG_REPLACED
+        if self._stamp is not None and state.oldest is not None:
+            at_position = state.stamp
+            if state.newest > catalog.position:
+                at_position = await self._store.stamp(catalog.position)
+            if at_position is not None and at_position != self._stamp:
+                return ResyncReason.LOG_REPLACED
+        return None if state.reaches(catalog.position) else ResyncReason.PRUNED
+
+    async def _read_page(self) -> ResyncReason | None:
+        """Publish the next commits; a reason where they are no longer all in the log."""
+        position = self._hub.catalog.position
+        commits = await self._store.commits_after(position, _CATCH_UP_CHANGES)
+        if not commits or not all(commit.changes for commit in commits):
+            return ResyncReason.PRUNED
+        # A hole in front may be a commit that failed, or some that were pruned since the state was asked for.
+        if commits[0].position != position + 1 and not (await self._store.state()).reaches(position):
+            return ResyncReason.PRUNED
+        if any(map(self._is_of_new_schema, commits)):
+            for schema in await self._store.attached_schemas():
+                self._hub.catalog.attach(schema)
+        self._publish(commits)
+        return None
 
     async def _poll(self) -> None:
         """Read the log at intervals until notifications are worth another try; raises what breaks."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._times.probe_s * 12
-        self.mode = "polling"
+        self.mode, self.reason = "polling", _POOLED
+        logger.warning("Notifications are not heard", extra={"action": "listener_deaf", "reason": self.reason})
         while loop.time() < until:
-            state = await self._store.state()
-            await self.catch_up(state.log)
+            await self.catch_up()
             if self._while_idle is not None:
                 await self._while_idle()
             await asyncio.sleep(self._times.poll_s)

@@ -6,12 +6,14 @@ driver becomes one of ours here.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import IsolationLevel
@@ -21,9 +23,10 @@ from .core.change import Change, Commit, Op, Row
 from .core.position import LogId, Position
 from .database_url import redact
 from .driver_errors import driver_errors
+from .errors import DatabaseUnavailable
 from .sql import query
 
-__all__ = ["FLAG_TABLES", "Bootstrap", "LogState", "Store", "connect"]
+__all__ = ["FLAG_TABLES", "Bootstrap", "LogState", "Stamp", "Store", "answering_within", "connect", "sever"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +35,48 @@ FLAG_TABLES = ("flags", "segments", "variants", "constraints", "distributions", 
 # Seconds after which a connection whose other end does not answer is given up by the kernel.
 _SILENCE_S = 10
 
+_CONNECT_S = 5
+
+# The kernel does not see a silent proxy, which takes what it is sent. So answers have deadlines too: for what takes a
+# moment, and for what reads many rows.
+_ANSWER_S = 10.0
+_READ_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells a commit from another one that was given the same position."""
+
+    position: Position
+    committed_at: str
+    xid: int
+
+    @classmethod
+    def of(cls, commit: Commit) -> Self:
+        return cls(commit.position, commit.committed_at, commit.xid)
+
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """Which log this is and which commits it holds; `oldest` is None while it is empty, and then `newest` is 0."""
+    """Which log this is and which commits it holds; `oldest` is None while it is empty, and then `newest` is 0.
+
+    `stamp` is the newest commit's.
+    """
 
     log: LogId
     channel: str
     oldest: Position | None
     newest: Position
+    stamp: Stamp | None
 
     def reaches(self, position: Position) -> bool:
-        """Whether every commit after `position` is still in the log."""
-        return position >= self.newest or (self.oldest is not None and position >= self.oldest - 1)
+        """Whether every commit after `position` is still in the log.
+
+        An empty log reaches back only to its beginning: what it held before it was emptied, nobody knows.
+        """
+        if self.oldest is None:
+            return position == 0
+        return position >= self.oldest - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,7 @@ class Bootstrap:
 
     log: LogId
     position: Position
+    stamp: Stamp | None
     schemas: Mapping[str, Mapping[str, Sequence[Row]]]
 
 
@@ -65,13 +98,46 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
             # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
             prepare_threshold=None,
             application_name=f"flagent-cdc {name}",
-            connect_timeout=_SILENCE_S,
+            connect_timeout=_CONNECT_S,
             keepalives=1,
             keepalives_idle=_SILENCE_S,
             keepalives_interval=2,
             keepalives_count=3,
             tcp_user_timeout=_SILENCE_S * 1000,
         )
+
+
+def sever(connection: psycopg.AsyncConnection[Any] | None) -> None:
+    """Cut the socket below the driver: whatever waits on the connection fails at once, as if the server had gone.
+
+    Cancelling the waiting task instead would make the driver ask the same silent server to cancel, and wait for that.
+    """
+    if connection is None or connection.closed:
+        return
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float, target: str) -> Iterator[None]:
+    """For `with` around use of the driver: its errors become ours, and so does an answer that does not come in time."""
+    is_late = False
+
+    def give_up() -> None:
+        nonlocal is_late
+        is_late = True
+        sever(connection)
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, give_up)
+    try:
+        with driver_errors(target):
+            yield
+    except DatabaseUnavailable as error:
+        if is_late:
+            raise DatabaseUnavailable(f"{target} did not answer within {timeout_s:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 class Store:
@@ -99,9 +165,19 @@ class Store:
             row = await (await connection.execute(query("newest_position"))).fetchone()
             return Position(row[0] if row is not None else 0)
 
-    async def probe(self, channel: str, payload: str) -> None:
-        """Notify the listener's own channel, from this other connection."""
+    async def stamp(self, position: Position) -> Stamp | None:
+        """The stamp of the commit at a position, None where there is none, or none any more."""
         async with self._use() as connection:
+            row = await (await connection.execute(query("commit_stamp"), {"position": position})).fetchone()
+            return None if row is None else Stamp(position, row[0], row[1])
+
+    def sever(self) -> None:
+        """Make whatever waits for an answer fail now."""
+        sever(self._connection)
+
+    async def probe(self, channel: str, payload: str, timeout_s: float) -> None:
+        """Notify the listener's own channel, from this other connection."""
+        async with self._use(timeout_s) as connection:
             await connection.execute(query("notify"), {"channel": channel, "payload": payload})
 
     async def is_pooled(self) -> bool:
@@ -112,12 +188,12 @@ class Store:
 
     async def bootstrap(self) -> Bootstrap:
         """All tables and the position they are as of, in one snapshot (promise P4)."""
-        async with self._use() as connection, connection.transaction():
+        async with self._use(_READ_S) as connection, connection.transaction():
             state = await _state(connection)
             schemas: dict[str, dict[str, Sequence[Row]]] = {}
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
                 schemas[schema] = {table: await _rows(connection, schema, table) for table in FLAG_TABLES}
-            return Bootstrap(state.log, state.newest, schemas)
+            return Bootstrap(state.log, state.newest, state.stamp, schemas)
 
     async def pending_schemas(self) -> list[str]:
         """Schemas that wait for Flagent's tables."""
@@ -129,25 +205,30 @@ class Store:
             return [name for (name,) in await (await connection.execute(query("attached_schemas"))).fetchall()]
 
     async def commits_after(self, position: Position, limit: int) -> list[Commit]:
-        """The next commits after `position`, oldest first: at most `limit` changes, but at least one whole commit."""
-        async with self._use() as connection:
+        """The next commits after `position`, oldest first: at most `limit` changes, but at least one whole commit.
+
+        A commit without changes is one whose changes have been pruned.
+        """
+        async with self._use(_READ_S) as connection:
             return await _commits(connection, "commits_after", position=position, limit=limit)
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`."""
-        async with self._use() as connection:
+        async with self._use(_READ_S) as connection:
             return await _commits(connection, "commits_before", position=position, down_to=down_to, limit=limit)
 
     @asynccontextmanager
-    async def _use(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def _use(self, timeout_s: float = _ANSWER_S) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         async with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._url, name="reader")
                 # Of use to `bootstrap` alone, as everything else is one statement each.
                 await self._connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await self._connection.set_read_only(True)
+                # Behind a pooler the listener's notifications may come here; the driver would keep them for ever.
+                self._connection.add_notify_handler(_ignore)
             try:
-                with driver_errors(self._target):
+                with answering_within(self._connection, timeout_s, self._target):
                     yield self._connection
             except BaseException:
                 # After an error or a cancellation in mid-query nobody knows what state the session is in.
@@ -157,11 +238,18 @@ class Store:
                 raise
 
 
+def _ignore(_: psycopg.Notify) -> None:
+    """Notifications are the listener's."""
+
+
 async def _state(connection: psycopg.AsyncConnection[Any]) -> LogState:
     row = await (await connection.execute(query("log_state"))).fetchone()
     assert row is not None, "a query of scalars gives one row"
-    log, channel, oldest, newest = row
-    return LogState(LogId(log), channel, None if oldest is None else Position(oldest), Position(newest or 0))
+    log, channel, oldest, newest, committed_at, xid = row
+    if newest is None:
+        return LogState(LogId(log), channel, None, Position(0), None)
+    stamp = Stamp(Position(newest), committed_at, xid)
+    return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp)
 
 
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[Row]:
@@ -176,7 +264,9 @@ async def _commits(connection: psycopg.AsyncConnection[Any], name: LiteralString
         found = list(rows)
         position, committed_at, xid, user, application = found[0][:5]
         changes = tuple(
-            Change(schema, table, Op(op), before, after, key) for *_, schema, table, op, before, after, key in found
+            Change(schema, table, Op(op), before, after, key)
+            for *_, schema, table, op, before, after, key in found
+            if op is not None
         )
         commits.append(Commit(Position(position), committed_at, xid, user, application, changes))
     return commits

@@ -33,7 +33,7 @@ class CloseReason(Enum):
 class Sink(Protocol):
     """Where a subscriber's bytes go."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send, without waiting. Never raises; a broken connection is reported by `Hub.remove`."""
 
     def close(self, reason: CloseReason, text: str) -> None:
@@ -53,8 +53,8 @@ class State(Enum):
 class Subscriber:
     """What the hub knows of one subscriber: its selection, its form, and how far it has come.
 
-    `cursor` means something only while the subscriber is behind. `outbox` holds framed pieces that are sent before
-    anything else; they are slices of bytes shared with other subscribers.
+    `cursor` means something only while the subscriber is behind. `outbox` holds framed messages that are sent before
+    anything else, shared with other subscribers; `sent_bytes` of the first have been written already.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Subscriber:
         "paused_beats",
         "pending",
         "selections",
+        "sent_bytes",
         "sink",
         "stamps",
         "state",
@@ -88,7 +89,7 @@ class Subscriber:
         batch_s: float = 0.0,
         overflow: Overflow = Overflow.RESYNC,
         stamps: bool = False,
-        on_live: Callable[[], None] | None = None,
+        on_live: "Callable[[Subscriber], None] | None" = None,
     ) -> None:
         self.sink = sink
         self.format = format
@@ -101,6 +102,7 @@ class Subscriber:
         self.is_paused = False
         self.cursor = 0
         self.outbox: deque[bytes] | None = None
+        self.sent_bytes = 0
         self.history: History | None = None
         self.waiting: asyncio.Task[None] | None = None
         self.pending: list[EncodedEvent] | None = None

@@ -1,12 +1,25 @@
--- log_state: Which log this is, the channel of its notifications, its oldest and its newest position.
+-- log_state: Which log this is, the channel of its notifications, its oldest position, and its newest one with its stamp.
 select
     flagent_cdc.log_identity(),
     (select i.channel from flagent_cdc.installation i),
     (select min(c.position) from flagent_cdc.commit_log c),
-    (select max(c.position) from flagent_cdc.commit_log c);
+    newest.position,
+    pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    newest.xid::text::bigint
+from (select 1) one
+left join lateral (
+    select c.position, c.committed_at, c.xid from flagent_cdc.commit_log c order by c.position desc limit 1
+) newest on true;
 
 -- newest_position: The highest position that is visible, 0 in an empty log.
 select coalesce(max(c.position), 0) from flagent_cdc.commit_log c;
+
+-- commit_stamp: When the commit at a position was made, and by which transaction.
+select
+    pg_catalog.to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    c.xid::text::bigint
+from flagent_cdc.commit_log c
+where c.position = %(position)s;
 
 -- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
@@ -42,7 +55,7 @@ select
     h.xid::text::bigint, h.session_user_name, h.application_name,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-join flagent_cdc.change_log g on g.batch = h.batch
+left join flagent_cdc.change_log g on g.batch = h.batch
 where h.changes_before < %(limit)s
 order by h.position, g.id;
 
@@ -65,6 +78,6 @@ select
     h.xid::text::bigint, h.session_user_name, h.application_name,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-join flagent_cdc.change_log g on g.batch = h.batch
+left join flagent_cdc.change_log g on g.batch = h.batch
 where h.changes_before < %(limit)s
 order by h.position desc, g.id;

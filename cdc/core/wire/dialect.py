@@ -26,7 +26,7 @@ class Dialect(Protocol):
     @property
     def transport(self) -> Literal["sse", "websocket"]: ...
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         """The greeting."""
 
     def event(self, event: "EncodedEvent") -> bytes: ...
@@ -55,8 +55,8 @@ class _Sse:
     def __init__(self, *, envelope: bool) -> None:
         self._envelope = envelope
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
-        return sse.connected(here, is_fresh=is_fresh, age_ms=age_ms)
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
+        return sse.connected(here, is_fresh=is_fresh, age_ms=age_ms, heartbeat_ms=heartbeat_ms)
 
     def event(self, event: "EncodedEvent") -> bytes:
         return event.sse(envelope=self._envelope)
@@ -86,7 +86,7 @@ class _Messages:
 
     transport: Literal["sse", "websocket"] = "websocket"
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b""
 
     def event(self, event: "EncodedEvent") -> bytes:

@@ -93,7 +93,7 @@ class _Refetch:
 
     transport: Literal["sse", "websocket"] = "sse"
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b": connected\n\n"
 
     def event(self, event: "EncodedEvent") -> bytes:

@@ -47,7 +47,7 @@ def most_telling(events: Sequence[Event]) -> Event:
 class _Realtime:
     transport: Literal["sse", "websocket"] = "sse"
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b'event: connected\ndata: {"type":"connected","message":"Connected to real-time updates"}\n\n'
 
     def event(self, event: "EncodedEvent") -> bytes:

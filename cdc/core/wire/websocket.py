@@ -28,8 +28,17 @@ __all__ = [
 ]
 
 
-def subscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
-    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms)
+def subscribed(
+    request_id: str,
+    event_id: EventId,
+    selections: Selections,
+    *,
+    is_fresh: bool,
+    age_ms: int,
+    heartbeat_ms: int | None = None,
+) -> str:
+    """The answer to `subscribe`; `heartbeat_ms` is the time between two heartbeats, for clients that judge silence."""
+    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms, heartbeat_ms)
 
 
 def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
@@ -37,13 +46,21 @@ def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, 
 
 
 def _selection(
-    kind: str, request_id: str, event_id: EventId, selections: Selections, is_fresh: bool, age_ms: int
+    kind: str,
+    request_id: str,
+    event_id: EventId,
+    selections: Selections,
+    is_fresh: bool,
+    age_ms: int,
+    heartbeat_ms: int | None = None,
 ) -> str:
+    interval = {} if heartbeat_ms is None else {"heartbeatMs": heartbeat_ms}
     return encode(
         {
             "type": kind,
             "requestId": request_id,
             **_standing(event_id, is_fresh, age_ms),
+            **interval,
             "selections": selections.to_json(),
         }
     )

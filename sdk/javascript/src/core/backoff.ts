@@ -1,0 +1,70 @@
+/** When to try again: exponential backoff with full jitter, and what the server asked for. */
+
+export interface ReconnectConfig {
+  /** Reconnections in a row without success before the client gives up; 0 = never. */
+  readonly maxAttempts: number;
+  /** In milliseconds. */
+  readonly initialDelay: number;
+  /** In milliseconds. */
+  readonly maxDelay: number;
+  readonly multiplier: number;
+  /** In milliseconds: a connection that lives this long after its first message has proven itself. */
+  readonly stableAfter: number;
+}
+
+export const ReconnectConfig = {
+  defaults: Object.freeze({ maxAttempts: 10, initialDelay: 1000, maxDelay: 60_000, multiplier: 2.0, stableAfter: 5000 }),
+
+  /** The defaults with what is given put over them; raises RangeError for a value that makes no sense. */
+  from(given: Partial<ReconnectConfig> = {}): ReconnectConfig {
+    const config = { ...ReconnectConfig.defaults, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
+    for (const [name, least] of [["maxAttempts", 0], ["initialDelay", 0], ["maxDelay", 0], ["multiplier", 1], ["stableAfter", 0]] as const) {
+      const value: unknown = config[name];
+      if (typeof value !== "number" || !(value >= least) || (name === "maxAttempts" && !Number.isInteger(value))) {
+        throw new RangeError(`reconnectConfig.${name} is ${String(value)}; it must be a number of at least ${least}`);
+      }
+    }
+    return config;
+  },
+};
+
+export const LONGEST_RETRY_AFTER_MS = 3_600_000;
+
+/** The wait before reconnection `attempt` (1 = the first); null = give up. `random` is in [0, 1]. */
+export function reconnectDelay(
+  config: ReconnectConfig, attempt: number, random: number, retryMs: number | null, retryAfterMs: number | null,
+): number | null {
+  if (config.maxAttempts > 0 && attempt > config.maxAttempts) return null;
+  const ceiling = Math.min(config.maxDelay, config.initialDelay * config.multiplier ** (attempt - 1));
+  const jitter = random * ceiling;
+  const asked = retryMs === null ? 0 : Math.min(retryMs, config.maxDelay);
+  const ordered = retryAfterMs === null ? 0 : Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS) + jitter;
+  return Math.max(jitter, asked, ordered);
+}
+
+/** Counts losses. The count returns to zero after a connection that has proven itself. */
+export class Backoff {
+  private attempt = 0;
+  private retryMs: number | null = null;
+  private firstMessageAt: number | null = null;
+
+  constructor(private readonly config: ReconnectConfig) {}
+
+  /** A message arrived at `now` (ms). */
+  message(now: number): void {
+    this.firstMessageAt ??= now;
+  }
+
+  /** The server's `retry:`; holds until it sends another. */
+  retry(ms: number): void {
+    this.retryMs = ms;
+  }
+
+  /** The connection, or the attempt at one, has ended at `now`; the wait in ms, null = give up. */
+  lost(now: number, random: number, retryAfterMs: number | null = null): number | null {
+    if (this.firstMessageAt !== null && now - this.firstMessageAt >= this.config.stableAfter) this.attempt = 0;
+    this.firstMessageAt = null;
+    this.attempt++;
+    return reconnectDelay(this.config, this.attempt, random, this.retryMs, retryAfterMs);
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * The digest that the server's keep-alives carry: `<count>:<hex8>`, the number of live flags and the sum modulo
+ * 2^32 of the CRC-32 of each flag's canonical JSON. A sum does not depend on order and changes in one step per flag.
+ */
+import { crc32 } from "./crc32.js";
+import type { Flag } from "./flag.js";
+
+/** Bookkeeping that changes without an event, and the schema, which only some snapshots carry. */
+const LEFT_OUT = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
+
+/** JSON with object keys sorted by code point and no blanks; `skip` holds keys of the outermost object. */
+export function canonicalJson(value: unknown, skip?: ReadonlySet<string>): string {
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const parts: string[] = [];
+  for (const key of Object.keys(value).sort(byCodePoint)) {
+    const item = (value as Record<string, unknown>)[key];
+    if (item === undefined || skip?.has(key)) continue;
+    parts.push(`${JSON.stringify(key)}:${canonicalJson(item)}`);
+  }
+  return `{${parts.join(",")}}`;
+}
+
+export function canonicalFlag(flag: Flag): string {
+  return canonicalJson(flag, LEFT_OUT);
+}
+
+const sums = new WeakMap<Flag, number>();
+
+/** A flag's share of the digest; computed once per flag object. */
+export function flagDigest(flag: Flag): number {
+  let sum = sums.get(flag);
+  if (sum === undefined) sums.set(flag, (sum = crc32(canonicalFlag(flag))));
+  return sum;
+}
+
+export function digest(flags: Iterable<Flag>): string {
+  let count = 0;
+  let sum = 0;
+  for (const flag of flags) {
+    count++;
+    sum = (sum + flagDigest(flag)) >>> 0;
+  }
+  return `${count}:${sum.toString(16).padStart(8, "0")}`;
+}
+
+/** Code point order differs from JavaScript's own (code units) for characters beyond U+FFFF. */
+function byCodePoint(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let at = 0; at < length; at++) {
+    const x = a.charCodeAt(at);
+    const y = b.charCodeAt(at);
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates (astral characters) sort above the rest of the basic plane. */
+function rank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}

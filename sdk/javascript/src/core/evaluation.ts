@@ -1,0 +1,270 @@
+/**
+ * Evaluation with the server's semantics, over a local copy of flags: pure, synchronous, no network.
+ *
+ * One thing cannot be known here: the REST shape of a flag strips quotation marks from both ends of attachment values,
+ * the server's own answers keep them.
+ */
+import { compileConstraint, isBlank, type Test } from "./constraint.js";
+import { crc32 } from "./crc32.js";
+import { tagsOf, type Flag, type Segment } from "./flag.js";
+
+export type Scalar = string | number | boolean | null;
+
+export interface Entity {
+  /** Missing or blank stands for a random one. */
+  readonly entityID?: string | null;
+  readonly entityType?: string | null;
+  /** Numbers and booleans count as their JSON text; null as absent. */
+  readonly entityContext?: Readonly<Record<string, Scalar>> | null;
+}
+
+export interface EvaluationRequest extends Entity {
+  readonly flagKey?: string | null;
+  /** Where given, the key is ignored. */
+  readonly flagID?: number | null;
+  readonly enableDebug?: boolean;
+}
+
+export interface BatchRequest {
+  readonly entities: readonly Entity[];
+  readonly flagIDs?: readonly number[];
+  readonly flagKeys?: readonly string[];
+  readonly flagTags?: readonly string[];
+  readonly flagTagsOperator?: "ANY" | "ALL";
+  readonly enableDebug?: boolean;
+}
+
+export interface EvaluationResult {
+  readonly flagID: number;
+  readonly flagKey: string;
+  readonly flagSnapshotID: number;
+  readonly flagTags: readonly string[];
+  /** The last segment looked at, also where no variant was given. */
+  readonly segmentID: number | null;
+  readonly variantID: number | null;
+  readonly variantKey: string | null;
+  readonly variantAttachment: Readonly<Record<string, string>> | null;
+  readonly evalContext: {
+    readonly entityID: string | null;
+    readonly entityType: string | null;
+    readonly entityContext: Readonly<Record<string, string>> | null;
+  };
+  readonly evalDebugLog: {
+    readonly msg: string;
+    readonly segmentDebugLogs: readonly { readonly segmentID: number; readonly msg: string }[];
+  } | null;
+  /** ISO-8601 with `Z`. */
+  readonly timestamp: string;
+}
+
+/** Where flags are found; `values` in any order. */
+export interface FlagSource {
+  get(key: string): Flag | undefined;
+  find(id: string): Flag | undefined;
+  values(): Iterable<Flag>;
+}
+
+/** What evaluation takes from outside. */
+export interface Surroundings {
+  newEntityID(): string;
+  timestamp(): string;
+}
+
+type Context = ReadonlyMap<string, string>;
+
+interface Compiled {
+  readonly flag: Flag;
+  readonly segments: readonly CompiledSegment[];
+}
+
+interface CompiledSegment {
+  readonly id: number;
+  readonly tests: readonly { readonly property: string; readonly test: Test }[];
+  /** Buckets 1 to `limit` are let in. */
+  readonly limit: number;
+  readonly shares: readonly { readonly upTo: number; readonly variantID: number }[];
+}
+
+interface Decision {
+  readonly segmentID: number | null;
+  readonly variantID: number | null;
+}
+
+const NOTHING: Decision = { segmentID: null, variantID: null };
+const BUCKETS = 1000;
+const BUCKETS_PER_PERCENT = 10;
+const ID = /^(0|-?[1-9][0-9]{0,9})$/;
+
+export function evaluate(source: FlagSource, request: EvaluationRequest, around: Surroundings): EvaluationResult {
+  const flag = lookUp(source, request.flagID ?? null, request.flagKey ?? null);
+  return flag === undefined ? notFound(request, around) : answer(source, flag, request, request.enableDebug === true, around);
+}
+
+/** First what the tags select, entity by entity; then per id all entities; then per key all entities. Repeats stay. */
+export function evaluateBatch(source: FlagSource, request: BatchRequest, around: Surroundings): EvaluationResult[] {
+  const { entities, flagIDs = [], flagKeys = [], flagTags = [], enableDebug = false } = request;
+  if (!(entities?.length > 0)) throw new RangeError("entities must name at least one entity");
+  if (flagIDs.length + flagKeys.length + flagTags.length === 0) {
+    throw new RangeError("at least one of flagIDs, flagKeys and flagTags must be given");
+  }
+  const tagged = flagTags.length === 0 ? [] : byTags(source, flagTags, request.flagTagsOperator === "ALL");
+  const results = entities.flatMap((entity) => tagged.map((flag) => answer(source, flag, entity, enableDebug, around)));
+  for (const wanted of [...flagIDs.map((flagID) => ({ flagID })), ...flagKeys.map((flagKey) => ({ flagKey }))]) {
+    for (const entity of entities) results.push(evaluate(source, { ...entity, ...wanted, enableDebug }, around));
+  }
+  return results;
+}
+
+/** By text, first among ids, then among keys; only enabled flags are found. */
+function lookUp(source: FlagSource, id: number | null, key: string | null): Flag | undefined {
+  const text = id !== null ? String(id) : key;
+  if (!text) return undefined;
+  let flag = ID.test(text) ? source.find(text) : undefined;
+  if (!flag?.enabled) flag = source.get(text);
+  return flag?.enabled ? flag : undefined;
+}
+
+/** Tag by tag as asked, within a tag the newest flag first. */
+function byTags(source: FlagSource, tags: readonly string[], wantsAll: boolean): Flag[] {
+  const wanted = [...new Set(tags)];
+  const enabled = [...source.values()].filter((flag) => flag.enabled).sort((a, b) => b.id - a.id);
+  const found = new Set((wantsAll ? wanted.slice(0, 1) : wanted)
+    .flatMap((tag) => enabled.filter((flag) => tagsOf(flag).includes(tag))));
+  return [...found].filter((flag) => !wantsAll || wanted.every((tag) => tagsOf(flag).includes(tag)));
+}
+
+function notFound(request: EvaluationRequest, around: Surroundings): EvaluationResult {
+  const flagID = request.flagID ?? 0;
+  const flagKey = request.flagKey ?? "";
+  return {
+    flagID,
+    flagKey,
+    flagSnapshotID: 0,
+    flagTags: [],
+    ...NOTHING,
+    variantKey: null,
+    variantAttachment: null,
+    evalContext: { entityID: request.entityID ?? null, entityType: request.entityType ?? null, entityContext: texts(request) },
+    evalDebugLog: { msg: `${request.flagID == null ? `flagKey ${flagKey}` : `flagID ${flagID}`} not found or deleted`, segmentDebugLogs: [] },
+    timestamp: around.timestamp(),
+  };
+}
+
+function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: boolean, around: Surroundings): EvaluationResult {
+  const compiled = compile(flag);
+  const given = entity.entityID ?? "";
+  const entityID = isBlank(given) ? around.newEntityID() : given;
+  const entityContext = texts(entity);
+  const context: Context = new Map(Object.entries(entityContext ?? {}));
+  const blocker = flag.dependsOn?.length ? blockedBy(source, flag, entityID, context) : null;
+  const log: { segmentID: number; msg: string }[] = [];
+  const decision = blocker !== null ? NOTHING : decide(compiled, entityID, context, wantsDebug ? log : null);
+  const variant = decision.variantID === null ? undefined : flag.variants.find(({ id }) => id === decision.variantID);
+  const msg = decision.variantID !== null ? ""
+    : blocker !== null ? `flagID ${flag.id} depends on ${blocker}, which gives no variant`
+    : compiled.segments.length === 0 ? `flagID ${flag.id} has no segments`
+    : log[0]?.msg ?? "";
+  return {
+    flagID: flag.id,
+    flagKey: flag.key,
+    flagSnapshotID: flag.snapshotID ?? 0,
+    flagTags: tagsOf(flag),
+    segmentID: decision.segmentID,
+    variantID: decision.variantID,
+    variantKey: variant?.key ?? null,
+    variantAttachment: variant?.attachment ?? null,
+    evalContext: { entityID, entityType: entity.entityType ?? flag.entityType ?? "", entityContext },
+    evalDebugLog: decision.variantID !== null && !wantsDebug ? null : { msg, segmentDebugLogs: log },
+    timestamp: around.timestamp(),
+  };
+}
+
+/** The first segment whose constraints all hold and whose rollout takes the entity in decides. */
+function decide(compiled: Compiled, entityID: string, context: Context, log: { segmentID: number; msg: string }[] | null): Decision {
+  if (!compiled.flag.enabled) return NOTHING;
+  let segmentID: number | null = null;
+  let number = 0;
+  for (const segment of compiled.segments) {
+    segmentID = segment.id;
+    const holds = segment.tests.every(({ property, test }) => {
+      const value = context.get(property);
+      return value !== undefined && test(value);
+    });
+    if (!holds) {
+      log?.push({ segmentID, msg: "constraints did not match" });
+      continue;
+    }
+    number ||= bucketOf(compiled.flag.id, entityID) + 1;
+    if (entityID === "" || number > segment.limit) {
+      log?.push({ segmentID, msg: `constraints matched, rollout no: bucket ${number} of ${BUCKETS}, ${segment.limit} are let in` });
+      continue;
+    }
+    log?.push({ segmentID, msg: `constraints matched, rollout yes: bucket ${number} of ${BUCKETS}` });
+    const share = segment.shares.find(({ upTo }) => number <= upTo) ?? segment.shares.at(-1)!;
+    return { segmentID, variantID: share.variantID };
+  }
+  return { segmentID, variantID: null };
+}
+
+/** 0 to 999. Half a surrogate pair counts as `?`, as Java encodes it. */
+export function bucketOf(flagID: number, entityID: string): number {
+  const wellFormed = entityID.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "?");
+  return crc32(`${flagID}${wellFormed}`) % BUCKETS;
+}
+
+/** The key of a dependency that gives this entity no variant; null where all do. A cycle blocks. */
+function blockedBy(source: FlagSource, flag: Flag, entityID: string, context: Context): string | null {
+  const satisfied = new Map<string, boolean>([[flag.key, false]]);
+  // Dependencies come to lie on the stack above what needs them, so that a long chain needs no deep recursion.
+  const stack = [flag];
+  while (stack.length > 0) {
+    const current = stack.at(-1)!;
+    const open = (current.dependsOn ?? []).find((key) => !satisfied.has(key));
+    const failing = (current.dependsOn ?? []).find((key) => satisfied.get(key) === false);
+    if (open !== undefined && (failing === undefined || current.dependsOn.indexOf(open) < current.dependsOn.indexOf(failing))) {
+      satisfied.set(open, false);
+      const dependency = source.get(open);
+      if (dependency !== undefined) stack.push(dependency);
+      continue;
+    }
+    stack.pop();
+    if (stack.length === 0) return failing ?? null;
+    if (failing === undefined) satisfied.set(current.key, decide(compile(current), entityID, context, null).variantID !== null);
+  }
+  return null;
+}
+
+const compiledFlags = new WeakMap<Flag, Compiled>();
+
+/** Once per version of a flag. */
+function compile(flag: Flag): Compiled {
+  let compiled = compiledFlags.get(flag);
+  if (compiled === undefined) {
+    const segments = [...(flag.segments ?? [])].sort((a, b) => a.rank - b.rank || a.id - b.id).map(compileSegment);
+    compiledFlags.set(flag, (compiled = { flag, segments }));
+  }
+  return compiled;
+}
+
+function compileSegment(segment: Segment): CompiledSegment {
+  const ordered = [...(segment.distributions ?? [])].sort((a, b) => a.percent - b.percent || a.variantID - b.variantID);
+  let total = 0;
+  const shares = ordered.map(({ percent, variantID }) => ({ upTo: (total += percent * BUCKETS_PER_PERCENT), variantID }));
+  const isOpen = segment.rolloutPercent > 0 && shares.length > 0;
+  return {
+    id: segment.id,
+    tests: (segment.constraints ?? []).map(({ property, operator, value }) => ({ property, test: compileConstraint(operator, value) })),
+    limit: isOpen ? Math.min(segment.rolloutPercent * BUCKETS_PER_PERCENT, BUCKETS) : 0,
+    shares,
+  };
+}
+
+function texts(entity: Entity): Record<string, string> | null {
+  if (entity.entityContext == null) return null;
+  const pairs = Object.entries(entity.entityContext).filter(([, value]) => value !== null && value !== undefined);
+  return Object.fromEntries(pairs.map(([name, value]) => {
+    if (typeof value === "string") return [name, value];
+    if (typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value))) return [name, JSON.stringify(value)];
+    throw new TypeError(`entityContext.${name} must be a string, a finite number or a boolean`);
+  }));
+}

@@ -1,0 +1,99 @@
+/**
+ * The text/event-stream parser of the HTML standard (section 9.2.6), with two outputs that a browser's EventSource
+ * keeps to itself: comments, in which the server tells how fresh it is, and ids that come without an event.
+ */
+
+export type StreamItem =
+  | { readonly kind: "event"; readonly event: string; readonly data: string; readonly lastEventId: string }
+  | { readonly kind: "comment"; readonly text: string }
+  | { readonly kind: "retry"; readonly ms: number }
+  | { readonly kind: "id"; readonly lastEventId: string };
+
+export class StreamTooLong extends Error {
+  override readonly name = "StreamTooLong";
+}
+
+export class EventStreamParser {
+  /** The id to resume after; moves when a block is complete. */
+  lastEventId = "";
+  private readonly decoder = new TextDecoder("utf-8");
+  private readonly held: string[] = [];
+  private heldLength = 0;
+  private afterCarriageReturn = false;
+  private name = "";
+  private data: string[] = [];
+  private dataLength = 0;
+  private id: string | undefined;
+
+  /** `maxLength` bounds one block, in characters: what a hostile server can make the client keep. */
+  constructor(private readonly maxLength = 64 * 1024 * 1024) {}
+
+  /** Bytes as they came; what they complete. An unfinished block at the end of the stream is simply never returned. */
+  push(bytes: Uint8Array): StreamItem[] {
+    const items: StreamItem[] = [];
+    const text = this.decoder.decode(bytes, { stream: true });
+    let start = 0;
+    for (let at = 0; at < text.length; at++) {
+      const unit = text.charCodeAt(at);
+      if (unit === 0x0a && this.afterCarriageReturn) {
+        this.afterCarriageReturn = false;
+        start = at + 1;
+        continue;
+      }
+      this.afterCarriageReturn = unit === 0x0d;
+      if (unit !== 0x0a && unit !== 0x0d) continue;
+      this.line(this.take(text.slice(start, at)), items);
+      start = at + 1;
+    }
+    if (start < text.length) {
+      this.held.push(text.slice(start));
+      this.heldLength += text.length - start;
+      this.check();
+    }
+    return items;
+  }
+
+  private take(end: string): string {
+    if (this.held.length === 0) return end;
+    this.held.push(end);
+    const line = this.held.join("");
+    this.held.length = 0;
+    this.heldLength = 0;
+    return line;
+  }
+
+  private line(line: string, items: StreamItem[]): void {
+    if (line === "") return this.dispatch(items);
+    const colon = line.indexOf(":");
+    const field = colon < 0 ? line : line.slice(0, colon);
+    let value = colon < 0 ? "" : line.slice(colon + 1);
+    if (value.startsWith(" ")) value = value.slice(1);
+    if (colon === 0) items.push({ kind: "comment", text: value });
+    else if (field === "data") {
+      this.data.push(value);
+      this.dataLength += value.length + 1;
+      this.check();
+    } else if (field === "event") this.name = value;
+    else if (field === "id") {
+      if (!value.includes("\0")) this.id = value;
+    } else if (field === "retry" && /^[0-9]+$/.test(value)) items.push({ kind: "retry", ms: Number(value) });
+  }
+
+  private dispatch(items: StreamItem[]): void {
+    if (this.id !== undefined) this.lastEventId = this.id;
+    const { lastEventId } = this;
+    if (this.data.length > 0) {
+      items.push({ kind: "event", event: this.name || "message", data: this.data.join("\n"), lastEventId });
+    } else if (this.id !== undefined) items.push({ kind: "id", lastEventId });
+    this.name = "";
+    this.data = [];
+    this.dataLength = 0;
+    this.id = undefined;
+  }
+
+  private check(): void {
+    if (this.heldLength + this.dataLength > this.maxLength) {
+      throw new StreamTooLong(`one event of the stream is longer than ${this.maxLength} characters`);
+    }
+  }
+}

@@ -1,0 +1,147 @@
+/** What subscribers are told, as the server's `event object` spells it. */
+import { isFlag, type Distribution, type Flag, type Segment, type Variant } from "./flag.js";
+
+export const EventType = Object.freeze({
+  FLAG_CREATED: "flag_created",
+  FLAG_UPDATED: "flag_updated",
+  FLAG_ENABLED: "flag_enabled",
+  FLAG_DISABLED: "flag_disabled",
+  FLAG_DELETED: "flag_deleted",
+  SEGMENT_UPDATED: "segment_updated",
+  DISTRIBUTION_UPDATED: "distribution_updated",
+  VARIANT_UPDATED: "variant_updated",
+  ROW_INSERTED: "row_inserted",
+  ROW_UPDATED: "row_updated",
+  ROW_DELETED: "row_deleted",
+  TABLE_TRUNCATED: "table_truncated",
+  /** Events were lost for good; `data` holds the state that replaces what was known. Only `onEvent` hears it. */
+  RESYNC: "resync",
+} as const);
+
+export type EventType = (typeof EventType)[keyof typeof EventType];
+
+/** The fields every event has; null where the server sent none. */
+interface EventBase {
+  /** Grows in commit order; opaque to an application. */
+  readonly id: string | null;
+  readonly flagKey: string | null;
+  readonly flagID: number | null;
+  readonly schema: string | null;
+  /** ISO-8601 in UTC with microseconds. */
+  readonly committedAt: string | null;
+  /** The whole flag as of that commit; null when it was deleted, and for rows of other tables. */
+  readonly flag: Flag | null;
+  /** The event object as it came, with every field this version does not know. */
+  readonly raw: Readonly<Record<string, unknown>>;
+}
+
+export interface FlagChanged extends EventBase {
+  readonly type: "flag_created" | "flag_updated" | "flag_enabled" | "flag_disabled";
+  readonly data: Flag;
+}
+
+export interface FlagDeleted extends EventBase {
+  readonly type: "flag_deleted";
+  /** The key of the flag that is gone. */
+  readonly data: string;
+}
+
+export interface SegmentUpdated extends EventBase {
+  readonly type: "segment_updated";
+  readonly segmentID: number;
+  /** Null when the segment was removed. */
+  readonly data: Segment | null;
+}
+
+export interface DistributionUpdated extends EventBase {
+  readonly type: "distribution_updated";
+  readonly segmentID: number;
+  readonly data: readonly Distribution[];
+}
+
+export interface VariantUpdated extends EventBase {
+  readonly type: "variant_updated";
+  readonly variantID: number;
+  /** Null when the variant was removed. */
+  readonly data: Variant | null;
+}
+
+export interface RowChanged extends EventBase {
+  readonly type: "row_inserted" | "row_updated" | "row_deleted" | "table_truncated";
+  readonly table: string;
+  /** The event object: `table`, `key`, `before`, `after`, `changed`. */
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export interface Resynced extends EventBase {
+  readonly type: "resync";
+  readonly data: { readonly reason: string; readonly flags: readonly Flag[] };
+}
+
+export type FlagentEvent = Resynced | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
+
+/** An event of a type that this version does not know; `data` is the event object. */
+export interface UnknownEvent extends EventBase {
+  readonly type: string & Record<never, never>;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export type AnyEvent = FlagentEvent | UnknownEvent;
+
+export class MalformedMessage extends Error {
+  override readonly name = "MalformedMessage";
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Reads an event object; raises `MalformedMessage` where a known type lacks what it promises. */
+export function decodeEvent(raw: Fields): AnyEvent {
+  if (typeof raw.type !== "string") throw new MalformedMessage("an event without a type");
+  if (raw.flag !== undefined && raw.flag !== null && !isFlag(raw.flag)) {
+    throw new MalformedMessage(`${raw.type} carries a flag that is none`);
+  }
+  const flag = isFlag(raw.flag) ? raw.flag : null;
+  const base = {
+    id: text(raw.id),
+    flagKey: text(raw.flagKey) ?? flag?.key ?? null,
+    flagID: whole(raw.flagID) ?? flag?.id ?? null,
+    schema: text(raw.schema) ?? text(flag?.schema),
+    committedAt: text(raw.committedAt),
+    flag,
+    raw,
+  };
+  switch (raw.type) {
+    case EventType.FLAG_CREATED:
+    case EventType.FLAG_UPDATED:
+    case EventType.FLAG_ENABLED:
+    case EventType.FLAG_DISABLED:
+      if (flag === null) throw new MalformedMessage(`${raw.type} without its flag`);
+      return { ...base, type: raw.type, data: flag };
+    case EventType.FLAG_DELETED:
+      if (base.flagKey === null) throw new MalformedMessage("flag_deleted without the flag's key");
+      return { ...base, type: raw.type, data: base.flagKey };
+    case EventType.SEGMENT_UPDATED:
+      return { ...base, type: raw.type, segmentID: whole(raw.segmentID) ?? 0, data: (raw.segment ?? null) as Segment | null };
+    case EventType.DISTRIBUTION_UPDATED: {
+      const data = Array.isArray(raw.distributions) ? (raw.distributions as Distribution[]) : [];
+      return { ...base, type: raw.type, segmentID: whole(raw.segmentID) ?? 0, data };
+    }
+    case EventType.VARIANT_UPDATED:
+      return { ...base, type: raw.type, variantID: whole(raw.variantID) ?? 0, data: (raw.variant ?? null) as Variant | null };
+    case EventType.ROW_INSERTED:
+    case EventType.ROW_UPDATED:
+    case EventType.ROW_DELETED:
+    case EventType.TABLE_TRUNCATED:
+      return { ...base, type: raw.type, table: text(raw.table) ?? "", data: raw };
+    default:
+      return { ...base, type: raw.type, data: raw };
+  }
+}
+
+export function text(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+export function whole(value: unknown): number | null {
+  return typeof value === "number" && Number.isInteger(value) ? value : null;
+}

@@ -1,0 +1,78 @@
+/** The flag as the server sends it: Flagent's REST shape. Unknown fields are kept and ignored. */
+
+export interface Constraint {
+  readonly id: number;
+  readonly segmentID: number;
+  readonly property: string;
+  readonly operator: string;
+  readonly value: string;
+}
+
+export interface Distribution {
+  readonly id: number;
+  readonly segmentID: number;
+  readonly variantID: number;
+  readonly variantKey: string | null;
+  readonly percent: number;
+}
+
+export interface Segment {
+  readonly id: number;
+  readonly flagID: number;
+  readonly description: string | null;
+  readonly rank: number;
+  readonly rolloutPercent: number;
+  readonly constraints: readonly Constraint[];
+  readonly distributions: readonly Distribution[];
+}
+
+export interface Variant {
+  readonly id: number;
+  readonly flagID: number;
+  readonly key: string;
+  readonly attachment: Readonly<Record<string, string>> | null;
+}
+
+export interface Tag {
+  readonly id: number;
+  readonly value: string;
+}
+
+export interface Flag {
+  readonly id: number;
+  readonly key: string;
+  readonly description: string;
+  readonly createdBy: string | null;
+  readonly updatedBy: string | null;
+  readonly enabled: boolean;
+  readonly snapshotID: number;
+  readonly notes: string | null;
+  readonly dataRecordsEnabled: boolean;
+  readonly entityType: string | null;
+  readonly environmentId: number | null;
+  readonly projectId: number | null;
+  readonly dependsOn: readonly string[];
+  readonly segments: readonly Segment[];
+  readonly variants: readonly Variant[];
+  readonly tags: readonly Tag[];
+  readonly updatedAt: string | null;
+  /** True only on the last value that a handler receives: the flag was deleted. */
+  readonly archived: boolean;
+  /** The tenant's schema; present only where the server watches several. */
+  readonly schema?: string;
+}
+
+/** Whether a decoded JSON value can stand for a flag: the two fields that nothing works without. */
+export function isFlag(value: unknown): value is Flag {
+  return typeof value === "object" && value !== null
+    && typeof (value as Flag).key === "string" && typeof (value as Flag).id === "number";
+}
+
+/** What a handler of flags receives when a flag is gone: disabled and archived, so that code which looks only at `enabled` does right. */
+export function tombstone(last: Flag): Flag {
+  return { ...last, enabled: false, archived: true };
+}
+
+export function tagsOf(flag: Flag): string[] {
+  return (flag.tags ?? []).map((tag) => tag.value);
+}

@@ -1,0 +1,168 @@
+/** The messages of both transports in one form, so that everything above them is the same for SSE and WebSocket. */
+import { decodeEvent, MalformedMessage, text, whole, type AnyEvent } from "./event.js";
+import { isFlag, type Flag } from "./flag.js";
+import type { Selector } from "./selection.js";
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export interface Connected {
+  readonly kind: "connected";
+  readonly id: string | null;
+  readonly position: string | null;
+  readonly fresh: boolean | null;
+  readonly ageMs: number | null;
+  /** How often the server promises a heartbeat, where it says so. */
+  readonly heartbeatMs: number | null;
+  /** Whether this client asked to resume; set by the client, never on the wire. */
+  readonly resumed: boolean;
+  readonly requestId: string | null;
+}
+
+export interface Snapshot {
+  readonly kind: "snapshot";
+  readonly id: string | null;
+  readonly position: string;
+  readonly flags: readonly Flag[];
+  readonly requestId: string | null;
+  /** Why the state must be replaced, for a resync; null for a snapshot that was asked for. */
+  readonly reason: string | null;
+  /** What the snapshot is complete for; null = everything this connection selects. */
+  readonly scope: Selector | null;
+}
+
+export interface Heartbeat {
+  readonly kind: "heartbeat";
+  readonly id: string | null;
+  readonly position: string | null;
+  readonly fresh: boolean | null;
+  readonly ageMs: number | null;
+  readonly digest: string | null;
+}
+
+export interface Batch {
+  readonly kind: "events";
+  readonly events: readonly AnyEvent[];
+}
+
+export interface Reply {
+  readonly kind: "reply";
+  readonly requestId: string;
+  readonly body: Fields;
+}
+
+export interface Problem {
+  readonly kind: "problem";
+  readonly code: string;
+  readonly message: string;
+  readonly requestId: string | null;
+}
+
+/** A message that proves life and tells nothing else. */
+export interface Pulse {
+  readonly kind: "pulse";
+}
+
+export type Message = Connected | Snapshot | Heartbeat | Batch | Reply | Problem | Pulse;
+
+/** Reads a message in the WebSocket's form; raises `MalformedMessage`. */
+export function decodeMessage(raw: unknown): Message {
+  const fields = record(raw);
+  const { type } = fields;
+  const requestId = text(fields.requestId);
+  switch (type) {
+    case "connected":
+    case "subscribed":
+      return {
+        kind: "connected", ...freshness(fields), heartbeatMs: whole(fields.heartbeatMs), resumed: fields.resumed === true, requestId,
+      };
+    case "snapshot":
+      return { ...snapshot(fields, text(fields.id)), requestId };
+    case "resync":
+      return {
+        ...snapshot(record(fields.snapshot), text(fields.id)), reason: text(fields.reason) ?? "unknown", requestId,
+      };
+    case "heartbeat":
+      return { kind: "heartbeat", ...freshness(fields), digest: text(fields.digest) };
+    case "batch":
+      if (!Array.isArray(fields.events)) throw new MalformedMessage("a batch without events");
+      return { kind: "events", events: fields.events.map((event) => decodeEvent(record(event))) };
+    case "unsubscribed":
+    case "pong":
+    case "evaluation_result":
+      return requestId === null ? { kind: "pulse" } : { kind: "reply", requestId, body: fields };
+    case "error":
+      return { kind: "problem", code: text(fields.code) ?? "error", message: text(fields.message) ?? "", requestId };
+    default:
+      return { kind: "events", events: [decodeEvent(fields)] };
+  }
+}
+
+/** Reads a block of the event stream: `envelope=true` where the server obeys it, else the bare form. */
+export function decodeStreamEvent(name: string, data: string, lastEventId: string): Message {
+  const fields = record(parseJson(data));
+  const id = lastEventId === "" ? undefined : lastEventId;
+  if (name === "connected") return decodeMessage({ ...fields, type: name });
+  if (name === "snapshot" || name === "resync" || name === "batch") return decodeMessage({ id, ...fields, type: name });
+  if (fields.type === name) return decodeMessage({ id, ...fields });
+  if (name === "flag_deleted") {
+    return decodeMessage({ type: name, id, flagKey: fields.key ?? fields.flagKey, flagID: typeof fields.id === "number" ? fields.id : fields.flagID });
+  }
+  if (name.startsWith("flag_") && isFlag(fields)) return decodeMessage({ type: name, id, flag: fields });
+  return decodeMessage({ id, ...fields, type: name });
+}
+
+/** Whether this is one of the server's regular heartbeats, and not the id alone that follows it in the event stream. */
+export function isBeat(heartbeat: Heartbeat): boolean {
+  return heartbeat.position !== null;
+}
+
+const KEEP_ALIVE = /^keep-alive(?: |$)/;
+
+/** Reads a comment of the event stream; null where it is no keep-alive. */
+export function decodeKeepAlive(comment: string): Heartbeat | null {
+  if (!KEEP_ALIVE.test(comment)) return null;
+  const fields = new Map(comment.split(" ").slice(1).map((word) => {
+    const equals = word.indexOf("=");
+    return [word.slice(0, Math.max(equals, 0)), word.slice(equals + 1)] as const;
+  }));
+  const fresh = fields.get("fresh");
+  const age = fields.get("ageMs");
+  return {
+    kind: "heartbeat",
+    id: null,
+    position: fields.get("position") ?? null,
+    fresh: fresh === "true" ? true : fresh === "false" ? false : null,
+    ageMs: age !== undefined && /^[0-9]+$/.test(age) ? Number(age) : null,
+    digest: fields.get("digest") ?? null,
+  };
+}
+
+export function parseJson(textOfJson: string): unknown {
+  try {
+    return JSON.parse(textOfJson);
+  } catch (cause) {
+    throw new MalformedMessage("a message that is not JSON", { cause });
+  }
+}
+
+function snapshot(fields: Fields, id: string | null): Snapshot {
+  const { flags } = fields;
+  if (!Array.isArray(flags) || !flags.every(isFlag)) throw new MalformedMessage("a snapshot without its flags");
+  return { kind: "snapshot", id, position: text(fields.position) ?? "", flags, requestId: null, reason: null, scope: null };
+}
+
+function freshness(fields: Fields) {
+  return {
+    id: text(fields.id),
+    position: text(fields.position),
+    fresh: typeof fields.fresh === "boolean" ? fields.fresh : null,
+    ageMs: whole(fields.ageMs),
+  };
+}
+
+function record(value: unknown): Fields {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new MalformedMessage("a message that is not an object");
+  }
+  return value as Fields;
+}

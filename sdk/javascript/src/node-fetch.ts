@@ -1,0 +1,26 @@
+/**
+ * `fetch` for an endless answer, over node:http with a connection of its own. Node's built-in fetch keeps a pool: after
+ * an abort it opens a fresh idle connection that stays for four seconds, and it gives up on an answer that pauses.
+ */
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import { Readable } from "node:stream";
+
+const WITHOUT_BODY = new Set([204, 205, 304]);
+
+/** Follows no redirects, whatever `init.redirect` says; uses `headers` and `signal` of it. */
+export function nodeFetch(url: string, init: RequestInit): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const headers = init.headers as Record<string, string>;
+    const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, { headers, signal: init.signal ?? undefined, agent: false });
+    request.on("error", reject);
+    request.on("response", (response) => {
+      const pairs = Object.entries(response.headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as [string, string]]));
+      const status = response.statusCode ?? 0;
+      const body = WITHOUT_BODY.has(status) ? null : (Readable.toWeb(response) as ReadableStream<Uint8Array>);
+      if (body === null) response.resume();
+      resolve(new Response(body, { status, headers: pairs }));
+    });
+    request.end();
+  });
+}

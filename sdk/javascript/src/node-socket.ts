@@ -1,0 +1,150 @@
+/**
+ * A WebSocket client over node:http, for Node.js alone: Node 20 has no WebSocket of its own, and the standard class
+ * can neither send headers nor tell a 401 from a dead host.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { Duplex } from "node:stream";
+import { encodeClose, encodeFrame, FrameParser, Opcode, ProtocolError, type FrameItem } from "./core/frame.js";
+import { httpOutcome, redirectTarget } from "./core/policy.js";
+import { asError } from "./errors.js";
+import type { Socket, SocketEvents } from "./websocket-transport.js";
+
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/** How long the peer has for its part of the closing handshake. */
+const CLOSE_MS = 2000;
+const ENCODER = new TextEncoder();
+
+export function openNodeSocket(url: string, apiKey: string | null, events: SocketEvents, maxLength: number): Socket {
+  return new NodeSocket(url, apiKey, events, maxLength);
+}
+
+class NodeSocket implements Socket {
+  private request: ClientRequest | null = null;
+  private stream: Duplex | null = null;
+  private readonly parser: FrameParser;
+  private isClosing = false;
+  private isOver = false;
+  private closing: { code: number; reason: string } | null = null;
+
+  constructor(url: string, apiKey: string | null, private readonly events: SocketEvents, maxLength: number) {
+    this.parser = new FrameParser(maxLength);
+    this.handshake(url, apiKey, 1);
+  }
+
+  send(text: string): void {
+    if (!this.isClosing) this.write(Opcode.TEXT, ENCODER.encode(text));
+  }
+
+  close(): void {
+    this.isOver = true;
+    this.shut(1000, "");
+    if (this.stream === null) this.request?.destroy();
+  }
+
+  private handshake(url: string, apiKey: string | null, hop: number): void {
+    const key = randomBytes(16).toString("base64");
+    const target = new URL(url.replace(/^ws/, "http"));
+    const headers: Record<string, string> = {
+      Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key,
+    };
+    if (apiKey !== null) headers["X-API-Key"] = apiKey;
+    const request = (target.protocol === "https:" ? httpsRequest : httpRequest)(target, { headers, agent: false });
+    this.request = request;
+    request.on("error", (error) => this.over(1006, error.message));
+    request.on("response", (response) => this.refused(response, url, apiKey, hop));
+    request.on("upgrade", (response, stream, head) => {
+      if (this.isOver) return void stream.destroy();
+      const accept = createHash("sha1").update(key + GUID).digest("base64");
+      if (response.headers["sec-websocket-accept"] !== accept || response.headers["sec-websocket-extensions"] !== undefined) {
+        stream.destroy();
+        return this.over(1006, "the server's handshake is not one of a WebSocket");
+      }
+      this.opened(stream, head);
+    });
+    request.end();
+  }
+
+  private refused(response: IncomingMessage, url: string, apiKey: string | null, hop: number): void {
+    response.resume();
+    const status = response.statusCode ?? 0;
+    if (this.isOver) return;
+    if (httpOutcome(status) === "redirect") {
+      const target = redirectTarget(url, response.headers.location ?? null, hop);
+      this.request?.destroy();
+      if (target !== null) return this.handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
+    }
+    this.request?.destroy();
+    this.over(1006, response.statusMessage ?? "", status, response.headers["retry-after"] ?? null);
+  }
+
+  private opened(stream: Duplex, head: Buffer): void {
+    this.stream = stream;
+    stream.on("error", (error) => this.over(1006, error.message));
+    stream.on("end", () => this.ended());
+    stream.on("close", () => this.ended());
+    stream.on("data", (bytes: Buffer) => this.received(bytes));
+    this.events.open();
+    if (head.length > 0) this.received(head);
+  }
+
+  private received(bytes: Buffer): void {
+    if (!this.isOver) this.events.received();
+    let items: FrameItem[];
+    try {
+      items = this.parser.push(bytes);
+    } catch (error) {
+      const code = error instanceof ProtocolError ? error.code : 1002;
+      this.shut(code, asError(error).message);
+      this.over(code, asError(error).message);
+      this.stream?.destroy();
+      return;
+    }
+    for (const item of items) {
+      switch (item.kind) {
+        case "binary":
+          if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not understood");
+          break;
+        case "text":
+          if (!this.isOver && !this.isClosing) this.events.text(item.text);
+          break;
+        case "ping":
+          if (!this.isClosing) this.write(Opcode.PONG, item.payload);
+          break;
+        case "pong":
+          break;
+        case "close":
+          this.closing = item;
+          this.shut(item.code === 1005 ? 1000 : item.code, "");
+          this.stream?.end();
+          return;
+      }
+    }
+  }
+
+  private write(opcode: number, payload: Uint8Array): void {
+    if (this.stream?.writable) this.stream.write(encodeFrame(opcode, payload, randomBytes(4)));
+  }
+
+  /** Sends our part of the closing handshake and gives the peer a moment for its own. */
+  private shut(code: number, reason: string): void {
+    if (this.isClosing || this.stream === null) return;
+    const { stream } = this;
+    this.write(Opcode.CLOSE, encodeClose(code, reason));
+    this.isClosing = true;
+    const timer = setTimeout(() => stream.destroy(), CLOSE_MS);
+    stream.once("close", () => clearTimeout(timer));
+  }
+
+  private ended(): void {
+    this.stream?.destroy();
+    this.over(this.closing?.code ?? 1006, this.closing?.reason ?? "the connection was cut");
+  }
+
+  private over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.events.closed(code, reason, status, retryAfter);
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * An OpenFeature web provider on a live store: evaluation costs no network. Needs the package `@openfeature/web-sdk`.
+ *
+ * What a flag's value is: Flagent knows variants, OpenFeature knows values. The value is the variant's attachment
+ * `value` where it has one, else the variant's key; an object is the whole attachment. As a boolean, `true`, `on` and
+ * `enabled` are true, `false`, `off` and `disabled` are false, in any case. A flag that is disabled or gives the entity
+ * no variant yields the caller's default.
+ */
+import {
+  ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError, StandardResolutionReasons,
+  type EvaluationContext, type JsonValue, type Provider, type ResolutionDetails,
+} from "@openfeature/web-sdk";
+import type { RealtimeClient } from "./client.js";
+import type { EvaluationResult, Scalar } from "./core/evaluation.js";
+import type { Flag } from "./core/flag.js";
+import { TimedOut } from "./errors.js";
+import { FlagStore } from "./store.js";
+
+export interface FlagentProviderOptions {
+  /** How long `initialize` may take, in milliseconds; afterwards the provider becomes ready by itself. */
+  readonly readyTimeout?: number;
+}
+
+const TRUE = new Set(["true", "on", "enabled"]);
+const FALSE = new Set(["false", "off", "disabled"]);
+
+class TypeMismatch extends Error {}
+
+/** Resolves flags from a live local copy of everything. `onClose` closes the client. */
+export class FlagentProvider implements Provider {
+  readonly metadata = { name: "flagent-realtime" } as const;
+  readonly runsOn = "client";
+  readonly events = new OpenFeatureEventEmitter();
+  readonly store: FlagStore;
+  private readonly readyTimeout: number;
+  /** OpenFeature itself says READY the first time, when `initialize` has resolved. */
+  private isLive = false;
+  private wasLate = false;
+
+  constructor(private readonly client: RealtimeClient, options: FlagentProviderOptions = {}) {
+    this.readyTimeout = options.readyTimeout ?? 10_000;
+    this.store = new FlagStore(client);
+    this.store.onStatus((status) => {
+      if (status === "READY") {
+        if (this.isLive || this.wasLate) this.events.emit(ProviderEvents.Ready);
+        this.isLive = true;
+      } else if (status === "STALE") {
+        this.events.emit(ProviderEvents.Stale, { message: "the stream cannot prove that the flags are fresh" });
+      } else if (status === "ERROR") {
+        this.events.emit(ProviderEvents.Error, { message: "the client has given up", errorCode: ErrorCode.PROVIDER_FATAL });
+      }
+    });
+    // The flags of the first snapshot are the configuration, not a change of it.
+    this.store.onChange((changes) => {
+      if (this.isLive) this.events.emit(ProviderEvents.ConfigurationChanged, { flagsChanged: changes.map(({ key }) => key) });
+    });
+  }
+
+  async initialize(): Promise<void> {
+    try {
+      await this.store.ready({ timeout: this.readyTimeout });
+    } catch (error) {
+      if (!(error instanceof TimedOut)) throw new ProviderFatalError((error as Error).message);
+      this.wasLate = true;
+      throw new ProviderNotReadyError(error.message);
+    }
+  }
+
+  /** Evaluation is local, so that another context needs nothing. */
+  onContextChange(): void {}
+
+  async onClose(): Promise<void> {
+    this.client.close();
+  }
+
+  resolveBooleanEvaluation(flagKey: string, defaultValue: boolean, context: EvaluationContext): ResolutionDetails<boolean> {
+    return this.resolve(flagKey, defaultValue, context, (result) => {
+      const word = textOf(result).toLowerCase();
+      if (!TRUE.has(word) && !FALSE.has(word)) throw new TypeMismatch(`${textOf(result)} is neither true nor false`);
+      return TRUE.has(word);
+    });
+  }
+
+  resolveStringEvaluation(flagKey: string, defaultValue: string, context: EvaluationContext): ResolutionDetails<string> {
+    return this.resolve(flagKey, defaultValue, context, textOf);
+  }
+
+  resolveNumberEvaluation(flagKey: string, defaultValue: number, context: EvaluationContext): ResolutionDetails<number> {
+    return this.resolve(flagKey, defaultValue, context, (result) => {
+      const text = textOf(result);
+      const number = text.trim() === "" ? NaN : Number(text);
+      if (!Number.isFinite(number)) throw new TypeMismatch(`${text} is not a number`);
+      return number;
+    });
+  }
+
+  resolveObjectEvaluation<T extends JsonValue>(flagKey: string, defaultValue: T, context: EvaluationContext): ResolutionDetails<T> {
+    return this.resolve(flagKey, defaultValue, context, ({ variantKey, variantAttachment }) => {
+      if (variantAttachment === null) throw new TypeMismatch(`the variant ${variantKey} has no attachment`);
+      return { ...variantAttachment } as unknown as T;
+    });
+  }
+
+  private resolve<T>(flagKey: string, value: T, context: EvaluationContext, read: (result: EvaluationResult) => T): ResolutionDetails<T> {
+    if (this.store.status === "INITIALIZING") {
+      return { value, reason: StandardResolutionReasons.ERROR, errorCode: ErrorCode.PROVIDER_NOT_READY, errorMessage: "no snapshot has arrived yet" };
+    }
+    const flag = this.store.get(flagKey);
+    if (flag === undefined) {
+      return { value, reason: StandardResolutionReasons.ERROR, errorCode: ErrorCode.FLAG_NOT_FOUND, errorMessage: `there is no flag ${flagKey}` };
+    }
+    if (!flag.enabled) return { value, reason: StandardResolutionReasons.DISABLED };
+    const { targetingKey, ...attributes } = context;
+    const result = this.store.evaluate({ flagID: flag.id, entityID: targetingKey ?? null, entityContext: scalars(attributes) });
+    if (result.variantID === null) return { value, reason: StandardResolutionReasons.DEFAULT };
+    const about = {
+      ...(result.variantKey === null ? {} : { variant: result.variantKey }),
+      flagMetadata: { flagID: result.flagID, snapshotID: result.flagSnapshotID, segmentID: result.segmentID ?? 0 },
+    };
+    try {
+      return { value: read(result), reason: this.reason(flag, result), ...about };
+    } catch (error) {
+      if (!(error instanceof TypeMismatch)) throw error;
+      return { value, reason: StandardResolutionReasons.ERROR, errorCode: ErrorCode.TYPE_MISMATCH, errorMessage: error.message, ...about };
+    }
+  }
+
+  private reason(flag: Flag, { segmentID }: EvaluationResult): string {
+    if (this.store.status !== "READY") return StandardResolutionReasons.STALE;
+    const segment = flag.segments.find(({ id }) => id === segmentID);
+    if (segment === undefined) return StandardResolutionReasons.UNKNOWN;
+    if (segment.constraints.length > 0) return StandardResolutionReasons.TARGETING_MATCH;
+    const isSplit = segment.rolloutPercent < 100 || segment.distributions.length > 1;
+    return isSplit ? StandardResolutionReasons.SPLIT : StandardResolutionReasons.STATIC;
+  }
+}
+
+/** What can be compared: texts, numbers and booleans; times as ISO-8601, lists and objects as their JSON text. */
+function scalars(attributes: Record<string, unknown>): Record<string, Scalar> {
+  const entries = Object.entries(attributes).flatMap(([name, value]): [string, Scalar][] => {
+    if (value === null || value === undefined || (typeof value === "number" && !Number.isFinite(value))) return [];
+    if (value instanceof Date) return [[name, value.toISOString()]];
+    return [[name, typeof value === "object" ? JSON.stringify(value) : (value as Scalar)]];
+  });
+  return Object.fromEntries(entries);
+}
+
+function textOf({ variantKey, variantAttachment }: EvaluationResult): string {
+  const text = variantAttachment?.value ?? variantKey;
+  if (text === null) throw new TypeMismatch("the variant no longer exists");
+  return text;
+}

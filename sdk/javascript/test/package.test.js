@@ -1,0 +1,60 @@
+// What the package gives to others: names, types, files.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+test("the public names are these", async () => {
+  assert.deepEqual(Object.keys(await import("@flagent/realtime")).sort(), [
+    "ClientClosed", "ConnectionFailed", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient", "GaveUp", "ReconnectConfig",
+    "RequestRefused", "TimedOut",
+  ]);
+  assert.deepEqual(Object.keys(await import("@flagent/realtime/openfeature")), ["FlagentProvider"]);
+});
+
+test("the types serve a strict program", () => {
+  const folder = mkdtempSync(join(ROOT, "dist", "types-"));
+  try {
+    writeFileSync(join(folder, "program.ts"), `
+      import { EventType, FlagentSSEClient, FlagentWebSocketClient, FlagStore, type AnyEvent, type Flag } from "@flagent/realtime";
+      const client = new FlagentWebSocketClient({ url: "wss://host/ws", apiKey: async () => "k", reconnectConfig: { maxAttempts: 0 } });
+      client.subscribe("a", (flag) => { const key: string = flag.key; void key; });
+      client.subscribe({ tags: ["t"] }, (event) => { const type: string = event.type; void type; });
+      client.subscribeTags(["t"], (flags) => { const list: Flag[] = flags; void list; });
+      client.subscribeAll((event: AnyEvent) => {
+        if (event.type === EventType.FLAG_DELETED) void event.flagKey;
+      });
+      const result = await client.evaluate("a", "user", { n: 1, s: "x", b: true });
+      const variant: string | null = result.variantKey;
+      const store = new FlagStore(new FlagentSSEClient({ url: "https://host/" }), { flags: ["a"] });
+      for (const flag of store) void flag.segments[0]?.constraints;
+      void [variant, store.evaluate({ flagKey: "a", entityID: "u" }).segmentID];
+      // @ts-expect-error a flag is read-only
+      store.get("a")!.enabled = true;
+      // @ts-expect-error a handler must be a function
+      client.subscribeAll("x");
+      // @ts-expect-error what only the package itself uses is not declared
+      client.dispatch(() => undefined);
+    `);
+    const config = { compilerOptions: { target: "ES2022", module: "NodeNext", moduleResolution: "NodeNext", strict: true, noEmit: true, lib: ["ES2023", "DOM"], types: [], skipLibCheck: false }, files: ["program.ts"] };
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+    const compiler = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
+    execFileSync(process.execPath, [compiler, "--project", folder], { encoding: "utf8" });
+  } catch (error) {
+    assert.fail(error.stdout ?? error);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("the package needs nothing at run time, and its lock file names no address", () => {
+  const { dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  assert.equal(dependencies, undefined);
+  assert.equal(peerDependenciesMeta["@openfeature/web-sdk"].optional, true);
+  assert.doesNotMatch(readFileSync(join(ROOT, "package-lock.json"), "utf8"), /"resolved"|https?:\/\/(?!(www\.)?(github|opencollective|patreon|paypal|buymeacoffee))/);
+});

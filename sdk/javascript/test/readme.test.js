@@ -1,0 +1,82 @@
+// The README's examples are programs: each is run, and prints what its comments say.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { evaluate } from "../dist/core/evaluation.js";
+import { Replica } from "../dist/core/replica.js";
+import { event, flag, ScriptedServer, transports, until } from "./harness.js";
+
+const PACKAGE = new URL("../", import.meta.url);
+const variants = [{ id: 2, flagID: 1, key: "treatment", attachment: null }];
+const distributions = [{ id: 4, segmentID: 3, variantID: 2, variantKey: "treatment", percent: 100 }];
+const segments = [{ id: 3, flagID: 1, description: null, rank: 0, rolloutPercent: 100, constraints: [], distributions }];
+const FLAG = flag(1, "new_payment_flow", { enabled: true, variants, segments, tags: [{ id: 5, value: "payment" }] });
+
+describe("the README", () => {
+  let server;
+  let isOver = false;
+
+  before(async () => {
+    server = await ScriptedServer.start();
+    void serve();
+  });
+
+  after(async () => {
+    isOver = true;
+    await server.stop();
+  });
+
+  /** Gives every client the flag, a moment later a change of it, and answers to evaluations. */
+  async function serve() {
+    for (;;) {
+      const peer = await until(() => isOver || (server.peers[server.taken]?.head && server.peers[server.taken]), "a client", 60_000);
+      if (isOver) return;
+      const wire = peer.header("upgrade") === null ? transports.SSE : transports.WebSocket;
+      const { snapshot, requestId } = await wire.accept(server);
+      if (snapshot) wire.snapshot(peer, [FLAG], "10@k", requestId);
+      setTimeout(() => wire.event(peer, event("flag_updated", "11-0@k", { ...FLAG, notes: "changed", tags: [] })), 100);
+      if (wire === transports.WebSocket) void answer(peer);
+    }
+  }
+
+  async function answer(peer) {
+    const replica = new Replica();
+    replica.message({ kind: "snapshot", id: "1@k", position: "1", flags: [FLAG], requestId: null, reason: null, scope: null }, 0);
+    const around = { newEntityID: () => "r", timestamp: () => "2026-11-23T08:00:00Z" };
+    for (let seen = 0; !peer.isClosed;) {
+      const message = peer.messages[seen];
+      if (message === undefined) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        continue;
+      }
+      seen++;
+      const { requestId } = message;
+      if (message.type === "evaluate") peer.send({ type: "evaluation_result", requestId, position: "10", result: evaluate(replica, message, around) });
+      if (message.type === "evaluate_batch") {
+        const results = message.entities.map((entity) => evaluate(replica, { ...entity, flagKey: message.flagKeys[0] }, around));
+        peer.send({ type: "evaluation_result", requestId, position: "10", results });
+      }
+    }
+  }
+
+  const text = readFileSync(new URL("README.md", PACKAGE), "utf8");
+  const examples = [...text.matchAll(/^## (.+)\n(?:(?!^## )[^])*?^```js\n([^]*?)^```/gm)];
+  assert.equal(examples.length, text.split("```js").length - 1);
+  for (const [, title, source] of examples) {
+    test(title, async () => {
+      const expected = [...source.matchAll(/\/\/ prints: (.*)$/gm)].map(([, line]) => line);
+      const host = `127.0.0.1:${server.port}`;
+      const program = source.replaceAll("wss://flags.example.com", `ws://${host}`).replaceAll("https://flags.example.com", `http://${host}`);
+      const child = spawn(process.execPath, ["--input-type=module", "-e", program], { cwd: fileURLToPath(PACKAGE), stdio: ["ignore", "pipe", "pipe"] });
+      let output = "";
+      child.stdout.on("data", (data) => { output += data; });
+      child.stderr.on("data", (data) => { output += data; });
+      const code = await new Promise((resolve) => child.on("exit", resolve));
+      // A handler that is called again with the next change prints again.
+      assert.deepEqual([...new Set(output.trim().split("\n"))].sort(), expected.sort());
+      assert.equal(code, 0);
+    });
+  }
+});

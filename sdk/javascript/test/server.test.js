@@ -1,0 +1,130 @@
+// Against the project's own server, with writers by plain SQL and a proxy that cuts and falls silent.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import pg from "pg";
+import { FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
+import { until } from "./harness.js";
+import { Proxy } from "./proxy.js";
+import { essence, MISSING, randomness, RealServer, truth, write } from "./real-server.js";
+
+const SEED = Number(process.env.FLAGENT_TEST_SEED ?? Date.now() % 100_000);
+const RECONNECT = { maxAttempts: 0, initialDelay: 50, maxDelay: 500, stableAfter: 1000 };
+
+describe("against the real server", { skip: MISSING }, () => {
+  let server;
+  let proxy;
+
+  before(async () => {
+    server = await RealServer.start();
+    proxy = await Proxy.start(server.port);
+  }, { timeout: 60_000 });
+
+  after(async () => {
+    await proxy?.stop();
+    await server?.stop();
+  });
+
+  const makeClients = (port) => [
+    new FlagentWebSocketClient({ url: `ws://127.0.0.1:${port}/ws`, reconnectConfig: RECONNECT, heartbeatInterval: 1000, connectTimeout: 2000 }),
+    new FlagentSSEClient({ url: `http://127.0.0.1:${port}/api/v1/events/stream`, reconnectConfig: RECONNECT, heartbeatInterval: 1000, connectTimeout: 2000 }),
+  ];
+
+  async function open() {
+    const database = new pg.Client(server.database);
+    database.on("error", () => undefined);
+    await database.connect();
+    return database;
+  }
+
+  test("stores end equal to the database through cuts, silence and a restart", { timeout: 90_000 }, async (t) => {
+    t.diagnostic(`seed ${SEED}`);
+    const random = randomness(SEED);
+    const clients = makeClients(proxy.port);
+    const problems = [];
+    const ids = clients.map(() => []);
+    const resyncs = clients.map(() => 0);
+    clients.forEach((client, n) => {
+      client.onError((error) => problems.push(error));
+      client.subscribeAll(({ id }) => ids[n].push(id));
+      client.onResync(() => { resyncs[n]++; });
+    });
+    const stores = clients.map((client) => new FlagStore(client));
+    const tagged = clients.map((client) => new FlagStore(client, { tags: ["red"] }));
+    try {
+      await Promise.all(stores.map((store) => store.ready({ timeout: 20_000 })));
+      let isWriting = true;
+      let commits = 0;
+      const writers = [1, 2].map(async (n) => {
+        const own = randomness(SEED + n);
+        let database = await open();
+        while (isWriting) {
+          try {
+            await write(database, own);
+            commits++;
+            await new Promise((resolve) => setTimeout(resolve, own.below(8)));
+          } catch (error) {
+            // Deadlocks and collisions of random writers, and the restart: as any program would, start over.
+            await database.query("rollback").catch(() => undefined);
+            if (error.code !== undefined && /^(23|40|22)/.test(error.code)) continue;
+            await database.end().catch(() => undefined);
+            database = await until(() => isWriting ? open().catch(() => null) : database, "the database", 30_000);
+          }
+        }
+        await database.end().catch(() => undefined);
+      });
+      const faults = async (times) => {
+        for (let n = 0; n < times; n++) {
+          await new Promise((resolve) => setTimeout(resolve, 100 + random.below(400)));
+          if (random.below(4) > 0) proxy.cut();
+          else {
+            proxy.isSilent = true;
+            await until(() => clients.every(({ state }) => state !== "open"), "silence is noticed", 10_000);
+            // What a silent network has swallowed is gone: these connections never come back to life.
+            proxy.cut();
+            proxy.isSilent = false;
+          }
+        }
+      };
+      await faults(6);
+      await server.halt();
+      await server.run();
+      proxy.target = server.port;
+      await faults(4);
+      isWriting = false;
+      await Promise.all(writers);
+      const database = await open();
+      const expected = await truth(database);
+      await database.end();
+      const red = expected.filter(({ tags }) => tags.includes("red"));
+      const sorted = (store) => store.all().map(essence).sort((a, b) => a.id - b.id);
+      const equals = (store, flags) => store.status === "READY" && JSON.stringify(sorted(store)) === JSON.stringify(flags);
+      await until(() => stores.every((store) => equals(store, expected)) && tagged.every((store) => equals(store, red)), "equality", 15_000)
+        .catch(() => {
+          for (const store of stores) assert.deepEqual(sorted(store), expected);
+          for (const store of tagged) assert.deepEqual(sorted(store), red);
+          throw new Error(`never ready: ${[...stores, ...tagged].map(({ status }) => status)}`);
+        });
+      assert.equal(stores[0].digest(), stores[1].digest());
+      assert.deepEqual(problems, []);
+      for (const [n, list] of ids.entries()) {
+        assert.ok(list.length > 0);
+        assert.equal(new Set(list).size, list.length, "no event twice");
+        const places = list.map((id) => id.split("@")[0].split("-").map(Number));
+        assert.ok(places.every(([p, i], at) => at === 0 || p > places[at - 1][0] || (p === places[at - 1][0] && i > places[at - 1][1])), "ids only grow");
+        t.diagnostic(`client ${n}: ${list.length} events, ${resyncs[n]} resyncs, ${commits} commits, ${expected.length} flags at the end`);
+      }
+      if (resyncs[0] === 0 && resyncs[1] === 0) assert.deepEqual(ids[0], ids[1], "both clients were told the same");
+      const entities = Array.from({ length: 40 }, (_, n) => ({ entityID: `user${n}`, entityContext: { country: ["US", "DE", "18"][n % 3] } }));
+      const flagIDs = expected.map(({ id }) => id);
+      const local = stores[0].evaluateBatch({ entities, flagIDs });
+      assert.deepEqual(stores[1].evaluateBatch({ entities, flagIDs }).map(({ variantID }) => variantID), local.map(({ variantID }) => variantID));
+      if (flagIDs.length > 0) {
+        const remote = await clients[0].evaluateBatch({ entities, flagIDs });
+        const answer = ({ timestamp: _, evalDebugLog: __, ...rest }) => rest;
+        assert.deepEqual(local.map(answer), remote.map(answer));
+      }
+    } finally {
+      for (const client of clients) client.close();
+    }
+  });
+});

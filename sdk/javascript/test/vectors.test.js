@@ -1,0 +1,179 @@
+// The cases that all SDKs share: every one of every file.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { Backoff, ReconnectConfig, reconnectDelay } from "../dist/core/backoff.js";
+import { canonicalFlag, digest } from "../dist/core/digest.js";
+import { EventStreamParser } from "../dist/core/event-stream.js";
+import { decodeEvent, EventType } from "../dist/core/event.js";
+import { decodeKeepAlive, decodeMessage, decodeStreamEvent } from "../dist/core/message.js";
+import { closeOutcome, httpOutcome, isEventStream, parseRetryAfter, redirectTarget } from "../dist/core/policy.js";
+import { isBefore, parseEventId } from "../dist/core/position.js";
+import { Replica } from "../dist/core/replica.js";
+import { evaluate } from "../dist/core/evaluation.js";
+import { evaluationVectors, vectors } from "./vectors.js";
+
+describe("the event stream is parsed as the standard says", () => {
+  const feed = (chunks) => {
+    const parser = new EventStreamParser();
+    const outputs = chunks.flatMap((chunk) => parser.push(chunk));
+    return { outputs, lastEventId: parser.lastEventId };
+  };
+  for (const { id, name, input, inputHex, outputs, lastEventId } of vectors("sse")) {
+    test(`${id} ${name}`, () => {
+      const bytes = inputHex === undefined ? Buffer.from(input, "utf8") : Buffer.from(inputHex, "hex");
+      const expected = { outputs, lastEventId };
+      assert.deepEqual(feed([bytes]), expected, "whole");
+      assert.deepEqual(feed([...bytes].map((byte) => Uint8Array.of(byte))), expected, "byte by byte");
+      for (let at = 0; at <= bytes.length; at++) {
+        assert.deepEqual(feed([bytes.subarray(0, at), bytes.subarray(at)]), expected, `cut at ${at}`);
+      }
+    });
+  }
+});
+
+describe("keep-alive comments", () => {
+  for (const { id, name, comment, heartbeat } of vectors("keepalive")) {
+    test(`${id} ${name}`, () => {
+      const decoded = decodeKeepAlive(comment);
+      if (heartbeat === null) return assert.equal(decoded, null);
+      const given = Object.fromEntries(Object.entries(decoded).filter(([key, value]) => key !== "kind" && value !== null));
+      assert.deepEqual(given, heartbeat);
+    });
+  }
+});
+
+describe("reconnection timing", () => {
+  const { delays, sequences } = vectors("backoff");
+  const config = ({ maxAttempts, initialDelayMs, maxDelayMs, multiplier, stableAfterMs }) => ReconnectConfig.from({
+    maxAttempts, multiplier, initialDelay: initialDelayMs, maxDelay: maxDelayMs, stableAfter: stableAfterMs,
+  });
+  const same = (given, expected) => {
+    if (expected === null || given === null) assert.equal(given, expected);
+    else assert.ok(Math.abs(given - expected) <= 1, `${given} is not ${expected}`);
+  };
+  for (const c of delays) {
+    test(`${c.id} ${c.name}`, () => same(reconnectDelay(config(c.config), c.attempt, c.random, c.retryMs, c.retryAfterMs), c.delayMs));
+  }
+  for (const { id, name, config: given, steps } of sequences) {
+    test(`${id} ${name}`, () => {
+      const backoff = new Backoff(config(given));
+      for (const step of steps) {
+        if (step.event === "message") backoff.message(step.at);
+        else if (step.event === "retry") backoff.retry(step.ms);
+        else if (step.event === "lost") same(backoff.lost(step.at, step.random, step.retryAfterMs ?? null), step.delayMs);
+        else assert.equal(step.event, "connected");
+      }
+    });
+  }
+});
+
+describe("what an answer means", () => {
+  const policy = vectors("policy");
+  for (const { id, status, outcome } of policy.http) test(id, () => assert.equal(httpOutcome(status), outcome));
+  for (const { id, code, outcome } of policy.close) test(id, () => assert.equal(closeOutcome(code), outcome));
+  for (const { id, value, isStream } of policy.contentType) test(id, () => assert.equal(isEventStream(value), isStream));
+  for (const { id, value, now, ms } of policy.retryAfter) test(id, () => assert.equal(parseRetryAfter(value, Date.parse(now)), ms));
+  for (const { id, name, from, location, hop, outcome } of policy.redirect) {
+    test(`${id} ${name}`, () => assert.deepEqual(redirectTarget(from, location, hop), outcome));
+  }
+});
+
+describe("digests", () => {
+  for (const { id, name, flags, canonical, digest: expected } of vectors("digest")) {
+    test(`${id} ${name}`, () => {
+      assert.deepEqual(flags.map(canonicalFlag), canonical);
+      assert.equal(digest(flags), expected);
+    });
+  }
+});
+
+describe("event ids", () => {
+  for (const { id, a, b, aIs } of vectors("event_ids")) {
+    test(`${id} ${a} ${aIs} ${b}`, () => {
+      const [x, y] = [parseEventId(a), parseEventId(b)];
+      const isComparable = x !== null && y !== null && x.log === y.log;
+      const relation = a === b ? "same" : !isComparable ? "incomparable" : isBefore(x, y) ? "before" : "after";
+      assert.equal(relation, aIs);
+    });
+  }
+});
+
+describe("typed events", () => {
+  for (const { id, name, message, event: expected } of vectors("messages")) {
+    test(`${id} ${name}`, () => {
+      const { type, ...bare } = message;
+      const viaStream = decodeStreamEvent(type, JSON.stringify(bare), message.id ?? "");
+      assert.deepEqual(viaStream.events?.[0]?.data ?? null, decodeMessage(message).events[0].data ?? null, "the stream's form");
+      const event = decodeEvent(message);
+      const byValue = Object.fromEntries(Object.entries(EventType).map(([key, value]) => [value, key]));
+      for (const [field, value] of Object.entries(expected)) {
+        if (field === "type") assert.equal(byValue[event.type] ?? null, value);
+        else if (field === "typeName") assert.equal(event.type, value);
+        else if (field === "dataKey") assert.equal(typeof event.data === "string" ? event.data : event.data.key, value);
+        else if (field === "count") assert.equal(event.data.length, value);
+        else if (field === "dataKind") assert.equal(kindOf(event), value);
+        else assert.equal(event[field], value, field);
+      }
+    });
+  }
+
+  function kindOf({ type, data, raw }) {
+    if (data === null) return "none";
+    if (data === raw) return "raw";
+    if (typeof data === "string") return "key";
+    if (Array.isArray(data)) return "distributions";
+    return type === "segment_updated" ? "segment" : type === "variant_updated" ? "variant" : "flag";
+  }
+});
+
+describe("the store's state", () => {
+  for (const { id, name, selection, steps, flags, digest: expected, cursor } of vectors("store")) {
+    test(`${id} ${name}`, () => {
+      const replica = new Replica(selection);
+      for (const [number, step] of steps.entries()) {
+        let result = { changes: [], request: false };
+        let error = false;
+        if (step.message !== undefined) {
+          let message = null;
+          try {
+            message = decodeMessage(step.message);
+          } catch {
+            error = true;
+          }
+          if (message !== null) result = replica.message(message, step.at);
+        } else if (step.signal === "tick") replica.tick(step.at);
+        else replica[step.signal]();
+        const told = { status: replica.status, changes: result.changes.map(spelled(step.changes)), request: result.request, error };
+        const { status, changes, request, error: wrong } = step;
+        assert.deepEqual(told, { status, changes, request: request === "snapshot", error: wrong === true }, `step ${number}`);
+      }
+      const state = Object.fromEntries([...replica.values()].map(({ schema: _, ...flag }) => [flag.key, flag]));
+      assert.deepEqual(state, flags);
+      assert.equal(replica.digest(), expected);
+      assert.equal(replica.cursor, cursor);
+      for (const flag of replica.values()) assert.equal(replica.get(flag.key, flag.schema), flag);
+      for (const flag of replica.values()) assert.equal(replica.find(flag.id, flag.schema), flag);
+    });
+  }
+
+  // Vectors name a schema only where there are several.
+  const spelled = () => ({ kind, key, flag, before }) => {
+    const schema = (flag ?? before).schema;
+    return schema === undefined ? [kind, key] : [kind, key, schema];
+  };
+});
+
+describe("local evaluation", () => {
+  for (const { name, flag, otherFlags = [], request, expected } of evaluationVectors()) {
+    test(name, () => {
+      const replica = new Replica();
+      const flags = [flag, ...otherFlags];
+      replica.message(decodeMessage({ type: "snapshot", id: "1@k", position: "1", flags }), 0);
+      const result = evaluate(replica, request, { newEntityID: () => "randomly_generated_1", timestamp: () => "" });
+      for (const [field, value] of Object.entries(expected)) {
+        if (field !== "evalContext") assert.deepEqual(result[field], value, field);
+        else for (const [part, wanted] of Object.entries(value)) assert.deepEqual(result.evalContext[part], wanted, part);
+      }
+    });
+  }
+});

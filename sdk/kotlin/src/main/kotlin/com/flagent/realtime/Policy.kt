@@ -1,0 +1,83 @@
+package com.flagent.realtime
+
+import java.net.URI
+import java.time.DateTimeException
+import java.time.Instant
+import java.time.ZonedDateTime
+import java.time.format.DateTimeFormatter
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.hours
+import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.Duration.Companion.seconds
+
+/** What an answer of the server means for the connection. */
+internal enum class Outcome { STREAM, REDIRECT, RETRY, FATAL }
+
+/** The rules for refusals and redirects. */
+internal object Policy {
+    const val MAX_REDIRECTS = 5
+    private val retried = setOf(408, 425, 429)
+    private val fatalCodes = setOf(1010, 3000, 3003)
+
+    fun ofStatus(status: Int): Outcome = when (status) {
+        200 -> Outcome.STREAM
+        301, 302, 303, 307, 308 -> Outcome.REDIRECT
+        in retried, in 500..599 -> Outcome.RETRY
+        else -> Outcome.FATAL
+    }
+
+    /** Codes from 4400 to 4499 stand for the HTTP statuses from 400 on. */
+    fun ofCloseCode(code: Int): Outcome = when {
+        code in fatalCodes -> Outcome.FATAL
+        code in 4400..4499 -> ofStatus(code - 4000)
+        else -> Outcome.RETRY
+    }
+
+    fun isEventStream(contentType: String?): Boolean =
+        contentType?.substringBefore(';')?.trim()?.equals("text/event-stream", ignoreCase = true) == true
+
+    /** Seconds or an HTTP date, up to one hour; `null` = unreadable. */
+    fun retryAfter(value: String?, now: Instant): Duration? {
+        val text = value?.trim().orEmpty()
+        if (text.isNotEmpty() && text.all { it in '0'..'9' }) {
+            return minOf((text.toLongOrNull() ?: Long.MAX_VALUE).coerceAtMost(3600).seconds, 1.hours)
+        }
+        return try {
+            val at = ZonedDateTime.parse(text, DateTimeFormatter.RFC_1123_DATE_TIME).toInstant()
+            (at.toEpochMilli() - now.toEpochMilli()).coerceAtLeast(0).milliseconds.coerceAtMost(1.hours)
+        } catch (_: DateTimeException) {
+            null
+        }
+    }
+
+    /**
+     * Where redirect number [hop] (1 = the first) leads and whether the API key may go along; `null` = refused. The scheme
+     * is that of the first address' kind (`ws` stays `ws`, `https` for a `wss` becomes `wss`).
+     */
+    fun redirect(from: URI, location: String?, hop: Int): Pair<URI, Boolean>? {
+        if (location == null || hop > MAX_REDIRECTS) return null
+        val target = try {
+            from.resolve(location)
+        } catch (_: IllegalArgumentException) {
+            return null
+        }
+        val secure = when (target.scheme?.lowercase()) {
+            "https", "wss" -> true
+            "http", "ws" -> false
+            else -> return null
+        }
+        if (target.host == null || (from.isSecure && !secure)) return null
+        val scheme = (if (from.scheme.startsWith("ws", ignoreCase = true)) "ws" else "http") + if (secure) "s" else ""
+        val to = URI(target.toString().replaceFirst(target.scheme, scheme))
+        return to to sameOrigin(from, to)
+    }
+
+    private fun sameOrigin(from: URI, to: URI): Boolean {
+        if (!from.host.equals(to.host, ignoreCase = true)) return false
+        val upgraded = to.isSecure && !from.isSecure
+        return if (upgraded) from.effectivePort == 80 && to.effectivePort == 443 else from.effectivePort == to.effectivePort
+    }
+
+    private val URI.isSecure get() = scheme.lowercase() in setOf("https", "wss")
+    private val URI.effectivePort get() = if (port >= 0) port else if (isSecure) 443 else 80
+}

@@ -1,0 +1,174 @@
+package com.flagent.realtime
+
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.delay
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import org.junit.jupiter.api.AfterEach
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Timeout
+import java.util.concurrent.atomic.AtomicInteger
+import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.Duration.Companion.seconds
+
+/** Handlers, stores and the end of a client. Names in parentheses are the cases of the behaviour table. */
+@Timeout(30)
+class HandlersTest {
+    private val server = ScriptedServer()
+    private val errors = Heard<FlagentException>()
+    private val client = FlagentWebSocketClient(server.ws, null, eager, ClientOptions(onError = errors::add))
+
+    private fun subscribed(position: Long) = connected(position, type = "subscribed")
+
+    private fun serve(vararg messages: String): Peer = server.acceptWebSocket().apply {
+        receive()
+        messages.forEach(::send)
+    }
+
+    @AfterEach
+    fun close() {
+        client.close()
+        server.close()
+    }
+
+    @Test
+    fun `handlers run one at a time in the order of ids, the store is never behind them (tc-handler-order)`() {
+        val store = FlagStore(client)
+        val running = AtomicInteger()
+        val heard = Heard<String>()
+        repeat(2) { n ->
+            client.onEvent { event ->
+                assertEquals(1, running.incrementAndGet())
+                if (event.flag!!.json.int("n")!! % 2 == 0) delay(2.milliseconds)
+                assertTrue(store["a"]!!.json.int("n")!! >= event.flag!!.json.int("n")!!)
+                running.decrementAndGet()
+                heard.add("${event.id} $n")
+            }
+        }
+        store.onChange { change -> assertEquals(0, running.get(), change.toString()) }
+        serve(subscribed(0), snapshot(0), *(1..50).map { changed("a", "$it-0@k", ""","n":$it""") }.toTypedArray())
+        assertEquals((1..50).flatMap { listOf("$it-0@k 0", "$it-0@k 1") }, List(100) { heard.next() })
+        assertTrue(errors.isQuiet(10))
+    }
+
+    @Test
+    fun `a handler that raises is reported and breaks nothing (tc-handler-raises)`() {
+        val heard = Heard<String>()
+        client.onEvent { throw IllegalStateException("mine") }
+        client.onEvent { TODO("an Error, not an Exception") }
+        client.onEvent { withTimeout(1.milliseconds) { delay(10.seconds) } }
+        client.onEvent { heard.add(it.id!!) }
+        serve(subscribed(0), changed("a", "1-0@k"), changed("a", "2-0@k"))
+        assertEquals(listOf("1-0@k", "2-0@k"), List(2) { heard.next() })
+        val causes = List(6) { (errors.next() as HandlerException).cause!!::class.simpleName }
+        assertEquals(listOf("IllegalStateException", "NotImplementedError", "TimeoutCancellationException"), causes.take(3))
+    }
+
+    @Test
+    fun `a handler may close the client (tc-close-in-handler)`() {
+        val heard = Heard<String>()
+        client.onEvent {
+            heard.add(it.id!!)
+            client.close()
+            heard.add("closed")
+        }
+        client.onEvent { heard.add("too late") }
+        serve(subscribed(0), changed("a", "1-0@k"), changed("a", "2-0@k"))
+        assertEquals(listOf("1-0@k", "closed"), List(2) { heard.next() })
+        assertTrue(heard.isQuiet())
+        assertEquals(ConnectionState.CLOSED, client.state.value)
+    }
+
+    @Test
+    fun `no handler is called after close has returned`() {
+        val closed = CompletableDeferred<Unit>()
+        val late = AtomicInteger()
+        client.onEvent { if (closed.isCompleted) late.incrementAndGet() }
+        val peer = serve(subscribed(0))
+        val writer = Thread {
+            try {
+                for (i in 1..100_000) peer.send(changed("a", "$i-0@k"))
+            } catch (_: java.io.IOException) {
+                // The client is gone.
+            }
+        }
+        writer.start()
+        Thread.sleep(100)
+        client.close()
+        closed.complete(Unit)
+        writer.join()
+        assertEquals(0, late.get())
+    }
+
+    @Test
+    fun `listeners of a store hear each difference (tc-ready)`() {
+        val store = FlagStore(client)
+        val changes = Heard<String>()
+        store.onChange { changes.add("${it.kind} ${it.key}") }
+        assertThrows(RequestTimeoutException::class.java) { runBlocking { store.ready(50.milliseconds) } }
+        val peer = serve(subscribed(0), snapshot(5, flag("a"), flag("b")))
+        runBlocking { store.ready(5.seconds) }
+        assertEquals(listOf("a", "b"), store.map { it.key })
+        assertTrue("a" in store)
+        peer.send(deleted("a", "6-0@k"))
+        assertEquals(listOf("CREATED a", "CREATED b", "DELETED a"), List(3) { changes.next() })
+        assertFalse("a" in store)
+        assertEquals(1, store.size)
+        client.close()
+        assertEquals(StoreStatus.CLOSED, store.status.value)
+        assertEquals("b", store["b"]?.key)
+        val other = FlagentSSEClient(server.http).also { it.close() }
+        assertThrows(ClientClosedException::class.java) { FlagStore(other) }
+    }
+
+    @Test
+    fun `the same key in several schemas must be asked for with its schema`() {
+        val store = FlagStore(client)
+        serve(subscribed(0), snapshot(5, flag("a", ""","schema":"t1""""), flag("a", ""","enabled":true,"schema":"t2"""")))
+        runBlocking { store.ready(5.seconds) }
+        assertEquals(listOf("t1", "t2"), assertThrows(AmbiguousFlagException::class.java) { store["a"] }.schemas)
+        assertTrue(store["a", "t2"]!!.enabled)
+    }
+
+    @Test
+    fun `two stores on one client, one of them partial`() {
+        val all = FlagStore(client)
+        val some = FlagStore(client, EventFilter(flags = setOf("b")))
+        serve(subscribed(0), snapshot(5, flag("a"), flag("b")), changed("a", "6-0@k"), changed("b", "7-0@k", ""","enabled":true"""))
+        eventually("both") { all["b"]?.enabled == true && some["b"]?.enabled == true }
+        assertEquals(listOf("a", "b") to listOf("b"), all.map { it.key } to some.map { it.key })
+    }
+
+    @Test
+    fun `close leaves no coroutine, socket or thread behind, even with a silent peer (tc-close)`() {
+        val other = FlagentSSEClient(server.http, "key")
+        val peers = mutableListOf<Peer>()
+        client.subscribeAll { }
+        peers += serve(subscribed(0))
+        other.subscribe { }
+        peers += server.acceptStream()
+        eventually("connected") { client.state.value == ConnectionState.CONNECTED }
+        val start = System.nanoTime()
+        client.close()
+        client.close()
+        other.close()
+        assertTrue(System.nanoTime() - start < 2_000_000_000)
+        runBlocking {
+            withTimeout(2.seconds) {
+                client.closeAndJoin()
+                other.closeAndJoin()
+            }
+        }
+        peers.forEach(Peer::awaitEnd)
+        eventually("no thread of a WebSocket") { Thread.getAllStackTraces().keys.none { it.name.startsWith("flagent-") } }
+        // Before Java 21 the HTTP client's own thread ends when the garbage collector has found the client unused.
+        eventually("no thread of the HTTP client") {
+            System.gc()
+            Thread.getAllStackTraces().keys.none { it.name.startsWith("HttpClient-") }
+        }
+    }
+}
