@@ -247,6 +247,15 @@ def _response_head(server_state: ServerState, opening: Opening) -> bytes:
     return b"".join(lines)
 
 
+def _refusal(server_state: ServerState, problem: Problem) -> bytes:
+    body = problem.body()
+    lines = [STATUS_LINE[problem.status]]
+    ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
+    for name, value in (*server_state.default_headers, *problem.headers(), *ending):
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join((*lines, b"\r\n", body))
+
+
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[HttpToolsProtocol]:
@@ -294,8 +303,11 @@ def make_http_protocol(
         def _hand_over_websocket(self) -> bool:
             try:
                 gateway.admit_websocket(self.headers)
-            except Problem:
-                return False
+            except Problem as problem:
+                # Not left to the ordinary way, which logs every refused handshake as an error of the application.
+                self.transport.write(_refusal(self.server_state, problem))
+                self.transport.close()
+                return True
             handshake = ServerProtocol(extensions=[deflate], logger=logger)
             headers = WebSocketHeaders(
                 [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
