@@ -222,8 +222,12 @@ class Gateway:
             on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
         )
 
-    def begin_stream(self, opening: Opening, subscriber: Subscriber) -> None:
-        """Register the stream: its first blocks, and all that follows, go to its sink from here on."""
+    def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
+        """Register the stream: its first blocks, and all that follows, go to its sink from here on.
+
+        `head` is the response's own, sent in one write with the first blocks: each write is a system call, and of a
+        connection's beginning the largest part.
+        """
         format = opening.format
         freshness = self.hub.freshness()
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
@@ -239,7 +243,7 @@ class Gateway:
         self.watch.add(subscriber, opening.identity)
         self.hub.subscribe(
             subscriber,
-            first=[format.preamble() + format.frame(first)],
+            first=[head + format.preamble() + format.frame(first)],
             last_event_id=opening.last_event_id,
             snapshot=opening.request.snapshot,
         )

@@ -35,8 +35,6 @@ from .session import Evaluator, Session
 
 __all__ = ["make_http_protocol"]
 
-logger = logging.getLogger(__name__)
-
 # `websockets` logs frames and headers at DEBUG, and credentials stand in both.
 _frames = logging.getLogger(__name__ + ".frames")
 _frames.setLevel(logging.INFO)
@@ -79,7 +77,17 @@ class _Stream(asyncio.Protocol):
         self._transport.write(data)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        self._transport.abort() if reason is not CloseReason.RESTARTING else self._transport.close()
+        raise NotImplementedError
+
+    def _end(self, farewell: bytes) -> None:
+        """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
+        if self.subscriber.is_paused:
+            self._transport.abort()
+        else:
+            self._transport.write(farewell)
+            self._transport.close()
+            # What does not fit into the kernel's buffer either may wait for a reader a little longer.
+            asyncio.get_running_loop().call_later(_FAREWELL_S, self._transport.abort)
 
     def heard_since_last_beat(self) -> bool:
         has_heard, self._has_heard = self._has_heard, False
@@ -126,28 +134,19 @@ class SseStream(_Stream):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            self._transport.write(_response_head(self._server_state, opening))
-            self._gateway.begin_stream(opening, self.subscriber)
-
-    def _say_goodbye(self) -> None:
-        if self._transport.is_closing():
-            return
-        if not self.subscriber.is_paused:
-            format = self.subscriber.format
-            self._transport.write(format.frame(format.dialect.closing(random.randint(*RETRY_MS))))  # noqa: S311
-        self._end()
+            head = _response_head(self._server_state, opening)
+            self._gateway.begin_stream(opening, self.subscriber, head)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        if reason is CloseReason.UNAUTHORIZED and not self.subscriber.is_paused:
-            # What was said last says why: it must still arrive.
-            self._end()
-        else:
-            super().close(reason, text)
+        self._finish(f": {text}\n\n".encode())
 
-    def _end(self) -> None:
-        if not self.subscriber.is_paused and self.subscriber.format.is_chunked:
-            self._transport.write(b"0\r\n\r\n")
-        self._transport.close()
+    def _say_goodbye(self) -> None:
+        if not self._transport.is_closing():
+            self._finish(self.subscriber.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter
+
+    def _finish(self, raw: bytes) -> None:
+        format = self.subscriber.format
+        self._end(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
 
 
 class WebSocketStream(_Stream):
@@ -190,11 +189,7 @@ class WebSocketStream(_Stream):
         self._gateway.begin_websocket(self._opening, self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        if not self.subscriber.is_paused:
-            self._transport.write(_close_frame(reason, text))
-            self._transport.close()
-        else:
-            self._transport.abort()
+        self._end(_close_frame(reason, text))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.end()
@@ -260,6 +255,15 @@ def _response_head(server_state: ServerState, opening: Opening) -> bytes:
     return b"".join(lines)
 
 
+def _refusal(server_state: ServerState, problem: Problem) -> bytes:
+    body = problem.body()
+    lines = [STATUS_LINE[problem.status]]
+    ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
+    for name, value in (*server_state.default_headers, *problem.headers(), *ending):
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join((*lines, b"\r\n", body))
+
+
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[HttpToolsProtocol]:
@@ -308,8 +312,11 @@ def make_http_protocol(
         def _hand_over_websocket(self, path: str, query: bytes) -> bool:
             try:
                 opening = gateway.admit_websocket(path, query, self.headers)
-            except Problem:
-                return False
+            except Problem as problem:
+                # Not left to the ordinary way, which logs every refused handshake as an error of the application.
+                self.transport.write(_refusal(self.server_state, problem))
+                self.transport.close()
+                return True
             chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
             handshake = ServerProtocol(extensions=[deflate], select_subprotocol=lambda _, __: chosen, logger=_frames)
             headers = WebSocketHeaders(
