@@ -30,8 +30,12 @@ EVALUATION = "/api/v1/evaluation"
 EXPORT = "/api/v1/export/eval_cache/json"
 
 
-def token(lives_s: float = 300, **scopes: Any) -> str:
+def token(**scopes: Any) -> str:
     """What an identity provider would issue."""
+    return token_for(300, scopes)
+
+
+def token_for(lives_s: float, scopes: dict[str, Any]) -> str:
     return jwt.encode({"sub": "u", "exp": time.time() + lives_s, "flagent_cdc": scopes}, SECRET, "HS256")
 
 
@@ -109,14 +113,14 @@ async def test_without_a_credential_nothing_is_open_but_health(server: RunningSe
 
 async def test_a_wrong_credential_is_refused_everywhere(server: RunningServer) -> None:
     wrong = jwt.encode({"exp": time.time() + 60, "flagent_cdc": {}}, SECRET + "!", "HS256")
-    for credential in (wrong, token(lives_s=-60), "fla_cdc_aaaaaaaa_" + "x" * 43, "nonsense", ""):
+    for credential in (wrong, token_for(-60, {}), "fla_cdc_aaaaaaaa_" + "x" * 43, "nonsense"):
         async with client(server) as http:
             for path in ("/api/v1/events/stream", "/realtime/sse", "/api/v1/flags"):
                 for headers in ({"authorization": f"Bearer {credential}"}, {"x-api-key": credential}):
                     refused = await http.get(path, headers=headers)
                     assert refused.status_code == 401, (path, headers)
                     assert 'error="invalid_token"' in refused.headers["www-authenticate"]
-                    assert not credential or credential not in refused.text
+                    assert credential not in refused.text
         with pytest.raises(InvalidStatus) as caught:
             async with connect(server.websocket_url, additional_headers={"x-api-key": credential}):
                 pass
@@ -255,14 +259,16 @@ def seed(writer: Writer) -> tuple[int, int]:
     """A flag that each of the scopes allows and one that none does; both can be evaluated."""
     ids = []
     for key, number in (("mine", 1), ("secret", 2)):
-        id = writer.flag(key, enabled=True, description=f"about {key}")
-        writer.run(f"update flags set project_id = {number}, environment_id = {number} where id = {id}")
-        writer.tag(id, key)
-        segment, variant = writer.segment(id), writer.variant(id, f"{key}-variant")
-        writer.run(
-            "insert into distributions (segment_id, variant_id, variant_key, percent, created_at)"
-            f" values ({segment}, {variant}, '{key}-variant', 100, now())"
-        )
+        # In one commit: a flag without an environment is in all of them.
+        with writer.connection.transaction():
+            id = writer.flag(key, enabled=True, description=f"about {key}")
+            writer.run(f"update flags set project_id = {number}, environment_id = {number} where id = {id}")
+            writer.tag(id, key)
+            segment, variant = writer.segment(id), writer.variant(id, f"{key}-variant")
+            writer.run(
+                "insert into distributions (segment_id, variant_id, variant_key, percent, created_at)"
+                f" values ({segment}, {variant}, '{key}-variant', 100, now())"
+            )
         ids.append(id)
     return ids[0], ids[1]
 
@@ -281,7 +287,7 @@ async def test_a_scope_holds_on_every_http_surface(
         assert (await http.get("/api/v1/flags", params={"tags": "secret"})).json() == []
         assert (await http.get(f"/api/v1/flags/{mine}")).json()["key"] == "mine"
         hidden, absent = await http.get(f"/api/v1/flags/{secret}"), await http.get("/api/v1/flags/999999")
-        assert (hidden.status_code, hidden.headers) == (absent.status_code, absent.headers)
+        assert (hidden.status_code, hidden.headers.keys()) == (absent.status_code, absent.headers.keys())
         assert hidden.text.replace(str(secret), "N") == absent.text.replace("999999", "N")
 
         assert (await http.post(EVALUATION, json={"flagKey": "mine", "entityID": "u"})).json()["variantKey"]
@@ -336,10 +342,13 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
     async with sse(server.stream_url, {**asked_for, "batchMs": "1"}, **credential) as stream:
         assert (await stream.next()).data["flags"] == []
     for path, wanted in (("/realtime/sse", "flagKey"), ("/ofrep/v1/events", "etag")):
-        async with httpx.AsyncClient() as http, http.stream("GET", server.url + path, headers=credential) as response:
+        headers = {**credential, "accept-encoding": "identity"}
+        async with httpx.AsyncClient() as http, http.stream("GET", server.url + path, headers=headers) as response:
             lines = response.aiter_lines()
+            while "connected" not in (line := await anext(lines)):
+                pass
             writer.toggle(secret)
-            writer.run(f"update flags set description = 'both' || id where id in ({secret}, {mine})")
+            writer.run(f"update flags set description = description || '!' where id in ({secret}, {mine})")
             async with asyncio.timeout(DEADLINE_S):
                 while wanted not in (line := await anext(lines)):
                     assert "secret" not in line
@@ -361,7 +370,8 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
 
 
 async def _after(stream: Any, writer: Writer) -> Any:
-    writer.flag("first")
+    writer.run(f"delete from flags where id = {writer.flag('first')}")
+    await stream.next()
     return await stream.next()
 
 
@@ -433,7 +443,7 @@ async def test_a_dependency_that_is_hidden_counts_and_is_not_told(one_server: Ru
         async def variant() -> Any:
             return (await http.post(EVALUATION, json=question)).json()["variantKey"]
 
-        await until(lambda: one_server.feed.hub.catalog.find("public", "mine")["dependsOn"], "the dependency")  # type: ignore[index]
+        await one_server.feed.hub.reached(await one_server.feed.newest_position(), DEADLINE_S)
         assert await variant() == "mine-variant"
         writer.toggle(secret)
         await one_server.feed.hub.reached(await one_server.feed.newest_position(), DEADLINE_S)
@@ -456,14 +466,16 @@ async def test_evaluation_is_a_right_of_its_own(server: RunningServer, writer: W
 
 
 async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(one_server: RunningServer) -> None:
-    for scopes, status in (({"flags": ["a"]}, 403), ({}, 404)):
+    cases: tuple[tuple[dict[str, Any], int], ...] = (({"flags": ["a"]}, 403), ({}, 404))
+    for scopes, status in cases:
         async with client(one_server, token(**scopes)) as http:
             assert (await http.get("/api/v1/something-new")).status_code == status
 
 
 async def test_a_restricted_stream_has_no_digest(database_url: str) -> None:
     async with serving(database_url, auth_jwt_secret=SECRET, sse_keep_alive_s=0.2, ws_ping_interval_s=0.2) as server:
-        for scopes, has_digest in (({}, True), ({"flags": ["*"]}, False)):
+        cases: tuple[tuple[dict[str, Any], bool], ...] = (({}, True), ({"flags": ["*"]}, False))
+        for scopes, has_digest in cases:
             async with sse(server.stream_url, authorization=f"Bearer {token(**scopes)}") as stream:
                 while not any("keep-alive" in comment for comment in stream.comments):
                     await stream.next_block()
@@ -496,8 +508,7 @@ async def test_a_revoked_key_ends_its_open_streams_within_seconds(server: Runnin
             told = await ending.next()
             assert (told.type, told.data["code"], told.id) == ("unauthorized", "credential_revoked", None)
             with pytest.raises(StopAsyncIteration):
-                while True:
-                    await ending.next_block()
+                await ending.next()
         assert (await hear(socket))["code"] == "credential_revoked"
         async with asyncio.timeout(DEADLINE_S):
             await socket.wait_closed()
@@ -517,7 +528,7 @@ async def test_a_revoked_key_ends_its_open_streams_within_seconds(server: Runnin
 
 async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer) -> None:
     # It ends with the leeway for clocks that differ, of five seconds.
-    credential = token(lives_s=-3)
+    credential = token_for(-3, {})
     async with client(server, credential) as http:
         browser = (await http.post("/api/v1/stream-tokens")).json()["token"]
     async with (

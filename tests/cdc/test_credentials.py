@@ -25,6 +25,7 @@ from cdc.stream_token import LIFETIME_S, TokenDesk
 
 NOW = time.time()
 SECRET = "a secret of more than thirty-two bytes"
+WEB = Grant(flags=frozenset({"web-*"}))
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -214,7 +215,7 @@ def test_no_algorithm_and_a_confused_one_are_refused() -> None:
 def test_a_token_must_say_what_is_asked_for(changes: dict[str, Any], code: str) -> None:
     verifier = JwtVerifier(JwtRules(audience="flags", issuer="us"), [secret_key(SECRET)])
     right = claims(aud="flags", iss="us")
-    assert verifier.verify(jwt.encode(right, SECRET, "HS256"), NOW).grant.flags == {"web-*"}
+    assert verifier.verify(jwt.encode(right, SECRET, "HS256"), NOW).grant == WEB
     wrong = {name: value for name, value in {**right, **changes}.items() if value is not None}
     assert refused(lambda: verifier.verify(jwt.encode(wrong, SECRET, "HS256"), NOW)) == code
 
@@ -242,13 +243,13 @@ def test_published_keys_are_found_by_their_id_and_an_unknown_id_asks_for_new_one
     verifier = JwtVerifier(JwtRules())
     verifier.use(read_jwks({"keys": [jwk(RSA_KEY, "RS256", kid="one"), jwk(EC_KEY, "ES256", kid="two")]}))
     for signing, algorithm, kid in ((RSA_KEY, "RS256", "one"), (EC_KEY, "ES256", "two")):
-        assert verifier.verify(jwt.encode(claims(), signing, algorithm, {"kid": kid}), NOW).grant.flags == {"web-*"}
+        assert verifier.verify(jwt.encode(claims(), signing, algorithm, {"kid": kid}), NOW).grant == WEB
     assert not verifier.misses_key
     stranger = jwt.encode(claims(), RSA_KEY, "RS256", {"kid": "three"})
     assert refused(lambda: verifier.verify(stranger, NOW)) == "invalid_credential"
     assert verifier.misses_key
     verifier.use(read_jwks({"keys": [jwk(RSA_KEY, "RS256", kid="three")]}))
-    assert verifier.verify(stranger, NOW).grant.flags == {"web-*"}
+    assert verifier.verify(stranger, NOW).grant == WEB
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,15 @@ def test_a_runtime_role_can_read_what_the_server_needs_and_write_nothing(
             session.execute(f"listen {log.channel}")
             owner = writer.execute("select flagent_cdc.log_identity()").fetchone()
             assert session.execute("select flagent_cdc.log_identity()").fetchone() == owner
-            for table in ("installation", "attachment", "change_log", "commit_log", "alembic_version"):
+            for table in (
+                "installation",
+                "attachment",
+                "change_log",
+                "commit_log",
+                "alembic_version",
+                "api_key",
+                "stream_token_secret",
+            ):
                 session.execute(f"select * from flagent_cdc.{table}".encode())
             for table in ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags"):
                 session.execute(f"select * from public.{table}".encode())
@@ -168,6 +176,8 @@ def test_a_runtime_role_can_read_what_the_server_needs_and_write_nothing(
             for forbidden in (
                 "insert into flagent_cdc.commit_log select * from flagent_cdc.commit_log",
                 "delete from flagent_cdc.change_log",
+                "update flagent_cdc.api_key set revoked_at = null",
+                "insert into flagent_cdc.api_key (name, prefix, hash) values ('x', 'x', sha256('x'))",
                 "select nextval('flagent_cdc.commit_position')",
                 "select flagent_cdc.attach('public')",
                 "update public.flags set enabled = true",

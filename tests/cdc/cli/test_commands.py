@@ -72,6 +72,14 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         (["serve"], {"FLAGENT_WS_PORT": "http"}, "FLAGENT_WS_PORT must be a port number from 0 to 65535"),
         (["serve"], {"FLAGENT_CDC_PORT": "80"}, "FLAGENT_CDC_PORT is not a setting; did you mean FLAGENT_WS_PORT?"),
         (["serve", "--host", "0.0.0.0"], {}, "'0.0.0.0' can be reached from other machines"),
+        (["serve", "--host", "0.0.0.0"], {}, "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true"),
+        (["keys", "create", "x"], {}, "no database was named"),
+        (["keys", "create", "x", "--expires-in", "soon"], {}, "must be a number of days above 0"),
+        (
+            ["keys", "create", "x", "--project", "one", "--database-url", "postgresql://h/d"],
+            {},
+            "--project must be a whole",
+        ),
         (["serve", "--host", "flags.invalid", "--insecure"], {}, "cannot listen on flags.invalid, port 8080"),
     ],
 )

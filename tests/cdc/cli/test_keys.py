@@ -1,0 +1,74 @@
+"""`flagent-cdc keys` as a person uses it."""
+
+import psycopg
+import pytest
+
+from cdc.cli import main
+from cdc.core.access import Grant
+from cdc.keys import list_keys
+from tests.fixtures.server import serving
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert main(["keys", *arguments], {}) == code
+    said = capsys.readouterr()
+    return said.out if code == 0 else said.err
+
+
+def test_a_key_is_shown_once_and_only_its_hash_is_stored(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    url = ("--database-url", database_url)
+    text = run(
+        capsys, "create", "web", "--flag", "web-*", "--flag", "x", "--tag", "t", "--project", "7",
+        "--environment", "1", "--environment", "2", "--table", "orders", "--in-schema", "public",
+        "--no-evaluate", "--expires-in", "30", *url,
+    ).strip()  # fmt: skip
+    assert text.startswith("fla_cdc_")
+    (key,) = list_keys(database_url)
+    assert key.grant == Grant.parse(
+        {
+            "flags": ["web-*", "x"],
+            "tags": ["t"],
+            "schemas": ["public"],
+            "projects": [7],
+            "environments": [1, 2],
+            "tables": ["orders"],
+            "evaluate": False,
+        }
+    )
+    assert key.expires_at is not None
+    assert (key.expires_at - key.created_at).days in (29, 30)
+    secret = text.removeprefix(key.prefix)
+    assert secret not in run(capsys, "list", *url)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select k::text from flagent_cdc.api_key k").fetchall()
+    assert secret not in str(rows)
+
+
+def test_keys_are_listed_and_revoked_by_number_or_beginning(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ("--database-url", database_url)
+    run(capsys, "create", "one", *url)
+    run(capsys, "create", "two", "--admin", *url)
+    first, second = list_keys(database_url)
+    assert "revoked; its open streams end" in run(capsys, "revoke", str(first.id), *url)
+    assert "was revoked already" in run(capsys, "revoke", first.prefix, *url)
+    assert second.prefix in run(capsys, "revoke", second.prefix, *url)
+    table = run(capsys, "list", *url).splitlines()
+    assert ["name" in table[0], "one" in table[1], "two" in table[2]] == [True] * 3
+    assert all("revoked" in line for line in table[1:])
+
+
+def test_what_cannot_be_revoked_is_not_repeated(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for which in ("fla_cdc_aaaaaaaa_" + "x" * 43, "12345", "nonsense"):
+        said = run(capsys, "revoke", which, "--database-url", database_url, code=2)
+        assert "there is no such key" in said
+        assert which not in said
+
+
+async def test_a_server_without_any_key_says_that_nobody_can_come_in(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(database_url, auth_enabled=True):
+        pass
+    assert any(getattr(record, "action", "") == "no_keys" for record in caplog.records)
