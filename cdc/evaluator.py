@@ -107,7 +107,7 @@ class Evaluator:
         timestamp = self._timestamp()
         return [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
 
-    def _source(self, schema: str | None, grant: Grant | None) -> "_Source":
+    def _source(self, schema: str | None, grant: Grant | None = None) -> "_Source":
         catalog = self._catalog()
         if schema is None:
             schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))

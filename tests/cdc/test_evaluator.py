@@ -102,12 +102,12 @@ def test_the_answer_follows_the_catalog_from_commit_to_commit(observed: Observed
 def test_a_flag_is_prepared_once_per_version(observed: Observed, evaluator: Evaluator) -> None:
     flag_id = switch(observed.flagent, "a")
     observed.commit()
-    source = evaluator._source(None, None)
+    source = evaluator._source(None)
     first = source.by_key("a")
     assert source.by_id(flag_id) is first
     observed.flagent.update("flags", flag_id, notes="new")
     observed.commit()
-    assert evaluator._source(None, None).by_key("a") is not first
+    assert evaluator._source(None).by_key("a") is not first
 
 
 def test_a_replaced_catalog_is_taken_up(observed: Observed, evaluator: Evaluator) -> None:

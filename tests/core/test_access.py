@@ -43,7 +43,7 @@ def event(
 
 
 def row(table: str, schema: str = "public") -> Event:
-    detail = {"table": f"{schema}.{table}", "key": {}, "before": None, "after": {}}
+    detail: dict[str, Any] = {"table": f"{schema}.{table}", "key": {}, "before": None, "after": {}}
     return Event(ID, EventType.ROW_INSERTED, schema, "t", None, None, frozenset(), None, detail)
 
 
@@ -202,5 +202,6 @@ def test_only_what_lets_read_everything_is_unrestricted() -> None:
     assert not Grant().is_restricted
     assert not grant(evaluate=False, admin=True).is_restricted
     assert not Grant().admin
-    for scopes in ({"flags": ["*"]}, {"schemas": ["public"]}, {"tables": ["*"]}, {"environments": []}):
+    cases: list[dict[str, Any]] = [{"flags": ["*"]}, {"schemas": ["public"]}, {"tables": ["*"]}, {"environments": []}]
+    for scopes in cases:
         assert grant(**scopes).is_restricted
