@@ -64,6 +64,9 @@ class Admission:
     token: StreamToken | None = None
 
 
+_UNASKED = Admission(ANYBODY)
+
+
 class Guard:
     def __init__(
         self,
@@ -97,7 +100,7 @@ class Guard:
     def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> Admission:
         """Decide about a stream; raises `Problem`. With `may_wait` one without any credential may still send it."""
         if self.authenticator is None:
-            return Admission(ANYBODY)
+            return _UNASKED
         if path in self._open_paths:
             return Admission(_OPEN)
         credential = lasting_credential(headers, None)
@@ -111,7 +114,7 @@ class Guard:
         """Decide about a credential that was given as text; raises `Problem`."""
         authenticator = self.authenticator
         if authenticator is None:
-            return Admission(ANYBODY)
+            return _UNASKED
         if text.startswith(TOKEN_PREFIX):
             _refuse_until_loaded(authenticator)
             try:

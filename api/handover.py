@@ -166,7 +166,7 @@ class WebSocketStream(_Stream):
     ) -> None:
         super().__init__(gateway, transport, server_state)
         self._deflate = deflate
-        self._opening = opening
+        self._opening: SocketOpening | None = opening
         self._parser: Protocol | None = None
         self._fragments: list[bytes] = []
         self._is_text = True
@@ -186,7 +186,9 @@ class WebSocketStream(_Stream):
         self.subscriber = self._session.subscriber
 
     def _begin(self) -> None:
-        self._gateway.begin_websocket(self._opening, self.subscriber)
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            self._gateway.begin_websocket(opening, self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self._end(_close_frame(reason, text))

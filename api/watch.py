@@ -74,7 +74,11 @@ class Watch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                # Unknown; but no stream may outlive its credential because another one could not be ended.
+                logger.exception("Streams could not be ended", extra={"action": "watch_failed"})
 
 
 def end_unauthorized(hub: Hub, subscriber: Subscriber, why: Unauthorized) -> None:

@@ -6,11 +6,10 @@ away the last known ones stand.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -47,7 +46,7 @@ class JwksSource:
         self._place = place
 
     async def read(self) -> Sequence[VerificationKey]:
-        """Raises `OSError`, `httpx2.HTTPError` or `ValueError`."""
+        """Raises `OSError` (which a `TimeoutError` is too), `httpx2.HTTPError` or `ValueError`."""
         if urlsplit(self._place).scheme in ("http", "https"):
             return read_jwks(json.loads(await self._fetch()))
         text = await asyncio.to_thread(Path(self._place).read_text, encoding="utf-8")
@@ -56,6 +55,7 @@ class JwksSource:
     async def _fetch(self) -> bytes:
         body = bytearray()
         async with (
+            asyncio.timeout(_JWKS_TIMEOUT_S),
             httpx2.AsyncClient(timeout=_JWKS_TIMEOUT_S, follow_redirects=False) as client,
             client.stream("GET", self._place) as response,
         ):
@@ -155,24 +155,29 @@ class Authenticator:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Stay current until the end of the block; the first load has been tried when it begins."""
-        await self._reload()
-        refreshing = asyncio.create_task(self._refresh(), name="credentials")
+        works = (self._reload_keys, self._reload_jwks)
+        await asyncio.gather(*(work() for work in works))
+        # Apart, so that a slow address of published keys does not put off a revocation.
+        refreshing = [asyncio.create_task(self._repeat(work), name="credentials") for work in works]
         try:
             yield
         finally:
             self._store.sever()
-            refreshing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await refreshing
+            for task in refreshing:
+                task.cancel()
+            await asyncio.gather(*refreshing, return_exceptions=True)
             await self._store.close()
 
-    async def _refresh(self) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(_RELOAD_S)
-            await self._reload()
+            try:
+                await work()
+            except Exception:
+                # Unknown; but revocations must go on being noticed.
+                logger.exception("Credentials could not be refreshed", extra={"action": "credentials_failed"})
 
-    async def _reload(self) -> None:
-        await self._reload_jwks()
+    async def _reload_keys(self) -> None:
         try:
             version = await self._store.keys_version()
             if version != self._version:

@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -545,6 +547,38 @@ async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer)
             await connection.wait_closed()
             assert connection.close_code == 4401
     await until(lambda: server.feed.hub.subscriber_count == 0, "their leaving")
+
+
+async def test_a_token_of_a_newly_published_key_is_let_in_soon(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.authenticator._JWKS_PAUSE_S", 0.1)
+    keys = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("old", "new")}
+
+    def publish(*kids: str) -> None:
+        entries = []
+        for kid in kids:
+            public = jwt.get_algorithm_by_name("ES256").to_jwk(keys[kid].public_key())
+            entries.append({**json.loads(public), "kid": kid})
+        (tmp_path / "jwks.json").write_text(json.dumps({"keys": entries}))
+
+    publish("old")
+    claims = {"exp": time.time() + 300, "flagent_cdc": {}}
+    signed = {kid: jwt.encode(claims, keys[kid], "ES256", {"kid": kid}) for kid in keys}
+    async with serving(database_url, auth_jwt_jwks=str(tmp_path / "jwks.json")) as server:
+
+        async def status(kid: str) -> int:
+            async with client(server, signed[kid]) as http:
+                return (await http.get("/api/v1/flags")).status_code
+
+        assert (await status("old"), await status("new")) == (200, 401)
+        publish("new")
+
+        async def is_let_in() -> bool:
+            return await status("new") == 200
+
+        await until(is_let_in, "the new key's being read")
+        assert await status("old") == 401
 
 
 # -- browsers --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Keys, tokens and stream tokens: who is believed, and who is not."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -9,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -268,6 +271,28 @@ def test_published_keys_are_found_by_their_id_and_an_unknown_id_asks_for_new_one
 def test_a_key_set_without_a_usable_key_is_refused(document: object) -> None:
     with pytest.raises(ValueError):
         read_jwks(document)
+
+
+@pytest.mark.parametrize("length", [None, 2_000_000])
+async def test_a_key_set_is_read_from_an_address_within_bounds(length: int | None) -> None:
+    body = json.dumps({"keys": [jwk(EC_KEY, "ES256", kid="two")]}).encode().ljust(length or 0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body))
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as site:
+        source = JwksSource(f"http://127.0.0.1:{site.sockets[0].getsockname()[1]}/jwks")
+        if length is None:
+            assert [key.id for key in await source.read()] == ["two"]
+        else:
+            with pytest.raises(ValueError, match="larger than"):
+                await source.read()
+    with pytest.raises(httpx2.HTTPError):
+        await source.read()
 
 
 async def test_a_key_set_is_read_from_a_file(tmp_path: Path) -> None:
