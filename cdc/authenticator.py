@@ -124,12 +124,11 @@ class Authenticator:
         if self._desk is None:
             raise Unauthorized(code="invalid_credential")
         token = self._desk.read(text, self._now())
-        if (ended := self.why_ended(token.holder)) is not None:
+        holder = token.holder
+        if holder.key_id is not None and (key := self._ring.find(holder.key_id)) is not None:
+            holder = Identity(holder.name, key.grant, key.key_id, key.expires_at, is_brief=True)
+        if (ended := self.why_ended(holder)) is not None:
             raise ended
-        key = None if token.holder.key_id is None else self._ring.find(token.holder.key_id)
-        if key is None:
-            return token
-        holder = Identity(token.holder.name, key.grant, key.key_id, key.expires_at, is_brief=True)
         return StreamToken(token.id, token.ends_at, holder)
 
     def use_up(self, token: StreamToken) -> None:
@@ -148,8 +147,14 @@ class Authenticator:
         """Why the credential behind an identity no longer holds; None while it does."""
         if identity.expires_at is not None and identity.expires_at <= self._now():
             return Unauthorized("the credential of this stream has expired", code="credential_expired")
-        if identity.key_id is not None and self._ring.find(identity.key_id) is None:
+        if identity.key_id is None:
+            return None
+        key = self._ring.find(identity.key_id)
+        if key is None:
             return Unauthorized("the API key of this stream has been revoked", code="credential_revoked")
+        if (key.grant, key.expires_at) != (identity.grant, identity.expires_at):
+            # By SQL: there is no command for it. What was allowed before must not go on.
+            return Unauthorized("the API key of this stream was changed; come back", code="credential_changed")
         return None
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The table of promises names tests that exist."""
+"""The tables of promises and of threats name tests that exist."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TABLES = [ROOT / "docs" / "promises.md", ROOT / "SECURITY.md"]
 NAMED = sorted(
-    set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")))
+    {
+        found
+        for table in TABLES
+        for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", table.read_text(encoding="utf-8"))
+    }
 )
 
 

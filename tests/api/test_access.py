@@ -528,6 +528,20 @@ async def test_a_revoked_key_ends_its_open_streams_within_seconds(server: Runnin
         assert (refused.status_code, refused.json()["code"]) == (401, "credential_revoked")
 
 
+async def test_a_key_that_is_narrowed_by_sql_ends_its_open_streams(
+    one_server: RunningServer, database_url: str, writer: Writer
+) -> None:
+    key = create_key(database_url, "k", Grant())
+    await until_known(one_server, key)
+    async with sse(one_server.stream_url, x_api_key=key) as stream:
+        writer.run("""update flagent_cdc.api_key set scopes = '{"flags": ["a"]}'""")
+        assert (await stream.next()).data["code"] == "credential_changed"
+    async with sse(one_server.stream_url, x_api_key=key) as stream:
+        writer.flag("b")
+        writer.flag("a")
+        assert (await stream.next()).data["key"] == "a"
+
+
 async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer) -> None:
     # It ends with the leeway for clocks that differ, of five seconds.
     credential = token_for(-3, {})

@@ -113,6 +113,21 @@ def test_a_changed_object_is_created_again_and_no_other(database_url: str) -> No
     assert ask(database_url, "select flagent_cdc.log_identity()") != [("old",)]
 
 
+def test_a_role_that_ran_servers_before_there_were_keys_may_read_them_after_the_upgrade(flagent_url: str) -> None:
+    do(flagent_url, "create role cdc_elder")
+    try:
+        migrate(flagent_url, grant_to="cdc_elder")
+        do(flagent_url, "drop table flagent_cdc.api_key, flagent_cdc.stream_token_secret")
+        do(flagent_url, "update flagent_cdc.alembic_version set version_num = '0001'")
+        migrate(flagent_url)
+        for table in ("api_key", "stream_token_secret"):
+            question = f"select has_table_privilege('cdc_elder', 'flagent_cdc.{table}', 'select')"
+            assert ask(flagent_url, question) == [(True,)]
+        uninstall(flagent_url)
+    finally:
+        do(flagent_url, "drop role cdc_elder")
+
+
 def test_an_installation_by_a_newer_program_is_refused_and_left_alone(database_url: str) -> None:
     do(database_url, "update flagent_cdc.alembic_version set version_num = '9999'")
     before = ask(database_url, TOUCHED)
