@@ -23,6 +23,7 @@ from cdc.core.wire.realtime import REALTIME
 from cdc.feed import Feed
 from cdc.subscriber import Sink, Subscriber
 
+from .admission import Admission
 from .problem import Problem
 
 __all__ = [
@@ -132,6 +133,7 @@ class Gateway:
     def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door, surfaces: Mapping[str, Surface]) -> None:
         self._feed = feed
         self.surfaces = surfaces
+        self.admission = Admission(0)
         self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door
