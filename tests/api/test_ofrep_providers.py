@@ -124,6 +124,7 @@ async def test_the_web_provider_learns_what_changed_while_the_server_was_gone(
             await provider.next("stale")
             writer.run("update distributions set (variant_id, variant_key) = (2, 'off')")
             server.start()
+            await server.ready()
             assert await changed(provider) == ["checkout"]
             assert (await provider.ask("boolean checkout"))["value"] is False
     finally:

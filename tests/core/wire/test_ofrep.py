@@ -202,6 +202,8 @@ def test_a_new_stream_and_a_resync_are_one_notice_at_the_present_position() -> N
 def test_the_rest_dispatches_nothing_and_a_keep_alive_moves_the_id() -> None:
     assert REFETCH.transport == "sse"
     assert REFETCH.connected(HERE, is_fresh=True, age_ms=1) == b": connected\n\n"
-    assert REFETCH.keep_alive(HERE, is_fresh=True, age_ms=1, digest=None) == b": keep-alive fresh=true\nid: 7@k7q2mx\n\n"
+    assert (
+        REFETCH.keep_alive(HERE, is_fresh=True, age_ms=1, digest=None) == b": keep-alive fresh=true\nid: 7@k7q2mx\n\n"
+    )
     assert REFETCH.keep_alive(HERE, is_fresh=False, age_ms=1, digest=None).startswith(b": keep-alive fresh=false\n")
     assert REFETCH.closing(2000) == b"retry: 2000\n: closing\n\n"
