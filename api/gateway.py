@@ -113,8 +113,8 @@ def realtime_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, D
 
 
 def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """OFREP's refetch notices, about every flag."""
-    return StreamRequest(Selection.of()), REFETCH
+    """OFREP's refetch notices, about every flag; a new stream begins with one, which is this dialect's snapshot."""
+    return StreamRequest(Selection.of(), snapshot=True), REFETCH
 
 
 @dataclass(frozen=True, slots=True)
