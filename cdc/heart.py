@@ -86,22 +86,22 @@ class Heart:
                         continue
                 else:
                     subscriber.missed_beats = 0
-            if subscriber.is_live and not subscriber.pending:
-                with_digest = subscriber.selections.is_everything
-                has_selected = bool(subscriber.selections.clauses)
-                key = (subscriber.format, with_digest, has_selected)
-                data = texts.get(key)
-                if data is None:
-                    data = texts[key] = self._encode(subscriber.format, with_digest, has_selected)
-                if data:
-                    self._hub.say(subscriber, data)
+            # An id says "all up to here was told": not while something waits to be told, and not before a subscription.
+            # A client that comes back, and has not yet been heard with its last id, would take ours for its new one.
+            # The ping goes out all the same: who is sent none has nothing to answer.
+            is_told = subscriber.is_live and not subscriber.pending and bool(subscriber.selections.clauses)
+            with_digest = is_told and subscriber.selections.is_everything
+            key = (subscriber.format, is_told, with_digest)
+            data = texts.get(key)
+            if data is None:
+                data = texts[key] = self._encode(subscriber.format, is_told, with_digest)
+            if data:
+                self._hub.say(subscriber, data)
 
-    def _encode(self, format: Format, with_digest: bool, has_selected: bool) -> bytes:
+    def _encode(self, format: Format, is_told: bool, with_digest: bool) -> bytes:
         is_socket = format.transport == "websocket" and format.is_framed
         ping = websocket_frame(b"", "ping") if is_socket else b""
-        if not has_selected:
-            # An id says "all up to here was told". A client that comes back and has not yet been heard with its last
-            # id would take it for its new one, and lose what it missed if the connection broke again.
+        if not is_told:
             return ping
         now = self._hub.freshness()
         here = self._hub.here()

@@ -177,6 +177,9 @@ class Listener:
                 loop.remove_reader(watched)
             self._cancel_flush()
             self._inbox.clear()
+            if self._lost.done():
+                # Looked at, so that asyncio does not complain: often the reader met the same break first and raised.
+                self._lost.exception()
             self._connection = None
             await asyncio.shield(connection.close())
 

@@ -35,6 +35,8 @@ FLAG_TABLES = ("flags", "segments", "variants", "constraints", "distributions", 
 # Seconds after which a connection whose other end does not answer is given up by the kernel.
 _SILENCE_S = 10
 
+_CONNECT_S = 5
+
 # The kernel does not see a silent proxy, which takes what it is sent. So answers have deadlines too: for what takes a
 # moment, and for what reads many rows.
 _ANSWER_S = 10.0
@@ -96,7 +98,7 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
             # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
             prepare_threshold=None,
             application_name=f"flagent-cdc {name}",
-            connect_timeout=_SILENCE_S,
+            connect_timeout=_CONNECT_S,
             keepalives=1,
             keepalives_idle=_SILENCE_S,
             keepalives_interval=2,

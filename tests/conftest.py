@@ -1,3 +1,3 @@
 """Registers the fixtures, one file per concern."""
 
-pytest_plugins = ["tests.fixtures.log", "tests.fixtures.postgres", "tests.fixtures.server"]
+pytest_plugins = ["tests.fixtures.log", "tests.fixtures.postgres", "tests.fixtures.pgbouncer", "tests.fixtures.server"]

@@ -1,7 +1,7 @@
 -- log_identity: six characters that tell this log from every other one that may use the same positions.
 --
--- A hash of the cluster, its timeline, the database and the installation: it changes with a failover to a replica, a
--- restore and a copy. What this server or this role does not allow to be asked is left out, without an error; a
+-- A hash of the cluster, its timeline, the database, the installation and the log's table: it changes with a failover to
+-- a replica, a restore (also one of a dump into the same database, which makes the table anew) and a copy. What this server or this role does not allow to be asked is left out, without an error; a
 -- server that forbids it forbids it always, so the answer stays the same.
 create or replace function flagent_cdc.log_identity() returns text
     language plpgsql
@@ -33,7 +33,10 @@ begin
     end;
     select i.id into install from flagent_cdc.installation i;
     digest := sha256(convert_to(
-        concat_ws('/', system, timeline, (select d.oid from pg_database d where d.datname = current_database()), install),
+        concat_ws(
+            '/', system, timeline, (select d.oid from pg_database d where d.datname = current_database()), install,
+            'flagent_cdc.commit_log'::regclass::oid
+        ),
         'UTF8'
     ));
     for i in 0 .. 5 loop

@@ -6,6 +6,8 @@ import json
 import pytest
 from websockets.asyncio.client import connect
 
+from cdc.core.position import EventId
+from cdc.core.wire.snapshot import ResyncReason
 from tests.fixtures.server import serving
 
 
@@ -23,3 +25,25 @@ async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
         await connection.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
         heard = [json.loads(await connection.recv())["type"] for _ in range(3)]
     assert heard == ["subscribed", "heartbeat", "heartbeat"]
+
+
+async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str) -> None:
+    """It is pinged meanwhile: without a question there is no answer."""
+    async with serving(database_url, ws_ping_interval_s=0.1) as server:
+        hub = server.feed.hub
+        may_answer = asyncio.Event()
+
+        async def slow(id: EventId) -> ResyncReason:
+            await may_answer.wait()
+            return ResyncReason.PRUNED
+
+        hub.historian = slow
+        async with connect(server.websocket_url) as connection:
+            await connection.send(
+                json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": f"0-0@{hub.catalog.log}"})
+            )
+            assert json.loads(await connection.recv())["type"] == "subscribed"
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.recv(), 1)
+            may_answer.set()
+            assert json.loads(await connection.recv())["type"] == "resync"

@@ -117,8 +117,11 @@ class _Refetch:
     def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
         return b"".join([self.event(event) for event in events])
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
+    def snapshot(self, here: EventId, text: Text) -> bytes:
         return _notice(here, None)
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
+        return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
         return _notice(here, None)

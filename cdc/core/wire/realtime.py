@@ -67,7 +67,10 @@ class _Realtime:
     def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
         return b"".join([self.event(event) for event in events])
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
+    def snapshot(self, here: EventId, text: Text) -> bytes:
+        return b""
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
         return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:

@@ -70,10 +70,14 @@ def _standing(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:
     return {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
 
 
-def snapshot(event_id: EventId, text: str, request_id: str | None = None) -> str:
+def snapshot(event_id: EventId, text: str) -> str:
     """A snapshot, of `snapshot_text`."""
-    tail = "" if request_id is None else f',"requestId":{encode(request_id)}'
-    return f'{{"type":"snapshot","id":"{event_id}",{text[1:-1]}{tail}}}'
+    return f'{{"type":"snapshot","id":"{event_id}",{text[1:]}'
+
+
+def snapshot_head(event_id: EventId, request_id: str) -> str:
+    """What stands before `snapshot_text` without its first brace, in the snapshot that answers a request."""
+    return f'{{"type":"snapshot","id":"{event_id}","requestId":{encode(request_id)},'
 
 
 def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> str:

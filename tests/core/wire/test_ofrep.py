@@ -195,7 +195,7 @@ def test_a_watched_table_alone_is_no_notice_and_does_not_hide_a_flag() -> None:
 
 def test_a_new_stream_and_a_resync_are_one_notice_at_the_present_position() -> None:
     expected = [{"id": "7@k7q2mx", "type": "refetchEvaluation", "etag": "7@k7q2mx"}]
-    assert read(REFETCH.snapshot(HERE, lambda: "{}", None)) == expected
+    assert read(REFETCH.snapshot(HERE, lambda: "{}")) == expected
     assert read(REFETCH.resync(HERE, ResyncReason.PRUNED, lambda: "{}")) == expected
 
 

@@ -1,0 +1,231 @@
+"""What becomes of the stream when the database, or the way to it, fails."""
+
+import asyncio
+import threading
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from cdc.embedded import EmbeddedPostgres
+from cdc.install import migrate, uninstall
+from cdc.sql import flagent_tables
+from tests.fixtures.flags import Writer
+from tests.fixtures.postgres import Postgres
+from tests.fixtures.proxy import proxy_to
+from tests.fixtures.random_writer import writing
+from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
+
+pytestmark = pytest.mark.timeout(60)
+
+QUICK: dict[str, Any] = {"probe_interval_s": 0.5, "poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
+
+
+async def ask(server: RunningServer) -> tuple[int, dict[str, Any]]:
+    async with httpx.AsyncClient() as client:
+        response = await client.get(server.url + "/readyz")
+        return response.status_code, response.json()
+
+
+async def is_ready(server: RunningServer) -> bool:
+    return (await ask(server))[0] == 200
+
+
+async def keys(stream: SseReader, count: int) -> list[str]:
+    return [(await stream.next()).data["key"] for _ in range(count)]
+
+
+async def test_terminated_sessions_are_replaced_and_nothing_is_lost(database_url: str) -> None:
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        for round in range(3):
+            with psycopg.connect(database_url, autocommit=True) as admin:
+                admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid()"
+                )
+            with Writer(database_url) as writer:
+                writer.flag(f"a{round}")
+                writer.flag(f"b{round}")
+            assert await keys(stream, 2) == [f"a{round}", f"b{round}"]
+        await until(lambda: is_ready(server), "readiness")
+        assert server.feed.listener.reconnects >= 3
+
+
+@pytest.mark.parametrize("way", ["kill", "stop"])
+async def test_a_restarted_postgres_is_found_again_and_the_time_without_is_admitted(
+    own_postgres: EmbeddedPostgres, way: str
+) -> None:
+    async with serving(own_postgres.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(own_postgres.url) as writer:
+            writer.flag("before")
+        assert await keys(stream, 1) == ["before"]
+        await asyncio.to_thread(getattr(own_postgres, way))
+        async with asyncio.timeout(10):
+            while not any("fresh=false" in comment for comment in stream.comments):
+                await stream.next_block()
+        status, said = await ask(server)
+        assert (status, said["fresh"], said["listener"]) == (503, False, "disconnected")
+        assert said["reason"]
+        assert own_postgres.url.rsplit("@")[0].split(":")[-1] not in said["reason"], "the password is shown"
+        await asyncio.to_thread(own_postgres.start)
+        with Writer(own_postgres.url) as writer:
+            writer.flag("after")
+        assert await keys(stream, 1) == ["after"]
+        await until(lambda: is_ready(server), "readiness")
+
+
+async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(database_url: str) -> None:
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("before")
+            assert await keys(stream, 1) == ["before"]
+            proxy.stall()
+            loop = asyncio.get_running_loop()
+            stalled_at = loop.time()
+            await until(lambda: not server.feed.is_ready, "noticing")
+            assert loop.time() - stalled_at < 4
+            assert (await ask(server))[1]["fresh"] is False
+            writer.flag("meanwhile")
+            proxy.resume()
+            assert await keys(stream, 1) == ["meanwhile"]
+            await until(lambda: is_ready(server), "readiness")
+
+
+async def test_a_server_stops_although_its_database_is_silent(database_url: str) -> None:
+    async with proxy_to(database_url) as proxy:
+        loop = asyncio.get_running_loop()
+        async with serving(proxy.url, **QUICK):
+            proxy.stall()
+            await asyncio.sleep(0.6)  # so that a probe is under way
+            began = loop.time()
+        assert loop.time() - began < 3
+
+
+async def test_a_connection_that_is_cut_is_replaced(database_url: str) -> None:
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            for key in ("a", "b", "c"):
+                proxy.cut()
+                writer.flag(key)
+                assert await keys(stream, 1) == [key]
+
+
+async def test_behind_a_transaction_pool_it_says_so_and_polls(database_url: str, pooled_url: str) -> None:
+    async with serving(pooled_url, **QUICK) as server, sse(server.stream_url) as stream:
+        status, said = await ask(server)
+        assert (status, said["listener"]) == (200, "polling")
+        assert "PgBouncer" in said["reason"]
+        with Writer(database_url) as writer:
+            for key in ("a", "b"):
+                writer.flag(key)
+                assert await keys(stream, 1) == [key]
+
+
+async def test_a_long_transaction_elsewhere_holds_up_nobody_and_comes_in_its_turn(database_url: str) -> None:
+    with Writer(database_url) as writer, psycopg.connect(database_url) as slow:
+        async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+            slow.execute("insert into flags (key, description, created_at) values ('slow', '', now())")
+            for key in ("a", "b"):
+                writer.flag(key)
+            assert await keys(stream, 2) == ["a", "b"]
+            slow.commit()
+            writer.flag("c")
+            assert await keys(stream, 2) == ["slow", "c"]
+
+
+async def test_two_servers_and_migrations_at_once_tell_the_same(database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def migrates() -> None:
+        try:
+            for _ in range(3):
+                migrate(database_url)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=migrates) for _ in range(2)]
+    async with (
+        serving(database_url) as first,
+        serving(database_url) as second,
+        sse(first.stream_url) as one,
+        sse(second.stream_url) as other,
+    ):
+        with writing(database_url, "migrate", count=2):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+        with Writer(database_url) as writer:
+            writer.flag("the-end")
+        told: list[list[tuple[str | None, str]]] = []
+        for stream in (one, other):
+            events = []
+            while (event := await stream.next()).data.get("key") != "the-end":
+                events.append((event.id, event.type))
+            told.append(events)
+    assert not failures
+    assert told[0] == told[1]
+    assert told[0]
+
+
+async def test_an_installation_made_anew_is_a_new_log(database_url: str) -> None:
+    """The old channel is never notified again, and would still answer every probe."""
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("before")
+            assert await keys(stream, 1) == ["before"]
+            await asyncio.to_thread(uninstall, database_url)
+            writer.flag("unseen")
+            await asyncio.to_thread(migrate, database_url)
+            resync = await stream.next()
+            assert (resync.type, resync.data["reason"]) == ("resync", "log_replaced")
+            assert [flag["key"] for flag in resync.data["snapshot"]["flags"]] == ["before", "unseen"]
+            writer.flag("after")
+            assert await keys(stream, 1) == ["after"]
+
+
+async def test_tables_that_appear_later_are_attached_while_the_server_runs(postgres: Postgres) -> None:
+    with postgres.database("empty") as url:
+        assert migrate(url).pending == ("public",)
+        async with serving(url, **QUICK) as server, sse(server.stream_url) as stream:
+            with psycopg.connect(url, autocommit=True) as flagent:
+                flagent.execute(flagent_tables())
+                flagent.execute("insert into flags (key, description, created_at) values ('early', '', now())")
+                assert await keys(stream, 1) == ["early"]
+                flagent.execute("insert into flags (key, description, created_at) values ('late', '', now())")
+                assert await keys(stream, 1) == ["late"]
+            await until(lambda: is_ready(server), "readiness")
+
+
+async def test_tables_in_use_at_the_first_try_are_attached_later(postgres: Postgres) -> None:
+    with postgres.database("empty") as url:
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as flagent, psycopg.connect(url) as busy:
+            async with serving(url, **QUICK) as server, sse(server.stream_url) as stream:
+                flagent.execute("begin")
+                flagent.execute(flagent_tables())
+                flagent.execute("insert into flags (key, description, created_at) values ('early', '', now())")
+                flagent.execute("commit")
+                busy.execute("lock table flags in row exclusive mode")
+                await asyncio.sleep(2)  # a try, and its deadline
+                assert await ask(server)
+                busy.rollback()
+                assert await keys(stream, 1) == ["early"]
+
+
+async def test_a_second_schema_is_attached_while_the_server_runs(database_url: str) -> None:
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url, {"envelope": "true"}) as stream:
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("create schema tenant; set search_path = tenant")
+            admin.execute(flagent_tables())
+            admin.execute("insert into flags (key, description, created_at) values ('theirs', '', now())")
+            await asyncio.to_thread(migrate, database_url, ["tenant"])
+            first = await stream.next()
+            admin.execute("update flags set enabled = true")
+            second, third = await stream.next(), await stream.next()
+    assert [(event.type, event.data["schema"], event.data["flagKey"]) for event in (first, second, third)] == [
+        ("flag_created", "tenant", "theirs"),
+        ("flag_updated", "tenant", "theirs"),
+        ("flag_enabled", "tenant", "theirs"),
+    ]

@@ -1,0 +1,296 @@
+"""What subscribers are told when the log is no longer the one that they followed, or no longer all there."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from cdc.embedded import EmbeddedPostgres
+from tests.fixtures.flags import Writer
+from tests.fixtures.follower import flags_in
+from tests.fixtures.postgres import Postgres
+from tests.fixtures.proxy import proxy_to
+from tests.fixtures.server import RunningServer, SseEvent, SseReader, serving, sse, until
+
+pytestmark = pytest.mark.timeout(60)
+
+QUICK: dict[str, Any] = {"probe_interval_s": 0.5}
+
+
+async def flag(stream: SseReader) -> str:
+    key: str = (await stream.next()).data["key"]
+    return key
+
+
+def resynced(event: SseEvent) -> tuple[str, list[str]]:
+    assert event.type == "resync", event
+    return event.data["reason"], [flag["key"] for flag in event.data["snapshot"]["flags"]]
+
+
+async def learns(stream: SseReader, key: str) -> None:
+    """Hear of a flag by an event or by a resync: where nothing is left of the log, both are right."""
+    while f'"key": "{key}"' not in json.dumps((await stream.next()).data):
+        pass
+
+
+def prune(url: str, *, keep: int) -> None:
+    """As retention does: the oldest commits go, and their changes with them."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "delete from flagent_cdc.commit_log c"
+            " where c.position <= (select max(m.position) - %s from flagent_cdc.commit_log m)",
+            (keep,),
+        )
+        connection.execute(
+            "delete from flagent_cdc.change_log g"
+            " where not exists (select from flagent_cdc.commit_log c where c.batch = g.batch)"
+        )
+
+
+async def test_a_database_restored_from_an_older_dump_is_another_log(postgres: Postgres, database_url: str) -> None:
+    name = str(conninfo_to_dict(database_url)["dbname"])
+    live, old = sql.Identifier(name), sql.Identifier(name + "_old")
+    with Writer(database_url) as writer:
+        writer.flag("kept")
+    with postgres.admin() as admin:
+        admin.execute(sql.SQL("create database {} template {}").format(old, live))
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            for key in ("lost1", "lost2", "lost3"):
+                writer.flag(key)
+                assert await flag(stream) == key
+        last_id = stream.last_id
+        with postgres.admin() as admin:
+            admin.execute(sql.SQL("drop database {} with (force)").format(live))
+            admin.execute(sql.SQL("alter database {} rename to {}").format(old, live))
+        assert resynced(await stream.next()) == ("log_replaced", ["kept"])
+        with Writer(database_url) as writer:
+            writer.flag("new")
+        assert await flag(stream) == "new"
+        assert stream.last_id.partition("@")[2] != last_id.partition("@")[2]
+        async with sse(server.stream_url, last_event_id=last_id) as late:
+            assert resynced(await late.next()) == ("log_replaced", ["kept", "new"])
+
+
+@pytest.mark.parametrize("news", [1, 6])
+async def test_positions_that_went_back_are_another_log_though_it_has_the_same_name(
+    own_postgres: EmbeddedPostgres, news: int
+) -> None:
+    """An older copy of the files: nothing in it says that it is one. With more news than were lost it is even ahead."""
+    with Writer(own_postgres.url) as writer:
+        writer.flag("kept")
+    cluster = own_postgres.cluster
+    await asyncio.to_thread(own_postgres.stop)
+    subprocess.run(["cp", "-a", str(cluster), str(cluster) + ".old"], check=True)
+    await asyncio.to_thread(own_postgres.start)
+    async with (
+        proxy_to(own_postgres.url) as proxy,
+        serving(proxy.url, **QUICK) as server,
+        sse(server.stream_url) as stream,
+    ):
+        with Writer(own_postgres.url) as writer:
+            for key in ("lost1", "lost2", "lost3"):
+                writer.flag(key)
+                assert await flag(stream) == key
+        proxy.stall()
+        await asyncio.to_thread(own_postgres.stop)
+        cluster.rename(cluster.with_name("lost"))
+        cluster.with_name(cluster.name + ".old").rename(cluster)
+        await asyncio.to_thread(own_postgres.start)
+        with Writer(own_postgres.url) as writer:
+            new = [f"new{n}" for n in range(news)]
+            for key in new:
+                writer.flag(key)
+        proxy.resume()
+        assert resynced(await stream.next()) == ("log_replaced", ["kept", *new])
+
+
+async def test_a_dump_restored_into_the_same_database_is_another_log(database_url: str) -> None:
+    """As `pg_restore --clean` does it: the tables are made anew, with what the dump says of the installation."""
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            log = server.feed.hub.catalog.log
+            writer.run(
+                "alter table flagent_cdc.commit_log rename to old",
+                "create table flagent_cdc.commit_log (like flagent_cdc.old including all)",
+                "insert into flagent_cdc.commit_log select * from flagent_cdc.old",
+                "drop table flagent_cdc.old",
+            )
+            reason, keys = resynced(await stream.next())
+            assert (reason, keys) == ("log_replaced", ["a"])
+            assert server.feed.hub.catalog.log != log
+
+
+async def test_what_was_pruned_while_the_server_was_away_is_a_resync(database_url: str) -> None:
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            proxy.stall()
+            for key in ("b", "c", "d"):
+                writer.flag(key)
+            prune(database_url, keep=1)
+            proxy.resume()
+            assert resynced(await stream.next()) == ("pruned", ["a", "b", "c", "d"])
+            writer.flag("e")
+            assert await flag(stream) == "e"
+
+
+@pytest.mark.parametrize("keep", [1, 0])
+async def test_a_client_whose_id_was_pruned_gets_a_resync(database_url: str, keep: int) -> None:
+    """From another process, which no longer has it in memory; also where nothing at all is left of the log."""
+    with Writer(database_url) as writer:
+        async with serving(database_url) as server, sse(server.stream_url) as stream:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+        for key in ("b", "c"):
+            writer.flag(key)
+        prune(database_url, keep=keep)
+        async with serving(database_url) as server, sse(server.stream_url, last_event_id=stream.last_id) as stream:
+            reason, keys = resynced(await stream.next(20))
+            assert reason in (("pruned",) if keep else ("pruned", "ahead"))
+            assert keys == ["a", "b", "c"]
+            writer.flag("d")
+            await learns(stream, "d")
+
+
+async def test_a_commit_whose_changes_are_gone_is_a_resync(database_url: str) -> None:
+    """As when somebody deletes from the one table and not from the other."""
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            proxy.stall()
+            for key in ("a", "b"):
+                writer.flag(key)
+            with psycopg.connect(database_url) as admin:
+                admin.execute("delete from flagent_cdc.change_log where after ->> 'key' = 'a'")
+            proxy.resume()
+            assert resynced(await stream.next()) == ("pruned", ["a", "b"])
+
+
+async def test_an_emptied_log_loses_nothing_that_comes_after(database_url: str) -> None:
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            prune(database_url, keep=0)
+            for key in ("b", "c"):
+                writer.flag(key)
+                await learns(stream, key)
+
+
+# -- somebody else's notifications ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(postgres: Postgres, database_url: str) -> Iterator[psycopg.Connection]:
+    """A session of a role that has no right on anything of ours, and writes flags."""
+    role = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]) + "_stranger")
+    with postgres.admin() as admin:
+        admin.execute(sql.SQL("create role {}").format(role))
+    try:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("grant all on all tables in schema public to {}").format(role))
+            connection.execute(sql.SQL("grant all on all sequences in schema public to {}").format(role))
+            connection.execute(sql.SQL("set role {}").format(role))
+            yield connection
+            connection.execute(sql.SQL("reset role; drop owned by {}").format(role))
+    finally:
+        with postgres.admin() as admin:
+            admin.execute(sql.SQL("drop role {}").format(role))
+
+
+def channel_of(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("select channel from flagent_cdc.installation").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+async def test_a_role_without_rights_cannot_learn_the_channel(
+    server: RunningServer, database_url: str, stranger: psycopg.Connection
+) -> None:
+    channel = channel_of(database_url)
+    for look in ("select channel from flagent_cdc.installation", "select * from flagent_cdc.commit_log"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            stranger.execute(look.encode())
+    stranger.execute("insert into flags (key, description, created_at) values ('a', '', now())")
+    # To a superuser, who sees all statements, as to everybody.
+    with psycopg.connect(database_url) as admin:
+        shown = admin.execute("select query, application_name from pg_stat_activity").fetchall()
+    assert ("select 1", "flagent-cdc listener") in shown
+    for row in [
+        *shown,
+        *stranger.execute("select query from pg_stat_activity").fetchall(),
+        *stranger.execute("select name, setting from pg_settings").fetchall(),
+        *stranger.execute("select classid, objid from pg_locks").fetchall(),
+    ]:
+        assert channel not in str(row)
+
+
+async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str) -> None:
+    """Who knows the channel can say anything for a moment; the log has the last word."""
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("true")
+            assert await flag(stream) == "true"
+            before = server.feed.hub.catalog.position
+            row = {"id": 99, "key": "forged", "description": "", "enabled": True, "snapshot_id": 0}
+            row |= {"data_records_enabled": False}
+            change = {"schema": "public", "table": "flags", "op": "insert", "before": None, "after": row}
+            commit = {"position": before + 1, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
+            payload = json.dumps({**commit, "application": "", "changes": [change]})
+            writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
+            assert await flag(stream) == "forged"
+            assert resynced(await stream.next()) == ("log_replaced", ["true"])
+            writer.flag("after")
+            assert await flag(stream) == "after"
+
+
+async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(database_url: str) -> None:
+    async with serving(database_url, probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            before = server.feed.hub.catalog.position
+            change = {"schema": "public", "table": "flags", "op": "truncate", "before": None, "after": None}
+            commit = {"position": before + 1, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
+            payload = json.dumps({**commit, "application": "", "changes": [change]})
+            writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
+            await until(lambda: server.feed.hub.catalog.position == before + 1, "the forgery")
+            writer.flag("true")
+            assert resynced(await stream.next()) == ("log_replaced", ["true"])
+
+
+async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database_url: str) -> None:
+    """Rows without the columns that they must have fail in the middle of an apply."""
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            commit = {"position": 0, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
+            commit["position"] = server.feed.hub.catalog.position + 1
+            changes = [{"schema": "public", "table": "flags", "op": "insert", "before": None, "after": {"x": 1}}]
+            payload = json.dumps({**commit, "application": "", "changes": changes})
+            writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
+            reason, found = resynced(await stream.next())
+            assert (reason, found) in (("pruned", ["a"]), ("log_replaced", ["a"]))
+            writer.flag("b")
+            assert await flag(stream) == "b"
+            assert sorted(flags_in(database_url)[1]) == ["a", "b"]
+
+
+async def test_a_commit_that_was_never_notified_is_found_by_the_next_probe(database_url: str) -> None:
+    """As while the notification queue is nearly full: then the writer goes on and nothing is sent."""
+    channel = channel_of(database_url)
+    async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.run("update flagent_cdc.installation set channel = 'nobody'")
+            writer.flag("unheard")
+            writer.run(f"update flagent_cdc.installation set channel = '{channel}'")
+            assert await flag(stream) == "unheard"
