@@ -56,13 +56,17 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (settings.host, settings.port), family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1
         )
     except OSError as error:
         raise InvalidInput(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", name="FLAGENT_WS_PORT"
         ) from error
+    # Connections inherit it. asyncio sets it only on sockets that were made with the number of TCP, and without it the
+    # body of every answer waits 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class _Server(uvicorn.Server):

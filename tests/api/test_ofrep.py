@@ -62,7 +62,7 @@ async def test_one_flag_and_all_flags_are_answered_alike(
     writer.static_flag("asleep", "on", enabled=False)
     writer.flag("nobody", enabled=True)
     await caught_up(server)
-    expected = [
+    expected: list[dict[str, Any]] = [
         {
             "key": "team/checkout:v2",
             "value": True,
@@ -273,9 +273,12 @@ async def test_an_id_that_cannot_be_continued_from_is_one_notice(
 
 
 async def test_keep_alives_move_the_id_and_dispatch_nothing(database_url: str) -> None:
-    async with serving(database_url, sse_keep_alive_s=0.1) as server, httpx.AsyncClient(base_url=server.url) as client:
-        async with notices(client) as reader:
-            await reader.next()
-            while "keep-alive" not in (block := await reader.next_block()).comment:
-                pass
-            assert (block.data, block.id) == (None, str(server.feed.hub.here()))
+    async with (
+        serving(database_url, sse_keep_alive_s=0.1) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+        notices(client) as reader,
+    ):
+        await reader.next()
+        while "keep-alive" not in (block := await reader.next_block()).comment:
+            pass
+        assert (block.data, block.id) == (None, str(server.feed.hub.here()))

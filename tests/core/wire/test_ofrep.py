@@ -8,8 +8,8 @@ import pytest
 
 from cdc.core.change import Change, Op
 from cdc.core.errors import InvalidInput
-from cdc.core.events import Event
 from cdc.core.evaluation import Entity
+from cdc.core.events import Event
 from cdc.core.position import EventId
 from cdc.core.wire.encoded import encode_commit
 from cdc.core.wire.ofrep import REFETCH, answer, read_context, request_for
