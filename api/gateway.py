@@ -23,6 +23,7 @@ from cdc.core.wire.realtime import REALTIME
 from cdc.feed import Feed
 from cdc.subscriber import Sink, Subscriber
 
+from .admission import Admission
 from .problem import Problem
 
 __all__ = [
@@ -112,8 +113,8 @@ def realtime_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, D
 
 
 def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """OFREP's refetch notices, about every flag."""
-    return StreamRequest(Selection.of()), REFETCH
+    """OFREP's refetch notices, about every flag; a new stream begins with one, which is this dialect's snapshot."""
+    return StreamRequest(Selection.of(), snapshot=True), REFETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class Gateway:
     def __init__(self, feed: Feed, sse_door: Door, websocket_door: Door, surfaces: Mapping[str, Surface]) -> None:
         self._feed = feed
         self.surfaces = surfaces
+        self.admission = Admission(0)
         self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door
@@ -171,20 +173,31 @@ class Gateway:
             batch_s=request.batch_ms / 1000,
             overflow=request.overflow,
             stamps=request.stamps,
+            # A client that comes back is told at once that the replay has ended, and how fresh it is now.
+            on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
         )
 
-    def begin_stream(self, opening: Opening, subscriber: Subscriber) -> None:
-        """Register the stream: its first blocks, and all that follows, go to its sink from here on."""
+    def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
+        """Register the stream: its first blocks, and all that follows, go to its sink from here on.
+
+        `head` is the response's own, sent in one write with the first blocks: each write is a system call, and of a
+        connection's beginning the largest part.
+        """
         format = opening.format
         freshness = self.hub.freshness()
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
             first += _comment_on(opening.last_event_id)
-        first += format.dialect.connected(self.hub.here(), is_fresh=freshness.fresh, age_ms=freshness.age_ms)
+        first += format.dialect.connected(
+            self.hub.here(),
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(self.hub.limits.keep_alive_s * 1000),
+        )
         self._hearts["sse"].add(subscriber)
         self.hub.subscribe(
             subscriber,
-            first=[format.preamble() + format.frame(first)],
+            first=[head + format.preamble() + format.frame(first)],
             last_event_id=opening.last_event_id,
             snapshot=opening.request.snapshot,
         )

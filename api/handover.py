@@ -12,6 +12,7 @@ It touches uvicorn's inside, so uvicorn's minor version is pinned and tests/api/
 import asyncio
 import logging
 import random
+from functools import partial
 from typing import Any, cast
 
 import httptools
@@ -55,9 +56,10 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self._server_state = server_state
         self._has_heard = True
-        # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
-        # holds at most the rest of one write, and the hub never has to ask.
-        transport.set_write_buffer_limits(high=0)
+        # With next to no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a
+        # subscriber holds at most the rest of one write, and the hub never has to ask. Not 0: over TLS asyncio then
+        # pauses a protocol for an empty buffer, and nothing ever wakes it.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     def begin(self) -> None:
         """Go live; the transport reports to this protocol from here on."""
@@ -131,8 +133,8 @@ class SseStream(_Stream):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            self._transport.write(_response_head(self._server_state, opening))
-            self._gateway.begin_stream(opening, self.subscriber)
+            head = _response_head(self._server_state, opening)
+            self._gateway.begin_stream(opening, self.subscriber, head)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self._finish(f": {text}\n\n".encode())
@@ -247,6 +249,15 @@ def _response_head(server_state: ServerState, opening: Opening) -> bytes:
     return b"".join(lines)
 
 
+def _refusal(server_state: ServerState, problem: Problem) -> bytes:
+    body = problem.body()
+    lines = [STATUS_LINE[problem.status]]
+    ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
+    for name, value in (*server_state.default_headers, *problem.headers(), *ending):
+        lines += (name, b": ", value, b"\r\n")
+    return b"".join((*lines, b"\r\n", body))
+
+
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[HttpToolsProtocol]:
@@ -257,17 +268,28 @@ def make_http_protocol(
         """uvicorn's HTTP protocol that lets go of the connections that the gateway takes."""
 
         _is_handed_over = False
+        _is_parsing = False
 
         def data_received(self, data: bytes) -> None:
+            self._is_parsing = True
             super().data_received(data)
+            self._is_parsing = False
             if self._is_handed_over:
-                # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
-                self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
+                self._take_apart()
+
+        def _take_apart(self) -> None:
+            # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
+            self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-            if self.scope["path"] in gateway.surfaces and self.scope["method"] == "GET" and self._hand_over_stream():
-                return
-            super()._start_asgi_task(cycle, app)
+            if self.scope["path"] in gateway.surfaces and self.scope["method"] == "GET":
+                gateway.admission.admit(partial(self._open_stream, cycle, app))
+            else:
+                super()._start_asgi_task(cycle, app)
+
+        def _open_stream(self, cycle: RequestResponseCycle, app: Any) -> None:
+            if not self.transport.is_closing() and not self._hand_over_stream():
+                super()._start_asgi_task(cycle, app)
 
         def _hand_over_stream(self) -> bool:
             is_chunked = self.scope["http_version"] == "1.1"
@@ -285,17 +307,26 @@ def make_http_protocol(
             self._unset_keepalive_if_required()
             self._is_handed_over = True
             stream.begin()
+            if not self._is_parsing:
+                self._take_apart()
 
         def handle_websocket_upgrade(self) -> None:
             path = httptools.parse_url(self.url).path.decode("ascii", "replace")
-            if path != websocket_path or not self._hand_over_websocket():
+            if path == websocket_path:
+                gateway.admission.admit(self._hand_over_websocket)
+            else:
                 super().handle_websocket_upgrade()
 
-        def _hand_over_websocket(self) -> bool:
+        def _hand_over_websocket(self) -> None:
+            if self.transport.is_closing():
+                return
             try:
                 gateway.admit_websocket(self.headers)
-            except Problem:
-                return False
+            except Problem as problem:
+                # Not left to the ordinary way, which logs every refused handshake as an error of the application.
+                self.transport.write(_refusal(self.server_state, problem))
+                self.transport.close()
+                return
             handshake = ServerProtocol(extensions=[deflate], logger=logger)
             headers = WebSocketHeaders(
                 [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
@@ -306,9 +337,8 @@ def make_http_protocol(
             if response.status_code != 101:
                 gateway.websocket_door.leave()
                 self.transport.close()
-                return True
+                return
             extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
             self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, evaluator))
-            return True
 
     return HandoverProtocol

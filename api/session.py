@@ -44,7 +44,12 @@ class Evaluator(Protocol):
 
 
 class Session:
-    """The conversation with one client. `stop_reading` and `read_on` are the transport's."""
+    """The conversation with one client. `stop_reading` and `read_on` are the transport's.
+
+    Most clients say little: what holds messages and tasks is made when it is needed, since there are many sessions.
+    """
+
+    __slots__ = ("_evaluator", "_hub", "_inbox", "_read_on", "_stop_reading", "_waiting", "subscriber")
 
     def __init__(
         self,
@@ -60,13 +65,15 @@ class Session:
         self._stop_reading = stop_reading
         self._read_on = read_on
         self._evaluator = evaluator
-        self._inbox: deque[str | bytes] = deque()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._inbox: deque[str | bytes] | None = None
+        self._waiting: set[asyncio.Task[None]] | None = None
         self.subscriber = Subscriber(sink, format, Selections(), on_live=self._continue)
 
     def receive(self, message: str | bytes) -> None:
         """Take one message; bytes are a binary message."""
-        if self._inbox or not self.subscriber.is_live:
+        if self._inbox is not None or not self.subscriber.is_live:
+            if self._inbox is None:
+                self._inbox = deque()
             self._inbox.append(message)
             self._stop_reading()
         else:
@@ -74,19 +81,18 @@ class Session:
 
     def end(self) -> None:
         """The connection is gone."""
-        for task in self._waiting:
+        for task in self._waiting or ():
             task.cancel()
-        self._inbox.clear()
+        self._inbox = None
 
     def say_error(self, code: str, text: str, request_id: str | None = None) -> None:
         self._say(websocket.error(code, text, request_id))
 
-    def _continue(self) -> None:
-        if not self._inbox:
-            return
+    def _continue(self, _: Subscriber) -> None:
         while self._inbox and self.subscriber.is_live:
             self._handle(self._inbox.popleft())
-        if not self._inbox:
+        if self._inbox is not None and not self._inbox:
+            self._inbox = None
             self._read_on()
 
     def _handle(self, message: str | bytes) -> None:
@@ -124,7 +130,12 @@ class Session:
         request_id = wish.request_id or _new_request_id()
         freshness = hub.freshness()
         answer = websocket.subscribed(
-            request_id, hub.here(), selections, is_fresh=freshness.fresh, age_ms=freshness.age_ms
+            request_id,
+            hub.here(),
+            selections,
+            is_fresh=freshness.fresh,
+            age_ms=freshness.age_ms,
+            heartbeat_ms=round(hub.limits.ping_s * 1000),
         )
         hub.reselect(
             subscriber,
@@ -159,7 +170,7 @@ class Session:
             return
         if question.min_position is None or question.min_position <= self._hub.catalog.position:
             self._answer(evaluator, question, request_id)
-        elif len(self._waiting) >= _MAX_WAITING:
+        elif self._waiting is not None and len(self._waiting) >= _MAX_WAITING:
             self.say_error("too_many_waiting", f"{_MAX_WAITING} evaluations wait for a position already", request_id)
         else:
             self._spawn(self._answer_later(evaluator, question, question.min_position, request_id))
@@ -196,6 +207,8 @@ class Session:
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
+        if self._waiting is None:
+            self._waiting = set()
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 

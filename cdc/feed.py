@@ -40,7 +40,11 @@ class Feed:
         self._store = Store(url)
         self._refused_schemas: frozenset[str] = frozenset()
         limits = HubLimits(
-            ring_events=settings.ring_events, ring_bytes=settings.ring_bytes, stall_s=settings.stall_timeout_s
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            keep_alive_s=settings.sse_keep_alive_s,
+            ping_s=settings.ws_ping_interval_s,
+            stall_s=settings.stall_timeout_s,
         )
         self.hub = Hub(Catalog(_NO_LOG), limits, self.freshness)
         self.hub.historian = LogHistorian(self._store, self.hub, settings.replay_limit)
@@ -53,8 +57,8 @@ class Feed:
             ),
             self._attach_pending,
         )
-        self.sse_heart = Heart(self.hub, settings.sse_keep_alive_s, settings.stall_timeout_s)
-        self.websocket_heart = Heart(self.hub, settings.ws_ping_interval_s, settings.stall_timeout_s)
+        self.sse_heart = Heart(self.hub, limits.keep_alive_s)
+        self.websocket_heart = Heart(self.hub, limits.ping_s)
 
     @property
     def is_loaded(self) -> bool:

@@ -27,10 +27,10 @@ _TICK_S = 0.25
 class Heart:
     """Beats for the subscribers of one transport, each once per `interval_s`."""
 
-    def __init__(self, hub: Hub, interval_s: float, stall_s: float) -> None:
+    def __init__(self, hub: Hub, interval_s: float) -> None:
         self._hub = hub
         self._interval_s = interval_s
-        self._stall_beats = max(1, round(stall_s / interval_s))
+        self._stall_beats = max(1, round(hub.limits.stall_s / interval_s))
         count = max(1, min(256, int(interval_s / _TICK_S)))
         self._buckets: list[dict[Subscriber, None]] = [{} for _ in range(count)]
         self._next = 0
@@ -55,6 +55,10 @@ class Heart:
     def remove(self, subscriber: Subscriber) -> None:
         """Harmless when repeated."""
         self._buckets[subscriber.bucket].pop(subscriber, None)
+
+    def beat(self, subscriber: Subscriber) -> None:
+        """Beat for this one now, out of turn."""
+        self._beat([subscriber])
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

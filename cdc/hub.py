@@ -41,7 +41,7 @@ Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
 _SLICE_BYTES = 64 * 1024
 
 # Encoded snapshots held for the catalog's present position; selections beyond that are encoded each time.
-_SNAPSHOTS_KEPT = 64
+_LARGE_KEPT = 64
 
 # How many events of the ring one turn of the loop looks at for a subscriber that is behind.
 _SCAN_EVENTS = 1024
@@ -99,7 +99,7 @@ class Hub:
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
-        self._snapshots: dict[object, _WholeState] = {}
+        self._large: dict[object, bytes] = {}
         self._advanced: asyncio.Event = asyncio.Event()
 
     # -- commits -----------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class Hub:
             events.extend(encode_commit(self.catalog.apply(commit)))
         if self.catalog.position == before:
             return
-        self._snapshots.clear()
+        self._large.clear()
         if events:
             self.ring.extend(events)
             self._deliver(events)
@@ -123,7 +123,7 @@ class Hub:
         """Go on from another catalog: the log was replaced, or commits between the two can no longer be read."""
         self.catalog = catalog
         self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
-        self._snapshots.clear()
+        self._large.clear()
         for subscriber in list(self._subscribers):
             self._forget_delivery(subscriber)
             self._leave(subscriber)
@@ -352,7 +352,7 @@ class Hub:
         else:
             self._index.add(subscriber, subscriber.selections)
         if subscriber.on_live is not None:
-            subscriber.on_live()
+            subscriber.on_live(subscriber)
 
     @staticmethod
     def _is_of_everyone(subscriber: Subscriber) -> bool:
@@ -505,10 +505,15 @@ class Hub:
         self, subscriber: Subscriber, request_id: str | None = None, only: Selections | None = None
     ) -> Iterable[bytes]:
         selections = subscriber.selections if only is None else only
-        here, dialect = self.here(), subscriber.format.dialect
-        return self._shared(
-            ("snapshot", request_id), subscriber, selections, lambda text: dialect.snapshot(here, text, request_id)
-        )
+        here, format = self.here(), subscriber.format
+        head = b"" if request_id is None else format.dialect.snapshot_head(here, request_id)
+        if not head:
+            return self._shared("snapshot", format, selections, lambda text: format.dialect.snapshot(here, text))
+        key = ("tail", format, selections)
+        tail = self._large.get(key)
+        if tail is None:
+            tail = self._keep(key, format.tail(self.snapshot_text(selections)[1:].encode()))
+        return format.framed_in_two(head, tail)
 
     def _resync(self, subscriber: Subscriber, reason: ResyncReason) -> None:
         """Send a new beginning after what still waits. A message that is partly sent is finished: its rest must not
@@ -521,27 +526,28 @@ class Hub:
             message for place, message in enumerate(waiting) if place < begun or not isinstance(message, _WholeState)
         )
         subscriber.outbox.extend(
-            self._shared(reason, subscriber, subscriber.selections, lambda text: dialect.resync(here, reason, text))
+            self._shared(
+                reason, subscriber.format, subscriber.selections, lambda text: dialect.resync(here, reason, text)
+            )
         )
         subscriber.history = None
         subscriber.cursor = self.ring.end
 
     def _shared(
-        self,
-        name: object,
-        subscriber: Subscriber,
-        selections: Selections,
-        say: Callable[[Callable[[], str]], bytes],
+        self, name: str, format: Format, selections: Selections, say: Callable[[Callable[[], str]], bytes]
     ) -> list[bytes]:
         """A large message, encoded once per position for all that select and read alike; none where it is empty."""
-        key = (name, subscriber.format, selections)
-        message = self._snapshots.get(key)
+        key = (name, format, selections)
+        message = self._large.get(key)
         if message is None:
-            if len(self._snapshots) >= _SNAPSHOTS_KEPT:
-                self._snapshots.clear()
-            raw = say(lambda: self.snapshot_text(selections))
-            message = self._snapshots[key] = _WholeState(subscriber.format.frame(raw))
+            message = self._keep(key, _WholeState(format.frame(say(lambda: self.snapshot_text(selections)))))
         return [message] if message else []
+
+    def _keep(self, key: object, data: bytes) -> bytes:
+        if len(self._large) >= _LARGE_KEPT:
+            self._large.clear()
+        self._large[key] = data
+        return data
 
     def _overflow(self, subscriber: Subscriber) -> None:
         if subscriber.overflow is Overflow.DISCONNECT:

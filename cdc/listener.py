@@ -177,9 +177,10 @@ class Listener:
                 loop.remove_reader(watched)
             self._cancel_flush()
             self._inbox.clear()
-            self._connection = None
             if self._lost.done():
-                self._lost.exception()  # Something else may have broken first: this one has then been seen, too.
+                # Looked at, so that asyncio does not complain: often the reader met the same break first and raised.
+                self._lost.exception()
+            self._connection = None
             await asyncio.shield(connection.close())
 
     async def _supervise(self, channel: str) -> None:

@@ -89,7 +89,7 @@ class Subscriber:
         batch_s: float = 0.0,
         overflow: Overflow = Overflow.RESYNC,
         stamps: bool = False,
-        on_live: Callable[[], None] | None = None,
+        on_live: "Callable[[Subscriber], None] | None" = None,
     ) -> None:
         self.sink = sink
         self.format = format

@@ -35,7 +35,11 @@ class CLoop(Target):
     def push_many(self, first: int, count: int) -> Sequence[int]:
         make = payload.sse_block if self.mode == "sse" else payload.websocket_frame
         events = [make(seq) for seq in range(first, first + count)]
-        return [self._control.send(event) for event in events]
+        return [self.send(event) for event in events]
+
+    def send(self, data: bytes) -> int:
+        """These bytes to everyone."""
+        return self._control.send(data)
 
     def stop(self) -> None:
         if hasattr(self, "_control"):

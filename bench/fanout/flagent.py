@@ -4,7 +4,9 @@ import importlib.resources
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,8 +55,11 @@ class FlagentCdc(Target):
 
     name = "flagent-cdc"
 
-    def __init__(self, mode: Mode, core: int, *, others: int = 0, workers: int = 1) -> None:
+    def __init__(
+        self, mode: Mode, core: int, *, others: int = 0, workers: int = 1, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.mode, self._core, self._others, self._workers = mode, core, others, workers
+        self._settings = settings or {}
         self._started = ExitStack()
 
     def start(self) -> None:
@@ -86,9 +91,21 @@ class FlagentCdc(Target):
                 "FLAGENT_SSE_KEEP_ALIVE": "1h",
                 "FLAGENT_WS_MAX_CONNECTIONS": "100000",
                 "FLAGENT_WS_PING_INTERVAL": "1h",
+                **self._settings,
             },
         )
         wait_for_port(self._port, self.process)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5):
+                    return
+            except urllib.error.HTTPError:
+                time.sleep(0.05)
+        raise Unavailable(f"not ready within {timeout_s:g} s: {self.process.complaints()}")
 
     @property
     def endpoint(self) -> Endpoint:

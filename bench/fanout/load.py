@@ -104,8 +104,9 @@ class Load:
         self._say("close")
         return self._answer(60)
 
-    def memory_bytes(self) -> int:
-        return self._process.memory_bytes()
+    def complaints(self) -> str:
+        """What the client saw that no server should do."""
+        return self._process.complaints()
 
     def stop(self) -> None:
         self._selector.close()
@@ -125,7 +126,8 @@ class Load:
                 raise LoadFailed(f"no answer within {timeout_s:g} s")
             more = os.read(self._output.fileno(), 1 << 20)
             if not more:
-                raise LoadFailed(f"the load client has ended with status {self._process.popen.wait(10)}")
+                status = self._process.popen.wait(10)
+                raise LoadFailed(f"the load client has ended with status {status}: {self._process.complaints()}")
             self._unread += more
         line, self._unread = self._unread.split(b"\n", 1)
         answer: dict[str, Any] = json.loads(line)

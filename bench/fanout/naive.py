@@ -1,12 +1,12 @@
 """What most people would write: FastAPI, a queue per client, the JSON made for each client anew.
 
-`python -m bench.fanout.naive sse|ws PORT CONTROL_PORT`. SSE is sse-starlette with an `asyncio.Queue` per client;
-WebSocket is the connection manager of FastAPI's own tutorial. uvicorn runs as our server does: asyncio's loop,
-httptools, the sans-I/O WebSocket implementation. Events arrive as JSON on the control port.
+`python -m bench.fanout.naive sse|ws PORT CONTROL_PORT`. SSE is sse-starlette, WebSocket is FastAPI's own with
+`send_text`; each client has an `asyncio.Queue`, as it must where a slow client may not hold up the others. uvicorn runs
+as our server does: asyncio's loop, httptools, the sans-I/O WebSocket implementation. Events arrive as JSON on the
+control port.
 """
 
 import asyncio
-import gc
 import json
 import struct
 import sys
@@ -47,21 +47,31 @@ def sse_app() -> tuple[FastAPI, Any]:
 
 def websocket_app() -> tuple[FastAPI, Any]:
     app = FastAPI()
-    connections: list[WebSocket] = []
+    queues: set[asyncio.Queue[dict[str, Any]]] = set()
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:
         await websocket.accept()
-        connections.append(websocket)
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        queues.add(queue)
+
+        async def send() -> None:
+            while True:
+                await websocket.send_text(json.dumps(await queue.get()))
+
+        sending = asyncio.create_task(send())
         try:
             while True:
                 await websocket.receive_text()
         except WebSocketDisconnect:
-            connections.remove(websocket)
+            pass
+        finally:
+            queues.discard(queue)
+            sending.cancel()
 
     async def publish(event: dict[str, Any]) -> None:
-        for connection in connections:
-            await connection.send_text(json.dumps(event))
+        for queue in queues:
+            queue.put_nowait(event)
 
     return app, publish
 
@@ -92,7 +102,6 @@ async def serve(mode: str, port: int, control_port: int) -> None:
             backlog=4096,
             timeout_graceful_shutdown=1,
         )
-        gc.freeze()  # without it, the collector's walks halve the connects per second
         await uvicorn.Server(config).serve()
 
 

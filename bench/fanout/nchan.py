@@ -58,13 +58,17 @@ class Nchan(Target):
 
     def push_many(self, first: int, count: int) -> Sequence[int]:
         requests = [self._request(seq) for seq in range(first, first + count)]
-        answers = threading.Thread(target=self._read_answers, args=(count,))
-        answers.start()
-        times = []
-        for request in requests:
-            times.append(time.monotonic_ns())
-            self._publisher.sendall(request)
-        answers.join()
+        times: list[int] = []
+
+        def send() -> None:
+            for request in requests:
+                times.append(time.monotonic_ns())
+                self._publisher.sendall(request)
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        self._read_answers(count)
+        sending.join()
         return times
 
     def _request(self, seq: int) -> bytes:
@@ -83,7 +87,7 @@ class Nchan(Target):
         while seen < count:
             more = self._publisher.recv(65536)
             if not more:
-                raise Unavailable("Nchan closed the publisher's connection")
+                raise ConnectionError("Nchan closed the publisher's connection")
             data = tail + more
             seen += data.count(_PUBLISHED)
             # Shorter than what is looked for, so that nothing is counted twice.

@@ -42,7 +42,7 @@ def flag(seq: int, size: int = FLAG_BYTES) -> dict[str, Any]:
         "updatedAt": "2026-11-23T08:00:00.123456",
         "archived": False,
     }
-    content["notes"] = notes(seq, size - len(compact(content)))
+    content["notes"] = notes(seq, max(0, size - len(compact(content))))
     return content
 
 

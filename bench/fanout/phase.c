@@ -199,7 +199,9 @@ void phase_payload(struct conn *conn, const uint8_t *data, size_t len, uint64_t 
     } else if (next_marker(&at, end, &seq)) {
         uint32_t place = seq - phase.first;
         if (place >= phase.events) {
-            phase.strangers++; /* of another phase */
+            /* Of another phase: only one that did not read for a while may still get it. */
+            if (!conn->muted) phase.strangers++;
+            if (seq > conn->newest) conn->newest = seq;
         } else {
             struct payload *reference = &phase.references[place];
             if (!reference->data) payload_set(reference, data, len);

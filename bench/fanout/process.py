@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,9 @@ class Process:
         core: int,
         *,
         environment: Mapping[str, str] | None = None,
-        stderr: IO[bytes] | None = None,
     ) -> None:
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+
         def prepare() -> None:
             os.sched_setaffinity(0, {core})
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -53,7 +55,7 @@ class Process:
             [os.fspath(part) for part in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=self._said,
             env={**os.environ, **(environment or {})},
             preexec_fn=prepare,
         )
@@ -72,6 +74,15 @@ class Process:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
                 found += [int(child) for child in task.read_text().split()]
         return found
+
+    def complaints(self) -> str:
+        """What it wrote to stderr: its length, and the end of it; empty where there is nothing."""
+        size = self._said.seek(0, os.SEEK_END)
+        if not size:
+            return ""
+        self._said.seek(max(0, size - 2000))
+        lines = self._said.read().decode(errors="replace").splitlines()
+        return f"{size} bytes on stderr, ending with:\n    " + "\n    ".join(lines[-5:])
 
     def cpu_s(self) -> float:
         """User and system time used so far, with the clock's own resolution (not in ticks of 10 ms)."""
@@ -111,3 +122,4 @@ class Process:
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
                 pipe.close()
+        self._said.close()

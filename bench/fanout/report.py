@@ -33,6 +33,7 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("handshakes_cpu_us", "CPU each", "{:.0f} µs"),
         ("snapshots_s", "with snapshot", "{:.2f} s"),
         ("snapshots_p99_s", "p99", "{:.2f} s"),
+        ("snapshots_cpu_us", "CPU each", "{:.0f} µs"),
         ("snapshots_bytes", "bytes each", "{:,.0f}"),
         ("snapshots_refusals", "told to come later", "{:.0f}"),
         ("snapshots_refused_again", "told so twice", "{:.0f}"),

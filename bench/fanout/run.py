@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from bench.fanout import machine
 from bench.fanout.report import tables, verdicts
-from bench.fanout.scenario import SCENARIOS, SERVERS, Options
+from bench.fanout.scenario import SCENARIOS
+from bench.fanout.subject import SERVERS, Options
 
 __all__ = ["main"]
 
@@ -47,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         },
         servers=chosen.servers.split(","),
     )  # fmt: skip
+    # Ended from outside, it still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The driver, and the PostgreSQL it starts, stay off the server's core.
     os.sched_setaffinity(0, options.cores.others)
     about = machine.describe()
@@ -73,10 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "mode": options.mode,
                 "compress": options.compress,
                 "workers": options.workers,
-                "command": "python -m bench.fanout " + " ".join(sys.argv[1:]),
+                "command": re.sub(r" --output[ =]\S+", "", "python -m bench.fanout " + " ".join(sys.argv[1:])),
                 "machine": about,
                 **result,
             }
+            # A run replaces the earlier one of the same kind.
             earlier = json.loads(chosen.output.read_text()) if chosen.output.exists() else []
             same = ("scenario", "mode", "compress", "workers")
             kept = [other for other in earlier if any(other[part] != record[part] for part in same)]

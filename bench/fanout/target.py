@@ -89,7 +89,7 @@ def wait_for_port(port: int, process: Process, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if (status := process.popen.poll()) is not None:
-            raise Unavailable(f"the server ended with status {status}")
+            raise Unavailable(f"the server ended with status {status}: {process.complaints()}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from api.admission import Admission
 from api.app import Application, create_app
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
 from api.handover import make_http_protocol
@@ -38,6 +39,11 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     """Serve until a signal ends it; the exit code. `settings.database_url` must be given."""
     if settings.database_url is None:
         raise ValueError("the server needs a database URL; the command starts the embedded database before")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidInput(
+            "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
+            name="FLAGENT_CDC_TLS_CERT",
+        )
     url = read_database_url(settings.database_url)
 
     def work(on_ready: Callable[[], None]) -> int:
@@ -96,6 +102,7 @@ def build_server(
     gateway = Gateway(
         feed, Door("SSE", settings.sse_max_clients), Door("WebSocket", settings.ws_max_connections), surfaces
     )
+    gateway.admission = Admission(settings.handshakes_per_second)
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
@@ -122,5 +129,7 @@ def build_server(
         server_header=False,
         timeout_graceful_shutdown=_GRACEFUL_S,
         backlog=_BACKLOG,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
     return _Server(config, on_ready)

@@ -11,7 +11,7 @@ create or replace function flagent_cdc.capture_truncate() returns trigger
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    batch bigint;
+    id integer;
 begin
     if tg_nargs > 0 and tg_argv[0] = 'rows' then
         begin
@@ -24,7 +24,7 @@ begin
             when insufficient_privilege then null; -- the truncation below still says that they are gone
         end;
     end if;
-    batch := flagent_cdc.log_change(tg_table_schema, tg_table_name, 'truncate', null, null, null);
+    id := flagent_cdc.log_change(tg_table_schema, tg_table_name, 'truncate', null, null, null);
     return null;
 end
 $$;

@@ -26,7 +26,6 @@ declare
     -- 'flagent_' in ASCII: an advisory lock of ours alone, per database
     commit_order   constant bigint := x'666c6167656e745f'::bigint;
     xid            text := pg_current_xact_id();
-    state          text := current_setting('flagent_cdc.batch', true);
     texts          text := '';
     changes        integer;
     stack          text;
@@ -37,8 +36,9 @@ declare
     committed_at   timestamptz;
     payload        text;
 begin
-    if starts_with(state, xid || ':' || new.batch || ':') then
-        changes := split_part(state, ':', 3);
+    if current_setting('flagent_cdc.transaction', true) = xid and current_setting('flagent_cdc.batch') = new.batch::text
+    then
+        changes := current_setting('flagent_cdc.count');
     end if;
 
     get diagnostics stack = pg_context;
@@ -61,9 +61,7 @@ begin
         -- The writer reset its settings (RESET ALL, DISCARD) in mid-transaction: count, and let the listeners read.
         select count(*) into changes from flagent_cdc.change_log c where c.batch = new.batch;
     else
-        texts := current_setting('flagent_cdc.changes', true);
-        perform set_config('flagent_cdc.batch', '', true);
-        perform set_config('flagent_cdc.changes', '', true);
+        texts := current_setting('flagent_cdc.changes') || set_config('flagent_cdc.transaction', '', true);
     end if;
 
     select i.channel into channel from flagent_cdc.installation i;

@@ -57,16 +57,20 @@ begin
             drop trigger if exists flagent_cdc_100_capture on %1$s;
             drop trigger if exists flagent_cdc_110_capture on %1$s;
             drop trigger if exists flagent_cdc_120_capture on %1$s;
+            drop trigger if exists flagent_cdc_130_capture on %1$s;
             create trigger flagent_cdc_100_capture after insert or delete on %1$s
                 for each row execute function flagent_cdc.capture();
             create trigger flagent_cdc_110_capture after update on %1$s
-                for each row when (old.* operator(pg_catalog.*<>) new.*) execute function flagent_cdc.capture();
-            create trigger flagent_cdc_120_capture before truncate on %1$s
+                referencing old table as old_rows new table as new_rows
+                for each statement execute function flagent_cdc.capture_update();
+            create trigger flagent_cdc_120_capture after update on %1$s
+                for each row execute function flagent_cdc.capture();
+            create trigger flagent_cdc_130_capture before truncate on %1$s
                 for each statement execute function flagent_cdc.capture_truncate('rows');
-            -- always: also for a session or a subscription whose session_replication_role is replica
+            -- Where session_replication_role is replica, as in a subscription, updates are logged row by row.
             alter table %1$s enable always trigger flagent_cdc_100_capture;
-            alter table %1$s enable always trigger flagent_cdc_110_capture;
-            alter table %1$s enable always trigger flagent_cdc_120_capture;
+            alter table %1$s enable replica trigger flagent_cdc_120_capture;
+            alter table %1$s enable always trigger flagent_cdc_130_capture;
         $ddl$, watched);
     end loop;
 

@@ -15,7 +15,7 @@ begin
           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
          where n.nspname = in_schema
            and c.relname = any (flagent_cdc.flagent_tables())
-           and t.tgname in ('flagent_cdc_100_capture', 'flagent_cdc_110_capture', 'flagent_cdc_120_capture')
+           and t.tgname ~ '^flagent_cdc_[0-9]+_capture$'
          order by c.oid, t.tgname
     loop
         execute pg_catalog.format('drop trigger if exists %I on %s', watched.tgname, watched.name);

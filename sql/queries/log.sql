@@ -11,6 +11,9 @@ left join lateral (
     select c.position, c.committed_at, c.xid from flagent_cdc.commit_log c order by c.position desc limit 1
 ) newest on true;
 
+-- newest_position: The highest position that is visible, 0 in an empty log.
+select coalesce(max(c.position), 0) from flagent_cdc.commit_log c;
+
 -- commit_stamp: When the commit at a position was made, and by which transaction.
 select
     pg_catalog.to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),

@@ -90,6 +90,32 @@ async def test_a_client_that_comes_back_gets_what_it_missed(
     assert keys == ["b", "c"]
 
 
+async def test_the_end_of_a_replay_is_told_at_once_with_position_and_freshness(
+    server: RunningServer, database_url: str
+) -> None:
+    with Writer(database_url) as writer:
+        async with sse(server.stream_url) as stream:
+            writer.flag("a")
+            seen = await stream.next()
+        writer.flag("b")
+        assert seen.id is not None
+        async with sse(server.stream_url, last_event_id=seen.id) as stream:
+            assert (await stream.next()).data["key"] == "b"
+            block = await stream.next_block(deadline_s=5)
+    assert block.comment.startswith("keep-alive position=3 fresh=true")
+    assert block.id is not None
+    assert block.id.startswith("3@")
+
+
+async def test_the_greeting_tells_position_freshness_and_the_time_between_keep_alives(server: RunningServer) -> None:
+    async with sse(server.stream_url) as stream:
+        assert stream.greeting["position"] == "1"
+        assert stream.greeting["fresh"] is True
+        assert stream.greeting["heartbeatMs"] == 30_000
+        assert stream.retry_ms is not None
+        assert 2_000 <= stream.retry_ms <= 4_000
+
+
 async def test_the_header_wins_over_the_parameter(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         async with sse(server.stream_url) as stream:

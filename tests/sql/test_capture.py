@@ -217,6 +217,46 @@ def test_a_bulk_update_keeps_order_and_images(writer: psycopg.Connection, log: C
     assert count == (1000,)
 
 
+def test_a_bulk_update_leaves_out_the_rows_that_did_not_change(writer: psycopg.Connection, log: ChangeLog) -> None:
+    writer.execute(
+        "insert into tags (value, created_at) select 'tag ' || n, '2026-01-01' from generate_series(1, 500) n"
+    )
+    writer.execute("update tags set value = case when id % 2 = 0 then value || '!' else value end")
+    commit = log.commits()[-1]
+    assert sorted(change["after"]["id"] for change in commit.changes) == list(range(2, 501, 2))
+    assert all(change["after"]["value"] == change["before"]["value"] + "!" for change in commit.changes)
+    count = writer.execute("select changes from flagent_cdc.commit_log order by position desc limit 1").fetchone()
+    assert count == (250,)
+
+
+def test_a_plan_made_for_one_row_serves_for_many(writer: psycopg.Connection, log: ChangeLog) -> None:
+    for number in range(12):  # until the session keeps the plans
+        add_flag(writer, f"a{number}")
+        toggle(writer, f"a{number}")
+    writer.execute(
+        "insert into flags (key, description, created_at) select 'k' || n, '', now() from generate_series(1, 20000) n"
+    )
+    writer.execute("set statement_timeout = '20s'")  # a nested loop would compare 400 million pairs
+    writer.execute("update flags set notes = 'x'")
+    assert len(log.commits()[-1].changes) == 20012
+
+
+def test_flagent_may_change_its_tables_while_they_are_watched(writer: psycopg.Connection, log: ChangeLog) -> None:
+    add_flag(writer, "a")
+    toggle(writer, "a")
+    writer.execute("alter table flags add column owner text default 'nobody'")
+    toggle(writer, "a")
+    writer.execute("alter table flags alter column description type varchar(900), alter column snapshot_id type bigint")
+    toggle(writer, "a")
+    writer.execute("alter table flags drop column notes")
+    writer.execute("alter table flags rename column owner to keeper")
+    toggle(writer, "a")
+    after = [commit.changes[-1]["after"] for commit in log.commits()]
+    assert [image.get("owner") for image in after] == [None, None, "nobody", "nobody", None]
+    assert after[-1]["keeper"] == "nobody"
+    assert "notes" not in after[-1]
+
+
 def test_savepoints_keep_what_was_kept(writer: psycopg.Connection, log: ChangeLog) -> None:
     with writer.transaction():
         with writer.transaction(force_rollback=True):
@@ -310,8 +350,8 @@ def test_a_second_schema_is_told_apart(writer: psycopg.Connection, database_url:
 
 
 def test_a_leftover_setting_of_another_transaction_is_not_believed(writer: psycopg.Connection, log: ChangeLog) -> None:
-    writer.execute("set flagent_cdc.batch = '1:1:1:'")
-    writer.execute("set flagent_cdc.changes = 'nonsense'")
+    writer.execute("set flagent_cdc.transaction = '1'")
+    writer.execute("set flagent_cdc.changes = ''")
     add_flag(writer, "a")
     toggle(writer, "a")
     assert [len(payload["changes"]) for payload in log.heard(2)] == [1, 1]

@@ -26,7 +26,7 @@ class Dialect(Protocol):
     @property
     def transport(self) -> Literal["sse", "websocket"]: ...
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         """The greeting."""
 
     def event(self, event: "EncodedEvent") -> bytes: ...
@@ -37,7 +37,13 @@ class Dialect(Protocol):
     def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
         """Events of one time window, at least one."""
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes: ...
+    def snapshot(self, here: EventId, text: Text) -> bytes: ...
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
+        """What stands before a snapshot's text, its first brace taken off, where the snapshot answers a request.
+
+        Empty in a dialect that has no requests.
+        """
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes: ...
 
@@ -55,8 +61,8 @@ class _Sse:
     def __init__(self, *, envelope: bool) -> None:
         self._envelope = envelope
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
-        return sse.connected(here, is_fresh=is_fresh, age_ms=age_ms)
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
+        return sse.connected(here, is_fresh=is_fresh, age_ms=age_ms, heartbeat_ms=heartbeat_ms)
 
     def event(self, event: "EncodedEvent") -> bytes:
         return event.sse(envelope=self._envelope)
@@ -68,8 +74,11 @@ class _Sse:
         block = sse.batch(events)
         return block if sent_at is None else block_with_sent_at(block, sent_at)
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
+    def snapshot(self, here: EventId, text: Text) -> bytes:
         return sse.snapshot(here, text())
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
+        return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
         return sse.resync(here, reason, text())
@@ -86,7 +95,7 @@ class _Messages:
 
     transport: Literal["sse", "websocket"] = "websocket"
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b""
 
     def event(self, event: "EncodedEvent") -> bytes:
@@ -99,8 +108,11 @@ class _Messages:
         text = websocket.batch(events)
         return (text if sent_at is None else text_with_sent_at(text, sent_at)).encode()
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
-        return websocket.snapshot(here, text(), request_id).encode()
+    def snapshot(self, here: EventId, text: Text) -> bytes:
+        return websocket.snapshot(here, text()).encode()
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
+        return websocket.snapshot_head(here, request_id).encode()
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
         return websocket.resync(here, reason, text()).encode()

@@ -29,17 +29,21 @@ _TEXT, _PING, _PONG, _CLOSE = 0x1, 0x9, 0xA, 0x8
 _OPCODES = {"text": _TEXT, "ping": _PING, "pong": _PONG, "close": _CLOSE}
 
 
+def _websocket_head(size: int, opcode: int, *, is_compressed: bool) -> bytes:
+    """The head of one final, unmasked frame as a server sends it (RFC 6455, section 5.2)."""
+    first = 0x80 | (0x40 if is_compressed else 0) | opcode
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big")
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
 def websocket_frame(
     payload: bytes, opcode: Literal["text", "ping", "pong", "close"] = "text", *, is_compressed: bool = False
 ) -> bytes:
-    """One final, unmasked frame as a server sends it (RFC 6455, section 5.2)."""
-    first = 0x80 | (0x40 if is_compressed else 0) | _OPCODES[opcode]
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+    """One final, unmasked frame as a server sends it."""
+    return _websocket_head(len(payload), _OPCODES[opcode], is_compressed=is_compressed) + payload
 
 
 def _deflate_block(data: bytes, level: int) -> bytes:
@@ -80,6 +84,21 @@ class Format:
             # A stream that is announced as gzip has no plain parts: small blocks are stored, which costs ten bytes.
             raw = _deflate_block(raw, _LEVEL if len(raw) >= _SMALL else 0)
         return self.chunk(raw)
+
+    def tail(self, raw: bytes) -> bytes:
+        """The large end of a message that begins differently for each reader: made once, for `framed_in_two`."""
+        if not self.is_framed:
+            return raw + b"\n"
+        return _deflate_block(raw, _LEVEL)[:-4] if self.coding == "deflate" else raw
+
+    def framed_in_two(self, head: bytes, tail: bytes) -> tuple[bytes, bytes]:
+        """One WebSocket message: what is of this reader, then the tail that it shares with all others."""
+        if not self.is_framed:
+            return head, tail
+        if self.coding == "deflate":
+            head = _deflate_block(head, 0)
+        size = len(head) + len(tail)
+        return _websocket_head(size, _TEXT, is_compressed=self.coding == "deflate") + head, tail
 
     def chunk(self, data: bytes) -> bytes:
         """`data` as one HTTP/1.1 chunk where the stream is chunked (RFC 9112, section 7.1)."""

@@ -47,7 +47,7 @@ def most_telling(events: Sequence[Event]) -> Event:
 class _Realtime:
     transport: Literal["sse", "websocket"] = "sse"
 
-    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
+    def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b'event: connected\ndata: {"type":"connected","message":"Connected to real-time updates"}\n\n'
 
     def event(self, event: "EncodedEvent") -> bytes:
@@ -67,7 +67,10 @@ class _Realtime:
     def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
         return b"".join([self.event(event) for event in events])
 
-    def snapshot(self, here: EventId, text: Text, request_id: str | None) -> bytes:
+    def snapshot(self, here: EventId, text: Text) -> bytes:
+        return b""
+
+    def snapshot_head(self, here: EventId, request_id: str) -> bytes:
         return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:

@@ -20,10 +20,15 @@ def retry(delay_ms: int) -> bytes:
     return f"retry: {delay_ms}\n\n".encode()
 
 
-def connected(event_id: EventId, *, is_fresh: bool, age_ms: int) -> bytes:
-    """The first event. It has no id of its own: a client that was never sent anything else must not resume here."""
-    data = encode({"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms})
-    return f"event: connected\ndata: {data}\n\n".encode()
+def connected(event_id: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
+    """The first event. It has no id of its own: a client that was never sent anything else must not resume here.
+
+    `heartbeat_ms` is the time between two keep-alives, for clients that judge silence.
+    """
+    data = {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
+    if heartbeat_ms is not None:
+        data["heartbeatMs"] = heartbeat_ms
+    return f"event: connected\ndata: {encode(data)}\n\n".encode()
 
 
 def snapshot(event_id: EventId, text: str) -> bytes:

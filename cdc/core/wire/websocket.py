@@ -28,8 +28,17 @@ __all__ = [
 ]
 
 
-def subscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
-    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms)
+def subscribed(
+    request_id: str,
+    event_id: EventId,
+    selections: Selections,
+    *,
+    is_fresh: bool,
+    age_ms: int,
+    heartbeat_ms: int | None = None,
+) -> str:
+    """The answer to `subscribe`; `heartbeat_ms` is the time between two heartbeats, for clients that judge silence."""
+    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms, heartbeat_ms)
 
 
 def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
@@ -37,13 +46,21 @@ def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, 
 
 
 def _selection(
-    kind: str, request_id: str, event_id: EventId, selections: Selections, is_fresh: bool, age_ms: int
+    kind: str,
+    request_id: str,
+    event_id: EventId,
+    selections: Selections,
+    is_fresh: bool,
+    age_ms: int,
+    heartbeat_ms: int | None = None,
 ) -> str:
+    interval = {} if heartbeat_ms is None else {"heartbeatMs": heartbeat_ms}
     return encode(
         {
             "type": kind,
             "requestId": request_id,
             **_standing(event_id, is_fresh, age_ms),
+            **interval,
             "selections": selections.to_json(),
         }
     )
@@ -53,10 +70,14 @@ def _standing(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:
     return {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
 
 
-def snapshot(event_id: EventId, text: str, request_id: str | None = None) -> str:
+def snapshot(event_id: EventId, text: str) -> str:
     """A snapshot, of `snapshot_text`."""
-    tail = "" if request_id is None else f',"requestId":{encode(request_id)}'
-    return f'{{"type":"snapshot","id":"{event_id}",{text[1:-1]}{tail}}}'
+    return f'{{"type":"snapshot","id":"{event_id}",{text[1:]}'
+
+
+def snapshot_head(event_id: EventId, request_id: str) -> str:
+    """What stands before `snapshot_text` without its first brace, in the snapshot that answers a request."""
+    return f'{{"type":"snapshot","id":"{event_id}","requestId":{encode(request_id)},'
 
 
 def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> str:

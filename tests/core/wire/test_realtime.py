@@ -200,4 +200,5 @@ def test_the_greeting_is_an_event_and_heartbeats_and_goodbye_are_comments() -> N
     keep_alive = REALTIME.keep_alive(HERE, is_fresh=False, age_ms=1, digest=None)
     assert keep_alive == b": keep-alive position=7 fresh=false\n\n"
     assert REALTIME.closing(2000) == b"retry: 2000\n: closing\n\n"
-    assert REALTIME.snapshot(HERE, lambda: "{}", None) == b""
+    assert REALTIME.snapshot(HERE, lambda: "{}") == b""
+    assert REALTIME.snapshot_head(HERE, "r") == b""

@@ -23,7 +23,7 @@ def test_a_snapshot_names_its_request_if_there_was_one() -> None:
     text = snapshot_text(Position(1042), [("public", {"key": "a"})])
     expected = {"type": "snapshot", "id": "1042@k7q2mx", "position": "1042", "flags": [{"key": "a"}]}
     assert json.loads(websocket.snapshot(HERE, text)) == expected
-    assert json.loads(websocket.snapshot(HERE, text, 'r"1')) == {**expected, "requestId": 'r"1'}
+    assert json.loads(websocket.snapshot_head(HERE, 'r"1') + text[1:]) == {**expected, "requestId": 'r"1'}
 
 
 def test_a_resync_says_why_and_from_where() -> None:

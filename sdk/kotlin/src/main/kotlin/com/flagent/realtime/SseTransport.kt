@@ -1,16 +1,17 @@
 package com.flagent.realtime
 
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.ExperimentalCoroutinesApi
 import kotlinx.coroutines.channels.Channel
 import java.io.IOException
 import java.net.URI
 import java.net.http.HttpClient
 import java.net.http.HttpRequest
 import java.net.http.HttpResponse
-import java.net.http.HttpResponse.BodyHandlers
 import java.nio.ByteBuffer
+import java.util.concurrent.CompletableFuture
+import java.util.concurrent.CompletionStage
 import java.util.concurrent.Flow
-
-private typealias Chunks = Flow.Publisher<List<ByteBuffer>>
 
 /** An event stream over HTTP. Its selection is part of the address, so another selection is another connection. */
 internal class SseTransport(
@@ -24,18 +25,23 @@ internal class SseTransport(
     override val servesWithoutSelection get() = false
 
     override suspend fun open(start: Start): Link = handshake.perform { uri, key ->
-        val request = request(if (uri == address) addressFor(start) else uri, key, start)
-        val response = try {
-            http.client.sendAsync(request, BodyHandlers.ofPublisher()).awaitOrDiscard { discard(it.body()) }
+        val link = SseLink(maxMessageBytes)
+        var isOpen = false
+        try {
+            val response = http.client.sendAsync(request(if (uri == address) addressFor(start) else uri, key, start)) { link }
+                .awaitOrDiscard { it.body().abort() }
+            if (response.statusCode() != 200) return@perform refusal(response)
+            if (!Policy.isEventStream(response.headers().firstValue("Content-Type").orElse(null))) {
+                throw LinkFailure(ConnectionRefusedException("The server answered with no event stream.", status = 200), isFatal = true)
+            }
+            isOpen = true
+            Answer.Opened(link)
         } catch (e: IOException) {
             throw LinkFailure(ConnectionLostException("No connection: $e", cause = e))
+        } finally {
+            // Also when the client was closed meanwhile: a body that nobody cancels keeps its connection for ever.
+            if (!isOpen) link.abort()
         }
-        if (response.statusCode() != 200) return@perform refusal(response)
-        if (!Policy.isEventStream(response.headers().firstValue("Content-Type").orElse(null))) {
-            discard(response.body())
-            throw LinkFailure(ConnectionRefusedException("The server answered with no event stream.", status = 200), isFatal = true)
-        }
-        Answer.Opened(SseLink(response.body(), maxMessageBytes))
     }
 
     override fun close() = http.close()
@@ -65,8 +71,7 @@ internal class SseTransport(
 
     private val String.isPlain get() = all { it in ' '..'~' }
 
-    private fun refusal(response: HttpResponse<Chunks>): Answer.Refused {
-        discard(response.body())
+    private fun refusal(response: HttpResponse<SseLink>): Answer.Refused {
         val headers = response.headers()
         return Answer.Refused(
             response.statusCode(),
@@ -74,38 +79,24 @@ internal class SseTransport(
             headers.firstValue("Retry-After").orElse(null),
         )
     }
-
-    private fun discard(body: Chunks) = body.subscribe(
-        object : Flow.Subscriber<List<ByteBuffer>> {
-            override fun onSubscribe(subscription: Flow.Subscription) = subscription.cancel()
-
-            override fun onNext(item: List<ByteBuffer>) = Unit
-
-            override fun onError(throwable: Throwable) = Unit
-
-            override fun onComplete() = Unit
-        },
-    )
 }
 
-private class SseLink(body: Chunks, limit: Int) : Link, Flow.Subscriber<List<ByteBuffer>> {
+/** The body of one response. Made before the request, so that it can be ended at any time. */
+private class SseLink(limit: Int) : Link, HttpResponse.BodySubscriber<SseLink> {
     private val parser = SseParser(limit)
 
     // Holds one item at most: the next is asked for only when this one was taken.
     private val chunks = Channel<List<ByteBuffer>>(Channel.UNLIMITED)
-    private val subscribed = Channel<Flow.Subscription>(1)
-    private var subscription: Flow.Subscription? = null
+    private val subscribed = CompletableDeferred<Flow.Subscription>()
 
     @Volatile
-    private var closed = false
+    private var isAborted = false
 
-    init {
-        body.subscribe(this)
-    }
+    override fun getBody(): CompletionStage<SseLink> = CompletableFuture.completedFuture(this)
 
     override fun onSubscribe(subscription: Flow.Subscription) {
-        if (closed) subscription.cancel()
-        subscribed.trySend(subscription)
+        subscribed.complete(subscription)
+        if (isAborted) subscription.cancel()
     }
 
     override fun onNext(item: List<ByteBuffer>) {
@@ -114,6 +105,8 @@ private class SseLink(body: Chunks, limit: Int) : Link, Flow.Subscriber<List<Byt
 
     override fun onError(throwable: Throwable) {
         chunks.close(LinkFailure(ConnectionLostException("The stream broke: $throwable", cause = throwable)))
+        // Where it breaks before its first byte, nobody else tells the reader to look.
+        subscribed.complete(Ended)
     }
 
     override fun onComplete() {
@@ -121,7 +114,7 @@ private class SseLink(body: Chunks, limit: Int) : Link, Flow.Subscriber<List<Byt
     }
 
     override suspend fun receive(): List<Message> {
-        val source = subscription ?: subscribed.receive().also { subscription = it }
+        val source = subscribed.await()
         source.request(1)
         val items = mutableListOf<SseItem>()
         try {
@@ -140,9 +133,18 @@ private class SseLink(body: Chunks, limit: Int) : Link, Flow.Subscriber<List<Byt
 
     override suspend fun send(text: String): Unit = error("An event stream carries no requests.")
 
-    override suspend fun close() {
-        closed = true
-        (subscription ?: subscribed.tryReceive().getOrNull())?.cancel()
-        chunks.close()
+    private object Ended : Flow.Subscription {
+        override fun request(n: Long) = Unit
+
+        override fun cancel() = Unit
+    }
+
+    override suspend fun close() = abort()
+
+    @OptIn(ExperimentalCoroutinesApi::class)
+    fun abort() {
+        isAborted = true
+        if (subscribed.isCompleted) subscribed.getCompleted().cancel()
+        chunks.cancel()
     }
 }
