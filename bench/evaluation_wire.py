@@ -63,25 +63,26 @@ def running_server(flags: Flagent) -> Iterator[Server]:
 
 
 def passes(server: Server, requests: Sequence[Request]) -> dict[str, Callable[[], Sequence[object]]]:
-    """Each asks all requests and gives the variants in their order; connections are made outside of the clock."""
-    rest = http.client.HTTPConnection("127.0.0.1", server.port)
+    """Each asks all requests and gives the variants in their order."""
     socket_ = connect(f"ws://127.0.0.1:{server.port}/ws", compression=None, max_queue=None)
     return {
-        "REST, one connection": lambda: _over_rest(rest, requests),
+        "REST, one connection": lambda: _over_rest(server.port, requests),
         "WebSocket, one in flight": lambda: _over_websocket(socket_, requests, 1),
         f"WebSocket, {IN_FLIGHT} in flight": lambda: _over_websocket(socket_, requests, IN_FLIGHT),
     }
 
 
-def _over_rest(connection: http.client.HTTPConnection, requests: Sequence[Request]) -> list[object]:
+def _over_rest(port: int, requests: Sequence[Request]) -> list[object]:
     variants = []
-    for request in requests:
-        connection.request("POST", "/api/v1/evaluation", json.dumps(request))
-        response = connection.getresponse()
-        body = response.read()
-        if response.status != 200:
-            raise SystemExit(f"the server answered {response.status}: {body!r}")
-        variants.append(json.loads(body)["variantID"])
+    # Made anew for each pass: the server closes what has been idle for some seconds, as it is during the other passes.
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        for request in requests:
+            connection.request("POST", "/api/v1/evaluation", json.dumps(request))
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200:
+                raise SystemExit(f"the server answered {response.status}: {body!r}")
+            variants.append(json.loads(body)["variantID"])
     return variants
 
 
