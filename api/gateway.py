@@ -24,8 +24,9 @@ from cdc.feed import Feed
 from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
 
+from .admission import Admission
 from .credential import SUBPROTOCOL, TOKEN_PARAMETER
-from .guard import Admission, Guard
+from .guard import Entrant, Guard
 from .origins import Origins
 from .problem import Problem
 from .watch import Watch
@@ -122,8 +123,8 @@ def realtime_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, D
 
 
 def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """OFREP's refetch notices, about every flag."""
-    return StreamRequest(Selection.of()), REFETCH
+    """OFREP's refetch notices, about every flag; a new stream begins with one, which is this dialect's snapshot."""
+    return StreamRequest(Selection.of(), snapshot=True), REFETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Opening:
 class SocketOpening:
     """A WebSocket that has been admitted; without an identity its first message must bring a credential."""
 
-    admission: Admission
+    entrant: Entrant
     subprotocol: str | None
 
 
@@ -164,6 +165,7 @@ class Gateway:
         self.origins = Origins(with_local=True) if origins is None else origins
         self.watch = Watch(feed.hub, self.guard.authenticator)
         self.surfaces = surfaces
+        self.admission = Admission(0)
         self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door
@@ -188,24 +190,24 @@ class Gateway:
                 accepts_gzip = _accepts(value, b"gzip")
             elif name == b"origin":
                 origin = value
-        admission = self.guard.admit_stream(path, headers, query)
-        assert admission.identity is not None, "a stream cannot bring its credential later"
+        entrant = self.guard.admit_stream(path, headers, query)
+        assert entrant.identity is not None, "a stream cannot bring its credential later"
         try:
             request, dialect = self.surfaces[path](pairs)
         except InvalidInput as error:
             raise Problem.of_input(error) from error
-        grant = admission.identity.grant
+        grant = entrant.identity.grant
         if grant.is_restricted:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
         self.sse_door.enter()
-        self.guard.use_up(admission)
+        self.guard.use_up(entrant)
         format = Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked)
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
-            request, last_event_id or None, format, (*STREAM_HEADERS, *coding), admission.identity, tuple(cors)
+            request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
         )
 
     def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
@@ -264,16 +266,16 @@ class Gateway:
                 offers += b"," + value
         if not self.origins.allows_socket(origin, host):
             raise Problem(403, "origin_not_allowed", "pages of this origin may not open a WebSocket here")
-        admission = self.guard.admit_stream(path, headers, query, may_wait=True)
+        entrant = self.guard.admit_stream(path, headers, query, may_wait=True)
         self.websocket_door.enter()
-        self.guard.use_up(admission)
+        self.guard.use_up(entrant)
         is_offered = any(offer.strip() == SUBPROTOCOL.encode() for offer in offers.split(b","))
-        return SocketOpening(admission, SUBPROTOCOL if is_offered else None)
+        return SocketOpening(entrant, SUBPROTOCOL if is_offered else None)
 
     def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
         self._hearts["websocket"].add(subscriber)
-        if opening.admission.identity is not None:
-            self.watch.add(subscriber, opening.admission.identity)
+        if opening.entrant.identity is not None:
+            self.watch.add(subscriber, opening.entrant.identity)
         self.hub.subscribe(subscriber)
 
     # -- both --------------------------------------------------------------------------------------------------

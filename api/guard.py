@@ -20,7 +20,7 @@ from cdc.stream_token import TOKEN_PREFIX, StreamToken
 from .credential import lasting_credential, query_token
 from .problem import Problem
 
-__all__ = ["IDENTITY", "Admission", "Guard", "grant_of", "identity_of", "refuse_evaluation"]
+__all__ = ["IDENTITY", "Entrant", "Guard", "grant_of", "identity_of", "refuse_evaluation"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -57,14 +57,14 @@ _CHALLENGE = 'Bearer realm="flagent-cdc"'
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class Entrant:
     """Who a stream is for; a stream token must be used up when the stream opens. `identity` None: not known yet."""
 
     identity: Identity | None
     token: StreamToken | None = None
 
 
-_UNASKED = Admission(ANYBODY)
+_UNASKED = Entrant(ANYBODY)
 
 
 class Guard:
@@ -97,20 +97,20 @@ class Guard:
             raise Problem(403, "not_allowed", "this credential does not open this path")
         return identity
 
-    def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> Admission:
+    def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> Entrant:
         """Decide about a stream; raises `Problem`. With `may_wait` one without any credential may still send it."""
         if self.authenticator is None:
             return _UNASKED
         if path in self._open_paths:
-            return Admission(_OPEN)
+            return Entrant(_OPEN)
         credential = lasting_credential(headers, None)
         if credential is None and (token := query_token(query)) is not None:
             return self.admit_token(token, only_brief=True)
         if credential is None and (credential := lasting_credential(headers, self._cookie)) is None and may_wait:
-            return Admission(None)
-        return Admission(self._identify(self.authenticator, credential))
+            return Entrant(None)
+        return Entrant(self._identify(self.authenticator, credential))
 
-    def admit_token(self, text: str, *, only_brief: bool = False) -> Admission:
+    def admit_token(self, text: str, *, only_brief: bool = False) -> Entrant:
         """Decide about a credential that was given as text; raises `Problem`."""
         authenticator = self.authenticator
         if authenticator is None:
@@ -121,7 +121,7 @@ class Guard:
                 token = authenticator.read_stream_token(text)
             except Unauthorized as error:
                 raise _refused(error) from error
-            return Admission(token.holder, token)
+            return Entrant(token.holder, token)
         if only_brief:
             raise Problem(
                 401,
@@ -129,12 +129,12 @@ class Guard:
                 "a lasting credential must not stand in an address; POST /api/v1/stream-tokens gives a token for it",
                 challenge=_CHALLENGE,
             )
-        return Admission(self._identify(authenticator, text))
+        return Entrant(self._identify(authenticator, text))
 
-    def use_up(self, admission: Admission) -> None:
+    def use_up(self, entrant: Entrant) -> None:
         """The stream opens: its token, if it came by one, opens no other here."""
-        if admission.token is not None and self.authenticator is not None:
-            self.authenticator.use_up(admission.token)
+        if entrant.token is not None and self.authenticator is not None:
+            self.authenticator.use_up(entrant.token)
 
     def _perhaps(self, authenticator: Authenticator, credential: str | None) -> Identity:
         """Who it is, if anybody: what is open to all must not fail for a bad credential."""

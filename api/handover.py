@@ -12,9 +12,11 @@ It touches uvicorn's inside, so uvicorn's minor version is pinned and tests/api/
 import asyncio
 import logging
 import random
+from functools import partial
 from typing import Any, cast
 
 import httptools
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers as WebSocketHeaders
@@ -29,7 +31,7 @@ from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
-from .gateway import RETRY_MS, Gateway, Opening, SocketOpening
+from .gateway import RETRY_MS, Gateway, Headers, Opening, SocketOpening
 from .problem import Problem
 from .session import Evaluator, Session
 
@@ -58,9 +60,10 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self._server_state = server_state
         self._has_heard = True
-        # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
-        # holds at most the rest of one write, and the hub never has to ask.
-        transport.set_write_buffer_limits(high=0)
+        # With next to no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a
+        # subscriber holds at most the rest of one write, and the hub never has to ask. Not 0: over TLS asyncio then
+        # pauses a protocol for an empty buffer, and nothing ever wakes it.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     def begin(self) -> None:
         """Go live; the transport reports to this protocol from here on."""
@@ -178,7 +181,7 @@ class WebSocketStream(_Stream):
             Format(MESSAGES, coding="deflate" if can_share else "identity"),
             stop_reading=transport.pause_reading,
             read_on=transport.resume_reading,
-            admission=opening.admission,
+            entrant=opening.entrant,
             guard=gateway.guard,
             watch=gateway.watch,
             evaluator=evaluator,
@@ -276,23 +279,35 @@ def make_http_protocol(
         """uvicorn's HTTP protocol that lets go of the connections that the gateway takes."""
 
         _is_handed_over = False
+        _is_parsing = False
 
         def data_received(self, data: bytes) -> None:
+            self._is_parsing = True
             super().data_received(data)
+            self._is_parsing = False
             if self._is_handed_over:
-                # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
-                self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
+                self._take_apart()
+
+        def _take_apart(self) -> None:
+            # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
+            self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-            if self.scope["path"] in gateway.surfaces and self.scope["method"] == "GET" and self._hand_over_stream():
-                return
-            super()._start_asgi_task(cycle, app)
+            # Not `self.scope`: a client that sends its next request early has replaced it by the time of its turn.
+            if cycle.scope["path"] in gateway.surfaces and cycle.scope["method"] == "GET":
+                gateway.admission.admit(partial(self._open_stream, cycle, app))
+            else:
+                super()._start_asgi_task(cycle, app)
 
-        def _hand_over_stream(self) -> bool:
-            is_chunked = self.scope["http_version"] == "1.1"
+        def _open_stream(self, cycle: RequestResponseCycle, app: Any) -> None:
+            if not self.transport.is_closing() and not self._hand_over_stream(cycle.scope):
+                super()._start_asgi_task(cycle, app)
+
+        def _hand_over_stream(self, scope: HTTPScope) -> bool:
+            is_chunked = scope["http_version"] == "1.1"
             try:
                 opening = gateway.admit_stream(
-                    self.scope["path"], self.scope["query_string"], self.headers, is_chunked=is_chunked
+                    scope["path"], scope["query_string"], tuple(scope["headers"]), is_chunked=is_chunked
                 )
             except Problem:
                 return False
@@ -304,35 +319,38 @@ def make_http_protocol(
             self._unset_keepalive_if_required()
             self._is_handed_over = True
             stream.begin()
+            if not self._is_parsing:
+                self._take_apart()
 
         def handle_websocket_upgrade(self) -> None:
-            url = httptools.parse_url(self.url)
-            path = url.path.decode("ascii", "replace")
-            if path != websocket_path or not self._hand_over_websocket(path, url.query or b""):
+            parts = httptools.parse_url(self.url)
+            path, query = parts.path.decode("ascii", "replace"), parts.query or b""
+            if path == websocket_path:
+                gateway.admission.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
+            else:
                 super().handle_websocket_upgrade()
 
-        def _hand_over_websocket(self, path: str, query: bytes) -> bool:
+        def _hand_over_websocket(self, path: str, query: bytes, url: bytes, given: Headers) -> None:
+            if self.transport.is_closing():
+                return
             try:
-                opening = gateway.admit_websocket(path, query, self.headers)
+                opening = gateway.admit_websocket(path, query, given)
             except Problem as problem:
                 # Not left to the ordinary way, which logs every refused handshake as an error of the application.
                 self.transport.write(_refusal(self.server_state, problem))
                 self.transport.close()
-                return True
+                return
             chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
             handshake = ServerProtocol(extensions=[deflate], select_subprotocol=lambda _, __: chosen, logger=_frames)
-            headers = WebSocketHeaders(
-                [(name.decode("ascii"), value.decode("latin-1")) for name, value in self.headers]
-            )
-            response = handshake.accept(Request(self.url.decode("ascii", "replace"), headers))
+            headers = WebSocketHeaders([(name.decode("ascii"), value.decode("latin-1")) for name, value in given])
+            response = handshake.accept(Request(url.decode("ascii", "replace"), headers))
             handshake.send_response(response)
             self.transport.write(b"".join(handshake.data_to_send()))
             if response.status_code != 101:
                 gateway.websocket_door.leave()
                 self.transport.close()
-                return True
+                return
             extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
             self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, opening, evaluator))
-            return True
 
     return HandoverProtocol

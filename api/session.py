@@ -23,7 +23,7 @@ from cdc.hub import Hub
 from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
 
-from .guard import Admission, Guard
+from .guard import Entrant, Guard
 from .problem import Problem
 from .watch import Watch, end_unauthorized
 
@@ -81,7 +81,7 @@ class Session:
         *,
         stop_reading: Callable[[], None],
         read_on: Callable[[], None],
-        admission: Admission,
+        entrant: Entrant,
         guard: Guard,
         watch: Watch,
         evaluator: Evaluator | None = None,
@@ -97,10 +97,10 @@ class Session:
         self._inbox: deque[str | bytes] | None = None
         self._waiting: set[asyncio.Task[None]] | None = None
         self.subscriber = Subscriber(sink, format, Selections(), on_live=self._continue)
-        if admission.identity is None:
+        if entrant.identity is None:
             self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
         else:
-            self._let_in(admission.identity)
+            self._let_in(entrant.identity)
 
     def receive(self, message: str | bytes) -> None:
         """Take one message; bytes are a binary message."""
@@ -169,15 +169,15 @@ class Session:
             self.say_error("already_authenticated", "a credential was accepted on this connection already", request_id)
             return
         try:
-            admission = self._guard.admit_token(wish.token)
+            entrant = self._guard.admit_token(wish.token)
         except Problem as problem:
             self._refuse(Unauthorized(problem.detail, code=problem.code))
             return
-        assert admission.identity is not None
-        self._guard.use_up(admission)
+        assert entrant.identity is not None
+        self._guard.use_up(entrant)
         self._stop_waiting()
-        self._let_in(admission.identity)
-        self._watch.add(self.subscriber, admission.identity)
+        self._let_in(entrant.identity)
+        self._watch.add(self.subscriber, entrant.identity)
         self._say(websocket.authenticated(request_id))
 
     def _let_in(self, identity: Identity) -> None:

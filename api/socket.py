@@ -46,7 +46,7 @@ class SocketEndpoint:
             Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,
             read_on=may_read.set,
-            admission=opening.admission,
+            entrant=opening.entrant,
             guard=self._gateway.guard,
             watch=self._gateway.watch,
             evaluator=self._evaluator,

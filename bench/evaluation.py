@@ -6,7 +6,9 @@ Every flag has two segments and three constraints. The same random requests are 
 - `evaluate`: with the look-up of the flag;
 - `evaluate + render`: with the answer as a JSON object;
 - `evaluator`: the whole shell, from a request object as parsed from JSON, with the catalog, the clock and the checks;
-- the baseline: the slow transcription of the rules, which prepares nothing, on the first requests only.
+- the baseline: the slow transcription of the rules, which prepares nothing, on the first requests only;
+- a server, over one REST connection and over one WebSocket (`bench.evaluation_wire`), on the first requests only. The
+  CPU seconds there are the server's.
 
 Each round keeps the variants it answered and digests them after the clock was stopped. All rounds must agree with each
 other, and the first requests with the baseline, segments included: a fast wrong answer fails the run.
@@ -24,6 +26,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.evaluation_wire import passes as wire_passes
+from bench.evaluation_wire import running_server
 from cdc.core.evaluation import EvaluationRequest, decide, evaluate, render_evaluation
 from cdc.evaluator import Evaluator
 from tests.core.evaluation import transcription
@@ -76,11 +80,11 @@ class Round:
     digest: int
 
 
-def measure(ask: Callable[[], Sequence[object]]) -> Round:
+def measure(ask: Callable[[], Sequence[object]], cpu_clock: Callable[[], float] = time.process_time) -> Round:
     """Time one pass over the requests; like a server it keeps next to nothing of an answer."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), cpu_clock()
     answers = ask()
-    wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+    wall_s, cpu_s = time.perf_counter() - wall, cpu_clock() - cpu
     return Round(wall_s, cpu_s, digest_of(answers))
 
 
@@ -114,16 +118,33 @@ def report(name: str, requests: int, rounds: Sequence[Round]) -> dict[str, Any]:
     return line
 
 
+def over_the_wire(database: Flagent, requests: Sequence[dict[str, Any]], rounds: int, expected: int) -> bool:
+    """Ask a server the same; False where any answer is not the one expected."""
+    with running_server(database) as server:
+        asks = wire_passes(server, requests)
+        taken: dict[str, list[Round]] = {name: [] for name in asks}
+        for number in range(rounds + 1):  # the first warms up
+            for name, ask in asks.items():
+                one = measure(ask, server.process.cpu_s)
+                if number:
+                    taken[name].append(one)
+        for name, of_one in taken.items():
+            report(name, len(requests), of_one)
+    return {one.digest for of_one in taken.values() for one in of_one} == {expected}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Evaluations per second and CPU second.")
     parser.add_argument("--flags", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--wire-requests", type=int, default=5_000, help="0 leaves the server out")
     parser.add_argument("--expressions", action="store_true", help="make one of the three constraints an EREG")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     dice = random.Random(options.seed)
-    catalog = flags_in_a_database(options.flags, options.expressions, dice).catalog()
+    database = flags_in_a_database(options.flags, options.expressions, dice)
+    catalog = database.catalog()
     raw = random_requests(options.requests, options.flags, dice)
     requests = [EvaluationRequest.parse(request) for request in raw]
     evaluator = Evaluator(lambda: catalog)
@@ -175,6 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     digests = {one.digest for name in passes for one in rounds[name]}
     if len(digests) != 1 or first != slow.digest:
         print("the answers differ from round to round or from the baseline", file=sys.stderr)
+        return 1
+    wire_raw = raw[: options.wire_requests]
+    expected = digest_of([evaluator.evaluate(request)["variantID"] for request in wire_raw])
+    if wire_raw and not over_the_wire(database, wire_raw, options.rounds, expected):
+        print("the server's answers differ from the core's", file=sys.stderr)
         return 1
     print(json.dumps({"digest": f"{digests.pop():08x}", "answers_agree": True}))
     if not options.expressions and lines["decide"]["per_cpu_s"] < TARGET_PER_S:

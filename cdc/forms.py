@@ -17,6 +17,7 @@ __all__ = [
     "DATABASE_URL",
     "DIRECTORY",
     "DURATION",
+    "FILE",
     "FORMAT",
     "JWKS",
     "LEVEL",
@@ -157,6 +158,15 @@ class Form:
 
 BOOLEAN = Form("true or false", truth)
 PORT = Form("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
+
+
+def existing_file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(text)
+    return path
+
+
 COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = Form("a whole number from 1 to 256", number(1, 256))
 DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
@@ -164,6 +174,7 @@ SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
 URL_PATH = Form("a path such as /ws", url_path)
 TEXT = Form("a text", str)
 DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
+FILE = Form("a file that is there", existing_file)
 DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
 NAMES = Form("different names with commas between them, such as public,tenant_1", names)
 LEVEL = Form("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))

@@ -22,6 +22,7 @@ from cdc.forms import (
     DATABASE_URL,
     DIRECTORY,
     DURATION,
+    FILE,
     FORMAT,
     JWKS,
     LEVEL,
@@ -94,6 +95,9 @@ _DATA_DIR = Variable(
     "Where the embedded PostgreSQL keeps its data. When unset, `$XDG_DATA_HOME/flagent-cdc/postgres`, else "
     "`~/.local/share/flagent-cdc/postgres`; for root `/var/lib/flagent-cdc/postgres`.",
 )
+
+_TLS_CERT = Variable("FLAGENT_CDC_TLS_CERT", FILE, "", "The certificate chain (PEM); with it the server speaks TLS.")
+_TLS_KEY = Variable("FLAGENT_CDC_TLS_KEY", FILE, "", "The certificate's private key (PEM).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +190,14 @@ class Settings:
         "2ms",
         "How long commits wait to go out together while the server is busy; an idle server never waits.",
     )
+    handshakes_per_second: int = _setting(
+        "FLAGENT_CDC_HANDSHAKES_PER_SECOND",
+        COUNT,
+        "4000",
+        "New streams begun per second at most; those beyond it wait their turn.",
+    )
+    tls_cert: Path | None = field(default=None, metadata={"variable": _TLS_CERT})
+    tls_key: Path | None = field(default=None, metadata={"variable": _TLS_KEY})
     log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")
     log_format: str = _setting(
         "FLAGENT_CDC_LOG_FORMAT", FORMAT, "text", "Log lines for people, or one JSON object each."

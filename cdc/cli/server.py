@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from api.admission import Admission
 from api.app import Application, create_app
 from api.export import EXPORT_PATH
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
@@ -42,6 +43,11 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     """Serve until a signal ends it; the exit code. `settings.database_url` must be given."""
     if settings.database_url is None:
         raise ValueError("the server needs a database URL; the command starts the embedded database before")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidInput(
+            "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
+            name="FLAGENT_CDC_TLS_CERT",
+        )
     url = read_database_url(settings.database_url)
 
     def work(on_ready: Callable[[], None]) -> int:
@@ -54,13 +60,17 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (settings.host, settings.port), family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1
         )
     except OSError as error:
         raise InvalidInput(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", name="FLAGENT_WS_PORT"
         ) from error
+    # Connections inherit it. asyncio sets it only on sockets that were made with the number of TCP, and without it the
+    # body of every answer waits 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class _Server(uvicorn.Server):
@@ -110,6 +120,7 @@ def build_server(
         ),
         origins=Origins(settings.cors_origins, with_local=authenticator is None),
     )
+    gateway.admission = Admission(settings.handshakes_per_second)
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
@@ -140,5 +151,7 @@ def build_server(
         server_header=False,
         timeout_graceful_shutdown=_GRACEFUL_S,
         backlog=_BACKLOG,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
     return _Server(config, on_ready)

@@ -34,7 +34,8 @@ declare
     channel        text;
     "position"     bigint;
     committed_at   timestamptz;
-    payload        text;
+    is_announced   boolean;
+    rest           text;
 begin
     if current_setting('flagent_cdc.transaction', true) = xid and current_setting('flagent_cdc.batch') = new.batch::text
     then
@@ -64,24 +65,31 @@ begin
         texts := current_setting('flagent_cdc.changes') || set_config('flagent_cdc.transaction', '', true);
     end if;
 
+    -- All that can be done before the lock is done before it: who holds it holds up every other writer of flags.
     select i.channel into channel from flagent_cdc.installation i;
+    -- A full queue would fail the writer; the listeners find the commit in the log.
+    is_announced := pg_notification_queue_usage() < 0.9;
+    rest := '","xid":' || xid
+        || ',"user":' || to_json(session_user::text)
+        || ',"application":' || to_json(current_setting('application_name'));
+    -- A payload must stay below 8000 bytes; position and time, which are put before this, take 70 at most.
+    if texts <> '' and octet_length(rest) + octet_length(texts) < 7900 then
+        rest := rest || ',"changes":[' || texts || ']}';
+    else
+        rest := rest || '}';
+    end if;
+
     perform pg_advisory_xact_lock(commit_order);
     "position" := nextval('flagent_cdc.commit_position');
     committed_at := clock_timestamp();
     insert into flagent_cdc.commit_log (position, batch, xid, committed_at, changes, session_user_name, application_name)
     values ("position", new.batch, xid::xid8, committed_at, changes, session_user, current_setting('application_name'));
-
-    -- A full queue would fail the writer; the listeners find the commit in the log.
-    if pg_notification_queue_usage() < 0.9 then
-        payload := '{"position":' || "position"
-            || ',"committedAt":"' || to_char(committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-            || '","xid":' || xid
-            || ',"user":' || to_json(session_user::text)
-            || ',"application":' || to_json(current_setting('application_name'));
-        if texts <> '' and octet_length(payload) + octet_length(texts) < 7980 then
-            payload := payload || ',"changes":[' || texts || ']';
-        end if;
-        perform pg_notify(channel, payload || '}');
+    if is_announced then
+        perform pg_notify(
+            channel,
+            '{"position":' || "position" || ',"committedAt":"'
+                || to_char(committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || rest
+        );
     end if;
     return null;
 end

@@ -3,6 +3,9 @@
 How a Flagent flag becomes an OpenFeature value: a flag whose variants are all called on/off, true/false, yes/no or
 enabled/disabled is a boolean; every other flag's value is the key of the variant. A flag that is disabled, or gives
 the entity no variant, has no value: the provider uses the caller's default. Attachments are the flag's metadata.
+
+A provider evaluates first and connects to the stream afterwards, and its web version does not ask again when it has
+connected. So a stream without a `Last-Event-ID` begins with a notice: whatever was committed in between is fetched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,18 +59,22 @@ def request_for(flag: FlagJson, entity: Entity) -> EvaluationRequest:
 def answer(flag: FlagJson, result: Mapping[str, Any]) -> dict[str, Any]:
     """One evaluated flag, from the flag and its evaluation result (which a disabled flag does not have)."""
     if not flag["enabled"]:
-        return {"key": flag["key"], "reason": "DISABLED", "metadata": _metadata(flag)}
+        return _default(flag, "DISABLED")
     if result["variantID"] is None:
-        return {"key": flag["key"], "reason": "UNKNOWN", "metadata": _metadata(flag)}
+        return _default(flag, "UNKNOWN")
     variant = result["variantKey"] or ""
-    evaluated: dict[str, Any] = {
+    return {
         "key": flag["key"],
         "value": _BOOLEANS[variant.lower()] if _is_boolean(flag) and variant.lower() in _BOOLEANS else variant,
         "reason": _reason(flag, result),
         "variant": variant,
         "metadata": {**(result["variantAttachment"] or {}), **_metadata(flag)},
     }
-    return evaluated
+
+
+def _default(flag: FlagJson, reason: str) -> dict[str, Any]:
+    """No value: the caller's default. The variant is optional in OFREP, but the Python provider fails without it."""
+    return {"key": flag["key"], "reason": reason, "variant": "", "metadata": _metadata(flag)}
 
 
 def _is_boolean(flag: FlagJson) -> bool:
@@ -111,7 +118,7 @@ class _Refetch:
         return b"".join([self.event(event) for event in events])
 
     def snapshot(self, here: EventId, text: Text) -> bytes:
-        return b""
+        return _notice(here, None)
 
     def snapshot_head(self, here: EventId, request_id: str) -> bytes:
         return b""

@@ -68,7 +68,7 @@ create table flagent_cdc.change_log_first (
 -- One row per commit that changed something, in commit order; holes are commits that failed after their sealing.
 create table flagent_cdc.commit_log (
     position          bigint primary key,
-    batch             bigint not null unique,
+    batch             bigint not null,
     xid               xid8 not null,
     committed_at      timestamptz not null,
     changes           integer not null,
