@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,7 @@ from cdc.core.position import EventId
 from cdc.core.selection import Selection, Selections
 from cdc.core.wire import sse
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
-from cdc.core.wire.format import Format
+from cdc.core.wire.format import Coding, Format
 from cdc.core.wire.ofrep import GATHERED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
@@ -203,7 +204,7 @@ class Gateway:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
         self.sse_door.enter()
         self.guard.use_up(entrant)
-        format = Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked)
+        format = _format(dialect, "gzip" if accepts_gzip else "identity", is_chunked)
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
@@ -295,6 +296,12 @@ class Gateway:
                 "the flags have not been read from the database yet; come back soon",
                 retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
             )
+
+
+@cache
+def _format(dialect: Dialect, coding: Coding, is_chunked: bool) -> Format:
+    """One object for all who read alike; there are a dozen at most."""
+    return Format(dialect, coding, is_chunked=is_chunked)
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

@@ -41,6 +41,8 @@ __all__ = ["make_http_protocol"]
 _frames = logging.getLogger(__name__ + ".frames")
 _frames.setLevel(logging.INFO)
 
+_PLAIN, _DEFLATED = Format(MESSAGES), Format(MESSAGES, coding="deflate")
+
 # How long a server that goes down spreads its goodbyes.
 _FAREWELL_S = 1.5
 
@@ -178,7 +180,7 @@ class WebSocketStream(_Stream):
         self._session = Session(
             gateway.hub,
             self,
-            Format(MESSAGES, coding="deflate" if can_share else "identity"),
+            _DEFLATED if can_share else _PLAIN,
             stop_reading=transport.pause_reading,
             read_on=transport.resume_reading,
             entrant=opening.entrant,

@@ -45,6 +45,9 @@ _MIN_POSITION_WAIT_S = 5.0
 _CREDENTIAL_WAIT_S = 5.0
 
 
+_NOTHING = Selections()
+
+
 class Evaluator(Protocol):
     """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
 
@@ -96,7 +99,7 @@ class Session:
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
         self._waiting: set[asyncio.Task[None]] | None = None
-        self.subscriber = Subscriber(sink, format, Selections(), on_live=self._continue)
+        self.subscriber = Subscriber(sink, format, _NOTHING, on_live=self._continue)
         if entrant.identity is None:
             self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
         else:
