@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -17,7 +16,7 @@ from cdc.core.position import EventId
 from cdc.core.selection import Selection, Selections
 from cdc.core.wire import sse
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
-from cdc.core.wire.format import Coding, Format
+from cdc.core.wire.format import Format
 from cdc.core.wire.ofrep import GATHERED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
@@ -204,7 +203,7 @@ class Gateway:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
         self.sse_door.enter()
         self.guard.use_up(entrant)
-        format = _format(dialect, "gzip" if accepts_gzip else "identity", is_chunked)
+        format = _shared(Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked))
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
@@ -298,10 +297,12 @@ class Gateway:
             )
 
 
-@cache
-def _format(dialect: Dialect, coding: Coding, is_chunked: bool) -> Format:
+def _shared(format: Format) -> Format:
     """One object for all who read alike; there are a dozen at most."""
-    return Format(dialect, coding, is_chunked=is_chunked)
+    return _formats.setdefault(format, format)
+
+
+_formats: dict[Format, Format] = {}
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
