@@ -34,6 +34,10 @@ __all__ = ["Listener", "ListenerTimes", "load"]
 
 logger = logging.getLogger(__name__)
 
+# A publication that takes less is not worth waiting for others: epoll counts in whole milliseconds, so that the
+# shortest wait there is would be longer than the work it saves.
+_DEAR_S = 0.001
+
 # Changes read from the log at a time while catching up.
 _CATCH_UP_CHANGES = 5_000
 
@@ -312,11 +316,17 @@ class Listener:
                 self._must_read.set()
                 break
         if following:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             try:
                 self._publish(following)
             except Exception as error:
                 self._lose(error)  # This is a callback: `run` hears of it there.
-        self._flush_at = asyncio.get_running_loop().time() + self._times.gather_s
+            # Waiting for others pays where a publication is dear, and no longer than it took: with few subscribers
+            # nothing ever waits.
+            ended = loop.time()
+            took_s = ended - began
+            self._flush_at = ended + (min(self._times.gather_s, took_s) if took_s >= _DEAR_S else 0.0)
 
     def _publish(self, commits: list[Commit]) -> None:
         self._hub.publish(commits)
