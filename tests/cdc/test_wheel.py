@@ -17,7 +17,8 @@ HOME = ROOT / ".venv-wheel"
 LOCK = ROOT / "requirements" / "run.txt"
 SOURCES = ("api", "cdc", "sql", "pyproject.toml", "README.md", "LICENSE")
 
-pytestmark = pytest.mark.timeout(600)
+# One worker for all of them: two would make and fill the same environment at the same time.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
