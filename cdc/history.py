@@ -29,12 +29,6 @@ _TURN_COMMITS = 100
 
 _KEEP_S = 60.0
 
-_LAST_INDEX = 1 << 62
-
-
-def _key(id: EventId) -> tuple[Position, int]:
-    return id.position, _LAST_INDEX if id.index is None else id.index
-
 
 class LogHistorian:
     """The hub's historian: at most `limit_changes` changes back, beyond that a resync is cheaper for everyone."""
@@ -61,12 +55,12 @@ class LogHistorian:
 
     def _cached(self, id: EventId) -> History | None:
         history, since = self._history, self._since
-        if history is None or since is None or since.log != id.log or _key(id) < _key(since):
+        if history is None or since is None or since.log != id.log or id.is_before(since):
             return None
         if self._hub.ring.after(history.until) is None:
             return None
         self._keep()
-        return replace(history, first=bisect_left(history.events, True, key=lambda e: _key(e.event_id) > _key(id)))
+        return replace(history, first=bisect_left(history.events, True, key=lambda e: id.is_before(e.event_id)))
 
     def _keep(self) -> None:
         if self._forget is not None:

@@ -16,10 +16,13 @@ from typing import NewType, Self
 
 from .errors import InvalidEventId
 
-__all__ = ["EventId", "LogId", "Position"]
+__all__ = ["LAST_INDEX", "EventId", "LogId", "Position"]
 
 Position = NewType("Position", int)
 LogId = NewType("LogId", str)
+
+# Stands for the end of a commit where ids are compared; no commit has so many events.
+LAST_INDEX = 1 << 62
 
 # 19 digits hold PostgreSQL's bigint; the log part is six characters today, and may grow.
 _FORM = re.compile(r"(\d{1,19})(?:-(\d{1,9}))?@([a-z0-9]{1,32})", re.ASCII)
@@ -50,10 +53,11 @@ class EventId:
         position, index, log = match.groups()
         return cls(Position(int(position)), None if index is None else int(index), LogId(log))
 
+    @property
+    def order(self) -> tuple[Position, int]:
+        """What ids of one log are ordered by; a whole commit's id comes after all of its events."""
+        return self.position, LAST_INDEX if self.index is None else self.index
+
     def is_before(self, other: Self) -> bool:
         """Whether `other` tells more than this id; both must be of the same log."""
-        if self.position != other.position:
-            return self.position < other.position
-        if self.index is None:
-            return False
-        return other.index is None or self.index < other.index
+        return self.order < other.order

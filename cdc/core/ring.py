@@ -8,12 +8,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
-from .position import EventId, Position
+from .position import LAST_INDEX, EventId, Position
 
 __all__ = ["Ring", "RingEntry"]
-
-# A whole commit's id sorts after all of its events.
-_LAST_INDEX = 1 << 62
 
 Key = tuple[Position, int]
 
@@ -26,10 +23,6 @@ class RingEntry(Protocol):
 
     @property
     def size_bytes(self) -> int: ...
-
-
-def _key(id: EventId) -> Key:
-    return id.position, _LAST_INDEX if id.index is None else id.index
 
 
 E = TypeVar("E", bound=RingEntry)
@@ -50,7 +43,7 @@ class Ring(Generic[E]):
         self._keys: list[Key] = []
         self._start = 0
         self._size_bytes = 0
-        self._floor: Key = (floor, _LAST_INDEX)
+        self._floor: Key = (floor, LAST_INDEX)
 
     def __len__(self) -> int:
         return len(self._events)
@@ -73,7 +66,7 @@ class Ring(Generic[E]):
         """Append events, ids growing; evicts the oldest when a bound is passed."""
         for event in events:
             self._events.append(event)
-            self._keys.append(_key(event.event_id))
+            self._keys.append(event.event_id.order)
             self._size_bytes += event.size_bytes
         if len(self._events) > self._max_events or self._size_bytes > self._max_bytes:
             self._evict()
@@ -94,7 +87,7 @@ class Ring(Generic[E]):
 
     def after(self, id: EventId) -> int | None:
         """Cursor of the first event after `id`; None where events after it are no longer here."""
-        key = _key(id)
+        key = id.order
         if key < self._floor:
             return None
         return self._start + bisect_right(self._keys, key)
