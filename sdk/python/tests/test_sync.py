@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pathlib
+import queue
 import re
 import threading
 from collections.abc import Iterator
@@ -86,9 +87,9 @@ async def lively(peer: Peer) -> None:
 def test_a_store_without_asyncio(transport: str) -> None:
     with ThreadedServer(lively) as threaded:
         make = sync.FlagentWebSocketClient if transport == "ws" else sync.FlagentSSEClient
-        changed, seen = threading.Event(), []
+        changed, seen = threading.Event(), queue.SimpleQueue[str]()
         client = make(threaded.server.url(transport), reconnect=QUICK)
-        end = client.on_event(lambda event: seen.append(threading.current_thread().name))
+        end = client.on_event(lambda event: seen.put(threading.current_thread().name))
         store = sync.FlagStore(client)
         store.on_change(lambda change: changed.set() if change.kind.value == "updated" else None)
         with client:
@@ -98,9 +99,9 @@ def test_a_store_without_asyncio(transport: str) -> None:
             assert found is not None
             assert (found.enabled, found.notes, len(store), store.status) == (True, "new", 1, Status.READY)
             assert store.evaluate("new_payment_flow", "e").variant_key == "on"
+            assert seen.get(timeout=5).startswith("flagent-handlers")
             end()
         assert store.status is Status.CLOSED
-        assert seen[0].startswith("flagent-handlers")
         client.close()
         with pytest.raises(ClientClosed):
             store.ready(1)
