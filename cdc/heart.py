@@ -7,15 +7,12 @@ not concern it.
 
 import asyncio
 import contextlib
-import logging
 
 from .core.wire.format import Format, websocket_frame
 from .hub import Hub
 from .subscriber import CloseReason, Subscriber
 
 __all__ = ["Heart"]
-
-logger = logging.getLogger(__name__)
 
 # A peer that has answered nothing for so many beats is gone.
 _MISSED_BEATS = 2
@@ -76,13 +73,13 @@ class Heart:
             if subscriber.is_paused:
                 subscriber.paused_beats += 1
                 if subscriber.paused_beats > self._stall_beats:
-                    self._cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
+                    self._hub.cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
                 continue
             if subscriber.format.transport == "websocket":
                 if not subscriber.sink.heard_since_last_beat():
                     subscriber.missed_beats += 1
                     if subscriber.missed_beats > _MISSED_BEATS:
-                        self._cut(subscriber, CloseReason.SILENT, "no answer to pings")
+                        self._hub.cut(subscriber, CloseReason.SILENT, "no answer to pings")
                         continue
                 else:
                     subscriber.missed_beats = 0
@@ -109,8 +106,3 @@ class Heart:
         return ping + format.frame(
             format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
         )
-
-    def _cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
-        logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})
-        subscriber.sink.close(reason, text)
-        self._hub.remove(subscriber)

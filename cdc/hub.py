@@ -12,7 +12,7 @@ for that (promise P5).
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from .core.catalog import Catalog
 from .core.change import Commit
 from .core.errors import InvalidEventId
+from .core.events import EventType
+from .core.histogram import Histogram
 from .core.position import EventId, Position
 from .core.ring import Ring
 from .core.selection import SelectionIndex, Selections
@@ -89,9 +91,14 @@ class Hub:
         self.freshness = freshness
         self.historian: Historian | None = None
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
+        # Counted as it happens and read when somebody asks: events by type once per event, not per delivery.
         self.deliveries = 0
-        self.resyncs = 0
+        self.sent_bytes = 0
         self.pauses = 0
+        self.events: Counter[EventType] = Counter()
+        self.resyncs_by: Counter[ResyncReason] = Counter()
+        self.cuts: Counter[CloseReason] = Counter()
+        self.latency = Histogram()
         # Plain subscribers of every flag event, by form: one payload, one loop. A dict in connection order beats a
         # set by a tenth, since the sockets lie in memory in that order.
         self._everyone: dict[Format, dict[Subscriber, Callable[[bytes], None]]] = {}
@@ -108,16 +115,28 @@ class Hub:
         """Apply commits in order and deliver their events; commits that were applied already change nothing."""
         before = self.catalog.position
         events: list[EncodedEvent] = []
+        committed_at: list[str] = []
         for commit in commits:
-            events.extend(encode_commit(self.catalog.apply(commit)))
+            its = encode_commit(self.catalog.apply(commit))
+            if its:
+                events.extend(its)
+                committed_at.append(commit.committed_at)
         if self.catalog.position == before:
             return
         self._large.clear()
         if events:
             self.ring.extend(events)
             self._deliver(events)
+            self.events.update([event.event.type for event in events])
+            self._measure(committed_at)
         self._advanced.set()
         self._advanced = asyncio.Event()
+
+    def _measure(self, committed_at: Sequence[str]) -> None:
+        """Note how long after their commits events were written; clocks that differ must not make it negative."""
+        now = datetime.now(UTC)
+        for text in committed_at:
+            self.latency.observe(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()))
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Go on from another catalog: the log was replaced, or commits between the two can no longer be read."""
@@ -152,6 +171,7 @@ class Hub:
                     of_flags[0].framed(format) if len(of_flags) == 1 else b"".join([e.framed(format) for e in of_flags])
                 )
                 self.deliveries += len(members) * len(of_flags)
+                self.sent_bytes += len(members) * len(data)
                 for write in members.values():
                     write(data)
         matched: dict[Subscriber, list[EncodedEvent]] = {}
@@ -174,6 +194,7 @@ class Hub:
     def _write(self, subscriber: Subscriber, data: bytes) -> None:
         # A subscriber that paused on an earlier write of the same delivery has its cursor at the end of the ring.
         if not subscriber.is_paused:
+            self.sent_bytes += len(data)
             subscriber.sink.write(data)
 
     def _settle(self) -> None:
@@ -214,6 +235,10 @@ class Hub:
     @property
     def subscriber_count(self) -> int:
         return len(self._subscribers)
+
+    @property
+    def resyncs(self) -> int:
+        return self.resyncs_by.total()
 
     def subscribe(
         self,
@@ -298,6 +323,7 @@ class Hub:
         elif subscriber.is_paused:
             subscriber.outbox = deque((data,))
         else:
+            self.sent_bytes += len(data)
             subscriber.sink.write(data)
             self._settle()
 
@@ -306,9 +332,16 @@ class Hub:
         if subscriber.state is State.CLOSED:
             return
         if last and not subscriber.is_paused and not subscriber.outbox:
+            self.sent_bytes += len(last)
             subscriber.sink.write(last)
+        self.cuts[reason] += 1
         subscriber.sink.close(reason, text)
         self.remove(subscriber)
+
+    def cut(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None:
+        """`end`, and say so in the server's log: this one did not ask for it."""
+        logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})
+        self.end(subscriber, reason, text)
 
     def remove(self, subscriber: Subscriber) -> None:
         """The subscriber's connection is gone. Harmless when repeated."""
@@ -404,6 +437,7 @@ class Hub:
             outbox.popleft()
         # A view, so that what a stalled transport keeps of it is shared by all. Last, because it may pause.
         subscriber.sent_bytes = 0 if is_whole else end
+        self.sent_bytes += min(end, len(message)) - start
         subscriber.sink.write(message if is_whole and not start else memoryview(message)[start:end])
 
     def _read_ring(self, subscriber: Subscriber) -> int:
@@ -444,6 +478,7 @@ class Hub:
                 data = b"".join([event.framed_at(subscriber.format, sent_at) for event in its])
             else:
                 data = b"".join([event.framed(subscriber.format) for event in its])
+            self.sent_bytes += len(data)
             subscriber.sink.write(data)
         return taken
 
@@ -535,7 +570,7 @@ class Hub:
     def _resync(self, subscriber: Subscriber, reason: ResyncReason) -> None:
         """Send a new beginning after what still waits. A message that is partly sent is finished: its rest must not
         be missing on the wire. A state that nobody has seen a part of is left out."""
-        self.resyncs += 1
+        self.resyncs_by[reason] += 1
         here, dialect = self.here(), subscriber.format.dialect
         waiting = subscriber.outbox or deque()
         begun = 1 if subscriber.sent_bytes else 0
@@ -568,9 +603,7 @@ class Hub:
 
     def _overflow(self, subscriber: Subscriber) -> None:
         if subscriber.overflow is Overflow.DISCONNECT:
-            logger.warning("Subscriber cut, it was too slow", extra={"action": "subscriber_cut"})
-            subscriber.sink.close(CloseReason.TOO_SLOW, "too slow; come back with the last id received")
-            self.remove(subscriber)
+            self.cut(subscriber, CloseReason.TOO_SLOW, "too slow; come back with the last id received")
         else:
             self._resync(subscriber, ResyncReason.OVERFLOW)
 
