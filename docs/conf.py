@@ -1,0 +1,30 @@
+"""How `sh run docs` builds the documentation.
+
+The source directory is the root of the repository, so that README, SECURITY and the SDKs' own pages are part of the
+site and every link means the same in a checkout and in the site.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "flagent-cdc"
+author = "the authors of flagent-cdc"
+copyright = "the authors of flagent-cdc, Apache 2.0"
+extensions = ["myst_parser", "local_links"]
+root_doc = "docs/index"
+include_patterns = ["docs/**.md", "*.md", "sdk/*/README.md"]
+# A build walks through everything that it is not told to leave alone.
+exclude_patterns = [".*", "build", "dist", "**/node_modules", "**/target", "**/__pycache__"]
+nitpicky = True
+
+myst_enable_extensions = ["attrs_block"]
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_title = "flagent-cdc"
+html_extra_path = ["site"]
+html_copy_source = False
+# Indented blocks are shells, tables of bytes and drawings alike.
+highlight_language = "none"
