@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from cdc.core.access import Grant
 from cdc.core.position import Position
 from cdc.core.wire.export import export_text
-from cdc.errors import DatabaseError
+from cdc.errors import SourceError
 from cdc.feed import Feed
 
 from .flags import schema_of
@@ -51,7 +51,7 @@ class Exports:
         """Wait until the catalog holds every commit that was visible when this was called."""
         try:
             newest = await asyncio.shield(self._ask())
-        except DatabaseError as error:
+        except SourceError as error:
             # The stream says that it is stale; the export is as old as the stream, so nothing is contradicted.
             logger.warning("Export without asking the database", extra={"action": "export_stale", "reason": str(error)})
             return

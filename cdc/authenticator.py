@@ -1,7 +1,7 @@
 """Whose credential this is: API keys, JSON Web Tokens and stream tokens, kept current in memory.
 
 Asking is synchronous and touches memory alone, so that ten thousand who come at once are let in as fast as without.
-Keys are read again from the database, and published keys from their file or address, at intervals; while those are
+Keys are read again from their store, and published keys from their file or address, at intervals; while those are
 away the last known ones stand.
 """
 
@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import httpx2
 
 from .api_key import KEY_PREFIX, KeyRing
-from .errors import DatabaseError, Unauthorized
+from .errors import SourceError, Unauthorized
 from .identity import Identity
 from .json_web_token import JwtVerifier, VerificationKey, public_key, read_jwks, secret_key
+from .ports import KeyStore
 from .settings import Settings
-from .store import Store
 from .stream_token import StreamToken, TokenDesk
 
 __all__ = ["Authenticator", "JwksSource"]
@@ -72,7 +72,7 @@ class Authenticator:
 
     def __init__(
         self,
-        store: Store,
+        store: KeyStore,
         verifier: JwtVerifier | None = None,
         jwks: JwksSource | None = None,
         *,
@@ -92,7 +92,7 @@ class Authenticator:
         self._is_jwks_failing = False
 
     @classmethod
-    def of(cls, settings: Settings, url: str) -> Self:
+    def of(cls, settings: Settings, store: KeyStore) -> Self:
         """As the settings say; raises `InvalidInput`."""
         keys: list[VerificationKey] = []
         if settings.auth_jwt_secret is not None:
@@ -101,7 +101,7 @@ class Authenticator:
             keys.append(public_key(settings.auth_jwt_public_key))
         has_jwt = bool(keys) or settings.auth_jwt_jwks is not None
         return cls(
-            Store(url),
+            store,
             JwtVerifier(settings.jwt_rules, keys) if has_jwt else None,
             None if settings.auth_jwt_jwks is None else JwksSource(settings.auth_jwt_jwks),
             own_keys=keys,
@@ -197,7 +197,7 @@ class Authenticator:
                         extra={"action": "no_keys"},
                     )
             self._is_failing = False
-        except DatabaseError as error:
+        except SourceError as error:
             if not self._is_failing:
                 logger.warning("API keys cannot be read", extra={"action": "keys_failed", "reason": str(error)})
             self._is_failing = True

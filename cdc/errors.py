@@ -7,12 +7,13 @@
     ├── InvalidPattern               not a regular expression of Java; also a ValueError
     ├── Unauthorized                 a credential is missing, wrong, expired or revoked; has `code`
     ├── UndecidedMatch               a regular expression was cut off before its answer was known
-    ├── DatabaseError                PostgreSQL said no; has `sqlstate`
-    │   ├── DatabaseUnavailable      not reachable, starting, shutting down, out of connections
-    │   ├── DatabaseRefused          wrong password, unknown database, missing right
-    │   ├── LockNotAvailable         somebody else holds what we need; also deadlocks and timeouts
-    │   ├── SchemaMissing            flagent_cdc is not installed there
-    │   └── SchemaMismatch           flagent_cdc there is newer than this program, or the server is too old
+    ├── SourceError                  where commits come from said no, or nothing
+    │   └── DatabaseError            PostgreSQL did; has `sqlstate`
+    │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
+    │       ├── DatabaseRefused      wrong password, unknown database, missing right
+    │       ├── LockNotAvailable     somebody else holds what we need; also deadlocks and timeouts
+    │       ├── SchemaMissing        flagent_cdc is not installed there
+    │       └── SchemaMismatch       flagent_cdc there is newer than this program, or the server is too old
     └── EmbeddedPostgresError        the embedded server could not be started
         └── DataDirectoryInUse
 
@@ -36,6 +37,7 @@ __all__ = [
     "LockNotAvailable",
     "SchemaMismatch",
     "SchemaMissing",
+    "SourceError",
     "Unauthorized",
     "UndecidedMatch",
     "error_class",
@@ -61,7 +63,11 @@ class Unauthorized(FlagentCdcError):
         self.code = code
 
 
-class DatabaseError(FlagentCdcError):
+class SourceError(FlagentCdcError):
+    """Where commits and keys come from cannot be asked."""
+
+
+class DatabaseError(SourceError):
     """The database answered with an error.
 
     `sqlstate` is PostgreSQL's five-character code, None where the server was not reached or gave none.

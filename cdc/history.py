@@ -14,9 +14,9 @@ from .core.change import Commit
 from .core.position import EventId, Position
 from .core.wire.encoded import EncodedEvent, encode_commit
 from .core.wire.snapshot import ResyncReason
-from .errors import DatabaseError
+from .errors import SourceError
 from .hub import History, Hub
-from .store import Store
+from .ports import Log
 
 __all__ = ["LogHistorian"]
 
@@ -33,8 +33,8 @@ _KEEP_S = 60.0
 class LogHistorian:
     """The hub's historian: at most `limit_changes` changes back, beyond that a resync is cheaper for everyone."""
 
-    def __init__(self, store: Store, hub: Hub, limit_changes: int) -> None:
-        self._store = store
+    def __init__(self, log: Log, hub: Hub, limit_changes: int) -> None:
+        self._log = log
         self._hub = hub
         self._limit_changes = limit_changes
         self._lock = asyncio.Lock()
@@ -48,8 +48,8 @@ class LogHistorian:
                 return found
             try:
                 return await self._reconstruct(id)
-            except DatabaseError as error:
-                # The subscriber must not wait for a database that may be away for hours.
+            except SourceError as error:
+                # The subscriber must not wait for a log that may be away for hours.
                 logger.warning("History cannot be read", extra={"action": "history_failed", "reason": str(error)})
                 return ResyncReason.OVERFLOW
 
@@ -71,7 +71,7 @@ class LogHistorian:
         self._history = self._since = self._forget = None
 
     async def _reconstruct(self, id: EventId) -> History | ResyncReason:
-        state = await self._store.state()
+        state = await self._log.state()
         present = self._hub.catalog
         if state.log != id.log or state.log != present.log:
             return ResyncReason.LOG_REPLACED
@@ -85,7 +85,7 @@ class LogHistorian:
         back: list[Commit] = []
         changes = 0
         while past.position > down_to:
-            page = await self._store.commits_before(past.position, down_to, _PAGE_CHANGES)
+            page = await self._log.commits_before(past.position, down_to, _PAGE_CHANGES)
             if not page:
                 break
             if not all(commit.changes for commit in page):
@@ -100,7 +100,7 @@ class LogHistorian:
             past.position = Position(page[-1].position - 1)
             if changes > self._limit_changes:
                 return ResyncReason.OVERFLOW
-        if not (await self._store.state()).reaches(down_to):
+        if not (await self._log.state()).reaches(down_to):
             return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
         for turn, commit in enumerate(reversed(back)):

@@ -29,9 +29,10 @@ from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
 from .core.wire.snapshot import ResyncReason, snapshot_text
+from .ports import Freshness
 from .subscriber import CloseReason, State, Subscriber
 
-__all__ = ["Freshness", "Historian", "History", "Hub", "HubLimits"]
+__all__ = ["Historian", "History", "Hub", "HubLimits"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +69,6 @@ class History:
     events: Sequence[EncodedEvent]
     until: EventId
     first: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """Whether the catalog is proven current, and how long ago that was last proven, in milliseconds."""
-
-    fresh: bool
-    age_ms: int
 
 
 class _WholeState(bytes):

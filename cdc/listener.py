@@ -1,4 +1,4 @@
-"""Keeps the hub's catalog current: hears notifications, proves that it hears, and reads the log where it did not.
+"""Keeps a replica current: hears notifications, proves that it hears, and reads the log where it did not.
 
 A notification is a hint, the log is the truth. A notification that continues the catalog's position is applied as it
 is; anything else (a gap, one too large to carry its changes, a new connection) makes the listener read the log after
@@ -20,17 +20,16 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from .core.catalog import Catalog
 from .core.change import Commit, Hint, Probe, decode_notification
 from .core.position import Position
 from .core.wire.snapshot import ResyncReason
 from .database_url import redact
 from .driver_errors import driver_errors
 from .errors import DatabaseError, DatabaseUnavailable
-from .hub import Freshness, Hub
-from .store import FLAG_TABLES, Bootstrap, LogState, Stamp, Store, answering_within, connect, sever
+from .ports import Freshness, LogState, Replica, Stamp
+from .store import FLAG_TABLES, Store, answering_within, connect, sever
 
-__all__ = ["Listener", "ListenerTimes", "load"]
+__all__ = ["Listener", "ListenerTimes"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +51,13 @@ _LISTEN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ListenerTimes:
-    """In seconds. `gather_s` is how long commits wait for others at most, while the hub is busy."""
+    """In seconds. `gather_s` is how long commits wait for others at most, while publishing is dear."""
 
     probe_s: float = 5.0
     poll_s: float = 1.0
     gather_s: float = 0.002
     backoff_s: float = 0.1
     backoff_max_s: float = 10.0
-
-
-def load(bootstrap: Bootstrap) -> Catalog:
-    """A catalog with what a bootstrap has read."""
-    catalog = Catalog(bootstrap.log, bootstrap.position)
-    for schema, tables in bootstrap.schemas.items():
-        catalog.load(schema, tables, bootstrap.position)
-    return catalog
 
 
 _POOLED = (
@@ -83,12 +74,17 @@ class Listener:
     """Runs until cancelled; whatever breaks is retried with backoff. `mode` and `reason` say how it hears."""
 
     def __init__(
-        self, url: str, store: Store, hub: Hub, times: ListenerTimes, while_idle: Callable[[], Any] | None = None
+        self,
+        url: str,
+        store: Store,
+        replica: Replica,
+        times: ListenerTimes,
+        while_idle: Callable[[], Any] | None = None,
     ) -> None:
         self._url = url
         self._target = redact(url)
         self._store = store
-        self._hub = hub
+        self._replica = replica
         self._times = times
         self._while_idle = while_idle
         self._proven_at = asyncio.get_running_loop().time()
@@ -243,7 +239,7 @@ class Listener:
         state = await self._store.state()
         if state.channel != channel:
             raise DatabaseUnavailable(f"flagent_cdc in {self._target} was installed anew")
-        catalog = self._hub.catalog
+        catalog = self._replica.catalog
         if (state.log, state.newest, state.stamp) == (catalog.log, catalog.position, self._stamp):
             self._proven_at = max(self._proven_at, asked_at)
         else:
@@ -282,7 +278,7 @@ class Listener:
                 self._inbox.append(commit)
             case Hint(position):
                 self._hear(position)
-                if position > self._hub.catalog.position:
+                if position > self._replica.catalog.position:
                     self._must_read.set()
             case Probe(nonce):
                 if (heard := self._heard.get(nonce)) is not None and not heard.done():
@@ -305,7 +301,7 @@ class Listener:
             self._must_read.set()
             return  # The log will bring these too, in their place after what is missing.
         following: list[Commit] = []
-        position = self._hub.catalog.position
+        position = self._replica.catalog.position
         for commit in commits:
             if commit.position == position + 1 and not self._is_of_new_schema(commit):
                 following.append(commit)
@@ -329,11 +325,11 @@ class Listener:
             self._flush_at = ended + (min(self._times.gather_s, took_s) if took_s >= _DEAR_S else 0.0)
 
     def _publish(self, commits: list[Commit]) -> None:
-        self._hub.publish(commits)
+        self._replica.publish(commits)
         self._stamp = Stamp.of(commits[-1])
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
-        known = self._hub.catalog.schemas
+        known = self._replica.catalog.schemas
         return any(change.table in FLAG_TABLES and change.schema not in known for change in commit.changes)
 
     def _cancel_flush(self) -> None:
@@ -357,7 +353,7 @@ class Listener:
             asked_at = asyncio.get_running_loop().time()
             state = await self._store.state()
             reason = await self._why_not_continue(state)
-            if reason is None and state.newest <= self._hub.catalog.position:
+            if reason is None and state.newest <= self._replica.catalog.position:
                 self._proven_at = max(self._proven_at, asked_at)
                 return
             if reason is None:
@@ -365,14 +361,14 @@ class Listener:
             if reason is not None:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
                 bootstrap = await self._store.bootstrap()
-                self._hub.replace(load(bootstrap), reason)
+                self._replica.replace(bootstrap.catalog(), reason)
                 self._stamp, self._is_distrusted = bootstrap.stamp, False
             # Others get their turn between two pages of a long way back.
             await asyncio.sleep(0)
 
     async def _why_not_continue(self, state: LogState) -> ResyncReason | None:
         """Why the log does not continue the catalog; None where it does."""
-        catalog = self._hub.catalog
+        catalog = self._replica.catalog
         if state.log != catalog.log:
             return ResyncReason.LOG_REPLACED
         if self._is_distrusted:
@@ -389,7 +385,7 @@ class Listener:
 
     async def _read_page(self) -> ResyncReason | None:
         """Publish the next commits; a reason where they are no longer all in the log."""
-        position = self._hub.catalog.position
+        position = self._replica.catalog.position
         commits = await self._store.commits_after(position, _CATCH_UP_CHANGES)
         if not commits or not all(commit.changes for commit in commits):
             return ResyncReason.PRUNED
@@ -398,7 +394,7 @@ class Listener:
             return ResyncReason.PRUNED
         if any(map(self._is_of_new_schema, commits)):
             for schema in await self._store.attached_schemas():
-                self._hub.catalog.attach(schema)
+                self._replica.catalog.attach(schema)
         self._publish(commits)
         return None
 

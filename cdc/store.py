@@ -8,12 +8,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import IsolationLevel
@@ -27,9 +26,10 @@ from .core.position import LogId, Position
 from .database_url import redact
 from .driver_errors import driver_errors
 from .errors import DatabaseUnavailable
+from .ports import Bootstrap, LogState, Stamp
 from .sql import query
 
-__all__ = ["FLAG_TABLES", "Bootstrap", "LogState", "Stamp", "Store", "answering_within", "connect", "sever"]
+__all__ = ["FLAG_TABLES", "Store", "answering_within", "connect", "sever"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,52 +44,6 @@ _CONNECT_S = 5
 # moment, and for what reads many rows.
 _ANSWER_S = 10.0
 _READ_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells a commit from another one that was given the same position."""
-
-    position: Position
-    committed_at: str
-    xid: int
-
-    @classmethod
-    def of(cls, commit: Commit) -> Self:
-        return cls(commit.position, commit.committed_at, commit.xid)
-
-
-@dataclass(frozen=True, slots=True)
-class LogState:
-    """Which log this is and which commits it holds; `oldest` is None while it is empty, and then `newest` is 0.
-
-    `stamp` is the newest commit's.
-    """
-
-    log: LogId
-    channel: str
-    oldest: Position | None
-    newest: Position
-    stamp: Stamp | None
-
-    def reaches(self, position: Position) -> bool:
-        """Whether every commit after `position` is still in the log.
-
-        An empty log reaches back only to its beginning: what it held before it was emptied, nobody knows.
-        """
-        if self.oldest is None:
-            return position == 0
-        return position >= self.oldest - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """The watched tables of every attached schema, and the position that they are as of."""
-
-    log: LogId
-    position: Position
-    stamp: Stamp | None
-    schemas: Mapping[str, Mapping[str, Sequence[Row]]]
 
 
 async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
@@ -144,7 +98,7 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
 
 
 class Store:
-    """The log and the tables, as a reader sees them."""
+    """The log and the tables, as a reader sees them: the ports `Log` and `KeyStore` of a database."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -163,7 +117,6 @@ class Store:
             return await _state(connection)
 
     async def newest(self) -> Position:
-        """The highest position that is visible now, 0 in an empty log."""
         async with self._use() as connection:
             row = await (await connection.execute(query("newest_position"))).fetchone()
             return Position(row[0] if row is not None else 0)
@@ -208,26 +161,19 @@ class Store:
             return [name for (name,) in await (await connection.execute(query("attached_schemas"))).fetchall()]
 
     async def commits_after(self, position: Position, limit: int) -> list[Commit]:
-        """The next commits after `position`, oldest first: at most `limit` changes, but at least one whole commit.
-
-        A commit without changes is one whose changes have been pruned.
-        """
         async with self._use(_READ_S) as connection:
             return await _commits(connection, "commits_after", position=position, limit=limit)
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
-        """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`."""
         async with self._use(_READ_S) as connection:
             return await _commits(connection, "commits_before", position=position, down_to=down_to, limit=limit)
 
     async def keys_version(self) -> str:
-        """A text that is another one after any change of the API keys."""
         async with self._use() as connection:
             row = await (await connection.execute(query("keys_version"))).fetchone()
             return "" if row is None else str(row[0])
 
     async def keys(self) -> list[ApiKey]:
-        """Every API key; one whose scopes this version cannot read allows nothing."""
         async with self._use() as connection:
             rows = await (await connection.execute(query("keys"))).fetchall()
         return [

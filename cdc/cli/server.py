@@ -27,6 +27,8 @@ from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.evaluator import Evaluator
 from cdc.feed import Feed
+from cdc.ports import Upstream
+from cdc.postgres_upstream import PostgresUpstream
 from cdc.settings import Settings
 
 __all__ = ["build_server", "run_server"]
@@ -48,11 +50,11 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
             "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
             name="FLAGENT_CDC_TLS_CERT",
         )
-    url = read_database_url(settings.database_url)
+    upstream = PostgresUpstream(settings, read_database_url(settings.database_url))
 
     def work(on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
-            return asyncio.run(_serve(settings, url, listener, on_ready))
+            return asyncio.run(_serve(settings, upstream, listener, on_ready))
 
     return work(on_ready) if settings.workers == 1 else run_workers(settings.workers, work, on_ready)
 
@@ -86,19 +88,19 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
-async def _serve(settings: Settings, url: str, listener: socket.socket, on_ready: Callable[[], None]) -> int:
-    await build_server(settings, url, on_ready).serve(sockets=[listener])
+async def _serve(settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+    await build_server(settings, upstream, on_ready).serve(sockets=[listener])
     return 0
 
 
 def build_server(
-    settings: Settings, url: str, on_ready: Callable[[], None] = lambda: None, *, with_handover: bool = True
+    settings: Settings, upstream: Upstream, on_ready: Callable[[], None] = lambda: None, *, with_handover: bool = True
 ) -> uvicorn.Server:
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
     `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
-    feed = Feed(settings, url)
+    feed = Feed(settings, upstream)
     evaluator = Evaluator(lambda: feed.hub.catalog)
     surfaces: dict[str, Surface] = {}
     if settings.sse_enabled:
@@ -107,7 +109,7 @@ def build_server(
             **dict.fromkeys(REALTIME_PATHS, realtime_surface),
             REFETCH_PATH: refetch_surface,
         }
-    authenticator = Authenticator.of(settings, url) if settings.asks_for_credentials else None
+    authenticator = Authenticator.of(settings, upstream.key_store()) if settings.asks_for_credentials else None
     gateway = Gateway(
         feed,
         Door("SSE", settings.sse_max_clients),

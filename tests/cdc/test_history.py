@@ -10,9 +10,9 @@ from cdc.core.catalog import Catalog
 from cdc.core.position import EventId, LogId, Position
 from cdc.core.wire.snapshot import ResyncReason
 from cdc.history import LogHistorian
-from cdc.hub import Freshness, History, Hub, HubLimits
+from cdc.hub import History, Hub, HubLimits
 from cdc.install import migrate
-from cdc.listener import load
+from cdc.ports import Freshness
 from cdc.sql import flagent_tables
 from cdc.store import Store
 from tests.fixtures.flags import Writer
@@ -23,7 +23,7 @@ async def hub_on(url: str, *, limit_changes: int = 1000) -> AsyncIterator[tuple[
     """A hub that has just been loaded, so that nothing of the past is in its memory."""
     store = Store(url)
     try:
-        catalog: Catalog = load(await store.bootstrap())
+        catalog: Catalog = (await store.bootstrap()).catalog()
         hub = Hub(catalog, HubLimits(), lambda: Freshness(True, 0))
         yield hub, LogHistorian(store, hub, limit_changes), store
     finally:

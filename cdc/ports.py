@@ -1,0 +1,173 @@
+"""What a node needs of where its commits come from: PostgreSQL itself, or the tier that copies its log.
+
+Nothing above this knows which of them it is. Commits, positions and log are the same on either, and so are the ids of
+all events. `Log` answers questions about the past and about the whole state; `LiveFeed` keeps a replica current;
+`KeyStore` holds the credentials. An `Upstream` opens them for one process. Whatever they raise is a `SourceError`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from .api_key import ApiKey
+from .core.catalog import Catalog
+from .core.change import Commit, Row
+from .core.position import LogId, Position
+from .core.wire.snapshot import ResyncReason
+
+__all__ = [
+    "Bootstrap",
+    "Freshness",
+    "KeyStore",
+    "LiveFeed",
+    "Log",
+    "LogState",
+    "Replica",
+    "Source",
+    "Stamp",
+    "Upstream",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells a commit from another one that was given the same position."""
+
+    position: Position
+    committed_at: str
+    xid: int
+
+    @classmethod
+    def of(cls, commit: Commit) -> Self:
+        return cls(commit.position, commit.committed_at, commit.xid)
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """Which log this is and which commits it holds; `oldest` is None while it is empty, and then `newest` is 0.
+
+    `stamp` is the newest commit's. `channel` is where commits are told of as they happen.
+    """
+
+    log: LogId
+    channel: str
+    oldest: Position | None
+    newest: Position
+    stamp: Stamp | None
+
+    def reaches(self, position: Position) -> bool:
+        """Whether every commit after `position` is still in the log.
+
+        An empty log reaches back only to its beginning: what it held before it was emptied, nobody knows.
+        """
+        if self.oldest is None:
+            return position == 0
+        return position >= self.oldest - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """The watched tables of every attached schema, and the position that they are as of."""
+
+    log: LogId
+    position: Position
+    stamp: Stamp | None
+    schemas: Mapping[str, Mapping[str, Sequence[Row]]]
+
+    def catalog(self) -> Catalog:
+        """A catalog that holds just this."""
+        catalog = Catalog(self.log, self.position)
+        for schema, tables in self.schemas.items():
+            catalog.load(schema, tables, self.position)
+        return catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Whether the catalog is proven current, and how long ago that was last proven, in milliseconds."""
+
+    fresh: bool
+    age_ms: int
+
+
+class Log(Protocol):
+    """The commits that have happened, and the state that they led to."""
+
+    async def state(self) -> LogState: ...
+
+    async def newest(self) -> Position:
+        """The highest position that is visible now, 0 in an empty log."""
+
+    async def bootstrap(self) -> Bootstrap: ...
+
+    async def commits_after(self, position: Position, limit: int) -> list[Commit]:
+        """The next commits after `position`, oldest first: at most `limit` changes, but at least one whole commit.
+
+        A commit without changes is one whose changes have been pruned.
+        """
+
+    async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
+        """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`."""
+
+    async def close(self) -> None: ...
+
+
+class Replica(Protocol):
+    """What a live feed keeps current; both methods return before anything else can happen on the loop."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    def publish(self, commits: Sequence[Commit]) -> None:
+        """Take in the next commits, in order."""
+
+    def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
+        """Go on from another state, for this reason."""
+
+
+class LiveFeed(Protocol):
+    """Brings each commit to a replica as it happens. `mode` and `reason` say, for people, how that goes."""
+
+    mode: str
+    reason: str
+    reconnects: int
+    notifications: int
+
+    def freshness(self) -> Freshness: ...
+
+    async def run(self) -> None:
+        """Runs until cancelled or stopped; whatever breaks is tried again."""
+
+    def stop(self) -> None:
+        """Make `run` return soon, whatever it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    log: Log
+    listener: LiveFeed
+
+
+class KeyStore(Protocol):
+    """The API keys, and what stream tokens are signed with."""
+
+    async def keys_version(self) -> str:
+        """A text that is another one after any change of the API keys."""
+
+    async def keys(self) -> list[ApiKey]:
+        """Every API key; one whose scopes this version cannot read allows nothing."""
+
+    async def stream_token_secret(self) -> bytes: ...
+
+    def sever(self) -> None:
+        """Make whatever waits for an answer fail now."""
+
+    async def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """Opens what one process needs; nothing is connected before it is first used."""
+
+    def open(self, replica: Replica) -> Source: ...
+
+    def key_store(self) -> KeyStore: ...

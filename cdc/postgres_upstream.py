@@ -1,0 +1,61 @@
+"""A node that is fed by PostgreSQL itself."""
+
+import asyncio
+import logging
+
+from .errors import FlagentCdcError, is_retryable
+from .install import attach_pending
+from .listener import Listener, ListenerTimes
+from .ports import KeyStore, Replica, Source
+from .settings import Settings
+from .store import Store
+
+__all__ = ["PostgresUpstream"]
+
+logger = logging.getLogger(__name__)
+
+# How long one try may take; a table in use by others is tried again at the listener's next idle moment.
+_ATTACH_S = 1.0
+
+
+class PostgresUpstream:
+    """The port `Upstream` of a database; schemas that wait for their tables are attached when these appear."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._url = url
+        self._times = ListenerTimes(
+            probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s
+        )
+
+    def open(self, replica: Replica) -> Source:
+        store = Store(self._url)
+        attaching = _Attaching(self._url, store)
+        return Source(store, Listener(self._url, store, replica, self._times, attaching.attach_pending))
+
+    def key_store(self) -> KeyStore:
+        return Store(self._url)
+
+
+class _Attaching:
+    def __init__(self, url: str, store: Store) -> None:
+        self._url = url
+        self._store = store
+        self._refused_schemas: frozenset[str] = frozenset()
+
+    async def attach_pending(self) -> None:
+        """Attach schemas whose tables have appeared since `migrate` waited for them."""
+        pending = frozenset(await self._store.pending_schemas())
+        if not pending or pending == self._refused_schemas:
+            return
+        try:
+            await asyncio.to_thread(attach_pending, self._url, deadline_s=_ATTACH_S)
+        except FlagentCdcError as error:
+            if is_retryable(error):
+                logger.info("A schema cannot be attached yet", extra={"action": "attach_put_off", "reason": str(error)})
+                return
+            # Said once: a role that may only read cannot attach, and the sentence names who must do what.
+            self._refused_schemas = pending
+            logger.warning(
+                "A schema waits to be attached; run `flagent-cdc migrate` as its owner",
+                extra={"action": "attach_refused", "schemas": sorted(pending), "reason": str(error)},
+            )
