@@ -10,10 +10,13 @@ begin
     execute pg_catalog.format('grant usage on schema flagent_cdc to %I', in_role);
     execute pg_catalog.format(
         'grant select on table flagent_cdc.installation, flagent_cdc.attachment, flagent_cdc.change_log,'
-        ' flagent_cdc.commit_log, flagent_cdc.alembic_version, flagent_cdc.api_key, flagent_cdc.stream_token_secret to %I',
+        ' flagent_cdc.commit_log, flagent_cdc.alembic_version, flagent_cdc.api_key, flagent_cdc.stream_token_secret,'
+        ' flagent_cdc.watched_table to %I',
         in_role
     );
-    execute pg_catalog.format('grant execute on function flagent_cdc.log_identity() to %I', in_role);
+    execute pg_catalog.format(
+        'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched() to %I', in_role
+    );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;
     for schema_name in
         select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name

@@ -52,6 +52,8 @@ begin
 
     foreach table_name in array tables loop
         watched := pg_catalog.format('%I.%I', in_schema, table_name);
+        -- A data team may have watched a table of this name before it was one of Flagent's.
+        perform flagent_cdc.unwatch(watched);
         continue when flagent_cdc.has_triggers(watched::regclass);
         execute pg_catalog.format($ddl$
             drop trigger if exists flagent_cdc_100_capture on %1$s;

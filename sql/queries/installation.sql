@@ -42,3 +42,19 @@ select flagent_cdc.grant_runtime(%(role)s);
 
 -- drop_everything: removes the schema with all that is in it
 drop schema if exists flagent_cdc cascade;
+
+-- watch: watches a data team's table; answers watched, changed or unchanged
+select flagent_cdc.watch(
+    %(table)s, %(key)s::text[], %(include)s::text[], %(exclude)s::text[], %(mask)s::text[], %(predicate)s,
+    %(operations)s::text[], %(stream)s, %(mode)s
+) as outcome;
+
+-- unwatch: stops watching a data team's table; answers unwatched or unchanged
+select flagent_cdc.unwatch(%(table)s) as outcome;
+
+-- watched: every watched table, how it is watched, and what is wrong with it
+select
+    w.schema_name as schema, w.table_name as table, w.key_columns as key, w.included_columns as include,
+    w.masked_columns as mask, w.operations, w.predicate, w.stream, w.mode, w.problems
+from flagent_cdc.watched() w
+order by w.schema_name, w.table_name;

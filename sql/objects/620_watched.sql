@@ -1,0 +1,108 @@
+-- watched: every table that is watched, what it is called now, how it is watched, and what is wrong with that.
+--
+-- key_columns is empty where the whole row is the key; included_columns is null where all columns are told, else the
+-- names that were chosen. problems is empty where all is well, else sentences for people.
+create or replace function flagent_cdc.watched() returns table (
+    id integer, schema_name text, table_name text, key_columns text[], included_columns text[], masked_columns text[],
+    operations text[], predicate text, stream text, mode text, watched_at timestamptz, problems text[]
+)
+    language plpgsql
+    stable
+    security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+#variable_conflict use_column
+declare
+    one      flagent_cdc.watched_table;
+    relation oid;
+    columns  text[];
+    told     text[];
+    again    constant text := ': watch it again';
+begin
+    for one in select w.* from flagent_cdc.watched_table w order by w.schema_name, w.table_name, w.id loop
+        id := one.id;
+        schema_name := one.schema_name;
+        table_name := one.table_name;
+        key_columns := one.key_columns;
+        included_columns := one.included_columns;
+        masked_columns := one.masked_columns;
+        operations := one.operations;
+        predicate := one.predicate;
+        stream := one.stream;
+        mode := one.mode;
+        watched_at := one.watched_at;
+        problems := '{}';
+        relation := flagent_cdc.watched_relation(one.id);
+        if relation is null then
+            problems := problems || case
+                when to_regclass(format('%I.%I', one.schema_name, one.table_name)) is null then 'the table is gone'
+                else 'the triggers are gone' || again
+            end;
+            return next;
+            continue;
+        end if;
+
+        select n.nspname, c.relname into schema_name, table_name
+          from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
+         where c.oid = relation;
+        columns := array(
+            select a.attname::text
+              from pg_attribute a
+             where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+             order by a.attnum
+        );
+        problems := problems || array(
+            select format('the trigger %s is disabled', t.tgname) || again
+              from pg_trigger t
+             where t.tgrelid = relation and t.tgname ~ '^flagent_cdc_[0-9]+_watch$' and t.tgenabled <> 'A'
+             order by t.tgname
+        ) || array(
+            select format('the column %s of the key is gone, no key is told', k.name) || again
+              from unnest(one.key_columns) with ordinality as k (name, number)
+             where k.name <> all (columns)
+             order by k.number
+        ) || array(
+            select format('the masked column %s is gone; under any other name it is not told', m.name)
+              from unnest(one.masked_columns) with ordinality as m (name, number)
+             where m.name <> all (columns)
+             order by m.number
+        );
+        if one.options[5] <> '' then
+            told := flagent_cdc.told_columns(
+                relation, one.options[4]::oid, one.options[5]::text[], one.options[6]::smallint[], one.options[8]::text[]
+            );
+            problems := problems || array(
+                select format('the column %s is not the one that was watched and is no longer told', o.name) || again
+                  from unnest(one.options[5]::text[]) with ordinality as o (name, number)
+                 where o.name <> all (told)
+                 order by o.number
+            ) || array(
+                select format('the column %s came later and is not told', c.name) || again
+                  from unnest(columns) with ordinality as c (name, number)
+                 where c.name <> all (one.options[8]::text[])
+                 order by c.number
+            );
+        end if;
+        problems := array_remove(problems || flagent_cdc.wrong_with_predicate(relation, one.predicate), null);
+        return next;
+    end loop;
+end
+$$;
+
+revoke all on function flagent_cdc.watched() from public;
+
+-- Roles that may run a server already; those to come are granted by grant_runtime().
+do $$
+declare
+    role text;
+begin
+    for role in
+        select r.role_name
+          from flagent_cdc.runtime_role r
+          join pg_catalog.pg_roles p on p.rolname = r.role_name
+    loop
+        execute pg_catalog.format('grant execute on function flagent_cdc.watched() to %I', role);
+    end loop;
+end
+$$;

@@ -1,0 +1,91 @@
+-- watch: captures every change of a data team's table.
+--
+-- table_name is written as in SQL: analytics.orders, "Order Items"; without a schema it is looked for as everywhere.
+--   key         the columns that tell one row from another; without it the primary key, else the replica identity, else
+--               a unique index over columns that are never null, else none, and then the whole row tells
+--   include     only these columns are told; or
+--   exclude     all but these are told
+--   mask        of these columns only that they are there: their value is null
+--   predicate   SQL about one row, such as total > 100: only rows that satisfy it are told
+--   operations  some of insert, update, delete, truncate
+--   stream      the name of the stream that the table belongs to
+--   mode        how the stream is ordered
+--
+-- Answers:   'watched', 'changed' where it was watched otherwise, 'unchanged' where all is in place (nothing is locked or
+--            written then).
+-- Locks:     the table in SHARE ROW EXCLUSIVE, its partitions too: readers pass, writers wait. Call it in a transaction
+--            of its own with a short lock_timeout, and try again when it fails, as `flagent-cdc watch` does.
+-- Needs:     to own flagent_cdc and the table.
+create or replace function flagent_cdc.watch(
+    table_name text, key text[] default null, include text[] default null, exclude text[] default null,
+    mask text[] default '{}', predicate text default null,
+    operations text[] default '{insert,update,delete,truncate}', stream text default 'flags', mode text default 'notify'
+) returns text
+    language plpgsql
+    as $$
+declare
+    relation    oid := flagent_cdc.watchable(table_name);
+    known       flagent_cdc.watched_table;
+    wanted      flagent_cdc.watched_table;
+    is_present  boolean;
+begin
+    for attempt in 1 .. 2 loop
+        wanted := flagent_cdc.watch_options(
+            relation, watch.key, watch.include, watch.exclude, watch.mask, watch.predicate, watch.operations,
+            watch.stream, watch.mode
+        );
+        select w.* into known
+          from flagent_cdc.watched_table w
+         where flagent_cdc.watched_relation(w.id) = relation;
+        is_present := known.id is not null;
+        if not is_present then
+            -- A table of this name was watched and is gone: its successor takes its place.
+            select w.* into known
+              from flagent_cdc.watched_table w
+             where w.schema_name = wanted.schema_name and w.table_name = wanted.table_name
+               and flagent_cdc.watched_relation(w.id) is null
+             order by w.id
+             limit 1;
+        end if;
+        wanted.id := coalesce(known.id, 0);
+        wanted.options[1] := wanted.id::text;
+        if is_present and known.options = wanted.options and known.operations = wanted.operations
+            and known.stream = wanted.stream and known.mode = wanted.mode
+            and known.schema_name = wanted.schema_name and known.table_name = wanted.table_name
+            and flagent_cdc.has_watch_triggers(relation, wanted.operations)
+        then
+            return 'unchanged';
+        end if;
+        if attempt = 1 then
+            -- Others may have watched or altered it while this one waited: hence the second look.
+            execute pg_catalog.format(
+                'lock table %I.%I in share row exclusive mode', wanted.schema_name, wanted.table_name
+            );
+        end if;
+    end loop;
+
+    if known.id is null then
+        insert into flagent_cdc.watched_table (
+            schema_name, table_name, key_columns, included_columns, masked_columns, operations, predicate, stream, mode,
+            options
+        )
+        values (
+            wanted.schema_name, wanted.table_name, wanted.key_columns, wanted.included_columns, wanted.masked_columns,
+            wanted.operations, wanted.predicate, wanted.stream, wanted.mode, wanted.options
+        )
+        returning id into wanted.id;
+        wanted.options[1] := wanted.id::text;
+    end if;
+    update flagent_cdc.watched_table w
+       set schema_name = wanted.schema_name, table_name = wanted.table_name, key_columns = wanted.key_columns,
+           included_columns = wanted.included_columns, masked_columns = wanted.masked_columns,
+           operations = wanted.operations, predicate = wanted.predicate, stream = wanted.stream, mode = wanted.mode,
+           options = wanted.options
+     where w.id = wanted.id;
+
+    perform flagent_cdc.put_watch_triggers(relation, wanted.operations, wanted.options);
+    return case when is_present then 'changed' else 'watched' end;
+end
+$$;
+
+revoke all on function flagent_cdc.watch(text, text[], text[], text[], text[], text, text[], text, text) from public;
