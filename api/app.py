@@ -4,6 +4,7 @@ The streams' paths are looked at before FastAPI's router: they carry ten thousan
 need none of what the router does. Their parameters still stand in the OpenAPI document.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -12,10 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
 
-from . import evaluation, export, flags, health, info, ofrep, realtime, stream_tokens
+from . import evaluation, export, flag_history, flags, health, info, ofrep, realtime, stream_tokens
 from .gateway import Gateway
 from .guard import IDENTITY
 from .problem import Problem
@@ -25,6 +27,8 @@ from .socket import SocketEndpoint
 from .stream import StreamEndpoint
 
 __all__ = ["Application", "create_app"]
+
+logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -116,9 +120,11 @@ def create_app(
     web.state.guard = gateway.guard
     web.state.exports = export.Exports(feed)
     web.add_exception_handler(Problem, _on_problem)
+    for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
+        web.add_exception_handler(kind, _on_error)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for room in (health, info, flags, export, evaluation, ofrep, realtime, stream_tokens):
+    for room in (health, info, flag_history, flags, export, evaluation, ofrep, realtime, stream_tokens):
         web.include_router(room.router)
     return web
 
@@ -127,6 +133,13 @@ async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     headers = {name.decode(): value.decode() for name, value in error.headers()}
     return Response(error.body(), error.status, headers)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidInput | OutOfReach | TooBusy | SourceError)
+    if isinstance(error, SourceError):
+        logger.warning("A request without the database", extra={"action": "request_failed", "reason": str(error)})
+    return await _on_problem(request, Problem.of(error))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,16 +1,16 @@
 """Evaluation over HTTP, with the paths, bodies and answers of Flagent's own API."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
-from cdc.core.errors import InvalidInput
 from cdc.core.evaluation import BatchRequest, EvaluationRequest, decode_json
 from cdc.evaluator import Evaluator
 
 from .body import read_body
+from .flags import catalog_at
 from .guard import grant_of, refuse_evaluation
-from .problem import Problem
 
 __all__ = ["router"]
 
@@ -27,31 +27,33 @@ def _openapi(fields: str) -> dict[str, Any]:
 @router.post(
     "/evaluation",
     summary="Evaluate one flag for one entity",
-    openapi_extra=_openapi("entityID, entityType, entityContext, flagID or flagKey, enableDebug"),
+    openapi_extra=_openapi("entityID, entityType, entityContext, flagID or flagKey, enableDebug, at"),
 )
-async def evaluate(request: Request, schema: str | None = _SCHEMA) -> dict[str, Any]:
+async def evaluate(request: Request, response: Response, schema: str | None = _SCHEMA) -> dict[str, Any]:
     evaluator: Evaluator = request.app.state.evaluator
     grant = grant_of(request)
     refuse_evaluation(grant)
-    raw = await read_body(request)
-    try:
-        return evaluator.evaluate(EvaluationRequest.parse(decode_json(raw)), schema=schema, grant=grant)
-    except InvalidInput as error:
-        raise Problem.of_input(error) from error
+    body = decode_json(await read_body(request))
+    question = EvaluationRequest.parse(body)
+    catalog = await catalog_at(request.app.state.feed, _moment(body), response)
+    return evaluator.evaluate(question, schema=schema, grant=grant, catalog=catalog)
 
 
 @router.post(
     "/evaluation/batch",
     summary="Evaluate several flags for several entities",
-    openapi_extra=_openapi("entities, flagIDs, flagKeys, flagTags, flagTagsOperator, enableDebug"),
+    openapi_extra=_openapi("entities, flagIDs, flagKeys, flagTags, flagTagsOperator, enableDebug, at"),
 )
-async def evaluate_batch(request: Request, schema: str | None = _SCHEMA) -> dict[str, Any]:
+async def evaluate_batch(request: Request, response: Response, schema: str | None = _SCHEMA) -> dict[str, Any]:
     evaluator: Evaluator = request.app.state.evaluator
     grant = grant_of(request)
     refuse_evaluation(grant)
-    raw = await read_body(request)
-    try:
-        results = evaluator.evaluate_batch(BatchRequest.parse(decode_json(raw)), schema=schema, grant=grant)
-    except InvalidInput as error:
-        raise Problem.of_input(error) from error
-    return {"evaluationResults": results}
+    body = decode_json(await read_body(request))
+    question = BatchRequest.parse(body)
+    catalog = await catalog_at(request.app.state.feed, _moment(body), response)
+    return {"evaluationResults": evaluator.evaluate_batch(question, schema=schema, grant=grant, catalog=catalog)}
+
+
+def _moment(body: object) -> object:
+    """The field `at` of a request that was read already, so is an object."""
+    return body.get("at") if isinstance(body, Mapping) else None

@@ -99,7 +99,7 @@ async def export(request: Request, schema: str | None = None) -> Response:
     exports: Exports = request.app.state.exports
     await exports.caught_up()
     grant = grant_of(request)
-    name = schema_of(feed, schema, grant)
+    name = schema_of(feed.hub.catalog, schema, grant)
     etag = f'"{feed.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
     if request.app.state.guard.authenticator is not None:

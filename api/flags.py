@@ -6,12 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from cdc.core.access import Grant
+from cdc.core.catalog import Catalog
+from cdc.core.moment import parse_moment
+from cdc.core.position import EventId
 from cdc.feed import Feed
 
 from .guard import grant_of
 from .problem import Problem
 
-__all__ = ["router"]
+__all__ = ["AT", "POSITION_HEADER", "catalog_at", "router", "schema_of"]
 
 router = APIRouter(prefix="/api/v1", tags=["flags"])
 
@@ -20,9 +23,24 @@ _MAX_INT = 2**31 - 1
 Flag = Mapping[str, Any]
 
 
-def schema_of(feed: Feed, schema: str | None, grant: Grant) -> str:
+POSITION_HEADER = "flagent-position"
+"""On answers about the past: which position they are as of, as an id."""
+
+AT = Query(None, description="As of this position, event id or RFC 3339 time, instead of now.")
+
+
+async def catalog_at(feed: Feed, at: object, response: Response) -> Catalog:
+    """The catalog as of `at`, the present one without it; for the past, notes the position in the answer's head."""
+    if at is None:
+        return feed.hub.catalog
+    catalog = await feed.past.at(parse_moment("at", at))
+    response.headers[POSITION_HEADER] = str(EventId(catalog.position, None, catalog.log))
+    return catalog
+
+
+def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
     """The schema that a request means: the one it names, else `public`, else the first one; of those it may see."""
-    attached = tuple(name for name in feed.hub.catalog.schemas if grant.allows_schema(name))
+    attached = tuple(name for name in catalog.schemas if grant.allows_schema(name))
     if schema is None:
         return "public" if "public" in attached or not attached else attached[0]
     if schema not in attached:
@@ -49,19 +67,20 @@ async def list_flags(
     environment_id: Annotated[int | None, Query(alias="environmentId")] = None,
     project_id: Annotated[int | None, Query(alias="projectId")] = None,
     schema: str | None = None,
+    at: str | None = AT,
 ) -> list[dict[str, Any]]:
     """`X-Total-Count` tells how many there are without `limit` and `offset`. Segments and variants are left out
     unless `preload` is true. Deleted flags do not exist here: asking for them gets an empty list."""
-    feed: Feed = request.app.state.feed
     grant = grant_of(request)
-    name = schema_of(feed, schema, grant)
+    catalog = await catalog_at(request.app.state.feed, at, response)
+    name = schema_of(catalog, schema, grant)
     if deleted or include_archived:
         found: list[Flag] = []
     else:
         wanted_tags = {tag.strip() for tag in tags.split(",")} if tags else None
         found = [
             flag
-            for flag in _newest_first(feed, name)
+            for flag in _newest_first(catalog, name)
             if grant.allows_flag(name, flag)
             and (enabled is None or flag["enabled"] == enabled)
             and (description is None or flag["description"] == description)
@@ -77,10 +96,14 @@ async def list_flags(
 
 
 @router.get("/flags/{flag_id}", summary="One live flag, whole")
-async def get_flag(request: Request, flag_id: Annotated[str, "an id"], schema: str | None = None) -> dict[str, Any]:
-    feed: Feed = request.app.state.feed
+async def get_flag(
+    request: Request,
+    response: Response,
+    flag_id: Annotated[str, "an id"],
+    schema: str | None = None,
+    at: str | None = AT,
+) -> dict[str, Any]:
     grant = grant_of(request)
-    name = schema_of(feed, schema, grant)
     if not (flag_id.isascii() and flag_id.isdigit() and len(flag_id) <= 10):
         raise Problem(
             400,
@@ -88,11 +111,13 @@ async def get_flag(request: Request, flag_id: Annotated[str, "an id"], schema: s
             f"flagID is {flag_id[:64]!r}, but must be an integer",
             fields={"parameter": "flagID"},
         )
-    flag = feed.hub.catalog.flag_json(name, int(flag_id))
+    catalog = await catalog_at(request.app.state.feed, at, response)
+    name = schema_of(catalog, schema, grant)
+    flag = catalog.flag_json(name, int(flag_id))
     if flag is None or not grant.allows_flag(name, flag):
         raise Problem(404, "flag_not_found", f"there is no live flag with the id {flag_id} in schema {name!r}")
     return dict(flag)
 
 
-def _newest_first(feed: Feed, schema: str) -> Iterator[Flag]:
-    yield from reversed([flag for _, flag in feed.hub.catalog.flags(schema)])
+def _newest_first(catalog: Catalog, schema: str) -> Iterator[Flag]:
+    yield from reversed([flag for _, flag in catalog.flags(schema)])

@@ -49,7 +49,7 @@ async def evaluate_all(
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error)
-    name = schema_of(feed, schema, grant)
+    name = schema_of(feed.hub.catalog, schema, grant)
     evaluator: Evaluator = request.app.state.evaluator
     flags = [
         _evaluate(evaluator, flag, entity, name)
@@ -81,7 +81,7 @@ async def evaluate_one(request: Request, key: str, schema: str | None = None) ->
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error, key)
-    name = schema_of(feed, schema, grant)
+    name = schema_of(feed.hub.catalog, schema, grant)
     flag = feed.hub.catalog.find(name, key)
     if flag is None or not grant.allows_flag(name, flag):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"there is no flag {key!r}"})

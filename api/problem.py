@@ -4,14 +4,25 @@ import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from cdc.core.errors import InvalidInput
+from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 
 __all__ = ["PROBLEM_TYPE", "Problem"]
 
 PROBLEM_TYPE = "application/problem+json"
 
+# What is out of reach is gone, or would be too much, or is not to be had here at all.
+_STATUS = {
+    "pruned": 410,
+    "log_replaced": 410,
+    "ahead": 410,
+    "too_far_back": 422,
+    "commit_too_large": 422,
+    "no_past": 501,
+}
 
-@dataclass(frozen=True, slots=True)
+
+# Not frozen: whoever handles an exception sets its traceback, and fails where that cannot be set.
+@dataclass(eq=False)
 class Problem(Exception):
     """A request that is refused: `detail` is one sentence for people, `code` a word for programs.
 
@@ -28,6 +39,22 @@ class Problem(Exception):
     @classmethod
     def of_input(cls, error: InvalidInput) -> "Problem":
         return cls(400, error.code, str(error), fields={"parameter": error.name} if error.name else {})
+
+    @classmethod
+    def of(cls, error: InvalidInput | OutOfReach | TooBusy | SourceError) -> "Problem":
+        """What to answer where an error of ours was raised; the driver's words stay in the log."""
+        match error:
+            case InvalidInput():
+                return cls.of_input(error)
+            case OutOfReach():
+                fields = {}
+                if error.oldest is not None and error.oldest_at is not None:
+                    fields = {"oldestPosition": str(error.oldest), "oldestTime": error.oldest_at}
+                return cls(_STATUS[error.code], error.code, str(error), fields=fields)
+            case TooBusy():
+                return cls(503, "too_busy", str(error), retry_after_s=error.retry_after_s)
+            case SourceError():
+                return cls(503, "database_unavailable", "the database does not answer now", retry_after_s=1)
 
     def body(self) -> bytes:
         document = {

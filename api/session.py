@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, assert_never
 
 from cdc.core.access import Grant
+from cdc.core.catalog import Catalog
 from cdc.core.errors import InvalidInput
+from cdc.core.moment import Moment
 from cdc.core.position import Position
 from cdc.core.selection import Selections
 from cdc.core.wire import websocket
 from cdc.core.wire.format import Format
 from cdc.core.wire.message import Auth, Evaluate, EvaluateBatch, Ping, Subscribe, Unsubscribe, parse_message
-from cdc.errors import Unauthorized
+from cdc.errors import OutOfReach, SourceError, TooBusy, Unauthorized
 from cdc.hub import Hub
 from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
@@ -51,9 +53,12 @@ _NOTHING = Selections()
 class Evaluator(Protocol):
     """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
 
-    def evaluate(self, request: Mapping[str, Any], /, *, grant: Grant) -> Any: ...
+    def evaluate(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
 
-    def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant) -> Any: ...
+    def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
+
+    async def catalog_at(self, moment: Moment, /) -> Catalog:
+        """Raises as `Past.at` does."""
 
 
 class Session:
@@ -255,11 +260,14 @@ class Session:
         if evaluator is None:
             self.say_error("not_available", "evaluation is switched off on this server", request_id)
             return
-        if question.min_position is None or question.min_position <= self._hub.catalog.position:
+        is_waiting = question.min_position is not None and question.min_position > self._hub.catalog.position
+        if not is_waiting and question.at is None:
             self._answer(evaluator, question, grant, request_id)
         elif self._waiting is not None and len(self._waiting) >= _MAX_WAITING:
             self.say_error("too_many_waiting", f"{_MAX_WAITING} evaluations wait for a position already", request_id)
-        else:
+        elif question.at is not None:
+            self._spawn(self._answer_of_past(evaluator, question, grant, question.at, request_id))
+        elif question.min_position is not None:
             self._spawn(self._answer_later(evaluator, question, grant, question.min_position, request_id))
 
     async def _answer_later(
@@ -280,15 +288,33 @@ class Session:
                 request_id,
             )
 
-    def _answer(self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, grant: Grant, request_id: str) -> None:
-        here = self._hub.here()
+    async def _answer_of_past(
+        self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, grant: Grant, moment: Moment, request_id: str
+    ) -> None:
+        try:
+            catalog = await evaluator.catalog_at(moment)
+        except (InvalidInput, OutOfReach, TooBusy, SourceError) as error:
+            problem = Problem.of(error)
+            self.say_error(problem.code, problem.detail, request_id)
+        else:
+            self._answer(evaluator, question, grant, request_id, catalog)
+
+    def _answer(
+        self,
+        evaluator: Evaluator,
+        question: Evaluate | EvaluateBatch,
+        grant: Grant,
+        request_id: str,
+        catalog: Catalog | None = None,
+    ) -> None:
+        position = (catalog or self._hub.catalog).position
         try:
             if isinstance(question, Evaluate):
-                result = evaluator.evaluate(question.request, grant=grant)
-                text = websocket.evaluation_result(request_id, here.position, result)
+                result = evaluator.evaluate(question.request, grant=grant, catalog=catalog)
+                text = websocket.evaluation_result(request_id, position, result)
             else:
-                results = evaluator.evaluate_batch(question.request, grant=grant)
-                text = websocket.evaluation_results(request_id, here.position, results)
+                results = evaluator.evaluate_batch(question.request, grant=grant, catalog=catalog)
+                text = websocket.evaluation_results(request_id, position, results)
         except InvalidInput as error:
             self.say_error(error.code, str(error), request_id)
         else:

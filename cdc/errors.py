@@ -7,6 +7,8 @@
     ├── InvalidPattern               not a regular expression of Java; also a ValueError
     ├── Unauthorized                 a credential is missing, wrong, expired or revoked; has `code`
     ├── UndecidedMatch               a regular expression was cut off before its answer was known
+    ├── OutOfReach                   the log does not hold what was asked about; has `code`, and where it begins
+    ├── TooBusy                      too much of this is under way already; has `retry_after_s`
     ├── SourceError                  where commits come from said no, or nothing
     │   └── DatabaseError            PostgreSQL did; has `sqlstate`
     │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
@@ -22,6 +24,7 @@ with the cause kept; nothing above catches `psycopg.Error`.
 """
 
 from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput, InvalidPattern, UndecidedMatch
+from .core.position import Position
 
 __all__ = [
     "DataDirectoryInUse",
@@ -35,9 +38,11 @@ __all__ = [
     "InvalidInput",
     "InvalidPattern",
     "LockNotAvailable",
+    "OutOfReach",
     "SchemaMismatch",
     "SchemaMissing",
     "SourceError",
+    "TooBusy",
     "Unauthorized",
     "UndecidedMatch",
     "error_class",
@@ -61,6 +66,28 @@ class Unauthorized(FlagentCdcError):
     def __init__(self, message: str | None = None, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class OutOfReach(FlagentCdcError):
+    """The log does not hold what was asked about.
+
+    `code` is a stable word for programs: `pruned`, `log_replaced`, `ahead`, `too_far_back`. `oldest` is the position
+    of the first commit that can still be asked about, `oldest_at` its ISO-8601 time; None where there is none.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, code: str, oldest: Position | None = None, oldest_at: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.oldest = oldest
+        self.oldest_at = oldest_at
+
+
+class TooBusy(FlagentCdcError):
+    """Too many ask for this at the same time."""
+
+    retry_after_s = 1
 
 
 class SourceError(FlagentCdcError):

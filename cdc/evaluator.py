@@ -5,7 +5,7 @@ catalog's position at the moment of the call.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,9 @@ from .core.evaluation import (
     render_evaluation,
 )
 from .core.flag import FlagJson
+from .core.moment import Moment
 from .core.position import Position
+from .errors import OutOfReach
 from .regex import JavaRegexes
 
 __all__ = ["MAX_BATCH_RESULTS", "Evaluator"]
@@ -39,7 +41,8 @@ _MAX_COMPILED = 100_000
 class Evaluator:
     """Evaluates the flags of a catalog, which `catalog` hands out, as it may be replaced by another.
 
-    `now` is the time in UTC, `new_entity_id` makes ids for entities that come without one.
+    `past` finds the catalogs of past moments. `now` is the time in UTC, `new_entity_id` makes ids for entities that
+    come without one.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Evaluator:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_entity_id: Callable[[], str] = lambda: f"randomly_generated_{secrets.randbelow(2**32) - 2**31}",
         max_batch_results: int = MAX_BATCH_RESULTS,
+        past: Callable[[Moment], Awaitable[Catalog]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._regexes = regexes if regexes is not None else JavaRegexes()
         self._now = now
         self._new_entity_id = new_entity_id
         self._max_batch_results = max_batch_results
+        self._past = past
         self._sources: dict[str, _Source] = {}
 
     def evaluate(
@@ -65,16 +70,17 @@ class Evaluator:
         schema: str | None = None,
         environment_id: int | None = None,
         grant: Grant | None = None,
+        catalog: Catalog | None = None,
     ) -> dict[str, Any]:
         """Answer one request, given as its JSON object or already read; raises `InvalidInput`.
 
         Without `schema` the flags are those of `public`, or of the first schema where there is no `public`.
         `environment_id` is the caller's; without one all environments are seen. What `grant` does not allow is not
-        found, except by the flags that depend on it.
+        found, except by the flags that depend on it. `catalog` is another one than the present, as of the past.
         """
         if not isinstance(request, EvaluationRequest):
             request = EvaluationRequest.parse(request)
-        source = self._source(schema, grant)
+        source = self._source(schema, grant, catalog)
         evaluation = evaluate(
             _shown(source, grant),
             request,
@@ -91,11 +97,12 @@ class Evaluator:
         schema: str | None = None,
         environment_id: int | None = None,
         grant: Grant | None = None,
+        catalog: Catalog | None = None,
     ) -> list[dict[str, Any]]:
         """Answer a batch in the order of Flagent's API; raises `InvalidInput`, for too large a batch too."""
         if not isinstance(request, BatchRequest):
             request = BatchRequest.parse(request)
-        source = self._source(schema, grant)
+        source = self._source(schema, grant, catalog)
         evaluations = evaluate_batch(
             _shown(source, grant),
             request,
@@ -107,15 +114,22 @@ class Evaluator:
         timestamp = self._timestamp()
         return [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
 
-    def _source(self, schema: str | None, grant: Grant | None = None) -> "_Source":
-        catalog = self._catalog()
+    async def catalog_at(self, moment: Moment) -> Catalog:
+        """The catalog of a moment, to be given to `evaluate`; raises as `Past.at` does."""
+        if self._past is None:
+            raise OutOfReach("nothing is known of the past here", code="pruned")
+        return await self._past(moment)
+
+    def _source(self, schema: str | None, grant: Grant | None = None, past: Catalog | None = None) -> "_Source":
+        present = self._catalog()
+        catalog = present if past is None else past
         if schema is None:
             schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))
             schema = "public" if "public" in schemas or not schemas else schemas[0]
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:
             source = _Source(catalog, schema, self._regexes)
-            if schema in catalog.schemas:  # else any name asked for would be kept
+            if catalog is present and schema in catalog.schemas:  # else any name asked for would be kept
                 self._sources[schema] = source
         return source
 

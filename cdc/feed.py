@@ -13,6 +13,7 @@ from .core.position import LogId, Position
 from .heart import Heart
 from .history import LogHistorian
 from .hub import Hub, HubLimits
+from .past import Past
 from .ports import Freshness, Upstream
 from .settings import Settings
 
@@ -39,6 +40,7 @@ class Feed:
         self.log = source.log
         self.listener = source.listener
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
+        self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)
 
@@ -75,4 +77,5 @@ class Feed:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
+            await self.past.close()
             await self.log.close()

@@ -14,15 +14,14 @@ from .core.change import Commit
 from .core.position import EventId, Position
 from .core.wire.encoded import EncodedEvent, encode_commit
 from .core.wire.snapshot import ResyncReason
-from .errors import SourceError
+from .errors import OutOfReach, SourceError
 from .hub import History, Hub
 from .ports import Log
+from .rewind import rewound
 
 __all__ = ["LogHistorian"]
 
 logger = logging.getLogger(__name__)
-
-_PAGE_CHANGES = 2_000
 
 # Commits between two turns for everyone else; about ten milliseconds of work.
 _TURN_COMMITS = 100
@@ -82,24 +81,10 @@ class LogHistorian:
         down_to = Position(id.position if id.index is None else id.position - 1)
         if id.index is not None and not state.reaches(down_to):
             return ResyncReason.PRUNED
-        back: list[Commit] = []
-        changes = 0
-        while past.position > down_to:
-            page = await self._log.commits_before(past.position, down_to, _PAGE_CHANGES)
-            if not page:
-                break
-            if not all(commit.changes for commit in page):
-                return ResyncReason.PRUNED
-            for turn, commit in enumerate(page):
-                if not past.rewind(commit):
-                    return ResyncReason.PRUNED
-                changes += len(commit.changes)
-                if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
-                    await asyncio.sleep(0)
-            back.extend(page)
-            past.position = Position(page[-1].position - 1)
-            if changes > self._limit_changes:
-                return ResyncReason.OVERFLOW
+        try:
+            back = [commit async for commit in rewound(past, self._read_back, down_to, self._limit_changes)]
+        except OutOfReach as error:
+            return ResyncReason.OVERFLOW if error.code == "too_far_back" else ResyncReason.PRUNED
         if not (await self._log.state()).reaches(down_to):
             return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
@@ -110,3 +95,9 @@ class LogHistorian:
         self._since, self._history = EventId(down_to, None, id.log), History(events, until)
         self._keep()
         return self._cached(id) or ResyncReason.OVERFLOW
+
+    async def _read_back(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
+        page = await self._log.commits_before(position, down_to, limit)
+        if not all(commit.changes for commit in page):
+            raise OutOfReach("the log no longer holds these changes", code="pruned")
+        return page

@@ -7,6 +7,7 @@ all events. `Log` answers questions about the past and about the whole state; `L
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, Self
 
 from .api_key import ApiKey
@@ -14,6 +15,7 @@ from .core.catalog import Catalog
 from .core.change import Commit, Row
 from .core.position import LogId, Position
 from .core.wire.snapshot import ResyncReason
+from .errors import OutOfReach
 
 __all__ = [
     "Bootstrap",
@@ -22,6 +24,8 @@ __all__ = [
     "LiveFeed",
     "Log",
     "LogState",
+    "PastLog",
+    "Reach",
     "Replica",
     "Source",
     "Stamp",
@@ -63,6 +67,35 @@ class LogState:
         if self.oldest is None:
             return position == 0
         return position >= self.oldest - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which log this is and how far it reaches; `oldest` is None while it is empty, and then `newest` is 0.
+
+    Times are ISO-8601 in UTC with microseconds; `now` is the database's clock.
+    """
+
+    log: LogId
+    oldest: Position | None
+    oldest_at: str | None
+    newest: Position
+    now: str
+
+    def holds_all_after(self, position: Position) -> bool:
+        """Whether every commit after `position` is still there; an empty log reaches back only to its beginning."""
+        return position == 0 if self.oldest is None else position >= self.oldest - 1
+
+    def pruned(self) -> OutOfReach:
+        """The error for somebody who asks about what came before."""
+        if self.oldest is None:
+            return OutOfReach("the log is empty: it holds nothing of the past", code="pruned")
+        return OutOfReach(
+            f"the log no longer reaches back so far; it begins at position {self.oldest}, {self.oldest_at}",
+            code="pruned",
+            oldest=self.oldest,
+            oldest_at=self.oldest_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +141,27 @@ class Log(Protocol):
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`."""
+
+    async def close(self) -> None: ...
+
+
+class PastLog(Protocol):
+    """The log as something to look things up in, apart from `Log`: whoever asks about the past, however much, must not
+    hold up the present."""
+
+    async def reach(self) -> Reach: ...
+
+    async def position_at(self, time: datetime) -> Position | None:
+        """The last position up to which every commit was made at or before `time`; None in an empty log."""
+
+    async def flag_commits_before(
+        self, position: Position, down_to: Position, limit: int, most: int
+    ) -> list[Commit] | None:
+        """Commits at or before `position` and after `down_to`, newest first, with their changes of Flagent's tables.
+
+        At most `limit` changes of any table, but at least one whole commit. None where that commit alone has more
+        than `most` changes of Flagent's tables. Raises `OutOfReach` where a commit's changes are no longer there.
+        """
 
     async def close(self) -> None: ...
 
@@ -169,5 +223,8 @@ class Upstream(Protocol):
     """Opens what one process needs; nothing is connected before it is first used."""
 
     def open(self, replica: Replica) -> Source: ...
+
+    def past_log(self) -> PastLog | None:
+        """None where the past cannot be looked up."""
 
     def key_store(self) -> KeyStore: ...

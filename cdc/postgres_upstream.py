@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from .archive import Archive
 from .errors import FlagentCdcError, is_retryable
 from .install import attach_pending
 from .listener import Listener, ListenerTimes
@@ -31,6 +32,9 @@ class PostgresUpstream:
         store = Store(self._url)
         attaching = _Attaching(self._url, store)
         return Source(store, Listener(self._url, store, replica, self._times, attaching.attach_pending))
+
+    def past_log(self) -> Archive:
+        return Archive(self._url)
 
     def key_store(self) -> KeyStore:
         return Store(self._url)

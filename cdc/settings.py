@@ -179,7 +179,8 @@ class Settings:
         "FLAGENT_CDC_REPLAY_LIMIT",
         COUNT,
         "100000",
-        "Most changes read back from the log to replay events that memory no longer holds; beyond it, a resync.",
+        "Most changes read back from the log, to replay events that memory no longer holds (beyond it, a resync) and "
+        "to answer about the past (beyond it, 422).",
     )
     stall_timeout_s: float = _setting(
         "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."

@@ -101,7 +101,7 @@ def build_server(
     `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
     feed = Feed(settings, upstream)
-    evaluator = Evaluator(lambda: feed.hub.catalog)
+    evaluator = Evaluator(lambda: feed.hub.catalog, past=feed.past.at)
     surfaces: dict[str, Surface] = {}
     if settings.sse_enabled:
         surfaces = {

@@ -152,7 +152,7 @@ async def test_a_database_that_is_away_is_a_resync_too(database_url: str) -> Non
 
 @pytest.mark.parametrize("page", [1, 3])
 async def test_pages_join_without_gap(database_url: str, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.history._PAGE_CHANGES", page)
+    monkeypatch.setattr("cdc.rewind._PAGE_CHANGES", page)
     with Writer(database_url) as writer:
         begin = await position(database_url)
         for number in range(8):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInput, InvalidMessage
+from ..moment import Moment, parse_moment
 from ..position import EventId, Position
 from ..selection import Selection
 from . import fields
@@ -63,6 +64,7 @@ class Evaluate:
     request_id: str | None
     request: Mapping[str, Any]
     min_position: Position | None
+    at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class EvaluateBatch:
     request_id: str | None
     request: Mapping[str, Any]
     min_position: Position | None
+    at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,8 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "unsubscribe": _SELECTORS,
     "ping": (),
     "auth": ("token",),
-    "evaluate": (*_EVALUATE, "minPosition"),
-    "evaluate_batch": (*_EVALUATE_BATCH, "minPosition"),
+    "evaluate": (*_EVALUATE, "minPosition", "at"),
+    "evaluate_batch": (*_EVALUATE_BATCH, "minPosition", "at"),
 }
 
 
@@ -181,9 +184,9 @@ def _parse(body: dict[str, Any], request_id: str | None) -> ClientMessage:
         case "auth":
             return Auth(request_id, _token(given))
         case "evaluate":
-            return Evaluate(request_id, _picked(given, _EVALUATE), _min_position(given))
+            return Evaluate(request_id, _picked(given, _EVALUATE), _min_position(given), _at(given))
         case _:
-            return EvaluateBatch(request_id, _picked(given, _EVALUATE_BATCH), _min_position(given))
+            return EvaluateBatch(request_id, _picked(given, _EVALUATE_BATCH), _min_position(given), _at(given))
 
 
 def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
@@ -240,3 +243,11 @@ def _picked(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _min_position(given: Mapping[str, Any]) -> Position | None:
     return fields.min_position("minPosition", given["minPosition"]) if "minPosition" in given else None
+
+
+def _at(given: Mapping[str, Any]) -> Moment | None:
+    if "at" not in given:
+        return None
+    if "minPosition" in given:
+        raise InvalidInput("at and minPosition exclude each other: the past does not advance", name="at")
+    return parse_moment("at", given["at"])

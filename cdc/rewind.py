@@ -1,0 +1,54 @@
+"""Taking a copy of the catalog back through the log, page by page."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from .core.catalog import Catalog
+from .core.change import Commit
+from .core.position import Position
+from .errors import OutOfReach
+
+__all__ = ["ReadBack", "rewound"]
+
+ReadBack = Callable[[Position, Position, int], Awaitable[Sequence[Commit]]]
+"""The commits at or before one position and after another, newest first, of at most so many changes; none when there
+are none. Raises `OutOfReach` where changes are no longer there."""
+
+_PAGE_CHANGES = 2_000
+
+# Commits between two turns for everyone else; about ten milliseconds of work.
+_TURN_COMMITS = 100
+
+
+async def rewound(past: Catalog, read: ReadBack, down_to: Position, limit: int) -> AsyncGenerator[Commit, None]:
+    """Rewind a catalog to `down_to`; each commit is given out once it is undone, newest first.
+
+    Raises `OutOfReach` where the log ends or begins anew on the way (`pruned`), and after more than `limit` changes
+    (`too_far_back`); a commit counts as one change at least. The caller asks afterwards whether the log still reaches
+    so far back: what was pruned meanwhile is missing here without a trace.
+    """
+    spent = turn = 0
+    while past.position > down_to:
+        page = await read(past.position, down_to, _PAGE_CHANGES)
+        if not page:
+            break
+        for commit in page:
+            if not past.rewind(commit):
+                raise OutOfReach(
+                    f"a schema was attached at position {commit.position}; what it held before is not in the log",
+                    code="pruned",
+                    oldest=commit.position,
+                    oldest_at=commit.committed_at,
+                )
+            spent += max(1, len(commit.changes))
+            turn += 1
+            if turn % _TURN_COMMITS == 0:
+                await asyncio.sleep(0)
+            yield commit
+        if spent > limit:
+            raise OutOfReach(
+                f"this is further back than the {limit} changes that are read at once (FLAGENT_CDC_REPLAY_LIMIT);"
+                f" position {past.position} can be reached",
+                code="too_far_back",
+            )
+    past.position = down_to
