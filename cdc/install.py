@@ -1,30 +1,26 @@
 """Installs flagent-cdc into a database, upgrades it, attaches schemas, and takes everything out again.
 
 Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in
-one transaction. Every step that needs a strong lock runs in a transaction of its own with a short `lock_timeout` and is
-tried again, because a lock request that waits makes every later writer wait behind it.
+one transaction. Every step that needs a strong lock is tried with patience.
 
 Several processes may call these functions at once; calling them again changes nothing.
 """
 
 import logging
-import random
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from psycopg.rows import TupleRow
 from sqlalchemy import create_engine, pool
 
 from .database_url import read_database_url, redact
 from .driver_errors import driver_errors
-from .errors import InvalidInput, LockNotAvailable, SchemaMismatch
+from .errors import InvalidInput, SchemaMismatch
+from .patience import Connection, Report, connect, patiently, set_lock_timeout
 from .sql import objects, query
 
 __all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "migrate", "uninstall"]
@@ -33,13 +29,6 @@ logger = logging.getLogger(__name__)
 
 OLDEST_SERVER = 14
 """The oldest major version of PostgreSQL that is supported."""
-
-LOCK_TIMEOUT_MS = 100
-"""How long one try may wait for a table, and so how long it may hold up a writer."""
-
-T = TypeVar("T")
-Report = Callable[[str], None]
-Connection = psycopg.Connection[TupleRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +59,9 @@ def migrate(
     conninfo = read_database_url(url)
     attached: list[str] = []
     pending: list[str] = []
-    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         _require_version(connection)
-        changed = _patiently(lambda: _install(conninfo, report), "the tables of flagent_cdc", report, deadline_s)
+        changed = patiently(lambda: _install(conninfo, report), "the tables of flagent_cdc", report, deadline_s)
         for schema in dict.fromkeys(schemas):
             outcome = _attach(connection, schema, report, deadline_s)
             changed = changed or outcome == "attached"
@@ -94,7 +83,7 @@ def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float 
     """
     conninfo = read_database_url(url)
     done: list[str] = []
-    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         for schema in _schemas(connection):
             if _attach(connection, schema, report, deadline_s) == "attached":
                 done.append(schema)
@@ -108,24 +97,17 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
     Raises `LockNotAvailable` as `migrate` does; calling it again goes on where it stopped.
     """
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), _connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         if not _asks(connection, "has_schema"):
             report("flagent-cdc is not installed there; nothing to remove")
             return False
         if _asks(connection, "is_installed"):
             for schema in _schemas(connection):
-                _patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
+                patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
                 report(f"schema {schema}: detached")
-        _patiently(lambda: _drop(connection), "the watched tables", report, deadline_s)
+        patiently(lambda: _drop(connection), "the watched tables", report, deadline_s)
         report("schema flagent_cdc: removed")
     return True
-
-
-def _connect(conninfo: str) -> Connection:
-    connection = psycopg.connect(conninfo, autocommit=True, fallback_application_name="flagent-cdc")
-    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    connection.read_only = False
-    return connection
 
 
 def _asks(connection: Connection, name: str) -> bool:
@@ -143,31 +125,6 @@ def _require_version(connection: Connection) -> None:
         raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs {OLDEST_SERVER} or newer")
 
 
-def _patiently(work: Callable[[], T], what: str, report: Report, deadline_s: float) -> T:
-    """Call `work` until it gets its locks; between the tries nobody waits for us."""
-    give_up_at = time.monotonic() + deadline_s
-    pause_s, told = 0.05, False
-    while True:
-        try:
-            return work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            if time.monotonic() >= give_up_at:
-                raise LockNotAvailable(
-                    f"{what}: locked by other sessions for {deadline_s:g} s; try again when they are done",
-                    sqlstate=error.sqlstate,
-                ) from error
-            if not told:
-                report(f"{what}: in use by another session; trying again until it is free")
-                told = True
-            # jitter: several processes start together in a deploy and should not meet again at each try
-            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrecy
-            pause_s = min(pause_s * 1.5, 1.0)
-
-
-def _set_lock_timeout(connection: Connection) -> None:
-    connection.execute(f"set local lock_timeout = {LOCK_TIMEOUT_MS}")
-
-
 def _install(conninfo: str, report: Report) -> bool:
     """Bring tables, functions and triggers of `flagent_cdc` up to date in one transaction."""
     # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
@@ -175,7 +132,7 @@ def _install(conninfo: str, report: Report) -> bool:
     with engine.begin() as outer:
         connection = cast(Connection, outer.connection.driver_connection)
         connection.execute(query("lock_installation"))
-        _set_lock_timeout(connection)
+        set_lock_timeout(connection)
         config = Config()
         config.set_main_option("script_location", "sql:migrations")
         config.attributes["connection"] = outer
@@ -200,7 +157,7 @@ def _install(conninfo: str, report: Report) -> bool:
 
 
 def _connect_plain(conninfo: str) -> Connection:
-    connection = _connect(conninfo)
+    connection = connect(conninfo)
     connection.autocommit = False
     return connection
 
@@ -215,23 +172,23 @@ def _revision(connection: Connection) -> str | None:
 def _attach(connection: Connection, schema: str, report: Report, deadline_s: float) -> str:
     def attach() -> str:
         with connection.transaction():
-            _set_lock_timeout(connection)
+            set_lock_timeout(connection)
             row = connection.execute(query("attach"), {"schema": schema}).fetchone()
         return "" if row is None else str(row[0])
 
-    return _patiently(attach, f"schema {schema}", report, deadline_s)
+    return patiently(attach, f"schema {schema}", report, deadline_s)
 
 
 def _detach(connection: Connection, schema: str) -> None:
     with connection.transaction():
-        _set_lock_timeout(connection)
+        set_lock_timeout(connection)
         connection.execute(query("detach"), {"schema": schema})
 
 
 def _drop(connection: Connection) -> None:
     with connection.transaction():
         connection.execute(query("lock_installation"))
-        _set_lock_timeout(connection)
+        set_lock_timeout(connection)
         connection.execute("set local client_min_messages = warning")
         connection.execute(query("drop_everything"))
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from .errors import InvalidInput
 from .events import Event, Standing
 from .flag import FlagJson, tag_values
+from .table_name import both_ways
 
 __all__ = ["EVERYTHING", "Grant", "View"]
 
@@ -121,8 +122,7 @@ class Grant:
             return False
         if self.tables is None:
             return not self._names_flags
-        bare = table.removeprefix(schema + ".")
-        return not self.tables.isdisjoint((_ANY, bare, f"{schema}.{bare}"))
+        return not self.tables.isdisjoint((_ANY, *both_ways(table, schema)))
 
     def view(self, event: Event) -> View:
         """How an event looks: a row event by its table, another by its flag before and after."""

@@ -16,6 +16,7 @@ from .difference import Difference, differences
 from .events import Event, EventType, Standing
 from .flag import FlagJson, flag_crc, tag_values
 from .position import EventId, LogId, Position
+from .table_name import qualified
 from .tables import TABLES, FlagTables
 
 __all__ = ["Catalog"]
@@ -241,11 +242,14 @@ def _attaches(commit: Commit) -> bool:
 
 def _row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
     detail: dict[str, Any] = {
-        "table": f"{change.schema}.{change.table}",
+        "table": qualified(change.schema, change.table),
         "key": change.key,
         "before": change.before,
         "after": change.after,
         "changed": _changed_columns(change.before or {}, change.after or {}) if change.op is Op.UPDATE else [],
+        "transaction": str(commit.xid),
+        "user": commit.user,
+        "application": commit.application,
     }
     return Event(
         event_id,

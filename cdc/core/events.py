@@ -39,9 +39,9 @@ class Event:
 
     `flag` is the whole flag as of that commit, in the REST shape, None for `flag_deleted` and for rows. `tags` are
     the flag's tags before and after, so that a subscriber by tag learns that a flag has left. `detail` holds the
-    fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`,
-    `before`, `after`, `changed`. `before` is where the flag stood before the commit, None where it was not there;
-    it decides who may be told and is told to nobody.
+    fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`, `before`,
+    `after`, `changed`, `transaction`, `user`, `application`. `before` is where the flag stood before the commit, None
+    where it was not there; it decides who may be told and is told to nobody.
     """
 
     id: EventId

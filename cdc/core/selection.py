@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from .access import Grant, View
 from .events import Event, EventType
 from .flag import FlagJson, tag_values
+from .table_name import both_ways
 
 __all__ = ["Selection", "SelectionIndex", "Selections"]
 
@@ -20,7 +21,7 @@ _OF_SEGMENTS = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDA
 def _tables_of(event: Event) -> tuple[str, str] | None:
     """The two ways to write the table of a row event; None for an event about a flag."""
     table: str | None = event.detail.get("table")
-    return None if table is None else (table, table.removeprefix(event.schema + "."))
+    return None if table is None else both_ways(table, event.schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,17 @@ begin
                  order by c.number
             );
         end if;
+        problems := problems || array(
+            select format('emptying the partition %s would not be told', p.relid) || again
+              from pg_partition_tree(relation) p
+             where p.parentrelid is not null
+               and 'truncate' = any (one.operations)
+               and not exists (
+                   select from pg_trigger t
+                    where t.tgrelid = p.relid and t.tgname = 'flagent_cdc_250_watch' and t.tgenabled = 'A'
+               )
+             order by p.relid::regclass::text
+        );
         problems := array_remove(problems || flagent_cdc.wrong_with_predicate(relation, one.predicate), null);
         return next;
     end loop;

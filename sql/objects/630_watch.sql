@@ -29,6 +29,12 @@ declare
     wanted      flagent_cdc.watched_table;
     is_present  boolean;
 begin
+    if pg_catalog.current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using
+            errcode = 'active_sql_transaction',
+            message = 'flagent_cdc.watch() must run in READ COMMITTED: it has to see what was committed before its lock';
+    end if;
+
     for attempt in 1 .. 2 loop
         wanted := flagent_cdc.watch_options(
             relation, watch.key, watch.include, watch.exclude, watch.mask, watch.predicate, watch.operations,

@@ -376,7 +376,10 @@ def test_rows_of_other_tables_are_told_as_rows(observed: Observed) -> None:
         {"key": None, "before": two, "after": None, "changed": []},
         {"key": None, "before": None, "after": None, "changed": []},
     ]
-    assert [event.detail for event in events[1:]] == [{"table": "shop.orders", **detail} for detail in expected]
+    provenance = {"transaction": "771", "user": "app", "application": "test"}
+    assert [event.detail for event in events[1:]] == [
+        {"table": "shop.orders", **detail, **provenance} for detail in expected
+    ]
     assert {(event.schema, event.flag_key, event.flag_id, event.flag) for event in events[1:]} == {
         ("shop", None, None, None)
     }

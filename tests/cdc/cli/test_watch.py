@@ -1,0 +1,128 @@
+"""`flagent-cdc watch` and `unwatch` as a person uses them."""
+
+import json
+import threading
+
+import psycopg
+import pytest
+
+from cdc.cli import main
+from cdc.errors import LockNotAvailable
+from cdc.watched_tables import WatchOptions, watch
+from tests.fixtures.postgres import Postgres
+
+ORDERS = """
+create schema analytics;
+create table analytics.orders (id integer primary key, email text not null, total numeric, note text);
+"""
+
+
+@pytest.fixture
+def orders_url(database_url: str) -> str:
+    """A database with a table `analytics.orders`."""
+    with psycopg.connect(database_url, autocommit=True) as session:
+        session.execute(ORDERS)
+    return database_url
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, url: str, code: int = 0) -> str:
+    assert main([*arguments, "--database-url", url], {}) == code
+    said = capsys.readouterr()
+    return (said.out if code == 0 else said.err).strip()
+
+
+def test_a_table_is_watched_listed_and_watched_no_longer(orders_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (
+        "--mask", "email", "--exclude", "note", "--key", "id", "--where", "total > 100",
+        "--operation", "insert", "--operation", "delete",
+    )  # fmt: skip
+    said = run(capsys, "watch", "analytics.orders", *options, url=orders_url)
+    assert said == "analytics.orders: is watched from now on"
+    said = run(capsys, "watch", "analytics.orders", *options, url=orders_url)
+    assert said == "analytics.orders: is watched like that already, nothing to do"
+    assert run(capsys, "watch", "--list", url=orders_url) == (
+        "analytics.orders; key id; columns id, total; masked email; where total > 100; only insert, delete"
+    )
+    assert json.loads(run(capsys, "watch", "--list", "--json", url=orders_url)) == {
+        "schema": "analytics",
+        "table": "orders",
+        "key": ["id"],
+        "include": ["id", "email", "total"],
+        "mask": ["email"],
+        "operations": ["insert", "delete"],
+        "predicate": "total > 100",
+        "stream": "flags",
+        "mode": "notify",
+        "problems": [],
+    }
+    said = run(capsys, "watch", "analytics.orders", "--no-key", url=orders_url)
+    assert said == "analytics.orders: is watched otherwise from now on"
+    assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key the whole row"
+    with psycopg.connect(orders_url, autocommit=True) as session:
+        session.execute("drop table analytics.orders")
+    assert run(capsys, "watch", "--list", url=orders_url).splitlines()[1] == "  ! the table is gone"
+    said = run(capsys, "unwatch", "analytics.orders", url=orders_url)
+    assert said == "analytics.orders: is no longer watched"
+    said = run(capsys, "unwatch", "analytics.orders", url=orders_url)
+    assert said == "analytics.orders: is not watched, nothing to do"
+    assert run(capsys, "watch", "--list", url=orders_url) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["watch", "analytics.ordres"], "flagent-cdc: there is no table analytics.ordres"),
+        (["watch", "flags"], "flagent-cdc: public.flags is one of Flagent's tables"),
+        (["watch", "analytics.orders", "--mask", "e"], "analytics.orders has no column e; it has id, email, total"),
+        (["watch", "analytics.orders", "--where", "amount > 1"], 'column "amount" does not exist'),
+        (["watch"], "name a TABLE to watch"),
+        (["watch", "analytics.orders", "--json"], "name a TABLE to watch"),
+        (["watch", "--list", "analytics.orders"], "--list shows all watched tables"),
+        (["watch", "--list", "--mask", "email"], "--list shows all watched tables"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    orders_url: str, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    said = run(capsys, *arguments, url=orders_url, code=2)
+    assert sentence in said
+    assert "\n" not in said
+
+
+def test_a_database_without_flagent_cdc_says_so(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["watch", "t"], ["unwatch", "t"], ["watch", "--list"]):
+        assert "flagent_cdc" in run(capsys, *arguments, url=empty_url, code=2)
+
+
+def test_watching_waits_for_a_busy_table_without_holding_up_its_writers(orders_url: str) -> None:
+    said: list[str] = []
+    with psycopg.connect(orders_url) as holder, psycopg.connect(orders_url, autocommit=True) as other:
+        holder.execute("insert into analytics.orders values (1, 'a', 1, '')")
+        with pytest.raises(LockNotAvailable, match=r"table analytics.orders: locked by other sessions"):
+            watch(orders_url, "analytics.orders", WatchOptions(), said.append, deadline_s=0.3)
+        assert said == ["table analytics.orders: in use by another session; trying again until it is free"]
+        outcome: list[str] = []
+        watching = threading.Thread(
+            target=lambda: outcome.append(watch(orders_url, "analytics.orders", WatchOptions(), said.append))
+        )
+        watching.start()
+        other.execute("set lock_timeout = '2s'")
+        for number in range(2, 20):
+            other.execute("insert into analytics.orders values (%s, 'a', 1, '')", (number,))
+        assert outcome == []
+        holder.commit()
+        watching.join(timeout=30)
+        assert outcome == ["watched"]
+
+
+def test_several_may_watch_the_same_table_at_once(orders_url: str, postgres: Postgres) -> None:
+    outcomes: list[str] = []
+    watchers = [
+        threading.Thread(target=lambda: outcomes.append(watch(orders_url, "analytics.orders", WatchOptions())))
+        for _ in range(4)
+    ]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        watcher.join(timeout=30)
+    assert sorted(outcomes) == ["unchanged"] * 3 + ["watched"]
