@@ -10,6 +10,11 @@
     ├── OutOfReach                   the log does not hold what was asked about; has `code`, and where it begins
     ├── TooBusy                      too much of this is under way already; has `retry_after_s`
     ├── SourceError                  where commits come from said no, or nothing
+    │   ├── NatsError                NATS did
+    │   │   ├── NatsUnavailable      not reachable, no quorum, no answer in time
+    │   │   ├── NatsRefused          wrong credentials, a right is missing
+    │   │   ├── NatsMismatch         the stream there is not made as the settings say
+    │   │   └── Superseded           another relay has written to the stream
     │   └── DatabaseError            PostgreSQL did; has `sqlstate`
     │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
     │       ├── DatabaseRefused      wrong password, unknown database, missing right
@@ -38,10 +43,15 @@ __all__ = [
     "InvalidInput",
     "InvalidPattern",
     "LockNotAvailable",
+    "NatsError",
+    "NatsMismatch",
+    "NatsRefused",
+    "NatsUnavailable",
     "OutOfReach",
     "SchemaMismatch",
     "SchemaMissing",
     "SourceError",
+    "Superseded",
     "TooBusy",
     "Unauthorized",
     "UndecidedMatch",
@@ -125,6 +135,26 @@ class SchemaMismatch(DatabaseError):
     """flagent-cdc and this database do not fit together."""
 
 
+class NatsError(SourceError):
+    """NATS answered with an error."""
+
+
+class NatsUnavailable(NatsError):
+    """NATS cannot be reached."""
+
+
+class NatsRefused(NatsError):
+    """NATS refuses these credentials, or this operation to them."""
+
+
+class NatsMismatch(NatsError):
+    """The stream is not made as the settings say."""
+
+
+class Superseded(NatsError):
+    """Somebody else has written to the stream since it was read."""
+
+
 class EmbeddedPostgresError(FlagentCdcError):
     """The embedded PostgreSQL could not be started."""
 
@@ -168,4 +198,4 @@ def error_class(sqlstate: str | None) -> type[DatabaseError]:
 
 def is_retryable(error: BaseException) -> bool:
     """Whether the same call may succeed later without anybody changing anything; unknown means no."""
-    return isinstance(error, DatabaseUnavailable | LockNotAvailable)
+    return isinstance(error, DatabaseUnavailable | LockNotAvailable | NatsUnavailable | Superseded)

@@ -12,7 +12,6 @@ from .core.access import Grant
 from .json_web_token import public_key, secret_key
 
 __all__ = [
-    "AGE",
     "BOOLEAN",
     "COUNT",
     "DATABASE_URL",
@@ -22,14 +21,17 @@ __all__ = [
     "FORMAT",
     "JWKS",
     "LEVEL",
-    "LIMIT",
+    "LONG_DURATION",
     "NAMES",
+    "NATS_URL",
     "ORIGINS",
     "PORT",
     "PUBLIC_KEY",
+    "REPLICAS",
     "SCOPES",
     "SECRET",
     "SIZE",
+    "STREAM",
     "TEXT",
     "URL_PATH",
     "WORKERS",
@@ -53,11 +55,15 @@ def parse_duration(text: str) -> float:
 
     Raises `ValueError` for anything else, and for nothing at all or more than a day.
     """
+    return _duration(text, 86_400)
+
+
+def _duration(text: str, most_s: float) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(text)
     seconds = float(match[1]) * _SECONDS[match[2]]
-    if not 0 < seconds <= 86_400:
+    if not 0 < seconds <= most_s:
         raise ValueError(text)
     return seconds
 
@@ -71,23 +77,6 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(text)
     return size
-
-
-def parse_age(text: str) -> float | None:
-    """As `parse_duration`, and days: `7d`; `off` is None, no age. At most ten years."""
-    if text.lower() == "off":
-        return None
-    days = re.fullmatch(r"(\d{1,4}) ?d", text, re.ASCII)
-    if days is None:
-        return parse_duration(text)
-    if not 0 < int(days[1]) <= 3_650:
-        raise ValueError(text)
-    return int(days[1]) * 86_400.0
-
-
-def parse_limit(text: str) -> int | None:
-    """As `parse_size`; `off` is None, no limit."""
-    return None if text.lower() == "off" else parse_size(text)
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
@@ -126,6 +115,12 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+def stream_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text, re.ASCII):
+        raise ValueError(text)
+    return text
 
 
 def origins(text: str) -> tuple[str, ...]:
@@ -189,12 +184,14 @@ def existing_file(text: str) -> Path:
 COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = Form("a whole number from 1 to 256", number(1, 256))
 DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
-AGE = Form("an age such as 12h or 7d, at most 3650d, or off", parse_age)
-LIMIT = Form("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
+LONG_DURATION = Form("a duration such as 30m, 24h or 168h, at most a year", lambda text: _duration(text, 365 * 86_400))
 SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
 URL_PATH = Form("a path such as /ws", url_path)
 TEXT = Form("a text", str)
 DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
+NATS_URL = Form("a URL such as nats://host:4222, several with commas between them", str)
+STREAM = Form("a name of letters, digits, _ and -", stream_name)
+REPLICAS = Form("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))
 FILE = Form("a file that is there", existing_file)
 DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
 NAMES = Form("different names with commas between them, such as public,tenant_1", names)

@@ -29,7 +29,6 @@ __all__ = [
     "Replica",
     "Source",
     "Stamp",
-    "Upkeep",
     "Upstream",
 ]
 
@@ -135,7 +134,7 @@ class Log(Protocol):
     async def bootstrap(self) -> Bootstrap: ...
 
     async def commits_after(self, position: Position, limit: int) -> list[Commit]:
-        """The next commits after `position`, oldest first: at most `limit` changes, but at least one whole commit.
+        """The next commits after `position`, oldest first: whole ones, until they have `limit` changes or more.
 
         A commit without changes is one whose changes have been pruned.
         """
@@ -197,21 +196,10 @@ class LiveFeed(Protocol):
         """Make `run` return soon, whatever it waits for."""
 
 
-class Upkeep(Protocol):
-    """What must be done to the source now and then, by whoever reads it."""
-
-    async def run(self) -> None:
-        """Runs until cancelled or stopped; whatever breaks is tried again."""
-
-    def stop(self) -> None:
-        """Make `run` return soon, whatever it waits for."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     log: Log
     listener: LiveFeed
-    upkeep: Upkeep | None = None
 
 
 class KeyStore(Protocol):

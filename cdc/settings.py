@@ -17,7 +17,6 @@ from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.forms import (
-    AGE,
     BOOLEAN,
     COUNT,
     DATABASE_URL,
@@ -27,14 +26,17 @@ from cdc.forms import (
     FORMAT,
     JWKS,
     LEVEL,
-    LIMIT,
+    LONG_DURATION,
     NAMES,
+    NATS_URL,
     ORIGINS,
     PORT,
     PUBLIC_KEY,
+    REPLICAS,
     SCOPES,
     SECRET,
     SIZE,
+    STREAM,
     TEXT,
     URL_PATH,
     WORKERS,
@@ -98,6 +100,15 @@ _DATA_DIR = Variable(
     "`~/.local/share/flagent-cdc/postgres`; for root `/var/lib/flagent-cdc/postgres`.",
 )
 
+_NATS_CREDENTIALS = Variable(
+    "FLAGENT_CDC_NATS_CREDENTIALS", FILE, "", "Logs in to NATS by a `.creds` file (JWT and nkey seed)."
+)
+_NATS_NKEY = Variable("FLAGENT_CDC_NATS_NKEY", FILE, "", "Logs in to NATS by a file with an nkey seed.")
+_NATS_TLS_CA = Variable(
+    "FLAGENT_CDC_NATS_TLS_CA", FILE, "", "Whose certificates NATS servers must have (PEM); asks for TLS."
+)
+_NATS_TLS_KEY = Variable("FLAGENT_CDC_NATS_TLS_KEY", FILE, "", "Its private key (PEM).")
+_NATS_TLS_CERT = Variable("FLAGENT_CDC_NATS_TLS_CERT", FILE, "", "Our own certificate for NATS (PEM).")
 _TLS_CERT = Variable("FLAGENT_CDC_TLS_CERT", FILE, "", "The certificate chain (PEM); with it the server speaks TLS.")
 _TLS_KEY = Variable("FLAGENT_CDC_TLS_KEY", FILE, "", "The certificate's private key (PEM).")
 
@@ -125,6 +136,13 @@ class Settings:
     )
     auth_cookie: str = _setting(
         "FLAGENT_CDC_AUTH_COOKIE", TEXT, "access_token", "The cookie that may carry a credential."
+    )
+    auth_stream_token_secret: str | None = _optional(
+        "FLAGENT_CDC_AUTH_STREAM_TOKEN_SECRET",
+        SECRET,
+        "Signs the stream tokens of nodes that are fed by NATS; give all of them the same. When unset, a token is good "
+        "on the machine that gave it, until its server ends. Nodes at PostgreSQL share a secret there.",
+        secret=True,
     )
     auth_jwt_secret: str | None = _optional(
         "FLAGENT_CDC_AUTH_JWT_SECRET", SECRET, "Verifies tokens of HS256 and HS512. Asks for credentials.", secret=True
@@ -184,19 +202,6 @@ class Settings:
         "Most changes read back from the log, to replay events that memory no longer holds (beyond it, a resync) and "
         "to answer about the past (beyond it, 422).",
     )
-    log_max_age_s: float | None = _setting(
-        "FLAGENT_CDC_LOG_MAX_AGE",
-        AGE,
-        "7d",
-        "Commits that are older are pruned from the log; who comes back later "
-        "gets a resync. What is younger than the owner's `prune --keep-at-least`, 10m unless changed, always stays.",
-    )
-    log_max_bytes: int | None = _setting(
-        "FLAGENT_CDC_LOG_MAX_BYTES", LIMIT, "4GiB", "The oldest commits are pruned from a log that takes more, about."
-    )
-    log_prune_interval_s: float = _setting(
-        "FLAGENT_CDC_LOG_PRUNE_INTERVAL", DURATION, "1m", "Time between two looks whether the log must be pruned."
-    )
     stall_timeout_s: float = _setting(
         "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."
     )
@@ -212,6 +217,39 @@ class Settings:
         "4000",
         "New streams begun per second at most; those beyond it wait their turn.",
     )
+    source: str | None = _optional(
+        "FLAGENT_CDC_SOURCE",
+        NATS_URL,
+        "Feeds this server from NATS JetStream, where a relay copies the log, instead of from a database.",
+        secret=True,
+    )
+    nats_url: str | None = _optional(
+        "FLAGENT_CDC_NATS_URL", NATS_URL, "The NATS servers that the relay copies the log to.", secret=True
+    )
+    nats_stream: str = _setting(
+        "FLAGENT_CDC_NATS_STREAM",
+        STREAM,
+        "flagent_cdc",
+        "The stream's name, with which all subjects and buckets begin; one for each database.",
+    )
+    nats_replicas: int = _setting(
+        "FLAGENT_CDC_NATS_REPLICAS", REPLICAS, "1", "NATS servers that keep a copy of the stream; 3 for a cluster."
+    )
+    nats_max_age_s: float = _setting(
+        "FLAGENT_CDC_NATS_MAX_AGE", LONG_DURATION, "24h", "How long the stream keeps commits for replays."
+    )
+    nats_max_bytes: int = _setting("FLAGENT_CDC_NATS_MAX_BYTES", SIZE, "1GiB", "The most it keeps, in bytes.")
+    nats_snapshot_interval_s: float = _setting(
+        "FLAGENT_CDC_NATS_SNAPSHOT_INTERVAL", DURATION, "1m", "Time between two snapshots, while something changes."
+    )
+    nats_user: str | None = _optional("FLAGENT_CDC_NATS_USER", TEXT, "Logs in to NATS, with the password.")
+    nats_password: str | None = _optional("FLAGENT_CDC_NATS_PASSWORD", TEXT, "Its password.", secret=True)
+    nats_token: str | None = _optional("FLAGENT_CDC_NATS_TOKEN", TEXT, "Logs in to NATS by a token.", secret=True)
+    nats_credentials: Path | None = field(default=None, metadata={"variable": _NATS_CREDENTIALS})
+    nats_nkey: Path | None = field(default=None, metadata={"variable": _NATS_NKEY})
+    nats_tls_ca: Path | None = field(default=None, metadata={"variable": _NATS_TLS_CA})
+    nats_tls_cert: Path | None = field(default=None, metadata={"variable": _NATS_TLS_CERT})
+    nats_tls_key: Path | None = field(default=None, metadata={"variable": _NATS_TLS_KEY})
     tls_cert: Path | None = field(default=None, metadata={"variable": _TLS_CERT})
     tls_key: Path | None = field(default=None, metadata={"variable": _TLS_KEY})
     log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")

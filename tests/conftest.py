@@ -1,3 +1,9 @@
 """Registers the fixtures, one file per concern."""
 
-pytest_plugins = ["tests.fixtures.log", "tests.fixtures.postgres", "tests.fixtures.pgbouncer", "tests.fixtures.server"]
+pytest_plugins = [
+    "tests.fixtures.log",
+    "tests.fixtures.postgres",
+    "tests.fixtures.pgbouncer",
+    "tests.fixtures.server",
+    "tests.fixtures.nats",
+]

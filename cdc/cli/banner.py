@@ -30,10 +30,11 @@ class Banner:
     database: str
     psql: str | None = None
     change: str = CHANGE
+    kind: str = "database"
 
     def lines(self) -> Sequence[str]:
         base = f"http://{_address(self.settings.host)}:{self.settings.port}"
-        rows = [("database", self.database)]
+        rows = [(self.kind, self.database)]
         if self.psql is not None:
             rows.append(("connect", f"psql {shlex.quote(self.psql)}"))
             rows.append(("change", f"psql {shlex.quote(self.psql)} -c {_quote(self.change)}"))

@@ -16,6 +16,7 @@ from cdc.settings import Settings
 
 def add_arguments(parser: Parser) -> None:
     add_server_arguments(parser)
+    parser.add_setting("--source", "source")
     parser.add_setting("--workers", "workers")
 
 
@@ -40,6 +41,11 @@ def add_server_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
     # Slow to import, and what was typed wrong is told at once.
+    if settings.source is not None:
+        from cdc.jetstream.address import NatsAddress
+
+        address = NatsAddress.of(settings, settings.source, name="FLAGENT_CDC_SOURCE")
+        return serve(settings, Banner(settings, str(address), kind="source").show)
     from cdc.cli.own_database import own_database
     from cdc.embedded import default_data_dir
 

@@ -27,11 +27,12 @@ from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.evaluator import Evaluator
 from cdc.feed import Feed
+from cdc.jetstream.upstream import JetStreamUpstream
 from cdc.ports import Upstream
 from cdc.postgres_upstream import PostgresUpstream
 from cdc.settings import Settings
 
-__all__ = ["build_server", "run_server"]
+__all__ = ["build_server", "run_server", "upstream_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +43,28 @@ _BACKLOG = 4096
 
 
 def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
-    """Serve until a signal ends it; the exit code. `settings.database_url` must be given."""
-    if settings.database_url is None:
-        raise ValueError("the server needs a database URL; the command starts the embedded database before")
+    """Serve until a signal ends it; the exit code. `settings.source` or `settings.database_url` must be given."""
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InvalidInput(
             "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
             name="FLAGENT_CDC_TLS_CERT",
         )
-    upstream = PostgresUpstream(settings, read_database_url(settings.database_url))
+    upstream = upstream_of(settings)
 
     def work(on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
             return asyncio.run(_serve(settings, upstream, listener, on_ready))
 
     return work(on_ready) if settings.workers == 1 else run_workers(settings.workers, work, on_ready)
+
+
+def upstream_of(settings: Settings) -> Upstream:
+    """What the settings say that this server is fed by."""
+    if settings.source is not None:
+        return JetStreamUpstream(settings)
+    if settings.database_url is None:
+        raise ValueError("the server needs a database URL; the command starts the embedded database before")
+    return PostgresUpstream(settings, read_database_url(settings.database_url))
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,0 +1,45 @@
+"""`flagent-cdc relay`: copies the log to NATS JetStream, for nodes that are fed from there."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+
+from cdc import logs
+from cdc.cli.command import Command, Parser, database_url, settings_from
+from cdc.core.errors import InvalidInput
+from cdc.database_url import read_database_url
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--nats", "nats_url")
+    parser.add_setting("--stream", "nats_stream")
+    parser.add_setting("--replicas", "nats_replicas")
+    parser.add_setting("--log-level", "log_level")
+    parser.add_setting("--log-format", "log_format")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Several may run: one is active, the others stand by. Ends with Ctrl-C or SIGTERM, which is no failure."""
+    settings = settings_from(arguments, environment)
+    url = read_database_url(database_url(settings))
+    if settings.nats_url is None:
+        raise InvalidInput("no NATS server was named: give --nats, or set FLAGENT_CDC_NATS_URL", name="--nats")
+    # Slow to import, and what was typed wrong is told at once.
+    from cdc.jetstream.address import NatsAddress
+    from cdc.jetstream.relay import Relay
+
+    address = NatsAddress.of(settings, settings.nats_url, name="FLAGENT_CDC_NATS_URL")
+    logs.configure(settings.log_level, settings.log_format)
+
+    async def work() -> None:
+        await Relay(settings, url, address).run()
+
+    try:
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        return 0
+    return 1
+
+
+COMMAND = Command("Copy the log to NATS JetStream, for servers that are fed from there.", add_arguments, run)

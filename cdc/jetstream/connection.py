@@ -1,0 +1,167 @@
+"""One connection to NATS, and the edge at which its errors become ours.
+
+A connection is never mended by the driver: what it had buffered would be sent again later, by a relay that may long
+have been succeeded. A connection that breaks is given up, and whoever uses it begins anew from what the stream holds.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.client import JetStreamContext
+
+from ..errors import NatsError, NatsRefused, NatsUnavailable, Superseded
+from .address import NatsAddress
+
+__all__ = ["Connection", "Link", "nats_errors"]
+
+_CONNECT_S = 3.0
+_ANSWER_S = 3.0
+
+# A dead link is noticed after about this many seconds times two.
+_PING_S = 2
+
+# JSStreamWrongLastSequence, …Constant. Source: nats-server, server/errors.json
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+
+
+@contextmanager
+def nats_errors(target: str) -> Iterator[None]:
+    """Raise our errors instead of the driver's, with the cause kept; for `with` around every use of it."""
+    try:
+        yield
+    except nats.js.errors.APIError as error:
+        raise _translate_api(error, target) from error
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        text = str(error).removeprefix("nats: ").strip("'") or type(error).__name__
+        if isinstance(error, nats.errors.AuthorizationError) or "uthorization" in text or "ermission" in text:
+            raise NatsRefused(f"{target} refuses the login, or this operation to it: {text}") from error
+        raise NatsUnavailable(f"{target} cannot be reached, or did not answer in time: {text}") from error
+
+
+def _translate_api(error: nats.js.errors.APIError, target: str) -> NatsError:
+    if error.err_code in _WRONG_LAST_SEQUENCE:
+        return Superseded(f"{target}: somebody else has written there")
+    text = error.description or type(error).__name__
+    if error.code is None or error.code == 503 or isinstance(error, nats.js.errors.ServiceUnavailableError):
+        return NatsUnavailable(f"{target}: JetStream is not available: {text}")
+    return NatsError(f"{target} says: {text}")
+
+
+class Connection:
+    """An open connection; `lost` is done as soon as it is gone."""
+
+    def __init__(self, client: Client, lost: asyncio.Future[None]) -> None:
+        self.client = client
+        self.lost = lost
+        self.jetstream: JetStreamContext = client.jetstream(timeout=_ANSWER_S)
+
+    @property
+    def max_payload(self) -> int:
+        """Most bytes of headers and data together that this server takes in one message."""
+        return int(self.client.max_payload)
+
+    async def close(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self.client.close()
+
+
+async def connect(address: NatsAddress, name: str) -> Connection:
+    """Connect to any of the servers; raises what the last one that was tried said."""
+    failure: NatsError = NatsUnavailable(f"{address} cannot be reached")
+    for server in random.sample(address.servers, len(address.servers)):
+        try:
+            return await _connect_to(address, server, name)
+        except NatsError as error:
+            failure = error
+    raise failure
+
+
+async def _connect_to(address: NatsAddress, server: str, name: str) -> Connection:
+    client = Client()
+    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    met: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        met.append(error)
+
+    async def on_gone() -> None:
+        if not lost.done():
+            lost.set_result(None)
+
+    options: dict[str, Any] = {
+        "user": address.user,
+        "password": address.password,
+        "token": address.token,
+        "tls": address.tls(),
+        "user_credentials": None if address.credentials is None else str(address.credentials),
+        "nkeys_seed": None if address.nkey is None else str(address.nkey),
+    }
+    target = str(address)
+    try:
+        with nats_errors(target):
+            async with asyncio.timeout(_CONNECT_S):
+                await client.connect(
+                    [server],
+                    name=f"flagent-cdc {name}",
+                    error_cb=on_error,
+                    disconnected_cb=on_gone,
+                    closed_cb=on_gone,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=int(_CONNECT_S),
+                    ping_interval=_PING_S,
+                    max_outstanding_pings=1,
+                    **{option: value for option, value in options.items() if value is not None},
+                )
+    except BaseException as error:
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            await client.close()
+        if isinstance(error, NatsUnavailable) and met:
+            # The driver goes on to "no servers" and forgets why.
+            with nats_errors(target):
+                raise met[-1] from error
+        raise
+    return Connection(client, lost)
+
+
+class Link:
+    """A connection for questions: opened when first needed, and again after it broke."""
+
+    def __init__(self, address: NatsAddress, name: str) -> None:
+        self.address = address
+        self._name = name
+        self._lock = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[JetStreamContext]:
+        """For `with` around questions; what the driver raises becomes a `NatsError`."""
+        async with self._lock:
+            if self._connection is None or self._connection.lost.done():
+                self._connection = await connect(self.address, self._name)
+            connection = self._connection
+        with nats_errors(str(self.address)):
+            yield connection.jetstream
+
+    def sever(self) -> None:
+        """Make whatever waits for an answer fail soon."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.client._transport is not None:
+            connection.client._transport.close()  # type: ignore[no-untyped-call]
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,135 @@
+"""How the tier lies on JetStream: names, subjects, and what its stream must be like.
+
+<name>                        the stream
+  <name>.change.<schema>.<table>   one message of a commit; others may subscribe to the tables they want
+  <name>.origin               a log begins here: what came before cannot be continued, a snapshot has the state
+  <name>.schemas              these schemas are Flagent's from here on
+<name>.probe                  questions of nodes whether they are current, answered by the active relay
+<name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes
+<name>_snapshots              object store
+"""
+
+import logging
+from dataclasses import dataclass
+
+import nats.js.errors
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.client import JetStreamContext
+
+from ..core.wire.parcel import subject_token
+from ..errors import NatsMismatch
+
+__all__ = ["Layout", "Limits", "prepare"]
+
+logger = logging.getLogger(__name__)
+
+# In which JetStream refuses the same message id a second time; the fence is the expected last sequence.
+_DUPLICATE_WINDOW_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_age_s` in seconds, `max_bytes` for the stream; the oldest messages go first."""
+
+    replicas: int
+    max_age_s: float
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The names of one tier. A name is one token: letters, digits, `_` and `-`."""
+
+    name: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.name}.origin"
+
+    @property
+    def schemas(self) -> str:
+        return f"{self.name}.schemas"
+
+    @property
+    def probe(self) -> str:
+        return f"{self.name}.probe"
+
+    @property
+    def state(self) -> str:
+        return f"{self.name}_state"
+
+    @property
+    def snapshots(self) -> str:
+        return f"{self.name}_snapshots"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [f"{self.name}.change.>", self.origin, self.schemas]
+
+    def change(self, schema: str, table: str) -> str:
+        return f"{self.name}.change.{subject_token(schema)}.{subject_token(table)}"
+
+
+async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -> None:
+    """Make what is missing, and check what is there; raises `NatsMismatch`, which names all that differs."""
+    wanted = StreamConfig(
+        name=layout.name,
+        description="Commits of flagent-cdc; only its relay writes here",
+        subjects=layout.subjects,
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        max_age=limits.max_age_s,
+        max_bytes=limits.max_bytes,
+        num_replicas=limits.replicas,
+        duplicate_window=min(_DUPLICATE_WINDOW_S, limits.max_age_s),
+        allow_direct=True,
+        deny_delete=True,
+    )
+    try:
+        found = (await jetstream.stream_info(layout.name)).config
+    except nats.js.errors.NotFoundError:
+        await jetstream.add_stream(wanted)
+        logger.info("Stream made", extra={"action": "stream_made", "stream": layout.name})
+    else:
+        _check(layout, limits, found)
+    try:
+        await jetstream.key_value(layout.state)
+    except nats.js.errors.NotFoundError:
+        await jetstream.create_key_value(bucket=layout.state, history=1, replicas=limits.replicas, direct=True)
+    try:
+        await jetstream.object_store(layout.snapshots)
+    except nats.js.errors.NotFoundError:
+        await jetstream.create_object_store(layout.snapshots, replicas=limits.replicas)
+
+
+def _check(layout: Layout, limits: Limits, found: StreamConfig) -> None:
+    places = (
+        ("subjects", sorted(found.subjects or []), sorted(layout.subjects), ""),
+        ("retention", found.retention, RetentionPolicy.LIMITS, ""),
+        ("discard", found.discard, DiscardPolicy.OLD, ""),
+        ("max_msgs", found.max_msgs, -1, ""),
+        ("max_msgs_per_subject", found.max_msgs_per_subject, -1, ""),
+        ("max_msg_size", found.max_msg_size, -1, ""),
+        ("no_ack", bool(found.no_ack), False, ""),
+        ("sealed", bool(found.sealed), False, ""),
+        ("mirror or sources", bool(found.mirror or found.sources), False, ""),
+        ("allow_direct", bool(found.allow_direct), True, ""),
+        ("num_replicas", found.num_replicas, limits.replicas, "FLAGENT_CDC_NATS_REPLICAS"),
+        ("max_age in seconds", found.max_age or 0, limits.max_age_s, "FLAGENT_CDC_NATS_MAX_AGE"),
+        ("max_bytes", found.max_bytes, limits.max_bytes, "FLAGENT_CDC_NATS_MAX_BYTES"),
+    )
+    wrong = [
+        f"{what} is {_word(is_)}, wanted is {_word(wanted)}" + (f" ({variable})" if variable else "")
+        for what, is_, wanted, variable in places
+        if is_ != wanted
+    ]
+    if wrong:
+        raise NatsMismatch(
+            f"the stream {layout.name!r} is not made as the settings say: {'; '.join(wrong)}. "
+            "Change one of the two: `nats stream edit`, or the settings"
+        )
+
+
+def _word(value: object) -> object:
+    return getattr(value, "value", value)

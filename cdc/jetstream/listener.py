@@ -1,0 +1,350 @@
+"""Keeps a replica current from the stream: the port `LiveFeed` of a tier.
+
+A consumer pushes the messages after the last one applied. Its deliveries are counted by it and numbered by the stream,
+so a hole in either is seen at once; commits also say which position they follow. A hole in delivery is read again; what
+the stream no longer has, and what an origin cuts off, is loaded from the newest snapshot. Heartbeats of the consumer
+show that it lives; that nothing newer exists than what was applied, only the active relay can prove, so it is asked.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import random
+from dataclasses import dataclass
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from ..core.catalog import Catalog
+from ..core.change import Commit
+from ..core.position import Position
+from ..core.wire.notice import Notice, NoticeKind
+from ..core.wire.parcel import Assembler, Label, Torn
+from ..core.wire.snapshot import ResyncReason
+from ..errors import NatsError, NatsUnavailable
+from ..ports import Freshness, Replica
+from .address import NatsAddress
+from .connection import Connection, connect, nats_errors
+from .layout import Layout
+from .log import JetStreamLog
+
+__all__ = ["JetStreamListener", "StreamTimes"]
+
+logger = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 1.0
+
+# A consumer that has said nothing for so many of its heartbeats is gone, with the server that kept it.
+_MISSED_HEARTBEATS = 3
+
+_ANSWER_S = 2.0
+
+# A probe proves freshness for this many of its intervals, and a second more for a busy machine.
+_FRESH_INTERVALS = 1.5
+
+_BATCH_COMMITS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimes:
+    """In seconds."""
+
+    probe_s: float = 5.0
+    backoff_s: float = 0.1
+    backoff_max_s: float = 2.0
+
+
+class _Hole(Exception):
+    """What was delivered does not follow what was applied. With a `reason`, the stream cannot close it."""
+
+    def __init__(self, text: str, reason: ResyncReason | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class JetStreamListener:
+    """`mode` is `starting`, `streaming` or `disconnected`."""
+
+    def __init__(
+        self, address: NatsAddress, layout: Layout, log: JetStreamLog, replica: Replica, times: StreamTimes
+    ) -> None:
+        self._address = address
+        self._layout = layout
+        self._log = log
+        self._replica = replica
+        self._times = times
+        self._proven_at = asyncio.get_running_loop().time()
+        self._is_stopping = False
+        self._connection: Connection | None = None
+        self._advanced = asyncio.Event()
+        # Of the stream: the last message that was applied, and when the stream was made; a new one counts anew.
+        self._sequence = 0
+        self._made_at: datetime.datetime | None = None
+        self._must_load: ResyncReason | None = ResyncReason.LOG_REPLACED
+        # A loaded state that is older than what the replica has: it becomes the replica's once it is not.
+        self._loaded: tuple[Catalog, ResyncReason] | None = None
+        # Of one session.
+        self._assembler = Assembler()
+        self._batch: list[Commit] = []
+        self._seen = 0
+        self._delivered = 0
+        self._heard_at = 0.0
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.mode = "starting"
+        self.reason = ""
+        self.reconnects = 0
+        self.notifications = 0
+
+    def freshness(self) -> Freshness:
+        """Fresh while the relay has lately proven, and this node reached, all that is committed."""
+        age_s = asyncio.get_running_loop().time() - self._proven_at
+        is_fresh = self.mode == "streaming" and age_s <= self._times.probe_s * _FRESH_INTERVALS + 1.0
+        return Freshness(is_fresh, int(age_s * 1000))
+
+    def stop(self) -> None:
+        self._is_stopping = True
+        self._log.sever()
+        self._break(NatsUnavailable("stopping"))
+
+    async def run(self) -> None:
+        delay_s = self._times.backoff_s
+        while not self._is_stopping:
+            started = asyncio.get_running_loop().time()
+            try:
+                await self._follow()
+            except _Hole as hole:
+                self._must_load = hole.reason or self._must_load
+                logger.warning("A hole in the stream", extra={"action": "stream_hole", "reason": str(hole)})
+            except NatsError as error:
+                self._on_broken(error)
+            except Exception:
+                # Unknown, so perhaps from the middle of an apply. The stream must not end with it: load all anew.
+                self.mode, self.reason = "disconnected", "an internal error, see the server's log"
+                self._must_load, self._loaded = ResyncReason.PRUNED, None
+                logger.exception("Listener failed", extra={"action": "listener_failed"})
+            self.reconnects += 1
+            if asyncio.get_running_loop().time() - started > self._times.probe_s * 2:
+                delay_s = self._times.backoff_s
+            if not self._is_stopping:
+                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
+            delay_s = min(delay_s * 2, self._times.backoff_max_s)
+
+    def _on_broken(self, error: NatsError) -> None:
+        if not self._is_stopping:
+            self.mode, self.reason = "disconnected", str(error)
+            logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": self.reason})
+
+    # -- one session -------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._broken = loop.create_future()
+        self._assembler, self._delivered = Assembler(), 0
+        self._batch.clear()
+        self._connection = connection = await connect(self._address, "listener")
+        works: list[asyncio.Future[None]] = []
+        try:
+            await self._prepare(connection)
+            self._seen = self._sequence
+            self._heard_at = loop.time()
+            with nats_errors(str(self._address)):
+                await self._consume(connection)
+            works = [
+                asyncio.create_task(self._watch_heartbeats()),
+                asyncio.create_task(self._probe_forever(connection)),
+                self._broken,
+                connection.lost,
+            ]
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            for work in works:
+                if work.done():
+                    work.result()
+            raise NatsUnavailable(f"{self._address}: the connection was lost")
+        finally:
+            for work in works[:2]:
+                work.cancel()
+            await asyncio.gather(*works[:2], return_exceptions=True)
+            if self._broken.done():
+                self._broken.exception()  # Looked at, so that asyncio does not complain.
+            self._connection = None
+            await asyncio.shield(connection.close())
+
+    async def _prepare(self, connection: Connection) -> None:
+        """See that the stream continues from what was applied, or load what it continues from."""
+        with nats_errors(str(self._address)):
+            info = await connection.jetstream.stream_info(self._layout.name)
+        if info.created != self._made_at or info.state.last_seq < self._sequence:
+            self._must_load = self._must_load or ResyncReason.PRUNED
+            self._made_at = info.created
+        elif info.state.first_seq > self._sequence + 1:
+            self._must_load = self._must_load or ResyncReason.PRUNED
+        if self._must_load is None:
+            return
+        snapshot = await self._log.snapshot()
+        if info.state.first_seq > snapshot.sequence + 1 or info.state.last_seq < snapshot.sequence:
+            raise NatsUnavailable(
+                f"the snapshot at {snapshot.bootstrap.position} is not continued by the stream "
+                f"{self._layout.name!r}; the relay will write another"
+            )
+        catalog, current = snapshot.bootstrap.catalog(), self._replica.catalog
+        reason = self._must_load if catalog.log == current.log else ResyncReason.LOG_REPLACED
+        logger.info("Catalog loaded", extra={"action": "catalog_loading", "reason": reason.value})
+        self._loaded, self._sequence, self._must_load = (catalog, reason), snapshot.sequence, None
+        self._switch()
+
+    def _switch(self) -> None:
+        """Give the replica what was loaded, unless that would take it back."""
+        if self._loaded is not None:
+            (catalog, reason), current = self._loaded, self._replica.catalog
+            if catalog.log != current.log or catalog.position >= current.position:
+                self._loaded = None
+                self._replica.replace(catalog, reason)
+                self._advance()
+
+    async def _consume(self, connection: Connection) -> None:
+        client = connection.client
+        inbox = client.new_inbox()
+
+        async def on_message(message: Msg) -> None:
+            try:
+                await self._on_message(connection, subscription, message)
+            except Exception as error:  # A callback: `run` hears of it there.
+                self._break(error)
+
+        subscription = await client.subscribe(inbox, cb=on_message, pending_bytes_limit=-1, pending_msgs_limit=-1)
+        config = ConsumerConfig(
+            deliver_subject=inbox,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self._sequence + 1,
+            ack_policy=AckPolicy.NONE,
+            flow_control=True,
+            idle_heartbeat=_HEARTBEAT_S,
+            inactive_threshold=10.0,
+            num_replicas=1,
+            mem_storage=True,
+            max_deliver=1,
+        )
+        await connection.jetstream.add_consumer(self._layout.name, config)
+        if self.mode != "streaming":
+            logger.info("Streaming", extra={"action": "listener_listening", "sequence": self._sequence})
+        self.mode, self.reason = "streaming", ""
+
+    def _break(self, error: Exception) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _watch_heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            if asyncio.get_running_loop().time() - self._heard_at > _HEARTBEAT_S * _MISSED_HEARTBEATS:
+                raise NatsUnavailable(f"{self._address}: the stream has fallen silent")
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    async def _on_message(self, connection: Connection, subscription: Subscription, message: Msg) -> None:
+        if self._broken.done():
+            return
+        self._heard_at = asyncio.get_running_loop().time()
+        if message.headers and message.headers.get("Status") == "100":
+            # A heartbeat, or a request to say that all before it has been taken.
+            stalled = message.reply or message.headers.get("Nats-Consumer-Stalled")
+            if stalled:
+                await connection.client.publish(stalled)
+            return
+        self.notifications += 1
+        numbers = message.metadata.sequence
+        if numbers.consumer != self._delivered + 1:
+            raise _Hole(f"delivery {numbers.consumer} came after {self._delivered}")
+        if numbers.stream != self._seen + 1:
+            raise _Hole(f"message {numbers.stream} came after {self._seen}", ResyncReason.PRUNED)
+        self._delivered, self._seen = numbers.consumer, numbers.stream
+        self._take(message, numbers.stream)
+        if self._batch and (subscription.pending_msgs == 0 or len(self._batch) >= _BATCH_COMMITS):
+            self._flush()
+
+    def _take(self, message: Msg, sequence: int) -> None:
+        if (label := Label.read(message.headers)) is not None:
+            match self._assembler.take(label, message.data):
+                case Commit() as commit:
+                    self._check(label)
+                    self._batch.append(commit)
+                    self._sequence = sequence
+                case Torn(position):
+                    raise _Hole(f"the commit {position} is not whole", ResyncReason.PRUNED)
+            return
+        self._flush()
+        if (notice := Notice.read(message.headers, message.data)) is None:
+            logger.warning("A message that is not the relay's", extra={"action": "message_foreign"})
+        elif notice.kind is NoticeKind.SCHEMAS:
+            for schema in notice.schemas:
+                self._catalog.attach(schema)
+        elif notice.log != self._catalog.log or notice.position > self._catalog.position:
+            raise _Hole(f"the log {notice.log} begins at {notice.position}", notice.reason)
+        self._sequence = sequence
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._replica.catalog if self._loaded is None else self._loaded[0]
+
+    def _check(self, label: Label) -> None:
+        position = self._batch[-1].position if self._batch else self._catalog.position
+        if label.log != self._catalog.log:
+            raise _Hole(f"the commit {label.position} is of log {label.log}", ResyncReason.LOG_REPLACED)
+        if label.position > position and label.after > position:
+            raise _Hole(f"the commit {label.position} follows {label.after}, not {position}", ResyncReason.PRUNED)
+
+    def _flush(self) -> None:
+        commits, self._batch = self._batch, []
+        if not commits:
+            return
+        if self._loaded is None:
+            self._replica.publish(commits)
+        else:
+            for commit in commits:
+                self._loaded[0].apply(commit)
+            self._switch()
+        self._advance()
+
+    def _advance(self) -> None:
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    # -- freshness ---------------------------------------------------------------------------------------------
+
+    async def _probe_forever(self, connection: Connection) -> None:
+        while True:
+            started = asyncio.get_running_loop().time()
+            await self._probe(connection, started)
+            await asyncio.sleep(max(0.1, started + self._times.probe_s - asyncio.get_running_loop().time()))
+
+    async def _probe(self, connection: Connection, asked_at: float) -> None:
+        """Ask the relay how far the log is, and wait to get there: then all up to the asking is here."""
+        try:
+            answer = await connection.client.request(self._layout.probe, b"", timeout=_ANSWER_S)
+            said = json.loads(answer.data)
+            log, position, age_s = str(said["log"]), Position(int(said["position"])), float(said["ageMs"]) / 1000
+        except nats.errors.NoRespondersError:
+            self.reason = "no relay is active"
+            return
+        except (nats.errors.Error, TimeoutError, ValueError, KeyError, TypeError):
+            self.reason = "the relay does not answer, or not what can be read"
+            return
+        if not said["fresh"]:
+            self.reason = f"the relay is not current: {said['reason']}"
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._times.probe_s):
+                while not self._has_reached(log, position):
+                    await self._advanced.wait()
+                self._proven_at = max(self._proven_at, asked_at - age_s)
+                self.reason = ""
+                return
+        self.reason = "behind the relay"
+
+    def _has_reached(self, log: str, position: Position) -> bool:
+        catalog = self._replica.catalog
+        return self._loaded is None and catalog.log == log and catalog.position >= position

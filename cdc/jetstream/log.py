@@ -1,0 +1,228 @@
+"""The log as JetStream holds it: the port `Log` of a tier.
+
+Positions grow along the stream from its last origin on, so a position is found by halving; commits are read through a
+consumer of the moment. What the stream no longer holds, or holds behind an origin, is out of reach, as what PostgreSQL
+has pruned is.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
+
+from ..core.change import Commit
+from ..core.position import LogId, Position
+from ..core.wire.notice import Notice
+from ..core.wire.parcel import Assembler, Label
+from ..errors import NatsUnavailable
+from ..ports import Bootstrap, LogState, Stamp
+from .address import NatsAddress
+from .connection import Link
+from .layout import Layout
+from .snapshot import Snapshot, read_pointer, read_snapshot
+
+__all__ = ["JetStreamLog", "Tail", "read_tail"]
+
+# Messages read at a time; most are below 2 kB.
+_BLOCK = 500
+
+_READ_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where the stream ends: at `position` of `log`, None for a stream without a beginning.
+
+    `begun` is the last part of a commit that is not whole yet, and its data; the position is then the one before.
+    """
+
+    sequence: int
+    log: LogId | None
+    position: Position
+    stamp: Stamp | None = None
+    begun: tuple[Label, bytes] | None = None
+
+
+Record = Label | Notice
+
+
+async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
+    """Ask the stream's leader for its end; raises `NatsUnavailable` where there is no such stream."""
+    first, last = await _bounds(jetstream, layout)
+    for sequence in range(last, first - 1, -1):
+        match await _record(jetstream, layout, sequence):
+            case Label() as label, data:
+                if not label.is_last:
+                    return Tail(last, label.log, label.after, None, (label, data))
+                return Tail(last, label.log, label.position, Stamp(label.position, label.committed_at, label.xid))
+            case Notice() as notice, _:
+                return Tail(last, notice.log, notice.position)
+    # All has aged away since the last change: what the newest snapshot says still holds.
+    pointer = await read_pointer(jetstream, layout)
+    if pointer is None or pointer.sequence > last:
+        return Tail(last, None, Position(0))
+    return Tail(last, pointer.log, pointer.position, pointer.stamp)
+
+
+async def _bounds(jetstream: JetStreamContext, layout: Layout) -> tuple[int, int]:
+    """The first and the last sequence number; for an empty stream the first is the one after the last."""
+    try:
+        state = (await jetstream.stream_info(layout.name)).state
+    except nats.js.errors.NotFoundError as error:
+        raise NatsUnavailable(f"there is no stream {layout.name!r} yet; `flagent-cdc relay` makes it") from error
+    return (state.first_seq, state.last_seq) if state.messages else (state.last_seq + 1, state.last_seq)
+
+
+async def _record(jetstream: JetStreamContext, layout: Layout, sequence: int) -> tuple[Record, bytes] | None:
+    """One message of ours; None for somebody else's, or one that is gone."""
+    try:
+        message = await jetstream.get_msg(layout.name, seq=sequence)
+    except nats.js.errors.NotFoundError:
+        return None
+    data = message.data or b""
+    record = Label.read(message.headers) or Notice.read(message.headers, data)
+    return None if record is None else (record, data)
+
+
+class JetStreamLog:
+    def __init__(self, address: NatsAddress, layout: Layout) -> None:
+        self._layout = layout
+        self._link = Link(address, "reader")
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def sever(self) -> None:
+        self._link.sever()
+
+    async def state(self) -> LogState:
+        async with self._link.use() as jetstream:
+            tail = await read_tail(jetstream, self._layout)
+            if tail.log is None:
+                raise NatsUnavailable(f"the stream {self._layout.name!r} has no beginning; is a relay running?")
+            floor, _ = await self._floor(jetstream, tail)
+        oldest = None if tail.position == 0 else Position(floor + 1)
+        return LogState(tail.log, self._layout.name, oldest, tail.position, tail.stamp)
+
+    async def newest(self) -> Position:
+        async with self._link.use() as jetstream:
+            return (await read_tail(jetstream, self._layout)).position
+
+    async def bootstrap(self) -> Bootstrap:
+        return (await self.snapshot()).bootstrap
+
+    async def snapshot(self) -> Snapshot:
+        async with self._link.use() as jetstream:
+            return await read_snapshot(jetstream, self._layout)
+
+    async def commits_after(self, position: Position, limit: int) -> list[Commit]:
+        async with self._link.use() as jetstream:
+            tail = await read_tail(jetstream, self._layout)
+            sequence = await self._find(jetstream, tail, position)
+            commits: list[Commit] = []
+            assembler = Assembler()
+            while sequence <= tail.sequence:
+                end = min(sequence + _BLOCK - 1, tail.sequence)
+                commits += _assemble(assembler, await self._read(jetstream, sequence, end))
+                sequence = end + 1
+                if sum(len(commit.changes) for commit in commits) >= limit and commits:
+                    break
+            return _bounded([commit for commit in commits if commit.position > position], limit)
+
+    async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
+        async with self._link.use() as jetstream:
+            tail = await read_tail(jetstream, self._layout)
+            first = await self._find(jetstream, tail, down_to)
+            end = await self._find(jetstream, tail, position) - 1
+            start = end + 1
+            commits: list[Commit] = []
+            # A commit may have more messages than a block: then the block grows until it is whole.
+            while not commits and start > first:
+                start = max(first, start - _BLOCK)
+                commits = _assemble(Assembler(), await self._read(jetstream, start, end))
+            return _bounded(commits[::-1], limit)
+
+    async def _floor(self, jetstream: JetStreamContext, tail: Tail) -> tuple[Position, int]:
+        """The position after which all commits are here, and the sequence number from which on they are."""
+        first, _ = await _bounds(jetstream, self._layout)
+        try:
+            origin = await jetstream.get_last_msg(self._layout.name, self._layout.origin)
+        except nats.js.errors.NotFoundError:
+            pass
+        else:
+            notice = Notice.read(origin.headers, origin.data or b"")
+            if notice is not None and origin.seq is not None:
+                return notice.position, origin.seq
+        for sequence in range(first, tail.sequence + 1):
+            match await _record(jetstream, self._layout, sequence):
+                case Label(part=1, after=after), _:
+                    return after, sequence
+                case (Label() | Notice()) as record, _:
+                    return record.position, sequence
+        return tail.position, tail.sequence + 1
+
+    async def _find(self, jetstream: JetStreamContext, tail: Tail, position: Position) -> int:
+        """The first sequence number whose message is of a later position; one after the last where none is."""
+        _, low = await self._floor(jetstream, tail)
+        high = tail.sequence + 1
+        while low < high:
+            middle = (low + high) // 2
+            sequence, found = middle, None
+            while found is None and sequence < high:
+                found = await _record(jetstream, self._layout, sequence)
+                sequence += 1
+            if found is None or found[0].position > position:
+                high = middle
+            else:
+                low = sequence
+        return low
+
+    async def _read(self, jetstream: JetStreamContext, first: int, last: int) -> list[tuple[Label, bytes]]:
+        """Our messages of a part of the stream."""
+        client = jetstream._nc
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox, pending_bytes_limit=-1, pending_msgs_limit=-1)
+        config = ConsumerConfig(
+            deliver_subject=inbox,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=first,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=30.0,
+            num_replicas=1,
+            mem_storage=True,
+            max_deliver=1,
+        )
+        found: list[tuple[Label, bytes]] = []
+        try:
+            consumer = await jetstream.add_consumer(self._layout.name, config)
+            async with asyncio.timeout(_READ_S):
+                while True:
+                    message: Msg = await subscription.next_msg(timeout=_READ_S)
+                    sequence = message.metadata.sequence.stream
+                    if sequence <= last and (label := Label.read(message.headers)) is not None:
+                        found.append((label, message.data))
+                    if sequence >= last:
+                        break
+            await jetstream.delete_consumer(self._layout.name, consumer.name)
+        finally:
+            await subscription.unsubscribe()
+        return found
+
+
+def _assemble(assembler: Assembler, messages: Sequence[tuple[Label, bytes]]) -> list[Commit]:
+    taken = [assembler.take(label, data) for label, data in messages]
+    return [each for each in taken if isinstance(each, Commit)]
+
+
+def _bounded(commits: list[Commit], limit: int) -> list[Commit]:
+    """Commits until there are `limit` changes."""
+    changes = 0
+    for count, commit in enumerate(commits, 1):
+        changes += len(commit.changes)
+        if changes >= limit:
+            return commits[:count]
+    return commits

@@ -1,0 +1,136 @@
+"""The whole state at one position, in the object store, and where the newest one is, in the key-value bucket.
+
+A node loads the newest and reads the stream after `sequence`: what it meets there is later, or is in the state already.
+The name of each is its own, so that nobody reads one that is being replaced; the pointer is written last, and only by
+who has seen the one before, so that a relay that was succeeded cannot put an old one in the place of a new one.
+"""
+
+import asyncio
+import json
+import logging
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.js.client import JetStreamContext
+
+from ..core.position import LogId, Position
+from ..errors import NatsUnavailable
+from ..ports import Bootstrap, Stamp
+from .layout import Layout
+
+__all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot"]
+
+logger = logging.getLogger(__name__)
+
+_KEY = "snapshot"
+_READ_S = 60.0
+_TIDY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`sequence` is of the stream's last message when the state was read."""
+
+    bootstrap: Bootstrap
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where the newest snapshot is; `revision` is the pointer's own, 0 for none."""
+
+    object: str
+    log: LogId
+    position: Position
+    stamp: Stamp | None
+    sequence: int
+    schemas: tuple[str, ...]
+    revision: int = 0
+
+
+async def read_pointer(jetstream: JetStreamContext, layout: Layout) -> Pointer | None:
+    """None while there is no snapshot."""
+    try:
+        state = await jetstream.key_value(layout.state)
+        entry = await state.get(_KEY)
+    except nats.js.errors.NotFoundError:
+        return None
+    raw = json.loads(entry.value or b"{}")
+    return Pointer(
+        raw["object"],
+        LogId(raw["log"]),
+        Position(raw["position"]),
+        _stamp(raw["stamp"]),
+        raw["sequence"],
+        tuple(raw["schemas"]),
+        entry.revision or 0,
+    )
+
+
+async def read_snapshot(jetstream: JetStreamContext, layout: Layout) -> Snapshot:
+    """The newest; raises `NatsUnavailable` while there is none."""
+    pointer = await read_pointer(jetstream, layout)
+    if pointer is None:
+        raise NatsUnavailable(f"there is no snapshot in {layout.state!r} yet; `flagent-cdc relay` makes one")
+    store = await jetstream.object_store(layout.snapshots)
+    async with asyncio.timeout(_READ_S):
+        found = await store.get(pointer.object)
+    raw = await asyncio.to_thread(_decode, found.data or b"")
+    bootstrap = Bootstrap(LogId(raw["log"]), Position(raw["position"]), _stamp(raw["stamp"]), raw["schemas"])
+    return Snapshot(bootstrap, pointer.sequence)
+
+
+async def write_snapshot(
+    jetstream: JetStreamContext, layout: Layout, snapshot: Snapshot, last: Pointer | None
+) -> Pointer:
+    """Put a snapshot and point to it; `last` is the pointer that it replaces. Raises the driver's errors."""
+    bootstrap = snapshot.bootstrap
+    stamp = None if bootstrap.stamp is None else [bootstrap.stamp.committed_at, bootstrap.stamp.xid]
+    head = {
+        "log": bootstrap.log,
+        "position": bootstrap.position,
+        "stamp": [bootstrap.position, *stamp] if stamp else None,
+    }
+    data = await asyncio.to_thread(_encode, {**head, "schemas": bootstrap.schemas})
+    store = await jetstream.object_store(layout.snapshots)
+    revision = 0 if last is None else last.revision
+    name = f"{bootstrap.log}-{bootstrap.position}-{snapshot.sequence}-{revision}"
+    await store.put(name, data)
+    schemas = tuple(bootstrap.schemas)
+    said = {**head, "object": name, "sequence": snapshot.sequence, "schemas": schemas}
+    state = await jetstream.key_value(layout.state)
+    revision = await state.update(_KEY, json.dumps(said).encode(), last=revision)
+    logger.info(
+        "Snapshot written",
+        extra={"action": "snapshot_written", "position": bootstrap.position, "size_bytes": len(data)},
+    )
+    # The one before stays for those who are reading it.
+    await _forget_all_but(jetstream, layout, {name, "" if last is None else last.object})
+    return Pointer(name, bootstrap.log, bootstrap.position, bootstrap.stamp, snapshot.sequence, schemas, revision)
+
+
+async def _forget_all_but(jetstream: JetStreamContext, layout: Layout, kept: set[str]) -> None:
+    try:
+        store = await jetstream.object_store(layout.snapshots)
+        async with asyncio.timeout(_TIDY_S):
+            for each in await store.list(ignore_deletes=True):
+                if each.name not in kept:
+                    await store.delete(each.name)
+    except (nats.errors.Error, TimeoutError) as error:
+        # They take room and harm nobody; the next snapshot tries again.
+        logger.warning("Old snapshots stay", extra={"action": "snapshots_kept", "reason": str(error)})
+
+
+def _stamp(raw: Any) -> Stamp | None:
+    return None if raw is None else Stamp(Position(raw[0]), raw[1], raw[2])
+
+
+def _encode(raw: object) -> bytes:
+    return zlib.compress(json.dumps(raw, ensure_ascii=False).encode(), 1)
+
+
+def _decode(data: bytes) -> Any:
+    return json.loads(zlib.decompress(data))

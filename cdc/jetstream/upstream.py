@@ -1,0 +1,38 @@
+"""A node that is fed by JetStream alone, and never touches PostgreSQL."""
+
+import secrets
+
+from ..errors import InvalidInput
+from ..ports import KeyStore, Replica, Source
+from ..settings import Settings
+from .address import NatsAddress
+from .keys import JetStreamKeys
+from .layout import Layout
+from .listener import JetStreamListener, StreamTimes
+from .log import JetStreamLog
+
+__all__ = ["JetStreamUpstream"]
+
+
+class JetStreamUpstream:
+    """The port `Upstream` of a tier; made before workers are forked, so that these share a secret of their own."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `InvalidInput`."""
+        if settings.source is None:
+            raise InvalidInput("FLAGENT_CDC_SOURCE names no NATS server", name="FLAGENT_CDC_SOURCE")
+        self.address = NatsAddress.of(settings, settings.source, name="FLAGENT_CDC_SOURCE")
+        self._layout = Layout(settings.nats_stream)
+        self._times = StreamTimes(probe_s=settings.probe_interval_s)
+        given = settings.auth_stream_token_secret
+        self._secret = secrets.token_bytes(32) if given is None else given.encode()
+
+    def open(self, replica: Replica) -> Source:
+        log = JetStreamLog(self.address, self._layout)
+        return Source(log, JetStreamListener(self.address, self._layout, log, replica, self._times))
+
+    def past_log(self) -> None:
+        """The past is looked up in PostgreSQL alone."""
+
+    def key_store(self) -> KeyStore:
+        return JetStreamKeys(self.address, self._layout, self._secret)
