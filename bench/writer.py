@@ -117,11 +117,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def embedded() -> Iterator[EmbeddedPostgres]:
+def embedded(**options: str) -> Iterator[EmbeddedPostgres]:
     directory = Path(tempfile.mkdtemp(prefix="flagent-cdc-bench-"))
     directory.chmod(0o755)
     try:
-        with EmbeddedPostgres(directory / "server", options={"autovacuum": "off", "max_wal_size": "4GB"}) as server:
+        with EmbeddedPostgres(
+            directory / "server", options={"autovacuum": "off", "max_wal_size": "4GB", **options}
+        ) as server:
             yield server
     finally:
         shutil.rmtree(directory)

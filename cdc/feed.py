@@ -1,4 +1,4 @@
-"""The reading half of a server put together: source, hub, historian and hearts, started and stopped as one.
+"""The reading half of a server put together: source, hub, historian, hearts and upkeep, started and stopped as one.
 
 The hub exists before the source has been reached, so that a server can start first and say that it is not ready.
 """
@@ -39,6 +39,7 @@ class Feed:
         source = upstream.open(self.hub)
         self.log = source.log
         self.listener = source.listener
+        self.upkeep = source.upkeep
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
@@ -63,7 +64,9 @@ class Feed:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the source until the end of the block."""
-        listening = asyncio.create_task(self.listener.run(), name="listener")
+        tasks = [asyncio.create_task(self.listener.run(), name="listener")]
+        if self.upkeep is not None:
+            tasks.append(asyncio.create_task(self.upkeep.run(), name="upkeep"))
         self.sse_heart.start()
         self.websocket_heart.start()
         try:
@@ -73,9 +76,12 @@ class Feed:
             await self.websocket_heart.stop()
             # Cut, not cancelled: a driver would first ask the other side, which may be silent, to cancel its query.
             self.listener.stop()
-            await asyncio.wait((listening,), timeout=_STOP_S)
-            listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            if self.upkeep is not None:
+                self.upkeep.stop()
+            await asyncio.wait(tasks, timeout=_STOP_S)
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await self.past.close()
             await self.log.close()

@@ -12,6 +12,7 @@ from .core.access import Grant
 from .json_web_token import public_key, secret_key
 
 __all__ = [
+    "AGE",
     "BOOLEAN",
     "COUNT",
     "DATABASE_URL",
@@ -21,7 +22,7 @@ __all__ = [
     "FORMAT",
     "JWKS",
     "LEVEL",
-    "LONG_DURATION",
+    "LIMIT",
     "NAMES",
     "NATS_URL",
     "ORIGINS",
@@ -55,15 +56,11 @@ def parse_duration(text: str) -> float:
 
     Raises `ValueError` for anything else, and for nothing at all or more than a day.
     """
-    return _duration(text, 86_400)
-
-
-def _duration(text: str, most_s: float) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(text)
     seconds = float(match[1]) * _SECONDS[match[2]]
-    if not 0 < seconds <= most_s:
+    if not 0 < seconds <= 86_400:
         raise ValueError(text)
     return seconds
 
@@ -77,6 +74,23 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(text)
     return size
+
+
+def parse_age(text: str) -> float | None:
+    """As `parse_duration`, and days: `7d`; `off` is None, no age. At most ten years."""
+    if text.lower() == "off":
+        return None
+    days = re.fullmatch(r"(\d{1,4}) ?d", text, re.ASCII)
+    if days is None:
+        return parse_duration(text)
+    if not 0 < int(days[1]) <= 3_650:
+        raise ValueError(text)
+    return int(days[1]) * 86_400.0
+
+
+def parse_limit(text: str) -> int | None:
+    """As `parse_size`; `off` is None, no limit."""
+    return None if text.lower() == "off" else parse_size(text)
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
@@ -184,7 +198,8 @@ def existing_file(text: str) -> Path:
 COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = Form("a whole number from 1 to 256", number(1, 256))
 DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
-LONG_DURATION = Form("a duration such as 30m, 24h or 168h, at most a year", lambda text: _duration(text, 365 * 86_400))
+AGE = Form("an age such as 12h or 7d, at most 3650d, or off", parse_age)
+LIMIT = Form("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
 SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
 URL_PATH = Form("a path such as /ws", url_path)
 TEXT = Form("a text", str)

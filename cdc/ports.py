@@ -29,6 +29,7 @@ __all__ = [
     "Replica",
     "Source",
     "Stamp",
+    "Upkeep",
     "Upstream",
 ]
 
@@ -196,10 +197,21 @@ class LiveFeed(Protocol):
         """Make `run` return soon, whatever it waits for."""
 
 
+class Upkeep(Protocol):
+    """What must be done to the source now and then, by whoever reads it."""
+
+    async def run(self) -> None:
+        """Runs until cancelled or stopped; whatever breaks is tried again."""
+
+    def stop(self) -> None:
+        """Make `run` return soon, whatever it waits for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     log: Log
     listener: LiveFeed
+    upkeep: Upkeep | None = None
 
 
 class KeyStore(Protocol):

@@ -8,6 +8,7 @@ from .errors import FlagentCdcError, is_retryable
 from .install import attach_pending
 from .listener import Listener, ListenerTimes
 from .ports import KeyStore, Replica, Source
+from .pruner import Pruner, Retention
 from .settings import Settings
 from .store import Store
 
@@ -20,10 +21,13 @@ _ATTACH_S = 1.0
 
 
 class PostgresUpstream:
-    """The port `Upstream` of a database; schemas that wait for their tables are attached when these appear."""
+    """The port `Upstream` of a database: schemas that wait for their tables are attached when these appear, the log is
+    pruned."""
 
     def __init__(self, settings: Settings, url: str) -> None:
         self._url = url
+        self._retention = Retention(settings.log_max_age_s, settings.log_max_bytes)
+        self._prune_interval_s = settings.log_prune_interval_s
         self._times = ListenerTimes(
             probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s
         )
@@ -31,7 +35,11 @@ class PostgresUpstream:
     def open(self, replica: Replica) -> Source:
         store = Store(self._url)
         attaching = _Attaching(self._url, store)
-        return Source(store, Listener(self._url, store, replica, self._times, attaching.attach_pending))
+        return Source(
+            store,
+            Listener(self._url, store, replica, self._times, attaching.attach_pending),
+            Pruner(self._url, self._retention, self._prune_interval_s),
+        )
 
     def past_log(self) -> Archive:
         return Archive(self._url)

@@ -17,6 +17,7 @@ from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.forms import (
+    AGE,
     BOOLEAN,
     COUNT,
     DATABASE_URL,
@@ -26,7 +27,7 @@ from cdc.forms import (
     FORMAT,
     JWKS,
     LEVEL,
-    LONG_DURATION,
+    LIMIT,
     NAMES,
     NATS_URL,
     ORIGINS,
@@ -202,6 +203,19 @@ class Settings:
         "Most changes read back from the log, to replay events that memory no longer holds (beyond it, a resync) and "
         "to answer about the past (beyond it, 422).",
     )
+    log_max_age_s: float | None = _setting(
+        "FLAGENT_CDC_LOG_MAX_AGE",
+        AGE,
+        "7d",
+        "Commits that are older are pruned from the log; who comes back later "
+        "gets a resync. What is younger than the owner's `prune --keep-at-least`, 10m unless changed, always stays.",
+    )
+    log_max_bytes: int | None = _setting(
+        "FLAGENT_CDC_LOG_MAX_BYTES", LIMIT, "4GiB", "The oldest commits are pruned from a log that takes more, about."
+    )
+    log_prune_interval_s: float = _setting(
+        "FLAGENT_CDC_LOG_PRUNE_INTERVAL", DURATION, "1m", "Time between two looks whether the log must be pruned."
+    )
     stall_timeout_s: float = _setting(
         "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."
     )
@@ -235,8 +249,8 @@ class Settings:
     nats_replicas: int = _setting(
         "FLAGENT_CDC_NATS_REPLICAS", REPLICAS, "1", "NATS servers that keep a copy of the stream; 3 for a cluster."
     )
-    nats_max_age_s: float = _setting(
-        "FLAGENT_CDC_NATS_MAX_AGE", LONG_DURATION, "24h", "How long the stream keeps commits for replays."
+    nats_max_age_s: float | None = _setting(
+        "FLAGENT_CDC_NATS_MAX_AGE", AGE, "24h", "How long the stream keeps commits for replays."
     )
     nats_max_bytes: int = _setting("FLAGENT_CDC_NATS_MAX_BYTES", SIZE, "1GiB", "The most it keeps, in bytes.")
     nats_snapshot_interval_s: float = _setting(

@@ -29,7 +29,7 @@ _DUPLICATE_WINDOW_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_age_s` in seconds, `max_bytes` for the stream; the oldest messages go first."""
+    """`max_age_s` in seconds, 0 for no end, `max_bytes` for the stream; the oldest messages go first."""
 
     replicas: int
     max_age_s: float
@@ -82,7 +82,7 @@ async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -
         max_age=limits.max_age_s,
         max_bytes=limits.max_bytes,
         num_replicas=limits.replicas,
-        duplicate_window=min(_DUPLICATE_WINDOW_S, limits.max_age_s),
+        duplicate_window=min(_DUPLICATE_WINDOW_S, limits.max_age_s or _DUPLICATE_WINDOW_S),
         allow_direct=True,
         deny_delete=True,
     )

@@ -99,7 +99,7 @@ class Relay:
         self._url = database_url
         self._address = address
         self._layout = Layout(settings.nats_stream)
-        self._limits = Limits(settings.nats_replicas, settings.nats_max_age_s, settings.nats_max_bytes)
+        self._limits = Limits(settings.nats_replicas, settings.nats_max_age_s or 0.0, settings.nats_max_bytes)
         self._turn: Turn | None = None
 
     @property

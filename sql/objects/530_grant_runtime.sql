@@ -1,4 +1,5 @@
--- grant_runtime: gives a role what the server needs at run time, and no more: to read the log and the watched tables.
+-- grant_runtime: gives a role what the server needs at run time, and no more: to read the log and the watched tables, and
+-- to call prune(), which deletes only what the owner's retention lets go.
 --
 -- LISTEN needs no right in PostgreSQL. Schemas that are attached later are granted by attach().
 create or replace function flagent_cdc.grant_runtime(in_role text) returns void
@@ -11,11 +12,13 @@ begin
     execute pg_catalog.format(
         'grant select on table flagent_cdc.installation, flagent_cdc.attachment, flagent_cdc.change_log,'
         ' flagent_cdc.commit_log, flagent_cdc.alembic_version, flagent_cdc.api_key, flagent_cdc.stream_token_secret,'
-        ' flagent_cdc.watched_table to %I',
+        ' flagent_cdc.watched_table, flagent_cdc.retention to %I',
         in_role
     );
     execute pg_catalog.format(
-        'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched() to %I', in_role
+        'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
+        ' flagent_cdc.prune(interval, bigint, integer) to %I',
+        in_role
     );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;
     for schema_name in

@@ -2,7 +2,11 @@
 select
     flagent_cdc.log_identity(),
     (select i.channel from flagent_cdc.installation i),
-    (select min(c.position) from flagent_cdc.commit_log c),
+    (
+        select min(c.position)
+        from flagent_cdc.commit_log c
+        where c.position > (select r.pruned_to from flagent_cdc.retention r)
+    ),
     newest.position,
     pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     newest.xid::text::bigint

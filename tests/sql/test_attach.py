@@ -168,6 +168,7 @@ def test_a_runtime_role_can_read_what_the_server_needs_and_write_nothing(
                 "alembic_version",
                 "api_key",
                 "stream_token_secret",
+                "retention",
             ):
                 session.execute(f"select * from flagent_cdc.{table}".encode())
             for table in ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags"):

@@ -1,0 +1,40 @@
+"""`flagent-cdc prune`: deletes the log's oldest commits now, and says what nobody may delete."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+
+from cdc.cli.command import Command, Parser, database_url, settings_from
+from cdc.database_url import read_database_url
+from cdc.forms import AGE
+from cdc.pruner import Pruner, Retention, keep_at_least
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--older-than", "log_max_age_s")
+    parser.add_setting("--larger-than", "log_max_bytes")
+    parser.add_form(
+        "--keep-at-least",
+        AGE,
+        None,
+        "forbid from now on to prune what is younger, to every server and to this command; needs the owner's rights",
+    )
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = settings_from(arguments, environment)
+    url = read_database_url(database_url(settings))
+    if arguments.keep_at_least is not None:
+        keep_at_least(url, arguments.keep_at_least)
+        print("set: what is younger stays, whoever prunes")
+    pruned = asyncio.run(Pruner(url, Retention(settings.log_max_age_s, settings.log_max_bytes)).prune())
+    print(f"pruned {pruned.commits} commits with {pruned.changes} changes")
+    if pruned.is_busy:
+        print("a server is pruning this log just now; it does the rest")
+    return 0
+
+
+COMMAND = Command(
+    "Delete the log's oldest commits, by age and by size, as servers do by themselves.", add_arguments, run
+)
