@@ -17,7 +17,7 @@ from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
 
-from . import evaluation, export, flag_history, flags, health, info, ofrep, realtime, stream_tokens
+from . import changes, evaluation, export, flag_history, flags, health, info, ofrep, realtime, stream_tokens
 from .gateway import Gateway
 from .guard import IDENTITY
 from .problem import Problem
@@ -124,7 +124,7 @@ def create_app(
         web.add_exception_handler(kind, _on_error)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for room in (health, info, flag_history, flags, export, evaluation, ofrep, realtime, stream_tokens):
+    for room in (health, info, flag_history, flags, changes, export, evaluation, ofrep, realtime, stream_tokens):
         web.include_router(room.router)
     return web
 

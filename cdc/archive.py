@@ -4,11 +4,17 @@ A connection of its own, apart from the store's that the listener reads with: wh
 must not hold up the present. It is closed again when nobody has asked for a while.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
+
+import psycopg
 
 from .core.change import Change, Commit, Op
+from .core.cursor import Cursor
+from .core.logged_change import ChangePage, LoggedChange
 from .core.position import LogId, Position
 from .core.tables import TABLES
 from .errors import OutOfReach
@@ -20,16 +26,19 @@ __all__ = ["Archive"]
 
 _READ_S = 60.0
 
+# An index behind the last change of any commit.
+_WHOLE = 2**31 - 1
+
+# What the rows of one page may add up to. A larger row comes alone.
+_PAGE_BYTES = 8 * 1024 * 1024
+
 
 class Archive(Store):
     """The port `PastLog`; one caller at a time, as in the store."""
 
     async def reach(self) -> Reach:
         async with self._use() as connection:
-            row = await (await connection.execute(query("log_reach"))).fetchone()
-            assert row is not None, "a query of scalars gives one row"
-            log, oldest, oldest_at, newest, now = row
-            return Reach(LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now)
+            return await _reach(connection)
 
     async def position_at(self, time: datetime) -> Position | None:
         async with self._use() as connection:
@@ -63,3 +72,45 @@ class Archive(Store):
             )
             commits.append(Commit(Position(at), committed_at, xid, user, application, changes))
         return commits
+
+    async def changes_after(
+        self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
+    ) -> ChangePage:
+        async with self._use(_READ_S) as connection, connection.transaction():
+            # Both questions are answered from one snapshot.
+            reach = await _reach(connection)
+            if after is None:
+                after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
+            reach.refuse(after)
+            bounds = {
+                "position": after.position,
+                "index": _WHOLE if after.index is None else after.index,
+                "limit": limit,
+                "scan": scan,
+                "tables": None if tables is None else list(tables),
+                "most_bytes": _PAGE_BYTES,
+            }
+            rows = await (await connection.execute(query("changes_after"), bounds)).fetchall()
+        if any(row[1] is None for row in rows):
+            raise reach.pruned()
+        changes = tuple(
+            LoggedChange(
+                Position(position), index, count, committed_at, xid, user, application,
+                schema, table, Op(op), key, before, after_row,
+            )
+            for position, index, count, committed_at, xid, user, application, schema, table, op, key, before, after_row,
+            is_wanted in rows
+            if is_wanted
+        )  # fmt: skip
+        if rows:
+            position, index, count = rows[-1][:3]
+            after = Cursor(Position(position), None if index >= count else index, reach.log)
+        is_open = after.index is None and after.position >= reach.newest
+        return ChangePage(changes, after, reach.newest, is_open, reach.database)
+
+
+async def _reach(connection: psycopg.AsyncConnection[Any]) -> Reach:
+    row = await (await connection.execute(query("log_reach"))).fetchone()
+    assert row is not None, "a query of scalars gives one row"
+    log, oldest, oldest_at, newest, now, database = row
+    return Reach(LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now, database)

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from .change_feed import ChangeFeed
 from .core.catalog import Catalog
 from .core.position import LogId, Position
 from .heart import Heart
@@ -41,6 +42,7 @@ class Feed:
         self.listener = source.listener
         self.upkeep = source.upkeep
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
+        self.changes = ChangeFeed(upstream.past_log(), self.hub)
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)
@@ -83,5 +85,6 @@ class Feed:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+            await self.changes.close()
             await self.past.close()
             await self.log.close()

@@ -13,6 +13,8 @@ from typing import Protocol, Self
 from .api_key import ApiKey
 from .core.catalog import Catalog
 from .core.change import Commit, Row
+from .core.cursor import Cursor
+from .core.logged_change import ChangePage
 from .core.position import LogId, Position
 from .core.wire.snapshot import ResyncReason
 from .errors import OutOfReach
@@ -74,7 +76,8 @@ class LogState:
 class Reach:
     """Which log this is and how far it reaches; `oldest` is None while it is empty, and then `newest` is 0.
 
-    Times are ISO-8601 in UTC with microseconds; `now` is the database's clock.
+    Times are ISO-8601 in UTC with microseconds; `now` is the clock of the database,
+    whose name is `database`.
     """
 
     log: LogId
@@ -82,10 +85,31 @@ class Reach:
     oldest_at: str | None
     newest: Position
     now: str
+    database: str
 
     def holds_all_after(self, position: Position) -> bool:
         """Whether every commit after `position` is still there; an empty log reaches back only to its beginning."""
         return position == 0 if self.oldest is None else position >= self.oldest - 1
+
+    def refuse(self, cursor: Cursor) -> None:
+        """Raises `OutOfReach` where nobody can tell what comes after a cursor."""
+        if cursor.log != self.log:
+            raise OutOfReach(
+                f"the cursor is of another log than {self.log}: the database was restored or failed over; begin anew",
+                code="log_replaced",
+                oldest=self.oldest,
+                oldest_at=self.oldest_at,
+            )
+        if cursor.position > self.newest:
+            raise OutOfReach(
+                f"the cursor is ahead of the log, whose newest position is {self.newest}",
+                code="ahead",
+                oldest=self.oldest,
+                oldest_at=self.oldest_at,
+            )
+        # Of a commit that is partly read the rest must still be there.
+        if not self.holds_all_after(cursor.position if cursor.index is None else Position(cursor.position - 1)):
+            raise self.pruned()
 
     def pruned(self) -> OutOfReach:
         """The error for somebody who asks about what came before."""
@@ -162,6 +186,16 @@ class PastLog(Protocol):
 
         At most `limit` changes of any table, but at least one whole commit. None where that commit alone has more
         than `most` changes of Flagent's tables. Raises `OutOfReach` where a commit's changes are no longer there.
+        """
+
+    async def changes_after(
+        self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
+    ) -> ChangePage:
+        """The next changes, from the oldest on where `after` is None: at most `limit`, found among at most `scan`, and
+        bounded in bytes, though never fewer than one. `tables` are names with or without their schema; None is all.
+
+        Raises `OutOfReach` where the cursor is of another log (`log_replaced`), ahead of it (`ahead`) or before its
+        beginning (`pruned`).
         """
 
     async def close(self) -> None: ...

@@ -86,14 +86,22 @@ def _listen(settings: Settings) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server, told when it listens."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Who waits for changes is answered now: uvicorn waits for answers that are under way.
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 async def _serve(settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None]) -> int:
@@ -164,4 +172,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, on_ready)
+    return _Server(config, on_ready, feed.changes.stop_waiting)

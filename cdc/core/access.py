@@ -124,6 +124,21 @@ class Grant:
             return not self._names_flags
         return not self.tables.isdisjoint((_ANY, *both_ways(table, schema)))
 
+    @property
+    def opens_rows(self) -> bool:
+        """Whether there may be a table whose rows may be read."""
+        return self.tables is not None or not self._names_flags
+
+    def allows_row(self, schema: str, table: str, *, is_of_flags: bool) -> bool:
+        """Whether a row as it stands in the log may be read, outside of any event.
+
+        A row of Flagent's tables does not say whether its flag is allowed (a constraint knows its segment alone), so
+        those are for grants that restrict neither flags nor tables.
+        """
+        if is_of_flags:
+            return self.allows_schema(schema) and self.tables is None and not self._names_flags
+        return self.allows_table(schema, table)
+
     def view(self, event: Event) -> View:
         """How an event looks: a row event by its table, another by its flag before and after."""
         table: str | None = event.detail.get("table")

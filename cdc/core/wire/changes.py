@@ -1,0 +1,212 @@
+"""Pages of the change feed in the formats that consumers know: our own, Debezium's and CloudEvents'.
+
+All of them are put together around the rows' own text, which is neither read nor written anew. A page is a function of
+its changes alone, so it is the same bytes from every server, and may be cached.
+
+Sources: Debezium's connector for PostgreSQL, "data change events" and "transaction metadata"; CloudEvents 1.0 with its
+JSON format (batch mode) and the extensions `sequence` and `partitionkey`.
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from ..change import Op
+from ..json_text import encode
+from ..logged_change import ChangePage, LoggedChange
+from ..position import LogId
+from ..tables import TABLES
+
+__all__ = ["ChangeFormat", "content_type", "page_text"]
+
+# The connector whose fields these are, and the name that Debezium would give the source.
+_CONNECTOR = "postgresql"
+_NAME = "flagent-cdc"
+
+_DEBEZIUM_OPS = {Op.INSERT: "c", Op.UPDATE: "u", Op.DELETE: "d", Op.TRUNCATE: "t"}
+
+_TYPES = {
+    Op.INSERT: "row_inserted",
+    Op.UPDATE: "row_updated",
+    Op.DELETE: "row_deleted",
+    Op.TRUNCATE: "table_truncated",
+}
+
+# An lsn is the position in the high bits and the change's number in the low ones: it grows from change to change.
+_INDEX_BITS = 24
+_MAX_INDEX = (1 << _INDEX_BITS) - 1
+
+
+class ChangeFormat(StrEnum):
+    JSON = "json"
+    DEBEZIUM = "debezium"
+    CLOUDEVENTS = "cloudevents"
+
+
+def content_type(format: ChangeFormat) -> str:
+    if format is ChangeFormat.CLOUDEVENTS:
+        return "application/cloudevents-batch+json; charset=utf-8"
+    return "application/json"
+
+
+def page_text(format: ChangeFormat, page: ChangePage, version: str) -> str:
+    """The body of a page; `version` is the server's, which Debezium's `source` names."""
+    log = page.next.log
+    if format is ChangeFormat.CLOUDEVENTS:
+        return f"[{','.join(_cloud_event(change, log) for change in page.changes)}]"
+    if format is ChangeFormat.DEBEZIUM:
+        items: Iterable[str] = (
+            envelope for change in page.changes for envelope in _envelopes(change, page.database, version)
+        )
+    else:
+        items = (_change(change, log) for change in page.changes)
+    return f'{{"changes":[{",".join(items)}],"next":"{page.next}","isOpen":{"true" if page.is_open else "false"}}}'
+
+
+def _change(change: LoggedChange, log: LogId) -> str:
+    head = {
+        "cursor": str(change.cursor(log)),
+        "position": str(change.position),
+        "index": change.index,
+        "count": change.count,
+        "committedAt": change.committed_at,
+        "transactionId": str(change.xid),
+        "user": change.user,
+        "application": change.application,
+        "schema": change.schema,
+        "table": f"{change.schema}.{change.table}",
+        "op": str(change.op),
+    }
+    return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}}}'
+
+
+def _rows(change: LoggedChange) -> str:
+    key = _key(change)
+    return f'"key":{key or "null"},"before":{change.before or "null"},"after":{change.after or "null"}'
+
+
+def _key(change: LoggedChange) -> str | None:
+    """The row's key after the change, or before it where it is gone; the log leaves out the key of Flagent's tables."""
+    if change.key is None and change.table in TABLES and (row := _row(change.after or change.before)) is not None:
+        return encode({"id": row["id"]}) if "id" in row else None
+    return change.key
+
+
+class _Number(str):
+    """A number with a point or an exponent, as it was written."""
+
+    __slots__ = ()
+
+
+def _row(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    # Two numbers that differ beyond a float's precision must not look alike.
+    row: dict[str, Any] = json.loads(text, parse_float=_Number)
+    return row
+
+
+def _changed(change: LoggedChange) -> list[str]:
+    """The columns that an update changed, as they stand in the row, then those that are gone."""
+    before, after = _row(change.before), _row(change.after)
+    if before is None or after is None:
+        return []
+    changed = [name for name, value in after.items() if name not in before or before[name] != value]
+    return changed + [name for name in before if name not in after]
+
+
+# -- Debezium ----------------------------------------------------------------------------------------------------------
+
+
+def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
+    """One record, or two where a row's key changed: there Debezium tells a deletion and a creation."""
+    source = _source(change, database, version)
+
+    def record(op: str, key: str | None, before: str | None, after: str | None) -> str:
+        value = f'"before":{before or "null"},"after":{after or "null"},{source},"op":"{op}",{_times(change)}'
+        return f'{{"key":{key or "null"},"value":{{{value}}}}}'
+
+    key = _key(change)
+    previous = _previous_key(change, key)
+    if previous is not None:
+        return [record("d", previous, change.before, None), record("c", key, None, change.after)]
+    return [record(_DEBEZIUM_OPS[change.op], key, change.before, change.after)]
+
+
+def _previous_key(change: LoggedChange, key: str | None) -> str | None:
+    """The key before an update that changed it, else None."""
+    if change.op is not Op.UPDATE or key is None:
+        return None
+    before, now = _row(change.before), _row(key)
+    if before is None or now is None or any(name not in before for name in now):
+        return None
+    was = {name: before[name] for name in now}
+    if was == now:
+        return None
+    fields = (f"{encode(name)}:{value if isinstance(value, _Number) else encode(value)}" for name, value in was.items())
+    return f"{{{','.join(fields)}}}"
+
+
+def _source(change: LoggedChange, database: str, version: str) -> str:
+    ms, us, ns = _epoch(change.committed_at)
+    lsn = change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
+    source = {
+        "version": version,
+        "connector": _CONNECTOR,
+        "name": _NAME,
+        "ts_ms": ms,
+        "snapshot": "false",
+        "db": database,
+        "sequence": json.dumps([str(change.position << _INDEX_BITS), str(lsn)], separators=(",", ":")),
+        "ts_us": us,
+        "ts_ns": ns,
+        "schema": change.schema,
+        "table": change.table,
+        "txId": change.xid,
+        "lsn": lsn,
+        "xmin": None,
+    }
+    transaction = {
+        "id": f"{change.xid}:{change.position << _INDEX_BITS}",
+        "total_order": change.index,
+        "data_collection_order": change.index,
+    }
+    return f'"source":{encode(source)},"transaction":{encode(transaction)}'
+
+
+def _times(change: LoggedChange) -> str:
+    # Debezium says when it saw the change. Whoever may be answered from a cache gets the time of the commit.
+    ms, us, ns = _epoch(change.committed_at)
+    return f'"ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}'
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _epoch(text: str) -> tuple[int, int, int]:
+    """Milliseconds, microseconds and nanoseconds since 1970."""
+    since = datetime.fromisoformat(text) - _EPOCH
+    us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return us // 1000, us, us * 1000
+
+
+# -- CloudEvents -------------------------------------------------------------------------------------------------------
+
+
+def _cloud_event(change: LoggedChange, log: LogId) -> str:
+    head = {
+        "specversion": "1.0",
+        "id": str(change.cursor(log)),
+        "source": f"/flagent-cdc/{log}",
+        "type": f"flagent_cdc.{_TYPES[change.op]}",
+        "subject": f"{change.schema}.{change.table}",
+        "time": change.committed_at,
+        "datacontenttype": "application/json",
+        "sequence": f"{change.position:019d}.{change.index:09d}",
+    }
+    key = _key(change)
+    if key is not None:
+        head["partitionkey"] = key
+    return f'{encode(head)[:-1]},"data":{_change(change, log)}}}'
