@@ -50,9 +50,12 @@ def migrate(
     grant_to: str | None = None,
     report: Report = logger.info,
     *,
+    repair: bool = False,
     deadline_s: float = 60.0,
 ) -> Installation:
     """Install or upgrade, attach the schemas, and let the role `grant_to` run a server; `report` gets each step.
+
+    `repair` creates functions and triggers anew that this version installed before: somebody may have changed them.
 
     Raises `LockNotAvailable` where a table stayed locked by others for `deadline_s`; what was done until then stays.
     """
@@ -61,7 +64,8 @@ def migrate(
     pending: list[str] = []
     with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         _require_version(connection)
-        changed = patiently(lambda: _install(conninfo, report), "the tables of flagent_cdc", report, deadline_s)
+        install = partial(_install, conninfo, report, repair=repair)
+        changed = patiently(install, "the tables of flagent_cdc", report, deadline_s)
         for schema in dict.fromkeys(schemas):
             outcome = _attach(connection, schema, report, deadline_s)
             changed = changed or outcome == "attached"
@@ -125,7 +129,7 @@ def _require_version(connection: Connection) -> None:
         raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs {OLDEST_SERVER} or newer")
 
 
-def _install(conninfo: str, report: Report) -> bool:
+def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
     """Bring tables, functions and triggers of `flagent_cdc` up to date in one transaction."""
     # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
@@ -147,7 +151,7 @@ def _install(conninfo: str, report: Report) -> bool:
         if before != after:
             report(f"schema flagent_cdc: {'created' if before is None else 'tables upgraded'}, revision {after}")
         installed: dict[str, str] = dict(connection.execute(query("installed_objects")).fetchall())
-        stale = [one for one in objects() if installed.get(one.name) != one.sha256]
+        stale = [one for one in objects() if repair or installed.get(one.name) != one.sha256]
         for one in stale:
             connection.execute(one.text.encode())
             connection.execute(query("record_object"), {"name": one.name, "sha256": one.sha256})

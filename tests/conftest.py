@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.pgbouncer",
     "tests.fixtures.server",
     "tests.fixtures.nats",
+    "tests.fixtures.doctor",
 ]

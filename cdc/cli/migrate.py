@@ -13,11 +13,16 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--grant-to", metavar="ROLE", help="let this role run a server: it may listen and read, no more"
     )
+    parser.add_argument(
+        "--repair", action="store_true", help="create every function and trigger anew: somebody may have changed them"
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
-    migrate(database_url(settings), settings.schemas, grant_to=arguments.grant_to, report=print)
+    migrate(
+        database_url(settings), settings.schemas, grant_to=arguments.grant_to, report=print, repair=arguments.repair
+    )
     return 0
 
 

@@ -71,7 +71,7 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
 
 def ready_to_listen(settings: Settings) -> Settings:
     """The settings with a real port; refuses an address that others reach where nobody is asked for credentials."""
-    if not settings.asks_for_credentials and not settings.insecure and not _is_loopback(settings.host):
+    if not settings.asks_for_credentials and not settings.insecure and not is_loopback(settings.host):
         raise InvalidInput(
             f"{settings.host!r} can be reached from other machines, and everybody could read every flag there; "
             "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say "
@@ -82,7 +82,8 @@ def ready_to_listen(settings: Settings) -> Settings:
     return dataclasses.replace(settings, port=_free_port(settings.host, settings.port))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
     if host == "localhost":
         return True
     try:

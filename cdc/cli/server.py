@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,6 +51,10 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
             name="FLAGENT_CDC_TLS_CERT",
         )
     upstream = upstream_of(settings)
+
+    # Every client is an open file, and the soft limit is meant for programs that cannot bear many.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def work(on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:

@@ -1,0 +1,110 @@
+"""`flagent-cdc doctor`: looks at everything that breaks such systems, and names the command that mends it."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from cdc.cli.command import Command, Parser, settings_from
+from cdc.cli.serve import is_loopback
+from cdc.core.diagnosis import Finding, Limits, State, exit_code, judge_database, judge_machine, judge_server
+from cdc.core.errors import InvalidInput
+from cdc.errors import DatabaseError
+from cdc.forms import DURATION, SIZE
+from cdc.settings import Settings
+
+_COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHECKED: "33"}
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--schema", "schemas", repeatable=True)
+    parser.add_argument("--role", help="the role that serves, where it is not the one that looks")
+    parser.add_argument("--url", metavar="URL", help="also look at the server at this address, through its proxies")
+    parser.add_argument(
+        "--credential-file", metavar="FILE", type=Path, help="holds an API key or a token to show to that server"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument("--quiet", action="store_true", help="say only what is not fine")
+    parser.add_form("--longest-transaction", DURATION, "5m", "a transaction may be open for so long")
+    parser.add_form("--largest-log", SIZE, "10GiB", "the log may take so much on disk")
+    parser.add_form("--patience", DURATION, "60s", "wait so long for two keep-alives of the stream")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = settings_from(arguments, environment)
+    if settings.database_url is None and arguments.url is None:
+        raise InvalidInput(
+            "nothing to look at was named: give --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, or both",
+            name="--database-url",
+            code="missing_database_url",
+        )
+    limits = Limits(transaction_s=arguments.longest_transaction, log_bytes=arguments.largest_log)
+    findings = list(_look(settings, arguments, limits))
+    if arguments.json:
+        shown = [dataclasses.asdict(finding) for finding in findings]
+        print(json.dumps({"healthy": exit_code(findings) == 0, "findings": shown}, ensure_ascii=False, indent=2))
+    else:
+        colour = sys.stdout.isatty() and not environment.get("NO_COLOR")
+        _show(findings, quiet=arguments.quiet, colour=colour)
+    return exit_code(findings)
+
+
+def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> Iterable[Finding]:
+    # Slow to import, and what was typed wrong is told at once.
+    from cdc.doctor import Target, read_database, read_keys, read_log_identity, read_machine, read_server
+
+    keys = identity = None
+    if settings.database_url is not None:
+        try:
+            facts = read_database(settings.database_url, settings.schemas, arguments.role)
+            keys, identity = read_keys(settings.database_url), read_log_identity(settings.database_url)
+        except DatabaseError as error:
+            yield Finding("database", State.UNCHECKED, str(error), "pg_isready --dbname …  # and the password, in psql")
+        else:
+            yield Finding("database", State.FINE, f"{facts.target} answers")
+            yield from judge_database(facts, limits)
+    machine = read_machine(settings, is_exposed=not is_loopback(settings.host), keys=keys)
+    yield from judge_machine(machine, limits)
+    if arguments.url is not None:
+        target = Target(
+            arguments.url,
+            _credential(arguments.credential_file),
+            settings.sse_path if settings.sse_enabled else None,
+            settings.ws_path if settings.ws_enabled else None,
+            arguments.patience,
+        )
+        if sys.stderr.isatty():
+            print(f"waiting for keep-alives of {target.url}, for a minute at most", file=sys.stderr)
+        yield from judge_server(read_server(target, version("flagent-cdc"), identity), limits)
+
+
+def _credential(file: Path | None) -> str | None:
+    """From a file, since what stands on a command line is seen by everybody on the machine."""
+    if file is None:
+        return None
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read: {error}", name="--credential-file") from error
+    if not text or not text.isascii() or any(char.isspace() for char in text):
+        raise InvalidInput(f"{file} must hold one credential and nothing else", name="--credential-file")
+    return text
+
+
+def _show(findings: Iterable[Finding], *, quiet: bool, colour: bool) -> None:
+    for finding in findings:
+        if quiet and finding.state is State.FINE:
+            continue
+        state = f"{finding.state:<9}"
+        if colour:
+            state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
+        print(f"{state} {finding.check:<24} {finding.text}")
+        if finding.remedy is not None:
+            print(f"{'':<9} {'':<24} → {finding.remedy}")
+
+
+COMMAND = Command("Look for everything that breaks such systems, and name what mends it.", add_arguments, run)

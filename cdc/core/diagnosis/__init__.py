@@ -1,0 +1,55 @@
+"""What is wrong with a set-up: facts that were gathered go in, findings come out.
+
+`facts` says what must be known, one module judges each part, and `finding` is the answer. Nothing in here asks anybody
+anything, so every judgement is tested without a database.
+"""
+
+from .capture import judge_capture
+from .facts import (
+    CertificateFacts,
+    DatabaseFacts,
+    Function,
+    InstallationFacts,
+    LogFacts,
+    MachineFacts,
+    Prepared,
+    RoleFacts,
+    ServerFacts,
+    Session,
+    StreamFacts,
+    Trigger,
+)
+from .finding import Finding, Limits, State, exit_code
+from .function_text import function_in
+from .log import judge_log
+from .machine import judge_machine
+from .server import judge_server
+from .sessions import judge_sessions
+
+__all__ = [
+    "CertificateFacts",
+    "DatabaseFacts",
+    "Finding",
+    "Function",
+    "InstallationFacts",
+    "Limits",
+    "LogFacts",
+    "MachineFacts",
+    "Prepared",
+    "RoleFacts",
+    "ServerFacts",
+    "Session",
+    "State",
+    "StreamFacts",
+    "Trigger",
+    "exit_code",
+    "function_in",
+    "judge_database",
+    "judge_machine",
+    "judge_server",
+]
+
+
+def judge_database(facts: DatabaseFacts, limits: Limits) -> list[Finding]:
+    """Everything about a database that answered, in the order in which it should be mended."""
+    return [*judge_sessions(facts, limits), *judge_capture(facts), *judge_log(facts, limits)]

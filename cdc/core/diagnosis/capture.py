@@ -1,0 +1,205 @@
+"""Whether changes are captured: the installation, its functions and triggers, the schemas that are wanted."""
+
+from collections.abc import Iterator
+
+from .facts import DatabaseFacts, InstallationFacts, Trigger
+from .finding import Finding, fine, note, psql, wrong
+
+__all__ = ["TABLES", "judge_capture"]
+
+TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags")
+
+_CAPTURE, _UPDATE, _TRUNCATE = "flagent_cdc.capture", "flagent_cdc.capture_update", "flagent_cdc.capture_truncate"
+
+# The same four as `flagent_cdc.has_triggers`. Bits: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+_WANTED = {
+    "flagent_cdc_100_capture": (_CAPTURE, 1 + 4 + 8, "A", ""),
+    "flagent_cdc_110_capture": (_UPDATE, 16, "O", ""),
+    "flagent_cdc_120_capture": (_CAPTURE, 1 + 16, "R", ""),
+    "flagent_cdc_130_capture": (_TRUNCATE, 2 + 32, "A", "rows\\000"),
+}
+
+_SEALS = {("change_log_first", "flagent_cdc_900_seal"), ("seal_request", "flagent_cdc_910_seal")}
+
+_OURS = "flagent_cdc"
+
+# The functions that run in the transactions of Flagent.
+_WRITERS = ("capture", "seal")
+
+
+def judge_capture(facts: DatabaseFacts) -> Iterator[Finding]:
+    found = facts.installation
+    if found is None:
+        yield wrong("installed", "flagent-cdc is not installed in this database", "flagent-cdc migrate")
+        return
+    yield _revision(found)
+    yield _functions(found)
+    yield _rights_of_functions(facts.target, found)
+    yield _seals(found)
+    yield from _schemas(found)
+    yield from _watched(facts, found)
+    yield _leftovers(facts.target, found)
+    yield _upgradable(facts.target, found)
+
+
+def _revision(found: InstallationFacts) -> Finding:
+    newest = found.revisions[-1]
+    if found.revision == newest:
+        return fine("revision", f"the tables are of revision {newest}, the newest")
+    if found.revision in found.revisions:
+        text = f"the tables are of revision {found.revision}; this program needs {newest}"
+        return wrong("revision", text, "flagent-cdc migrate")
+    return wrong(
+        "revision",
+        f"the tables are of revision {found.revision}, which this program does not know: a newer one installed them",
+        "pip install --upgrade flagent-cdc",
+    )
+
+
+def _functions(found: InstallationFacts) -> Finding:
+    missing = sorted(found.shipped.keys() - found.functions.keys())
+    if missing:
+        return wrong("functions", f"functions are missing: {', '.join(missing)}", "flagent-cdc migrate --repair")
+    different = sorted(
+        name
+        for name, (body, runs_as_owner) in found.shipped.items()
+        if (found.functions[name].body, found.functions[name].runs_as_owner) != (body, runs_as_owner)
+    )
+    if different:
+        return wrong(
+            "functions",
+            f"functions differ from those of this version: {', '.join(different)}",
+            "flagent-cdc migrate --repair",
+        )
+    return fine("functions", f"all {len(found.shipped)} functions are those of this version")
+
+
+def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
+    """A capture that may not write the log fails every write of Flagent."""
+    powerless = sorted(
+        (function.name, function.owner)
+        for function in found.functions.values()
+        if function.name.startswith(_WRITERS) and function.runs_as_owner and not function.may_log
+    )
+    if powerless:
+        names = ", ".join(f"{name} (of {owner})" for name, owner in powerless)
+        return wrong(
+            "capture_rights",
+            f"functions run as a role that may not write the log, so that writes of Flagent fail: {names}",
+            psql(target, *(f'alter function flagent_cdc.{name} owner to "{found.owner}"' for name, _ in powerless)),
+        )
+    return fine("capture_rights", "capture runs as a role that may write the log")
+
+
+def _seals(found: InstallationFacts) -> Finding:
+    working = {
+        (trigger.table, trigger.name)
+        for trigger in found.triggers
+        if trigger.schema == _OURS and trigger.function == "flagent_cdc.seal" and trigger.enabled == "A"
+    }
+    missing = sorted(f"{name} on {table}" for table, name in _SEALS - working)
+    if missing:
+        return wrong(
+            "seal",
+            f"commits are not sealed, so that nobody hears of them: {', '.join(missing)} is missing or disabled",
+            "flagent-cdc migrate --repair",
+        )
+    return fine("seal", "every commit is sealed")
+
+
+def _schemas(found: InstallationFacts) -> Iterator[Finding]:
+    for schema in dict.fromkeys((*found.wanted, *found.attachments)):
+        yield _schema(found, schema)
+
+
+def _schema(found: InstallationFacts, schema: str) -> Finding:
+    migrate = f"flagent-cdc migrate --schema {schema}"
+    absent = [table for table in TABLES if table not in found.tables.get(schema, frozenset())]
+    if schema not in found.attachments:
+        return wrong("schema", f"schema {schema} is wanted but not attached", migrate)
+    if absent and not found.attachments[schema]:
+        return wrong(
+            "schema",
+            f"schema {schema} waits for Flagent's tables ({', '.join(absent)} missing); start Flagent, or name the "
+            "schema that it uses",
+            "flagent-cdc migrate --schema SCHEMA",
+        )
+    if absent:
+        return wrong("schema", f"schema {schema}: Flagent's tables are gone: {', '.join(absent)}", migrate)
+    if not found.attachments[schema]:
+        return wrong("schema", f"schema {schema} has its tables now and is not attached yet", migrate)
+    problems = sorted(_problems(found, schema))
+    if problems:
+        return wrong("triggers", f"schema {schema}: changes are not captured: {'; '.join(problems)}", migrate)
+    return fine("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers are there and enabled")
+
+
+def _problems(found: InstallationFacts, schema: str) -> Iterator[str]:
+    there = {(trigger.table, trigger.name): trigger for trigger in found.triggers if trigger.schema == schema}
+    for table in TABLES:
+        gone = [name for name in _WANTED if (table, name) not in there]
+        if len(gone) == len(_WANTED):
+            yield f"{table} has no triggers"
+            continue
+        for name in gone:
+            yield f"{name} on {table} is missing"
+        for name in _WANTED.keys() - set(gone):
+            if (problem := _problem(there[table, name])) is not None:
+                yield f"{name} on {table} {problem}"
+
+
+def _problem(trigger: Trigger) -> str | None:
+    function, type, enabled, arguments = _WANTED[trigger.name]
+    if trigger.enabled == "D":
+        return "is disabled"
+    if trigger.enabled != enabled:
+        return "is enabled for the wrong session_replication_role"
+    if (trigger.function, trigger.type, trigger.arguments, trigger.has_condition) != (function, type, arguments, False):
+        return "is not the one that was installed"
+    return None
+
+
+def _watched(facts: DatabaseFacts, found: InstallationFacts) -> Iterator[Finding]:
+    if found.watched is None:
+        yield note("watched", f"{facts.role.name} may not ask how the watched tables are")
+        return
+    for table, problems in found.watched.items():
+        if problems:
+            remedy = f"flagent-cdc watch {table}  # with the options that are to hold"
+            if "the table is gone" in problems:
+                remedy = f"flagent-cdc unwatch {table}"
+            yield wrong("watched", f"{table}: {'; '.join(problems)}", remedy)
+        else:
+            yield fine("watched", f"{table} is watched as it was asked for")
+
+
+def _leftovers(target: str, found: InstallationFacts) -> Finding:
+    """Triggers of ours where nothing is attached: a table that was renamed or copied, a schema that was moved."""
+    stray = [
+        trigger
+        for trigger in found.triggers
+        if trigger.schema != _OURS
+        and not (trigger.schema in found.attachments and trigger.table in TABLES)
+        and not (found.watched is None and trigger.name.endswith("_watch"))
+        and f"{trigger.schema}.{trigger.table}" not in found.watched_relations
+    ]
+    if not stray:
+        return fine("leftovers", "no trigger of ours is where nothing is attached")
+    tables = sorted({f"{trigger.schema}.{trigger.table}" for trigger in stray})
+    return wrong(
+        "leftovers",
+        f"triggers of flagent-cdc are left on tables that nobody watches: {', '.join(tables)}",
+        psql(target, *(f'drop trigger "{t.name}" on "{t.schema}"."{t.table}"' for t in stray)),
+    )
+
+
+def _upgradable(target: str, found: InstallationFacts) -> Finding:
+    if not found.foreign_tables:
+        return fine("installer", f"{found.owner}, which owns flagent_cdc, may alter Flagent's tables")
+    owners = sorted(set(found.foreign_tables.values()))
+    return note(
+        "installer",
+        f"{found.owner} owns flagent_cdc but may not alter {', '.join(sorted(found.foreign_tables))}: the next upgrade "
+        "of the triggers would be refused",
+        psql(target, *(f'grant "{owner}" to "{found.owner}"' for owner in owners)),
+    )

@@ -1,0 +1,225 @@
+"""What must be known of a set-up to judge it. Durations are in seconds; None is what could not be learnt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "CertificateFacts",
+    "DatabaseFacts",
+    "Function",
+    "InstallationFacts",
+    "LogFacts",
+    "MachineFacts",
+    "Prepared",
+    "RoleFacts",
+    "ServerFacts",
+    "Session",
+    "StreamFacts",
+    "Trigger",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """As pg_trigger has it: `enabled` O, D, R or A; `type` its bits; `arguments` with \\000 after each."""
+
+    schema: str
+    table: str
+    name: str
+    function: str
+    enabled: str
+    type: int
+    arguments: str = ""
+    has_condition: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """`may_log` is whether the owner, with whose rights it runs, may write the log."""
+
+    name: str
+    body: str
+    runs_as_owner: bool
+    owner: str
+    may_log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session with an open transaction of `age_s`."""
+
+    pid: int
+    user: str
+    application: str
+    state: str
+    age_s: float
+
+    def __str__(self) -> str:
+        named = f" ({self.application})" if self.application else ""
+        return f"session {self.pid} of {self.user}{named}, {self.state} for {self.age_s:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    gid: str
+    owner: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFacts:
+    """The role that serves. `lacks` names rights as GRANT spells them; `filtered` are tables whose rows are hidden
+    from it by row level security. `sees_sessions`: whether it is shown what others do."""
+
+    name: str
+    lacks: tuple[str, ...] = ()
+    filtered: tuple[str, ...] = ()
+    sees_sessions: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """`unsealed` counts rows of committed changes that no commit holds. Sequences are None where they may not be
+    read, and 0 before their first use."""
+
+    size_bytes: int
+    rows: int
+    oldest_age_s: float | None
+    newest: int
+    newest_batch: int
+    position_sequence: int | None
+    batch_sequence: int | None
+    sequence_cache: int
+    duplicates: int
+    backward: int
+    unsealed: int | None
+    dead_rows: Mapping[str, int] = field(default_factory=dict)
+    unvacuumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationFacts:
+    """What is in the schema flagent_cdc, beside what this program would put there (`revisions`, the newest last, and
+    `shipped`: the body of each function, and whether it runs as its owner).
+
+    `attachments` is None for a schema that waits; `tables` are Flagent's tables that are there, by schema. `watched`
+    are tables of data teams and what is wrong with each, None where that may not be known; `watched_relations` those
+    and their partitions. `owner` owns our schema, `foreign_tables` are Flagent's tables that it may not alter, with
+    the owner of each.
+    """
+
+    revision: str | None
+    revisions: tuple[str, ...]
+    functions: Mapping[str, Function]
+    shipped: Mapping[str, tuple[str, bool]]
+    triggers: tuple[Trigger, ...]
+    attachments: Mapping[str, bool]
+    tables: Mapping[str, frozenset[str]]
+    wanted: tuple[str, ...]
+    owner: str
+    foreign_tables: Mapping[str, str] = field(default_factory=dict)
+    watched: Mapping[str, tuple[str, ...]] | None = field(default_factory=dict)
+    watched_relations: frozenset[str] = frozenset()
+    log: LogFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """A database that answered. `target` names it without secrets; `hears` whether a notification came through."""
+
+    target: str
+    server_version: int
+    is_standby: bool
+    is_local: bool
+    uses_tls: bool
+    encoding: str
+    is_pooled: bool
+    hears: bool
+    clock_ahead_s: float
+    queue_share: float
+    connections: int
+    max_connections: int
+    settings: Mapping[str, str]
+    role_settings: tuple[tuple[str, str], ...]
+    role: RoleFacts
+    sessions: tuple[Session, ...] = ()
+    prepared: tuple[Prepared, ...] = ()
+    event_triggers: tuple[str, ...] = ()
+    installation: InstallationFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """`error` is why the files cannot be used; `days` until it ends."""
+
+    path: str
+    error: str | None = None
+    days: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """The settings, as far as they can be wrong together, and this machine."""
+
+    host: str
+    is_exposed: bool
+    asks_for_credentials: bool
+    is_insecure: bool
+    verifies_tokens: bool
+    has_audience: bool
+    allows_any_origin: bool
+    workers: int
+    max_connections: int
+    descriptors: int
+    certificate: CertificateFacts | None = None
+    jwks: str | None = None
+    jwks_error: str | None = None
+    keys_in_force: int | None = None
+    keys_unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What the event stream did. `first_byte_s` None: nothing came in time; `keep_alive` None: not waited for.
+
+    `position` and `log` are those of its greeting; `gzip_works` whether a compressed stream arrived at once too.
+    """
+
+    status: int
+    problem: str = ""
+    first_byte_s: float | None = None
+    greets: bool = False
+    content_type: str = ""
+    coding: str = ""
+    cache_control: str = ""
+    log: str = ""
+    position: int | None = None
+    is_fresh: bool = False
+    heartbeat_s: float | None = None
+    keep_alive: bool | None = None
+    gzip_works: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """A server, asked from outside. `error` is why it cannot be reached at all.
+
+    `websocket` is what went wrong with the upgrade, "" for nothing and None where it was not tried.
+    """
+
+    url: str
+    is_exposed: bool
+    error: str | None = None
+    error_is_tls: bool = False
+    version: str | None = None
+    own_version: str = ""
+    clock_ahead_s: float | None = None
+    ready: bool | None = None
+    listener: str | None = None
+    reason: str = ""
+    has_credential: bool = False
+    stream: StreamFacts | None = None
+    websocket: str | None = None
+    certificate_days: float | None = None
+    log_in_database: str | None = None
+    newest_in_database: int | None = None

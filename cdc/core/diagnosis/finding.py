@@ -1,0 +1,85 @@
+"""One answer of the doctor, and what all of them together mean for a script."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Finding", "Limits", "State", "exit_code", "fine", "note", "psql", "unchecked", "wrong"]
+
+
+class State(StrEnum):
+    FINE = "fine"
+    NOTE = "note"  # worth knowing, and nothing to mend
+    WRONG = "wrong"
+    UNCHECKED = "unchecked"  # it could not be looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`check` is a stable word for programs, `text` a sentence for people, `remedy` a command that mends it.
+
+    What is wrong always has a remedy.
+    """
+
+    check: str
+    state: State
+    text: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From where on something is wrong. Times in seconds, shares from 0 to 1."""
+
+    transaction_s: float = 300.0
+    queue_share: float = 0.5
+    connections_share: float = 0.9
+    log_bytes: int = 10 * 1024**3
+    dead_rows: int = 100_000
+    clock_s: float = 2.0
+    lag_positions: int = 0
+    first_byte_s: float = 2.0
+    certificate_days: float = 14.0
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """0 healthy, 1 something is wrong, 2 nothing is known to be wrong, but something could not be looked at.
+
+    >>> exit_code([fine("a", ""), note("b", "")]), exit_code([unchecked("a", "")]), exit_code([wrong("a", "", "x")])
+    (0, 2, 1)
+    """
+    states = {finding.state for finding in findings}
+    if State.WRONG in states:
+        return 1
+    return 2 if State.UNCHECKED in states else 0
+
+
+def fine(check: str, text: str) -> Finding:
+    return Finding(check, State.FINE, text)
+
+
+def note(check: str, text: str, remedy: str | None = None) -> Finding:
+    return Finding(check, State.NOTE, text, remedy)
+
+
+def wrong(check: str, text: str, remedy: str) -> Finding:
+    return Finding(check, State.WRONG, text, remedy)
+
+
+def unchecked(check: str, text: str, remedy: str | None = None) -> Finding:
+    return Finding(check, State.UNCHECKED, text, remedy)
+
+
+def psql(target: str, *statements: str) -> str:
+    """The command that runs statements there, each by itself.
+
+    >>> psql("postgresql://ann@db/flags", "select 'a'")
+    'psql postgresql://ann@db/flags -c "select \\'a\\'"'
+    """
+    return " ".join(("psql", shlex.quote(target), *(f"-c {_quote(statement)}" for statement in statements)))
+
+
+def _quote(text: str) -> str:
+    # In double quotes, which leave the statement's own single quotes readable.
+    return '"' + text + '"' if not set(text) & set('"$`\\!') else shlex.quote(text)

@@ -1,0 +1,155 @@
+"""The log: its size and age, whether it is cleaned up, and whether positions and batches are in order."""
+
+from collections.abc import Iterator
+
+from .facts import DatabaseFacts, LogFacts
+from .finding import Finding, Limits, fine, note, psql, unchecked, wrong
+
+__all__ = ["judge_log", "size"]
+
+_DAY_S = 86_400.0
+
+# Below this age a rate of growth says nothing.
+_RATE_S = 3600.0
+
+
+def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
+    if facts.installation is None:
+        return
+    log = facts.installation.log
+    if log is None:
+        yield unchecked(
+            "log",
+            f"{facts.role.name} may not read the log",
+            f"flagent-cdc migrate --grant-to {facts.role.name}",
+        )
+        return
+    yield _size(facts.target, log, limits)
+    yield _vacuum(facts, log)
+    yield _dead(facts.target, log, limits)
+    yield _sequences(facts, log)
+    yield _order(facts.target, log)
+    yield _sealed(facts, log)
+
+
+def size(count: float) -> str:
+    """
+    >>> size(512), size(3 * 1024**2), size(10 * 1024**3)
+    ('512 bytes', '3 MiB', '10 GiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.3g} {unit}"
+
+
+def _size(target: str, log: LogFacts, limits: Limits) -> Finding:
+    text = f"the log takes {size(log.size_bytes)} on disk and holds about {log.rows} changes"
+    if log.oldest_age_s is not None:
+        text += f", the oldest {log.oldest_age_s / _DAY_S:.1f} days old"
+        if log.oldest_age_s > _RATE_S:
+            text += f"; it grows by {size(log.size_bytes / log.oldest_age_s * _DAY_S)} a day"
+    if log.size_bytes <= limits.log_bytes:
+        return fine("log_size", text)
+    return wrong(
+        "log_size",
+        f"{text}: more than {size(limits.log_bytes)}",
+        f"flagent-cdc prune --larger-than {limits.log_bytes}",
+    )
+
+
+def _vacuum(facts: DatabaseFacts, log: LogFacts) -> Finding:
+    if facts.settings.get("autovacuum") == "off":
+        return wrong(
+            "autovacuum",
+            "autovacuum is off: the log only ever grows",
+            psql(facts.target, "alter system set autovacuum = on", "select pg_reload_conf()"),
+        )
+    if log.unvacuumed:
+        return wrong(
+            "autovacuum",
+            f"autovacuum is off for {', '.join(log.unvacuumed)}",
+            psql(facts.target, *(f"alter table flagent_cdc.{t} reset (autovacuum_enabled)" for t in log.unvacuumed)),
+        )
+    return fine("autovacuum", "autovacuum cleans up the log")
+
+
+def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
+    many = {table: dead for table, dead in log.dead_rows.items() if dead > limits.dead_rows}
+    if not many:
+        return fine("dead_rows", "the log has no heap of dead rows")
+    named = ", ".join(f"{dead} in {table}" for table, dead in sorted(many.items()))
+    return wrong(
+        "dead_rows",
+        f"dead rows pile up: {named}",
+        psql(target, *(f"vacuum (analyze) flagent_cdc.{table}" for table in sorted(many))),
+    )
+
+
+def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
+    if log.position_sequence is None or log.batch_sequence is None:
+        return note("sequences", f"{facts.role.name} may not read the sequences; run this as the role that installs")
+    target = facts.target
+    if log.position_sequence < log.newest:
+        return wrong(
+            "sequences",
+            f"positions would be given twice: the log is at {log.newest}, its sequence at {log.position_sequence}; "
+            "writes of Flagent fail",
+            psql(target, f"select setval('flagent_cdc.commit_position', {log.newest})"),
+        )
+    if log.batch_sequence < log.newest_batch:
+        return wrong(
+            "sequences",
+            f"batches would be numbered twice: the log is at {log.newest_batch}, its sequence at "
+            f"{log.batch_sequence}; writes of Flagent fail",
+            psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_batch})"),
+        )
+    if log.sequence_cache != 1:
+        return wrong(
+            "sequences",
+            f"sessions keep {log.sequence_cache} positions in stock, so that positions are not in commit order",
+            psql(target, "alter sequence flagent_cdc.commit_position cache 1"),
+        )
+    return fine("sequences", "positions and batches are numbered on from the newest")
+
+
+def _order(target: str, log: LogFacts) -> Finding:
+    if log.duplicates:
+        return wrong(
+            "positions",
+            f"{log.duplicates} positions of the log stand there more than once: its primary key is gone",
+            psql(
+                target,
+                "delete from flagent_cdc.commit_log a using flagent_cdc.commit_log b"
+                " where a.position = b.position and a.ctid > b.ctid",
+                "alter table flagent_cdc.commit_log add primary key (position)",
+            ),
+        )
+    if log.backward:
+        return note(
+            "positions",
+            f"{log.backward} commits are older than the one before them: the database's clock was set back",
+        )
+    return fine("positions", "positions and times of commits grow together")
+
+
+def _sealed(facts: DatabaseFacts, log: LogFacts) -> Finding:
+    if log.unsealed is None:
+        return unchecked("unsealed", "looking for unsealed changes took too long", "flagent-cdc doctor")
+    if not log.unsealed:
+        return fine("unsealed", "every committed change has a position")
+    found = facts.installation
+    schemas = () if found is None else tuple(schema for schema, is_attached in found.attachments.items() if is_attached)
+    # Attaching anew tells everybody the present state, whatever it was that was not told.
+    return wrong(
+        "unsealed",
+        f"{log.unsealed} committed changes have no position, so that nobody heard of them",
+        psql(
+            facts.target,
+            "delete from flagent_cdc.change_log c"
+            " where not exists (select from flagent_cdc.commit_log l where l.batch = c.batch)",
+            *(f"select flagent_cdc.detach('{schema}')" for schema in schemas),
+        )
+        + "".join(f" && flagent-cdc migrate --schema {schema}" for schema in schemas),
+    )

@@ -1,0 +1,93 @@
+"""The settings as they stand together, and the machine that a server would run on with them."""
+
+from collections.abc import Iterator
+
+from .facts import MachineFacts
+from .finding import Finding, Limits, fine, note, wrong
+
+__all__ = ["judge_machine"]
+
+# What a process opens besides its clients: the database, libraries, log, listening sockets.
+_SPARE_DESCRIPTORS = 64
+
+
+def judge_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
+    yield _exposure(facts)
+    if facts.asks_for_credentials:
+        yield _keys(facts)
+    if facts.jwks is not None:
+        yield _jwks(facts.jwks, facts.jwks_error)
+    if facts.certificate is not None:
+        yield _certificate(facts, limits)
+    yield _descriptors(facts)
+
+
+def _exposure(facts: MachineFacts) -> Finding:
+    if facts.is_exposed and not facts.asks_for_credentials:
+        text = f"with these settings everybody who reaches {facts.host} reads every flag"
+        if not facts.is_insecure:
+            text = f"with these settings the server does not start: others reach {facts.host}, without credentials"
+        return wrong("authentication", text, "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME")
+    if facts.verifies_tokens and not facts.has_audience:
+        return note(
+            "authentication",
+            "tokens are taken from any audience: one that was made for another service opens this one too",
+            "export FLAGENT_CDC_AUTH_JWT_AUDIENCE=…",
+        )
+    if facts.asks_for_credentials and facts.allows_any_origin:
+        return note("authentication", "pages of any origin may read answers, with a credential of their own")
+    return fine(
+        "authentication",
+        "the server asks for credentials" if facts.asks_for_credentials else f"only this machine reaches {facts.host}",
+    )
+
+
+def _keys(facts: MachineFacts) -> Finding:
+    if facts.keys_unreadable:
+        names = ", ".join(facts.keys_unreadable)
+        return wrong(
+            "keys",
+            f"API keys whose scopes cannot be read open nothing: {names}",
+            " && ".join(f"flagent-cdc keys revoke {key}" for key in facts.keys_unreadable),
+        )
+    if facts.keys_in_force == 0 and not facts.verifies_tokens:
+        return wrong("keys", "nobody can come in: no API key is in force", "flagent-cdc keys create NAME")
+    if facts.keys_in_force is None:
+        return note("keys", "how many API keys are in force is not known: the database was not read")
+    return fine("keys", f"API keys in force: {facts.keys_in_force}")
+
+
+def _jwks(place: str, error: str | None) -> Finding:
+    if error is not None:
+        return wrong("jwks", f"the JWK Set at {place} cannot be read: {error}", f"curl -sS {place}")
+    return fine("jwks", f"the JWK Set at {place} can be read")
+
+
+def _certificate(facts: MachineFacts, limits: Limits) -> Finding:
+    certificate = facts.certificate
+    assert certificate is not None
+    if certificate.error is not None:
+        return wrong(
+            "certificate",
+            f"the server cannot speak TLS with {certificate.path}: {certificate.error}",
+            f"openssl x509 -noout -text -in {certificate.path}",
+        )
+    days = certificate.days
+    if days is not None and days < limits.certificate_days:
+        text = "has ended" if days < 0 else f"ends in {days:.0f} days"
+        return wrong("certificate", f"the certificate {certificate.path} {text}", "certbot renew")
+    return fine("certificate", f"the certificate {certificate.path} can be used")
+
+
+def _descriptors(facts: MachineFacts) -> Finding:
+    """Connections spread evenly over the workers, and each has the limits of the settings for itself."""
+    needed = facts.max_connections + _SPARE_DESCRIPTORS
+    if facts.descriptors >= needed:
+        text = f"{facts.descriptors} files may be open, enough for {facts.max_connections} connections"
+        return fine("descriptors", text)
+    return wrong(
+        "descriptors",
+        f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: those "
+        "beyond it are refused by the system",
+        f"ulimit -Hn {needed}  # as root; for a service of systemd: LimitNOFILE={needed}",
+    )

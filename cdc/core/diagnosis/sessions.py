@@ -1,0 +1,247 @@
+"""The database as such: its version and settings, the way to it, the role, and what other sessions hold up."""
+
+from collections.abc import Iterator
+
+from .facts import DatabaseFacts
+from .finding import Finding, Limits, fine, note, psql, wrong
+
+__all__ = ["judge_sessions"]
+
+_OLDEST, _NEWEST = 14, 18
+
+# Where the queue begins to be worth a word.
+_QUEUE_NOTE = 0.1
+
+# The sessions named in one sentence.
+_NAMED = 3
+
+
+def judge_sessions(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
+    yield _version(facts)
+    yield _primary(facts)
+    yield _transport(facts)
+    yield _encoding(facts)
+    yield _pooler(facts)
+    yield _clock(facts, limits)
+    yield _durability(facts)
+    yield from _role_settings(facts)
+    yield _replication_role(facts)
+    yield _connections(facts, limits)
+    yield from _role(facts)
+    yield _queue(facts, limits)
+    yield _transactions(facts, limits)
+    yield _prepared(facts, limits)
+    yield _event_triggers(facts)
+
+
+def _version(facts: DatabaseFacts) -> Finding:
+    major = facts.server_version // 10_000
+    if major < _OLDEST:
+        return wrong("postgresql", f"PostgreSQL {major} is too old; {_OLDEST} to {_NEWEST} are supported", "pg_upgrade")
+    if major > _NEWEST:
+        return note("postgresql", f"PostgreSQL {major} is newer than what was tested, {_OLDEST} to {_NEWEST}")
+    return fine("postgresql", f"PostgreSQL {major} is supported")
+
+
+def _primary(facts: DatabaseFacts) -> Finding:
+    if facts.is_standby:
+        return wrong(
+            "primary",
+            "this is a standby, which sends no notifications",
+            "export FLAGENT_CDC_DATABASE_URL='postgresql://…?target_session_attrs=read-write'",
+        )
+    return fine("primary", "this is a primary")
+
+
+def _transport(facts: DatabaseFacts) -> Finding:
+    if facts.is_local or facts.uses_tls:
+        return fine("database_tls", "the connection is " + ("encrypted" if facts.uses_tls else "local"))
+    return wrong(
+        "database_tls",
+        "the connection leaves this machine unencrypted, with the password and every flag",
+        "export FLAGENT_CDC_DATABASE_URL='postgresql://…?sslmode=verify-full'",
+    )
+
+
+def _encoding(facts: DatabaseFacts) -> Finding:
+    if facts.encoding == "UTF8":
+        return fine("encoding", "the database is in UTF-8")
+    return wrong(
+        "encoding",
+        f"the database is in {facts.encoding}: what it cannot hold cannot be told, and text may not be readable",
+        "createdb --encoding UTF8 --template template0 NEW && pg_dump … | psql NEW",
+    )
+
+
+def _pooler(facts: DatabaseFacts) -> Finding:
+    if facts.hears:
+        return fine("notifications", "a notification came through")
+    if facts.is_pooled:
+        return wrong(
+            "notifications",
+            "a transaction-pooling PgBouncer stands in between: notifications do not pass it, and the server polls",
+            "export FLAGENT_CDC_DATABASE_URL='postgresql://…'  # PostgreSQL itself, or a pool with pool_mode=session",
+        )
+    return wrong(
+        "notifications",
+        "a notification sent from one session did not reach another within two seconds",
+        psql(facts.target, "select pg_notification_queue_usage()"),
+    )
+
+
+def _clock(facts: DatabaseFacts, limits: Limits) -> Finding:
+    ahead_s = facts.clock_ahead_s
+    if abs(ahead_s) <= limits.clock_s:
+        return fine("database_clock", f"the database's clock differs by {abs(ahead_s):.2f} s")
+    return wrong(
+        "database_clock",
+        f"the database's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: "
+        "latencies and ends of credentials are judged wrongly",
+        "timedatectl set-ntp true",
+    )
+
+
+def _durability(facts: DatabaseFacts) -> Finding:
+    risky = [name for name in ("fsync", "full_page_writes") if facts.settings.get(name) == "off"]
+    if risky:
+        return wrong(
+            "durability",
+            f"{' and '.join(risky)} off: after a crash the database, and the log in it, may be damaged",
+            psql(facts.target, *(f"alter system set {name} = on" for name in risky), "select pg_reload_conf()"),
+        )
+    if facts.settings.get("synchronous_commit") == "off":
+        return note(
+            "durability",
+            "synchronous_commit is off: a crash may take back commits that subscribers have heard of; they are "
+            "resynchronised then",
+        )
+    return fine("durability", "commits are durable")
+
+
+def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
+    """Settings that apply to the sessions of the role that serves."""
+    name = facts.role.name
+    if facts.settings.get("idle_session_timeout", "0") != "0":
+        yield wrong(
+            "idle_session_timeout",
+            f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it cuts the listener, which is idle",
+            psql(facts.target, f'alter role "{name}" set idle_session_timeout = 0'),
+        )
+    else:
+        yield fine("idle_session_timeout", "idle sessions are not cut")
+    timeout = int(facts.settings.get("statement_timeout", "0"))
+    if 0 < timeout < 10_000:
+        yield wrong(
+            "statement_timeout",
+            f"statement_timeout is {timeout} ms: loading the flags may take longer",
+            psql(facts.target, f'alter role "{name}" set statement_timeout = 0'),
+        )
+    else:
+        yield fine("statement_timeout", "statements are given time")
+
+
+def _replication_role(facts: DatabaseFacts) -> Finding:
+    """Our triggers fire there too; those of foreign keys do not, and Flagent relies on their cascades."""
+    who = [f"{whom} ({value})" for whom, value in facts.role_settings if value != "origin"]
+    if who:
+        return wrong(
+            "session_replication_role",
+            f"session_replication_role is set for {', '.join(who)}: changes are captured, but foreign keys are not "
+            "kept and deleted flags leave their parts behind",
+            psql(
+                facts.target,
+                *(f"alter {whom} reset session_replication_role" for whom, value in facts.role_settings),
+            ),
+        )
+    return fine("session_replication_role", "no role writes past the foreign keys")
+
+
+def _connections(facts: DatabaseFacts, limits: Limits) -> Finding:
+    used, most = facts.connections, facts.max_connections
+    if used > most * limits.connections_share:
+        return wrong(
+            "connections",
+            f"{used} of {most} connections are in use: the server may find none when it must come back",
+            psql(facts.target, f"alter system set max_connections = {most * 2}") + "  # then restart PostgreSQL",
+        )
+    return fine("connections", f"{used} of {most} connections are in use")
+
+
+def _role(facts: DatabaseFacts) -> Iterator[Finding]:
+    role = facts.role
+    if facts.installation is not None:
+        if role.lacks:
+            yield wrong(
+                "privileges",
+                f"{role.name} may not run a server; it lacks {', '.join(role.lacks)}",
+                f"flagent-cdc migrate --grant-to {role.name}",
+            )
+        else:
+            yield fine("privileges", f"{role.name} may run a server")
+        if role.filtered:
+            yield wrong(
+                "row_security",
+                f"row level security hides rows of {', '.join(role.filtered)} from {role.name}: flags would be missing",
+                psql(facts.target, f'alter role "{role.name}" bypassrls'),
+            )
+        else:
+            yield fine("row_security", f"no rows are hidden from {role.name}")
+    if not role.sees_sessions:
+        yield note(
+            "visibility",
+            "this role is not shown what other sessions do: long transactions were not looked for",
+            psql(facts.target, f'grant pg_monitor to "{role.name}"'),
+        )
+
+
+def _queue(facts: DatabaseFacts, limits: Limits) -> Finding:
+    share = facts.queue_share
+    text = f"the notification queue is {share:.0%} full"
+    if share <= _QUEUE_NOTE:
+        return fine("queue", text)
+    oldest = max(facts.sessions, key=lambda session: session.age_s, default=None)
+    held = "" if oldest is None else f"; it is most likely held up by {oldest}"
+    if share <= limits.queue_share:
+        return note("queue", text + held)
+    statement = "select pid, usename, state, xact_start from pg_stat_activity order by xact_start"
+    if oldest is not None:
+        statement = f"select pg_terminate_backend({oldest.pid})"
+    text += f": when it is full, commits are announced no more{held}"
+    return wrong("queue", text, psql(facts.target, statement))
+
+
+def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
+    long = sorted(
+        (session for session in facts.sessions if session.age_s > limits.transaction_s), key=lambda one: -one.age_s
+    )
+    if not long:
+        if not facts.role.sees_sessions:
+            return fine("transactions", "no own transaction is open for long")
+        return fine("transactions", f"no transaction is open for longer than {limits.transaction_s:.0f} s")
+    named = "; ".join(map(str, long[:_NAMED])) + (f"; and {len(long) - _NAMED} more" if len(long) > _NAMED else "")
+    return wrong(
+        "transactions",
+        f"transactions that are open for long keep the log from being cleaned up: {named}",
+        psql(facts.target, *(f"select pg_terminate_backend({session.pid})" for session in long[:_NAMED])),
+    )
+
+
+def _prepared(facts: DatabaseFacts, limits: Limits) -> Finding:
+    old = [one for one in facts.prepared if one.age_s > limits.transaction_s]
+    if not old:
+        return fine("prepared", "no prepared transaction was forgotten")
+    named = ", ".join(f"{one.gid} of {one.owner} ({one.age_s:.0f} s)" for one in old)
+    return wrong(
+        "prepared",
+        f"prepared transactions were forgotten; they hold locks and keep the log from being cleaned up: {named}",
+        psql(facts.target, *(f"rollback prepared '{one.gid.replace(chr(39), chr(39) * 2)}'" for one in old)),
+    )
+
+
+def _event_triggers(facts: DatabaseFacts) -> Finding:
+    if not facts.event_triggers:
+        return fine("event_triggers", "no event trigger can refuse an upgrade")
+    return note(
+        "event_triggers",
+        f"event triggers run with every change of a schema, and may refuse ours: {', '.join(facts.event_triggers)}",
+    )

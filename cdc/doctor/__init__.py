@@ -1,0 +1,10 @@
+"""Gathers what `cdc.core.diagnosis` judges: from the database, from this machine, and from a server's address.
+
+Nothing in here changes anything: statements run in transactions that are read only, and requests only read.
+"""
+
+from .database import LogIdentity, read_database, read_keys, read_log_identity
+from .machine import read_machine
+from .server import Target, read_server
+
+__all__ = ["LogIdentity", "Target", "read_database", "read_keys", "read_log_identity", "read_machine", "read_server"]

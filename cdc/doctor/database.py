@@ -1,0 +1,279 @@
+"""Facts about a database. What this role may not read is left out, and the judgement says so."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
+import psycopg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql as composed
+from psycopg.conninfo import conninfo_to_dict
+
+from ..core.access import Grant
+from ..core.diagnosis import (
+    DatabaseFacts,
+    Function,
+    InstallationFacts,
+    LogFacts,
+    Prepared,
+    RoleFacts,
+    Session,
+    Trigger,
+    function_in,
+)
+from ..core.diagnosis.capture import TABLES
+from ..core.errors import InvalidInput
+from ..database_url import read_database_url, redact
+from ..driver_errors import driver_errors
+from ..sql import objects, query
+
+__all__ = ["LogIdentity", "read_database", "read_keys", "read_log_identity"]
+
+# The tables of ours that a server reads; `grant_runtime` opens them.
+RUNTIME_TABLES = (
+    "installation",
+    "attachment",
+    "change_log",
+    "commit_log",
+    "alembic_version",
+    "api_key",
+    "stream_token_secret",
+    "watched_table",
+    "retention",
+)
+_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune")
+
+
+_CONNECT_S = 5
+
+# A question that takes longer is too dear to be asked.
+_STATEMENT_MS = 5_000
+
+_HEARING_S = 2.0
+
+Connection = psycopg.Connection[Any]
+
+
+def read_database(url: str, schemas: Sequence[str], role: str | None = None) -> DatabaseFacts:
+    """Everything about the database and what is installed in it; `role` serves there, the caller's own without one.
+
+    Raises `DatabaseError` where it does not answer, `InvalidInput` for a role that is not there.
+    """
+    conninfo = read_database_url(url)
+    with _connected(conninfo) as connection:
+        (is_standby, encoding, queue, used, most, own_role, sees_sessions, is_installed) = _row(
+            connection, "doctor_server"
+        )
+        serving = own_role if role is None else role
+        if not _row(connection, "doctor_role_exists", role=serving)[0]:
+            raise InvalidInput(f"there is no role {serving!r} in the database", name="--role", code="unknown_role")
+        is_pooled = _row(connection, "backend_pid")[0] != connection.info.backend_pid
+        installation = _installation(connection, schemas) if is_installed else None
+        return DatabaseFacts(
+            target=redact(conninfo),
+            server_version=connection.info.server_version,
+            is_standby=is_standby,
+            is_local=_is_local(conninfo, connection),
+            uses_tls=connection.pgconn.ssl_in_use,
+            encoding=encoding,
+            is_pooled=is_pooled,
+            hears=not is_standby and _hears(conninfo),
+            clock_ahead_s=_clock_ahead(connection),
+            queue_share=queue,
+            connections=used,
+            max_connections=most,
+            settings=dict(_rows(connection, "doctor_settings")),
+            role_settings=tuple(_rows(connection, "doctor_replication_role")),
+            role=_role(connection, serving, installation, sees_sessions),
+            sessions=tuple(Session(*row) for row in _rows(connection, "doctor_sessions")),
+            prepared=tuple(Prepared(*row) for row in _rows(connection, "doctor_prepared")),
+            event_triggers=tuple(name for (name,) in _rows(connection, "doctor_event_triggers")),
+            installation=installation,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    log: str
+    newest: int
+
+
+def read_log_identity(url: str) -> LogIdentity | None:
+    """Which log a database has, and its newest position; None where this role may not know."""
+    with _connected(read_database_url(url)) as connection:
+        rows = _allowed(connection, "doctor_identity")
+        return LogIdentity(*rows[0]) if rows else None
+
+
+def read_keys(url: str) -> tuple[int, tuple[str, ...]] | None:
+    """How many API keys are in force, and the beginnings of unreadable ones; None where this role may not know."""
+    with _connected(read_database_url(url)) as connection:
+        rows = _allowed(connection, "keys")
+    if rows is None:
+        return None
+    in_force, unreadable = 0, []
+    now = datetime.now(UTC)
+    for _id, _name, prefix, _hash, scopes, _created_at, expires_at, revoked_at in rows:
+        if revoked_at is not None or (expires_at is not None and expires_at <= now):
+            continue
+        try:
+            Grant.parse(scopes)
+        except InvalidInput:
+            unreadable.append(prefix)
+        else:
+            in_force += 1
+    return in_force, tuple(unreadable)
+
+
+# -- asking ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _connected(conninfo: str) -> Iterator[Connection]:
+    with (
+        driver_errors(redact(conninfo)),
+        psycopg.connect(
+            conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            application_name="flagent-cdc doctor",
+            connect_timeout=_CONNECT_S,
+        ) as connection,
+    ):
+        connection.read_only = True
+        yield connection
+
+
+def _rows(connection: Connection, name: LiteralString, **parameters: Any) -> list[Any]:
+    with connection.transaction():
+        connection.execute(f"set local statement_timeout = {_STATEMENT_MS}".encode())
+        return connection.execute(query(name), parameters or None).fetchall()
+
+
+def _row(connection: Connection, name: LiteralString, **parameters: Any) -> Any:
+    return _rows(connection, name, **parameters)[0]
+
+
+def _allowed(connection: Connection, name: LiteralString) -> list[Any] | None:
+    """The rows; None where this role may not read them, or they are not there."""
+    try:
+        return _rows(connection, name)
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.InvalidSchemaName,
+    ):
+        return None
+
+
+def _is_local(conninfo: str, connection: Connection) -> bool:
+    host = str(conninfo_to_dict(conninfo).get("host") or connection.info.host)
+    return host.startswith("/") or connection.info.hostaddr in ("", "127.0.0.1", "::1") or host == "localhost"
+
+
+def _clock_ahead(connection: Connection) -> float:
+    before = datetime.now(UTC)
+    there: datetime = _row(connection, "doctor_clock")[0]
+    after = datetime.now(UTC)
+    return (there - before - (after - before) / 2).total_seconds()
+
+
+def _hears(conninfo: str) -> bool:
+    """Whether what one session notifies reaches another; on a channel that nobody else knows."""
+    channel, nonce = f"flagent_cdc_doctor_{secrets.token_hex(8)}", secrets.token_hex(8)
+    with _connected(conninfo) as listening, _connected(conninfo) as telling:
+        listening.execute(composed.SQL("listen {}").format(composed.Identifier(channel)))
+        telling.execute(query("notify"), {"channel": channel, "payload": nonce})
+        return any(heard.payload == nonce for heard in listening.notifies(timeout=_HEARING_S, stop_after=1))
+
+
+# -- what is installed -----------------------------------------------------------------------------------------
+
+
+def _installation(connection: Connection, wanted: Sequence[str]) -> InstallationFacts:
+    attachments: Mapping[str, bool] = dict(_allowed(connection, "doctor_attachments") or ())
+    schemas = list(dict.fromkeys((*wanted, *attachments)))
+    tables: dict[str, set[str]] = {}
+    foreign: dict[str, str] = {}
+    for schema, table, owner in _rows(connection, "doctor_tables", schemas=schemas, tables=list(TABLES)):
+        tables.setdefault(schema, set()).add(table)
+        if owner is not None:
+            foreign[f"{schema}.{table}"] = owner
+    shipped = [function for one in objects() if (function := function_in(one.text)) is not None]
+    revision = _allowed(connection, "doctor_revision")
+    watched = _allowed(connection, "doctor_watched")
+    return InstallationFacts(
+        revision=revision[0][0] if revision else None,
+        revisions=_revisions(),
+        functions={row[0]: Function(*row) for row in _rows(connection, "doctor_functions")},
+        shipped={name: (body, runs_as_owner) for name, body, runs_as_owner in shipped},
+        triggers=tuple(Trigger(*row) for row in _rows(connection, "doctor_triggers")),
+        attachments=attachments,
+        tables={schema: frozenset(names) for schema, names in tables.items()},
+        wanted=tuple(wanted),
+        owner=_row(connection, "doctor_owner")[0],
+        foreign_tables=foreign,
+        watched=None if watched is None else {table: tuple(problems) for table, problems in watched},
+        watched_relations=frozenset(name for (name,) in _allowed(connection, "doctor_watched_relations") or ()),
+        log=_log(connection),
+    )
+
+
+def _revisions() -> tuple[str, ...]:
+    """Every revision that this program knows, the newest last."""
+    config = Config()
+    config.set_main_option("script_location", "sql:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    return tuple(reversed([script.revision for script in scripts.walk_revisions()]))
+
+
+def _log(connection: Connection) -> LogFacts | None:
+    rows = _allowed(connection, "doctor_log")
+    if rows is None:
+        return None
+    size_bytes, changes, oldest_age_s, newest, newest_batch = rows[0]
+    sequences = {name: (last, cache) for name, last, cache in _rows(connection, "doctor_sequences")}
+    duplicates, backward = _row(connection, "doctor_order")
+    vacuum = _rows(connection, "doctor_vacuum")
+    nothing = (None, 1)
+    return LogFacts(
+        size_bytes=size_bytes,
+        rows=changes,
+        oldest_age_s=oldest_age_s,
+        newest=newest,
+        newest_batch=newest_batch,
+        position_sequence=sequences.get("commit_position", nothing)[0],
+        batch_sequence=sequences.get("change_batch", nothing)[0],
+        sequence_cache=sequences.get("commit_position", nothing)[1],
+        duplicates=duplicates,
+        backward=backward,
+        unsealed=_unsealed(connection),
+        dead_rows={table: dead for table, dead, _ in vacuum},
+        unvacuumed=tuple(table for table, _, is_off in vacuum if is_off),
+    )
+
+
+def _unsealed(connection: Connection) -> int | None:
+    try:
+        return int(_row(connection, "doctor_unsealed")[0])
+    except psycopg.errors.QueryCanceled:
+        return None
+
+
+def _role(connection: Connection, name: str, installation: InstallationFacts | None, sees_sessions: bool) -> RoleFacts:
+    if installation is None:
+        return RoleFacts(name, sees_sessions=sees_sessions)
+    schemas = [schema for schema, is_attached in installation.attachments.items() if is_attached]
+    asked = {"role": name, "schemas": schemas, "tables": list(TABLES)}
+    lacks = _rows(
+        connection, "doctor_rights", own_tables=list(RUNTIME_TABLES), functions=list(_RUNTIME_FUNCTIONS), **asked
+    )
+    filtered = _rows(connection, "doctor_filtered", **asked)
+    return RoleFacts(
+        name, tuple(lack for (lack,) in lacks), tuple(table for (table,) in filtered), sees_sessions=sees_sessions
+    )

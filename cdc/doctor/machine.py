@@ -1,0 +1,77 @@
+"""Facts about the settings and this machine."""
+
+import asyncio
+import resource
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+from cryptography import x509
+
+from ..authenticator import JwksSource
+from ..core.diagnosis import CertificateFacts, MachineFacts
+from ..settings import Settings
+
+__all__ = ["read_machine"]
+
+
+def read_machine(
+    settings: Settings, *, is_exposed: bool, keys: tuple[int, tuple[str, ...]] | None = None
+) -> MachineFacts:
+    """`keys` is what the database says of API keys, None where it was not asked."""
+    return MachineFacts(
+        host=settings.host,
+        is_exposed=is_exposed,
+        asks_for_credentials=settings.asks_for_credentials,
+        is_insecure=settings.insecure,
+        verifies_tokens=_verifies_tokens(settings),
+        has_audience=settings.auth_jwt_audience is not None,
+        allows_any_origin="*" in settings.cors_origins,
+        workers=settings.workers,
+        max_connections=_max_connections(settings),
+        # The server lifts its soft limit up to this one.
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        certificate=_certificate(settings.tls_cert, settings.tls_key),
+        jwks=settings.auth_jwt_jwks,
+        jwks_error=None if settings.auth_jwt_jwks is None else _jwks_error(settings.auth_jwt_jwks),
+        keys_in_force=None if keys is None else keys[0],
+        keys_unreadable=() if keys is None else keys[1],
+    )
+
+
+def _verifies_tokens(settings: Settings) -> bool:
+    ways = (settings.auth_jwt_secret, settings.auth_jwt_public_key, settings.auth_jwt_jwks)
+    return any(way is not None for way in ways)
+
+
+def _max_connections(settings: Settings) -> int:
+    """What one process may have open at most."""
+    sse = settings.sse_max_clients if settings.sse_enabled else 0
+    websocket = settings.ws_max_connections if settings.ws_enabled else 0
+    return sse + websocket
+
+
+def _certificate(cert: Path | None, key: Path | None) -> CertificateFacts | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        missing = "FLAGENT_CDC_TLS_CERT" if cert is None else "FLAGENT_CDC_TLS_KEY"
+        return CertificateFacts(str(cert or key), f"{missing} is missing")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        ends = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+    except ssl.SSLError as error:
+        return CertificateFacts(str(cert), f"{key} does not fit to it ({error.reason})")
+    except (OSError, ValueError) as error:
+        return CertificateFacts(str(cert), str(error))
+    return CertificateFacts(str(cert), days=(ends - datetime.now(UTC)).total_seconds() / 86_400)
+
+
+def _jwks_error(place: str) -> str | None:
+    try:
+        keys = asyncio.run(JwksSource(place).read())
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        return str(error) or f"no answer from {urlsplit(place).netloc or place}"
+    return None if keys else "it holds no key that can be used"
