@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
+from cdc.status import StatusReader
 
-from . import changes, evaluation, export, flag_history, flags, health, info, ofrep, realtime, stream_tokens
+from . import changes, evaluation, export, flag_history, flags, health, info, ofrep, realtime, status, stream_tokens
 from .gateway import Gateway
 from .guard import IDENTITY
+from .page import Page
 from .problem import Problem
 from .reply import send_problem
 from .session import Evaluator
@@ -92,7 +94,7 @@ def _dressed(send: Send, cors: list[tuple[bytes, bytes]]) -> Send:
             headers = list(message["headers"])
             present = {name.lower(): value for name, value in headers}
             headers += [(name, value) for name, value in (*_SECURITY, *cors) if name == b"vary" or name not in present]
-            if not present.get(b"content-type", b"").startswith(b"text/html"):
+            if _OF_DATA[0] not in present and not present.get(b"content-type", b"").startswith(b"text/html"):
                 headers.append(_OF_DATA)
             message = {**message, "headers": headers}
         await send(message)
@@ -104,7 +106,12 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    feed: Feed, evaluator: CatalogEvaluator, gateway: Gateway, version: str, lifespan: Lifespan | None = None
+    feed: Feed,
+    evaluator: CatalogEvaluator,
+    gateway: Gateway,
+    version: str,
+    lifespan: Lifespan | None = None,
+    page: Page | None = None,
 ) -> FastAPI:
     """The FastAPI part: every surface that is not a stream."""
     web = FastAPI(
@@ -118,14 +125,29 @@ def create_app(
     web.state.evaluator = evaluator
     web.state.gateway = gateway
     web.state.guard = gateway.guard
+    web.state.status = StatusReader(feed)
     web.state.exports = export.Exports(feed)
     web.add_exception_handler(Problem, _on_problem)
     for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for room in (health, info, flag_history, flags, changes, export, evaluation, ofrep, realtime, stream_tokens):
+    for room in (
+        health,
+        info,
+        flag_history,
+        flags,
+        changes,
+        export,
+        evaluation,
+        ofrep,
+        realtime,
+        status,
+        stream_tokens,
+    ):
         web.include_router(room.router)
+    if page is not None:
+        web.include_router(page.router)
     return web
 
 

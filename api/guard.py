@@ -27,8 +27,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 IDENTITY = "flagent_cdc.identity"
 """Where in an ASGI scope the identity stands."""
 
+# The page and what it is made of carry no data; what it shows, it asks for like anybody else.
+_PAGE = "/page/"
+
 _PUBLIC = frozenset(
     {
+        "/",
         "/healthz",
         "/readyz",
         "/api/v1/health",
@@ -91,7 +95,7 @@ class Guard:
         if path in self._open_paths:
             return _OPEN
         credential = lasting_credential(headers, self._cookie)
-        if path in _PUBLIC:
+        if path in _PUBLIC or path.startswith(_PAGE):
             return self._perhaps(self.authenticator, credential)
         identity = self._identify(self.authenticator, credential)
         if identity.grant.is_restricted and not path.startswith(_HEEDING):

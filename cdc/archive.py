@@ -40,6 +40,11 @@ class Archive(Store):
         async with self._use() as connection:
             return await _reach(connection)
 
+    async def size_bytes(self) -> int:
+        async with self._use() as connection:
+            row = await (await connection.execute(query("size_on_disk"))).fetchone()
+            return int(row[0]) if row is not None and row[0] is not None else 0
+
     async def position_at(self, time: datetime) -> Position | None:
         async with self._use() as connection:
             row = await (await connection.execute(query("position_at"), {"time": time})).fetchone()

@@ -233,6 +233,11 @@ class Hub:
     def resyncs(self) -> int:
         return self.resyncs_by.total()
 
+    @property
+    def behind_count(self) -> int:
+        """How many of them still have something to catch up with."""
+        return sum(not subscriber.is_live for subscriber in self._subscribers)
+
     def subscribe(
         self,
         subscriber: Subscriber,

@@ -55,6 +55,13 @@ class Past:
             raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
         return self._log
 
+    async def extent(self) -> tuple[Reach, int] | None:
+        """How far back the log reaches and what it takes on disk, in bytes; None where the past cannot be looked up.
+
+        Raises `DatabaseError`.
+        """
+        return None if self._log is None else (await self._log.reach(), await self._log.size_bytes())
+
     async def at(self, moment: Moment) -> Catalog:
         """The catalog as of a moment, to be read and never changed.
 

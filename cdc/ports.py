@@ -176,6 +176,9 @@ class PastLog(Protocol):
 
     async def reach(self) -> Reach: ...
 
+    async def size_bytes(self) -> int:
+        """Everything of ours on disk: the log, its indexes, and the little else that there is."""
+
     async def position_at(self, time: datetime) -> Position | None:
         """The last position up to which every commit was made at or before `time`; None in an empty log."""
 

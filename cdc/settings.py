@@ -181,6 +181,9 @@ class Settings:
     sse_max_clients: int = _setting(
         "FLAGENT_SSE_MAX_CLIENTS", COUNT, "10000", "Event streams at the same time; beyond it, 503 with Retry-After."
     )
+    page_enabled: bool = _setting(
+        "FLAGENT_CDC_PAGE_ENABLED", BOOLEAN, "true", "Whether there is a page at `/`: live flags, events, evaluation."
+    )
     database_url: str | None = field(default=None, metadata={"variable": _DATABASE})
     data_dir: Path | None = field(default=None, metadata={"variable": _DATA_DIR})
     schemas: tuple[str, ...] = _setting(

@@ -1,6 +1,7 @@
 """Registers the fixtures, one file per concern."""
 
 pytest_plugins = [
+    "tests.fixtures.browser",
     "tests.fixtures.log",
     "tests.fixtures.postgres",
     "tests.fixtures.pgbouncer",

@@ -38,6 +38,8 @@ class Banner:
         if self.psql is not None:
             rows.append(("connect", f"psql {shlex.quote(self.psql)}"))
             rows.append(("change", f"psql {shlex.quote(self.psql)} -c {_quote(self.change)}"))
+        if self.settings.page_enabled:
+            rows.append(("page", f"{base}/"))
         if self.settings.sse_enabled:
             stream = f"{base}{self.settings.sse_path}"
             rows.append(("watch", f"curl -N '{stream}?snapshot=true'"))

@@ -21,6 +21,7 @@ from api.guard import Guard
 from api.handover import make_http_protocol
 from api.ofrep import REFETCH_PATH
 from api.origins import Origins
+from api.page import Page
 from api.realtime import REALTIME_PATHS
 from cdc.authenticator import Authenticator
 from cdc.cli.workers import run_workers
@@ -158,7 +159,8 @@ def build_server(
             gc.freeze()
             yield
 
-    web = create_app(feed, evaluator, gateway, version("flagent-cdc"), lifespan)
+    page = Page(settings.sse_path if settings.sse_enabled else None) if settings.page_enabled else None
+    web = create_app(feed, evaluator, gateway, version("flagent-cdc"), lifespan, page)
     protocol: Any = "httptools"
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)

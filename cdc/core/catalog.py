@@ -149,10 +149,15 @@ class Catalog:
 
     @property
     def digest(self) -> str:
-        """`<count>:<hex8>`: live flags of all schemas and the sum modulo 2^32 of their `flag_crc`.
+        """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `flag_crc` of every live flag.
 
         Costs only the flags that changed since it was asked for last.
         """
+        return f"{self.flag_count}:{self._crcs_sum & 0xFFFFFFFF:08x}"
+
+    @property
+    def flag_count(self) -> int:
+        """How many live flags all schemas have; costs what `digest` costs."""
         for touch in self._crcs_stale:
             self._crcs_sum -= self._crcs.pop(touch, 0)
             flag = self.flag_json(*touch)
@@ -160,7 +165,7 @@ class Catalog:
                 self._crcs[touch] = flag_crc(flag)
                 self._crcs_sum += self._crcs[touch]
         self._crcs_stale.clear()
-        return f"{len(self._crcs)}:{self._crcs_sum & 0xFFFFFFFF:08x}"
+        return len(self._crcs)
 
     def copy(self) -> Self:
         """An independent catalog; what neither side changes afterwards is shared."""

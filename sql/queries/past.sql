@@ -11,6 +11,11 @@ left join lateral (
     select c.position, c.committed_at from flagent_cdc.commit_log c order by c.position limit 1
 ) oldest on true;
 
+-- size_on_disk: What all tables of ours take, with their indexes.
+select pg_catalog.sum(pg_catalog.pg_total_relation_size(r.oid))::bigint
+from pg_catalog.pg_class r
+where r.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace and r.relkind = 'r';
+
 -- position_at: The highest position before any commit that was made after a time; by halving, as times grow with positions.
 -- Between `low` and `high` lies what is sought: no commit up to `low` was made later, every one after `high` was.
 with recursive search as (

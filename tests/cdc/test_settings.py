@@ -95,6 +95,7 @@ def test_every_variable_reaches_its_field() -> None:
         "nats_tls_ca": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "page_enabled": ("false", False),
         "tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "tls_key": (str(ROOT / "README.md"), ROOT / "README.md"),
         "data_dir": ("/var/lib/flags", Path("/var/lib/flags")),

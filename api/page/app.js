@@ -1,0 +1,224 @@
+// The page put together: the stream feeds the catalog, the catalog and each event feed the views.
+import { Api } from "./api.js";
+import { Catalog } from "./catalog.js";
+import { Credential } from "./credential.js";
+import { byId, oncePerFrame, setText } from "./dom.js";
+import { EvaluationForm } from "./evaluation.js";
+import { EventList } from "./event-list.js";
+import { FlagDetail } from "./flag-detail.js";
+import { FlagList } from "./flag-list.js";
+import { ServerView } from "./server.js";
+import { Stream } from "./stream.js";
+import { watchTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { durationText, plural, typeOf } from "./words.js";
+
+const ANNOUNCE_MS = 3_000;
+const WIDE = matchMedia("(min-width: 960px)");
+
+const path = document.documentElement.dataset.stream;
+const stream = path ? new Stream(new URL(`${path}?envelope=true&stamps=true`, document.baseURI), { onState, onSnapshot, onEvent, onBeat }) : null;
+
+const catalog = new Catalog();
+const credential = new Credential(() => begin());
+const api = new Api(() => credential.value);
+const timeline = new Timeline();
+const flags = new FlagList(catalog, (id) => {
+  detail.open(id);
+  go("flag");
+});
+const detail = new FlagDetail(catalog, {
+  evaluate(entry) {
+    go("evaluate");
+    evaluation.prepare(entry);
+  },
+  searchFor(text) {
+    flags.searchFor(text);
+    go("flags");
+  },
+  back: () => go("flags"),
+});
+const events = new EventList((id) => {
+  detail.open(id);
+  go("flag");
+});
+const evaluation = new EvaluationForm(catalog, api);
+let seen = 0;
+const server = new ServerView(api, () => ({
+  flags: catalog.entries.size,
+  position: `#${catalog.position}`,
+  rate: timeline.rate(),
+  latency: timeline.p95(),
+  events: seen,
+  attempts: stream?.attempts ?? 0,
+}));
+const redraw = oncePerFrame(() => {
+  flags.changed();
+  detail.changed();
+});
+
+// -- the stream ---------------------------------------------------------------------------------------------------
+
+function begin() {
+  catalog.clear();
+  events.clear();
+  redraw();
+  server.start();
+  if (stream) stream.start(credential.value);
+  else tell("stopped", "this server has no event stream (FLAGENT_SSE_ENABLED)");
+}
+
+function onSnapshot(list, position, why) {
+  if (why) events.note(`The stream starts over (${why.replaceAll("_", " ")}): what happened in between is not shown.`);
+  catalog.load(list, position);
+  redraw();
+}
+
+function onEvent(event, isReplay) {
+  const receivedAt = Date.now();
+  const { tone } = typeOf(event.type);
+  const change = catalog.apply(event, receivedAt, tone);
+  if (change === null) return;
+  seen++;
+  events.add(event, change, isReplay);
+  timeline.add(isReplay ? Date.parse(event.committedAt) : receivedAt, tone, isReplay ? null : latencyOf(event, receivedAt));
+  announce(event);
+  if (catalog.isAmbiguous) stream.restart();
+  redraw();
+}
+
+/** From commit to delivery: by the server's clocks up to sending, and on from there where its clock is known. */
+function latencyOf(event, receivedAt) {
+  if (!event.sentAt) return null;
+  const sentAt = Date.parse(event.sentAt);
+  const toSending = Math.max(0, microseconds(event.sentAt) - microseconds(event.committedAt)) / 1000;
+  return toSending + (server.clock === null ? 0 : Math.max(0, receivedAt + server.clock.aheadMs - sentAt));
+}
+
+/** A time in microseconds, which Date does not have; only differences of two of a kind are meant. */
+function microseconds(text) {
+  const fraction = /\.(\d+)/.exec(text)?.[1] ?? "";
+  return Math.floor(Date.parse(text) / 1000) * 1e6 + Number(fraction.padEnd(6, "0").slice(0, 6));
+}
+
+function onBeat({ position }) {
+  if (BigInt(position) > BigInt(catalog.position)) catalog.position = position;
+}
+
+// -- the state of the connection ----------------------------------------------------------------------------------
+
+const WORDS = { connecting: "Connecting", live: "Live", stale: "Stale", waiting: "Disconnected", refused: "Locked", stopped: "Off" };
+
+function onState() {
+  const { name, reason } = stream.state;
+  if (name === "refused") credential.ask(reason);
+  tell(name, reason);
+}
+
+function tell(name, reason) {
+  const node = byId("state");
+  if (node.dataset.state !== name) node.dataset.state = name;
+  setText(byId("state-word"), WORDS[name]);
+  let text = reason;
+  if (name === "waiting") text = `${reason} · again in ${durationText(Math.max(0, stream.state.retryAt - Date.now()))}`;
+  if (name !== "live" && name !== "connecting" && catalog.isLoaded) text += " · what is shown may be old";
+  if (name === "live" || (name === "connecting" && !reason)) text = "";
+  setText(byId("state-reason"), text);
+  document.body.classList.toggle("is-old", catalog.isLoaded && name !== "live" && name !== "connecting");
+  document.title = name === "live" ? "flagent-cdc" : `${WORDS[name]} – flagent-cdc`;
+}
+
+setInterval(() => {
+  if (stream?.state.name === "waiting") onState();
+  server.draw();
+}, 500);
+addEventListener("online", () => stream?.reconnect());
+byId("state").addEventListener("click", () => reconnect());
+
+function reconnect() {
+  if (stream?.state.name === "refused") credential.ask(stream.state.reason);
+  else stream?.reconnect();
+}
+
+// -- said to screen readers: not each of a burst, but what happened in a while -------------------------------------
+
+let unsaid = [];
+let sayTimer = 0;
+
+function announce(event) {
+  unsaid.push(`${event.flagKey} ${typeOf(event.type).word}`);
+  if (sayTimer) return;
+  sayTimer = setTimeout(() => {
+    setText(byId("announcer"), unsaid.length > 2 ? `${unsaid[0]}, and ${plural(unsaid.length - 1, "more event")}` : unsaid.join(", "));
+    unsaid = [];
+    sayTimer = 0;
+  }, ANNOUNCE_MS);
+}
+
+// -- views and keys -----------------------------------------------------------------------------------------------
+
+let side = "events";
+
+/** Show a view; wide pages show the flags beside every other. */
+function go(name) {
+  if (name !== "flags") side = name;
+  document.body.dataset.view = name;
+  document.body.dataset.side = side;
+  for (const tab of document.querySelectorAll("[data-tab]")) {
+    const isOn = tab.dataset.tab === (WIDE.matches ? side : name);
+    tab.setAttribute("aria-selected", String(isOn));
+    tab.tabIndex = isOn ? 0 : -1;
+  }
+  if (name === "flags") flags.focus();
+  else if (name !== "evaluate") byId(name).focus({ preventScroll: true });
+  if (name === "server") server.draw();
+}
+
+for (const tab of document.querySelectorAll("[data-tab]")) {
+  tab.addEventListener("click", () => go(tab.dataset.tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const tabs = [...document.querySelectorAll("[data-tab]")].filter((each) => each.offsetParent !== null);
+    const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+    go(next.dataset.tab);
+    next.focus();
+  });
+}
+WIDE.addEventListener("change", () => go(document.body.dataset.view));
+
+const KEYS = {
+  "/": () => {
+    if (!WIDE.matches) go("flags");
+    byId("search").focus();
+  },
+  f: () => go("flags"),
+  e: () => go("events"),
+  v: () => {
+    go("evaluate");
+    byId("evaluate-key").focus();
+  },
+  s: () => go("server"),
+  p: () => events.togglePause(),
+  r: reconnect,
+  t: () => byId("theme").click(),
+  "?": () => byId("help").showModal(),
+};
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+  const isTyping = event.target.matches("input, textarea, select");
+  if (event.key === "Escape") {
+    if (isTyping) event.target.blur();
+    else go(document.body.dataset.view === "flag" && WIDE.matches ? "events" : "flags");
+  } else if (!isTyping && event.key in KEYS) {
+    event.preventDefault();
+    KEYS[event.key]();
+  }
+});
+byId("open-help").addEventListener("click", () => byId("help").showModal());
+
+watchTheme(() => timeline.recolour());
+document.body.dataset.side = side;
+for (const tab of document.querySelectorAll("[data-tab]")) tab.setAttribute("aria-selected", String(tab.dataset.tab === (WIDE.matches ? side : "flags")));
+begin();

@@ -1,0 +1,202 @@
+// The connection to the event stream: it reconnects by itself, resumes after the last id it has seen, and never claims
+// to be live when it cannot know.
+import { BlockReader } from "./sse.js";
+
+const MAX_DELAY_MS = 15_000;
+// Nothing for so many keep-alive intervals: the state may be old, and the connection half-open.
+const SILENT_BEATS = 2.5;
+const CONNECT_MS = 15_000;
+
+/** `state.name`: `connecting`, `live`, `stale` (connected, not proven current), `waiting` (for the next attempt, at
+ *  `state.retryAt`), `refused` (a credential is needed) or `stopped`. `state.reason` is a sentence. */
+export class Stream {
+  state = { name: "stopped", reason: "", retryAt: 0 };
+  lastId = "";
+  attempts = 0;
+  #url;
+  #heard;
+  #credential = null;
+  #abort = null;
+  #run = 0;
+  #wake = null;
+  #delayMs = 2_000;
+  #silenceTimer = 0;
+  #heartbeatMs = 30_000;
+  #isPlanned = false;
+
+  /** `heard` has `onState()`, `onSnapshot(flags, why)`, `onEvent(event, isReplay)`, `onBeat({position, fresh, ageMs, digest})`. */
+  constructor(url, heard) {
+    this.#url = url;
+    this.#heard = heard;
+  }
+
+  /** Begin from a snapshot, with this credential; null asks without one. */
+  start(credential) {
+    this.#credential = credential;
+    this.lastId = "";
+    this.stop();
+    this.#follow(++this.#run);
+  }
+
+  stop() {
+    this.#run++;
+    this.#end();
+    this.#set("stopped", "");
+  }
+
+  /** Begin from a snapshot, as if nothing had been received. */
+  restart() {
+    this.lastId = "";
+    this.reconnect();
+  }
+
+  /** Do not wait any longer; a stream that is open is opened anew. */
+  reconnect() {
+    if (this.state.name === "stopped" || this.state.name === "refused") return;
+    this.#end();
+  }
+
+  #end() {
+    clearTimeout(this.#silenceTimer);
+    this.#abort?.abort();
+    this.#wake?.();
+  }
+
+  #set(name, reason, retryAt = 0) {
+    const { state } = this;
+    if (state.name === name && state.reason === reason && state.retryAt === retryAt) return;
+    this.state = { name, reason, retryAt };
+    this.#heard.onState();
+  }
+
+  async #follow(run) {
+    let failures = 0;
+    while (run === this.#run) {
+      let reason;
+      this.attempts++;
+      this.#set("connecting", this.state.reason);
+      try {
+        reason = await this.#connect(run, () => (failures = 0));
+      } catch (error) {
+        if (error instanceof Refused) {
+          if (run === this.#run) this.#set("refused", error.message);
+          return;
+        }
+        reason = error instanceof NotNow ? error.message : "the server cannot be reached";
+        if (error instanceof NotNow && error.retryAfterMs) this.#delayMs = error.retryAfterMs;
+      } finally {
+        clearTimeout(this.#silenceTimer);
+      }
+      if (run !== this.#run) return;
+      // The first attempt comes at once, as most breaks are over by then; but a server that goes down in good order
+      // has told each of its clients when to come back.
+      if (this.#isPlanned) failures++;
+      this.#isPlanned = false;
+      const delayMs = Math.min(MAX_DELAY_MS, failures ? this.#delayMs * 1.6 ** (failures - 1) : 150) * (0.75 + Math.random() / 2);
+      failures++;
+      this.#set("waiting", reason, Date.now() + delayMs);
+      await new Promise((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, delayMs);
+      });
+      this.#wake = null;
+    }
+  }
+
+  /** Resolves with the reason when the stream has ended. */
+  async #connect(run, onProven) {
+    const abort = (this.#abort = new AbortController());
+    this.#listen(abort, CONNECT_MS);
+    const headers = { accept: "text/event-stream" };
+    if (this.#credential) headers.authorization = `Bearer ${this.#credential}`;
+    if (this.lastId) headers["last-event-id"] = this.lastId;
+    const url = new URL(this.#url);
+    if (!this.lastId) url.searchParams.set("snapshot", "true");
+    const response = await fetch(url, { headers, signal: abort.signal, cache: "no-store" });
+    if (!response.ok) await refuse(response);
+    const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const blocks = new BlockReader();
+    const connection = { isReplay: Boolean(this.lastId) };
+    for (;;) {
+      const { done, value } = await pieces.read();
+      if (done || run !== this.#run) return "the server has ended the stream";
+      this.#listen(abort, this.#heartbeatMs * SILENT_BEATS);
+      for (const block of blocks.feed(value)) this.#take(block, connection);
+      onProven();
+    }
+  }
+
+  #listen(abort, silenceMs) {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => {
+      this.#set("stale", "nothing was heard from the server for too long");
+      abort.abort();
+    }, silenceMs);
+  }
+
+  #take(block, connection) {
+    if (block.retry !== undefined) this.#delayMs = block.retry;
+    for (const comment of block.comments) {
+      if (comment === "closing") this.#isPlanned = true;
+      const beat = /^keep-alive position=(\d+) fresh=(true|false) ageMs=(\d+)(?: digest=(\S+))?/.exec(comment);
+      if (!beat) continue;
+      connection.isReplay = false;
+      this.#beat({ position: beat[1], fresh: beat[2] === "true", ageMs: Number(beat[3]), digest: beat[4] });
+    }
+    if (block.data !== null) this.#dispatch(block.event, JSON.parse(block.data), connection);
+    // After it was handled: an id stands for what the page has shown, not for what it is about to.
+    if (block.id) this.lastId = block.id;
+  }
+
+  #dispatch(name, data, connection) {
+    switch (name) {
+      case "connected":
+        if (data.heartbeatMs) this.#heartbeatMs = data.heartbeatMs;
+        this.#beat({ position: data.position, fresh: data.fresh, ageMs: data.ageMs });
+        break;
+      case "snapshot":
+        this.#heard.onSnapshot(data.flags, data.position, "");
+        break;
+      case "resync":
+        connection.isReplay = false;
+        this.#heard.onSnapshot(data.snapshot.flags, data.snapshot.position, data.reason);
+        break;
+      case "unauthorized":
+        throw new Refused(data.message);
+      default:
+        if (typeof data.id === "string" && typeof data.type === "string") this.#heard.onEvent(data, connection.isReplay);
+    }
+  }
+
+  #beat(beat) {
+    this.#heard.onBeat(beat);
+    if (beat.fresh) this.#set("live", "");
+    else this.#set("stale", "the server cannot prove that it misses nothing");
+  }
+}
+
+class Refused extends Error {}
+
+class NotNow extends Error {
+  retryAfterMs = 0;
+}
+
+/** Raises why a request was not answered as asked. */
+async function refuse(response) {
+  const sentence = await problemOf(response);
+  if (response.status === 401 || response.status === 403) throw new Refused(sentence);
+  const error = new NotNow(sentence);
+  error.retryAfterMs = Number(response.headers.get("retry-after") ?? 0) * 1000;
+  throw error;
+}
+
+/** The sentence of a problem document, or the status where there is none. */
+export async function problemOf(response) {
+  try {
+    const { detail } = await response.json();
+    if (typeof detail === "string" && detail) return detail;
+  } catch {
+    // No JSON: a proxy answered, not the server. Its status says what there is to say.
+  }
+  return `the server answered ${response.status} ${response.statusText}`.trim();
+}
