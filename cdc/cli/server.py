@@ -90,19 +90,26 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, told when it listens."""
+    """uvicorn's server, which tells once when it listens and has something to say."""
 
     def __init__(
-        self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+        self,
+        config: uvicorn.Config,
+        feed: Feed,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._feed = feed
+        self._on_ready: Callable[[], None] | None = on_ready
         self._on_stop = on_stop
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second, by uvicorn."""
+        if self._on_ready is not None and self._feed.is_loaded:
             self._on_ready()
+            self._on_ready = None
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Who waits for changes is answered now: uvicorn waits for answers that are under way.
@@ -179,4 +186,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, on_ready, feed.changes.stop_waiting)
+    return _Server(config, feed, on_ready, feed.changes.stop_waiting)

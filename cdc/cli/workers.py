@@ -29,7 +29,7 @@ _BACKOFF_S = (0.1, 5.0)
 _HOPELESS = 5
 
 Work = Callable[[Callable[[], None]], int]
-"""What a worker does: serve, call the function that it is given when it listens, and return its exit code."""
+"""What a worker does: serve, call the function that it is given when it is ready, and return its exit code."""
 
 
 class _Worker:

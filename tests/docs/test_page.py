@@ -1,0 +1,110 @@
+"""Reading a page, and that a page which tells something untrue fails."""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.docs.page import Block, Command, read_page
+from tests.docs.terminal import Terminal
+from tests.docs.test_commands import Reader
+
+
+def page_with(directory: Path, text: str) -> Path:
+    path = directory / "page.md"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_page_is_read_as_it_is_written(tmp_path: Path) -> None:
+    (block, several, left_out, script) = read_page(
+        page_with(
+            tmp_path,
+            """# Page
+
+```console
+$ echo one \\
+>   two
+one two
+$ true
+```
+
+<!-- run: in server -->
+```console
+listening
+```
+
+<!-- not run: it needs a cloud -->
+```sh
+deploy
+```
+
+<!-- run: exit 3 -->
+```sh
+# two lines
+exit 3
+```
+""",
+        )
+    ).blocks
+    assert block == Block(3, (Command("echo one \\\n  two", ("one two",)), Command("true", ())))
+    assert several == Block(10, (Command("", ("listening",)),), terminal="server")
+    assert left_out.reason == "it needs a cloud"
+    assert script == Block(20, (Command("# two lines\nexit 3\n", ()),), status=3)
+
+
+@pytest.mark.parametrize(
+    ("comment", "told"),
+    [("not run: sorry", "say why it is not run"), ("run: now and then", "what is 'now and then'")],
+)
+def test_a_comment_that_says_nothing_is_refused(comment: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_page(page_with(tmp_path, f"<!-- {comment} -->\n```sh\ntrue\n```\n"))
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ("```sh\nfalse\n```", "ended with 1"),
+        ("<!-- run: exit 2 -->\n```sh\n(exit 3)\n```", "ended with 3"),
+        ("```console\n$ echo one\ntwo\n```", "against two"),
+        ("```console\n$ printf 'a\\nb\\n'\na\n```", "against a"),
+        ("<!-- run: in other -->\n```console\n$ echo one; sleep 60\ntwo\n```", "this was not shown"),
+        ("<!-- run: each -->\n```sh\necho one; sleep 60\nsleep 60\n```", "this was not shown"),
+    ],
+)
+def test_a_page_that_is_not_true_fails(block: str, told: str, tmp_path: Path) -> None:
+    page = read_page(page_with(tmp_path, block))
+    with ExitStack() as stack, pytest.raises(AssertionError, match=told):
+        Reader(stack, "postgresql://nobody@127.0.0.1:1/none", tmp_path, tmp_path, deadline_s=1.0).follow(page)
+
+
+def test_a_page_that_is_true_passes(tmp_path: Path) -> None:
+    text = """
+```console
+$ export NAME=ann
+$ echo "$NAME"; echo 17 things
+ann
+… things
+```
+<!-- run: in other -->
+```console
+$ echo "hello $NAME"; sleep 60
+hello ann
+```
+"""
+    with ExitStack() as stack:
+        Reader(stack, "postgresql://nobody@127.0.0.1:1/none", tmp_path, tmp_path).follow(
+            read_page(page_with(tmp_path, text))
+        )
+
+
+def test_a_terminal_ends_what_it_has_started(tmp_path: Path) -> None:
+    with Terminal(tmp_path, {"PATH": "/usr/bin:/bin"}, 20.0) as terminal:
+        terminal.start("sleep 600 & echo $!; wait")
+        terminal.shows(re.compile(r"\d+"))
+        (pid,) = re.findall(r"\d+", terminal.shown)
+        assert Path(f"/proc/{pid}").exists()
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or ") Z " in state.read_text()
