@@ -39,8 +39,8 @@ class Terminal:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        # The shell itself outlives the signal and waits for what it has started, which nobody else would do at once.
-        self._type("trap : TERM")
+        # With a trap the shell ends only after what it has started, which nobody else would wait for.
+        self._type("trap exit TERM")
 
     def __enter__(self) -> Self:
         return self

@@ -124,7 +124,7 @@ def test_what_the_page_says_is_what_happens(page: Page, flagent_url: str, tmp_pa
 
 
 # What people type; in any other place of a page it would not be run.
-TYPED = re.compile(r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |docker |kubectl )", re.MULTILINE)
+TYPED = re.compile(r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |nats |docker |kubectl )", re.MULTILINE)
 FIRST = re.compile(r"^    sh run demo    # .*\n    sh run test    # .*\n", re.MULTILINE)
 LEADING = (
     ROOT / "README.md",

@@ -18,7 +18,7 @@ def page_with(directory: Path, text: str) -> Path:
 
 
 def test_a_page_is_read_as_it_is_written(tmp_path: Path) -> None:
-    (block, several, left_out, script) = read_page(
+    block, several, left_out, script, file, given, statement = read_page(
         page_with(
             tmp_path,
             """# Page
@@ -45,6 +45,23 @@ deploy
 # two lines
 exit 3
 ```
+
+<!-- file: follow.py -->
+```python
+print(1)
+```
+
+<!-- given in other:
+sleep 60
+-->
+
+```sql
+select 1;
+```
+
+```json
+{}
+```
 """,
         )
     ).blocks
@@ -52,6 +69,9 @@ exit 3
     assert several == Block(10, (Command("", ("listening",)),), terminal="server")
     assert left_out.reason == "it needs a cloud"
     assert script == Block(20, (Command("# two lines\nexit 3\n", ()),), status=3)
+    assert file.commands[0].text == "cat > follow.py <<'END OF BLOCK'\nprint(1)\nEND OF BLOCK"
+    assert given == Block(31, (Command("sleep 60\n", ()),), terminal="other")
+    assert statement.commands[0].text.splitlines()[1] == "select 1;"
 
 
 @pytest.mark.parametrize(
