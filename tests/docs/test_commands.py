@@ -39,11 +39,12 @@ class Reader:
             "postgresql://owner:password@db.example:5432/flagent": database_url,
             "127.0.0.1:8080": f"127.0.0.1:{port}",
         }
-        # Of somebody who has installed flagent-cdc and PostgreSQL's programs.
+        # Of somebody who has installed flagent-cdc, its SDK and PostgreSQL's programs.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGENT_", "PYTHON", "PG"))}
         self._environment = {
             **kept,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(find_binaries()), kept["PATH"]]),
+            "PYTHONPATH": str(ROOT / "sdk" / "python"),
             "FLAGENT_WS_PORT": str(port),
             "FLAGENT_CDC_DATA_DIR": str(data_dir),
             "LC_ALL": "C.UTF-8",
