@@ -15,6 +15,8 @@ _FULL_BYTES = 64 * 1024
 class BufferSink:
     """Bounded: at most `_FULL_BYTES` and the one write that passed it."""
 
+    descriptor = None
+
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._chunks: list[bytes | memoryview] = []

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -52,6 +53,8 @@ RETRY_MS = (2_000, 4_000)
 _RETRY_AFTER_S = (1, 5)
 
 _MAX_QUERY_BYTES = 64 * 1024
+
+_COMMON_BYTES = 256
 
 _LAST_EVENT_ID = "lastEventId"
 
@@ -102,6 +105,8 @@ class Surface(Protocol):
 
     def __call__(self, pairs: Sequence[tuple[str, str]], /) -> tuple[StreamRequest, Dialect]:
         """Raises `InvalidInput`."""
+
+    def __hash__(self) -> int: ...
 
 
 def own_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
@@ -178,8 +183,7 @@ class Gateway:
         self._refuse_until_loaded()
         if len(query) > _MAX_QUERY_BYTES:
             raise Problem(414, "query_too_long", f"the query string is longer than {_MAX_QUERY_BYTES} bytes")
-        pairs = _pairs(query)
-        last_event_id = next((value for name, value in pairs if name == _LAST_EVENT_ID), "")
+        last_event_id: str | None = None
         accepts_gzip = False
         origin: bytes | None = None
         for name, value in headers:
@@ -192,10 +196,10 @@ class Gateway:
                 origin = value
         entrant = self.guard.admit_stream(path, headers, query)
         assert entrant.identity is not None, "a stream cannot bring its credential later"
-        try:
-            request, dialect = self.surfaces[path](pairs)
-        except InvalidInput as error:
-            raise Problem.of_input(error) from error
+        surface = self.surfaces[path]
+        request, dialect, given_id = (_asked_before if _is_common(query) else _asked)(surface, query)
+        if last_event_id is None:
+            last_event_id = given_id
         grant = entrant.identity.grant
         if grant.is_restricted:
             request = replace(request, selection=request.selection.within(grant))
@@ -303,6 +307,25 @@ def _shared(format: Format) -> Format:
 
 
 _formats: dict[Format, Format] = {}
+
+
+def _asked(surface: Surface, query: bytes) -> tuple[StreamRequest, Dialect, str]:
+    """What a query string asks for, and the last event id in it; raises `Problem`."""
+    pairs = _pairs(query)
+    try:
+        request, dialect = surface(pairs)
+    except InvalidInput as error:
+        raise Problem.of_input(error) from error
+    return request, dialect, next((value for name, value in pairs if name == _LAST_EVENT_ID), "")
+
+
+# After a restart ten thousand clients ask the same few questions: read once, and one selection is shared by all.
+_asked_before = lru_cache(maxsize=1024)(_asked)
+
+
+def _is_common(query: bytes) -> bool:
+    """Whether others may ask the same; what is only of this client, or long, is not kept."""
+    return len(query) <= _COMMON_BYTES and _LAST_EVENT_ID.encode() not in query and b"token" not in query
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

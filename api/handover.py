@@ -37,9 +37,9 @@ from .session import Evaluator, Session
 
 __all__ = ["make_http_protocol"]
 
-# `websockets` logs frames and headers at DEBUG, and credentials stand in both.
+# `websockets` logs frames and headers at DEBUG, and credentials stand in both; at INFO it logs every connection.
 _frames = logging.getLogger(__name__ + ".frames")
-_frames.setLevel(logging.INFO)
+_frames.setLevel(logging.WARNING)
 
 _PLAIN, _DEFLATED = Format(MESSAGES), Format(MESSAGES, coding="deflate")
 
@@ -53,7 +53,7 @@ _MAX_FRAME_BYTES = 1024 * 1024
 class _Stream(asyncio.Protocol):
     """A connection that has been handed over: a sink of the hub, and a protocol of the loop."""
 
-    __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "subscriber")
+    __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "descriptor", "subscriber")
 
     subscriber: Subscriber
 
@@ -62,10 +62,11 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self._server_state = server_state
         self._has_heard = True
-        # With next to no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a
-        # subscriber holds at most the rest of one write, and the hub never has to ask. Not 0: over TLS asyncio then
-        # pauses a protocol for an empty buffer, and nothing ever wakes it.
-        transport.set_write_buffer_limits(high=1, low=0)
+        self.descriptor = _descriptor_of(transport)
+        # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
+        # holds at most the rest of one write, the hub never has to ask, and what it writes to the descriptor overtakes
+        # nothing. Over TLS not 0: asyncio then pauses a protocol for an empty buffer, and nothing ever wakes it.
+        transport.set_write_buffer_limits(high=1 if self.descriptor is None else 0, low=0)
 
     def begin(self) -> None:
         """Go live; the transport reports to this protocol from here on."""
@@ -86,6 +87,7 @@ class _Stream(asyncio.Protocol):
 
     def _end(self, farewell: bytes) -> None:
         """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
+        self._gateway.hub.remove(self.subscriber)
         if self.subscriber.is_paused:
             self._transport.abort()
         else:
@@ -122,6 +124,15 @@ class _Stream(asyncio.Protocol):
 
     def _say_goodbye(self) -> None:
         raise NotImplementedError
+
+
+def _descriptor_of(transport: asyncio.Transport) -> int | None:
+    """The socket, where the transport itself does no more than write to it."""
+    is_encrypted = transport.get_extra_info("sslcontext") is not None
+    if is_encrypted or not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
+        return None
+    descriptor: int = transport.get_extra_info("socket").fileno()
+    return descriptor
 
 
 class SseStream(_Stream):
@@ -200,6 +211,7 @@ class WebSocketStream(_Stream):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.end()
+        self._forget_parser()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -216,8 +228,14 @@ class WebSocketStream(_Stream):
         if answer := b"".join(parser.data_to_send()):
             self._gateway.hub.say(self.subscriber, answer)
         if parser.close_expected():
+            self._gateway.hub.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
+            self._forget_parser()
+
+    def _forget_parser(self) -> None:
+        if self._parser is not None:
+            _take_apart(self._parser)
             self._parser = None
 
     def eof_received(self) -> None:
@@ -246,6 +264,11 @@ class WebSocketStream(_Stream):
         if not self._transport.is_closing():
             delay_ms = random.randint(*RETRY_MS)  # noqa: S311 - jitter, not a secret
             self.close(CloseReason.RESTARTING, f"restarting; come back in {delay_ms} ms")
+
+
+def _take_apart(protocol: Protocol) -> None:
+    """Its reader is a generator that refers back to it: end it, so that nothing waits for the collector."""
+    protocol.parser.close()
 
 
 def _close_frame(reason: CloseReason, text: str) -> bytes:
@@ -348,6 +371,7 @@ def make_http_protocol(
             response = handshake.accept(Request(url.decode("ascii", "replace"), headers))
             handshake.send_response(response)
             self.transport.write(b"".join(handshake.data_to_send()))
+            _take_apart(handshake)
             if response.status_code != 101:
                 gateway.websocket_door.leave()
                 self.transport.close()

@@ -29,6 +29,7 @@ from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
 from .core.wire.snapshot import ResyncReason, snapshot_text
+from .crowd import Crowd
 from .ports import Freshness
 from .subscriber import CloseReason, State, Subscriber
 
@@ -92,9 +93,7 @@ class Hub:
         self.resyncs_by: Counter[ResyncReason] = Counter()
         self.cuts: Counter[CloseReason] = Counter()
         self.latency = Histogram()
-        # Plain subscribers of every flag event, by form: one payload, one loop. A dict in connection order beats a
-        # set by a tenth, since the sockets lie in memory in that order.
-        self._everyone: dict[Format, dict[Subscriber, Callable[[bytes], None]]] = {}
+        self._everyone: dict[Format, Crowd] = {}
         self._index: SelectionIndex[Subscriber] = SelectionIndex()
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
@@ -158,15 +157,14 @@ class Hub:
         sent_at: str | None = None
         self._is_delivering = True
         of_flags = [event for event in events if event.event.flag_id is not None]
-        for format, members in self._everyone.items():
-            if members and of_flags:
+        for format, crowd in self._everyone.items():
+            if crowd and of_flags:
                 data = (
                     of_flags[0].framed(format) if len(of_flags) == 1 else b"".join([e.framed(format) for e in of_flags])
                 )
-                self.deliveries += len(members) * len(of_flags)
-                self.sent_bytes += len(members) * len(data)
-                for write in members.values():
-                    write(data)
+                self.deliveries += len(crowd) * len(of_flags)
+                self.sent_bytes += len(crowd) * len(data)
+                crowd.write(data)
         matched: dict[Subscriber, list[EncodedEvent]] = {}
         for event in events:
             for subscriber in self._index.match(event.event):
@@ -385,7 +383,7 @@ class Hub:
         """Take it out of the hot collections."""
         if subscriber.is_live:
             if self._is_of_everyone(subscriber):
-                del self._everyone[subscriber.format][subscriber]
+                self._everyone[subscriber.format].remove(subscriber)
             else:
                 self._index.remove(subscriber)
         subscriber.state = State.BEHIND
@@ -394,7 +392,10 @@ class Hub:
         subscriber.state = State.LIVE
         subscriber.outbox = None
         if self._is_of_everyone(subscriber):
-            self._everyone.setdefault(subscriber.format, {})[subscriber] = subscriber.sink.write
+            crowd = self._everyone.get(subscriber.format)
+            if crowd is None:
+                crowd = self._everyone[subscriber.format] = Crowd()
+            crowd.add(subscriber)
         else:
             self._index.add(subscriber, subscriber.selections)
         if subscriber.on_live is not None:

@@ -231,7 +231,7 @@ class Settings:
     handshakes_per_second: int = _setting(
         "FLAGENT_CDC_HANDSHAKES_PER_SECOND",
         COUNT,
-        "4000",
+        "10000",
         "New streams begun per second at most; those beyond it wait their turn.",
     )
     source: str | None = _optional(

@@ -753,7 +753,7 @@ async def test_no_credential_is_ever_logged(everything_logged: Record, database_
                 await socket.send(json.dumps({"type": "auth", "tokn": credential}))
                 await hear(socket)
         revoke_key(database_url, key)
-    assert len(everything_logged.lines) > 5
+    assert any("keys_read" in line for line in everything_logged.lines)
     for line in everything_logged.lines:
         for secret in (*secrets, SECRET):
             assert secret not in line
