@@ -1,15 +1,23 @@
 -- log_change: writes one change into the change log, into the transaction's open batch or as the first of a new one.
 --
 -- Called by: capture(), capture_truncate() and attach(), always inside the transaction that makes the change.
--- Costs:     one insert and one or two settings; about 6 µs for the rows of a bulk change.
+-- Costs:     one insert and one setting; about 6 µs for the rows of a bulk change.
 -- May raise: only what any insert may raise (disk full, out of memory).
 --
--- What belongs to the transaction travels in transaction-local settings, because they roll back with a savepoint and
--- because reading it back from a table would make SERIALIZABLE writers fail each other:
+-- What belongs to the transaction travels in transaction-local settings, because they roll back with a savepoint:
 --   flagent_cdc.transaction  its id, while a batch is open; a value left over from elsewhere is thus harmless
 --   flagent_cdc.batch        the open batch
+--   flagent_cdc.first        where its first change stands, the one whose trigger has the batch sealed
 --   flagent_cdc.count        how many changes it has
---   flagent_cdc.changes      the changes as JSON, comma-separated, for the notification; empty once they cannot fit
+--
+-- Any writer can set them to anything, and must not be able to hide or to invent a change by it. What a session has last
+-- drawn from a sequence it cannot set without rights on it, so that is believed:
+--   change_batch             the last batch that this session opened; seal() draws once more, so a sealed one is not it
+--   lone_batch               the same, while it has one change; 0 from the second one on
+-- A change joins a batch only where that is the last one drawn and its first change is found in its place, which a
+-- savepoint may have rolled back; what cannot be proven opens a batch of its own. A place is looked up, not an index,
+-- because reading an index that others write to would make SERIALIZABLE writers fail each other; and by the INSERT
+-- itself, which costs 1 µs.
 --
 -- Assignments instead of PERFORM: plpgsql evaluates them without starting a query.
 create or replace function flagent_cdc.log_change(
@@ -18,57 +26,41 @@ create or replace function flagent_cdc.log_change(
     language plpgsql
     as $$
 declare
-    most_changes constant integer := 64;
-    most_bytes   constant integer := 7700; -- a payload must stay below 8000; seal() adds 100 to 300
-    xid          text := pg_catalog.pg_current_xact_id();
-    in_batch     bigint;
-    in_id        integer := 1;
-    is_bulk      boolean := false;
-    texts        text := '';
+    xid      text := pg_catalog.pg_current_xact_id();
+    in_batch bigint;
+    in_id    integer;
+    first    tid;
+    ignored  text;
 begin
     if pg_catalog.current_setting('flagent_cdc.transaction', true) = xid then
         in_batch := pg_catalog.current_setting('flagent_cdc.batch');
         in_id := pg_catalog.current_setting('flagent_cdc.count')::integer + 1;
-        texts := pg_catalog.current_setting('flagent_cdc.changes');
-        is_bulk := texts = '';
-    else
-        in_batch := pg_catalog.nextval('flagent_cdc.change_batch');
-        texts := pg_catalog.set_config('flagent_cdc.transaction', xid, true)
-            || pg_catalog.set_config('flagent_cdc.batch', in_batch::text, true);
-        texts := '';
+        first := pg_catalog.current_setting('flagent_cdc.first');
+        if in_batch = pg_catalog.currval('flagent_cdc.change_batch') then
+            insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, key, before, after)
+            select f.batch, in_id, in_schema, in_table, in_op, in_key, in_before, in_after
+              from flagent_cdc.change_log_first f
+             where f.ctid = first and f.batch = in_batch;
+            if found then
+                if pg_catalog.currval('flagent_cdc.lone_batch') <> 0 then
+                    ignored := pg_catalog.setval('flagent_cdc.lone_batch', 0);
+                end if;
+                ignored := pg_catalog.set_config('flagent_cdc.count', in_id::text, true);
+                return in_id;
+            end if;
+        end if;
     end if;
 
-    if not is_bulk then
-        -- Sizes first: what cannot fit is not even put together.
-        texts := case
-            when in_id > most_changes
-                or coalesce(pg_catalog.octet_length(in_before::text), 0)
-                    + coalesce(pg_catalog.octet_length(in_after::text), 0)
-                    + pg_catalog.octet_length(texts) > most_bytes
-            then ''
-            else texts || case when texts = '' then '' else ',' end
-                || '{"schema":' || pg_catalog.to_json(in_schema) || ',"table":' || pg_catalog.to_json(in_table)
-                || ',"op":"' || in_op
-                || '","key":' || coalesce(in_key::text, 'null')
-                || ',"before":' || coalesce(in_before::text, 'null')
-                || ',"after":' || coalesce(in_after::text, 'null') || '}'
-        end;
-        texts := pg_catalog.set_config(
-            'flagent_cdc.changes',
-            case when pg_catalog.octet_length(texts) > most_bytes then '' else texts end,
-            true
-        );
-    end if;
-    texts := pg_catalog.set_config('flagent_cdc.count', in_id::text, true);
-
-    if in_id = 1 then
-        insert into flagent_cdc.change_log_first (batch, id, schema_name, table_name, op, key, before, after)
-        values (in_batch, in_id, in_schema, in_table, in_op, in_key, in_before, in_after);
-    else
-        insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, key, before, after)
-        values (in_batch, in_id, in_schema, in_table, in_op, in_key, in_before, in_after);
-    end if;
-    return in_id;
+    in_batch := pg_catalog.nextval('flagent_cdc.change_batch');
+    ignored := pg_catalog.setval('flagent_cdc.lone_batch', in_batch);
+    insert into flagent_cdc.change_log_first as f (batch, id, schema_name, table_name, op, key, before, after)
+    values (in_batch, 1, in_schema, in_table, in_op, in_key, in_before, in_after)
+    returning f.ctid into first;
+    ignored := pg_catalog.set_config('flagent_cdc.transaction', xid, true)
+        || pg_catalog.set_config('flagent_cdc.batch', in_batch::text, true)
+        || pg_catalog.set_config('flagent_cdc.first', first::text, true)
+        || pg_catalog.set_config('flagent_cdc.count', '1', true);
+    return 1;
 end
 $$;
 

@@ -17,10 +17,12 @@ create or replace function flagent_cdc.capture_update() returns trigger
     set enable_nestloop = off
     as $$
 declare
-    pair    record;
-    count   integer;
-    more    integer;
-    ignored text;
+    most_changes constant integer := 64; -- more are not announced, see seal()
+    pair     record;
+    in_batch bigint;
+    count    integer;
+    more     integer;
+    ignored  text;
 begin
     for pair in
         select a.number, to_json(b.image) as before_row, to_json(a.image) as after_row
@@ -33,11 +35,12 @@ begin
             tg_table_schema, tg_table_name, 'update',
             case when tg_nargs > 0 then flagent_cdc.key_of(pair.after_row, tg_argv) end, pair.before_row, pair.after_row
         );
-        continue when current_setting('flagent_cdc.changes') <> '';
+        continue when count <= most_changes;
 
         -- Too much for a notification: the rest goes into the log with one statement.
+        in_batch := current_setting('flagent_cdc.batch');
         insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, key, before, after)
-        select current_setting('flagent_cdc.batch')::bigint, count + row_number() over (),
+        select in_batch, count + row_number() over (),
                tg_table_schema, tg_table_name, 'update',
                case when tg_nargs > 0 then flagent_cdc.key_of(to_json(a.image), tg_argv) end,
                to_json(b.image), to_json(a.image)

@@ -119,6 +119,7 @@ def test_a_role_that_ran_servers_before_there_were_keys_may_read_them_after_the_
         migrate(flagent_url, grant_to="cdc_elder")
         do(flagent_url, "drop table flagent_cdc.watched_table cascade; delete from flagent_cdc.installed_object")
         do(flagent_url, "drop table flagent_cdc.api_key, flagent_cdc.stream_token_secret, flagent_cdc.retention")
+        do(flagent_url, "drop sequence flagent_cdc.lone_batch")
         do(flagent_url, "update flagent_cdc.alembic_version set version_num = '0001'")
         migrate(flagent_url)
         for table in ("api_key", "stream_token_secret", "watched_table", "retention"):

@@ -50,7 +50,7 @@ def holds_the_lock(observer: psycopg.Connection) -> bool:
         "update flags set notes = 'set constraints all immediate' where key = 'a'",
         "begin; set constraints all deferred; update flags set enabled = true; commit",
         "begin; update flags set enabled = true; commit and chain; commit",
-        "begin isolation level serializable; update flags set enabled = true; end",
+        "begin isolation level repeatable read; update flags set enabled = true; end",
     ],
 )
 def test_a_transaction_gets_one_position_and_one_notification(
@@ -63,6 +63,18 @@ def test_a_transaction_gets_one_position_and_one_notification(
     assert len(heard["changes"]) == len(commit.changes)
     assert log.unsealed() == 0
     assert not holds_the_lock(writer)
+
+
+def test_a_serializable_transaction_is_announced_without_its_changes(
+    writer: psycopg.Connection, log: ChangeLog, two_flags: None
+) -> None:
+    """Reading them back could make it fail another one; the listeners read them from the log."""
+    writer.execute("begin isolation level serializable; update flags set enabled = true; end")
+    commit = log.only_commit()
+    assert len(commit.changes) == 2
+    (heard,) = log.heard(1)
+    assert heard["position"] == commit.position
+    assert "changes" not in heard
 
 
 def test_every_commit_inside_a_procedure_gets_its_own_position(

@@ -1,0 +1,17 @@
+-- change_text: one change as JSON, as notifications carry it.
+--
+-- Called by: seal(), into whose statements it is merged.
+create or replace function flagent_cdc.change_text(
+    in_schema text, in_table text, in_op text, in_key json, in_before json, in_after json
+) returns text
+    language sql
+    stable
+    as $$
+    select '{"schema":' || pg_catalog.to_json(in_schema) || ',"table":' || pg_catalog.to_json(in_table)
+        || ',"op":"' || in_op
+        || '","key":' || coalesce(in_key::text, 'null')
+        || ',"before":' || coalesce(in_before::text, 'null')
+        || ',"after":' || coalesce(in_after::text, 'null') || '}'
+$$;
+
+revoke all on function flagent_cdc.change_text(text, text, text, json, json, json) from public;

@@ -1,0 +1,202 @@
+"""A writer that sets our transaction-local settings to whatever it likes can neither hide a change nor invent one.
+
+Whoever writes to a watched table can set every `flagent_cdc.…` setting of its session. It may get errors of its own
+making; what it commits is in the log, sealed once, and announced as it is.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.fixtures.log import ChangeLog, add_flag
+
+OpenSession = Callable[..., psycopg.Connection]
+
+NAMES = ("transaction", "batch", "first", "count", "changes")
+
+
+def settings(session: psycopg.Connection) -> dict[str, str | None]:
+    read: dict[str, str | None] = {}
+    for name in NAMES:
+        row = session.execute("select current_setting(%s, true)", (f"flagent_cdc.{name}",)).fetchone()
+        assert row is not None
+        read[name] = row[0]
+    return read
+
+
+def forge(session: psycopg.Connection, **values: Any) -> None:
+    for name, value in values.items():
+        session.execute("select set_config(%s, %s, true)", (f"flagent_cdc.{name}", str(value)))
+
+
+def xid(session: psycopg.Connection) -> str:
+    row = session.execute("select pg_current_xact_id()::text").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def check(log: ChangeLog) -> None:
+    """Nothing is unsealed, and what was announced is what was logged."""
+    assert log.unsealed() == 0
+    commits = log.commits()
+    logged = {commit.position: commit.changes for commit in commits}
+    for heard in log.heard(len(commits)):
+        if "changes" in heard:
+            assert heard["changes"] == [dict(change) for change in logged[heard["position"]]]
+
+
+@pytest.fixture
+def flags(writer: psycopg.Connection, log: ChangeLog) -> None:
+    for key in ("a", "b"):
+        add_flag(writer, key)
+    log.heard(2)
+    log.start = log.newest()
+
+
+def notes(log: ChangeLog) -> list[str]:
+    return [change["after"]["notes"] for commit in log.commits() for change in commit.changes]
+
+
+def note(session: psycopg.Connection, text: str) -> None:
+    session.execute("update flags set notes = %s where key = 'a'", (text,))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 10**9])
+def test_a_batch_that_is_claimed_to_be_open_takes_nothing(
+    writer: psycopg.Connection, log: ChangeLog, flags: None, batch: int
+) -> None:
+    for place in range(1, 4):
+        with writer.transaction():
+            forge(writer, transaction=xid(writer), batch=batch, count=1, first=f"(0,{place})", changes="")
+            note(writer, str(place))
+    assert notes(log) == ["1", "2", "3"]
+    check(log)
+
+
+def test_the_batch_of_the_transaction_before_takes_nothing_more(
+    writer: psycopg.Connection, log: ChangeLog, flags: None
+) -> None:
+    with writer.transaction():
+        note(writer, "1")
+        before = settings(writer)
+    with writer.transaction():
+        forge(writer, **{**before, "transaction": xid(writer)})
+        note(writer, "2")
+    assert [len(commit.changes) for commit in log.commits()] == [1, 1]
+    assert notes(log) == ["1", "2"]
+    check(log)
+
+
+def test_a_batch_that_was_rolled_back_takes_nothing(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
+    with writer.transaction():
+        writer.execute("savepoint s")
+        note(writer, "undone")
+        inside = settings(writer)
+        writer.execute("rollback to s")
+        forge(writer, **inside)
+        note(writer, "kept")
+    assert notes(log) == ["kept"]
+    check(log)
+
+
+def test_a_batch_that_is_sealed_takes_nothing_more(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
+    """In a deferred trigger of its own the writer acts after the sealing, in the same COMMIT."""
+    writer.execute(
+        """create function late() returns trigger language plpgsql as $$ begin
+            perform set_config('flagent_cdc.transaction', pg_current_xact_id()::text, true);
+            update flags set notes = 'late' where key = 'a';
+            return null;
+        end $$;
+        create constraint trigger zz_late after update on flags deferrable initially deferred
+        for each row when (old.notes = 'early') execute function late()"""
+    )
+    note(writer, "early")
+    log.heard(1)
+    log.start = log.newest()
+    note(writer, "again")
+    assert notes(log) == ["again", "late"]
+    check(log)
+
+
+def test_changes_that_never_were_are_not_announced(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
+    invented = {"schema": "public", "table": "flags", "op": "truncate", "key": None, "before": None, "after": None}
+    with writer.transaction():
+        note(writer, "1")
+        forge(writer, changes=json.dumps(invented), count=1)
+    (heard,) = log.heard(1)
+    assert [change["op"] for change in heard["changes"]] == ["update"]
+
+
+@pytest.mark.parametrize("count", [0, 1, -5, 64, 65, 1_000_000])
+def test_a_number_of_changes_that_is_wrong_hides_none(
+    writer: psycopg.Connection, log: ChangeLog, flags: None, count: int
+) -> None:
+    with writer.transaction():
+        for number in range(3):
+            note(writer, str(number))
+        forge(writer, count=count)
+    assert notes(log) == ["0", "1", "2"]
+    check(log)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_a_writer_sets_everything_it_commits_is_told(
+    database_url: str, open_session: OpenSession, log: ChangeLog, flags: None, seed: int
+) -> None:
+    """At random: changes, savepoints, early constraints, and settings that are old, borrowed or made up."""
+    chance = random.Random(seed)
+    session = open_session(database_url, autocommit=False)
+    seen: list[dict[str, str | None]] = [dict.fromkeys(NAMES)]
+    number = 0
+    committed = 0
+    for _ in range(30):
+        depth = 0
+        session.isolation_level = chance.choice(list(psycopg.IsolationLevel))
+        try:
+            for _ in range(chance.randrange(1, 9)):
+                match chance.choice(
+                    ["note", "note", "note", "bulk", "save", "back", "early", "replay", "forge", "reset"]
+                ):
+                    case "note":
+                        number += 1
+                        note(session, str(number))
+                    case "bulk":
+                        session.execute("update flags set enabled = not enabled")
+                    case "save":
+                        depth += 1
+                        session.execute(f"savepoint s{depth}".encode())
+                    case "back" if depth:
+                        session.execute(f"rollback to s{chance.randrange(depth) + 1}".encode())
+                    case "early":
+                        session.execute("set constraints all immediate")
+                    case "replay":
+                        old = {name: value for name, value in chance.choice(seen).items() if value is not None}
+                        forge(session, **old)
+                        if chance.random() < 0.7:
+                            forge(session, transaction=xid(session))
+                    case "forge":
+                        forge(session, transaction=xid(session), batch=chance.randrange(1, 200))
+                        forge(session, count=chance.randrange(-2, 70), first=f"(0,{chance.randrange(1, 99)})")
+                    case "reset":
+                        session.execute("reset all")
+                seen.append(settings(session))
+            session.commit()
+            committed += 1
+        except psycopg.Error:
+            session.rollback()
+    assert committed > 3
+    check(log)
+    last: dict[str, Any] = {}
+    for commit in log.commits():
+        for change in commit.changes:
+            key = (change["after"] or change["before"])["key"]
+            assert last.setdefault(key, change["before"]) == change["before"], "a change in between is missing"
+            last[key] = change["after"]
+    with psycopg.connect(database_url) as reader:
+        for key, image in last.items():
+            row = reader.execute("select to_json(f) from flags f where key = %s", (key,)).fetchone()
+            assert row == (image,)
