@@ -58,6 +58,7 @@ class Application:
             return
         if endpoint is None:
             try:
+                self._gateway.quota.use(scope["client"][0] if scope.get("client") else "")
                 scope[IDENTITY] = self._gateway.guard.admit_request(scope["path"], scope["headers"])
             except Problem as problem:
                 await send_problem(send, problem)

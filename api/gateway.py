@@ -26,10 +26,12 @@ from cdc.identity import Identity
 from cdc.subscriber import Sink, Subscriber
 
 from .admission import Admission
+from .bounded import Limits, Visitors
 from .credential import SUBPROTOCOL, TOKEN_PARAMETER
 from .guard import Entrant, Guard
 from .origins import Origins
 from .problem import Problem
+from .quota import Quota
 from .watch import Watch
 
 __all__ = [
@@ -171,6 +173,8 @@ class Gateway:
         self.watch = Watch(feed.hub, self.guard.authenticator)
         self.surfaces = surfaces
         self.admission = Admission(0)
+        self.visitors = Visitors(Limits())
+        self.quota = Quota()
         self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door

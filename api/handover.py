@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import httptools
 from uvicorn._types import HTTPScope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers as WebSocketHeaders
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
@@ -31,9 +31,10 @@ from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.subscriber import CloseReason, Subscriber
 
+from .bounded import BoundedHttpProtocol
 from .gateway import RETRY_MS, Gateway, Headers, Opening, SocketOpening
 from .problem import Problem
-from .session import Evaluator, Session
+from .session import TURN_MESSAGES, Evaluator, Session
 
 __all__ = ["make_http_protocol"]
 
@@ -105,6 +106,7 @@ class _Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(cast(Any, self))
         self._gateway.leave(self.subscriber)
+        self._gateway.visitors.leave(self._transport)
 
     def pause_writing(self) -> None:
         self._gateway.hub.pause(self.subscriber)
@@ -169,7 +171,7 @@ class WebSocketStream(_Stream):
     """A WebSocket after its handshake. Frames are read by `websockets`, whose parser is kept only while it is needed:
     idle subscribers have none."""
 
-    __slots__ = ("_deflate", "_fragments", "_is_text", "_opening", "_parser", "_session")
+    __slots__ = ("_deflate", "_fragments", "_in_turn", "_is_text", "_opening", "_parser", "_session")
 
     def __init__(
         self,
@@ -186,6 +188,7 @@ class WebSocketStream(_Stream):
         self._parser: Protocol | None = None
         self._fragments: list[bytes] = []
         self._is_text = True
+        self._in_turn = 0
         # What is compressed once for all uses the whole window; a client with a smaller one gets plain frames.
         can_share = deflate is not None and deflate.local_max_window_bits == 15
         self._session = Session(
@@ -193,7 +196,7 @@ class WebSocketStream(_Stream):
             self,
             _DEFLATED if can_share else _PLAIN,
             stop_reading=transport.pause_reading,
-            read_on=transport.resume_reading,
+            read_on=self._read_on,
             entrant=opening.entrant,
             guard=gateway.guard,
             watch=gateway.watch,
@@ -209,6 +212,20 @@ class WebSocketStream(_Stream):
     def close(self, reason: CloseReason, text: str) -> None:
         self._end(_close_frame(reason, text))
 
+    def pause_writing(self) -> None:
+        # Who does not take the answers is not asked for more questions: pings alone could fill the memory.
+        self._transport.pause_reading()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._session.is_behind:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self.subscriber.is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._session.end()
         self._forget_parser()
@@ -221,6 +238,7 @@ class WebSocketStream(_Stream):
             parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=_frames)
             if self._deflate is not None:
                 parser.extensions = [self._deflate]
+        self._in_turn = 0
         parser.receive_data(data)
         for event in parser.events_received():
             if isinstance(event, Frame):
@@ -250,15 +268,18 @@ class WebSocketStream(_Stream):
         if not frame.fin:
             return
         message, self._fragments = b"".join(self._fragments), []
-        if not self._is_text:
-            self._session.receive(message)
-            return
-        try:
-            text = message.decode()
-        except UnicodeDecodeError:
-            parser.fail(1007, "the message is not UTF-8")
-            return
-        self._session.receive(text)
+        said: str | bytes = message
+        if self._is_text:
+            try:
+                said = message.decode()
+            except UnicodeDecodeError:
+                parser.fail(1007, "the message is not UTF-8")
+                return
+        self._in_turn += 1
+        if self._in_turn > TURN_MESSAGES:
+            self._session.receive_later(said)
+        else:
+            self._session.receive(said)
 
     def _say_goodbye(self) -> None:
         if not self._transport.is_closing():
@@ -285,23 +306,16 @@ def _response_head(server_state: ServerState, opening: Opening) -> bytes:
     return b"".join(lines)
 
 
-def _refusal(server_state: ServerState, problem: Problem) -> bytes:
-    body = problem.body()
-    lines = [STATUS_LINE[problem.status]]
-    ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
-    for name, value in (*server_state.default_headers, *problem.headers(), *ending):
-        lines += (name, b": ", value, b"\r\n")
-    return b"".join((*lines, b"\r\n", body))
-
-
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
-) -> type[HttpToolsProtocol]:
+) -> type[BoundedHttpProtocol]:
     """The protocol class for uvicorn's `http=`; a WebSocket path of None is not taken."""
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
-    class HandoverProtocol(HttpToolsProtocol):
+    class HandoverProtocol(BoundedHttpProtocol):
         """uvicorn's HTTP protocol that lets go of the connections that the gateway takes."""
+
+        visitors = gateway.visitors
 
         _is_handed_over = False
         _is_parsing = False
@@ -342,13 +356,18 @@ def make_http_protocol(
         def _let_go(self, stream: _Stream) -> None:
             self.connections.discard(self)
             self._unset_keepalive_if_required()
+            self._unexpect()
             self._is_handed_over = True
             stream.begin()
             if not self._is_parsing:
                 self._take_apart()
 
         def handle_websocket_upgrade(self) -> None:
-            parts = httptools.parse_url(self.url)
+            try:
+                parts = httptools.parse_url(self.url)
+            except httptools.HttpParserInvalidURLError:
+                self._refuse(Problem(400, "invalid_url", "the address of the request is none"))
+                return
             path, query = parts.path.decode("ascii", "replace"), parts.query or b""
             if path == websocket_path:
                 gateway.admission.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
@@ -362,8 +381,7 @@ def make_http_protocol(
                 opening = gateway.admit_websocket(path, query, given)
             except Problem as problem:
                 # Not left to the ordinary way, which logs every refused handshake as an error of the application.
-                self.transport.write(_refusal(self.server_state, problem))
-                self.transport.close()
+                self._refuse(problem)
                 return
             chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
             handshake = ServerProtocol(extensions=[deflate], select_subprotocol=lambda _, __: chosen, logger=_frames)

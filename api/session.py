@@ -29,7 +29,7 @@ from .guard import Entrant, Guard
 from .problem import Problem
 from .watch import Watch, end_unauthorized
 
-__all__ = ["MAX_MESSAGE_BYTES", "Evaluator", "Session"]
+__all__ = ["MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Evaluator", "Session"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 128 * 1024
 
 _MAX_SELECTORS = 10_000
+
+# So many messages of one client are answered before everyone else has had a turn.
+TURN_MESSAGES = 32
 
 # Answers that wait for a position; one more is refused.
 _MAX_WAITING = 64
@@ -110,15 +113,29 @@ class Session:
         else:
             self._let_in(entrant.identity)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages wait that were taken; `read_on` is called when none does any more."""
+        return self._inbox is not None
+
     def receive(self, message: str | bytes) -> None:
         """Take one message; bytes are a binary message."""
         if self._inbox is not None or not self.subscriber.is_live:
-            if self._inbox is None:
-                self._inbox = deque()
-            self._inbox.append(message)
-            self._stop_reading()
+            self._put_off(message)
         else:
             self._handle(message)
+
+    def receive_later(self, message: str | bytes) -> None:
+        """Take one message, after the others' turn."""
+        if self._inbox is None:
+            asyncio.get_running_loop().call_soon(self._continue, self.subscriber)
+        self._put_off(message)
+
+    def _put_off(self, message: str | bytes) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(message)
+        self._stop_reading()
 
     def end(self) -> None:
         """The connection is gone."""
@@ -131,8 +148,13 @@ class Session:
         self._say(websocket.error(code, text, request_id))
 
     def _continue(self, _: Subscriber) -> None:
+        handled = 0
         while self._inbox and self.subscriber.is_live:
+            if handled == TURN_MESSAGES:
+                asyncio.get_running_loop().call_soon(self._continue, self.subscriber)
+                return
             self._handle(self._inbox.popleft())
+            handled += 1
         if self._inbox is not None and not self._inbox:
             self._inbox = None
             self._read_on()

@@ -15,6 +15,7 @@ __all__ = [
     "AGE",
     "BOOLEAN",
     "COUNT",
+    "COUNT_OR_OFF",
     "DATABASE_URL",
     "DIRECTORY",
     "DURATION",
@@ -91,6 +92,10 @@ def parse_age(text: str) -> float | None:
 def parse_limit(text: str) -> int | None:
     """As `parse_size`; `off` is None, no limit."""
     return None if text.lower() == "off" else parse_size(text)
+
+
+def count_or_off(text: str) -> int | None:
+    return None if text.lower() == "off" else number(1, 100_000_000)(text)
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
@@ -197,6 +202,7 @@ def existing_file(text: str) -> Path:
 
 COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = Form("a whole number from 1 to 256", number(1, 256))
+COUNT_OR_OFF = Form("a whole number from 1 to 100000000, or off", count_or_off)
 DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
 AGE = Form("an age such as 12h or 7d, at most 3650d, or off", parse_age)
 LIMIT = Form("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)

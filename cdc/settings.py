@@ -20,6 +20,7 @@ from cdc.forms import (
     AGE,
     BOOLEAN,
     COUNT,
+    COUNT_OR_OFF,
     DATABASE_URL,
     DIRECTORY,
     DURATION,
@@ -267,6 +268,30 @@ class Settings:
     nats_tls_ca: Path | None = field(default=None, metadata={"variable": _NATS_TLS_CA})
     nats_tls_cert: Path | None = field(default=None, metadata={"variable": _NATS_TLS_CERT})
     nats_tls_key: Path | None = field(default=None, metadata={"variable": _NATS_TLS_KEY})
+    request_timeout_s: float = _setting(
+        "FLAGENT_CDC_REQUEST_TIMEOUT", DURATION, "10s", "Time in which a whole request must have arrived."
+    )
+    max_connections: int | None = _setting(
+        "FLAGENT_CDC_MAX_CONNECTIONS",
+        COUNT_OR_OFF,
+        "25000",
+        "Connections of any kind at the same time, for each worker; beyond it, 503.",
+    )
+    max_connections_per_client: int | None = _setting(
+        "FLAGENT_CDC_MAX_CONNECTIONS_PER_CLIENT",
+        COUNT_OR_OFF,
+        "off",
+        "The same from one address. Behind a proxy all have the proxy's address.",
+    )
+    requests_per_second: int | None = _setting(
+        "FLAGENT_CDC_REQUESTS_PER_SECOND",
+        COUNT_OR_OFF,
+        "off",
+        "Requests other than for streams that are answered per second, for each worker; beyond it, 429.",
+    )
+    requests_per_second_per_client: int | None = _setting(
+        "FLAGENT_CDC_REQUESTS_PER_SECOND_PER_CLIENT", COUNT_OR_OFF, "off", "The same from one address."
+    )
     tls_cert: Path | None = field(default=None, metadata={"variable": _TLS_CERT})
     tls_key: Path | None = field(default=None, metadata={"variable": _TLS_KEY})
     log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")

@@ -8,13 +8,13 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.admission import Admission
 from api.app import Application, create_app
+from api.bounded import BoundedHttpProtocol, Limits, Visitors
 from api.export import EXPORT_PATH
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
 from api.guard import Guard
@@ -22,6 +22,7 @@ from api.handover import make_http_protocol
 from api.ofrep import REFETCH_PATH
 from api.origins import Origins
 from api.page import Page
+from api.quota import Quota
 from api.realtime import REALTIME_PATHS
 from cdc.authenticator import Authenticator
 from cdc.cli.workers import run_workers
@@ -152,6 +153,10 @@ def build_server(
         origins=Origins(settings.cors_origins, with_local=authenticator is None),
     )
     gateway.admission = Admission(settings.handshakes_per_second)
+    gateway.visitors = Visitors(
+        Limits(settings.request_timeout_s, settings.max_connections, settings.max_connections_per_client)
+    )
+    gateway.quota = Quota(settings.requests_per_second, settings.requests_per_second_per_client)
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
@@ -168,7 +173,9 @@ def build_server(
 
     page = Page(settings.sse_path if settings.sse_enabled else None) if settings.page_enabled else None
     web = create_app(feed, evaluator, gateway, version("flagent-cdc"), lifespan, page)
-    protocol: Any = "httptools"
+    protocol: type[BoundedHttpProtocol] = type(
+        "BoundedProtocol", (BoundedHttpProtocol,), {"visitors": gateway.visitors}
+    )
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
     config = uvicorn.Config(

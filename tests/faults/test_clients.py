@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
@@ -64,11 +63,6 @@ async def open_raw(port: int, query: str = "") -> RawStream:
     return stream
 
 
-def resident_mib(server: ServerProcess) -> float:
-    fields = Path(f"/proc/{server.pid}/statm").read_text().split()
-    return int(fields[1]) * 4096 / 2**20
-
-
 async def test_sigterm_ends_a_thousand_streams_in_time_and_says_when_to_return(database_url: str) -> None:
     server = ServerProcess(database_url)
     server.start()
@@ -119,7 +113,7 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
             ):
                 await silent.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
                 await silent.recv()
-                before_mib = resident_mib(server)
+                before_mib = server.resident_mib
                 waited: list[float] = []
                 for version in range(300):
                     # 15 MB for each, and 165 for all that do not read.
@@ -129,7 +123,7 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
                     committed = time.monotonic()
                     assert (await quick.next()).data["description"].startswith(f"{version} ")
                     waited.append(time.monotonic() - committed)
-                assert resident_mib(server) - before_mib < 40
+                assert server.resident_mib - before_mib < 40
                 assert sorted(waited)[len(waited) // 2] < 0.1
                 for stream in slow:
                     await stream.read_until(r'"description":"299 ')

@@ -1,0 +1,431 @@
+"""Clients that are slow, broken or mean: each gets a plain answer or an end, and nobody else notices.
+
+`HTTP` and `WEBSOCKET` are catalogues of bad input, each sent as raw bytes; `docs/explanation/figures.md` counts them.
+"""
+
+import asyncio
+import json
+import logging
+import time
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.flags import Writer
+from tests.fixtures.hostile import HANDSHAKE, Raw, frame, raw, raw_websocket
+from tests.fixtures.server import RunningServer, ServerProcess, serving, sse, until
+
+pytestmark = pytest.mark.timeout(90)
+
+DEEP = b"[" * 100_000
+EVALUATION = b"POST /api/v1/evaluation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def post(body: bytes, head: bytes = EVALUATION) -> bytes:
+    return head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+
+
+def get(target: bytes, *headers: bytes) -> bytes:
+    return (
+        b"GET "
+        + target
+        + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        + b"".join(header + b"\r\n" for header in headers)
+        + b"\r\n"
+    )
+
+
+def handshake(**changed: bytes) -> bytes:
+    lines = {
+        "Host": b"x", "Upgrade": b"websocket", "Connection": b"Upgrade",
+        "Sec-WebSocket-Key": b"AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": b"13",
+    }  # fmt: skip
+    for name, value in changed.items():
+        lines[name.replace("_", "-")] = value
+    return b"GET /ws HTTP/1.1\r\n" + b"".join(name.encode() + b": " + lines[name] + b"\r\n" for name in lines) + b"\r\n"
+
+
+# What is sent, and the statuses that are a right answer; 0 is an end without one.
+HTTP: dict[str, tuple[bytes, set[int]]] = {
+    "noise": (bytes(range(256)) * 4, {400}),
+    "TLS where none is spoken": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), {400}),
+    "HTTP/2 by prior knowledge": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505, 404}),
+    "a method that is none": (b"FROB / HTTP/1.1\r\nHost: x\r\n\r\n", {400}),
+    "a version that is none": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", {400}),
+    "a field without a colon": (b"GET / HTTP/1.1\r\nHost x\r\n\r\n", {400}),
+    "a NUL in a field": (b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", {400}),
+    "a folded field": (b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n\tb\r\n\r\n", {400, 404, 200}),
+    "an address of a megabyte": (get(b"/" + b"a" * 2**20), {431}),
+    "a query of 90 kB": (get(b"/api/v1/events/stream?flag=" + b"a" * 90_000), {400, 414}),
+    "a field of a megabyte": (get(b"/healthz", b"X: " + b"a" * 2**20), {431}),
+    "ten thousand fields": (get(b"/healthz", *[b"X-%d: 1" % n for n in range(10_000)]), {431}),
+    "broken percent encoding": (get(b"/api/v1/events/stream?flag=%ff%fe"), {400}),
+    "a path that is not UTF-8": (get(b"/api/v1/\xff\xfe"), {400, 404}),
+    "a path that is not UTF-8, encoded": (get(b"/api/v1/flags/%ff%fe"), {400, 404}),
+    "a path upwards": (get(b"/api/v1/../../../../etc/passwd"), {404, 400}),
+    "a flag of 10 kB": (get(b"/api/v1/flags/" + b"9" * 10_000), {400, 404}),
+    "a proxy's request": (get(b"http://other.example/healthz"), {200, 400, 404}),
+    "CONNECT": (b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404, 405, 0}),
+    "thousands of parameters": (get(b"/api/v1/events/stream?" + b"flag=a&" * 5_000), {400}),
+    "a length below zero": (EVALUATION + b"Content-Length: -1\r\n\r\n", {400}),
+    "two lengths": (EVALUATION + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", {400}),
+    "a length beyond all": (EVALUATION + b"Content-Length: 99999999999999999999999\r\n\r\n", {400}),
+    "a length and chunks": (EVALUATION + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400}),
+    "chunks of no size": (EVALUATION + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", {400}),
+    "a chunk beyond all": (EVALUATION + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", {400}),
+    "a body of 20 MB": (post(b" " * 20_000_000), {413, 0}),
+    "an empty body": (post(b""), {400}),
+    "deep JSON": (post(DEEP), {400}),
+    "deep JSON, closed": (post(DEEP + b"]" * 100_000), {400}),
+    "deep objects": (post(b'{"a":' * 50_000 + b"1" + b"}" * 50_000), {400}),
+    "JSON in Latin-1": (post(b'{"flagKey": "\xe9"}'), {400}),
+    "half a surrogate": (post(b'{"flagKey": "\\ud800", "entityID": "\\udfff"}'), {200, 400, 404}),
+    "no number": (post(b'{"flagID": NaN}'), {400}),
+    "a number beyond all": (post(b'{"flagID": ' + b"9" * 100_000 + b"}"), {400}),
+    "an exponent beyond all": (post(b'{"flagID": 1e999999999}'), {400}),
+    "a fraction": (post(b'{"flagID": 1.5}'), {400}),
+    "a list": (post(b"[1, 2]"), {400}),
+    "a text": (post(b'"x"'), {400}),
+    "types that are wrong": (post(b'{"flagID": {"a": []}, "entityContext": 7}'), {400}),
+    "zeros": (post(bytes(1000)), {400}),
+    "a compressed body": (post(zlib.compress(b"{}"), EVALUATION + b"Content-Encoding: deflate\r\n"), {400, 415}),
+    "a batch beyond all": (
+        post(
+            json.dumps({"entities": [{"entityID": "e"}] * 20_000, "flagKeys": ["a"] * 2_000}).encode(),
+            EVALUATION.replace(b"/evaluation", b"/evaluation/batch"),
+        ),
+        {400, 413},
+    ),
+    "a WebSocket of version 7": (handshake(Sec_WebSocket_Version=b"7"), {426, 400}),
+    "a WebSocket with a short key": (handshake(Sec_WebSocket_Key=b"AAAA"), {400}),
+    "a WebSocket with no key": (handshake().replace(b"Sec-WebSocket-Key", b"X-Key"), {400}),
+    "a WebSocket at an address that is none": (handshake().replace(b"/ws", b"http://[/ws"), {400}),
+    "a WebSocket at bytes that are none": (handshake().replace(b"/ws", b"/\xff\xfe"), {400, 403, 404}),
+    "a WebSocket where there is none": (handshake().replace(b"/ws", b"/nowhere"), {403, 404}),
+    "extensions that are none": (handshake(Sec_WebSocket_Extensions=b';;;="'), {400, 101}),
+    "a thousand extensions": (handshake(Sec_WebSocket_Extensions=b"permessage-deflate, " * 1000 + b"x"), {101, 400}),
+    "a window of 99 bits": (
+        handshake(Sec_WebSocket_Extensions=b"permessage-deflate; server_max_window_bits=99"), {101, 400}
+    ),
+    "an upgrade to what is not spoken": (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", {200, 400, 404, 426, 0}
+    ),
+}  # fmt: skip
+
+
+def deflated(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+
+
+def text(message: object) -> bytes:
+    return frame(1, json.dumps(message).encode())
+
+
+# Frames, and the close code that is the right answer; 0 is an `error` message on a connection that stays.
+WEBSOCKET: dict[str, tuple[bytes, int]] = {
+    "a frame without a mask": (frame(1, b"{}", masked=False), 1002),
+    "a reserved bit": (frame(1, b"{}", rsv=1), 1002),
+    "all reserved bits": (frame(1, b"{}", rsv=7), 1002),
+    "an opcode that is none": (frame(3, b"x"), 1002),
+    "a control opcode that is none": (frame(11, b"x"), 1002),
+    "a ping of 126 bytes": (frame(9, b"x" * 126), 1002),
+    "a ping in fragments": (frame(9, b"x", fin=False), 1002),
+    "a continuation of nothing": (frame(0, b"x"), 1002),
+    "a text within a text": (frame(1, b"x", fin=False) + frame(1, b"y"), 1002),
+    "a frame that claims 2^63 bytes": (b"\x81\xff" + b"\xff" * 8 + b"\0\0\0\0", 1009),
+    "a frame that claims a terabyte": (b"\x81\xff" + (2**40).to_bytes(8, "big") + b"\0\0\0\0", 1009),
+    "a message of 2 MB": (frame(1, b" " * 2_000_000), 1009),
+    "fragments without end": (frame(1, b"[", fin=False) + frame(0, b"[" * 1000, fin=False) * 1200, 1009),
+    "a text that is not UTF-8": (frame(1, b"\xff\xfe"), 1007),
+    "a character cut off": (frame(1, b"\xe2\x82", fin=False) + frame(0, b""), 1007),
+    "a surrogate in UTF-8": (frame(1, b"\xed\xa0\x80"), 1007),
+    "a close of one byte": (frame(8, b"\x03"), 1002),
+    "a close code that is none": (frame(8, (999).to_bytes(2, "big")), 1002),
+    "a close reason that is not UTF-8": (frame(8, (1000).to_bytes(2, "big") + b"\xff"), 1007),
+    "bytes that are no message": (frame(2, bytes(100)), 0),
+    "an empty message": (frame(1), 0),
+    "deep JSON": (frame(1, b"[" * 120_000), 0),
+    "deep objects": (frame(1, b'{"a":' * 20_000), 0),
+    "a deep object in place": (
+        frame(1, b'{"type":"evaluate","flagKey":"a","entityContext":' + b'{"a":' * 9_000 + b"1" + b"}" * 9_001), 0
+    ),
+    "a number beyond all": (frame(1, b'{"type":"subscribe","flagIDs":[' + b"9" * 100_000 + b"]}"), 0),
+    "no object": (text([1, 2, 3]), 0),
+    "no type": (text({"flags": ["a"]}), 0),
+    "a type that is none": (text({"type": "sudo"}), 0),
+    "types that are wrong": (text({"type": "subscribe", "flags": {"a": 1}}), 0),
+    "half a surrogate": (frame(1, b'{"type":"subscribe","flags":["\\ud800"],"lastEventId":"\\udfff"}'), 0),
+    "an id that is none": (text({"type": "subscribe", "subscribeAll": True, "lastEventId": "x" * 10_000}), 0),
+    "more than ten thousand subscriptions": (text({"type": "subscribe", "flags": [f"k{n}" for n in range(10_001)]}), 0),
+    "a message of 500 kB": (frame(1, b" " * 500_000), 0),
+}  # fmt: skip
+
+
+@pytest.fixture
+async def server(database_url: str) -> AsyncIterator[RunningServer]:
+    async with serving(database_url, request_timeout_s=2.0) as running:
+        yield running
+
+
+def port_of(server: RunningServer) -> int:
+    return int(server.url.rpartition(":")[2])
+
+
+async def is_well(server: RunningServer) -> bool:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(server.url + "/readyz")).status_code == 200
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the server blames itself for."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info]
+
+
+async def test_every_bad_request_gets_a_plain_answer(server: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = []
+    for name, (request, allowed) in HTTP.items():
+        async with raw(port_of(server)) as connection:
+            await connection.send(request)
+            if 101 in allowed:
+                answer = await connection.head()
+            else:
+                answer = await connection.read_to_end()
+        status = int(answer.split(b" ", 2)[1]) if answer else 0
+        if status not in allowed or b"Traceback" in answer or complaints(caplog):
+            wrong.append(f"{name}: {status}, {answer[-200:]!r} {complaints(caplog)}")
+        caplog.clear()
+    assert wrong == [], "\n".join(wrong)
+    assert await is_well(server)
+
+
+@pytest.mark.parametrize("extension", [b"", b"Sec-WebSocket-Extensions: permessage-deflate"], ids=["plain", "deflate"])
+async def test_every_bad_frame_gets_its_code_or_an_error(
+    server: RunningServer, caplog: pytest.LogCaptureFixture, extension: bytes
+) -> None:
+    wrong = []
+    for name, (frames, code) in WEBSOCKET.items():
+        if extension and name == "a reserved bit":
+            continue  # means that the payload is compressed
+        async with raw_websocket(port_of(server), *([extension] if extension else [])) as connection:
+            try:
+                await connection.send(frames)
+                if code:
+                    got = await connection.close_code()
+                else:
+                    got, payload = await connection.frame()
+                    got -= 1
+                    if not extension:
+                        assert json.loads(payload)["type"] == "error", payload[:200]
+                    await connection.send(text({"type": "ping", "requestId": "still here"}))
+                    assert (await connection.frame())[0] == 1
+            except (AssertionError, TimeoutError, asyncio.IncompleteReadError) as error:
+                wrong.append(f"{name}: {error!r}")
+                continue
+        if got != code or complaints(caplog):
+            wrong.append(f"{name}: {got} instead of {code}; {complaints(caplog)}")
+        caplog.clear()
+    assert wrong == []
+    assert await is_well(server)
+
+
+@pytest.mark.parametrize("in_fragments", [False, True])
+async def test_a_compression_bomb_is_not_inflated(server: RunningServer, in_fragments: bool) -> None:
+    """A gigabyte of blanks in a megabyte: 1009 as soon as the first mebibyte is passed."""
+    bomb = deflated(b" " * 2**30) if not in_fragments else deflated(b" " * 2**26)
+    async with raw_websocket(port_of(server), b"Sec-WebSocket-Extensions: permessage-deflate") as connection:
+        began = time.process_time()
+        if in_fragments:
+            parts = [bomb[at : at + 4096] for at in range(0, len(bomb), 4096)]
+            await connection.send(frame(1, parts[0], fin=False, rsv=4))
+            for part in parts[1:]:
+                await connection.send(frame(0, part, fin=False))
+        else:
+            bomb = bomb[: 1000 * 1000]
+            await connection.send(frame(1, bomb, rsv=4))
+        assert await connection.close_code() == 1009
+    assert time.process_time() - began < 5
+    assert await is_well(server)
+
+
+async def trickle(connection: Raw, data: bytes, pause_s: float) -> bytes:
+    """Send a byte at a time until the other end has had enough; what it says then."""
+    reading = asyncio.create_task(connection.read_to_end())
+    for byte in data:
+        if reading.done():
+            break
+        await connection.send(bytes([byte]))
+        await asyncio.wait((reading,), timeout=pause_s)
+    return await reading
+
+
+@pytest.mark.parametrize(
+    ("at_once", "trickled", "status"),
+    [
+        (b"", b"", 408),
+        (b"", b"\r\n" * 1000, 408),
+        (b"GET /healthz HTTP/1.1\r\n", b"X: y\r\n" * 1000, 408),
+        (HANDSHAKE, b"X: y\r\n" * 1000, 408),
+        (EVALUATION + b"Content-Length: 1000\r\n\r\n", b" " * 1000, 0),
+    ],
+    ids=["nothing", "empty lines", "a head", "a handshake", "a body"],
+)
+async def test_a_request_that_trickles_in_is_ended_in_time(
+    server: RunningServer, caplog: pytest.LogCaptureFixture, at_once: bytes, trickled: bytes, status: int
+) -> None:
+    async with raw(port_of(server)) as connection:
+        began = asyncio.get_running_loop().time()
+        await connection.send(at_once)
+        answer = await trickle(connection, trickled, 0.05)
+        took_s = asyncio.get_running_loop().time() - began
+    assert (int(answer.split(b" ", 2)[1]) if answer else 0) == status, answer
+    assert 1.5 < took_s < 8
+    assert complaints(caplog) == []
+
+
+async def test_a_connection_that_was_served_and_then_idles_is_ended(server: RunningServer) -> None:
+    """Also one that keeps itself busy with empty lines between two requests."""
+    async with raw(port_of(server)) as connection:
+        await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.head()
+        answer = await trickle(connection, b"\r\n" * 1000, 0.05)
+    assert b" 408 " in answer
+
+
+async def test_pipelined_requests_are_answered_in_order_and_not_hoarded(server: RunningServer) -> None:
+    async with raw(port_of(server)) as connection:
+        last = get(b"/api/v1/info")
+        await connection.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 500 + last)
+        answers = await connection.read_to_end()
+    assert answers.count(b"HTTP/1.1 200 OK") == 501
+    assert answers.rindex(b"version") > answers.rindex(b"HTTP/1.1 200 OK")
+
+
+async def test_who_has_closed_half_is_let_go(server: RunningServer) -> None:
+    """The client says that it will send no more: on a WebSocket that is its end."""
+    async with raw_websocket(port_of(server)) as connection:
+        await connection.send(text({"type": "subscribe", "subscribeAll": True}))
+        await connection.frame()
+        connection.writer.write_eof()
+        await connection.read_to_end()
+    await until(lambda: server.feed.hub.subscriber_count == 0, "the end")
+
+
+async def test_pings_of_one_who_never_reads_are_not_answered_without_end(database_url: str) -> None:
+    """In a process of its own, whose memory can be looked at: 20 MB of pings, each with 100 bytes to be echoed."""
+    server = ServerProcess(database_url)
+    server.start()
+    try:
+        await server.ready()
+        before = server.resident_mib
+        async with raw_websocket(server.port) as connection:
+            pings = frame(9, b"x" * 100) * 2_000
+            questions = text({"type": "ping", "requestId": "r" * 90}) * 2_000
+            sent = 0
+            try:
+                async with asyncio.timeout(8):
+                    for _ in range(50):
+                        connection.writer.write(pings + questions)
+                        await connection.writer.drain()
+                        sent += len(pings) + len(questions)
+            except TimeoutError:
+                pass  # It no longer takes any: that is right.
+            assert server.resident_mib - before < 25
+        async with sse(server.url + "/api/v1/events/stream") as stream:
+            assert stream.greeting["fresh"] is True
+    finally:
+        server.kill()
+
+
+async def test_connections_and_requests_are_limited_in_total_and_to_one_client(database_url: str) -> None:
+    async with serving(database_url, max_connections_per_client=3) as server:
+        port = port_of(server)
+        async with raw(port), raw_websocket(port), sse(server.stream_url):
+            async with raw(port) as fourth:
+                answer = await fourth.read_to_end()
+            assert answer.startswith(b"HTTP/1.1 503 "), answer
+            assert b"too_many_connections" in answer
+        # Those that have gone are counted no longer.
+        await until(lambda: is_well(server), "a place")
+    async with (
+        serving(database_url, max_connections=2) as server,
+        raw(port_of(server)),
+        raw(port_of(server)),
+        raw(port_of(server)) as third,
+    ):
+        assert b"all the connections" in await third.read_to_end()
+    limits: list[dict[str, Any]] = [{"requests_per_second": 5}, {"requests_per_second_per_client": 5}]
+    for limit in limits:
+        async with serving(database_url, **limit) as server, httpx.AsyncClient(base_url=server.url) as client:
+            answers = [await client.get("/api/v1/info") for _ in range(12)]
+            assert [answer.status_code for answer in answers[:5]] == [200] * 5
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert refused
+            assert refused[0].headers["retry-after"] == "1"
+            assert refused[0].json()["code"] == "too_many_requests"
+
+
+async def test_under_all_of_it_at_once_others_get_their_events_and_memory_stays_bounded(database_url: str) -> None:
+    """Every bad input over and over, and a hundred who trickle, while a subscriber follows a writer."""
+    server = ServerProcess(database_url, FLAGENT_CDC_REQUEST_TIMEOUT="2s")
+    server.start()
+    stop = asyncio.Event()
+    tried = 0
+
+    async def annoy(inputs: list[tuple[bytes, bool]]) -> None:
+        nonlocal tried
+        while not stop.is_set():
+            for data, is_websocket in inputs:
+                try:
+                    opening = raw_websocket(server.port) if is_websocket else raw(server.port)
+                    async with opening as connection:
+                        await connection.send(data)
+                        if is_websocket:
+                            await connection.frame(1)
+                        else:
+                            async with asyncio.timeout(1):
+                                await connection.reader.read(1 << 16)
+                except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                    pass
+                tried += 1
+                if stop.is_set():
+                    return
+
+    async def dawdle() -> None:
+        while not stop.is_set():
+            async with raw(server.port) as connection:
+                await trickle(connection, HANDSHAKE, 0.2)
+
+    try:
+        await server.ready()
+        with Writer(database_url) as writer:
+            flag = writer.flag("a")
+            async with sse(server.url + "/api/v1/events/stream") as quick:
+                # Warm: what the first of each kind loads is no leak.
+                async with asyncio.TaskGroup() as tasks:
+                    mean = [(data, False) for data, _ in HTTP.values()] + [
+                        (data, True) for data, _ in WEBSOCKET.values()
+                    ]
+                    tasks.create_task(annoy(mean))
+                    tasks.create_task(annoy(mean[::-1]))
+                    for _ in range(100):
+                        tasks.create_task(dawdle())
+                    await until(lambda: tried > len(mean), "the first round", 60)
+                    before = server.resident_mib
+                    for version in range(100):
+                        writer.connection.execute(
+                            "update flags set description = %s where id = %s", (str(version), flag)
+                        )
+                        assert (await quick.next()).data["description"] == str(version)
+                        await asyncio.sleep(0.02)
+                    await until(lambda: tried > 3 * len(mean), "three rounds", 60)
+                    stop.set()
+                grown = server.resident_mib - before
+        print(f"{tried} bad inputs while 100 events went out; {grown:.1f} MiB more")
+        assert grown < 60
+    finally:
+        stop.set()
+        server.kill()
