@@ -31,6 +31,9 @@ _PING_S = 2
 # JSStreamWrongLastSequence, …Constant. Source: nats-server, server/errors.json
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
+# JSClusterNoPeers: a cluster that is still coming together.
+_NO_PEERS = 10005
+
 
 @contextmanager
 def nats_errors(target: str) -> Iterator[None]:
@@ -50,7 +53,7 @@ def _translate_api(error: nats.js.errors.APIError, target: str) -> NatsError:
     if error.err_code in _WRONG_LAST_SEQUENCE:
         return Superseded(f"{target}: somebody else has written there")
     text = error.description or type(error).__name__
-    if error.code is None or error.code == 503 or isinstance(error, nats.js.errors.ServiceUnavailableError):
+    if error.code is None or error.code >= 500 or error.err_code == _NO_PEERS:
         return NatsUnavailable(f"{target}: JetStream is not available: {text}")
     return NatsError(f"{target} says: {text}")
 

@@ -168,6 +168,8 @@ class Turn:
         source = PostgresUpstream(settings, url).open(self._inbox)
         self._listener: LiveFeed = source.listener
         self._heard_log = source.log
+        # Where all nodes are fed from here, nobody else keeps the log from growing.
+        self._upkeep = source.upkeep
         # Apart from the listener's, which must not wait while all tables are read.
         self._store = Store(url)
         self._publisher = Publisher(connection, self._target, 0)
@@ -189,6 +191,7 @@ class Turn:
             asyncio.create_task(work)
             for work in (lead, self._listener.run(), self._copy(), self._keep_snapshots(), self._keep_keys())
         ]
+        upkeep = None if self._upkeep is None else asyncio.create_task(self._upkeep.run())
         try:
             await asyncio.wait([*works, self._connection.lost], return_when=asyncio.FIRST_COMPLETED)
             for work in works:
@@ -202,9 +205,14 @@ class Turn:
             self._store.sever()
             for work in (works[0], *works[2:]):
                 work.cancel()
-            await asyncio.wait((works[1],), timeout=_STOP_S)
-            works[1].cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            stopping = [works[1]]
+            if self._upkeep is not None and upkeep is not None:
+                self._upkeep.stop()
+                stopping.append(upkeep)
+            await asyncio.wait(stopping, timeout=_STOP_S)
+            for work in stopping:
+                work.cancel()
+            await asyncio.gather(*works, *stopping, return_exceptions=True)
             await self._heard_log.close()
             await self._store.close()
 
