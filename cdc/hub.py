@@ -47,6 +47,9 @@ _SLICE_BYTES = 64 * 1024
 # Encoded snapshots held for the catalog's present position; selections beyond that are encoded each time.
 _LARGE_KEPT = 64
 
+# Between two looks whether the server has proven itself current.
+_AHEAD_LOOK_S = 0.25
+
 # How many events of the ring one turn of the loop looks at for a subscriber that is behind.
 _SCAN_EVENTS = 1024
 
@@ -61,6 +64,7 @@ class HubLimits:
     ping_s: float = 30.0
     stall_s: float = 60.0
     ahead_wait_s: float = 2.0
+    ahead_proof_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,7 +532,16 @@ class Hub:
             self._continue_after(subscriber, id)
 
     async def _wait_until_reached(self, subscriber: Subscriber, id: EventId) -> None:
+        asked_at = asyncio.get_running_loop().time()
         is_reached = await self.reached(id.position, self.limits.ahead_wait_s)
+        # Only who has proven since then that it is current may say so: a server that is cut off would send the client
+        # back to an older state.
+        while not is_reached and not self._is_proven_since(asked_at):
+            if asyncio.get_running_loop().time() - asked_at > self.limits.ahead_proof_s:
+                subscriber.waiting = None
+                self.end(subscriber, CloseReason.BEHIND, "this server is behind; come back, perhaps to another")
+                return
+            is_reached = await self.reached(id.position, _AHEAD_LOOK_S)
         subscriber.waiting = None
         if subscriber.state is not State.BEHIND:
             return
@@ -537,6 +550,10 @@ class Hub:
         else:
             self._resync(subscriber, ResyncReason.AHEAD)
         self._feed(subscriber)
+
+    def _is_proven_since(self, time_s: float) -> bool:
+        now = self.freshness()
+        return now.fresh and asyncio.get_running_loop().time() - now.age_ms / 1000 >= time_s
 
     # -- snapshots ---------------------------------------------------------------------------------------------
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class CloseReason(Enum):
-    """Why the server ends a stream; the value is the WebSocket close code (RFC 6455, section 7.4)."""
+    """Why the server ends a stream; the value is the WebSocket close code (RFC 6455, section 7.4, and its registry)."""
 
     RESTARTING = 1012
+    BEHIND = 1013
     TOO_SLOW = 1008
     SILENT = 1011
     UNAUTHORIZED = 4401

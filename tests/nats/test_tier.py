@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from cdc.api_key import ApiKey
 from cdc.core.access import Grant
@@ -210,6 +213,34 @@ async def test_without_a_relay_a_node_is_not_fresh_and_says_why(
     async with relaying(database_url, nats_server.url):
         await until(lambda: node.feed.is_ready, "the node's readiness")
         assert node.feed.listener.reason == ""
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+async def test_a_node_that_is_cut_off_sends_nobody_back(
+    database_url: str, node: RunningServer, relay: RunningRelay, transport: str
+) -> None:
+    """A client that knows more is sent away, to another node; as long as this one cannot prove that it is current."""
+    node.feed.hub.limits = replace(node.feed.hub.limits, ahead_wait_s=0.1, ahead_proof_s=1.0)
+    with Writer(database_url) as writer:
+        writer.flag("before")
+        await reaches(node, database_url)
+        await relay.stop()
+        async with serving(database_url) as direct, sse(direct.stream_url, EVERYTHING) as stream:
+            writer.flag("after")
+            await stream.next()
+            newest = stream.last_id
+    if transport == "sse":
+        async with sse(node.stream_url, EVERYTHING, last_event_id=newest) as behind:
+            with pytest.raises(StopAsyncIteration):
+                await behind.next()
+    else:
+        async with connect(node.websocket_url) as socket:
+            await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": newest}))
+            assert json.loads(await socket.recv())["type"] == "subscribed"
+            with pytest.raises(ConnectionClosed) as closed:
+                await asyncio.wait_for(socket.recv(), 20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1013
 
 
 async def test_another_log_is_told_of_and_everyone_starts_over(database_url: str, node: RunningServer) -> None:
