@@ -48,6 +48,7 @@ class Faults:
         nodes: list[ServerProcess],
         database_link: Proxy,
         node_links: list[Proxy],
+        followers: list[Follower],
     ) -> None:
         self._rng = rng
         self._servers = servers
@@ -55,6 +56,7 @@ class Faults:
         self._nodes = nodes
         self._database_link = database_link
         self._node_links = node_links
+        self._followers = followers
         self.log: list[str] = []
 
     async def run(self, lasts_s: float) -> None:
@@ -76,6 +78,9 @@ class Faults:
                 await self._pause(1.5)
                 self.log.append(kind.__name__.strip("_"))
                 await kind()
+                # Some move on, perhaps to a node that is behind or cut off.
+                for follower in self._rng.sample(self._followers, 3):
+                    follower.leave()
 
     async def _pause(self, most_s: float) -> None:
         await asyncio.sleep(self._rng.uniform(0.1, most_s))
@@ -172,7 +177,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_of_the_tier_br
             for transport in ("sse", "websocket")
             for selected in ({}, {"tag": "t1"}, {"key": "k3"})
         ]
-        faults = Faults(rng, servers, relays, nodes, database_link, node_links)
+        faults = Faults(rng, servers, relays, nodes, database_link, node_links, followers)
         try:
             async with following(followers):
                 with writing(own_postgres.url, SEED, count=3) as writers:
