@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from .core.position import LogId, Position
@@ -87,6 +87,9 @@ class StatusReader:
     async def read(self) -> Status:
         log = await self._read_log()
         feed, hub = self._feed, self._feed.hub
+        if log is not None and log.newest < hub.catalog.position:
+            # Asked a moment ago, and overtaken since.
+            log = replace(log, newest=hub.catalog.position)
         return Status(
             now=datetime.now(UTC),
             started_at=self._started_at,

@@ -9,16 +9,17 @@ export class Api {
     this.#credential = credential;
   }
 
-  get(path) {
-    return this.#ask(path, {});
+  async get(path) {
+    return (await this.ask(path)).document;
   }
 
+  /** The answer, and the position that it is as of, where it tells: `{document, position}`. */
   post(path, document) {
-    return this.#ask(path, { method: "POST", body: JSON.stringify(document), headers: { "content-type": "application/json" } });
+    return this.ask(path, { method: "POST", body: JSON.stringify(document), headers: { "content-type": "application/json" } });
   }
 
-  /** Raises an error whose message is a sentence. */
-  async #ask(path, options) {
+  /** Like `post`. Raises an error whose message is a sentence; `problem` is what the server sent. */
+  async ask(path, options = {}) {
     const headers = { accept: "application/json", ...options.headers };
     const credential = this.#credential();
     if (credential) headers.authorization = `Bearer ${credential}`;
@@ -28,7 +29,10 @@ export class Api {
     } catch (error) {
       throw new Error("The server cannot be reached.", { cause: error });
     }
-    if (!response.ok) throw new Error(await problemOf(response));
-    return response.json();
+    if (!response.ok) {
+      const { sentence, problem } = await problemOf(response);
+      throw Object.assign(new Error(sentence), { problem });
+    }
+    return { document: await response.json(), position: response.headers.get("flagent-position") };
   }
 }

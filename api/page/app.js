@@ -6,31 +6,35 @@ import { byId, oncePerFrame, setText } from "./dom.js";
 import { EvaluationForm } from "./evaluation.js";
 import { EventList } from "./event-list.js";
 import { FlagDetail } from "./flag-detail.js";
+import { FlagHistory } from "./flag-history.js";
 import { FlagList } from "./flag-list.js";
+import { readPast } from "./past.js";
 import { ServerView } from "./server.js";
 import { Stream } from "./stream.js";
 import { watchTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
-import { durationText, plural, typeOf } from "./words.js";
+import { durationText, elapsedMs, plural, typeOf } from "./words.js";
 
 const ANNOUNCE_MS = 3_000;
 const WIDE = matchMedia("(min-width: 960px)");
 
 const path = document.documentElement.dataset.stream;
-const stream = path ? new Stream(new URL(`${path}?envelope=true&stamps=true`, document.baseURI), { onState, onSnapshot, onEvent, onBeat }) : null;
+const address = new URL(`${path}?envelope=true&stamps=true`, document.baseURI);
+const stream = path ? new Stream(address, { onState, onSnapshot, onEvent, onBeat }) : null;
 
 const catalog = new Catalog();
 const credential = new Credential(() => begin());
 const api = new Api(() => credential.value);
 const timeline = new Timeline();
-const flags = new FlagList(catalog, (id) => {
-  detail.open(id);
-  go("flag");
+const flags = new FlagList(catalog, ({ id, flag, schema }) => openFlag(id, flag.key, schema));
+const history = new FlagHistory(api, (key, schema, position) => {
+  go("evaluate");
+  evaluation.prepare(key, position);
 });
-const detail = new FlagDetail(catalog, {
-  evaluate(entry) {
+const detail = new FlagDetail(catalog, history, {
+  evaluate(flag) {
     go("evaluate");
-    evaluation.prepare(entry);
+    evaluation.prepare(flag.key);
   },
   searchFor(text) {
     flags.searchFor(text);
@@ -38,10 +42,7 @@ const detail = new FlagDetail(catalog, {
   },
   back: () => go("flags"),
 });
-const events = new EventList((id) => {
-  detail.open(id);
-  go("flag");
-});
+const events = new EventList(openFlag);
 const evaluation = new EvaluationForm(catalog, api);
 let seen = 0;
 const server = new ServerView(api, () => ({
@@ -69,9 +70,30 @@ function begin() {
 }
 
 function onSnapshot(list, position, why) {
+  if (!catalog.isLoaded) showPast(list, position);
   if (why) events.note(`The stream starts over (${why.replaceAll("_", " ")}): what happened in between is not shown.`);
   catalog.load(list, position);
   redraw();
+}
+
+/** Fill the list and the timeline with what happened just before; without it they begin empty. */
+async function showPast(list, position) {
+  const begun = stream.attempts;
+  const schemas = new Set(list.map((flag) => flag.schema ?? ""));
+  byId("event-list").setAttribute("aria-busy", "true");
+  try {
+    await server.asked;
+    const oldest = server.status?.log.oldest ?? null;
+    const past = await readPast(api, address, credential.value, schemas.size ? schemas : [""], position, oldest);
+    // Another connection may have begun meanwhile, with the rights of somebody else.
+    if (begun !== stream.attempts) return;
+    events.addPast(past);
+    timeline.addPast(past.map(([event]) => [Date.parse(event.committedAt), typeOf(event.type).tone]));
+  } catch (error) {
+    console.info("the past is not shown:", error.message);
+  } finally {
+    byId("event-list").setAttribute("aria-busy", "false");
+  }
 }
 
 function onEvent(event, isReplay) {
@@ -90,15 +112,8 @@ function onEvent(event, isReplay) {
 /** From commit to delivery: by the server's clocks up to sending, and on from there where its clock is known. */
 function latencyOf(event, receivedAt) {
   if (!event.sentAt) return null;
-  const sentAt = Date.parse(event.sentAt);
-  const toSending = Math.max(0, microseconds(event.sentAt) - microseconds(event.committedAt)) / 1000;
-  return toSending + (server.clock === null ? 0 : Math.max(0, receivedAt + server.clock.aheadMs - sentAt));
-}
-
-/** A time in microseconds, which Date does not have; only differences of two of a kind are meant. */
-function microseconds(text) {
-  const fraction = /\.(\d+)/.exec(text)?.[1] ?? "";
-  return Math.floor(Date.parse(text) / 1000) * 1e6 + Number(fraction.padEnd(6, "0").slice(0, 6));
+  const onTheWay = server.clock === null ? 0 : receivedAt + server.clock.aheadMs - Date.parse(event.sentAt);
+  return elapsedMs(event.committedAt, event.sentAt) + Math.max(0, onTheWay);
 }
 
 function onBeat({ position }) {
@@ -159,13 +174,21 @@ function announce(event) {
 
 let side = "events";
 
+function openFlag(id, key, schema) {
+  detail.open(id, key, schema);
+  setText(byId("tab-flag"), key);
+  go("flag");
+}
+
 /** Show a view; wide pages show the flags beside every other. */
 function go(name) {
   if (name !== "flags") side = name;
   document.body.dataset.view = name;
   document.body.dataset.side = side;
+  // A phone has no tab for a flag: it belongs to the flags.
+  const shown = WIDE.matches ? side : name === "flag" ? "flags" : name;
   for (const tab of document.querySelectorAll("[data-tab]")) {
-    const isOn = tab.dataset.tab === (WIDE.matches ? side : name);
+    const isOn = tab.dataset.tab === shown;
     tab.setAttribute("aria-selected", String(isOn));
     tab.tabIndex = isOn ? 0 : -1;
   }

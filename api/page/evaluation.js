@@ -11,10 +11,10 @@ export class EvaluationForm {
   #keys = element("datalist", { id: "evaluate-keys" });
   #entity = element("input", { id: "evaluate-entity", autocomplete: "off", spellcheck: "false", placeholder: "user-1", maxlength: 500 });
   #type = element("input", { id: "evaluate-type", autocomplete: "off", spellcheck: "false", maxlength: 200 });
+  #at = element("input", { id: "evaluate-at", autocomplete: "off", spellcheck: "false", placeholder: "now", maxlength: 100 });
   #context = element("div", { class: "context" });
   #answer = element("div", { class: "answer", "aria-live": "polite" });
 
-  /** `api.post(path, document)` answers with a document, or raises an error with a sentence. */
   constructor(catalog, api) {
     this.#catalog = catalog;
     this.#api = api;
@@ -26,6 +26,7 @@ export class EvaluationForm {
       this.#keys,
       element("div", { class: "pair" }, field("Entity id", this.#entity), field("Entity type", this.#type)),
       element("fieldset", {}, element("legend", {}, "Context"), this.#context, element("button", { type: "button", class: "quiet", onclick: () => this.#addRow("", "", true) }, "+ property")),
+      element("label", {}, element("span", {}, "As of ", element("span", { class: "hint" }, "a time such as 2026-11-23 12:00, or a position; empty is now")), this.#at),
       element("button", { type: "submit", class: "primary" }, "Evaluate"),
     );
     this.#key.addEventListener("focus", () => this.#listKeys());
@@ -34,10 +35,11 @@ export class EvaluationForm {
     this.#addRow("", "");
   }
 
-  /** Fill in a flag, with the properties that its constraints look at. */
-  prepare(entry) {
-    this.#key.value = entry.flag.key;
-    this.#type.value = entry.flag.entityType ?? "";
+  /** Fill in a flag, with the properties that its constraints look at; `at` is a position, empty for now. */
+  prepare(key, at = "") {
+    this.#key.value = key;
+    this.#type.value = this.#catalog.find(key)?.flag.entityType ?? this.#type.value;
+    this.#at.value = at;
     show(this.#answer);
     this.#offerProperties();
     this.#entity.focus();
@@ -86,29 +88,39 @@ export class EvaluationForm {
       const [name, value] = row.querySelectorAll("input");
       if (name.value && value.value) context[name.value] = value.value;
     }
-    const entry = this.#catalog.find(this.#key.value);
-    const schema = entry?.schema ? `?schema=${encodeURIComponent(entry.schema)}` : "";
-    const question = { flagKey: this.#key.value, entityID: this.#entity.value, entityContext: context, enableDebug: true };
+    const key = this.#key.value;
+    const at = momentOf(this.#at.value);
+    const schema = this.#catalog.find(key)?.schema ?? "";
+    const question = { flagKey: key, entityID: this.#entity.value, entityContext: context, enableDebug: true };
     if (this.#type.value) question.entityType = this.#type.value;
+    if (at) question.at = at;
     try {
-      const answer = await this.#api.post(`api/v1/evaluation${schema}`, question);
-      show(this.#answer, this.#explain(answer, entry?.flag ?? null));
+      const { document: answer, position } = await this.#api.post(`api/v1/evaluation${schema ? `?schema=${encodeURIComponent(schema)}` : ""}`, question);
+      const flag = position ? await this.#flagAt(key, schema, position) : (this.#catalog.find(key)?.flag ?? null);
+      show(this.#answer, this.#explain(answer, flag, position));
     } catch (error) {
       show(this.#answer, element("p", { class: "reason" }, error.message));
     }
   }
 
-  #explain(answer, flag) {
+  /** The flag as it was: its segments of today may be others than those that were looked at then. */
+  async #flagAt(key, schema, position) {
+    const query = new URLSearchParams({ key, at: position, preload: "true" });
+    if (schema) query.set("schema", schema);
+    return (await this.#api.get(`api/v1/flags?${query}`))[0] ?? null;
+  }
+
+  #explain(answer, flag, position) {
     const got = answer.variantKey;
     const attachment = Object.entries(answer.variantAttachment ?? {});
-    const who = answer.evalContext.entityID;
     return [
       element(
         "p",
         { class: "verdict", "data-got": got ? "" : null },
-        element("span", { class: "who" }, who),
-        got ? " gets " : " gets ",
+        element("span", { class: "entity" }, answer.evalContext.entityID),
+        position ? " got " : " gets ",
         element("b", {}, got ?? "no variant"),
+        position ? element("span", { class: "hint" }, ` at #${position.split("@", 1)[0]}`) : null,
       ),
       attachment.length ? element("p", {}, attachment.map(([name, value]) => element("span", { class: "attachment" }, `${name} `, element("code", {}, value)))) : null,
       element("h3", {}, "Why"),
@@ -147,6 +159,14 @@ export class EvaluationForm {
       }),
     );
   }
+}
+
+/** A moment as the server reads it: a position or an id as it is written, a local time in UTC. */
+function momentOf(text) {
+  const trimmed = text.trim();
+  if (!trimmed || /^\d+$|@/.test(trimmed)) return trimmed;
+  const time = new Date(trimmed);
+  return Number.isNaN(time.getTime()) ? trimmed : time.toISOString();
 }
 
 function verdictOf(message, segment) {

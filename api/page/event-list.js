@@ -1,10 +1,11 @@
 // The stream of changes. What one commit did to one flag is one entry, with all its types and one difference.
 import { difference } from "./difference.js";
 import { byId, element, oncePerFrame, setText, show } from "./dom.js";
-import { TYPES, clockText, durationText, typeOf } from "./words.js";
+import { TYPES, clockText, durationText, elapsedMs, typeOf } from "./words.js";
 
 const MOST_ENTRIES = 400;
 const MOST_FIELDS = 12;
+const MOST_OF_WHOLE = 3;
 
 export class EventList {
   #open;
@@ -15,8 +16,10 @@ export class EventList {
   #isPaused = false;
   #missed = 0;
   #isDirty = false;
+  #isForced = false;
   #draw = oncePerFrame(() => this.#render());
 
+  /** `open(id, key, schema)` shows a flag whole. */
   constructor(open) {
     this.#open = open;
     byId("event-search").addEventListener("input", (event) => {
@@ -39,36 +42,27 @@ export class EventList {
     return chip;
   }
 
-  /** Take an event and what it did to the catalog; the state before is only kept while the entry is. */
+  /** Take an event and what it did to the catalog. */
   add(event, change, isReplay) {
-    const last = this.#entries.at(-1);
-    const position = event.id.split("-", 1)[0];
-    if (last && last.position === position && last.id === change.id) {
-      last.types.push(event.type);
-      last.after = change.after;
-      last.fields = null;
-      last.key = event.flagKey;
-      this.#nodes.get(last)?.remove();
-      this.#nodes.delete(last);
+    const changed = join(this.#entries, event, change, isReplay);
+    if (changed) {
+      this.#nodes.get(changed)?.remove();
+      this.#nodes.delete(changed);
     } else {
-      this.#entries.push({
-        id: change.id,
-        position,
-        key: event.flagKey,
-        schema: change.schema,
-        types: [event.type],
-        before: change.before,
-        after: change.after,
-        fields: null,
-        committedAt: new Date(event.committedAt),
-        sentAfterMs: event.sentAt ? Date.parse(event.sentAt) - Date.parse(event.committedAt) : null,
-        isReplay,
-      });
       if (this.#entries.length > MOST_ENTRIES) this.#entries.splice(0, this.#entries.length - MOST_ENTRIES);
       if (this.#isPaused) this.#missed++;
     }
     this.#isDirty = true;
     this.#draw();
+  }
+
+  /** Put what happened before the page was opened below the rest: `[event, change]`, oldest first. */
+  addPast(past) {
+    const entries = [];
+    for (const [event, change] of past) join(entries, event, change, true);
+    const room = MOST_ENTRIES - this.#entries.length;
+    if (room > 0) this.#entries.unshift(...entries.slice(-room));
+    this.#refilter();
   }
 
   /** Say in the list that it does not follow from what stands below. */
@@ -95,11 +89,9 @@ export class EventList {
   #refilter() {
     for (const node of this.#nodes.values()) node.remove();
     this.#nodes.clear();
-    this.#isDirty = true;
-    this.#draw(true);
-    this.#isForced = true;
+    this.#isDirty = this.#isForced = true;
+    this.#draw();
   }
-  #isForced = false;
 
   #matches(entry) {
     if (entry.text !== undefined) return !this.#query;
@@ -155,18 +147,44 @@ export class EventList {
       element(
         "p",
         { class: "event-head" },
-        element("button", { type: "button", class: "event-key", disabled: isGone, onclick: () => this.#open(entry.id) }, entry.schema ? `${entry.schema}.${entry.key}` : entry.key),
+        element("button", { type: "button", class: "event-key", onclick: () => this.#open(entry.id, entry.key, entry.schema) }, entry.schema ? `${entry.schema}.${entry.key}` : entry.key),
         [...new Set(entry.types)].map((type) => element("span", { class: "badge", "data-tone": typeOf(type).tone }, typeOf(type).word)),
         element("span", { class: "event-meta" }, latencyText(entry), element("time", { datetime: entry.committedAt.toISOString() }, clockText(entry.committedAt)), element("span", { class: "position", title: "Position in the log" }, `#${entry.position}`)),
       ),
-      fields.length ? fieldTable(fields) : element("p", { class: "hint" }, "Nothing that a reader of flags sees."),
+      fields.length ? fieldTable(fields, entry.before === null || isGone) : element("p", { class: "hint" }, "Nothing that a reader of flags sees."),
     );
   }
 }
 
+/** Add an event to entries, newest last; the entry that it is a part of, null where it is a new one. */
+function join(entries, event, change, isReplay) {
+  const position = event.id.split("-", 1)[0];
+  const last = entries.at(-1);
+  if (last && last.position === position && last.id === change.id) {
+    last.types.push(event.type);
+    last.after = change.after;
+    last.key = event.flagKey;
+    last.fields = null;
+    return last;
+  }
+  entries.push({
+    id: change.id,
+    position,
+    key: event.flagKey,
+    schema: change.schema,
+    types: [event.type],
+    before: change.before,
+    after: change.after,
+    fields: null,
+    committedAt: new Date(event.committedAt),
+    sentAfterMs: event.sentAt && !isReplay ? elapsedMs(event.committedAt, event.sentAt) : null,
+  });
+  return null;
+}
+
 function latencyText(entry) {
-  if (entry.sentAfterMs === null || entry.isReplay) return null;
-  return element("span", { class: "latency", title: "From commit to sending" }, durationText(Math.max(0, entry.sentAfterMs)));
+  if (entry.sentAfterMs === null) return null;
+  return element("span", { class: "latency", title: "From commit to sending" }, durationText(entry.sentAfterMs));
 }
 
 function fieldsOf(entry) {
@@ -174,26 +192,28 @@ function fieldsOf(entry) {
   return entry.fields;
 }
 
-/** The difference as a list: name, before → after. */
-export function fieldTable(fields) {
-  const most = fields.length > MOST_FIELDS + 1 ? MOST_FIELDS : fields.length;
+/** The difference as a list: name, before → after. Of a flag that came or went whole, only the beginning is shown. */
+export function fieldTable(fields, isWhole) {
+  const most = isWhole ? MOST_OF_WHOLE : MOST_FIELDS;
+  const table = (some) => element("dl", { class: "fields" }, some.map(fieldRow));
+  if (fields.length <= most + 1) return table(fields);
+  return [
+    table(fields.slice(0, most)),
+    element("details", {}, element("summary", {}, `and ${fields.length - most} more`), table(fields.slice(most))),
+  ];
+}
+
+function fieldRow({ name, before, after }) {
   return element(
-    "dl",
-    { class: "fields" },
-    fields.slice(0, most).map(({ name, before, after }) =>
-      element(
-        "div",
-        {},
-        element("dt", {}, name),
-        element(
-          "dd",
-          {},
-          before === null ? null : element("del", {}, before),
-          before === null || after === null ? null : element("span", { class: "arrow" }, " → "),
-          after === null ? null : element("ins", {}, after),
-        ),
-      ),
+    "div",
+    {},
+    element("dt", {}, name),
+    element(
+      "dd",
+      {},
+      before === null ? null : element("del", {}, before),
+      before === null || after === null ? null : element("span", { class: "arrow" }, " → "),
+      after === null ? null : element("ins", {}, after),
     ),
-    most < fields.length ? element("div", { class: "hint" }, `and ${fields.length - most} more`) : null,
   );
 }

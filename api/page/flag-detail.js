@@ -3,60 +3,109 @@ import { byId, element, show } from "./dom.js";
 import { bar } from "./flag-list.js";
 import { constraintParts, segmentName } from "./words.js";
 
+const RELOAD_MS = 1_000;
+
 export class FlagDetail {
   #catalog;
   #actions;
+  #history;
   #view = byId("flag");
-  #id = null;
+  #opened = null; // {id, key, schema}
   #shown = null;
+  #isHistory = false;
+  #isWanted = false;
+  #timer = 0;
 
-  /** `actions`: `evaluate(entry)`, `searchFor(text)`, `back()`. */
-  constructor(catalog, actions) {
+  /** `actions`: `evaluate(flag)`, `searchFor(text)`, `back()`. */
+  constructor(catalog, history, actions) {
     this.#catalog = catalog;
+    this.#history = history;
     this.#actions = actions;
     this.changed();
   }
 
-  get id() {
-    return this.#id;
-  }
-
-  open(id) {
-    this.#id = id;
+  /** Show a flag, also one that is no more: its key and schema tell whose history there is. */
+  open(id, key, schema) {
+    this.#opened = { id, key, schema };
     this.#shown = undefined;
+    this.#isHistory = false;
+    this.#history.clear();
+    clearTimeout(this.#timer);
+    this.#timer = 0;
     this.changed();
     this.#view.scrollTop = 0;
   }
 
   /** Draw again where the flag that is open has changed. */
   changed() {
-    const entry = this.#id === null ? null : (this.#catalog.entries.get(this.#id) ?? null);
+    const entry = this.#opened === null ? null : (this.#catalog.entries.get(this.#opened.id) ?? null);
     if (this.#shown === entry) return;
+    const focused = this.#view.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
     const hadFocus = this.#view.contains(document.activeElement) && document.activeElement !== this.#view;
     this.#shown = entry;
-    if (entry) show(this.#view, this.#content(entry));
-    else show(this.#view, element("p", { class: "empty" }, this.#id === null ? "Choose a flag to see it whole." : "This flag has been deleted."));
-    if (hadFocus) this.#view.focus({ preventScroll: true });
+    if (this.#opened === null) show(this.#view, element("p", { class: "empty" }, "Choose a flag to see it whole."));
+    else show(this.#view, this.#head(entry), this.#isHistory || !entry ? this.#history.node : this.#content(entry));
+    if (this.#isHistory || !entry) this.#loadHistory();
+    if (hadFocus) (this.#view.querySelector(`[data-name="${focused}"]`) ?? this.#view).focus({ preventScroll: true });
+  }
+
+  /** Now, or in a while: a flag that changes all the time is not asked about all the time. */
+  #loadHistory() {
+    this.#isWanted = true;
+    if (this.#timer) return;
+    const step = () => {
+      this.#timer = 0;
+      if (!this.#isWanted) return;
+      this.#isWanted = false;
+      if (this.#isHistory || !this.#shown) this.#history.load(this.#opened.key, this.#opened.schema);
+      this.#timer = setTimeout(step, RELOAD_MS);
+    };
+    step();
+  }
+
+  #head(entry) {
+    const { key, schema } = this.#opened;
+    const flag = entry?.flag ?? null;
+    const tab = (isHistory, word) =>
+      element("button", { type: "button", "data-name": word, "aria-pressed": String(this.#isHistory === isHistory), onclick: () => this.#turn(isHistory) }, word);
+    return element(
+      "header",
+      { class: "flag-head" },
+      element("button", { type: "button", class: "quiet phone back", onclick: () => this.#actions.back() }, "← Flags"),
+      element(
+        "h2",
+        {},
+        schema ? element("span", { class: "schema" }, `${schema}.`) : null,
+        flag?.key ?? key,
+        " ",
+        flag ? element("span", { class: "lever", "data-on": flag.enabled ? "" : null }, flag.enabled ? "on" : "off") : element("span", { class: "badge", "data-tone": "bad" }, "deleted"),
+      ),
+      flag?.description ? element("p", { class: "about" }, flag.description) : null,
+      flag?.notes ? element("p", { class: "about notes" }, flag.notes) : null,
+      flag?.tags.length
+        ? element("p", { class: "tags" }, flag.tags.map((tag) => element("button", { type: "button", class: "tag", title: "Show flags with this tag", onclick: () => this.#actions.searchFor(`#${tag.value}`) }, tag.value)))
+        : null,
+      flag
+        ? element(
+            "div",
+            { class: "bar" },
+            element("div", { class: "switch", role: "group", "aria-label": "Show" }, tab(false, "Now"), tab(true, "History")),
+            element("button", { type: "button", class: "primary", "data-name": "evaluate", onclick: () => this.#actions.evaluate(flag) }, "What would someone get?"),
+          )
+        : null,
+    );
+  }
+
+  #turn(isHistory) {
+    this.#isHistory = isHistory;
+    this.#shown = undefined;
+    this.changed();
   }
 
   #content(entry) {
-    const { flag, schema } = entry;
+    const { flag } = entry;
     const places = new Map(flag.variants.map((variant, place) => [variant.id, place]));
     return [
-      element(
-        "header",
-        { class: "flag-head" },
-        element("button", { type: "button", class: "quiet phone back", onclick: () => this.#actions.back() }, "← Flags"),
-        element("h2", {}, schema ? element("span", { class: "schema" }, `${schema}.`) : null, flag.key, " ", element("span", { class: "lever", "data-on": flag.enabled ? "" : null }, flag.enabled ? "on" : "off")),
-        flag.description ? element("p", { class: "about" }, flag.description) : null,
-        flag.notes ? element("p", { class: "about notes" }, flag.notes) : null,
-        element(
-          "p",
-          { class: "tags" },
-          flag.tags.map((tag) => element("button", { type: "button", class: "tag", title: "Show flags with this tag", onclick: () => this.#actions.searchFor(`#${tag.value}`) }, tag.value)),
-        ),
-        element("button", { type: "button", class: "primary", onclick: () => this.#actions.evaluate(entry) }, "What would someone get?"),
-      ),
       element("h3", {}, "Who gets what"),
       flag.segments.length
         ? element("ol", { class: "segments" }, flag.segments.map((segment, rank) => segmentNode(segment, rank, places, flag)))

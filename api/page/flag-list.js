@@ -20,6 +20,7 @@ export class FlagList {
   #isRecentFirst = false;
   #render = oncePerFrame(() => this.#draw());
 
+  /** `open(entry)` shows a flag whole. */
   constructor(catalog, open) {
     this.#catalog = catalog;
     this.#open = open;
@@ -147,7 +148,7 @@ export class FlagList {
   #choose(id) {
     this.#active = id;
     this.#render();
-    this.#open(id);
+    this.#open(this.#catalog.entries.get(id));
   }
 
   #activate(place) {
@@ -174,7 +175,7 @@ export class FlagList {
       this.#activate(steps[event.key]);
     } else if ((event.key === "Enter" || event.key === " ") && place >= 0) {
       event.preventDefault();
-      this.#open(this.#active);
+      this.#open(this.#catalog.entries.get(this.#active));
     }
   }
 }

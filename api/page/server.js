@@ -9,6 +9,8 @@ export class ServerView {
   status = null;
   /** By how many milliseconds the server's clock is ahead of this machine's, and how sure that is; null: not known. */
   clock = null;
+  /** Fulfilled when the server has answered for the first time, or has not. */
+  asked = Promise.resolve();
   #api;
   #numbers;
   #timer = 0;
@@ -34,7 +36,7 @@ export class ServerView {
   /** Ask now, and again every two seconds while the page is looked at. */
   start() {
     clearTimeout(this.#timer);
-    this.#poll();
+    this.asked = this.#poll();
   }
 
   async #poll() {

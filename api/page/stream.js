@@ -107,14 +107,7 @@ export class Stream {
   async #connect(run, onProven) {
     const abort = (this.#abort = new AbortController());
     this.#listen(abort, CONNECT_MS);
-    const headers = { accept: "text/event-stream" };
-    if (this.#credential) headers.authorization = `Bearer ${this.#credential}`;
-    if (this.lastId) headers["last-event-id"] = this.lastId;
-    const url = new URL(this.#url);
-    if (!this.lastId) url.searchParams.set("snapshot", "true");
-    const response = await fetch(url, { headers, signal: abort.signal, cache: "no-store" });
-    if (!response.ok) await refuse(response);
-    const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const pieces = await openStream(this.#url, this.#credential, this.lastId, abort.signal);
     const blocks = new BlockReader();
     const connection = { isReplay: Boolean(this.lastId) };
     for (;;) {
@@ -175,6 +168,18 @@ export class Stream {
   }
 }
 
+/** Open the stream, after an id, or else with a snapshot; gives a reader of texts. Raises why that is not to be had. */
+export async function openStream(address, credential, lastId, signal) {
+  const url = new URL(address);
+  const headers = { accept: "text/event-stream" };
+  if (credential) headers.authorization = `Bearer ${credential}`;
+  if (lastId) headers["last-event-id"] = lastId;
+  else url.searchParams.set("snapshot", "true");
+  const response = await fetch(url, { headers, signal, cache: "no-store" });
+  if (!response.ok) await refuse(response);
+  return response.body.pipeThrough(new TextDecoderStream()).getReader();
+}
+
 class Refused extends Error {}
 
 class NotNow extends Error {
@@ -183,20 +188,21 @@ class NotNow extends Error {
 
 /** Raises why a request was not answered as asked. */
 async function refuse(response) {
-  const sentence = await problemOf(response);
+  const { sentence } = await problemOf(response);
   if (response.status === 401 || response.status === 403) throw new Refused(sentence);
   const error = new NotNow(sentence);
   error.retryAfterMs = Number(response.headers.get("retry-after") ?? 0) * 1000;
   throw error;
 }
 
-/** The sentence of a problem document, or the status where there is none. */
+/** What a refusal says: `{sentence, problem}`, the latter null where it is not the server's own. */
 export async function problemOf(response) {
+  const sentence = `the server answered ${response.status} ${response.statusText}`.trim();
   try {
-    const { detail } = await response.json();
-    if (typeof detail === "string" && detail) return detail;
+    const problem = await response.json();
+    return { sentence: typeof problem.detail === "string" && problem.detail ? problem.detail : sentence, problem };
   } catch {
     // No JSON: a proxy answered, not the server. Its status says what there is to say.
+    return { sentence, problem: null };
   }
-  return `the server answered ${response.status} ${response.statusText}`.trim();
 }

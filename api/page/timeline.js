@@ -8,6 +8,7 @@ const BAR_PX = 6;
 const LOW_MS = 0.5;
 const HIGH_MS = 10_000;
 const TONES = ["plain", "share", "segment", "variant", "off", "on", "good", "bad"];
+const RULE_PX = 15;
 const RULES = [
   [1, "1 ms"],
   [10, "10 ms"],
@@ -19,7 +20,7 @@ export class Timeline {
   #canvas = byId("chart");
   #tip = byId("chart-tip");
   #samples = []; // {at, tone, latencyMs: null where it is not known}, by time
-  #span = 300_000;
+  #span = 60_000;
   #colours = null;
   #drawnAt = 0;
   #pointer = null;
@@ -54,6 +55,11 @@ export class Timeline {
   add(at, tone, latencyMs) {
     this.#samples.push({ at, tone, latencyMs });
     if (this.#samples.length > MOST_SAMPLES) this.#samples.splice(0, MOST_SAMPLES / 10);
+  }
+
+  /** What happened before the page was opened: `[at, tone]`, oldest first. */
+  addPast(past) {
+    this.#samples.unshift(...past.map(([at, tone]) => ({ at, tone, latencyMs: null })));
   }
 
   /** The colours of the page have changed. */
@@ -96,7 +102,7 @@ export class Timeline {
     const colours = (this.#colours ??= readColours());
     const now = Date.now();
     const since = now - this.#span;
-    const middle = Math.round(height * 0.5);
+    const middle = Math.round(height * 0.42);
     const foot = height - 16;
     const x = (at) => ((at - since) / this.#span) * width;
 
@@ -115,10 +121,12 @@ export class Timeline {
     }
     const most = Math.max(4, ...[...bars.values()].map((bar) => bar.total));
     for (const [place, bar] of bars) {
+      // By the root: one event among bursts of a hundred must still be seen.
+      const whole = Math.sqrt(bar.total / most) * (middle - 22);
       let base = middle - 6;
       for (const tone of TONES) {
         if (!bar.tones[tone]) continue;
-        const tall = (bar.tones[tone] / most) * (middle - 22);
+        const tall = (bar.tones[tone] / bar.total) * whole;
         pen.fillStyle = colours[tone];
         pen.fillRect(x(place * perBar), base - tall, BAR_PX - 1.5, Math.max(1, tall - 0.5));
         base -= tall;
@@ -129,8 +137,11 @@ export class Timeline {
     pen.fillStyle = colours.line;
     pen.fillRect(0, middle - 5.5, width, 1);
     const y = (ms) => foot - ((Math.log10(Math.min(HIGH_MS, Math.max(LOW_MS, ms))) - Math.log10(LOW_MS)) / (Math.log10(HIGH_MS) - Math.log10(LOW_MS))) * (foot - middle - 4);
+    let free = Infinity;
     for (const [ms, label] of RULES) {
       const at = Math.round(y(ms)) + 0.5;
+      if (free - at < RULE_PX) continue;
+      free = at;
       pen.fillStyle = colours.line;
       pen.fillRect(0, at, width, 1);
       pen.fillStyle = colours.faint;

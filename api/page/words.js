@@ -72,6 +72,16 @@ export function bytesText(count) {
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${BYTES[unit]}`;
 }
 
+/** From one time to another in ms, to the microsecond, which Date does not know; never negative. */
+export function elapsedMs(from, to) {
+  return Math.max(0, microseconds(to) - microseconds(from)) / 1000;
+}
+
+function microseconds(text) {
+  const fraction = /\.(\d+)/.exec(text)?.[1] ?? "";
+  return Math.floor(Date.parse(text) / 1000) * 1e6 + Number(fraction.padEnd(6, "0").slice(0, 6));
+}
+
 export function durationText(ms) {
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1_000) return `${Math.round(ms)} ms`;
