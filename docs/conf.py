@@ -26,5 +26,7 @@ html_theme = "furo"
 html_title = "flagent-cdc"
 html_extra_path = ["site"]
 html_copy_source = False
+# A command over several lines in a terminal is more than the highlighter of terminals understands.
+suppress_warnings = ["misc.highlighting_failure"]
 # Indented blocks are shells, tables of bytes and drawings alike.
 highlight_language = "none"

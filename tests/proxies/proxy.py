@@ -1,0 +1,139 @@
+"""Real proxies as child processes, each with the configuration that is shipped in `deploy/proxies`.
+
+Only addresses, and for some tests the patience, are written over; what a system's own main file says is put around it.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+__all__ = ["PROXIES", "SHIPPED", "Proxy", "running"]
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "proxies"
+
+_NGINX = """
+daemon off;
+pid {directory}/pid;
+error_log stderr;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+{shipped}
+}}
+"""
+
+_CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+{shipped}
+"""
+
+_APACHE = """
+ServerRoot {directory}
+ServerName flags.example.com
+PidFile {directory}/pid
+ErrorLog /dev/stderr
+User nobody
+Group nogroup
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+Listen 127.0.0.1:{port}
+{shipped}
+"""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """`listens` and `patience` are what the shipped text says; `patience` is None for who waits for ever."""
+
+    name: str
+    package: str
+    file: str
+    listens: str
+    bound: str
+    patience: tuple[str, str] | None
+    around: str
+    command: tuple[str, ...]
+
+    @property
+    def program(self) -> str | None:
+        return shutil.which(self.command[0], path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+    def configuration(self, directory: Path, port: int, backend: int, patience_s: int | None) -> str:
+        text = (SHIPPED / self.file).read_text(encoding="utf-8")
+        changes = {self.listens: self.bound.format(port=port), "127.0.0.1:8080": f"127.0.0.1:{backend}"}
+        if patience_s is not None and self.patience is not None:
+            changes[self.patience[0]] = self.patience[1].format(patience_s)
+        for written, filled in changes.items():
+            assert written in text, f"{self.file} does not say {written!r}"
+            text = text.replace(written, filled)
+        return self.around.format(directory=directory, port=port, shipped=text)
+
+
+PROXIES = (
+    Proxy(
+        "nginx", "nginx", "nginx.conf", "listen 80;", "listen 127.0.0.1:{port};", ("75s", "{}s"), _NGINX,
+        ("nginx", "-e", "stderr", "-c", "{file}"),
+    ),
+    Proxy(
+        "haproxy", "haproxy", "haproxy.cfg", "bind :80", "bind 127.0.0.1:{port}", ("75s", "{}s"), "{shipped}",
+        ("haproxy", "-db", "-q", "-f", "{file}"),
+    ),
+    Proxy(
+        "caddy", "caddy", "Caddyfile", "flags.example.com {", "http://127.0.0.1:{port} {{", None, _CADDY,
+        ("caddy", "run", "--adapter", "caddyfile", "--config", "{file}"),
+    ),
+    Proxy(
+        "apache", "apache2-bin", "apache.conf", "*:80", "127.0.0.1:{port}", ("timeout=75", "timeout={}"), _APACHE,
+        ("apache2", "-DFOREGROUND", "-f", "{file}"),
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def running(proxy: Proxy, directory: Path, port: int, backend: int, patience_s: int | None = None) -> Iterator[str]:
+    """The proxy's address, once it passes requests to the server at `backend`; skips where the proxy is not there."""
+    if proxy.program is None:
+        pytest.skip(f"no {proxy.name} here; Debian's package is called {proxy.package}")
+    file = directory / proxy.file
+    file.write_text(proxy.configuration(directory, port, backend, patience_s), encoding="utf-8")
+    command = [proxy.program, *(part.format(file=file) for part in proxy.command[1:])]
+    environment = {"HOME": str(directory), "PATH": "/usr/sbin:/usr/bin:/bin"}
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 20
+        while not _passes(url):
+            said = (directory / "log").read_text(errors="replace")
+            assert process.poll() is None, f"{proxy.name} ended: {said}"
+            assert time.monotonic() < deadline, f"{proxy.name} passes nothing: {said}"
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        sys.stderr.write((directory / "log").read_text(errors="replace"))
+
+
+def _passes(url: str) -> bool:
+    try:
+        return httpx.get(url + "/healthz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
