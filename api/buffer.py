@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from cdc.hub import Hub
 from cdc.subscriber import CloseReason, Subscriber
 
 __all__ = ["BufferSink"]
@@ -17,8 +16,7 @@ class BufferSink:
 
     descriptor = None
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self) -> None:
         self._chunks: list[bytes | memoryview] = []
         self._size_bytes = 0
         self._has_some = asyncio.Event()
@@ -32,7 +30,7 @@ class BufferSink:
         self._size_bytes += len(data)
         self._has_some.set()
         if self._size_bytes > _FULL_BYTES and self.subscriber is not None:
-            self._hub.pause(self.subscriber)
+            self.subscriber.hub.pause(self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self.closed_for, self.close_text = reason, text
@@ -63,4 +61,4 @@ class BufferSink:
             if self.closed_for is not None:
                 self._has_some.set()
             elif self.subscriber is not None:
-                self._hub.resume(self.subscriber)
+                self.subscriber.hub.resume(self.subscriber)

@@ -23,6 +23,7 @@ from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
 from cdc.feed import Feed
 from cdc.identity import Identity
+from cdc.streams import Streams
 from cdc.subscriber import Sink, Subscriber
 
 from .admission import Admission
@@ -138,6 +139,7 @@ def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Di
 class Opening:
     """An SSE stream that has been admitted and not yet begun."""
 
+    feed: Feed
     request: StreamRequest
     last_event_id: str | None
     format: Format
@@ -159,7 +161,7 @@ class Gateway:
 
     def __init__(
         self,
-        feed: Feed,
+        streams: Streams,
         sse_door: Door,
         websocket_door: Door,
         surfaces: Mapping[str, Surface],
@@ -167,18 +169,16 @@ class Gateway:
         guard: Guard | None = None,
         origins: Origins | None = None,
     ) -> None:
-        self._feed = feed
+        self.streams = streams
         self.guard = Guard() if guard is None else guard
         self.origins = Origins(with_local=True) if origins is None else origins
-        self.watch = Watch(feed.hub, self.guard.authenticator)
+        self.watch = Watch(self.guard.authenticator)
         self.surfaces = surfaces
         self.admission = Admission(0)
         self.visitors = Visitors(Limits())
         self.quota = Quota()
-        self.hub = feed.hub
         self.sse_door = sse_door
         self.websocket_door = websocket_door
-        self._hearts = {"sse": feed.sse_heart, "websocket": feed.websocket_heart}
 
     # -- SSE ---------------------------------------------------------------------------------------------------
 
@@ -209,18 +209,23 @@ class Gateway:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
+        try:
+            feed = self.streams.of(Selections((request.selection,)))
+        except InvalidInput as error:
+            raise Problem.of_input(error) from error
+        self._refuse_until_loaded(feed)
         self.sse_door.enter()
         self.guard.use_up(entrant)
         format = _shared(Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked))
         coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
-            request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
+            feed, request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
         )
 
     def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
         request = opening.request
-        return Subscriber(
+        subscriber = Subscriber(
             sink,
             opening.format,
             Selections((request.selection,)),
@@ -229,8 +234,10 @@ class Gateway:
             stamps=request.stamps,
             grant=opening.identity.grant,
             # A client that comes back is told at once that the replay has ended, and how fresh it is now.
-            on_live=None if opening.last_event_id is None else self._hearts["sse"].beat,
+            on_live=None if opening.last_event_id is None else opening.feed.sse_heart.beat,
         )
+        subscriber.hub = opening.feed.hub
+        return subscriber
 
     def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
         """Register the stream: its first blocks, and all that follows, go to its sink from here on.
@@ -238,20 +245,20 @@ class Gateway:
         `head` is the response's own, sent in one write with the first blocks: each write is a system call, and of a
         connection's beginning the largest part.
         """
-        format = opening.format
-        freshness = self.hub.freshness()
+        format, hub = opening.format, opening.feed.hub
+        freshness = hub.freshness()
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
             first += _comment_on(opening.last_event_id)
         first += format.dialect.connected(
-            self.hub.here(),
+            hub.here(),
             is_fresh=freshness.fresh,
             age_ms=freshness.age_ms,
-            heartbeat_ms=round(self.hub.limits.keep_alive_s * 1000),
+            heartbeat_ms=round(hub.limits.keep_alive_s * 1000),
         )
-        self._hearts["sse"].add(subscriber)
+        opening.feed.sse_heart.add(subscriber)
         self.watch.add(subscriber, opening.identity)
-        self.hub.subscribe(
+        hub.subscribe(
             subscriber,
             first=[head + format.preamble() + format.frame(first)],
             last_event_id=opening.last_event_id,
@@ -281,26 +288,27 @@ class Gateway:
         return SocketOpening(entrant, SUBPROTOCOL if is_offered else None)
 
     def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
-        self._hearts["websocket"].add(subscriber)
+        self.streams.flags.websocket_heart.add(subscriber)
         if opening.entrant.identity is not None:
             self.watch.add(subscriber, opening.entrant.identity)
-        self.hub.subscribe(subscriber)
+        subscriber.hub.subscribe(subscriber)
 
     # -- both --------------------------------------------------------------------------------------------------
 
     def leave(self, subscriber: Subscriber) -> None:
         """The connection of a subscriber is gone."""
-        self.hub.remove(subscriber)
+        subscriber.hub.remove(subscriber)
         self.watch.remove(subscriber)
-        self._hearts[subscriber.format.transport].remove(subscriber)
+        if subscriber.heart is not None:
+            subscriber.heart.remove(subscriber)
         (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
 
-    def _refuse_until_loaded(self) -> None:
-        if not self._feed.is_loaded:
+    def _refuse_until_loaded(self, feed: Feed | None = None) -> None:
+        if not (self.streams if feed is None else feed).is_loaded:
             raise Problem(
                 503,
                 "not_ready",
-                "the flags have not been read from the database yet; come back soon",
+                "the database has not been read yet; come back soon",
                 retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
             )
 

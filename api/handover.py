@@ -88,7 +88,7 @@ class _Stream(asyncio.Protocol):
 
     def _end(self, farewell: bytes) -> None:
         """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
-        self._gateway.hub.remove(self.subscriber)
+        self.subscriber.hub.remove(self.subscriber)
         if self.subscriber.is_paused:
             self._transport.abort()
         else:
@@ -109,10 +109,10 @@ class _Stream(asyncio.Protocol):
         self._gateway.visitors.leave(self._transport)
 
     def pause_writing(self) -> None:
-        self._gateway.hub.pause(self.subscriber)
+        self.subscriber.hub.pause(self.subscriber)
 
     def resume_writing(self) -> None:
-        self._gateway.hub.resume(self.subscriber)
+        self.subscriber.hub.resume(self.subscriber)
 
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
@@ -192,7 +192,7 @@ class WebSocketStream(_Stream):
         # What is compressed once for all uses the whole window; a client with a smaller one gets plain frames.
         can_share = deflate is not None and deflate.local_max_window_bits == 15
         self._session = Session(
-            gateway.hub,
+            gateway.streams,
             self,
             _DEFLATED if can_share else _PLAIN,
             stop_reading=transport.pause_reading,
@@ -244,9 +244,9 @@ class WebSocketStream(_Stream):
             if isinstance(event, Frame):
                 self._on_frame(parser, event)
         if answer := b"".join(parser.data_to_send()):
-            self._gateway.hub.say(self.subscriber, answer)
+            self.subscriber.hub.say(self.subscriber, answer)
         if parser.close_expected():
-            self._gateway.hub.remove(self.subscriber)
+            self.subscriber.hub.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
             self._forget_parser()

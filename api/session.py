@@ -21,8 +21,9 @@ from cdc.core.wire import websocket
 from cdc.core.wire.format import Format
 from cdc.core.wire.message import Auth, Evaluate, EvaluateBatch, Ping, Subscribe, Unsubscribe, parse_message
 from cdc.errors import OutOfReach, SourceError, TooBusy, Unauthorized
-from cdc.hub import Hub
+from cdc.feed import Feed
 from cdc.identity import Identity
+from cdc.streams import Streams
 from cdc.subscriber import Sink, Subscriber
 
 from .guard import Entrant, Guard
@@ -79,6 +80,7 @@ class Session:
         "_patience",
         "_read_on",
         "_stop_reading",
+        "_streams",
         "_waiting",
         "_watch",
         "subscriber",
@@ -86,7 +88,7 @@ class Session:
 
     def __init__(
         self,
-        hub: Hub,
+        streams: Streams,
         sink: Sink,
         format: Format,
         *,
@@ -97,7 +99,8 @@ class Session:
         watch: Watch,
         evaluator: Evaluator | None = None,
     ) -> None:
-        self._hub = hub
+        self._streams = streams
+        self._hub = streams.flags.hub
         self._guard = guard
         self._watch = watch
         self._grant: Grant | None = None
@@ -108,6 +111,7 @@ class Session:
         self._inbox: deque[str | bytes] | None = None
         self._waiting: set[asyncio.Task[None]] | None = None
         self.subscriber = Subscriber(sink, format, _NOTHING, on_live=self._continue)
+        self.subscriber.hub = self._hub
         if entrant.identity is None:
             self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
         else:
@@ -220,7 +224,7 @@ class Session:
 
     def _refuse(self, why: Unauthorized) -> None:
         self._stop_waiting()
-        end_unauthorized(self._hub, self.subscriber, why)
+        end_unauthorized(self.subscriber, why)
 
     def _stop_waiting(self) -> None:
         if self._patience is not None:
@@ -230,7 +234,7 @@ class Session:
     # -- subscriptions and questions ---------------------------------------------------------------------------
 
     def _subscribe(self, wish: Subscribe, grant: Grant) -> None:
-        hub, subscriber = self._hub, self.subscriber
+        subscriber = self.subscriber
         added = wish.selection.within(grant)
         selections = subscriber.selections.add(added)
         if selections.count > _MAX_SELECTORS:
@@ -239,6 +243,19 @@ class Session:
                 code="too_many_selectors",
             )
         request_id = wish.request_id or _new_request_id()
+        try:
+            feed = self._streams.of(selections)
+        except InvalidInput as error:
+            self.say_error(error.code, str(error), request_id)
+            return
+        if not feed.is_loaded:
+            self.say_error(
+                "not_ready", "this stream has not been read from the database yet; ask again soon", request_id
+            )
+            return
+        hub = feed.hub
+        if hub is not subscriber.hub:
+            self._move_to(feed)
         freshness = hub.freshness()
         answer = websocket.subscribed(
             request_id,
@@ -260,8 +277,18 @@ class Session:
             stamps=wish.stamps,
         )
 
+    def _move_to(self, feed: Feed) -> None:
+        """Go on in another stream; nothing is subscribed to in the present one, or it would have been refused."""
+        subscriber = self.subscriber
+        subscriber.hub.remove(subscriber)
+        if subscriber.heart is not None:
+            subscriber.heart.remove(subscriber)
+        subscriber.selections = _NOTHING
+        feed.websocket_heart.add(subscriber)
+        feed.hub.subscribe(subscriber)
+
     def _unsubscribe(self, wish: Unsubscribe) -> None:
-        hub, subscriber = self._hub, self.subscriber
+        hub, subscriber = self.subscriber.hub, self.subscriber
         selections = subscriber.selections.remove(wish.selection)
         freshness = hub.freshness()
         answer = websocket.unsubscribed(
@@ -343,7 +370,7 @@ class Session:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self._hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
+        self.subscriber.hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -37,11 +37,11 @@ class SocketEndpoint:
                 await send({"type": "websocket.close", "code": 1013, "reason": problem.detail[:120]})
             return
         websocket = WebSocket(scope, receive, send)
-        sink = BufferSink(self._gateway.hub)
+        sink = BufferSink()
         may_read = asyncio.Event()
         may_read.set()
         session = Session(
-            self._gateway.hub,
+            self._gateway.streams,
             sink,
             Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,

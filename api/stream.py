@@ -40,7 +40,7 @@ class StreamEndpoint:
             await send_problem(send, problem)
             return
         closing = anyio.Event()
-        sink = BufferSink(self._gateway.hub)
+        sink = BufferSink()
         sink.subscriber = subscriber = self._gateway.subscriber_of(opening, sink)
         response = EventSourceResponse(
             self._blocks(opening, sink, closing),

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 
 from cdc.authenticator import Authenticator
 from cdc.errors import Unauthorized
-from cdc.hub import Hub
 from cdc.identity import Identity
 from cdc.subscriber import CloseReason, Subscriber
 
@@ -23,8 +22,7 @@ _INTERVAL_S = 1.0
 
 
 class Watch:
-    def __init__(self, hub: Hub, authenticator: Authenticator | None) -> None:
-        self._hub = hub
+    def __init__(self, authenticator: Authenticator | None) -> None:
         self._authenticator = authenticator
         self._streams: dict[Identity, dict[Subscriber, None]] = {}
         self._identities: dict[Subscriber, Identity] = {}
@@ -59,7 +57,7 @@ class Watch:
             )
             for subscriber in list(streams):
                 self.remove(subscriber)
-                end_unauthorized(self._hub, subscriber, ended)
+                end_unauthorized(subscriber, ended)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -81,8 +79,8 @@ class Watch:
                 logger.exception("Streams could not be ended", extra={"action": "watch_failed"})
 
 
-def end_unauthorized(hub: Hub, subscriber: Subscriber, why: Unauthorized) -> None:
+def end_unauthorized(subscriber: Subscriber, why: Unauthorized) -> None:
     """Tell the client why, and close."""
     format = subscriber.format
     last = format.frame(format.dialect.unauthorized(why.code, str(why)))
-    hub.end(subscriber, CloseReason.UNAUTHORIZED, str(why), last)
+    subscriber.hub.end(subscriber, CloseReason.UNAUTHORIZED, str(why), last)

@@ -93,9 +93,18 @@ def main(arguments: list[str] | None = None) -> None:
         "--seconds", type=int, default=3, help="how long each visit with 1 and 8 clients lasts (default 3)"
     )
     parser.add_argument("--database-url", help="a server to use, instead of an embedded one")
+    parser.add_argument(
+        "--streams", action="store_true", help="measure a watched table with heavy writes instead, in each of its modes"
+    )
     options = parser.parse_args(arguments)
 
     with ExitStack() as stack:
+        if options.streams:
+            from bench import streams
+
+            url = options.database_url or stack.enter_context(embedded()).url
+            streams.run(url, options.rounds, options.seconds)
+            return
         url = options.database_url or stack.enter_context(embedded()).url
         arms = [stack.enter_context(arm(url, name)) for name in ("untriggered", "flagent-cdc", "bare pg_notify")]
         with psycopg.connect(url) as connection:
@@ -161,14 +170,21 @@ def measure(arms: list[Arm], rounds: int, work: Callable[[Arm], None]) -> None:
 
 
 def pgbench(each: Arm, clients: int, seconds: int) -> None:
-    parts = conninfo_to_dict(each.url)
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(ONE_ROW)
-        script.flush()
+    transactions, rate = run_pgbench(each.url, ONE_ROW, clients, seconds)
+    each.transactions += transactions
+    each.commits_per_s.setdefault(clients, []).append(rate)
+
+
+def run_pgbench(url: str, script: str, clients: int, seconds: int) -> tuple[int, float]:
+    """How many transactions were committed, and at how many per second."""
+    parts = conninfo_to_dict(url)
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
         done = subprocess.run(
             [
                 find_binaries() / "pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)),
-                "-T", str(seconds), "-f", script.name,
+                "-T", str(seconds), "-f", file.name,
                 "-h", str(parts["host"]), "-p", str(parts.get("port", 5432)), "-U", str(parts["user"]),
                 str(parts["dbname"]),
             ],
@@ -181,8 +197,7 @@ def pgbench(each: Arm, clients: int, seconds: int) -> None:
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
     if done.returncode != 0 or count is None or rate is None:
         sys.exit(f"pgbench failed: {done.stderr or done.stdout}")
-    each.transactions += int(count[1])
-    each.commits_per_s.setdefault(clients, []).append(float(rate[1]))
+    return int(count[1]), float(rate[1])
 
 
 def update_all(each: Arm) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from .change_feed import ChangeFeed
 from .core.catalog import Catalog
 from .core.position import LogId, Position
+from .core.stream import FLAGS, Stream
 from .heart import Heart
 from .history import LogHistorian
 from .hub import Hub, HubLimits
@@ -28,7 +29,7 @@ _STOP_S = 0.5
 class Feed:
     """Everything between where commits come from and the sinks, for one process."""
 
-    def __init__(self, settings: Settings, upstream: Upstream) -> None:
+    def __init__(self, settings: Settings, upstream: Upstream, stream: Stream = FLAGS) -> None:
         limits = HubLimits(
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
@@ -37,7 +38,7 @@ class Feed:
             stall_s=settings.stall_timeout_s,
         )
         self.hub = Hub(Catalog(_NO_LOG), limits, self.freshness)
-        source = upstream.open(self.hub)
+        source = upstream.open(self.hub, stream)
         self.log = source.log
         self.listener = source.listener
         self.upkeep = source.upkeep

@@ -45,6 +45,7 @@ class Heart:
 
     def add(self, subscriber: Subscriber) -> None:
         """Its first beat comes within one interval."""
+        subscriber.heart = self
         subscriber.bucket = self._next
         self._buckets[self._next][subscriber] = None
         self._next = (self._next + 1) % len(self._buckets)
@@ -52,6 +53,7 @@ class Heart:
     def remove(self, subscriber: Subscriber) -> None:
         """Harmless when repeated."""
         self._buckets[subscriber.bucket].pop(subscriber, None)
+        subscriber.heart = None
 
     def beat(self, subscriber: Subscriber) -> None:
         """Beat for this one now, out of turn."""

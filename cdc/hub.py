@@ -255,6 +255,7 @@ class Hub:
         A `last_event_id` from which the stream cannot be continued is answered with a resync (promise P3).
         """
         self._subscribers[subscriber] = None
+        subscriber.hub = self
         subscriber.state = State.BEHIND
         subscriber.cursor = self.ring.end
         subscriber.outbox = deque(first)
@@ -342,6 +343,11 @@ class Hub:
         """`end`, and say so in the server's log: this one did not ask for it."""
         logger.info("Subscriber cut", extra={"action": "subscriber_cut", "reason": reason.name})
         self.end(subscriber, reason, text)
+
+    def cut_those(self, is_misplaced: Callable[[Subscriber], bool]) -> None:
+        """Cut whoever should be elsewhere by now; they find out where when they come back."""
+        for subscriber in [one for one in self._subscribers if is_misplaced(one)]:
+            self.cut(subscriber, CloseReason.RESTARTING, "a table has moved to another stream; come back")
 
     def remove(self, subscriber: Subscriber) -> None:
         """The subscriber's connection is gone. Harmless when repeated."""

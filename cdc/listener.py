@@ -80,6 +80,8 @@ class Listener:
         replica: Replica,
         times: ListenerTimes,
         while_idle: Callable[[], Any] | None = None,
+        *,
+        is_polled: bool = False,
     ) -> None:
         self._url = url
         self._target = redact(url)
@@ -87,6 +89,7 @@ class Listener:
         self._replica = replica
         self._times = times
         self._while_idle = while_idle
+        self._is_polled = is_polled
         self._proven_at = asyncio.get_running_loop().time()
         self._is_pooled = False
         self._inbox: list[Commit] = []
@@ -127,7 +130,7 @@ class Listener:
         while not self._is_stopping:
             started = asyncio.get_running_loop().time()
             try:
-                await self._listen()
+                await (self._only_poll() if self._is_polled else self._listen())
             except (_Deaf, DatabaseError) as error:
                 self._on_broken(error)
             except Exception:
@@ -354,7 +357,8 @@ class Listener:
             state = await self._store.state()
             reason = await self._why_not_continue(state)
             if reason is None and state.newest <= self._replica.catalog.position:
-                self._proven_at = max(self._proven_at, asked_at)
+                if state.is_complete:
+                    self._proven_at = max(self._proven_at, asked_at)
                 return
             if reason is None:
                 reason = await self._read_page()
@@ -397,6 +401,13 @@ class Listener:
                 self._replica.catalog.attach(schema)
         self._publish(commits)
         return None
+
+    async def _only_poll(self) -> None:
+        """Follow a log that nobody notifies of; raises what breaks."""
+        while not self._is_stopping:
+            await self.catch_up()
+            self.mode, self.reason = "polling", "nobody is notified of this stream"
+            await asyncio.sleep(self._times.poll_s)
 
     async def _poll(self) -> None:
         """Read the log at intervals until notifications are worth another try; raises what breaks."""

@@ -16,6 +16,7 @@ from .core.change import Commit, Row
 from .core.cursor import Cursor
 from .core.logged_change import ChangePage
 from .core.position import LogId, Position
+from .core.stream import FLAGS, Stream, WatchedTable
 from .core.wire.snapshot import ResyncReason
 from .errors import OutOfReach
 
@@ -53,7 +54,8 @@ class Stamp:
 class LogState:
     """Which log this is and which commits it holds; `oldest` is None while it is empty, and then `newest` is 0.
 
-    `stamp` is the newest commit's. `channel` is where commits are told of as they happen.
+    `stamp` is the newest commit's. `channel` is where commits are told of as they happen. `is_complete` is False while
+    commits that have happened cannot be told yet.
     """
 
     log: LogId
@@ -61,6 +63,7 @@ class LogState:
     oldest: Position | None
     newest: Position
     stamp: Stamp | None
+    is_complete: bool = True
 
     def reaches(self, position: Position) -> bool:
         """Whether every commit after `position` is still in the log.
@@ -268,10 +271,21 @@ class KeyStore(Protocol):
     async def close(self) -> None: ...
 
 
+class StreamDirectory(Protocol):
+    """Which tables are watched, and in which streams."""
+
+    async def watched_streams(self) -> Sequence[WatchedTable]: ...
+
+    async def close(self) -> None: ...
+
+
 class Upstream(Protocol):
     """Opens what one process needs; nothing is connected before it is first used."""
 
-    def open(self, replica: Replica) -> Source: ...
+    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source: ...
+
+    def streams(self) -> StreamDirectory | None:
+        """None where there is only the stream of the flags."""
 
     def past_log(self) -> PastLog | None:
         """None where the past cannot be looked up."""

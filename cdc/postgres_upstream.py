@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from .archive import Archive
+from .core.stream import FLAGS, Stream
 from .errors import FlagentCdcError, is_retryable
 from .install import attach_pending
 from .listener import Listener, ListenerTimes
@@ -32,14 +33,19 @@ class PostgresUpstream:
             probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s
         )
 
-    def open(self, replica: Replica) -> Source:
-        store = Store(self._url)
+    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
+        store = Store(self._url, stream)
+        if stream != FLAGS:
+            return Source(store, Listener(self._url, store, replica, self._times, is_polled=stream.is_polled))
         attaching = _Attaching(self._url, store)
         return Source(
             store,
             Listener(self._url, store, replica, self._times, attaching.attach_pending),
             Pruner(self._url, self._retention, self._prune_interval_s),
         )
+
+    def streams(self) -> Store:
+        return Store(self._url)
 
     def past_log(self) -> Archive:
         return Archive(self._url)

@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -87,21 +87,47 @@ class Pruner:
         self.pruned_commits = 0
 
     async def prune(self, *, at_most_s: float = math.inf) -> Pruned:
-        """Delete all that is too old or too much, batch by batch, for so long at most; raises `DatabaseError`."""
+        """Delete all that is too old or too much, batch by batch, for so long at most; raises `DatabaseError`.
+
+        Of streams besides that of the flags, what is too old; commits are counted of the flags' stream alone.
+        """
+        async with self._connected() as connection:
+            pruned = await self._prune_flags(connection, at_most_s)
+            others = 0 if pruned.is_busy else await self._prune_others(connection, at_most_s)
+        return replace(pruned, changes=pruned.changes + others)
+
+    async def _prune_flags(self, connection: psycopg.AsyncConnection[Any], at_most_s: float) -> Pruned:
         loop = asyncio.get_running_loop()
         started = loop.time()
         commits = changes = 0
-        async with self._connected() as connection:
-            excess = await self._excess(connection)
-            while True:
-                began = loop.time()
-                # What grows old meanwhile is left to the next run: this one must end.
-                gone = await self._prune_batch(connection, began - started, max(0, excess - changes))
-                commits, changes = commits + gone.commits, changes + gone.changes
-                if gone.is_busy or not gone.commits or loop.time() - started > at_most_s:
-                    return Pruned(commits, changes, gone.is_busy)
-                if await self._is_stopped_within(max(_LEAST_REST_S, (loop.time() - began) * self._rest)):
-                    return Pruned(commits, changes)
+        excess = await self._excess(connection)
+        while True:
+            began = loop.time()
+            # What grows old meanwhile is left to the next run: this one must end.
+            gone = await self._prune_batch(connection, began - started, max(0, excess - changes))
+            commits, changes = commits + gone.commits, changes + gone.changes
+            if gone.is_busy or not gone.commits or loop.time() - started > at_most_s:
+                return Pruned(commits, changes, gone.is_busy)
+            if await self._is_stopped_within(max(_LEAST_REST_S, (loop.time() - began) * self._rest)):
+                return Pruned(commits, changes)
+
+    async def _prune_others(self, connection: psycopg.AsyncConnection[Any], at_most_s: float) -> int:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        max_age_s = self._retention.max_age_s
+        changes = 0
+        while True:
+            began = loop.time()
+            older_than_s = None if max_age_s is None else max_age_s + began - started
+            with answering_within(connection, _BATCH_S, self._target):
+                bounds = {"older_than_s": older_than_s, "limit": BATCH_CHANGES}
+                row = await (await connection.execute(query("prune_streams"), bounds)).fetchone()
+            gone = 0 if row is None else int(row[0])
+            changes += gone
+            if not gone or loop.time() - started > at_most_s:
+                return changes
+            if await self._is_stopped_within(max(_LEAST_REST_S, (loop.time() - began) * self._rest)):
+                return changes
 
     async def run(self) -> None:
         if self._retention.is_unlimited:

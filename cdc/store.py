@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import IsolationLevel
@@ -23,15 +23,18 @@ from .core.access import Grant
 from .core.change import Change, Commit, Op, Row
 from .core.errors import InvalidInput
 from .core.position import LogId, Position
+from .core.stream import FLAGS, Stream, WatchedTable
 from .database_url import redact
 from .driver_errors import driver_errors
-from .errors import DatabaseUnavailable
+from .errors import DatabaseUnavailable, SchemaMismatch
 from .ports import Bootstrap, LogState, Stamp
 from .sql import query
 
 __all__ = ["FLAG_TABLES", "Store", "answering_within", "connect", "sever"]
 
 logger = logging.getLogger(__name__)
+
+_Cursor = psycopg.AsyncCursor[Any]
 
 FLAG_TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags")
 
@@ -98,10 +101,14 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
 
 
 class Store:
-    """The log and the tables, as a reader sees them: the ports `Log` and `KeyStore` of a database."""
+    """The log and the tables, as a reader sees them: the ports `Log` and `KeyStore` of a database.
 
-    def __init__(self, url: str) -> None:
+    `stream` is whose log it reads; what is asked about the tables is the same for all.
+    """
+
+    def __init__(self, url: str, stream: Stream = FLAGS) -> None:
         self._url = url
+        self._stream = stream
         self._target = redact(url)
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -114,17 +121,17 @@ class Store:
     async def state(self) -> LogState:
         """Raises `SchemaMissing` where nothing is installed, `DatabaseUnavailable` or `DatabaseRefused`."""
         async with self._use() as connection:
-            return await _state(connection)
+            return await self._state(connection)
 
     async def newest(self) -> Position:
         async with self._use() as connection:
-            row = await (await connection.execute(query("newest_position"))).fetchone()
+            row = await (await self._ask(connection, "newest_position")).fetchone()
             return Position(row[0] if row is not None else 0)
 
     async def stamp(self, position: Position) -> Stamp | None:
         """The stamp of the commit at a position, None where there is none, or none any more."""
         async with self._use() as connection:
-            row = await (await connection.execute(query("commit_stamp"), {"position": position})).fetchone()
+            row = await (await self._ask(connection, "commit_stamp", position=position)).fetchone()
             return None if row is None else Stamp(position, row[0], row[1])
 
     def sever(self) -> None:
@@ -145,8 +152,10 @@ class Store:
     async def bootstrap(self) -> Bootstrap:
         """All tables and the position they are as of, in one snapshot (promise P4)."""
         async with self._use(_READ_S) as connection, connection.transaction():
-            state = await _state(connection)
+            state = await self._state(connection)
             schemas: dict[str, dict[str, Sequence[Row]]] = {}
+            if self._stream != FLAGS:
+                return Bootstrap(state.log, state.newest, state.stamp, schemas)
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
                 schemas[schema] = {table: await _rows(connection, schema, table) for table in FLAG_TABLES}
             return Bootstrap(state.log, state.newest, state.stamp, schemas)
@@ -162,11 +171,19 @@ class Store:
 
     async def commits_after(self, position: Position, limit: int) -> list[Commit]:
         async with self._use(_READ_S) as connection:
-            return await _commits(connection, "commits_after", position=position, limit=limit)
+            return await _commits(await self._ask(connection, "commits_after", position=position, limit=limit))
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         async with self._use(_READ_S) as connection:
-            return await _commits(connection, "commits_before", position=position, down_to=down_to, limit=limit)
+            return await _commits(
+                await self._ask(connection, "commits_before", position=position, down_to=down_to, limit=limit)
+            )
+
+    async def watched_streams(self) -> list[WatchedTable]:
+        """Every watched table and the stream that it belongs to."""
+        async with self._use() as connection:
+            rows = await (await connection.execute(query("watched_streams"))).fetchall()
+        return [WatchedTable(schema, table, Stream(name, id, mode)) for schema, table, name, id, mode in rows]
 
     async def keys_version(self) -> str:
         async with self._use() as connection:
@@ -186,6 +203,23 @@ class Store:
             row = await (await connection.execute(query("stream_token_secret"))).fetchone()
             assert row is not None, "the migration that made the table put one row into it"
             return bytes(row[0])
+
+    async def _ask(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: int) -> _Cursor:
+        """One of the questions that are asked of each log in its own words."""
+        stream = self._stream
+        if stream != FLAGS:
+            name = f"{'horizon' if stream.is_polled else 'stream'}_{name}"
+        return await connection.execute(query(name), {**bounds, "stream": stream.id})
+
+    async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:
+        row = await (await self._ask(connection, "log_state")).fetchone()
+        if row is None:
+            raise SchemaMismatch(f"the stream {self._stream.name} is no longer there")
+        log, channel, oldest, newest, committed_at, xid, *held_back = row
+        if newest is None:
+            return LogState(LogId(log), channel, None, Position(0), None, not any(held_back))
+        stamp = Stamp(Position(newest), committed_at, xid)
+        return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp, not any(held_back))
 
     @asynccontextmanager
     async def _use(self, timeout_s: float = _ANSWER_S) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
@@ -222,30 +256,20 @@ def _ignore(_: psycopg.Notify) -> None:
     """Notifications are the listener's."""
 
 
-async def _state(connection: psycopg.AsyncConnection[Any]) -> LogState:
-    row = await (await connection.execute(query("log_state"))).fetchone()
-    assert row is not None, "a query of scalars gives one row"
-    log, channel, oldest, newest, committed_at, xid = row
-    if newest is None:
-        return LogState(LogId(log), channel, None, Position(0), None)
-    stamp = Stamp(Position(newest), committed_at, xid)
-    return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp)
-
-
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[Row]:
     statement = SQL(query("table_rows")).format(table=Identifier(schema, table))
     return [row for (row,) in await (await connection.execute(statement)).fetchall()]
 
 
-async def _commits(connection: psycopg.AsyncConnection[Any], name: LiteralString, **bounds: int) -> list[Commit]:
-    cursor = await connection.execute(query(name), bounds)
+async def _commits(cursor: _Cursor) -> list[Commit]:
     commits: list[Commit] = []
     for _, rows in groupby(await cursor.fetchall(), key=itemgetter(0)):
         found = list(rows)
-        position, committed_at, xid, user, application = found[0][:5]
+        position, committed_at, xid, user, application, *sequence = found[0][:-6]
         changes = tuple(
-            Change(schema, table, Op(op), before, after, key)
-            for *_, schema, table, op, before, after, key in found
+            Change(schema, table, Op(op), before, after, key, row[5] if sequence else None)
+            for row in found
+            for schema, table, op, before, after, key in (row[-6:],)
             if op is not None
         )
         commits.append(Commit(Position(position), committed_at, xid, user, application, changes))

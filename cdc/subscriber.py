@@ -20,7 +20,8 @@ from .core.wire.format import Format
 __all__ = ["CloseReason", "Sink", "State", "Subscriber"]
 
 if TYPE_CHECKING:
-    from .hub import History
+    from .heart import Heart
+    from .hub import History, Hub
 
 
 class CloseReason(Enum):
@@ -62,8 +63,9 @@ class State(Enum):
 class Subscriber:
     """What the hub knows of one subscriber: its selection, its form, and how far it has come.
 
-    `cursor` means something only while the subscriber is behind. `outbox` holds framed messages that are sent before
-    anything else, shared with other subscribers; `sent_bytes` of the first have been written already.
+    `hub` is the one that it is subscribed to, `heart` the one that beats for it. `cursor` means something only while
+    the subscriber is behind. `outbox` holds framed messages that are sent before anything else, shared with other
+    subscribers; `sent_bytes` of the first have been written already.
     """
 
     __slots__ = (
@@ -74,7 +76,9 @@ class Subscriber:
         "cursor",
         "format",
         "grant",
+        "heart",
         "history",
+        "hub",
         "is_paused",
         "missed_beats",
         "on_live",
@@ -110,6 +114,8 @@ class Subscriber:
         self.stamps = stamps
         self.on_live = on_live
         self.let_in(grant)
+        self.hub: Hub
+        self.heart: Heart | None = None
         self.state = State.NEW
         self.is_paused = False
         self.cursor = 0

@@ -14,11 +14,12 @@ from .errors import InvalidInput
 from .patience import Connection, Report, connect, patiently, set_lock_timeout
 from .sql import query
 
-__all__ = ["OPERATIONS", "WatchOptions", "list_watched", "unwatch", "watch"]
+__all__ = ["MODES", "OPERATIONS", "WatchOptions", "list_watched", "unwatch", "watch"]
 
 logger = logging.getLogger(__name__)
 
 OPERATIONS = ("insert", "update", "delete", "truncate")
+MODES = ("notify", "horizon")
 
 # What the functions refuse with a sentence of their own, made for whoever called them.
 _REFUSALS = (
@@ -32,7 +33,9 @@ _REFUSALS = (
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How a table is watched. None for `key` is the table's own, an empty one none; for `include` all columns."""
+    """How a table is watched. None is for `key` the table's own, an empty one none at all; for `include` all columns;
+    for `mode` that of the stream, for a new one `notify`.
+    """
 
     key: Sequence[str] | None = None
     include: Sequence[str] | None = None
@@ -41,7 +44,7 @@ class WatchOptions:
     predicate: str | None = None
     operations: Sequence[str] = OPERATIONS
     stream: str = "flags"
-    mode: str = "notify"
+    mode: str | None = None
 
 
 def watch(

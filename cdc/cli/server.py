@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
@@ -34,6 +35,7 @@ from cdc.jetstream.upstream import JetStreamUpstream
 from cdc.ports import Upstream
 from cdc.postgres_upstream import PostgresUpstream
 from cdc.settings import Settings
+from cdc.streams import Streams
 
 __all__ = ["build_server", "run_server", "upstream_of"]
 
@@ -131,6 +133,7 @@ def build_server(
     `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
     feed = Feed(settings, upstream)
+    streams = Streams(feed, partial(Feed, settings, upstream), upstream.streams())
     evaluator = Evaluator(lambda: feed.hub.catalog, past=feed.past.at)
     surfaces: dict[str, Surface] = {}
     if settings.sse_enabled:
@@ -141,7 +144,7 @@ def build_server(
         }
     authenticator = Authenticator.of(settings, upstream.key_store()) if settings.asks_for_credentials else None
     gateway = Gateway(
-        feed,
+        streams,
         Door("SSE", settings.sse_max_clients),
         Door("WebSocket", settings.ws_max_connections),
         surfaces,
@@ -162,7 +165,7 @@ def build_server(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as running:
-            await running.enter_async_context(feed.running())
+            await running.enter_async_context(streams.running())
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
                 await running.enter_async_context(gateway.watch.running())

@@ -7,14 +7,14 @@ from typing import Any
 
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
-from cdc.watched_tables import OPERATIONS, WatchOptions, list_watched, watch
+from cdc.watched_tables import MODES, OPERATIONS, WatchOptions, list_watched, watch
 
 _DESCRIPTION = (
     "Capture every change of a table, by any writer. Watching a table again changes the options to those given now. "
     "TABLE is written as in SQL: analytics.orders, or '\"Order Items\"'."
 )
 
-_OPTIONS = ("key", "include", "exclude", "mask", "predicate", "operations")
+_OPTIONS = ("key", "include", "exclude", "mask", "predicate", "operations", "stream", "mode")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -40,6 +40,16 @@ def add_arguments(parser: Parser) -> None:
         action="append",
         choices=OPERATIONS,
         help="tell only this (repeatable); else all",
+    )
+    parser.add_argument(
+        "--stream",
+        metavar="NAME",
+        help="a stream of its own, so that flags do not wait for its commits; else that of the flags",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        help="how that stream gets its order: at each commit, or by its readers, which costs writers least",
     )
     parser.add_setting("--database-url", "database_url")
 
@@ -77,6 +87,8 @@ def _line(one: Mapping[str, Any]) -> str:
         said.append("where " + " ".join(one["predicate"].split()))
     if len(one["operations"]) < len(OPERATIONS):
         said.append("only " + ", ".join(one["operations"]))
+    if one["stream"] != "flags":
+        said.append(f"stream {one['stream']}, {one['mode']}")
     return "\n".join(["; ".join(said), *(f"  ! {problem}" for problem in one["problems"])])
 
 

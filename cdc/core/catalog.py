@@ -256,6 +256,8 @@ def _row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
         "user": commit.user,
         "application": commit.application,
     }
+    if change.sequence is not None:
+        detail["sequence"] = str(change.sequence)
     return Event(
         event_id,
         _ROW_EVENTS[change.op],

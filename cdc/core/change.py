@@ -27,7 +27,10 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate."""
+    """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate.
+
+    `sequence` orders the changes of one row where commits are not told in their order, and is None elsewhere.
+    """
 
     schema: str
     table: str
@@ -35,6 +38,7 @@ class Change:
     before: Row | None
     after: Row | None
     key: Row | None = None
+    sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

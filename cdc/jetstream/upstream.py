@@ -2,6 +2,7 @@
 
 import secrets
 
+from ..core.stream import FLAGS, Stream
 from ..errors import InvalidInput
 from ..ports import KeyStore, Replica, Source
 from ..settings import Settings
@@ -27,9 +28,13 @@ class JetStreamUpstream:
         given = settings.auth_stream_token_secret
         self._secret = secrets.token_bytes(32) if given is None else given.encode()
 
-    def open(self, replica: Replica) -> Source:
+    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
+        assert stream == FLAGS, "there is no other in the directory"
         log = JetStreamLog(self.address, self._layout)
         return Source(log, JetStreamListener(self.address, self._layout, log, replica, self._times))
+
+    def streams(self) -> None:
+        """The tier carries the stream of the flags alone."""
 
     def past_log(self) -> None:
         """The past is looked up in PostgreSQL alone."""

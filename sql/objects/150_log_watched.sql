@@ -2,8 +2,8 @@
 --
 -- Called by: capture_watched() and capture_watched_truncate(), with the options that watch() gave their triggers: 0 the id
 --            in watched_table, 1 the key's columns, 2 the predicate or '', 3 the table's oid, 4 the open columns or '' for
---            all, 5 their numbers, 6 the masked columns, 7 all columns. They travel with the table through a dump, and a
---            transaction sees them from the moment in which it can touch the table.
+--            all, 5 their numbers, 6 the masked columns, 7 all columns, 8 the stream's number, 9 its mode. They travel with
+--            the table through a dump, and a transaction sees them from the moment in which it can touch the table.
 -- Logs:      nothing for an update that changed no column of those chosen.
 create or replace function flagent_cdc.log_watched(
     in_table oid, in_schema text, in_name text, in_op text, in_before json, in_after json, in_options text[]
@@ -17,7 +17,6 @@ declare
     open        text[];
     masked      text[];
     key         json;
-    count       integer;
 begin
     if in_options[4] <> '' then
         open := flagent_cdc.told_columns(
@@ -35,7 +34,7 @@ begin
     if key_columns <> '{}' then
         key := flagent_cdc.key_of(coalesce(after_row, before_row), key_columns);
     end if;
-    count := flagent_cdc.log_change(in_schema, in_name, in_op, key, before_row, after_row);
+    perform flagent_cdc.log_in_stream(in_options, in_schema, in_name, in_op, key, before_row, after_row);
 end
 $$;
 

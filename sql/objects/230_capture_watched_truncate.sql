@@ -35,7 +35,7 @@ begin
     elsif tg_when = 'AFTER' then
         perform set_config('flagent_cdc.truncated', '', true);
     else
-        count := flagent_cdc.log_change(schema_name, table_name, 'truncate', null, null, null);
+        perform flagent_cdc.log_in_stream(tg_argv, schema_name, table_name, 'truncate', null, null, null);
         perform set_config('flagent_cdc.truncated', tg_relid::text, true);
     end if;
     return null;

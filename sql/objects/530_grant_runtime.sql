@@ -12,12 +12,13 @@ begin
     execute pg_catalog.format(
         'grant select on table flagent_cdc.installation, flagent_cdc.attachment, flagent_cdc.change_log,'
         ' flagent_cdc.commit_log, flagent_cdc.alembic_version, flagent_cdc.api_key, flagent_cdc.stream_token_secret,'
-        ' flagent_cdc.watched_table, flagent_cdc.retention to %I',
+        ' flagent_cdc.watched_table, flagent_cdc.retention, flagent_cdc.stream, flagent_cdc.stream_change_log,'
+        ' flagent_cdc.stream_commit_log, flagent_cdc.horizon_log to %I',
         in_role
     );
     execute pg_catalog.format(
         'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
-        ' flagent_cdc.prune(interval, bigint, integer) to %I',
+        ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer) to %I',
         in_role
     );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;

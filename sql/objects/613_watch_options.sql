@@ -1,4 +1,5 @@
--- watch_options: what a row of watched_table holds for a table that is to be watched in this way; its id is still open.
+-- watch_options: what a row of watched_table holds for a table that is to be watched in this way; its id is
+-- still open, and the number of a stream that is yet to be made.
 --
 -- May raise: undefined_column or invalid_parameter_value, with a sentence.
 create or replace function flagent_cdc.watch_options(
@@ -95,12 +96,23 @@ begin
     if wrong is not null then
         raise exception using errcode = 'invalid_parameter_value', message = pg_catalog.format('%s: %s', named, wrong);
     end if;
-    wanted.stream := in_stream;
-    wanted.mode := in_mode;
-    if in_stream is distinct from 'flags' or in_mode is distinct from 'notify' then
+    if coalesce(in_stream, '') !~ '^[a-z0-9][a-z0-9_-]{0,62}$' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'the only stream is flags, and its only mode is notify';
+            message = pg_catalog.format(
+                'the stream must be named with small letters, digits, _ and -, at most 63, not %L', in_stream
+            );
+    end if;
+    wanted.stream := in_stream;
+    wanted.mode := coalesce(in_mode, (select s.mode from flagent_cdc.stream s where s.name = in_stream), 'notify');
+    if wanted.mode not in ('notify', 'horizon') then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = pg_catalog.format('the mode must be notify or horizon, not %L', in_mode);
+    elsif in_stream = 'flags' and wanted.mode <> 'notify' then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = 'the stream of the flags has the mode notify: name a stream of its own for another one';
     end if;
 
     -- As log_watched() describes them; one higher here, for arguments count from 0.
@@ -113,7 +125,11 @@ begin
               join pg_catalog.pg_attribute a on a.attrelid = in_table and a.attname = o.name::name
              order by o.number
         )::text,
-        wanted.masked_columns::text, case when wanted.included_columns is null then '' else columns::text end
+        wanted.masked_columns::text, case when wanted.included_columns is null then '' else columns::text end,
+        case when in_stream = 'flags' then '0' else (
+            select s.id::text from flagent_cdc.stream s where s.name = in_stream and s.mode = wanted.mode
+        ) end,
+        wanted.mode
     ];
     return wanted;
 end

@@ -8,8 +8,9 @@
 --   mask        of these columns only that they are there: their value is null
 --   predicate   SQL about one row, such as total > 100: only rows that satisfy it are told
 --   operations  some of insert, update, delete, truncate
---   stream      the name of the stream that the table belongs to
---   mode        how the stream is ordered
+--   stream      the stream that the table belongs to: that of the flags, or one of another name, which is then made
+--   mode        how such a stream gets its order: notify, by a lock of its own at COMMIT, or horizon, by nothing that a
+--               writer would notice; without it the stream's own, for a new one notify
 --
 -- Answers:   'watched', 'changed' where it was watched otherwise, 'unchanged' where all is in place (nothing is locked or
 --            written then).
@@ -19,7 +20,7 @@
 create or replace function flagent_cdc.watch(
     table_name text, key text[] default null, include text[] default null, exclude text[] default null,
     mask text[] default '{}', predicate text default null,
-    operations text[] default '{insert,update,delete,truncate}', stream text default 'flags', mode text default 'notify'
+    operations text[] default '{insert,update,delete,truncate}', stream text default 'flags', mode text default null
 ) returns text
     language plpgsql
     as $$
@@ -70,6 +71,7 @@ begin
         end if;
     end loop;
 
+    wanted.options[9] := flagent_cdc.open_stream(wanted.stream, wanted.mode, wanted.id)::text;
     if known.id is null then
         insert into flagent_cdc.watched_table (
             schema_name, table_name, key_columns, included_columns, masked_columns, operations, predicate, stream, mode,

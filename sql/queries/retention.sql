@@ -6,6 +6,11 @@ from flagent_cdc.prune(
     pg_catalog.make_interval(secs => %(older_than_s)s::double precision), %(changes)s::bigint, %(limit)s::integer
 ) p;
 
+-- prune_streams: One batch of the oldest commits of the other streams goes: with how many changes.
+select flagent_cdc.prune_streams(
+    pg_catalog.make_interval(secs => %(older_than_s)s::double precision), %(limit)s::integer
+);
+
 -- log_size: How many changes the log holds and how many bytes they take, about: as counted by PostgreSQL's statistics, at the size of the newest ones.
 with held as (
     select

@@ -356,6 +356,7 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
                     assert "secret" not in line
             assert "secret" not in line
 
+    await server.feed.hub.reached(await server.feed.newest_position(), DEADLINE_S)
     async with talking(server, token(**scopes)) as socket:
         await ask(socket, type="subscribe", requestId="r", snapshot=True)
         assert [flag["key"] for flag in (await hear(socket))["flags"]] == ["mine"]

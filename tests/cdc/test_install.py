@@ -120,9 +120,13 @@ def test_a_role_that_ran_servers_before_there_were_keys_may_read_them_after_the_
         do(flagent_url, "drop table flagent_cdc.watched_table cascade; delete from flagent_cdc.installed_object")
         do(flagent_url, "drop table flagent_cdc.api_key, flagent_cdc.stream_token_secret, flagent_cdc.retention")
         do(flagent_url, "drop sequence flagent_cdc.lone_batch")
+        do(flagent_url, "drop table flagent_cdc.stream, flagent_cdc.stream_change_log cascade")
+        do(flagent_url, "drop table flagent_cdc.stream_commit_log, flagent_cdc.stream_seal_request")
+        do(flagent_url, "drop table flagent_cdc.horizon_log")
+        do(flagent_url, "drop sequence flagent_cdc.horizon_change, flagent_cdc.stream_batch")
         do(flagent_url, "update flagent_cdc.alembic_version set version_num = '0001'")
         migrate(flagent_url)
-        for table in ("api_key", "stream_token_secret", "watched_table", "retention"):
+        for table in ("api_key", "stream_token_secret", "watched_table", "retention", "stream", "horizon_log"):
             question = f"select has_table_privilege('cdc_elder', 'flagent_cdc.{table}', 'select')"
             assert ask(flagent_url, question) == [(True,)]
         uninstall(flagent_url)

@@ -58,6 +58,8 @@ def test_a_table_is_watched_listed_and_watched_no_longer(orders_url: str, capsys
     said = run(capsys, "watch", "analytics.orders", "--no-key", url=orders_url)
     assert said == "analytics.orders: is watched otherwise from now on"
     assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key the whole row"
+    run(capsys, "watch", "analytics.orders", "--stream", "orders", "--mode", "horizon", url=orders_url)
+    assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key id; stream orders, horizon"
     with psycopg.connect(orders_url, autocommit=True) as session:
         session.execute("drop table analytics.orders")
     assert run(capsys, "watch", "--list", url=orders_url).splitlines()[1] == "  ! the table is gone"

@@ -1,0 +1,112 @@
+"""All streams of one process: the flags' feed, and one more for each stream that tables have of their own.
+
+Feeds of other streams are opened when a table first belongs to them and closed when none does any more. Whoever is
+subscribed to a table that has moved to another stream is cut, and finds the right one when it comes back.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from .core.errors import InvalidInput
+from .core.selection import Selections
+from .core.stream import FLAGS, Stream, StreamMap
+from .errors import SourceError, is_retryable
+from .feed import Feed
+from .hub import Hub
+from .ports import StreamDirectory
+from .subscriber import Subscriber
+
+__all__ = ["Streams"]
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 2.0
+
+
+class Streams:
+    """Finds the feed of a subscription. `directory` None is a source that knows the stream of the flags alone."""
+
+    def __init__(self, flags: Feed, open: Callable[[Stream], Feed], directory: StreamDirectory | None) -> None:
+        self.flags = flags
+        self._open = open
+        self._directory = directory
+        self._map = StreamMap()
+        self._feeds: dict[Stream, Feed] = {FLAGS: flags}
+        self._running: dict[Stream, asyncio.Task[None]] = {}
+        self._has_looked = directory is None
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.flags.is_loaded and self._has_looked
+
+    def of(self, selections: Selections) -> Feed:
+        """The feed that has all that is selected, loaded or not; raises `InvalidInput` where no single one has."""
+        return self._feeds.get(self._map.of(selections), self.flags)
+
+    def name_of(self, selections: Selections) -> str:
+        """The name of the stream that has all that is selected; raises `InvalidInput` where no single one has."""
+        return self._map.of(selections).name
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow all streams until the end of the block."""
+        async with self.flags.running():
+            looking = asyncio.create_task(self._keep_looking(), name="streams")
+            try:
+                yield
+            finally:
+                looking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await looking
+                for stream in list(self._running):
+                    await self._close(stream)
+                if self._directory is not None:
+                    await self._directory.close()
+
+    async def _keep_looking(self) -> None:
+        directory = self._directory
+        while directory is not None:
+            try:
+                await self._look(directory)
+                self._has_looked = True
+            except SourceError as error:
+                # What cannot be asked for at all, by an older installation, has no streams.
+                self._has_looked = self._has_looked or not is_retryable(error)
+                logger.info("Streams cannot be read", extra={"action": "streams_unread", "reason": str(error)})
+            await asyncio.sleep(_LOOK_S)
+
+    async def _look(self, directory: StreamDirectory) -> None:
+        found = StreamMap(tuple(await directory.watched_streams()))
+        if found == self._map:
+            return
+        wanted = found.streams | {FLAGS}
+        for stream in wanted - self._feeds.keys():
+            feed = self._feeds[stream] = self._open(stream)
+            self._running[stream] = asyncio.create_task(_run(feed), name=f"stream {stream.name}")
+            logger.info("A stream is followed", extra={"action": "stream_opened", "stream": stream.name})
+        self._map = found
+        for feed in self._feeds.values():
+            feed.hub.cut_those(lambda subscriber, hub=feed.hub: self._is_misplaced(subscriber, hub))  # type: ignore[misc]
+        for stream in self._feeds.keys() - wanted:
+            await self._close(stream)
+
+    def _is_misplaced(self, subscriber: Subscriber, hub: Hub) -> bool:
+        try:
+            return self.of(subscriber.selections).hub is not hub
+        except InvalidInput:
+            return True
+
+    async def _close(self, stream: Stream) -> None:
+        running = self._running.pop(stream)
+        self._feeds.pop(stream, None)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def _run(feed: Feed) -> None:
+    async with feed.running():
+        await asyncio.Event().wait()

@@ -1,0 +1,242 @@
+"""Streams of their own, as their clients see them."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.fixtures.flags import Writer
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
+
+SECRET = "a secret of more than thirty-two bytes"
+
+TABLES = (
+    "create schema shop",
+    "create table shop.orders (id integer primary key, n integer)",
+    "create table shop.clicks (id integer primary key, n integer)",
+    "create table shop.plain (id integer primary key)",
+    "select flagent_cdc.watch('shop.orders', stream => 'orders')",
+    "select flagent_cdc.watch('shop.clicks', stream => 'clicks', mode => 'horizon')",
+    "select flagent_cdc.watch('shop.plain')",
+)
+
+
+@pytest.fixture
+def writer(database_url: str) -> Iterator[Writer]:
+    with Writer(database_url) as writer:
+        for statement in TABLES:
+            writer.run(statement)
+        yield writer
+
+
+@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
+async def server(request: pytest.FixtureRequest, database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
+    async with serving(database_url, with_handover=request.param, poll_interval_s=0.05) as running:
+        yield running
+
+
+async def ready(server: RunningServer, table: str) -> None:
+    """Wait until the stream of a table is served: just after the start it may not have been read yet."""
+    async with httpx.AsyncClient() as client:
+
+        async def is_served() -> bool:
+            async with client.stream("GET", server.stream_url, params={"table": table}) as response:
+                return response.status_code == 200
+
+        await until(is_served, f"the stream of {table}")
+
+
+async def hear(socket: ClientConnection) -> dict[str, Any]:
+    while True:
+        message: dict[str, Any] = json.loads(await socket.recv())
+        if message["type"] != "heartbeat":
+            return message
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_a_stream_of_its_own_has_ids_of_its_own_and_resumes(
+    server: RunningServer, writer: Writer, table: str
+) -> None:
+    await ready(server, table)
+    async with sse(server.stream_url, {"table": table, "envelope": "true"}) as stream:
+        writer.run(
+            f"insert into {table} values (1, 1)", f"update {table} set n = 2", "insert into shop.plain values (1)"
+        )
+        writer.run(f"delete from {table}")
+        writer.run(f"truncate {table}")
+        events = [await stream.next() for _ in range(4)]
+    assert [event.type for event in events] == ["row_inserted", "row_updated", "row_deleted", "table_truncated"]
+    assert [event.data["changed"] for event in events] == [[], ["n"], [], []]
+    assert {event.data["user"] for event in events} == {events[0].data["user"]}
+    ids = [event.id or "" for event in events]
+    flags = server.feed.hub.catalog.log
+    assert all(id.split("@")[1].startswith(flags + "s") for id in ids)
+    assert ids[1] == ids[0].replace("-0@", "-1@")
+    async with sse(server.stream_url, {"table": table, "lastEventId": ids[0]}) as stream:
+        assert [(await stream.next()).id for _ in range(3)] == ids[1:]
+    async with sse(server.stream_url, {"table": "shop.plain", "lastEventId": ids[0]}) as stream:
+        other = await stream.next()
+        assert (other.type, other.data["reason"]) == ("resync", "log_replaced")
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_what_was_missed_is_read_from_the_log_after_a_restart(
+    database_url: str, writer: Writer, table: str
+) -> None:
+    async with serving(database_url, poll_interval_s=0.05) as server:
+        await ready(server, table)
+        async with sse(server.stream_url, {"table": table}) as stream:
+            writer.run(f"insert into {table} values (0, 0)")
+            last = (await stream.next()).id
+    for n in range(1, 4):
+        writer.run(f"insert into {table} select g, g from generate_series({n} * 1000, {n} * 1000 + 399) g")
+    async with serving(database_url, poll_interval_s=0.05, ring_events=10) as server:
+        await ready(server, table)
+        async with sse(server.stream_url, {"table": table, "lastEventId": last}) as stream:
+            missed = [(await stream.next()).data["after"]["id"] for _ in range(1200)]
+            writer.run(f"insert into {table} values (9999, 0)")
+            assert (await stream.next()).data["after"]["id"] == 9999
+    assert missed == [n * 1000 + g for n in range(1, 4) for g in range(400)]
+
+
+async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
+    server: RunningServer, writer: Writer
+) -> None:
+    await ready(server, "shop.orders")
+    wishes: tuple[tuple[Any, str], ...] = (
+        (
+            [("table", "shop.orders"), ("table", "clicks")],
+            "shop.clicks belongs to the stream clicks, and shop.orders",
+        ),
+        ([("table", "shop.orders"), ("table", "shop.plain")], "shop.plain to the stream flags"),
+        ([("table", "shop.orders"), ("flag", "a")], "what is selected of flags belongs to the stream flags"),
+    )
+    async with httpx.AsyncClient() as client:
+        for parameters, sentence in wishes:
+            refused = await client.get(server.stream_url, params=parameters)
+            assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
+            assert sentence in refused.json()["detail"]
+        refused = await client.get(server.url + "/api/v1/changes", params={"table": "shop.orders"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "other_stream")
+        assert "the stream orders" in refused.json()["detail"]
+        refused = await client.get(server.url + "/api/v1/changes", params={"table": ["shop.orders", "plain"]})
+        assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
+        assert (await client.get(server.url + "/api/v1/changes", params={"table": "plain"})).status_code == 200
+    async with connect(server.websocket_url) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "tables": ["orders"]}))
+        assert (await hear(socket))["type"] == "subscribed"
+        await socket.send(json.dumps({"type": "subscribe", "flags": ["a"], "requestId": "r"}))
+        error = await hear(socket)
+        assert (error["type"], error["code"], error["requestId"]) == ("error", "several_streams", "r")
+        assert "orders" in error["message"]
+        # The subscription that there was goes on.
+        writer.run("insert into shop.orders values (1, 1)")
+        assert (await hear(socket))["table"] == "shop.orders"
+
+
+async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_back(
+    server: RunningServer, writer: Writer
+) -> None:
+    await ready(server, "shop.clicks")
+    async with connect(server.websocket_url) as socket:
+        for n, table in enumerate(("shop.clicks", "shop.plain", "shop.clicks")):
+            await socket.send(json.dumps({"type": "subscribe", "tables": [table]}))
+            assert (await hear(socket))["selections"][0]["tables"] == [table]
+            writer.run(f"insert into {table} values ({n})")
+            event = await hear(socket)
+            assert (event["table"], event["after"]["id"]) == (table, n)
+            await socket.send(json.dumps({"type": "unsubscribe"}))
+            assert (await hear(socket))["type"] == "unsubscribed"
+            await socket.send(json.dumps({"type": "ping", "requestId": "p"}))
+            assert (await hear(socket)) == {"type": "pong", "requestId": "p"}
+    await until(lambda: server.feed.hub.subscriber_count == 0, "the end of the connection")
+
+
+async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
+    server: RunningServer, writer: Writer
+) -> None:
+    await ready(server, "shop.orders")
+    async with connect(server.websocket_url) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.plain"]}))
+        assert (await hear(socket))["type"] == "subscribed"
+        writer.run("select flagent_cdc.watch('shop.plain', stream => 'orders')")
+        await socket.wait_closed()
+        assert socket.close_code == 1012
+    await ready(server, "shop.plain")
+    async with sse(server.stream_url, [("table", "shop.plain"), ("table", "shop.orders")]) as stream:
+        writer.run("insert into shop.plain values (1)")
+        assert (await stream.next()).data["table"] == "shop.plain"
+
+
+async def test_a_stream_waits_for_the_horizon_and_says_that_it_is_not_fresh(database_url: str, writer: Writer) -> None:
+    async with serving(database_url, poll_interval_s=0.05, sse_keep_alive_s=0.3) as server:
+        await ready(server, "shop.clicks")
+        with Writer(database_url) as slow, slow.connection.transaction():
+            slow.connection.execute("insert into shop.clicks values (1, 1)")
+            writer.run("insert into shop.clicks values (2, 2)")
+            async with sse(server.stream_url, {"table": "shop.clicks"}) as stream:
+
+                async def admits() -> bool:
+                    return "fresh=false" in (await stream.next_block()).comment
+
+                await until(admits, "the admission that changes are held back")
+                slow.connection.execute("update shop.clicks set n = 3 where id = 1")
+                slow.connection.execute("commit")
+                told = [(await stream.next()).data["after"] for _ in range(3)]
+    assert told == [{"id": 1, "n": 1}, {"id": 1, "n": 3}, {"id": 2, "n": 2}]
+
+
+async def test_the_sequence_orders_the_changes_of_a_row_where_transactions_are_told_by_their_ids(
+    database_url: str, writer: Writer
+) -> None:
+    writer.run("insert into shop.clicks values (1, 1)")
+    async with serving(database_url, poll_interval_s=0.05) as server:
+        await ready(server, "shop.clicks")
+        async with sse(server.stream_url, {"table": "shop.clicks"}) as stream:
+            with Writer(database_url) as earlier, earlier.connection.transaction():
+                # The transaction with the lower id changes the row last.
+                earlier.connection.execute("insert into shop.clicks values (2, 0)")
+                writer.run("update shop.clicks set n = 2 where id = 1")
+                earlier.connection.execute("update shop.clicks set n = 3 where id = 1")
+            told = [(await stream.next()).data for _ in range(3)]
+    assert [event["after"]["n"] for event in told] == [0, 3, 2]
+    assert [event["after"]["n"] for event in sorted(told, key=lambda event: int(event["sequence"]))] == [0, 2, 3]
+
+
+async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belong(
+    database_url: str, writer: Writer
+) -> None:
+    def bearer(**scopes: Any) -> str:
+        claims = {"sub": "u", "exp": time.time() + 300, "flagent_cdc": scopes}
+        return "Bearer " + jwt.encode(claims, SECRET, "HS256")
+
+    async with serving(database_url, poll_interval_s=0.05, auth_jwt_secret=SECRET) as server:
+        everything, orders = bearer(), bearer(tables=["shop.orders"])
+        both: Any = [("table", "shop.orders"), ("table", "shop.clicks")]
+        async with httpx.AsyncClient() as client:
+
+            async def is_served() -> bool:
+                response = await client.get(server.stream_url, params=both, headers={"authorization": everything})
+                return response.status_code == 400
+
+            await until(is_served, "the streams")
+
+            async def is_read() -> bool:
+                async with client.stream(
+                    "GET", server.stream_url, params={"table": "orders"}, headers={"authorization": everything}
+                ) as response:
+                    return response.status_code == 200
+
+            await until(is_read, "the stream of orders")
+        # Who may not see shop.clicks is not told that it is watched, and where.
+        async with sse(server.stream_url, both, authorization=orders) as stream:
+            writer.run("insert into shop.clicks values (1, 1)")
+            writer.run("insert into shop.orders values (1, 1)")
+            assert (await stream.next(DEADLINE_S)).data["table"] == "shop.orders"
+        async with sse(server.stream_url, {"table": "shop.clicks"}, authorization=orders) as stream:
+            assert str(stream.greeting["id"]).endswith("@" + server.feed.hub.catalog.log)

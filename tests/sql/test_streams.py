@@ -1,0 +1,292 @@
+"""Streams of their own: whose lock, whose positions, and that readers of either kind lose nothing."""
+
+import os
+import random
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import IsolationLevel
+
+from cdc.postgres_programs import find_binaries
+from cdc.pruner import Pruner, Retention
+from cdc.sql import query
+from tests.fixtures.log import ChangeLog, add_flag
+from tests.fixtures.postgres import BIN_VARIABLE, Postgres
+
+OpenSession = Callable[..., psycopg.Connection]
+
+LEVELS = [IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE]
+
+# One table in the flags' stream, one in a stream with a lock of its own, one without any.
+TABLES = ("plain", "locked", "free")
+
+
+@pytest.fixture
+def tables(writer: psycopg.Connection) -> psycopg.Connection:
+    for table in TABLES:
+        writer.execute(
+            f"create table {table} (writer integer, n integer, k integer, primary key (writer, n, k))".encode()
+        )
+    writer.execute("select flagent_cdc.watch('plain')")
+    writer.execute("select flagent_cdc.watch('locked', stream => 'locked')")
+    writer.execute("select flagent_cdc.watch('free', stream => 'free', mode => 'horizon')")
+    return writer
+
+
+class Reader(threading.Thread):
+    """Reads one stream in small pages, from its beginning, while others write; stops when it has seen `end`."""
+
+    def __init__(self, url: str, kind: str, stream: int) -> None:
+        super().__init__()
+        self._url = url
+        self._name = f"{kind}_commits_after"
+        self._stream = stream
+        self.end = threading.Event()
+        self.commits: list[tuple[int, list[dict[str, Any]]]] = []
+        self.pages = 0
+
+    def run(self) -> None:
+        position = 0
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            while True:
+                is_last = self.end.is_set()
+                bounds = {"stream": self._stream, "position": position, "limit": 7}
+                rows = connection.execute(query(self._name), bounds).fetchall()
+                for found, group in groupby(rows, key=itemgetter(0)):
+                    self.commits.append((found, [row[-2] or row[-3] for row in group]))
+                    position = found
+                if rows:
+                    self.pages += 1
+                elif is_last:
+                    return
+
+
+def write_at_random(url: str, seed: int, failures: list[BaseException]) -> None:
+    """Transactions in three isolation levels, with savepoints and rollbacks, that touch the tables in any order."""
+    chance = random.Random(seed)
+    with psycopg.connect(url, autocommit=False) as connection:
+        for n in range(40):
+            connection.isolation_level = chance.choice(LEVELS)
+            try:
+                for k in range(chance.randrange(1, 6)):
+                    connection.execute("savepoint s")
+                    connection.execute(
+                        f"insert into {chance.choice(TABLES)} values (%s, %s, %s)".encode(), (seed, n, k)
+                    )
+                    connection.execute(chance.choice(["rollback to s", "release s", "release s"]))
+                    if chance.random() < 0.1:
+                        connection.execute("set constraints all immediate")
+                    if chance.random() < 0.1:
+                        connection.execute("select pg_sleep(0.01)")
+                connection.commit() if chance.random() < 0.85 else connection.rollback()
+            except psycopg.errors.SerializationFailure:
+                connection.rollback()
+            except psycopg.Error as error:
+                failures.append(error)
+                return
+
+
+def test_readers_of_both_kinds_of_streams_lose_nothing_and_get_nothing_twice(
+    tables: psycopg.Connection, database_url: str, log: ChangeLog
+) -> None:
+    base = random.randrange(1_000_000)
+    print(f"seed {base}")
+    readers = {"locked": Reader(database_url, "stream", 1), "free": Reader(database_url, "horizon", 2)}
+    failures: list[BaseException] = []
+    writers = [threading.Thread(target=write_at_random, args=(database_url, base + n, failures)) for n in range(9)]
+    for thread in (*readers.values(), *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    for reader in readers.values():
+        reader.end.set()
+        reader.join(timeout=60)
+    # No deadlock between those who belong to several streams, whatever the order in which they touched them.
+    assert failures == []
+    for table, reader in readers.items():
+        held = Counter(tables.execute(f"select writer, n, k from {table}".encode()).fetchall())
+        told = Counter((row["writer"], row["n"], row["k"]) for _, rows in reader.commits for row in rows)
+        assert told == held, table
+        positions = [position for position, _ in reader.commits]
+        assert positions == sorted(set(positions)), table
+        assert reader.pages > 1
+        # A transaction is told as a whole; and each writer's ones in their order.
+        numbers = [{(row["writer"], row["n"]) for row in rows} for _, rows in reader.commits]
+        assert all(len(one) == 1 for one in numbers), table
+        last: dict[int, int] = {}
+        for ((who, n),) in numbers:
+            assert n >= last.get(who, -1), table
+            last[who] = n
+    plain = [change["after"] for commit in log.commits() for change in commit.changes]
+    assert {change["table"] for commit in log.commits() for change in commit.changes} == {"plain"}
+    assert Counter((row["writer"], row["n"], row["k"]) for row in plain) == Counter(
+        tables.execute("select writer, n, k from plain").fetchall()
+    )
+    assert tables.execute(
+        "select count(*) from flagent_cdc.stream_change_log l where true"
+        " and not exists (select from flagent_cdc.stream_commit_log c where c.batch = l.batch)"
+    ).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("kind", ["stream", "horizon"])
+def test_the_way_back_tells_the_same_as_the_way_forward(tables: psycopg.Connection, kind: str) -> None:
+    stream, table = (1, "locked") if kind == "stream" else (2, "free")
+    for n in range(9):
+        tables.execute(f"insert into {table} select 0, {n}, k from generate_series(0, {n}) k".encode())
+
+    def read(name: str, **bounds: int) -> Iterator[list[tuple[int, Any]]]:
+        rows = tables.execute(query(f"{kind}_{name}"), {"stream": stream, "limit": 10, **bounds}).fetchall()
+        for position, group in groupby(rows, key=itemgetter(0)):
+            yield [(position, row[-2]) for row in group]
+
+    forward: list[list[tuple[int, Any]]] = []
+    while page := list(read("commits_after", position=forward[-1][0][0] if forward else 0)):
+        forward += page
+    newest = tables.execute(query(f"{kind}_newest_position"), {"stream": stream}).fetchone()
+    assert newest is not None
+    assert newest[0] == forward[-1][0][0]
+    backward: list[list[tuple[int, Any]]] = []
+    position = int(newest[0])
+    while page := list(read("commits_before", position=position, down_to=0)):
+        backward += page
+        position = page[-1][0][0] - 1
+    assert backward == forward[::-1]
+    assert [len(commit) for commit in forward] == list(range(1, 10))
+
+
+def test_writers_of_two_streams_do_not_wait_for_each_others_lock(
+    tables: psycopg.Connection, database_url: str, open_session: OpenSession
+) -> None:
+    # Sealed, and not yet committed: it holds the lock of the flags' stream.
+    holder = open_session(database_url, autocommit=False)
+    holder.execute("insert into plain values (0, 0, 0)")
+    holder.execute("select pg_advisory_xact_lock(x'666c6167656e745f'::bigint)")
+    tables.execute("insert into locked values (0, 0, 0)")
+    tables.execute("insert into free values (0, 0, 0)")
+    holder.commit()
+    holder.execute("select pg_advisory_xact_lock(x'666c6167'::integer, 1)")
+    add_flag(tables, "a")
+    tables.execute("insert into free values (0, 0, 1)")
+    waiting = threading.Thread(target=open_session(database_url).execute, args=("insert into locked values (0, 0, 1)",))
+    waiting.start()
+    waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 1"
+    deadline = time.monotonic() + 10
+    while tables.execute(waits).fetchone() != (1,):
+        assert time.monotonic() < deadline, "a writer of the stream does not wait for its lock"
+    holder.commit()
+    waiting.join(timeout=10)
+    assert tables.execute("select count(*) from locked").fetchone() == (2,)
+
+
+def test_a_stream_of_mode_horizon_notifies_nobody_and_lets_transactions_be_prepared(
+    tables: psycopg.Connection, database_url: str, open_session: OpenSession
+) -> None:
+    listener = open_session(database_url)
+    for (channel,) in tables.execute("select channel from flagent_cdc.stream").fetchall():
+        listener.execute(f"listen {channel}")
+    tables.execute("insert into free values (0, 0, 0)")
+    tables.execute("insert into locked values (0, 0, 0)")
+    heard = [notify.payload for notify in listener.notifies(timeout=10, stop_after=1)]
+    assert ['"position":1' in payload for payload in heard] == [True]
+    locks = tables.execute("begin; insert into free values (0, 0, 1); set constraints all immediate")
+    locks = tables.execute("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+    assert locks.fetchone() == (0,)
+    tables.execute("rollback")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("stream => 'Own'", "the stream must be named with small letters"),
+        ("stream => ''", "the stream must be named"),
+        ("stream => null", "the stream must be named"),
+        ("stream => 'own', mode => 'fast'", "the mode must be notify or horizon, not 'fast'"),
+        ("mode => 'horizon'", "the stream of the flags has the mode notify"),
+        ("stream => 'locked', mode => 'horizon'", "the stream locked has the mode notify, which public.locked needs"),
+    ],
+)
+def test_wrong_streams_are_refused_by_name(tables: psycopg.Connection, options: str, sentence: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=sentence):
+        tables.execute(f"select flagent_cdc.watch('plain', {options})".encode())
+
+
+def test_a_stream_is_made_anew_when_its_only_table_wants_another_mode(tables: psycopg.Connection) -> None:
+    assert tables.execute("select flagent_cdc.watch('free', stream => 'free')").fetchone() == ("unchanged",)
+    tables.execute("select flagent_cdc.watch('free', stream => 'free', mode => 'notify')")
+    streams = tables.execute("select name, mode, id from flagent_cdc.stream order by id").fetchall()
+    assert streams == [("locked", "notify", 1), ("free", "notify", 3)]
+    tables.execute("insert into free values (0, 0, 0)")
+    assert tables.execute("select stream, position from flagent_cdc.stream_commit_log").fetchall() == [(3, 1)]
+    tables.execute("select flagent_cdc.watch('free')")
+    tables.execute("insert into free values (0, 0, 1)")
+    assert tables.execute("select count(*) from flagent_cdc.stream_commit_log").fetchone() == (1,)
+
+
+def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_new(
+    tables: psycopg.Connection, database_url: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    tables.execute("insert into locked values (0, 0, 0)")
+    tables.execute("insert into free values (0, 0, 0)")
+    # As if the transaction had come from a cluster that was far ahead.
+    tables.execute("update flagent_cdc.horizon_log set xid = 1000000000000")
+    chosen = os.environ.get(BIN_VARIABLE)
+    programs = Path(chosen) if chosen else find_binaries()
+    dump = tmp_path / "dump"
+    subprocess.run([programs / "pg_dump", "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
+    with postgres.database("empty") as url:
+        subprocess.run([programs / "pg_restore", f"--dbname={url}", dump], check=True, timeout=60)
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute("insert into locked values (1, 1, 1)")
+            session.execute("insert into free values (1, 1, 1)")
+            positions = session.execute("select position from flagent_cdc.stream_commit_log order by 1").fetchall()
+            assert positions == [(1,), (2,)]
+            (newest,) = session.execute(query("horizon_newest_position"), {"stream": 2}).fetchall()
+            assert 0 < newest[0] < 1000000000000
+            (state,) = session.execute(query("horizon_log_state"), {"stream": 2}).fetchall()
+            assert state[-1] is False
+            (before,) = tables.execute(query("horizon_log_state"), {"stream": 2}).fetchall()
+            assert state[0] != before[0]
+            rows = session.execute(query("horizon_commits_after"), {"stream": 2, "position": 0, "limit": 10}).fetchall()
+            assert [row[-2] for row in rows] == [{"writer": 1, "n": 1, "k": 1}]
+
+
+async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
+    tables: psycopg.Connection, database_url: str
+) -> None:
+    for n in range(4):
+        tables.execute(f"insert into locked select 0, {n}, k from generate_series(1, 3) k".encode())
+        tables.execute(f"insert into free select 0, {n}, k from generate_series(1, 3) k".encode())
+    tables.execute("select flagent_cdc.watch('plain', stream => 'gone', mode => 'horizon')")
+    tables.execute("insert into plain values (0, 0, 0)")
+    tables.execute("select flagent_cdc.watch('plain', stream => 'gone', mode => 'notify')")
+    tables.execute("update flagent_cdc.retention set min_age = '0'")
+    # The first two of each are old, and the last, which must stay.
+    tables.execute(
+        "update flagent_cdc.stream_commit_log set committed_at = committed_at - interval '2 hours' where position <> 3"
+    )
+    tables.execute(
+        "update flagent_cdc.horizon_log set changed_at = changed_at - interval '2 hours' where after ->> 'n' <> '2'"
+    )
+    pruned = await Pruner(database_url, Retention(3600.0, None), rest=0.0).prune()
+    assert pruned.changes == 3 * 2 + 3 * 2 + 1
+    assert tables.execute("select position from flagent_cdc.stream_commit_log order by 1").fetchall() == [(3,), (4,)]
+    assert tables.execute("select count(*) from flagent_cdc.stream_change_log").fetchone() == (6,)
+    left = tables.execute(
+        "select stream, after ->> 'n', count(*) from flagent_cdc.horizon_log group by 1, 2 order by 2"
+    )
+    assert left.fetchall() == [(2, "2", 3), (2, "3", 3)]
+    for kind, stream in (("stream", 1), ("horizon", 2)):
+        (state,) = tables.execute(query(f"{kind}_log_state"), {"stream": stream}).fetchall()
+        rows = tables.execute(
+            query(f"{kind}_commits_after"), {"stream": stream, "position": state[2] - 1, "limit": 100}
+        ).fetchall()
+        assert [row[-2]["n"] for row in rows] == [2, 2, 2, 3, 3, 3]
