@@ -6,6 +6,7 @@ is 256 random bits, so its plain SHA-256 can be stored: nobody can guess through
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Iterable
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .core.access import Grant
-from .errors import Unauthorized
+from .errors import InvalidInput, Unauthorized
 from .identity import Identity
 
-__all__ = ["KEY_PREFIX", "ApiKey", "KeyRing", "NewKey", "new_key"]
+__all__ = ["KEY_PREFIX", "ApiKey", "KeyRing", "NewKey", "new_key", "readable_grant"]
+
+logger = logging.getLogger(__name__)
 
 KEY_PREFIX = "fla_cdc_"
 
@@ -62,6 +65,17 @@ def new_key() -> NewKey:
 
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def readable_grant(prefix: str, scopes: object) -> Grant:
+    """What the scopes of a key allow; nothing where this version cannot read them."""
+    try:
+        return Grant.parse(scopes)
+    except InvalidInput as error:
+        logger.error(
+            "An API key with unreadable scopes", extra={"action": "key_unreadable", "key": prefix, "reason": str(error)}
+        )
+        return Grant(flags=frozenset(), tables=frozenset(), evaluate=False)
 
 
 class KeyRing:

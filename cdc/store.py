@@ -18,10 +18,8 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.sql import SQL, Identifier
 
-from .api_key import ApiKey
-from .core.access import Grant
+from .api_key import ApiKey, readable_grant
 from .core.change import Change, Commit, Op, Row
-from .core.errors import InvalidInput
 from .core.position import LogId, Position
 from .core.stream import FLAGS, Stream, WatchedTable
 from .database_url import redact
@@ -194,7 +192,7 @@ class Store:
         async with self._use() as connection:
             rows = await (await connection.execute(query("keys"))).fetchall()
         return [
-            ApiKey(id, name, prefix, bytes(hash), _grant(prefix, scopes), created_at, expires_at, revoked_at)
+            ApiKey(id, name, prefix, bytes(hash), readable_grant(prefix, scopes), created_at, expires_at, revoked_at)
             for id, name, prefix, hash, scopes, created_at, expires_at, revoked_at in rows
         ]
 
@@ -240,16 +238,6 @@ class Store:
                 if broken is not None:
                     await asyncio.shield(broken.close())
                 raise
-
-
-def _grant(prefix: str, scopes: object) -> Grant:
-    try:
-        return Grant.parse(scopes)
-    except InvalidInput as error:
-        logger.error(
-            "An API key with unreadable scopes", extra={"action": "key_unreadable", "key": prefix, "reason": str(error)}
-        )
-        return Grant(flags=frozenset(), tables=frozenset(), evaluate=False)
 
 
 def _ignore(_: psycopg.Notify) -> None:

@@ -12,8 +12,7 @@ from datetime import datetime
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
-from ..api_key import ApiKey
-from ..core.access import Grant
+from ..api_key import ApiKey, readable_grant
 from ..errors import NatsUnavailable
 from .address import NatsAddress
 from .connection import Link
@@ -87,7 +86,7 @@ def decode_keys(data: bytes) -> list[ApiKey]:
             raw["name"],
             raw["prefix"],
             bytes.fromhex(raw["hash"]),
-            Grant.parse(raw["scopes"]),
+            readable_grant(raw["prefix"], raw["scopes"]),
             datetime.fromisoformat(raw["createdAt"]),
             None if raw["expiresAt"] is None else datetime.fromisoformat(raw["expiresAt"]),
             None if raw["revokedAt"] is None else datetime.fromisoformat(raw["revokedAt"]),

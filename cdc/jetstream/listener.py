@@ -254,7 +254,14 @@ class JetStreamListener:
             stalled = message.reply or message.headers.get("Nats-Consumer-Stalled")
             if stalled:
                 await connection.client.publish(stalled)
-            return
+        else:
+            self._count(message)
+            self._take(message, self._seen)
+        # After any message: the last one that waits may be a heartbeat.
+        if self._batch and (subscription.pending_msgs == 0 or len(self._batch) >= _BATCH_COMMITS):
+            self._flush()
+
+    def _count(self, message: Msg) -> None:
         self.notifications += 1
         numbers = message.metadata.sequence
         if numbers.consumer != self._delivered + 1:
@@ -262,9 +269,6 @@ class JetStreamListener:
         if numbers.stream != self._seen + 1:
             raise _Hole(f"message {numbers.stream} came after {self._seen}", ResyncReason.PRUNED)
         self._delivered, self._seen = numbers.consumer, numbers.stream
-        self._take(message, numbers.stream)
-        if self._batch and (subscription.pending_msgs == 0 or len(self._batch) >= _BATCH_COMMITS):
-            self._flush()
 
     def _take(self, message: Msg, sequence: int) -> None:
         if (label := Label.read(message.headers)) is not None:

@@ -23,7 +23,7 @@ from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.parcel import Label, pack
 from ..core.wire.snapshot import ResyncReason
 from ..database_url import redact
-from ..errors import DatabaseRefused, SourceError, is_retryable
+from ..errors import DatabaseRefused, NatsMismatch, SourceError, is_retryable
 from ..ports import LiveFeed, LogState
 from ..postgres_upstream import PostgresUpstream
 from ..settings import Settings
@@ -45,13 +45,16 @@ _BACKOFF_S = (0.2, 5.0)
 _PROVEN_S = 10.0
 _KEYS_S = 1.0
 _STOP_S = 0.5
+_DOUBT_S = 0.2
 
 # Commits that were heard and wait to be copied; beyond it they are read from the log again.
 _INBOX_COMMITS = 2_000
 _PAGE_CHANGES = 5_000
 
-# What headers, subject and protocol take of a message.
+# What headers, subject and protocol take of a message; and the least that a message must hold, for the chunks of the
+# object store too.
 _OVERHEAD_BYTES = 4096
+_LEAST_PAYLOAD = 256 * 1024
 
 
 class Inbox:
@@ -219,6 +222,10 @@ class Turn:
     # -- copying -----------------------------------------------------------------------------------------------
 
     async def _copy(self) -> None:
+        if self._connection.max_payload < _LEAST_PAYLOAD:
+            raise NatsMismatch(
+                f"{self._target}: max_payload is {self._connection.max_payload}, wanted are at least {_LEAST_PAYLOAD}"
+            )
         with nats_errors(self._target):
             await prepare(self._connection.jetstream, self._layout, self._limits)
         self._prepared.set()
@@ -233,8 +240,9 @@ class Turn:
                 if not commits and self._position < self._inbox.catalog.position:
                     commits = await self._store.commits_after(self._position, _PAGE_CHANGES)
                     if not commits or not all(commit.changes for commit in commits):
-                        # Pruned before they could be copied.
+                        # Pruned before they could be copied, or heard of and never made: the listener finds that out.
                         self._inbox.must_compare = True
+                        await asyncio.sleep(_DOUBT_S)
                         continue
                 if not commits:
                     break

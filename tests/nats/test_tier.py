@@ -149,6 +149,33 @@ async def test_a_row_larger_than_a_message_arrives_whole(database_url: str, node
         assert (await stream.next()).data["flag"]["description"] == text
 
 
+async def test_no_commit_waits_behind_a_heartbeat(
+    database_url: str, node: RunningServer, nats_server: NatsServer
+) -> None:
+    async with nats_client(nats_server.url) as client, sse(node.stream_url, EVERYTHING) as stream:
+        (consumer,) = await client.jetstream().consumers_info("flagent_cdc")
+        inbox = consumer.config.deliver_subject
+        assert inbox is not None
+        ended = asyncio.Event()
+
+        async def beat() -> None:
+            while not ended.is_set():
+                for _ in range(500):
+                    await client.publish(inbox, headers={"Status": "100", "Description": "Idle Heartbeat"})
+                await client.flush()
+
+        with Writer(database_url) as writer:
+            for number in range(10):
+                ended.clear()
+                before = node.feed.listener.notifications
+                beating = asyncio.create_task(beat())
+                await asyncio.to_thread(writer.flag, f"f{number}")
+                await until(lambda: node.feed.listener.notifications > before, "the delivery")  # noqa: B023
+                ended.set()
+                await beating
+                assert await told(stream, 1) == [(stream.last_id, f"flag_created f{number}")]
+
+
 async def test_a_schema_attached_later_is_known(database_url: str, node: RunningServer) -> None:
     async with sse(node.stream_url, EVERYTHING) as stream:
         with Writer(database_url) as writer:
