@@ -240,16 +240,23 @@ class WebSocketStream(_Stream):
                 parser.extensions = [self._deflate]
         self._in_turn = 0
         parser.receive_data(data)
+        if parser.state is State.OPEN:
+            # Pongs go first, as a ping may come between the fragments of a message; a close comes after all answers.
+            self._send_answers(parser)
         for event in parser.events_received():
             if isinstance(event, Frame):
                 self._on_frame(parser, event)
-        if answer := b"".join(parser.data_to_send()):
-            self.subscriber.hub.say(self.subscriber, answer)
+        self._send_answers(parser)
         if parser.close_expected():
             self.subscriber.hub.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
             self._forget_parser()
+
+    def _send_answers(self, parser: Protocol) -> None:
+        """Send what the protocol itself has to say: pongs, and the last word of a connection."""
+        if answer := b"".join(parser.data_to_send()):
+            self.subscriber.hub.say(self.subscriber, answer)
 
     def _forget_parser(self) -> None:
         if self._parser is not None:
