@@ -22,7 +22,7 @@ from . import changes, evaluation, export, flag_history, flags, health, info, of
 from .gateway import Gateway
 from .guard import IDENTITY
 from .page import Page
-from .problem import Problem
+from .problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .reply import send_problem
 from .session import Evaluator
 from .socket import SocketEndpoint
@@ -121,6 +121,8 @@ def create_app(
         description="The change stream of feature flags in PostgreSQL.",
         redoc_url=None,
         lifespan=lifespan,
+        # Every refusal has this form; with it said, the framework does not promise one of its own, 422.
+        responses={"default": {"description": "Why not", "content": {PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}}}},
     )
     web.state.feed = feed
     web.state.evaluator = evaluator

@@ -17,12 +17,22 @@ from .body import read_body
 from .export import matches_tag
 from .flags import schema_of
 from .guard import grant_of, refuse_evaluation
+from .problem import PROBLEM_SCHEMA, PROBLEM_TYPE
 
 __all__ = ["REFETCH_PATH", "router"]
 
 REFETCH_PATH = "/ofrep/v1/events"
 
-router = APIRouter(prefix="/ofrep/v1", tags=["OpenFeature"])
+router = APIRouter(
+    prefix="/ofrep/v1",
+    tags=["OpenFeature"],
+    responses={
+        "default": {
+            "description": "Why not: in OFREP's own form, or as a problem",
+            "content": {"application/json": {"schema": {"type": "object"}}, PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}},
+        }
+    },
+)
 
 # How long a refetch waits for the position that its notice named.
 _CATCH_UP_S = 2.0

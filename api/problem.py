@@ -3,12 +3,26 @@
 import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 
-__all__ = ["PROBLEM_TYPE", "Problem"]
+__all__ = ["PROBLEM_SCHEMA", "PROBLEM_TYPE", "Problem"]
 
 PROBLEM_TYPE = "application/problem+json"
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One sentence for people."},
+        "code": {"type": "string", "description": "A stable word for programs."},
+    },
+}
 
 # What is out of reach is gone, or would be too much, or is not to be had here at all.
 _STATUS = {
