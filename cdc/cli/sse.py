@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["Block", "read_blocks"]
+__all__ = ["Block", "Blocks", "read_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +20,44 @@ class Block:
     comment: str | None = None
 
 
-def read_blocks(chunks: Iterable[str]) -> Iterator[Block]:
-    """The blocks of a stream that arrives in pieces; an unfinished last one is dropped, as the standard demands.
+class Blocks:
+    """Takes a stream in pieces and gives its blocks as they become whole; an unfinished last one is dropped, as the
+    standard demands.
 
     Lines end at CR, LF or CRLF only (HTML standard, 9.2.5): `str.splitlines` would also split at characters that JSON
     may hold unescaped, such as U+2028.
     """
-    lines: list[str] = []
-    for line in _lines(chunks):
-        if line:
-            lines.append(line)
-        elif lines:
-            yield _block(lines)
-            lines = []
 
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._pieces: list[str] = []
+        self._after_cr = False
 
-def _lines(chunks: Iterable[str]) -> Iterator[str]:
-    pieces: list[str] = []
-    after_cr = False
-    for chunk in chunks:
+    def feed(self, chunk: str) -> Iterator[Block]:
+        """The blocks that end within this piece."""
+        for line in self._whole_lines(chunk):
+            if line:
+                self._lines.append(line)
+            elif self._lines:
+                lines, self._lines = self._lines, []
+                yield _block(lines)
+
+    def _whole_lines(self, chunk: str) -> Iterator[str]:
         # The LF of a CRLF may come in the next chunk.
-        text = chunk[1:] if after_cr and chunk.startswith("\n") else chunk
-        after_cr = chunk.endswith("\r") if chunk else after_cr
+        text = chunk[1:] if self._after_cr and chunk.startswith("\n") else chunk
+        self._after_cr = chunk.endswith("\r") if chunk else self._after_cr
         first, *rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        pieces.append(first)
+        self._pieces.append(first)
         for piece in rest:
-            yield "".join(pieces)
-            pieces = [piece]
+            whole, self._pieces = "".join(self._pieces), [piece]
+            yield whole
+
+
+def read_blocks(chunks: Iterable[str]) -> Iterator[Block]:
+    """The blocks of a stream that arrives in pieces, as `Blocks` gives them."""
+    blocks = Blocks()
+    for chunk in chunks:
+        yield from blocks.feed(chunk)
 
 
 def _block(lines: list[str]) -> Block:

@@ -1,12 +1,16 @@
 """What becomes of the stream when the database, or the way to it, fails."""
 
 import asyncio
+import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate, uninstall
@@ -90,6 +94,39 @@ async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(databa
             proxy.resume()
             assert await keys(stream, 1) == ["meanwhile"]
             await until(lambda: is_ready(server), "readiness")
+
+
+async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
+    """A client that heard more from another server waits, or is sent on; its state never goes back in time."""
+    async with (
+        serving(database_url, **QUICK) as current,
+        proxy_to(database_url) as proxy,
+        serving(proxy.url, **QUICK) as lagging,
+    ):
+        lagging.feed.hub.limits = replace(lagging.feed.hub.limits, ahead_wait_s=0.2, ahead_proof_s=1.5)
+        with Writer(database_url) as writer:
+            proxy.stall()
+            async with sse(current.stream_url) as stream:
+                for key in ("a", "b", "c"):
+                    writer.flag(key)
+                assert await keys(stream, 3) == ["a", "b", "c"]
+                last_id = stream.last_id
+            async with sse(lagging.stream_url, last_event_id=last_id) as late:
+                with pytest.raises(StopAsyncIteration):
+                    await late.next()
+                assert "this server is behind" in late.comments[-1]
+            async with connect(lagging.websocket_url) as socket:
+                await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": last_id}))
+                assert json.loads(await socket.recv())["type"] == "subscribed"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await socket.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1013
+            lagging.feed.hub.limits = replace(lagging.feed.hub.limits, ahead_proof_s=30.0)
+            async with sse(lagging.stream_url, last_event_id=last_id) as late:
+                proxy.resume()
+                writer.flag("d")
+                assert await keys(late, 1) == ["d"]
 
 
 async def test_a_server_stops_although_its_database_is_silent(database_url: str) -> None:

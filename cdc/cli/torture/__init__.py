@@ -1,0 +1,89 @@
+"""`flagent-cdc torture`: breaks a set-up in every way while it is written to and read, and judges what came of it."""
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cdc.cli.command import Command, Parser, settings_from
+from cdc.forms import COUNT, DURATION
+
+# What is shown of a verdict; the rest is counted.
+_MOST_SHOWN = 20
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_setting("--database-url", "database_url")
+    parser.add_form("--duration", DURATION, "1m", "how long writers write and faults come")
+    parser.add_form("--every", DURATION, "3s", "the mean time between two faults")
+    parser.add_form("--writers", COUNT, "4", "sessions that write at the same time")
+    parser.add_form("--subscribers", COUNT, "6", "subscribers, half on SSE and half on WebSocket")
+    parser.add_argument("--seed", help="repeats the writes and the order of the faults of another run")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    settings = settings_from(arguments, environment)
+    # Slow to import, and what was typed wrong is told at once.
+    from cdc.cli.torture.run import Plan, Torture, own_schema
+    from cdc.database_url import read_database_url, redact
+
+    plan = Plan(
+        seed=arguments.seed or str(time.time_ns() % 1_000_000),
+        duration_s=arguments.duration,
+        fault_every_s=arguments.every,
+        writers=arguments.writers,
+        subscribers=arguments.subscribers,
+    )
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(_directory())
+        postgres = None
+        if settings.database_url is not None:
+            url = read_database_url(settings.database_url)
+            print(f"torture of {redact(url)}, in a schema of its own; seed {plan.seed}", flush=True)
+        else:
+            from cdc.embedded import EmbeddedPostgres
+
+            postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", _free_port()))
+            url = postgres.url
+            print(f"torture of an embedded PostgreSQL; seed {plan.seed}", flush=True)
+        schema = stack.enter_context(own_schema(url))
+        report = asyncio.run(Torture(url, schema, plan, directory, _tell, postgres).run())
+    for line in report.lines():
+        print(line)
+    if not report.wrong:
+        print(f"verdict: clean; seed {plan.seed}")
+        return 0
+    for text in report.wrong[:_MOST_SHOWN]:
+        print(f"  {text}")
+    print(f"verdict: {len(report.wrong)} violations; seed {plan.seed}")
+    return 1
+
+
+def _free_port() -> int:
+    from cdc.cli.torture.faults import free_port
+
+    return free_port()
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """For logs and data; one that the account of the embedded server can pass through."""
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-torture-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+COMMAND = Command(
+    "Write, subscribe and break things for a while, then say whether anything was lost, invented, repeated or out of "
+    "order. Uses a schema of its own, which subscribers of the same database see while it runs.",
+    add_arguments,
+    run,
+)

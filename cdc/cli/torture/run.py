@@ -1,0 +1,237 @@
+"""A run from the beginning to the verdict: a schema, two servers, writers, subscribers and faults."""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from cdc.cli.own_database import create_flagent_tables
+from cdc.cli.torture.faults import Faults, Server
+from cdc.cli.torture.proxy import Proxy
+from cdc.cli.torture.subscriber import Subscriber, Unexpected
+from cdc.cli.torture.writer import Marks, Writer
+from cdc.core.verdict import Outcome, Violation, judge
+from cdc.database_url import redact
+from cdc.driver_errors import driver_errors
+from cdc.embedded import EmbeddedPostgres
+from cdc.errors import InvalidInput
+from cdc.install import migrate, uninstall
+from cdc.sql import query
+
+__all__ = ["Plan", "Report", "Torture", "own_schema"]
+
+# After the last write, a subscriber that has not heard of it within this has lost it.
+_CATCH_UP_S = 60.0
+
+_TELL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`fault_every_s` is the mean time between two faults."""
+
+    seed: str
+    duration_s: float
+    fault_every_s: float = 3.0
+    writers: int = 4
+    subscribers: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened, and what was wrong with it."""
+
+    commits: int
+    unknown: int
+    aborted: int
+    events: int
+    connections: int
+    resyncs: int
+    faults: dict[str, int]
+    wrong: list[str]
+
+    def lines(self) -> Iterator[str]:
+        total = sum(self.faults.values())
+        yield f"{total} faults: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
+        yield (
+            f"{self.commits} transactions committed, {self.aborted} rolled back or failed, "
+            f"{self.unknown} cut off in their COMMIT"
+        )
+        yield f"{self.events} events told over {self.connections} connections, {self.resyncs} resyncs"
+        count = {kind: sum(text.startswith(kind) for text in self.wrong) for kind in ("lost", "repeated", "invented")}
+        yield ", ".join(f"{kind} {number}" for kind, number in count.items())
+
+
+@contextlib.contextmanager
+def own_schema(url: str) -> Iterator[str]:
+    """A schema with Flagent's tables that nobody else has, attached; nothing is left of it, nor of what it needed."""
+    schema = f"flagent_cdc_torture_{secrets.token_hex(4)}"
+    with driver_errors(redact(url)), psycopg.connect(url, autocommit=True) as admin:
+        installed = admin.execute(query("has_schema")).fetchone()
+    was_installed = installed is not None and bool(installed[0])
+    create_flagent_tables(url, schema)
+    try:
+        migrate(url, [schema])
+        yield schema
+    finally:
+        with driver_errors(redact(url)), psycopg.connect(url, autocommit=True) as admin:
+            admin.execute("set client_min_messages = warning")
+            admin.execute(query("detach"), {"schema": schema})
+            admin.execute(SQL(query("torture_drop")).format(schema=Identifier(schema)))
+        if not was_installed:
+            uninstall(url, report=lambda _: None)
+
+
+class Torture:
+    """`postgres` is the embedded server, which is then tortured too."""
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        plan: Plan,
+        directory: Path,
+        tell: Callable[[str], None],
+        postgres: EmbeddedPostgres | None = None,
+    ) -> None:
+        self._url = url
+        self._schema = schema
+        self._plan = plan
+        self._directory = directory
+        self._tell = tell
+        self._postgres = postgres
+        self._marks = Marks()
+        self._wrong: list[str] = []
+
+    async def run(self) -> Report:
+        """Raises `InvalidInput` where a server does not become ready."""
+        parameters = conninfo_to_dict(self._url)
+        database_link = Proxy(str(parameters.get("host") or "127.0.0.1"), int(str(parameters.get("port") or 5432)))
+        await database_link.start()
+        # One server reaches the database itself, the other through a link that fails.
+        linked_url = make_conninfo("", **{**parameters, "host": "127.0.0.1", "port": database_link.port})
+        servers = [
+            Server(url, self._directory / f"server-{number}.log") for number, url in enumerate((self._url, linked_url))
+        ]
+        client_links = [Proxy("127.0.0.1", server.port) for server in servers]
+        try:
+            for server in servers:
+                server.start()
+            for server, link in zip(servers, client_links, strict=True):
+                await link.start()
+                await self._ready(server)
+            return await self._torture(servers, database_link, client_links)
+        finally:
+            for server in servers:
+                server.kill()
+            for proxy in (database_link, *client_links):
+                if proxy.is_open:
+                    await proxy.close()
+
+    async def _ready(self, server: Server) -> None:
+        try:
+            await server.ready()
+        except TimeoutError:
+            raise InvalidInput(f"a server did not become ready; its log: {server.log}", name="--database-url") from None
+
+    async def _torture(self, servers: list[Server], database_link: Proxy, client_links: list[Proxy]) -> Report:
+        plan = self._plan
+        ports = [link.port for link in client_links]
+        subscribers = [
+            Subscriber(ports, "SSE" if number % 2 else "WebSocket", self._schema, f"{plan.seed}/{number}")
+            for number in range(plan.subscribers)
+        ]
+        writers = [
+            Writer(self._url, self._schema, f"{plan.seed}/{number}", self._marks) for number in range(plan.writers)
+        ]
+        faults = Faults(
+            random.Random(plan.seed),  # noqa: S311 - to be repeated, not to be kept secret
+            self._url, servers, database_link, client_links, writers, self._postgres,
+        )  # fmt: skip
+        running = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
+        try:
+            await self._until(lambda: all(each.last_id for each in subscribers), running, _CATCH_UP_S, "a snapshot")
+            for writer in writers:
+                writer.start()
+            await self._break(faults, subscribers, running)
+            for writer in writers:
+                writer.stop()
+            for writer in writers:
+                await asyncio.to_thread(writer.join, 60)
+            self._wrong += [writer.failure for writer in writers if writer.failure]
+            newest, tables = await asyncio.to_thread(self._state)
+            await self._until(
+                lambda: all(each.last_id is not None and each.last_id.position >= newest for each in subscribers),
+                running, _CATCH_UP_S, f"position {newest}",
+            )  # fmt: skip
+        finally:
+            for task in running:
+                task.cancel()
+            ends = await asyncio.gather(*running, return_exceptions=True)
+        self._wrong += [str(end) for end in ends if isinstance(end, Unexpected)]
+        for end in ends:
+            if isinstance(end, Exception) and not isinstance(end, Unexpected):
+                raise end
+        for server in servers:
+            if "Traceback" in server.log.read_text(errors="replace"):
+                self._wrong.append(f"a server failed within: {server.log}")
+        return self._report(subscribers, faults, tables)
+
+    async def _break(self, faults: Faults, subscribers: list[Subscriber], running: list[asyncio.Task[None]]) -> None:
+        """Do one fault after the other until the time is over, or a subscriber was told what must never be told."""
+        breaking = asyncio.create_task(faults.run(self._plan.fault_every_s))
+        ends_at = time.monotonic() + self._plan.duration_s
+        try:
+            while (left_s := ends_at - time.monotonic()) > 0:
+                done, _ = await asyncio.wait(
+                    (breaking, *running), timeout=min(left_s, _TELL_S), return_when=asyncio.FIRST_COMPLETED
+                )
+                events = sum(subscriber.events for subscriber in subscribers)
+                self._tell(
+                    f"{self._plan.duration_s - max(0.0, ends_at - time.monotonic()):.0f} s: "
+                    f"{self._marks.committed()} commits, {events} events, {faults.done.total()} faults"
+                )
+                if done:
+                    break
+        finally:
+            # A fault under way is carried through: half of one would never be mended.
+            await faults.finish(breaking)
+
+    async def _until(
+        self, condition: Callable[[], bool], running: list[asyncio.Task[None]], deadline_s: float, what: str
+    ) -> None:
+        deadline = time.monotonic() + deadline_s
+        while not condition() and not any(task.done() for task in running):
+            if time.monotonic() > deadline:
+                self._wrong.append(f"a subscriber was not told of {what} within {deadline_s:.0f} s")
+                return
+            await asyncio.sleep(0.05)
+
+    def _state(self) -> tuple[int, dict[str, int]]:
+        with driver_errors(redact(self._url)), psycopg.connect(self._url, autocommit=True) as connection:
+            newest = connection.execute(query("newest_position")).fetchone()
+            statement = SQL(query("torture_marks")).format(flags=Identifier(self._schema, "flags"))
+            marks = {key: int(mark) for key, mark in connection.execute(statement).fetchall()}
+        return (0 if newest is None else int(newest[0])), marks
+
+    def _report(self, subscribers: list[Subscriber], faults: Faults, tables: dict[str, int]) -> Report:
+        writes = self._marks.writes
+        violations: list[Violation] = judge(writes, [subscriber.telling for subscriber in subscribers], tables)
+        return Report(
+            commits=sum(write.outcome is Outcome.COMMITTED for write in writes),
+            unknown=sum(write.outcome is Outcome.UNKNOWN for write in writes),
+            aborted=sum(write.outcome is Outcome.ABORTED for write in writes),
+            events=sum(subscriber.events for subscriber in subscribers),
+            connections=sum(subscriber.connections for subscriber in subscribers),
+            resyncs=sum(subscriber.resyncs for subscriber in subscribers),
+            faults=dict(faults.done),
+            wrong=[*self._wrong, *map(str, violations)],
+        )

@@ -1,0 +1,127 @@
+"""Writers that leave a mark in every flag that they touch, and remember what became of each transaction."""
+
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel, errors
+from psycopg.sql import SQL, Identifier
+
+from cdc.core.verdict import Outcome, Write
+from cdc.sql import query
+
+__all__ = ["Marks", "Writer"]
+
+KEYS = tuple(f"torture-{number}" for number in range(16))
+
+# What a writer may meet without any triggers too: conflicts with the others, and a database that goes away.
+_ORDINARY = (psycopg.OperationalError, errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
+
+
+class Marks:
+    """Numbers that no two transactions share; what became of them is kept here, for all writers."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self.writes: list[Write] = []
+
+    def next(self) -> int:
+        with self._lock:
+            return next(self._numbers)
+
+    def note(self, write: Write) -> None:
+        with self._lock:
+            self.writes.append(write)
+
+    def committed(self) -> int:
+        with self._lock:
+            return sum(write.outcome is Outcome.COMMITTED for write in self.writes)
+
+
+class Writer(threading.Thread):
+    """One session after the other, until told to stop. `failure` is an error that no writer should see."""
+
+    def __init__(self, url: str, schema: str, seed: str, marks: Marks, *, pause_s: float = 0.02) -> None:
+        super().__init__(name=f"writer {seed}", daemon=True)
+        self._url = url
+        self._schema = schema
+        self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be kept secret
+        self._marks = marks
+        self._pause_s = pause_s
+        self._must_stop = threading.Event()
+        self.failure = ""
+        self.backend_pid = 0
+
+    def stop(self) -> None:
+        self._must_stop.set()
+
+    def run(self) -> None:
+        try:
+            while not self._must_stop.is_set():
+                with contextlib.suppress(*_ORDINARY), self._session() as connection:
+                    while not self._must_stop.is_set():
+                        self._transact(connection)
+                        self._must_stop.wait(self._rng.uniform(0, 2 * self._pause_s))
+                self._must_stop.wait(0.05)
+        except Exception as error:
+            self.failure = f"{self.name}: {type(error).__name__}: {error}"
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(
+            self._url, autocommit=True, connect_timeout=5, application_name="flagent-cdc torture"
+        ) as connection:
+            connection.execute(query("torture_session"))
+            connection.execute(SQL("set search_path to {}").format(Identifier(self._schema)))
+            connection.autocommit = False
+            self.backend_pid = connection.info.backend_pid
+            try:
+                yield connection
+            finally:
+                self.backend_pid = 0
+
+    def _transact(self, connection: psycopg.Connection[Any]) -> None:
+        """One transaction, whatever becomes of it; raises only where the session is of no more use."""
+        rng = self._rng
+        mark, undone = self._marks.next(), self._marks.next()
+        keys = tuple(sorted(rng.sample(KEYS, rng.choice([1, 1, 1, 2, 3, 8]))))
+        has_undone = rng.random() < 0.15
+        ending = rng.choices(["commit", "rollback"], [12, 1])[0]
+        connection.isolation_level = rng.choice(
+            [IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE]
+        )
+        began, outcome = time.monotonic(), Outcome.ABORTED
+        try:
+            for key in keys:
+                connection.execute(
+                    query("torture_write"), {"key": key, "mark": str(mark), "enabled": rng.random() < 0.5}
+                )
+            if has_undone:
+                connection.execute("savepoint s")
+                connection.execute(query("torture_write"), {"key": keys[-1], "mark": str(undone), "enabled": True})
+                connection.execute("rollback to s")
+            if ending == "rollback":
+                connection.rollback()
+            else:
+                # From here on only the database knows, unless it tells.
+                outcome = Outcome.UNKNOWN
+                connection.commit()
+                outcome = Outcome.COMMITTED
+        except _ORDINARY as error:
+            if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
+                # It told: a conflict, so nothing of it happened. A session that is being ended may have committed.
+                outcome = Outcome.ABORTED
+            if connection.closed or connection.broken:
+                raise
+            connection.rollback()
+        finally:
+            ended = time.monotonic()
+            self._marks.note(Write(mark, keys, outcome, began, ended))
+            if has_undone:
+                self._marks.note(Write(undone, keys[-1:], Outcome.ABORTED, began, ended))
