@@ -21,6 +21,8 @@ from cdc.status import StatusReader
 from . import changes, evaluation, export, flag_history, flags, health, info, ofrep, realtime, status, stream_tokens
 from .gateway import Gateway
 from .guard import IDENTITY
+from .metrics import Metrics
+from .metrics import router as metrics_router
 from .page import Page
 from .problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .reply import send_problem
@@ -112,7 +114,10 @@ def create_app(
     gateway: Gateway,
     version: str,
     lifespan: Lifespan | None = None,
+    *,
+    status_reader: StatusReader | None = None,
     page: Page | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The FastAPI part: every surface that is not a stream."""
     web = FastAPI(
@@ -128,7 +133,8 @@ def create_app(
     web.state.evaluator = evaluator
     web.state.gateway = gateway
     web.state.guard = gateway.guard
-    web.state.status = StatusReader(feed)
+    web.state.status = StatusReader(feed) if status_reader is None else status_reader
+    web.state.metrics = metrics
     web.state.exports = export.Exports(feed)
     web.add_exception_handler(Problem, _on_problem)
     for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
@@ -149,6 +155,8 @@ def create_app(
         stream_tokens,
     ):
         web.include_router(room.router)
+    if metrics is not None:
+        web.include_router(metrics_router)
     if page is not None:
         web.include_router(page.router)
     return web

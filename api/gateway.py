@@ -6,10 +6,11 @@ through ASGI. It only needs the request's head, and does not wait.
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
 from cdc.core.errors import InvalidEventId, InvalidInput
@@ -78,19 +79,17 @@ STREAM_HEADERS: Headers = (
 class Door:
     """Counts what is open of one kind; beyond `limit` it is closed."""
 
-    __slots__ = ("is_open", "kind", "limit", "open_count", "refused")
+    __slots__ = ("is_open", "kind", "limit", "open_count")
 
     def __init__(self, kind: str, limit: int, *, is_open: bool = True) -> None:
         self.kind = kind
         self.limit = limit
         self.is_open = is_open
         self.open_count = 0
-        self.refused = 0
 
     def enter(self) -> None:
         """Raises `Problem` where there is no place; otherwise the caller must `leave` once."""
         if self.open_count >= self.limit:
-            self.refused += 1
             raise Problem(
                 503,
                 "too_many_connections",
@@ -177,6 +176,8 @@ class Gateway:
         self.admission = Admission(0)
         self.visitors = Visitors(Limits())
         self.quota = Quota()
+        # Counted where the answer is given: one connection may be decided about twice, before and in ASGI.
+        self.refusals: Counter[tuple[str, str]] = Counter()
         self.sse_door = sse_door
         self.websocket_door = websocket_door
 
@@ -302,6 +303,10 @@ class Gateway:
         if subscriber.heart is not None:
             subscriber.heart.remove(subscriber)
         (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
+
+    def count_refusal(self, transport: Literal["sse", "websocket"], problem: Problem) -> None:
+        """A stream of this kind was answered with a problem."""
+        self.refusals[transport, problem.code] += 1
 
     def _refuse_until_loaded(self, feed: Feed | None = None) -> None:
         if not (self.streams if feed is None else feed).is_loaded:

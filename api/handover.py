@@ -388,6 +388,7 @@ def make_http_protocol(
                 opening = gateway.admit_websocket(path, query, given)
             except Problem as problem:
                 # Not left to the ordinary way, which logs every refused handshake as an error of the application.
+                gateway.count_refusal("websocket", problem)
                 self._refuse(problem)
                 return
             chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)

@@ -30,6 +30,7 @@ class SocketEndpoint:
         try:
             opening = self._gateway.admit_websocket(scope["path"], scope["query_string"], scope["headers"])
         except Problem as problem:
+            self._gateway.count_refusal("websocket", problem)
             await receive()
             if _DENIAL in scope.get("extensions", {}):
                 await send_problem(_as_denial(send), problem)

@@ -48,8 +48,8 @@ def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
             "limitBytes": status.ring.limit_bytes,
         },
         "connections": {
-            "sse": _door(gateway.sse_door),
-            "websocket": _door(gateway.websocket_door),
+            "sse": _door(gateway, gateway.sse_door, "sse"),
+            "websocket": _door(gateway, gateway.websocket_door, "websocket"),
             "waiting": gateway.admission.waiting,
             "behind": status.behind,
         },
@@ -73,5 +73,6 @@ def _log(log: LogStatus | None) -> dict[str, Any]:
     }
 
 
-def _door(door: Door) -> dict[str, int]:
-    return {"open": door.open_count, "limit": door.limit, "refused": door.refused}
+def _door(gateway: Gateway, door: Door, transport: str) -> dict[str, int]:
+    refused = sum(count for (of, _), count in gateway.refusals.items() if of == transport)
+    return {"open": door.open_count, "limit": door.limit, "refused": refused}

@@ -37,6 +37,7 @@ class StreamEndpoint:
                 scope["path"], scope["query_string"], scope["headers"], is_chunked=False
             )
         except Problem as problem:
+            self._gateway.count_refusal("sse", problem)
             await send_problem(send, problem)
             return
         closing = anyio.Event()

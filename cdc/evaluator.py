@@ -62,6 +62,7 @@ class Evaluator:
         self._max_batch_results = max_batch_results
         self._past = past
         self._sources: dict[str, _Source] = {}
+        self.evaluations = 0
 
     def evaluate(
         self,
@@ -88,6 +89,7 @@ class Evaluator:
             environment_id=environment_id,
             dependencies=source,
         )
+        self.evaluations += 1
         return render_evaluation(_discreet(evaluation, grant), self._timestamp())
 
     def evaluate_batch(
@@ -112,7 +114,9 @@ class Evaluator:
             max_results=self._max_batch_results,
         )
         timestamp = self._timestamp()
-        return [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
+        results = [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
+        self.evaluations += len(results)
+        return results
 
     async def catalog_at(self, moment: Moment) -> Catalog:
         """The catalog of a moment, to be given to `evaluate`; raises as `Past.at` does."""

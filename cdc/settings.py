@@ -185,6 +185,12 @@ class Settings:
     page_enabled: bool = _setting(
         "FLAGENT_CDC_PAGE_ENABLED", BOOLEAN, "true", "Whether there is a page at `/`: live flags, events, evaluation."
     )
+    metrics_enabled: bool = _setting(
+        "FLAGENT_CDC_METRICS_ENABLED",
+        BOOLEAN,
+        "true",
+        "Whether there are numbers for Prometheus at `/metrics`, for credentials with the right `admin`.",
+    )
     database_url: str | None = field(default=None, metadata={"variable": _DATABASE})
     data_dir: Path | None = field(default=None, metadata={"variable": _DATA_DIR})
     schemas: tuple[str, ...] = _setting(

@@ -7,7 +7,7 @@ subscribed to a table that has moved to another stream is cut, and finds the rig
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from .core.errors import InvalidInput
@@ -37,6 +37,11 @@ class Streams:
         self._feeds: dict[Stream, Feed] = {FLAGS: flags}
         self._running: dict[Stream, asyncio.Task[None]] = {}
         self._has_looked = directory is None
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """Every feed there is now, by the name of its stream."""
+        return {stream.name: feed for stream, feed in self._feeds.items()}
 
     @property
     def is_loaded(self) -> bool:

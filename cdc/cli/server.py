@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,6 +22,7 @@ from api.export import EXPORT_PATH
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
 from api.guard import Guard
 from api.handover import make_http_protocol
+from api.metrics import Metrics
 from api.ofrep import REFETCH_PATH
 from api.origins import Origins
 from api.page import Page
@@ -32,9 +35,11 @@ from cdc.database_url import read_database_url
 from cdc.evaluator import Evaluator
 from cdc.feed import Feed
 from cdc.jetstream.upstream import JetStreamUpstream
+from cdc.peers import Peers
 from cdc.ports import Upstream
 from cdc.postgres_upstream import PostgresUpstream
 from cdc.settings import Settings
+from cdc.status import StatusReader
 from cdc.streams import Streams
 
 __all__ = ["build_server", "run_server", "upstream_of"]
@@ -60,11 +65,19 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    def work(on_ready: Callable[[], None]) -> int:
+    def work(peers: Peers, on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
-            return asyncio.run(_serve(settings, upstream, listener, on_ready))
+            return asyncio.run(_serve(settings, upstream, listener, on_ready, peers))
 
-    return work(on_ready) if settings.workers == 1 else run_workers(settings.workers, work, on_ready)
+    if settings.workers == 1:
+        return work(Peers(), on_ready)
+    # Nobody but this user gets into it.
+    with TemporaryDirectory(prefix="flagent-cdc-") as directory:
+
+        def work_among(place: int, on_ready: Callable[[], None]) -> int:
+            return work(Peers(Path(directory), place, settings.workers), on_ready)
+
+        return run_workers(settings.workers, work_among, on_ready)
 
 
 def upstream_of(settings: Settings) -> Upstream:
@@ -120,18 +133,27 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _serve(settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None]) -> int:
-    await build_server(settings, upstream, on_ready).serve(sockets=[listener])
+async def _serve(
+    settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: Peers
+) -> int:
+    await build_server(settings, upstream, on_ready, peers=peers).serve(sockets=[listener])
     return 0
 
 
 def build_server(
-    settings: Settings, upstream: Upstream, on_ready: Callable[[], None] = lambda: None, *, with_handover: bool = True
+    settings: Settings,
+    upstream: Upstream,
+    on_ready: Callable[[], None] = lambda: None,
+    *,
+    peers: Peers | None = None,
+    with_handover: bool = True,
 ) -> uvicorn.Server:
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
-    `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
+    `peers` are the other workers; None for a server that is alone. `with_handover` false leaves every stream on the
+    ordinary ASGI path, as under another ASGI server.
     """
+    peers = Peers() if peers is None else peers
     feed = Feed(settings, upstream)
     streams = Streams(feed, partial(Feed, settings, upstream), upstream.streams())
     evaluator = Evaluator(lambda: feed.hub.catalog, past=feed.past.at)
@@ -169,13 +191,19 @@ def build_server(
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
                 await running.enter_async_context(gateway.watch.running())
+            if metrics is not None:
+                await running.enter_async_context(peers.answering(metrics.own_as_text))
             # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
             gc.collect()
             gc.freeze()
             yield
 
     page = Page(settings.sse_path if settings.sse_enabled else None) if settings.page_enabled else None
-    web = create_app(feed, evaluator, gateway, version("flagent-cdc"), lifespan, page)
+    status = StatusReader(feed)
+    metrics = Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.metrics_enabled else None
+    web = create_app(
+        feed, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
+    )
     protocol: type[BoundedHttpProtocol] = type(
         "BoundedProtocol", (BoundedHttpProtocol,), {"visitors": gateway.visitors}
     )

@@ -28,19 +28,20 @@ _BACKOFF_S = (0.1, 5.0)
 # So many deaths in a row before any worker was ready mean that none will be.
 _HOPELESS = 5
 
-Work = Callable[[Callable[[], None]], int]
-"""What a worker does: serve, call the function that it is given when it is ready, and return its exit code."""
+Work = Callable[[int, Callable[[], None]], int]
+"""What a worker does, which is told its number from 0 on: serve, call the function when it is ready, and return its
+exit code. A worker that is started again keeps the number."""
 
 
 class _Worker:
     """One forked process. `is_ready` once it has written to its end of the pipe."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, place: int) -> None:
         self._ready, ready = os.pipe()
         self.started_at = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
-            _become_worker(work, ready)
+            _become_worker(work, place, ready)
         os.close(ready)
         self.is_ready = False
 
@@ -53,13 +54,13 @@ class _Worker:
         os.close(self._ready)
 
 
-def _become_worker(work: Work, ready: int) -> None:
+def _become_worker(work: Work, place: int, ready: int) -> None:
     """Never returns."""
     code = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        code = work(partial(_say_ready, ready))
+        code = work(place, partial(_say_ready, ready))
     except BaseException:
         logger.exception("Worker failed", extra={"action": "worker_failed"})
     finally:
@@ -78,7 +79,7 @@ def run_workers(count: int, work: Work, on_ready: Callable[[], None]) -> int:
         asked_to_stop.append(number)
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    workers = [_Worker(work) for _ in range(count)]
+    workers = [_Worker(work, place) for place in range(count)]
     was_ready, deaths, delay_s = False, 0, _BACKOFF_S[0]
     try:
         while not asked_to_stop:
@@ -97,7 +98,7 @@ def run_workers(count: int, work: Work, on_ready: Callable[[], None]) -> int:
                 logger.error("A worker died and is started again", extra={"action": "worker_died", "pid": ended})
                 time.sleep(delay_s)
                 worker.close()
-                workers[place] = _Worker(work)
+                workers[place] = _Worker(work, place)
             if not was_ready and all(worker.is_ready for worker in workers):
                 was_ready = True
                 on_ready()

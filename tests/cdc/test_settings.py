@@ -96,6 +96,8 @@ def test_every_variable_reaches_its_field() -> None:
         "nats_tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "page_enabled": ("false", False),
+        "metrics_enabled": ("false", False),
+        "traces_enabled": ("true", True),
         "request_timeout_s": ("5s", 5.0),
         "max_connections": ("off", None),
         "max_connections_per_client": ("100", 100),
