@@ -5,7 +5,7 @@ The hub exists before the source has been reached, so that a server can start fi
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from .change_feed import ChangeFeed
@@ -29,7 +29,9 @@ _STOP_S = 0.5
 class Feed:
     """Everything between where commits come from and the sinks, for one process."""
 
-    def __init__(self, settings: Settings, upstream: Upstream, stream: Stream = FLAGS) -> None:
+    def __init__(
+        self, settings: Settings, upstream: Upstream, stream: Stream = FLAGS, *, make_hub: Callable[..., Hub] = Hub
+    ) -> None:
         limits = HubLimits(
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
@@ -37,7 +39,7 @@ class Feed:
             ping_s=settings.ws_ping_interval_s,
             stall_s=settings.stall_timeout_s,
         )
-        self.hub = Hub(Catalog(_NO_LOG), limits, self.freshness)
+        self.hub = make_hub(Catalog(_NO_LOG), limits, self.freshness)
         source = upstream.open(self.hub, stream)
         self.log = source.log
         self.listener = source.listener

@@ -191,6 +191,12 @@ class Settings:
         "true",
         "Whether there are numbers for Prometheus at `/metrics`, for credentials with the right `admin`.",
     )
+    traces_enabled: bool = _setting(
+        "FLAGENT_CDC_TRACES_ENABLED",
+        BOOLEAN,
+        "false",
+        "Send OpenTelemetry traces to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; needs the package `flagent-cdc[otel]`.",
+    )
     database_url: str | None = field(default=None, metadata={"variable": _DATABASE})
     data_dir: Path | None = field(default=None, metadata={"variable": _DATA_DIR})
     schemas: tuple[str, ...] = _setting(

@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api.admission import Admission
 from api.app import Application, create_app
@@ -34,6 +37,7 @@ from cdc.core.errors import InvalidInput
 from cdc.database_url import read_database_url
 from cdc.evaluator import Evaluator
 from cdc.feed import Feed
+from cdc.hub import Hub
 from cdc.jetstream.upstream import JetStreamUpstream
 from cdc.peers import Peers
 from cdc.ports import Upstream
@@ -41,6 +45,9 @@ from cdc.postgres_upstream import PostgresUpstream
 from cdc.settings import Settings
 from cdc.status import StatusReader
 from cdc.streams import Streams
+
+if TYPE_CHECKING:
+    from cdc.tracing import Tracing
 
 __all__ = ["build_server", "run_server", "upstream_of"]
 
@@ -58,6 +65,11 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
         raise InvalidInput(
             "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
             name="FLAGENT_CDC_TLS_CERT",
+        )
+    if settings.traces_enabled and find_spec("opentelemetry.sdk") is None:
+        raise InvalidInput(
+            "FLAGENT_CDC_TRACES_ENABLED needs OpenTelemetry: pip install 'flagent-cdc[otel]'",
+            name="FLAGENT_CDC_TRACES_ENABLED",
         )
     upstream = upstream_of(settings)
 
@@ -136,8 +148,16 @@ class _Server(uvicorn.Server):
 async def _serve(
     settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: Peers
 ) -> int:
-    await build_server(settings, upstream, on_ready, peers=peers).serve(sockets=[listener])
+    tracing = _tracing() if settings.traces_enabled else None
+    await build_server(settings, upstream, on_ready, peers=peers, tracing=tracing).serve(sockets=[listener])
     return 0
+
+
+def _tracing() -> "Tracing":
+    """Imported only where it is asked for: it takes a quarter of a second, and packages that not everybody has."""
+    from cdc.tracing import Tracing
+
+    return Tracing(version("flagent-cdc"))
 
 
 def build_server(
@@ -146,17 +166,20 @@ def build_server(
     on_ready: Callable[[], None] = lambda: None,
     *,
     peers: Peers | None = None,
+    tracing: "Tracing | None" = None,
     with_handover: bool = True,
 ) -> uvicorn.Server:
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
-    `peers` are the other workers; None for a server that is alone. `with_handover` false leaves every stream on the
-    ordinary ASGI path, as under another ASGI server.
+    `peers` are the other workers; None for a server that is alone. With `tracing` it is traced, and closes it at its
+    end. `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
     peers = Peers() if peers is None else peers
-    feed = Feed(settings, upstream)
-    streams = Streams(feed, partial(Feed, settings, upstream), upstream.streams())
-    evaluator = Evaluator(lambda: feed.hub.catalog, past=feed.past.at)
+    make_hub = Hub if tracing is None else tracing.hub
+    feed = Feed(settings, upstream, make_hub=make_hub)
+    streams = Streams(feed, partial(Feed, settings, upstream, make_hub=make_hub), upstream.streams())
+    make_evaluator = Evaluator if tracing is None else tracing.evaluator
+    evaluator = make_evaluator(lambda: feed.hub.catalog, past=feed.past.at)
     surfaces: dict[str, Surface] = {}
     if settings.sse_enabled:
         surfaces = {
@@ -187,6 +210,8 @@ def build_server(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as running:
+            if tracing is not None:
+                running.push_async_callback(tracing.close)
             await running.enter_async_context(streams.running())
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
@@ -209,8 +234,11 @@ def build_server(
     )
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
+    application: ASGIApp = Application(web, gateway, websocket_path=websocket_path, evaluator=evaluator)
+    if tracing is not None:
+        application = tracing.requests(application, gateway.surfaces)
     config = uvicorn.Config(
-        Application(web, gateway, websocket_path=websocket_path, evaluator=evaluator),
+        application,
         http=protocol,
         ws="websockets-sansio",
         ws_max_size=1024 * 1024,
