@@ -16,6 +16,9 @@ from cdc.errors import DatabaseError
 from cdc.forms import DURATION, SIZE
 from cdc.settings import Settings
 
+# Servers prune to the size that is allowed; what they delete is taken up again, not given back.
+_LOG_SLACK = 1.5
+
 _COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHECKED: "33"}
 
 
@@ -30,7 +33,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--quiet", action="store_true", help="say only what is not fine")
     parser.add_form("--longest-transaction", DURATION, "5m", "a transaction may be open for so long")
-    parser.add_form("--largest-log", SIZE, "10GiB", "the log may take so much on disk")
+    parser.add_form(
+        "--largest-log", SIZE, None, "the log may take so much on disk; else half more than FLAGENT_CDC_LOG_MAX_BYTES"
+    )
     parser.add_form("--patience", DURATION, "60s", "wait so long for two keep-alives of the stream")
 
 
@@ -42,7 +47,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             name="--database-url",
             code="missing_database_url",
         )
-    limits = Limits(transaction_s=arguments.longest_transaction, log_bytes=arguments.largest_log)
+    largest = arguments.largest_log or int((settings.log_max_bytes or Limits().log_bytes) * _LOG_SLACK)
+    limits = Limits(transaction_s=arguments.longest_transaction, log_bytes=largest, log_age_s=settings.log_max_age_s)
     findings = list(_look(settings, arguments, limits))
     if arguments.json:
         shown = [dataclasses.asdict(finding) for finding in findings]

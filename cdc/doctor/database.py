@@ -240,6 +240,8 @@ def _log(connection: Connection) -> LogFacts | None:
     sequences = {name: (last, cache) for name, last, cache in _rows(connection, "doctor_sequences")}
     duplicates, backward = _row(connection, "doctor_order")
     vacuum = _rows(connection, "doctor_vacuum")
+    retention = _allowed(connection, "doctor_retention")
+    prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
     nothing = (None, 1)
     return LogFacts(
         size_bytes=size_bytes,
@@ -253,6 +255,8 @@ def _log(connection: Connection) -> LogFacts | None:
         duplicates=duplicates,
         backward=backward,
         unsealed=_unsealed(connection),
+        prunable_age_s=prunable_age_s,
+        kept_age_s=kept_age_s or 0.0,
         dead_rows={table: dead for table, dead, _ in vacuum},
         unvacuumed=tuple(table for table, _, is_off in vacuum if is_off),
     )

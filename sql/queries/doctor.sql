@@ -183,6 +183,17 @@ select
     (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l),
     (select coalesce(max(c.batch), 0) from flagent_cdc.change_log c);
 
+-- doctor_retention: How old the oldest commit is that may be pruned, which the newest never is, and what the owner keeps.
+select
+    (
+        select extract(epoch from pg_catalog.clock_timestamp() - l.committed_at)::float8
+        from flagent_cdc.commit_log l
+        where l.position < (select max(n.position) from flagent_cdc.commit_log n)
+        order by l.position
+        limit 1
+    ),
+    (select extract(epoch from r.min_age)::float8 from flagent_cdc.retention r);
+
 -- doctor_sequences: How far the sequences are, null where that may not be read, and how many values sessions keep.
 select
     q.sequencename,

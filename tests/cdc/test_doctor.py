@@ -320,6 +320,19 @@ def test_a_large_log_and_dead_rows_are_named(database_url: str) -> None:
     assert examine(database_url, limits=Limits(dead_rows=100)) == {}
 
 
+def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.flag("a")
+    run(database_url, "update flagent_cdc.commit_log set committed_at = committed_at - interval '30 days'")
+    # The newest commit always stays, however old.
+    limits = Limits(log_age_s=7 * 86_400.0)
+    found = examine(database_url, limits=limits)
+    assert found.keys() == {"log_age"}
+    assert "30.0 days old, though 7 are kept" in found["log_age"].text
+    mend(database_url, found["log_age"])
+    assert examine(database_url, limits=limits) == {}
+
+
 def test_a_transaction_pool_in_between_is_named(pooled_url: str) -> None:
     found = examine(pooled_url)
     assert found.keys() == {"notifications"}

@@ -80,7 +80,8 @@ class RoleFacts:
 @dataclass(frozen=True, slots=True)
 class LogFacts:
     """`unsealed` counts rows of committed changes that no commit holds. Sequences are None where they may not be
-    read, and 0 before their first use."""
+    read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit but the newest;
+    what is younger than `kept_age_s` the owner has forbidden to prune."""
 
     size_bytes: int
     rows: int
@@ -93,6 +94,8 @@ class LogFacts:
     duplicates: int
     backward: int
     unsealed: int | None
+    prunable_age_s: float | None = None
+    kept_age_s: float = 0.0
     dead_rows: Mapping[str, int] = field(default_factory=dict)
     unvacuumed: tuple[str, ...] = ()
 

@@ -25,6 +25,8 @@ def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
         )
         return
     yield _size(facts.target, log, limits)
+    if limits.log_age_s is not None:
+        yield _age(log, limits.log_age_s)
     yield _vacuum(facts, log)
     yield _dead(facts.target, log, limits)
     yield _sequences(facts, log)
@@ -56,6 +58,20 @@ def _size(target: str, log: LogFacts, limits: Limits) -> Finding:
         "log_size",
         f"{text}: more than {size(limits.log_bytes)}",
         f"flagent-cdc prune --larger-than {limits.log_bytes}",
+    )
+
+
+def _age(log: LogFacts, limit_s: float) -> Finding:
+    """Servers prune once a minute or so; an hour is for those that were away."""
+    limit_s = max(limit_s, log.kept_age_s)
+    age_s = log.prunable_age_s or 0.0
+    if age_s <= limit_s + _RATE_S:
+        return fine("log_age", f"nothing in the log is older than the {limit_s / _DAY_S:.3g} days that are kept")
+    return wrong(
+        "log_age",
+        f"the log holds commits {age_s / _DAY_S:.1f} days old, though {limit_s / _DAY_S:.3g} are kept: "
+        "no server prunes it",
+        "flagent-cdc prune",
     )
 
 
