@@ -44,8 +44,12 @@ RUNTIME_TABLES = (
     "stream_token_secret",
     "watched_table",
     "retention",
+    "stream",
+    "stream_change_log",
+    "stream_commit_log",
+    "horizon_log",
 )
-_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune")
+_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_streams")
 
 
 _CONNECT_S = 5

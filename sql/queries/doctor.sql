@@ -166,13 +166,13 @@ select
         select pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
         from pg_catalog.pg_class c
         where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-          and c.relname in ('change_log', 'change_log_first', 'commit_log')
+          and c.relname ~ '(change|commit|horizon)_log(_first)?$'
     ),
     (
         select pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(c.oid))::bigint
         from pg_catalog.pg_class c
         where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-          and c.relname in ('change_log', 'change_log_first')
+          and c.relname ~ '(change|horizon)_log(_first)?$'
     ),
     (
         select extract(epoch from pg_catalog.clock_timestamp() - l.committed_at)::float8
@@ -235,7 +235,8 @@ select
     )
 from pg_catalog.pg_class c
 where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-  and c.relname in ('change_log', 'change_log_first', 'commit_log')
+  and c.relkind = 'r'
+  and c.relname ~ '(change|commit|horizon)_log(_first)?$'
 order by c.relname;
 
 -- doctor_identity: Which log this is, and its newest position.

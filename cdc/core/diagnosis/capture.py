@@ -19,7 +19,12 @@ _WANTED = {
     "flagent_cdc_130_capture": (_TRUNCATE, 2 + 32, "A", "rows\\000"),
 }
 
-_SEALS = {("change_log_first", "flagent_cdc_900_seal"), ("seal_request", "flagent_cdc_910_seal")}
+_SEALS = {
+    ("change_log_first", "flagent_cdc_900_seal"): "flagent_cdc.seal",
+    ("seal_request", "flagent_cdc_910_seal"): "flagent_cdc.seal",
+    ("stream_change_log_first", "flagent_cdc_920_seal"): "flagent_cdc.seal_stream",
+    ("stream_seal_request", "flagent_cdc_930_seal"): "flagent_cdc.seal_stream",
+}
 
 _OURS = "flagent_cdc"
 
@@ -95,9 +100,11 @@ def _seals(found: InstallationFacts) -> Finding:
     working = {
         (trigger.table, trigger.name)
         for trigger in found.triggers
-        if trigger.schema == _OURS and trigger.function == "flagent_cdc.seal" and trigger.enabled == "A"
+        if trigger.schema == _OURS
+        and trigger.function == _SEALS.get((trigger.table, trigger.name))
+        and trigger.enabled == "A"
     }
-    missing = sorted(f"{name} on {table}" for table, name in _SEALS - working)
+    missing = sorted(f"{name} on {table}" for table, name in _SEALS.keys() - working)
     if missing:
         return wrong(
             "seal",
