@@ -58,7 +58,15 @@ class Metrics:
         return exposition(dict(sorted(workers.items())), accept)
 
 
-@router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+_TEXT = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
+)
 async def metrics(request: Request) -> Response:
     """Asks for a credential with the right `admin` where credentials are asked for. Answers for all workers."""
     if not grant_of(request).admin:
