@@ -81,6 +81,9 @@ class Streams:
                 # What cannot be asked for at all, by an older installation, has no streams.
                 self._has_looked = self._has_looked or not is_retryable(error)
                 logger.info("Streams cannot be read", extra={"action": "streams_unread", "reason": str(error)})
+            except Exception:
+                # Unknown; but streams that come later must still be found.
+                logger.exception("Looking for streams failed", extra={"action": "streams_failed"})
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, directory: StreamDirectory) -> None:

@@ -9,21 +9,26 @@
 create or replace function flagent_cdc.told_columns(
     in_table oid, in_watched oid, in_open text[], in_numbers smallint[], in_known text[]
 ) returns text[]
-    language sql
+    language plpgsql
     stable
     as $$
-    select coalesce(pg_catalog.array_agg(a.attname::text), '{}')
-      from rows from (pg_catalog.unnest(in_open), pg_catalog.unnest(in_numbers)) as open (name, number)
-      join pg_catalog.pg_attribute a
-        on a.attrelid = in_table and a.attname = open.name::name and not a.attisdropped
-     where case
-         when in_table = in_watched then a.attnum = open.number
-         else in_known <@ array(
-             select k.attname::text
-               from pg_catalog.pg_attribute k
-              where k.attrelid = in_table and k.attnum > 0 and not k.attisdropped
-         )
-     end
+declare
+    told text[];
+begin
+    if in_table = in_watched then
+        select pg_catalog.array_agg(a.attname::text) into told
+          from pg_catalog.pg_attribute a
+         where a.attrelid = in_table
+           and a.attnum = any (in_numbers)
+           and a.attname = in_open[pg_catalog.array_position(in_numbers, a.attnum)];
+    else
+        select pg_catalog.array_agg(a.attname::text) into told
+          from pg_catalog.pg_attribute a
+         where a.attrelid = in_table and a.attnum > 0 and not a.attisdropped;
+        told := case when in_known <@ told then in_open else '{}' end;
+    end if;
+    return coalesce(told, '{}');
+end
 $$;
 
 revoke all on function flagent_cdc.told_columns(oid, oid, text[], smallint[], text[]) from public;

@@ -8,11 +8,13 @@ create or replace function flagent_cdc.log_in_stream(
 ) returns void
     language plpgsql
     as $$
+declare
+    ignored text;
 begin
     if coalesce(in_options[8], '0') = '0' then
-        perform flagent_cdc.log_change(in_schema, in_table, in_op, in_key, in_before, in_after);
+        ignored := flagent_cdc.log_change(in_schema, in_table, in_op, in_key, in_before, in_after);
     elsif in_options[9] = 'notify' then
-        perform flagent_cdc.log_stream_change(
+        ignored := flagent_cdc.log_stream_change(
             in_options[8]::integer, in_schema, in_table, in_op, in_key, in_before, in_after
         );
     else

@@ -17,6 +17,7 @@ declare
     open        text[];
     masked      text[];
     key         json;
+    ignored     text;
 begin
     if in_options[4] <> '' then
         open := flagent_cdc.told_columns(
@@ -34,7 +35,7 @@ begin
     if key_columns <> '{}' then
         key := flagent_cdc.key_of(coalesce(after_row, before_row), key_columns);
     end if;
-    perform flagent_cdc.log_in_stream(in_options, in_schema, in_name, in_op, key, before_row, after_row);
+    ignored := flagent_cdc.log_in_stream(in_options, in_schema, in_name, in_op, key, before_row, after_row);
 end
 $$;
 

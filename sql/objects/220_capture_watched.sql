@@ -21,6 +21,7 @@ declare
     watched     oid := tg_relid;
     schema_name text := tg_table_schema;
     table_name  text := tg_table_name;
+    ignored     text;
 begin
     if op = 'update' and old *= new then
         return null;
@@ -45,7 +46,8 @@ begin
         schema_name := (parse_ident(watched::regclass::text))[1];
         table_name := (parse_ident(watched::regclass::text))[2];
     end if;
-    perform flagent_cdc.log_watched(
+    -- An assignment instead of PERFORM: plpgsql evaluates it without starting a query.
+    ignored := flagent_cdc.log_watched(
         watched, schema_name, table_name, op,
         case when op <> 'insert' then to_json(old) end, case when op <> 'delete' then to_json(new) end, tg_argv
     );

@@ -152,7 +152,10 @@ bounds as materialized (
 select
     l.xid,
     pg_catalog.to_char(
-        max(l.changed_at) over (partition by l.xid) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+        last_value(l.changed_at) over (
+            partition by l.xid order by l.id rows between unbounded preceding and unbounded following
+        ) at time zone 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
     ),
     l.xid, l.session_user_name, l.application_name, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key
@@ -182,7 +185,10 @@ bounds as materialized (
 select
     l.xid,
     pg_catalog.to_char(
-        max(l.changed_at) over (partition by l.xid) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+        last_value(l.changed_at) over (
+            partition by l.xid order by l.id rows between unbounded preceding and unbounded following
+        ) at time zone 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
     ),
     l.xid, l.session_user_name, l.application_name, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key

@@ -259,6 +259,21 @@ def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_ne
             assert [row[-2] for row in rows] == [{"writer": 1, "n": 1, "k": 1}]
 
 
+def test_a_writer_that_forges_the_settings_of_a_stream_hides_nothing(tables: psycopg.Connection) -> None:
+    tables.execute("insert into locked values (0, 0, 0)")
+    former = tables.execute("select batch, ctid from flagent_cdc.stream_change_log_first").fetchone()
+    assert former is not None
+    for forged in ("", "nonsense", "1/(0,1)/x", f"{former[0]}/{former[1]}/1", "999/(9,9)/5", "1/(0,1)/1/1"):
+        with tables.transaction():
+            tables.execute("select set_config('flagent_cdc.stream_1', %s, true)", (forged,))
+            tables.execute("select set_config('flagent_cdc.streams', pg_current_xact_id()::text || '/1,x', true)")
+            tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
+            tables.execute("select set_config('flagent_cdc.stream_1', %s, true)", (forged,))
+            tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
+    rows = tables.execute(query("stream_commits_after"), {"stream": 1, "position": 0, "limit": 1000}).fetchall()
+    assert [row[-2]["n"] for row in rows] == list(range(13))
+
+
 async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
     tables: psycopg.Connection, database_url: str
 ) -> None:
