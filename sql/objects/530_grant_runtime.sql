@@ -18,6 +18,7 @@ begin
     );
     execute pg_catalog.format(
         'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
+        ' flagent_cdc.watched_relation(integer),'
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer) to %I',
         in_role
     );

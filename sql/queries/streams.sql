@@ -4,12 +4,15 @@
 -- Of a stream of mode horizon a reader takes only transactions below the horizon, the oldest that is still running: all of
 -- them have ended, so that no later one can come before any that was read. A position is a transaction's id.
 
--- watched_streams: Every watched table with its stream, that stream's number and its mode; number 0 for that of the flags.
-select w.schema_name, w.table_name, w.stream, coalesce(s.id, 0), w.mode
-from flagent_cdc.watched() w
+-- watched_streams: Every watched table as it is called now, with its stream, that stream's number and its mode; number 0 for that of the flags.
+select
+    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.stream, coalesce(s.id, 0), w.mode
+from flagent_cdc.watched_table w
 left join flagent_cdc.stream s on s.name = w.stream
+left join pg_catalog.pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
+left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where w.stream = 'flags' or s.id is not null
-order by w.schema_name, w.table_name;
+order by 1, 2;
 
 -- stream_log_state: As log_state.
 select

@@ -2,14 +2,17 @@
 
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from psycopg.conninfo import make_conninfo
 from websockets.asyncio.client import ClientConnection, connect
 
+from cdc.install import migrate, uninstall
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 
@@ -102,6 +105,22 @@ async def test_what_was_missed_is_read_from_the_log_after_a_restart(
             writer.run(f"insert into {table} values (9999, 0)")
             assert (await stream.next()).data["after"]["id"] == 9999
     assert missed == [n * 1000 + g for n in range(1, 4) for g in range(400)]
+
+
+async def test_a_runtime_role_is_enough_for_streams_of_their_own(database_url: str, writer: Writer) -> None:
+    role = f"cdc_run_{uuid.uuid4().hex[:8]}"
+    writer.run(f"create role {role} login password 'p'")
+    try:
+        migrate(database_url, grant_to=role)
+        async with serving(make_conninfo(database_url, user=role, password="p"), poll_interval_s=0.05) as server:
+            for table in ("shop.orders", "shop.clicks", "shop.plain"):
+                await ready(server, table)
+                async with sse(server.stream_url, {"table": table}) as stream:
+                    writer.run(f"insert into {table} values (1)")
+                    assert (await stream.next()).data["after"]["id"] == 1
+    finally:
+        uninstall(database_url)
+        writer.run(f"drop role {role}")
 
 
 async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
