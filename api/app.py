@@ -18,7 +18,20 @@ from cdc.evaluator import Evaluator as CatalogEvaluator
 from cdc.feed import Feed
 from cdc.status import StatusReader
 
-from . import changes, evaluation, export, flag_history, flags, health, info, ofrep, realtime, status, stream_tokens
+from . import (
+    changes,
+    evaluation,
+    export,
+    flag_history,
+    flags,
+    health,
+    info,
+    ofrep,
+    realtime,
+    status,
+    stream_tokens,
+    tables,
+)
 from .gateway import Gateway
 from .guard import IDENTITY
 from .metrics import Metrics
@@ -153,6 +166,7 @@ def create_app(
         realtime,
         status,
         stream_tokens,
+        tables,
     ):
         web.include_router(room.router)
     if metrics is not None:

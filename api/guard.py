@@ -48,6 +48,7 @@ _PUBLIC = frozenset(
 _HEEDING = (
     "/api/v1/flags",
     "/api/v1/changes",
+    "/api/v1/tables",
     "/api/v1/evaluation",
     "/api/v1/export/",
     "/api/v1/stream-tokens",

@@ -22,7 +22,7 @@ from .ports import Reach
 from .sql import query
 from .store import Store
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "read_reach"]
 
 _READ_S = 60.0
 
@@ -38,7 +38,7 @@ class Archive(Store):
 
     async def reach(self) -> Reach:
         async with self._use() as connection:
-            return await _reach(connection)
+            return await read_reach(connection)
 
     async def size_bytes(self) -> int:
         async with self._use() as connection:
@@ -83,7 +83,7 @@ class Archive(Store):
     ) -> ChangePage:
         async with self._use(_READ_S) as connection, connection.transaction():
             # Both questions are answered from one snapshot.
-            reach = await _reach(connection)
+            reach = await read_reach(connection)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
             reach.refuse(after)
@@ -114,7 +114,7 @@ class Archive(Store):
         return ChangePage(changes, after, reach.newest, is_open, reach.database)
 
 
-async def _reach(connection: psycopg.AsyncConnection[Any]) -> Reach:
+async def read_reach(connection: psycopg.AsyncConnection[Any]) -> Reach:
     row = await (await connection.execute(query("log_reach"))).fetchone()
     assert row is not None, "a query of scalars gives one row"
     log, oldest, oldest_at, newest, now, database = row

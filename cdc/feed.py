@@ -18,6 +18,7 @@ from .hub import Hub, HubLimits
 from .past import Past
 from .ports import Freshness, Upstream
 from .settings import Settings
+from .tables import Tables
 
 __all__ = ["Feed"]
 
@@ -46,6 +47,7 @@ class Feed:
         self.upkeep = source.upkeep
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
         self.changes = ChangeFeed(upstream.past_log(), self.hub)
+        self.tables = Tables(upstream.table_source, settings.backfill_timeout_s)
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)
@@ -65,6 +67,11 @@ class Feed:
     async def newest_position(self) -> Position:
         """The newest position there is; raises `SourceError`."""
         return await self.log.newest()
+
+    def stop_answering(self) -> None:
+        """The server ends: whoever waits for changes, or reads a table, is told now."""
+        self.changes.stop_waiting()
+        self.tables.stop()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -89,5 +96,6 @@ class Feed:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.changes.close()
+            await self.tables.close()
             await self.past.close()
             await self.log.close()

@@ -5,15 +5,18 @@ all events. `Log` answers questions about the past and about the whole state; `L
 `KeyStore` holds the credentials. An `Upstream` opens them for one process. Whatever they raise is a `SourceError`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from .api_key import ApiKey
+from .core.captured import CapturedTable
 from .core.catalog import Catalog
 from .core.change import Commit, Row
 from .core.cursor import Cursor
+from .core.json_schema import Column, ColumnType
 from .core.logged_change import ChangePage
 from .core.position import LogId, Position
 from .core.stream import FLAGS, Stream, WatchedTable
@@ -30,8 +33,11 @@ __all__ = [
     "PastLog",
     "Reach",
     "Replica",
+    "SnapshotRow",
     "Source",
     "Stamp",
+    "TableSnapshot",
+    "TableSource",
     "Upkeep",
     "Upstream",
 ]
@@ -207,6 +213,49 @@ class PastLog(Protocol):
     async def close(self) -> None: ...
 
 
+class SnapshotRow(NamedTuple):
+    """JSON objects as text; `key` is None for a table without one."""
+
+    key: str | None
+    row: str
+
+
+class TableSnapshot(Protocol):
+    """All rows of a table as of `cursor`, read at `committed_at` (ISO-8601 in UTC)."""
+
+    @property
+    def table(self) -> CapturedTable: ...
+
+    @property
+    def cursor(self) -> Cursor: ...
+
+    @property
+    def committed_at(self) -> str: ...
+
+    @property
+    def database(self) -> str: ...
+
+    @property
+    def estimated_rows(self) -> int: ...
+
+    def rows(self) -> AsyncIterator[Sequence[SnapshotRow]]:
+        """The rows in pieces of about a mebibyte, read only as they are asked for; once."""
+
+
+class TableSource(Protocol):
+    """The captured tables themselves."""
+
+    async def captured_tables(self) -> Sequence[CapturedTable]: ...
+
+    async def columns(self, table: CapturedTable) -> tuple[Sequence[Column], Mapping[int, ColumnType]]:
+        """The columns, and every type that they are made of by its number."""
+
+    def snapshot(self, table: CapturedTable, timeout_s: float) -> AbstractAsyncContextManager[TableSnapshot]:
+        """A watched table as of one position, until the end of the block, or of `timeout_s`."""
+
+    async def close(self) -> None: ...
+
+
 class Replica(Protocol):
     """What a live feed keeps current; both methods return before anything else can happen on the loop."""
 
@@ -289,5 +338,8 @@ class Upstream(Protocol):
 
     def past_log(self) -> PastLog | None:
         """None where the past cannot be looked up."""
+
+    def table_source(self) -> TableSource | None:
+        """One for each that reads at the same time; None where tables cannot be read."""
 
     def key_store(self) -> KeyStore: ...

@@ -12,6 +12,7 @@ from .ports import KeyStore, Replica, Source
 from .pruner import Pruner, Retention
 from .settings import Settings
 from .store import Store
+from .table_reader import TableReader
 
 __all__ = ["PostgresUpstream"]
 
@@ -49,6 +50,9 @@ class PostgresUpstream:
 
     def past_log(self) -> Archive:
         return Archive(self._url)
+
+    def table_source(self) -> TableReader:
+        return TableReader(self._url)
 
     def key_store(self) -> KeyStore:
         return Store(self._url)

@@ -232,6 +232,13 @@ class Settings:
     log_prune_interval_s: float = _setting(
         "FLAGENT_CDC_LOG_PRUNE_INTERVAL", DURATION, "1m", "Time between two looks whether the log must be pruned."
     )
+    backfill_timeout_s: float = _setting(
+        "FLAGENT_CDC_BACKFILL_TIMEOUT",
+        DURATION,
+        "30m",
+        "How long the reading of a watched table may take. Until its end PostgreSQL keeps what was deleted since its "
+        "beginning, and ALTER TABLE waits.",
+    )
     stall_timeout_s: float = _setting(
         "FLAGENT_CDC_STALL_TIMEOUT", DURATION, "60s", "A subscriber that has read nothing for this long is cut."
     )

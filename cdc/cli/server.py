@@ -252,4 +252,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, feed, on_ready, feed.changes.stop_waiting)
+    return _Server(config, feed, on_ready, feed.stop_answering)

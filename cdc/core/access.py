@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
 
+from .captured import CapturedTable
 from .errors import InvalidInput
 from .events import Event, Standing
 from .flag import FlagJson, tag_values
@@ -138,6 +139,9 @@ class Grant:
         if is_of_flags:
             return self.allows_schema(schema) and self.tables is None and not self._names_flags
         return self.allows_table(schema, table)
+
+    def allows_captured(self, table: CapturedTable) -> bool:
+        return self.allows_row(table.schema, table.table, is_of_flags=table.is_of_flags)
 
     def view(self, event: Event) -> View:
         """How an event looks: a row event by its table, another by its flag before and after."""

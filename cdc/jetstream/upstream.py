@@ -36,6 +36,9 @@ class JetStreamUpstream:
     def streams(self) -> None:
         """The tier carries the stream of the flags alone."""
 
+    def table_source(self) -> None:
+        """The tables themselves are in the database alone."""
+
     def past_log(self) -> None:
         """The past is looked up in PostgreSQL alone."""
 

@@ -19,7 +19,8 @@ begin
     execute pg_catalog.format(
         'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
         ' flagent_cdc.watched_relation(integer),'
-        ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer) to %I',
+        ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer),'
+        ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
         in_role
     );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;

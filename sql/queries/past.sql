@@ -8,7 +8,11 @@ select
     pg_catalog.current_database()
 from (select 1) one
 left join lateral (
-    select c.position, c.committed_at from flagent_cdc.commit_log c order by c.position limit 1
+    select c.position, c.committed_at
+    from flagent_cdc.commit_log c
+    where c.position > (select r.pruned_to from flagent_cdc.retention r)
+    order by c.position
+    limit 1
 ) oldest on true;
 
 -- size_on_disk: What all tables of ours take, with their indexes.
@@ -19,7 +23,9 @@ where r.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace and r.relkind = 'r
 -- position_at: The highest position before any commit that was made after a time; by halving, as times grow with positions.
 -- Between `low` and `high` lies what is sought: no commit up to `low` was made later, every one after `high` was.
 with recursive search as (
-    select min(c.position) - 1 as low, max(c.position) as high from flagent_cdc.commit_log c
+    select min(c.position) - 1 as low, max(c.position) as high
+    from flagent_cdc.commit_log c
+    where c.position > (select r.pruned_to from flagent_cdc.retention r)
     union all
     select
         case when found.committed_at > %(time)s then halved.low else halved.middle end,

@@ -115,6 +115,7 @@ def test_every_variable_reaches_its_field() -> None:
         "log_max_age_s": ("30d", 2_592_000.0),
         "log_max_bytes": ("off", None),
         "log_prune_interval_s": ("10s", 10.0),
+        "backfill_timeout_s": ("5m", 300.0),
         "stall_timeout_s": ("1m", 60.0),
         "gather_window_s": ("5", 0.005),
         "log_level": ("DEBUG", "debug"),

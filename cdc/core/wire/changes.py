@@ -16,10 +16,10 @@ from typing import Any
 from ..change import Op
 from ..json_text import encode
 from ..logged_change import ChangePage, LoggedChange
-from ..position import LogId
+from ..position import LogId, Position
 from ..tables import TABLES
 
-__all__ = ["ChangeFormat", "content_type", "page_text"]
+__all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_record"]
 
 # The connector whose fields these are, and the name that Debezium would give the source.
 _CONNECTOR = "postgresql"
@@ -122,11 +122,17 @@ def _changed(change: LoggedChange) -> list[str]:
 
 def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
     """One record, or two where a row's key changed: there Debezium tells a deletion and a creation."""
-    source = _source(change, database, version)
+    lsn = change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
+    place = (change.schema, change.table, change.xid)
+    source = _source(place, change.position, lsn, change.committed_at, database, version, snapshot="false")
+    transaction = {
+        "id": f"{change.xid}:{change.position << _INDEX_BITS}",
+        "total_order": change.index,
+        "data_collection_order": change.index,
+    }
 
     def record(op: str, key: str | None, before: str | None, after: str | None) -> str:
-        value = f'"before":{before or "null"},"after":{after or "null"},{source},"op":"{op}",{_times(change)}'
-        return f'{{"key":{key or "null"},"value":{{{value}}}}}'
+        return _record(op, key, before, after, source, encode(transaction), change.committed_at)
 
     key = _key(change)
     previous = _previous_key(change, key)
@@ -149,37 +155,55 @@ def _previous_key(change: LoggedChange, key: str | None) -> str | None:
     return f"{{{','.join(fields)}}}"
 
 
-def _source(change: LoggedChange, database: str, version: str) -> str:
-    ms, us, ns = _epoch(change.committed_at)
-    lsn = change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
+def snapshot_record(
+    schema: str, table: str, key: str | None, row: str, position: Position, at: str, database: str, version: str
+) -> str:
+    """Debezium's record of a row that was read, not changed: operation `r`, as of a position, at a time."""
+    source = _source((schema, table, None), position, position << _INDEX_BITS, at, database, version, snapshot="true")
+    return _record("r", key, None, row, source, "null", at)
+
+
+def _record(
+    op: str, key: str | None, before: str | None, after: str | None, source: str, transaction: str, at: str
+) -> str:
+    # Debezium says when it saw the change. Whoever may be answered from a cache gets the time of the commit.
+    ms, us, ns = _epoch(at)
+    value = (
+        f'"before":{before or "null"},"after":{after or "null"},"source":{source},"transaction":{transaction},'
+        f'"op":"{op}","ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}'
+    )
+    return f'{{"key":{key or "null"},"value":{{{value}}}}}'
+
+
+def _source(
+    place: tuple[str, str, int | None],
+    position: Position,
+    lsn: int,
+    at: str,
+    database: str,
+    version: str,
+    *,
+    snapshot: str,
+) -> str:
+    schema, table, xid = place
+    ms, us, ns = _epoch(at)
     source = {
         "version": version,
         "connector": _CONNECTOR,
         "name": _NAME,
         "ts_ms": ms,
-        "snapshot": "false",
+        "snapshot": snapshot,
         "db": database,
-        "sequence": json.dumps([str(change.position << _INDEX_BITS), str(lsn)], separators=(",", ":")),
+        "sequence": json.dumps([str(position << _INDEX_BITS), str(lsn)], separators=(",", ":")),
         "ts_us": us,
         "ts_ns": ns,
-        "schema": change.schema,
-        "table": change.table,
-        "txId": change.xid,
+        "schema": schema,
+        "table": table,
+        "txId": xid,
         "lsn": lsn,
         "xmin": None,
     }
-    transaction = {
-        "id": f"{change.xid}:{change.position << _INDEX_BITS}",
-        "total_order": change.index,
-        "data_collection_order": change.index,
-    }
-    return f'"source":{encode(source)},"transaction":{encode(transaction)}'
-
-
-def _times(change: LoggedChange) -> str:
-    # Debezium says when it saw the change. Whoever may be answered from a cache gets the time of the commit.
-    ms, us, ns = _epoch(change.committed_at)
-    return f'"ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}'
+    return encode(source)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

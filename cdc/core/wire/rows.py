@@ -1,0 +1,64 @@
+"""A table's rows as newline-delimited JSON: a line that tells what comes, one for each row, and one that ends it.
+
+Only the last line proves that all rows came: what breaks off has none.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..captured import CapturedTable
+from ..cursor import Cursor
+from ..json_text import encode
+from .changes import ChangeFormat, snapshot_record
+
+__all__ = ["CONTENT_TYPE", "RowLines"]
+
+CONTENT_TYPE = "application/x-ndjson"
+
+
+class RowLines:
+    """Writes the lines of one table as of `cursor`; `at` is when it was read, `version` the server's."""
+
+    def __init__(
+        self, format: ChangeFormat, table: CapturedTable, cursor: Cursor, *, at: str, database: str, version: str
+    ) -> None:
+        self._format = format
+        self._table = table
+        self._cursor = cursor
+        self._at = at
+        self._database = database
+        self._version = version
+
+    def begin(self, estimated_rows: int) -> str:
+        return self._line(
+            {
+                "table": self._table.name,
+                "position": str(self._cursor.position),
+                "readAt": self._at,
+                "estimatedRows": estimated_rows,
+            }
+        )
+
+    def rows(self, rows: Iterable[tuple[str | None, str]]) -> str:
+        """The lines of rows, given as their keys and themselves in JSON."""
+        return "".join([self._row(key, row) for key, row in rows])
+
+    def end(self, count: int) -> str:
+        return self._line({"next": str(self._cursor), "rows": count})
+
+    def _row(self, key: str | None, row: str) -> str:
+        # A json column keeps the line ends that it was written with; within JSON they are blanks.
+        if "\n" in row or "\r" in row:
+            row = row.replace("\n", " ").replace("\r", " ")
+        if self._format is ChangeFormat.DEBEZIUM:
+            table = self._table
+            position = self._cursor.position
+            return (
+                snapshot_record(table.schema, table.table, key, row, position, self._at, self._database, self._version)
+                + "\n"
+            )
+        return f'{{"key":{key or "null"},"row":{row}}}\n'
+
+    @staticmethod
+    def _line(document: dict[str, Any]) -> str:
+        return encode(document) + "\n"
