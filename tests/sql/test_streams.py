@@ -305,3 +305,43 @@ async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
             query(f"{kind}_commits_after"), {"stream": stream, "position": state[2] - 1, "limit": 100}
         ).fetchall()
         assert [row[-2]["n"] for row in rows] == [2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_serializable_writers_of_disjoint_rows_never_fail_in_any_stream(
+    tables: psycopg.Connection, database_url: str, table: str
+) -> None:
+    """Without shared rows any failure would come from what the triggers read or write."""
+    tables.execute(f"alter table {table} add note text".encode())
+    tables.execute(f"insert into {table} select n, 0, 0, repeat('x', 900) from generate_series(0, 1999) n".encode())
+    stream = tables.execute("select stream, mode from flagent_cdc.watched() where table_name = %s", (table,)).fetchone()
+    tables.execute(
+        "select flagent_cdc.watch(%s, stream => %s, mode => %s, mask => '{note}', predicate => 'writer >= 0')",
+        (table, *(stream or ())),
+    )
+    tables.execute(f"vacuum analyze {table}".encode())
+    failures: list[BaseException] = []
+
+    def write(number: int) -> None:
+        with psycopg.connect(database_url, autocommit=False) as connection:
+            connection.isolation_level = IsolationLevel.SERIALIZABLE
+            for n in range(25):
+                try:
+                    for _ in range(1 + n % 2):
+                        connection.execute(
+                            f"update {table} set note = note || '!' where writer = %s and n = 0 and k = 0".encode(),
+                            (number * 300,),
+                        )
+                    if number % 2:
+                        connection.execute("set constraints all immediate")
+                    connection.commit()
+                except psycopg.Error as error:
+                    failures.append(error)
+                    connection.rollback()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
