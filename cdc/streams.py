@@ -15,7 +15,6 @@ from .core.selection import Selections
 from .core.stream import FLAGS, Stream, StreamMap
 from .errors import SourceError, is_retryable
 from .feed import Feed
-from .hub import Hub
 from .ports import StreamDirectory
 from .subscriber import Subscriber
 
@@ -97,19 +96,22 @@ class Streams:
             logger.info("A stream is followed", extra={"action": "stream_opened", "stream": stream.name})
         self._map = found
         for feed in self._feeds.values():
-            feed.hub.cut_those(lambda subscriber, hub=feed.hub: self._is_misplaced(subscriber, hub))  # type: ignore[misc]
+            feed.hub.cut_those(self._is_misplaced)
         for stream in self._feeds.keys() - wanted:
             await self._close(stream)
 
-    def _is_misplaced(self, subscriber: Subscriber, hub: Hub) -> bool:
+    def _is_misplaced(self, subscriber: Subscriber) -> bool:
+        if not subscriber.selections.clauses:
+            return False  # it goes where its next subscription belongs
         try:
-            return self.of(subscriber.selections).hub is not hub
+            return self.of(subscriber.selections).hub is not subscriber.hub
         except InvalidInput:
             return True
 
     async def _close(self, stream: Stream) -> None:
         running = self._running.pop(stream)
-        self._feeds.pop(stream, None)
+        feed = self._feeds.pop(stream)
+        feed.hub.cut_those(lambda _: True)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
