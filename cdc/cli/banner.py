@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdc.core.shell_text import quoted
 from cdc.settings import Settings
 
 __all__ = ["Banner"]
@@ -37,7 +38,7 @@ class Banner:
         rows = [(self.kind, self.database)]
         if self.psql is not None:
             rows.append(("connect", f"psql {shlex.quote(self.psql)}"))
-            rows.append(("change", f"psql {shlex.quote(self.psql)} -c {_quote(self.change)}"))
+            rows.append(("change", f"psql {shlex.quote(self.psql)} -c {quoted(self.change)}"))
         if self.settings.page_enabled:
             rows.append(("page", f"{base}/"))
         if self.settings.sse_enabled:
@@ -71,8 +72,3 @@ def _program() -> str:
         return "flagent-cdc"
     here = Path.cwd()
     return shlex.quote(str(started.relative_to(here) if started.is_relative_to(here) else started))
-
-
-def _quote(text: str) -> str:
-    """In double quotes, which leave the statement's own single quotes readable."""
-    return f'"{text}"' if not set(text) & set('"$`\\!') else shlex.quote(text)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..shell_text import quoted
+
 __all__ = ["Finding", "Limits", "State", "exit_code", "fine", "note", "psql", "unchecked", "wrong"]
 
 
@@ -78,9 +80,4 @@ def psql(target: str, *statements: str) -> str:
     >>> psql("postgresql://ann@db/flags", "select 'a'")
     'psql postgresql://ann@db/flags -c "select \\'a\\'"'
     """
-    return " ".join(("psql", shlex.quote(target), *(f"-c {_quote(statement)}" for statement in statements)))
-
-
-def _quote(text: str) -> str:
-    # In double quotes, which leave the statement's own single quotes readable.
-    return '"' + text + '"' if not set(text) & set('"$`\\!') else shlex.quote(text)
+    return " ".join(("psql", shlex.quote(target), *(f"-c {quoted(statement)}" for statement in statements)))
