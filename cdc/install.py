@@ -7,13 +7,15 @@ Several processes may call these functions at once; calling them again changes n
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import create_engine, pool
 
@@ -23,7 +25,7 @@ from .errors import InvalidInput, SchemaMismatch
 from .patience import Connection, Report, connect, patiently, set_lock_timeout
 from .sql import objects, query
 
-__all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "migrate", "uninstall"]
+__all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "downgrade", "migrate", "uninstall"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,19 @@ def migrate(
     return Installation(tuple(attached), tuple(pending), changed)
 
 
+def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:
+    """Take the tables back to an earlier revision, for an older version of this program; False where they are at it.
+
+    Its own `migrate` has to follow: functions and triggers are taken out, since those of this version need this
+    version's tables, and so nothing is captured in between. What the log holds stays, as far as that revision has it.
+
+    Raises `InvalidInput` for a revision that is not an earlier one, `LockNotAvailable` as `migrate` does.
+    """
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)):
+        return patiently(partial(_downgrade, conninfo, revision, report), "the watched tables", report, deadline_s)
+
+
 def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> tuple[str, ...]:
     """Attach the wanted schemas whose tables have appeared, and those whose tables were created anew.
 
@@ -98,7 +113,8 @@ def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float 
 def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:
     """Remove triggers, grants and the schema with the log; False where nothing was installed.
 
-    Raises `LockNotAvailable` as `migrate` does; calling it again goes on where it stopped.
+    Raises `LockNotAvailable` as `migrate` does; calling it again goes on where it stopped. Raises `SchemaMismatch`
+    between `downgrade` and the `migrate` that has to follow it.
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), connect(conninfo) as connection:
@@ -106,6 +122,11 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
             report("flagent-cdc is not installed there; nothing to remove")
             return False
         if _asks(connection, "is_installed"):
+            if not connection.execute(query("installed_objects")).fetchall():
+                raise SchemaMismatch(
+                    f"the tables were taken back to revision {_revision(connection)} and no functions are there; "
+                    "run flagent-cdc migrate first, then uninstall takes all of it out"
+                )
             for schema in _schemas(connection):
                 patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
                 report(f"schema {schema}: detached")
@@ -131,15 +152,7 @@ def _require_version(connection: Connection) -> None:
 
 def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
     """Bring tables, functions and triggers of `flagent_cdc` up to date in one transaction."""
-    # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
-    with engine.begin() as outer:
-        connection = cast(Connection, outer.connection.driver_connection)
-        connection.execute(query("lock_installation"))
-        set_lock_timeout(connection)
-        config = Config()
-        config.set_main_option("script_location", "sql:migrations")
-        config.attributes["connection"] = outer
+    with _changing(conninfo) as (connection, config):
         before = _revision(connection)
         try:
             command.upgrade(config, "head")
@@ -158,6 +171,54 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
         if stale:
             report(f"schema flagent_cdc: {len(stale)} functions and triggers created")
     return bool(stale) or before != after
+
+
+@contextmanager
+def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
+    """One transaction in which nobody else installs, and Alembic's way into it."""
+    # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
+    with engine.begin() as outer:
+        connection = cast(Connection, outer.connection.driver_connection)
+        connection.execute(query("lock_installation"))
+        set_lock_timeout(connection)
+        config = Config()
+        config.set_main_option("script_location", "sql:migrations")
+        config.attributes["connection"] = outer
+        yield connection, config
+
+
+def _downgrade(conninfo: str, revision: str, report: Report) -> bool:
+    with _changing(conninfo) as (connection, config):
+        present = _revision(connection)
+        known = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
+        if present not in known:
+            raise SchemaMismatch(
+                "flagent-cdc is not installed there"
+                if present is None
+                else f"the database was installed by a newer flagent-cdc (revision {present}); take that version for it"
+            )
+        earlier = known[known.index(present) :]
+        if revision not in earlier:
+            raise InvalidInput(
+                f"the tables are of revision {present} and can be taken back to {', '.join(earlier[1:]) or 'none'}; "
+                f"{revision!r} is none of these",
+                name="--to",
+                code="unknown_revision",
+            )
+        if revision == present:
+            report(f"schema flagent_cdc: is at revision {revision}, nothing to do")
+            return False
+        connection.execute("set local client_min_messages = warning")
+        for (statement,) in connection.execute(query("drop_functions")).fetchall():
+            connection.execute(statement.encode())
+        connection.execute(query("forget_objects"))
+        command.downgrade(config, revision)
+    report(
+        f"schema flagent_cdc: tables taken back from revision {present} to {revision}; changes are captured again "
+        "when the version of flagent-cdc that belongs to it has run its migrate"
+    )
+    return True
 
 
 def _connect_plain(conninfo: str) -> Connection:

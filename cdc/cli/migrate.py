@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.install import migrate
+from cdc.install import downgrade, migrate
 
 
 def add_arguments(parser: Parser) -> None:
@@ -16,10 +16,16 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--repair", action="store_true", help="create every function and trigger anew: somebody may have changed them"
     )
+    parser.add_argument(
+        "--to", metavar="REVISION", help="take the tables back to this revision, before an older version is installed"
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
+    if arguments.to is not None:
+        downgrade(database_url(settings), arguments.to, report=print)
+        return 0
     migrate(
         database_url(settings), settings.schemas, grant_to=arguments.grant_to, report=print, repair=arguments.repair
     )

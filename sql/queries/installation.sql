@@ -28,6 +28,15 @@ insert into flagent_cdc.installed_object (name, sha256)
 values (%(name)s, %(sha256)s)
 on conflict (name) do update set sha256 = excluded.sha256;
 
+-- drop_functions: the statements that drop our functions, and with them all triggers
+select 'drop routine if exists ' || p.oid::regprocedure || ' cascade' as statement
+  from pg_proc p
+ where p.pronamespace = to_regnamespace('flagent_cdc')
+ order by p.oid::regprocedure::text;
+
+-- forget_objects: no function and no trigger is installed any more
+delete from flagent_cdc.installed_object;
+
 -- attach: watches Flagent's tables of one schema; answers attached, unchanged or pending
 select flagent_cdc.attach(%(schema)s) as outcome;
 
