@@ -48,6 +48,7 @@ class Feed:
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
         self.changes = ChangeFeed(upstream.past_log(), self.hub)
         self.tables = Tables(upstream.table_source, settings.backfill_timeout_s)
+        self.hub.tables = self.tables
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)

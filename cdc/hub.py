@@ -13,25 +13,31 @@ for that (promise P5).
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .core.access import EVERYTHING
 from .core.catalog import Catalog
 from .core.change import Commit
-from .core.errors import InvalidEventId
+from .core.errors import InvalidEventId, InvalidInput
 from .core.events import EventType
 from .core.histogram import Histogram
+from .core.json_text import encode
 from .core.position import EventId, Position
 from .core.ring import Ring
 from .core.selection import SelectionIndex, Selections
 from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
+from .core.wire.rows import RowsPiece, stream_message
 from .core.wire.snapshot import ResyncReason, snapshot_text
 from .crowd import Crowd
+from .errors import OutOfReach, SourceError, TooBusy
 from .ports import Freshness
 from .subscriber import CloseReason, State, Subscriber
+from .tables import Tables
 
 __all__ = ["Historian", "History", "Hub", "HubLimits"]
 
@@ -88,6 +94,7 @@ class Hub:
         self.catalog = catalog
         self.freshness = freshness
         self.historian: Historian | None = None
+        self.tables: Tables | None = None
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
         # Counted as it happens and read when somebody asks: events by type once per event, not per delivery.
         self.deliveries = 0
@@ -262,7 +269,7 @@ class Hub:
         if last_event_id is not None:
             self._resume(subscriber, last_event_id)
         elif snapshot:
-            subscriber.outbox.extend(self._snapshot(subscriber, request_id))
+            self._begin_with_state(subscriber, request_id)
         self._feed(subscriber)
 
     def reselect(
@@ -298,7 +305,7 @@ class Hub:
         elif last_event_id is not None and added is not None:
             self._replay_added(subscriber, previous, added, last_event_id)
         elif snapshot:
-            subscriber.outbox.extend(self._snapshot(subscriber, request_id, added))
+            self._begin_with_state(subscriber, request_id, added)
         self._feed(subscriber)
 
     def _replay_added(self, subscriber: Subscriber, previous: Selections, added: Selections, text: str) -> None:
@@ -424,6 +431,8 @@ class Hub:
             if subscriber.outbox:
                 self._send_slice(subscriber, subscriber.outbox)
             elif subscriber.waiting is not None:
+                if subscriber.drained is not None:
+                    subscriber.drained.set()
                 return
             elif scanned >= _SCAN_EVENTS:
                 # Others get their turn; the state is looked at afresh when this one's comes again.
@@ -560,6 +569,69 @@ class Hub:
     def _is_proven_since(self, time_s: float) -> bool:
         now = self.freshness()
         return now.fresh and asyncio.get_running_loop().time() - now.age_ms / 1000 >= time_s
+
+    # -- tables ------------------------------------------------------------------------------------------------
+
+    def _begin_with_state(self, subscriber: Subscriber, request_id: str | None, only: Selections | None = None) -> None:
+        """The flags that are selected, or where only a table is, its rows."""
+        assert subscriber.outbox is not None
+        names = (subscriber.selections if only is None else only).tables_alone
+        if names and self.tables is not None:
+            subscriber.drained = asyncio.Event()
+            subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.tables))
+        else:
+            subscriber.outbox.extend(self._snapshot(subscriber, request_id, only))
+
+    async def _send_rows(self, subscriber: Subscriber, names: Collection[str], tables: Tables) -> None:
+        """Each piece is read when the one before it has been sent; then go on after the position of the rows."""
+        try:
+            table = await tables.sole(names, subscriber.grant or EVERYTHING)
+            async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
+                async for rows in pieces:
+                    await self._send_piece(subscriber, backfill.piece(rows))
+            end = backfill.end()
+            await self._send_piece(subscriber, end)
+        except Exception as error:
+            self._fail_rows(subscriber, error)
+            return
+        subscriber.waiting = subscriber.drained = None
+        # It may be a moment ahead of what this process has read.
+        self._resume(subscriber, str(end.id))
+        self._feed(subscriber)
+
+    async def _send_piece(self, subscriber: Subscriber, piece: RowsPiece) -> None:
+        drained, format = subscriber.drained, subscriber.format
+        assert drained is not None and subscriber.outbox is not None, "a subscriber that waits is behind"  # noqa: PT018
+        drained.clear()
+        subscriber.outbox.append(format.frame(stream_message(piece, format.transport)))
+        self._feed(subscriber)
+        await drained.wait()
+
+    def _fail_rows(self, subscriber: Subscriber, error: Exception) -> None:
+        """Say so and end the stream: without the rows, what follows would be taken for all there is."""
+        extra = {"action": "backfill_broken", "reason": str(error)}
+        match error:
+            case TimeoutError():
+                code, text = "too_slow", "the time for the table's rows is over"
+            case InvalidInput() | OutOfReach():
+                code, text = error.code, str(error)
+            case TooBusy():
+                code, text = "too_busy", str(error)
+            case SourceError():
+                code, text = "database_unavailable", "the database does not answer now"
+            case _:
+                code, text = "internal_error", "an internal error, see the server's log"
+        is_known = code != "internal_error"
+        logger.log(
+            logging.WARNING if is_known else logging.ERROR,
+            "A table could not be sent",
+            extra=extra,
+            exc_info=None if is_known else error,
+        )
+        format = subscriber.format
+        said = RowsPiece("backfill_failed", encode({"code": code, "message": text}))
+        subscriber.waiting = None
+        self.end(subscriber, CloseReason.RESTARTING, text, format.frame(stream_message(said, format.transport)))
 
     # -- snapshots ---------------------------------------------------------------------------------------------
 

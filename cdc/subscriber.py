@@ -74,6 +74,7 @@ class Subscriber:
         "batch_timer",
         "bucket",
         "cursor",
+        "drained",
         "format",
         "grant",
         "heart",
@@ -123,6 +124,7 @@ class Subscriber:
         self.sent_bytes = 0
         self.history: History | None = None
         self.waiting: asyncio.Task[None] | None = None
+        self.drained: asyncio.Event | None = None  # told when all is sent that `waiting` has made so far
         self.pending: list[EncodedEvent] | None = None
         self.batch_timer: asyncio.TimerHandle | None = None
         self.bucket = 0

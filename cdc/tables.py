@@ -7,13 +7,16 @@ as fast as its reader takes the rows, and none for longer than the time allowed.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from .core.access import Grant
 from .core.captured import CapturedTable
 from .core.errors import InvalidInput
 from .core.json_schema import Column, ColumnType
+from .core.json_text import encode
+from .core.position import EventId
+from .core.wire.rows import RowsPiece, rows_text
 from .errors import OutOfReach, TooBusy
 from .ports import SnapshotRow, TableSnapshot, TableSource
 
@@ -34,7 +37,7 @@ class Backfill:
         self.sent = 0
         self._tables = tables
 
-    async def rows(self) -> AsyncIterator[Sequence[SnapshotRow]]:
+    async def rows(self) -> AsyncGenerator[Sequence[SnapshotRow], None]:
         """The rows, piece by piece, read when they are asked for. Raises `TooBusy` when the server ends."""
         clock = asyncio.get_running_loop().time
         tell_at = clock() + _PROGRESS_S
@@ -48,11 +51,26 @@ class Backfill:
                 tell_at = clock() + _PROGRESS_S
                 logger.info("A table is being read", extra={"action": "backfill_progress", **self.progress()})
 
+    def piece(self, rows: Sequence[SnapshotRow]) -> RowsPiece:
+        """Rows that `rows` gave out, as they stand on a stream."""
+        told = {"table": self.snapshot.table.name, "sent": self.sent, "estimated": self._estimated}
+        return RowsPiece("rows", rows_text(rows, told))
+
+    def end(self) -> RowsPiece:
+        """What ends them on a stream: the id after which the table's changes go on."""
+        cursor = self.snapshot.cursor
+        told = {"table": self.snapshot.table.name, "position": str(cursor.position), "rows": self.sent}
+        return RowsPiece("rows_end", encode(told), EventId(cursor.position, None, cursor.log))
+
+    @property
+    def _estimated(self) -> int:
+        return max(self.snapshot.estimated_rows, self.sent)
+
     def progress(self) -> dict[str, object]:
         return {
             "table": self.snapshot.table.name,
             "rows": self.sent,
-            "estimated_rows": max(self.snapshot.estimated_rows, self.sent),
+            "estimated_rows": self._estimated,
         }
 
 
@@ -83,6 +101,16 @@ class Tables:
                 f"several tables are called {name[:64]!r}: {listed}", name="table", code="several_tables"
             )
         raise InvalidInput(f"no table {name[:64]!r} is watched", name="table", code="unknown_table")
+
+    async def sole(self, names: Collection[str], grant: Grant) -> CapturedTable:
+        """The one table that these names mean; raises `InvalidInput`."""
+        if len(names) > 1:
+            raise InvalidInput(
+                "the rows of one table at a time can be had: subscribe to each on a connection of its own",
+                name="table",
+                code="several_tables",
+            )
+        return await self.find(next(iter(names)), grant)
 
     async def columns(self, table: CapturedTable) -> tuple[Sequence[Column], Mapping[int, ColumnType]]:
         return await self._tables.columns(table)

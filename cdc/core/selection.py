@@ -228,6 +228,16 @@ class Selections:
             clause.everything and clause.grant is None and not any(clause._narrowing()) for clause in self.clauses
         ) and not any(clause.tables for clause in self.clauses)
 
+    @property
+    def tables_alone(self) -> frozenset[str]:
+        """The names of the tables where nothing else is selected, else none."""
+        if any(
+            clause.everything or clause.segments or clause.flag_keys or clause.flag_ids or clause.tags
+            for clause in self.clauses
+        ):
+            return frozenset()
+        return frozenset(name for clause in self.clauses for name in clause.tables)
+
     def matches(self, event: Event) -> bool:
         return any(clause.matches(event) for clause in self.clauses)
 

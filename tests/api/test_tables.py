@@ -1,6 +1,7 @@
 """The captured tables: their list, the schema of their rows, and all rows joined to the changes that follow."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import threading
@@ -15,9 +16,10 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 from psycopg.conninfo import make_conninfo
+from websockets.asyncio.client import connect
 
 from cdc.install import migrate
-from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -405,3 +407,96 @@ def test_a_snapshot_that_cannot_see_the_rows_any_more_is_refused(team: Session, 
         # A part of another table is not read with this one's rights.
         with pytest.raises(psycopg.errors.UndefinedTable):
             reader.execute("select * from flagent_cdc.backfill_rows(%s, 'public.flags'::regclass::oid, 0, 9)", (id,))
+
+
+# -- on the streams --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
+async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
+    team: Session, database_url: str, with_handover: bool
+) -> None:
+    team.run("create table n (id int primary key, text text)")
+    team.run("insert into n select n, repeat('x', 200) from generate_series(0, 4999) n")
+    team.run("select flagent_cdc.watch('n')")
+    async with serving(database_url, with_handover=with_handover) as server:
+        held: dict[int, Any] = {}
+        with Busy(database_url, "n") as busy:
+            await until(lambda: busy.commits > 50, "some changes")
+            async with sse(server.stream_url, {"table": "n", "snapshot": "true", "envelope": "true"}) as stream:
+                while (event := await stream.next()).type == "rows":
+                    assert event.id is None
+                    held |= {each["key"]["id"]: each["row"] for each in event.data["rows"]}
+                    assert event.data["sent"] == len(held)
+                    assert event.data["estimated"] >= len(held)
+                assert (event.type, event.data["rows"], event.data["table"]) == ("rows_end", len(held), "public.n")
+                assert event.id == f"{event.data['position']}@{server.feed.hub.catalog.log}"
+                seen = busy.commits
+                await until(lambda: busy.commits > seen + 50, "more changes")
+                busy._must_stop.set()
+                await asyncio.to_thread(busy.join, DEADLINE_S)
+                team.run("insert into n values (-1, 'last')")
+                while -1 not in held:
+                    event = await stream.next()
+                    key = event.data["key"]["id"]
+                    assert held.pop(key, None) == event.data["before"], event
+                    if event.data["after"] is not None:
+                        held[key] = event.data["after"]
+    assert held == {id: {"id": id, "text": text} for id, text in team.all("select id, text from n")}
+
+
+async def test_a_websocket_begins_with_the_rows_too(server: RunningServer, team: Session) -> None:
+    team.run("create table shop (id int primary key)")
+    team.run("insert into shop values (1), (2)")
+    team.run("select flagent_cdc.watch('shop')")
+    async with connect(server.websocket_url) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "tables": ["shop"], "snapshot": True}))
+        told = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S)) for _ in range(3)]
+        assert [message["type"] for message in told] == ["subscribed", "rows", "rows_end"]
+        assert told[1]["rows"] == [{"key": {"id": n}, "row": {"id": n}} for n in (1, 2)]
+        team.run("delete from shop where id = 1")
+        message = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+    assert (message["type"], message["key"]) == ("row_deleted", {"id": 1})
+    assert message["id"].partition("-")[0] > told[2]["id"].partition("@")[0]
+
+
+async def test_a_stream_reads_only_as_fast_as_its_client_takes(server: RunningServer, team: Session) -> None:
+    team.run(BIG)
+    team.run("select flagent_cdc.watch('big')")
+    tables = server.feed.tables
+    async with sse(server.stream_url, {"table": "big", "snapshot": "true"}) as stream:
+        await until(lambda: idle_readers(team) == 1, "a reader that waits for its client")
+        (backfill,) = tables.running
+        assert 0 < backfill.sent < 40_000
+        count = 0
+        while (event := await stream.next()).type == "rows":
+            count += len(event.data["rows"])
+        assert count == event.data["rows"] == 40_000
+        await until(lambda: not tables.running and idle_readers(team) == 0, "the end of the reading")
+    async with sse(server.stream_url, {"table": "big", "snapshot": "true"}):
+        await until(lambda: idle_readers(team) == 1, "a reader that waits for its client")
+    await until(lambda: not tables.running and idle_readers(team) == 0, "the end of the reading")
+
+
+async def test_a_stream_without_the_rows_that_were_asked_for_says_why_and_ends(
+    database_url: str, team: Session
+) -> None:
+    team.run(BIG)
+    team.run("select flagent_cdc.watch('big')")
+    async with serving(database_url, backfill_timeout_s=1.0) as server:
+        unknown: list[tuple[Any, str]] = [
+            ({"table": "none"}, "unknown_table"), ({"table": ["big", "public.big"]}, "several_tables")
+        ]  # fmt: skip
+        for parameters, code in unknown:
+            async with sse(server.stream_url, {**parameters, "snapshot": "true"}) as stream:
+                event = await stream.next()
+                assert (event.type, event.data["code"], event.id) == ("backfill_failed", code, None)
+                with pytest.raises(StopAsyncIteration):
+                    await stream.next()
+        async with sse(server.stream_url, {"table": "big", "snapshot": "true"}) as stream:
+            await until(lambda: len(server.feed.tables.running) == 1, "the beginning")
+            await until(lambda: not server.feed.tables.running and idle_readers(team) == 0, "the end of the time")
+            kinds = []
+            with contextlib.suppress(StopAsyncIteration, httpx.RemoteProtocolError):
+                kinds += [(await stream.next()).type for _ in itertools.count()]
+            assert "rows_end" not in kinds

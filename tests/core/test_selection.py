@@ -234,3 +234,11 @@ def test_the_index_finds_whom_asking_each_subscriber_would_find(seed: int) -> No
         one = random_event(rng)
         expected = [number for number, selections in connected.items() if selections.matches(one)]
         assert index.match(one) == expected, f"seed {seed}, step {step}"
+
+
+def test_tables_alone_are_told_from_tables_among_flags() -> None:
+    tables = Selection.of(tables=["a", "s.b"])
+    assert Selections((tables,)).tables_alone == {"a", "s.b"}
+    for other in (Selection.of(tags=["t"]), Selection.of(segments=True), Selection.of(flag_ids=[1]), Selection.of()):
+        assert Selections((tables, other)).tables_alone == frozenset()
+    assert Selections().tables_alone == frozenset()

@@ -3,17 +3,45 @@
 Only the last line proves that all rows came: what breaks off has none.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from ..captured import CapturedTable
 from ..cursor import Cursor
 from ..json_text import encode
+from ..position import EventId
 from .changes import ChangeFormat, snapshot_record
 
-__all__ = ["CONTENT_TYPE", "RowLines"]
+__all__ = ["CONTENT_TYPE", "RowLines", "RowsPiece", "rows_text", "stream_message"]
 
 CONTENT_TYPE = "application/x-ndjson"
+
+
+class RowsPiece(NamedTuple):
+    """A part of a table on a stream: `rows`, `rows_end`, which alone has an id, or `backfill_failed`."""
+
+    kind: str
+    text: str
+    id: EventId | None = None
+
+
+def rows_text(rows: Iterable[tuple[str | None, str]], progress: Mapping[str, Any]) -> str:
+    """`{"table", "sent", "estimated", "rows": [{"key", "row"}]}` on one line."""
+    items = ",".join([f'{{"key":{key or "null"},"row":{_on_one_line(row)}}}' for key, row in rows])
+    return f'{encode(progress)[:-1]},"rows":[{items}]}}'
+
+
+def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> bytes:
+    if transport == "sse":
+        id = "" if piece.id is None else f"id: {piece.id}\n"
+        return f"event: {piece.kind}\n{id}data: {piece.text}\n\n".encode()
+    id = "" if piece.id is None else f'"id":"{piece.id}",'
+    return f'{{"type":"{piece.kind}",{id}{piece.text[1:]}'.encode()
+
+
+def _on_one_line(row: str) -> str:
+    # A json column keeps the line ends that it was written with; within JSON they are blanks.
+    return row.replace("\n", " ").replace("\r", " ") if "\n" in row or "\r" in row else row
 
 
 class RowLines:
@@ -47,9 +75,7 @@ class RowLines:
         return self._line({"next": str(self._cursor), "rows": count})
 
     def _row(self, key: str | None, row: str) -> str:
-        # A json column keeps the line ends that it was written with; within JSON they are blanks.
-        if "\n" in row or "\r" in row:
-            row = row.replace("\n", " ").replace("\r", " ")
+        row = _on_one_line(row)
         if self._format is ChangeFormat.DEBEZIUM:
             table = self._table
             position = self._cursor.position

@@ -4,9 +4,9 @@ import json
 
 from cdc.core.captured import CapturedTable
 from cdc.core.cursor import Cursor
-from cdc.core.position import LogId, Position
+from cdc.core.position import EventId, LogId, Position
 from cdc.core.wire.changes import ChangeFormat
-from cdc.core.wire.rows import RowLines
+from cdc.core.wire.rows import RowLines, RowsPiece, rows_text, stream_message
 
 TABLE = CapturedTable(1, "shop", "orders", ("id",), None, (), ("insert",), False, "flags")
 AT = "2026-11-23T08:00:00.123456Z"
@@ -39,3 +39,17 @@ def test_debezium_reads() -> None:
     assert (value["transaction"], value["source"]["snapshot"], value["source"]["txId"]) == (None, "true", None)
     assert value["source"]["lsn"] == 7 << 24
     assert value["ts_ms"] == 1795420800123
+
+
+def test_on_a_stream_a_piece_is_one_event_and_only_the_end_has_an_id() -> None:
+    text = rows_text([('{"id":1}', '{"id":1,"j":{"a":\n1}}'), (None, "{}")], {"table": "shop.orders", "sent": 2})
+    piece = RowsPiece("rows", text)
+    end = RowsPiece("rows_end", '{"rows":2}', EventId(Position(7), None, LogId("k7q2mx")))
+    kind, data, *rest = stream_message(piece, "sse").decode().split("\n")
+    assert (kind, rest) == ("event: rows", ["", ""])
+    rows = [{"key": {"id": 1}, "row": {"id": 1, "j": {"a": 1}}}, {"key": None, "row": {}}]
+    expected = {"table": "shop.orders", "sent": 2, "rows": rows}
+    assert json.loads(data.removeprefix("data: ")) == expected
+    assert json.loads(stream_message(piece, "websocket")) == {"type": "rows", **expected}
+    assert stream_message(end, "sse") == b'event: rows_end\nid: 7@k7q2mx\ndata: {"rows":2}\n\n'
+    assert json.loads(stream_message(end, "websocket")) == {"type": "rows_end", "id": "7@k7q2mx", "rows": 2}
