@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
 
+# Until it is known which streams there are, nobody can be let in.
+_FIRST_LOOK_S = 0.2
+
 
 class Streams:
     """Finds the feed of a subscription. `directory` None is a source that knows the stream of the flags alone."""
@@ -83,7 +86,7 @@ class Streams:
             except Exception:
                 # Unknown; but streams that come later must still be found.
                 logger.exception("Looking for streams failed", extra={"action": "streams_failed"})
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_LOOK_S if self._has_looked else _FIRST_LOOK_S)
 
     async def _look(self, directory: StreamDirectory) -> None:
         found = StreamMap(tuple(await directory.watched_streams()))

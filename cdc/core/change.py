@@ -72,7 +72,8 @@ class Probe:
 
 def decode_change(raw: Mapping[str, Any]) -> Change:
     """A change as the notification and the log spell it in JSON."""
-    return Change(raw["schema"], raw["table"], Op(raw["op"]), raw.get("before"), raw.get("after"), raw.get("key"))
+    images = raw.get("before"), raw.get("after"), raw.get("key")
+    return Change(raw["schema"], raw["table"], Op(raw["op"]), *images, raw.get("sequence"))
 
 
 def decode_notification(text: str) -> Commit | Hint | Probe | None:

@@ -5,17 +5,22 @@
   <name>.origin               a log begins here: what came before cannot be continued, a snapshot has the state
   <name>.schemas              these schemas are Flagent's from here on
 <name>.probe                  questions of nodes whether they are current, answered by the active relay
-<name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes
+<name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes;
+                              `streams`, the watched tables and their streams
 <name>_snapshots              object store
+
+A stream of a watched table's own lies beside it in the same way, as <name>_s<its number>.
 """
 
 import logging
 from dataclasses import dataclass
+from typing import Self
 
 import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
 
+from ..core.stream import FLAGS, Stream
 from ..core.wire.parcel import subject_token
 from ..errors import NatsMismatch
 
@@ -41,6 +46,9 @@ class Layout:
     """The names of one tier. A name is one token: letters, digits, `_` and `-`."""
 
     name: str
+
+    def of(self, stream: Stream) -> Self:
+        return self if stream == FLAGS else type(self)(f"{self.name}_s{stream.id}")
 
     @property
     def origin(self) -> str:

@@ -1,41 +1,27 @@
-"""Copies every commit from the log in PostgreSQL into the stream, in order, once.
+"""Copies every commit from PostgreSQL into JetStream, where one of several relays is the active one.
 
-Where it stands is read from the stream itself whenever it begins or something has failed, never remembered: what the
-last message says is what has been copied. The listener of an ordinary node tells of new commits and of a log that was
-replaced; what it has not heard is read from the log. While JetStream is slow or away, this waits, and nothing else
-does: commits wait in PostgreSQL.
+Where it stands is read from the streams themselves whenever it begins or something has failed, never remembered: what
+the last message says is what has been copied. While JetStream is slow or away, this waits, and nothing else does:
+commits wait in PostgreSQL.
 """
 
 import asyncio
-import contextlib
-import json
 import logging
 import random
-from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
-from nats.aio.msg import Msg
-
-from ..core.catalog import Catalog
-from ..core.change import Commit
-from ..core.position import LogId, Position
-from ..core.wire.notice import Notice, NoticeKind
-from ..core.wire.parcel import Label, pack
-from ..core.wire.snapshot import ResyncReason
+from ..core.stream import FLAGS, Stream, WatchedTable
 from ..database_url import redact
-from ..errors import DatabaseRefused, NatsMismatch, SourceError, is_retryable
-from ..ports import LiveFeed, LogState
-from ..postgres_upstream import PostgresUpstream
+from ..errors import DatabaseRefused, SourceError, is_retryable
 from ..settings import Settings
 from ..store import Store
 from .address import NatsAddress
 from .connection import Connection, connect, nats_errors
-from .election import leadership
+from .directory import write_streams
+from .election import Leadership, leadership
 from .keys import write_keys
-from .layout import Layout, Limits, prepare
-from .log import Tail, read_tail
-from .publisher import Outgoing, Publisher
-from .snapshot import Pointer, Snapshot, read_pointer, write_snapshot
+from .layout import Layout
+from .turn import Turn
 
 __all__ = ["Relay"]
 
@@ -43,55 +29,9 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.2, 5.0)
 _PROVEN_S = 10.0
-_KEYS_S = 1.0
-_STOP_S = 0.5
-_DOUBT_S = 0.2
 
-# Commits that were heard and wait to be copied; beyond it they are read from the log again.
-_INBOX_COMMITS = 2_000
-_PAGE_CHANGES = 5_000
-
-# What headers, subject and protocol take of a message; and the least that a message must hold, for the chunks of the
-# object store too.
-_OVERHEAD_BYTES = 4096
-_LEAST_PAYLOAD = 256 * 1024
-
-
-class Inbox:
-    """The port `Replica` of a relay: keeps no state, only what was heard of and is still to be copied."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog(LogId("none"))
-        self.arrived = asyncio.Event()
-        self.must_compare = True
-        self._commits: deque[Commit] = deque()
-        self._after = Position(0)
-
-    def publish(self, commits: Sequence[Commit]) -> None:
-        if len(self._commits) + len(commits) > _INBOX_COMMITS:
-            self._commits.clear()
-        if not self._commits:
-            self._after = self.catalog.position
-        self._commits.extend(commits)
-        self.catalog.position = commits[-1].position
-        self.arrived.set()
-
-    def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
-        # Without the rows, which nobody asks for here.
-        self.catalog = Catalog(catalog.log, catalog.position)
-        for schema in catalog.schemas:
-            self.catalog.attach(schema)
-        self._commits.clear()
-        self.must_compare = True
-        self.arrived.set()
-
-    def take_after(self, position: Position) -> list[Commit]:
-        """All that was heard of after `position`; nothing where what comes next was not heard of."""
-        if not self._commits or position < self._after:
-            return []
-        commits = [commit for commit in self._commits if commit.position > position]
-        self._commits.clear()
-        return commits
+# Between two looks for other keys and other watched tables.
+_LOOK_S = 1.0
 
 
 class Relay:
@@ -102,13 +42,12 @@ class Relay:
         self._url = database_url
         self._address = address
         self._layout = Layout(settings.nats_stream)
-        self._limits = Limits(settings.nats_replicas, settings.nats_max_age_s or 0.0, settings.nats_max_bytes)
-        self._turn: Turn | None = None
+        self._turns: dict[Stream, Turn] = {}
 
     @property
     def is_active(self) -> bool:
         """Whether it is this one that copies."""
-        return self._turn is not None and self._turn.is_copying
+        return FLAGS in self._turns and self._turns[FLAGS].copying.is_set()
 
     async def run(self) -> None:
         """Raises what only its user can mend, such as `NatsMismatch`, `NatsRefused`, `DatabaseRefused`."""
@@ -121,12 +60,8 @@ class Relay:
                     started = asyncio.get_running_loop().time()
                     connection = await connect(self._address, "relay")
                     try:
-                        self._turn = Turn(
-                            self._settings, self._url, connection, self._address, self._layout, self._limits
-                        )
-                        await self._turn.run(lead.keep())
+                        await self._lead(lead, connection)
                     finally:
-                        self._turn = None
                         await asyncio.shield(connection.close())
             except SourceError as error:
                 if not is_retryable(error):
@@ -149,253 +84,95 @@ class Relay:
         finally:
             await store.close()
 
-
-class Turn:
-    """One time of being active, on one connection to NATS; ends by raising."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        url: str,
-        connection: Connection,
-        address: NatsAddress,
-        layout: Layout,
-        limits: Limits,
-    ) -> None:
-        self._settings = settings
-        self._connection = connection
-        self._target = str(address)
-        self._layout = layout
-        self._limits = limits
-        self._inbox = Inbox()
-        source = PostgresUpstream(settings, url).open(self._inbox)
-        self._listener: LiveFeed = source.listener
-        self._heard_log = source.log
-        # Where all nodes are fed from here, nobody else keeps the log from growing.
-        self._upkeep = source.upkeep
-        # Apart from the listener's, which must not wait while all tables are read.
-        self._store = Store(url)
-        self._publisher = Publisher(connection, self._target, 0)
-        self._limit_bytes = min(connection.max_payload, 1024 * 1024) - _OVERHEAD_BYTES
-        self._log = LogId("none")
-        self._position = Position(0)
-        self._begun: tuple[Label, bytes] | None = None
-        self._pointer: Pointer | None = None
-        self._schemas: tuple[str, ...] = ()
-        self._bytes_since_snapshot = 0
-        self._snapshot_lock = asyncio.Lock()
-        self._due = asyncio.Event()
-        self.is_copying = False
-        self._prepared = asyncio.Event()
-
-    async def run(self, lead: Coroutine[None, None, None]) -> None:
-        """`lead` runs beside the work, and ends it by raising."""
-        works = [
-            asyncio.create_task(work)
-            for work in (lead, self._listener.run(), self._copy(), self._keep_snapshots(), self._keep_keys())
-        ]
-        upkeep = None if self._upkeep is None else asyncio.create_task(self._upkeep.run())
+    async def _lead(self, lead: Leadership, connection: Connection) -> None:
+        """Copy all streams until one of them cannot be copied, or the place or the connection is lost; raises why."""
+        running: dict[Stream, asyncio.Task[None]] = {}
+        # Its own task, so that a silent database does not keep the loss of the place from being noticed.
+        keeping = [asyncio.create_task(lead.keep())]
         try:
-            await asyncio.wait([*works, self._connection.lost], return_when=asyncio.FIRST_COMPLETED)
-            for work in works:
-                if work.done():
-                    work.result()
-            with nats_errors(self._target):
-                raise ConnectionResetError("the connection was lost")
-        finally:
-            self.is_copying = False
-            self._listener.stop()
-            self._store.sever()
-            for work in (works[0], *works[2:]):
-                work.cancel()
-            stopping = [works[1]]
-            if self._upkeep is not None and upkeep is not None:
-                self._upkeep.stop()
-                stopping.append(upkeep)
-            await asyncio.wait(stopping, timeout=_STOP_S)
-            for work in stopping:
-                work.cancel()
-            await asyncio.gather(*works, *stopping, return_exceptions=True)
-            await self._heard_log.close()
-            await self._store.close()
-
-    # -- copying -----------------------------------------------------------------------------------------------
-
-    async def _copy(self) -> None:
-        if self._connection.max_payload < _LEAST_PAYLOAD:
-            raise NatsMismatch(
-                f"{self._target}: max_payload is {self._connection.max_payload}, wanted are at least {_LEAST_PAYLOAD}"
-            )
-        with nats_errors(self._target):
-            await prepare(self._connection.jetstream, self._layout, self._limits)
-        self._prepared.set()
-        while True:
-            await self._inbox.arrived.wait()
-            self._inbox.arrived.clear()
+            self._start(running, FLAGS, connection)
+            keeping.append(asyncio.create_task(self._carry(running, connection)))
             while True:
-                if self._inbox.must_compare:
-                    await self._compare()
-                await self._announce_schemas()
-                commits = self._inbox.take_after(self._position)
-                if not commits and self._position < self._inbox.catalog.position:
-                    commits = await self._store.commits_after(self._position, _PAGE_CHANGES)
-                    if not commits or not all(commit.changes for commit in commits):
-                        # Pruned before they could be copied, or heard of and never made: the listener finds that out.
-                        self._inbox.must_compare = True
-                        await asyncio.sleep(_DOUBT_S)
-                        continue
-                if not commits:
-                    break
-                await self._publish(commits)
-
-    async def _publish(self, commits: Sequence[Commit]) -> None:
-        messages: list[Outgoing] = []
-        position = self._position
-        for commit in commits:
-            messages += self._messages(commit, position, self._publisher.sequence + len(messages) + 1)
-            position = commit.position
-        await self._publisher.publish(messages)
-        self._position, self._begun = position, None
-        self._bytes_since_snapshot += sum(len(message.data) for message in messages)
-        if self._bytes_since_snapshot > self._limits.max_bytes // 8:
-            self._due.set()
-
-    def _messages(self, commit: Commit, after: Position, start: int) -> list[Outgoing]:
-        parcels = pack(commit, self._log, self._limit_bytes)
-        if self._begun is not None and self._begun[0].position == commit.position:
-            label, data = self._begun
-            if label.of == len(parcels) and parcels[label.part - 1].data == data:
-                # The relay before this one was cut off in the middle: the rest is as it would have been.
-                start = label.start
-                parcels = parcels[label.part :]
-        messages = []
-        for parcel in parcels:
-            label = Label(
-                self._log,
-                commit.position,
-                after,
-                commit.committed_at,
-                commit.xid,
-                parcel.part,
-                parcel.of,
-                start,
-                parcel.continues,
-            )
-            subject = self._layout.change(parcel.schema, parcel.table)
-            messages.append(Outgoing(subject, parcel.data, label.headers(), label.message_id))
-        return messages
-
-    async def _announce_schemas(self) -> None:
-        schemas = self._inbox.catalog.schemas
-        if not set(schemas) <= set(self._schemas):
-            await self._notify(Notice(NoticeKind.SCHEMAS, self._log, self._position, schemas))
-            self._schemas = schemas
-
-    async def _notify(self, notice: Notice) -> None:
-        subject = self._layout.origin if notice.kind is NoticeKind.ORIGIN else self._layout.schemas
-        id = f"{notice.kind}:{notice.log}:{notice.position}:{self._publisher.sequence}"
-        await self._publisher.publish([Outgoing(subject, notice.data(), notice.headers(), id)])
-
-    # -- where the stream stands -------------------------------------------------------------------------------
-
-    async def _compare(self) -> None:
-        """Continue where the stream ends, or begin it anew where the log does not continue it."""
-        self._inbox.must_compare = False
-        jetstream = self._connection.jetstream
-        with nats_errors(self._target):
-            tail = await read_tail(jetstream, self._layout)
-            self._pointer = await read_pointer(jetstream, self._layout)
-        self._publisher.sequence = tail.sequence
-        reason = await self._why_not_continue(tail)
-        if reason is None and tail.log is not None:
-            self._log, self._position, self._begun = tail.log, tail.position, tail.begun
-            self._schemas = () if self._pointer is None else self._pointer.schemas
-            if self._pointer is None or self._pointer.log != self._log:
-                await self._snapshot()
-        else:
-            reason = reason or ResyncReason.LOG_REPLACED
-            snapshot = await self._snapshot()
-            self._log, self._position, self._begun = snapshot.log, snapshot.position, None
-            self._schemas = snapshot.schemas
-            await self._notify(Notice(NoticeKind.ORIGIN, self._log, self._position, self._schemas, reason))
-        logger.info(
-            "Copying",
-            extra={
-                "action": "relay_copying",
-                "log": self._log,
-                "position": self._position,
-                "sequence": self._publisher.sequence,
-                "origin": None if reason is None else reason.value,
-            },
-        )
-        if not self.is_copying:
-            with nats_errors(self._target):
-                await self._connection.client.subscribe(self._layout.probe, cb=self._answer)
-            self.is_copying = True
-
-    async def _why_not_continue(self, tail: Tail) -> ResyncReason | None:
-        """Why the log does not continue the stream; None where it does."""
-        state: LogState = await self._store.state()
-        if tail.log != state.log:
-            return ResyncReason.LOG_REPLACED
-        if state.oldest is not None and state.newest < tail.position:
-            return ResyncReason.LOG_REPLACED
-        if tail.stamp is not None:
-            stamp = await self._store.stamp(tail.stamp.position)
-            if stamp is not None and stamp != tail.stamp:
-                return ResyncReason.LOG_REPLACED
-        return None if state.reaches(tail.position) else ResyncReason.PRUNED
-
-    # -- what stands beside the stream -------------------------------------------------------------------------
-
-    async def _answer(self, message: Msg) -> None:
-        """A node asks whether it is current: it is, once it has what was heard of here."""
-        freshness = self._listener.freshness()
-        if self._inbox.must_compare or not self.is_copying:
-            return
-        catalog = self._inbox.catalog
-        said = {
-            "log": catalog.log,
-            "position": str(catalog.position),
-            "fresh": freshness.fresh,
-            "ageMs": freshness.age_ms,
-            "reason": self._listener.reason,
-        }
-        if message.reply:
-            await self._connection.client.publish(message.reply, json.dumps(said).encode())
-
-    async def _snapshot(self) -> Pointer:
-        async with self._snapshot_lock:
-            self._due.clear()
-            self._bytes_since_snapshot = 0
-            sequence = self._publisher.sequence
-            bootstrap = await self._store.bootstrap()
-            with nats_errors(self._target):
-                self._pointer = await write_snapshot(
-                    self._connection.jetstream, self._layout, Snapshot(bootstrap, sequence), self._pointer
+                await asyncio.wait(
+                    [*keeping, *running.values(), connection.lost],
+                    timeout=_LOOK_S,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-            return self._pointer
+                for task in (*keeping, *running.values()):
+                    if task.done():
+                        task.result()
+                if connection.lost.done():
+                    with nats_errors(str(self._address)):
+                        raise ConnectionResetError("the connection was lost")
+        finally:
+            await _end((*keeping, *running.values()))
+            self._turns.clear()
 
-    async def _keep_snapshots(self) -> None:
-        """A new one when something has changed since the last: at intervals, or sooner when much has."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.nats_snapshot_interval_s):
-                    await self._due.wait()
-            pointer = self._pointer
-            is_current = pointer is None or (pointer.log, pointer.position) == (self._log, self._position)
-            if not is_current and not self._inbox.must_compare:
-                await self._snapshot()
+    def _start(self, running: dict[Stream, asyncio.Task[None]], stream: Stream, connection: Connection) -> None:
+        work = self._copy(stream, connection) if stream == FLAGS else self._keep_copying(stream, connection)
+        running[stream] = asyncio.create_task(work, name=f"stream {stream.name}")
 
-    async def _keep_keys(self) -> None:
-        version: str | None = None
-        await self._prepared.wait()
+    async def _copy(self, stream: Stream, connection: Connection) -> None:
+        self._turns[stream] = Turn(self._settings, self._url, connection, str(self._address), stream)
+        await self._turns[stream].run()
+
+    async def _keep_copying(self, stream: Stream, connection: Connection) -> None:
+        """What is wrong with the stream of a table must not end that of the flags."""
         while True:
-            newest = await self._store.keys_version()
-            if newest != version:
-                keys = await self._store.keys()
-                with nats_errors(self._target):
-                    await write_keys(self._connection.jetstream, self._layout, keys)
-                version = newest
-                logger.info("API keys copied", extra={"action": "keys_copied", "count": len(keys)})
-            await asyncio.sleep(_KEYS_S)
+            try:
+                await self._copy(stream, connection)
+            except SourceError as error:
+                logger.warning(
+                    "A stream is not copied",
+                    extra={"action": "stream_failed", "stream": stream.name, "reason": str(error)},
+                )
+            await asyncio.sleep(_BACKOFF_S[1])
+
+    async def _carry(self, running: dict[Stream, asyncio.Task[None]], connection: Connection) -> None:
+        """Carry what nodes need beside the flags: the keys, which tables are watched, and the streams of these."""
+        # The turn of the flags was begun before this, and makes the bucket that all is written to.
+        await asyncio.sleep(0)
+        await self._turns[FLAGS].copying.wait()
+        keys: str | None = None
+        tables: Sequence[WatchedTable] | None = None
+        store = Store(self._url)
+        try:
+            while True:
+                keys = await self._carry_keys(store, connection, keys)
+                tables = await self._carry_streams(store, connection, tables)
+                wanted = {FLAGS, *(table.stream for table in tables)}
+                for stream in wanted - running.keys():
+                    self._start(running, stream, connection)
+                for stream in running.keys() - wanted:
+                    await _end((running.pop(stream),))
+                    self._turns.pop(stream, None)
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            store.sever()
+            await store.close()
+
+    async def _carry_keys(self, store: Store, connection: Connection, version: str | None) -> str:
+        """Copy the API keys where they are others than at that version; the version now."""
+        newest = await store.keys_version()
+        if newest != version:
+            keys = await store.keys()
+            with nats_errors(str(self._address)):
+                await write_keys(connection.jetstream, self._layout, keys)
+            logger.info("API keys copied", extra={"action": "keys_copied", "count": len(keys)})
+        return newest
+
+    async def _carry_streams(
+        self, store: Store, connection: Connection, known: Sequence[WatchedTable] | None
+    ) -> Sequence[WatchedTable]:
+        """Tell the nodes which tables are watched, in which streams, where that is not what is known."""
+        tables = await store.watched_streams()
+        if tables != known:
+            with nats_errors(str(self._address)):
+                await write_streams(connection.jetstream, self._layout, tables)
+        return tables
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

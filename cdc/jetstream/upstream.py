@@ -7,6 +7,7 @@ from ..errors import InvalidInput
 from ..ports import KeyStore, Replica, Source
 from ..settings import Settings
 from .address import NatsAddress
+from .directory import JetStreamDirectory
 from .keys import JetStreamKeys
 from .layout import Layout
 from .listener import JetStreamListener, StreamTimes
@@ -29,12 +30,12 @@ class JetStreamUpstream:
         self._secret = secrets.token_bytes(32) if given is None else given.encode()
 
     def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
-        assert stream == FLAGS, "there is no other in the directory"
-        log = JetStreamLog(self.address, self._layout)
-        return Source(log, JetStreamListener(self.address, self._layout, log, replica, self._times))
+        layout = self._layout.of(stream)
+        log = JetStreamLog(self.address, layout)
+        return Source(log, JetStreamListener(self.address, layout, log, replica, self._times))
 
-    def streams(self) -> None:
-        """The tier carries the stream of the flags alone."""
+    def streams(self) -> JetStreamDirectory:
+        return JetStreamDirectory(self.address, self._layout)
 
     def table_source(self) -> None:
         """The tables themselves are in the database alone."""

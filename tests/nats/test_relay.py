@@ -17,7 +17,7 @@ from cdc.errors import DatabaseRefused, NatsMismatch
 from cdc.install import migrate, uninstall
 from cdc.store import Store
 from tests.fixtures.flags import Writer
-from tests.fixtures.nats import NatsServer, RelayProcess, active, nats_client, relaying
+from tests.fixtures.nats import NatsServer, RelayProcess, active, nats_client, relaying, run_nats
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import until
@@ -244,6 +244,13 @@ async def test_a_stream_made_otherwise_is_refused_with_all_that_differs(
             await relay.task
     for word in ("subjects is", "retention is workqueue", "max_age in seconds is 60", "FLAGENT_CDC_NATS_MAX_AGE"):
         assert word in str(refused.value)
+
+
+async def test_a_server_whose_messages_are_too_small_is_refused(database_url: str, tmp_path: Path) -> None:
+    with run_nats(tmp_path, "max_payload: 64KB") as server:
+        async with relaying(database_url, server.url) as relay:
+            with pytest.raises(NatsMismatch, match="max_payload is 65536"):
+                await relay.task
 
 
 async def test_behind_a_pool_of_transactions_a_relay_refuses_to_work(pooled_url: str, nats_server: NatsServer) -> None:

@@ -190,6 +190,64 @@ async def test_a_schema_attached_later_is_known(database_url: str, node: Running
     ]
 
 
+@pytest.mark.parametrize("mode", ["notify", "horizon"])
+async def test_a_stream_of_a_tables_own_is_the_same_on_both_kinds_of_node(
+    database_url: str, nats_server: NatsServer, mode: str
+) -> None:
+    with Writer(database_url) as writer:
+        writer.run("create table orders (id integer primary key, n integer)")
+        writer.run(f"select flagent_cdc.watch('orders', stream => 'orders', mode => '{mode}')")
+        parameters = {**EVERYTHING, "table": "orders"}
+        async with (
+            relaying(database_url, nats_server.url, poll_interval_s=0.05),
+            serving(None, source=nats_server.url, **QUICK) as node,
+            serving(database_url, poll_interval_s=0.05, **QUICK) as direct,
+        ):
+            await served(node, "orders")
+            await served(direct, "orders")
+            async with sse(direct.stream_url, parameters) as here, sse(node.stream_url, parameters) as there:
+                for number in range(3):
+                    writer.run(f"insert into orders values ({number}, 0)", "update orders set n = n + 1")
+                for _ in range(9):
+                    expected = await here.next()
+                    assert await there.next() == expected
+                last_id = here.last_id
+            writer.run("delete from orders")
+            async with sse(node.stream_url, parameters, last_event_id=last_id) as there:
+                events = [await there.next() for _ in range(3)]
+    assert [event.type for event in events] == ["row_deleted"] * 3
+
+
+async def test_a_stream_of_a_table_that_cannot_be_copied_does_not_stop_the_flags(
+    database_url: str, node: RunningServer, nats_server: NatsServer
+) -> None:
+    with Writer(database_url) as writer:
+        async with nats_client(nats_server.url) as client:
+            for number in range(1, 4):
+                await client.jetstream().add_stream(name=f"flagent_cdc_s{number}", subjects=[f"other{number}"])
+        writer.run("create table orders (id integer primary key)")
+        writer.run("select flagent_cdc.watch('orders', stream => 'orders')")
+        async with sse(node.stream_url, EVERYTHING) as stream:
+            await until(lambda: len(node_streams(node)) == 2, "the node's hearing of the stream")
+            writer.flag("a")
+            assert await told(stream, 1) == [(stream.last_id, "flag_created a")]
+
+
+def node_streams(node: RunningServer) -> Any:
+    return node.uvicorn.config.app.web.state.gateway.streams._feeds  # type: ignore[union-attr]
+
+
+async def served(server: RunningServer, table: str) -> None:
+    """Wait until the stream of a table is served: just after the start it may not have been read yet."""
+    async with httpx.AsyncClient() as client:
+
+        async def is_served() -> bool:
+            async with client.stream("GET", server.stream_url, params={"table": table}) as response:
+                return response.status_code == 200
+
+        await until(is_served, f"the stream of {table}")
+
+
 async def test_a_late_node_starts_from_the_newest_snapshot(
     database_url: str, relay: RunningRelay, nats_server: NatsServer
 ) -> None:

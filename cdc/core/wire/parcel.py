@@ -142,6 +142,7 @@ def _text(change: Change) -> str:
         "key": change.key,
         "before": change.before,
         "after": change.after,
+        "sequence": change.sequence,
     }
     return json.dumps({name: value for name, value in said.items() if value is not None}, ensure_ascii=False)
 

@@ -21,6 +21,7 @@ changes = st.builds(
     rows,
     rows,
     rows,
+    st.none() | st.integers(0, 1 << 62),
 )
 commits = st.builds(
     Commit,

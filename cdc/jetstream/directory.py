@@ -1,0 +1,54 @@
+"""Which tables are watched, and in which streams, as the relay tells it: the port `StreamDirectory` of a tier."""
+
+import json
+from collections.abc import Sequence
+
+import nats.js.errors
+from nats.js.client import JetStreamContext
+
+from ..core.stream import Stream, WatchedTable
+from ..errors import NatsUnavailable
+from .address import NatsAddress
+from .connection import Link
+from .layout import Layout
+
+__all__ = ["JetStreamDirectory", "write_streams"]
+
+_KEY = "streams"
+
+
+class JetStreamDirectory:
+    def __init__(self, address: NatsAddress, layout: Layout) -> None:
+        self._layout = layout
+        self._link = Link(address, "streams")
+
+    async def watched_streams(self) -> Sequence[WatchedTable]:
+        async with self._link.use() as jetstream:
+            try:
+                entry = await (await jetstream.key_value(self._layout.state)).get(_KEY)
+            except nats.js.errors.NotFoundError as error:
+                raise NatsUnavailable(
+                    f"{self._layout.state!r} does not tell the streams yet; `flagent-cdc relay` does"
+                ) from error
+        return [
+            WatchedTable(raw["schema"], raw["table"], Stream(raw["stream"], raw["id"], raw["mode"]))
+            for raw in json.loads(entry.value or b"[]")
+        ]
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+async def write_streams(jetstream: JetStreamContext, layout: Layout, tables: Sequence[WatchedTable]) -> None:
+    told = [
+        {
+            "schema": table.schema,
+            "table": table.table,
+            "stream": table.stream.name,
+            "id": table.stream.id,
+            "mode": table.stream.mode,
+        }
+        for table in tables
+    ]
+    state = await jetstream.key_value(layout.state)
+    await state.put(_KEY, json.dumps(told).encode())
