@@ -2,6 +2,7 @@
 import { Api } from "./api.js";
 import { Catalog } from "./catalog.js";
 import { Credential } from "./credential.js";
+import { digestOf } from "./digest.js";
 import { byId, oncePerFrame, setText } from "./dom.js";
 import { EvaluationForm } from "./evaluation.js";
 import { EventList } from "./event-list.js";
@@ -16,6 +17,8 @@ import { Timeline } from "./timeline.js";
 import { durationText, elapsedMs, plural, typeOf } from "./words.js";
 
 const ANNOUNCE_MS = 3_000;
+// A copy that differs is fetched anew, but not without end.
+const DISTRUST_MS = 60_000;
 const WIDE = matchMedia("(min-width: 960px)");
 
 const path = document.documentElement.dataset.stream;
@@ -27,11 +30,11 @@ const credential = new Credential(() => begin());
 const api = new Api(() => credential.value);
 const timeline = new Timeline();
 const flags = new FlagList(catalog, ({ id, flag, schema }) => openFlag(id, flag.key, schema));
-const history = new FlagHistory(api, (key, schema, position) => {
+const flagHistory = new FlagHistory(api, (key, schema, position) => {
   go("evaluate");
   evaluation.prepare(key, position);
 });
-const detail = new FlagDetail(catalog, history, {
+const detail = new FlagDetail(catalog, flagHistory, {
   evaluate(flag) {
     go("evaluate");
     evaluation.prepare(flag.key);
@@ -45,6 +48,8 @@ const detail = new FlagDetail(catalog, history, {
 const events = new EventList(openFlag);
 const evaluation = new EvaluationForm(catalog, api);
 let seen = 0;
+let proof = null; // {isEqual, position, at}: the last comparison of all flags with the server's digest
+let distrustedAt = 0;
 const server = new ServerView(api, () => ({
   flags: catalog.entries.size,
   position: `#${catalog.position}`,
@@ -52,6 +57,7 @@ const server = new ServerView(api, () => ({
   latency: timeline.p95(),
   events: seen,
   attempts: stream?.attempts ?? 0,
+  proof,
 }));
 const redraw = oncePerFrame(() => {
   flags.changed();
@@ -63,6 +69,7 @@ const redraw = oncePerFrame(() => {
 function begin() {
   catalog.clear();
   events.clear();
+  proof = null;
   redraw();
   server.start();
   if (stream) stream.start(credential.value);
@@ -72,8 +79,10 @@ function begin() {
 function onSnapshot(list, position, why) {
   if (!catalog.isLoaded) showPast(list, position);
   if (why) events.note(`The stream starts over (${why.replaceAll("_", " ")}): what happened in between is not shown.`);
+  const isFirst = !catalog.isLoaded;
   catalog.load(list, position);
   redraw();
+  if (isFirst) route();
 }
 
 /** Fill the list and the timeline with what happened just before; without it they begin empty. */
@@ -116,8 +125,15 @@ function latencyOf(event, receivedAt) {
   return elapsedMs(event.committedAt, event.sentAt) + Math.max(0, onTheWay);
 }
 
-function onBeat({ position }) {
+function onBeat({ position, digest }) {
   if (BigInt(position) > BigInt(catalog.position)) catalog.position = position;
+  if (!digest || !catalog.isLoaded) return;
+  const isEqual = digestOf([...catalog.entries.values()].map((entry) => entry.flag)) === digest;
+  proof = { isEqual, position, at: Date.now() };
+  if (isEqual || Date.now() - distrustedAt < DISTRUST_MS) return;
+  distrustedAt = Date.now();
+  events.note("What is shown differs from what the server has: it is fetched anew.");
+  stream.restart();
 }
 
 // -- the state of the connection ----------------------------------------------------------------------------------
@@ -146,6 +162,7 @@ function tell(name, reason) {
 setInterval(() => {
   if (stream?.state.name === "waiting") onState();
   server.draw();
+  flags.tick();
 }, 500);
 addEventListener("online", () => stream?.reconnect());
 byId("state").addEventListener("click", () => reconnect());
@@ -180,9 +197,32 @@ function openFlag(id, key, schema) {
   go("flag");
 }
 
+/** Go where the address says, such as `#events` or `#flag/checkout`: it can be kept, sent, and gone back from. */
+function route() {
+  const [name, key] = location.hash.slice(1).split("/", 2);
+  if (name === "flag" && key && catalog.isLoaded) {
+    const wanted = decoded(key);
+    const entry = catalog.find(wanted);
+    openFlag(entry?.id ?? "", wanted, entry?.schema ?? "");
+  } else if (document.querySelector(`[data-tab="${CSS.escape(name)}"]`)) {
+    go(name);
+  }
+}
+addEventListener("popstate", route);
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // Typed by hand, and no percent encoding: then it is the key itself.
+  }
+}
+
 /** Show a view; wide pages show the flags beside every other. */
 function go(name) {
   if (name !== "flags") side = name;
+  const address = name === "flag" && detail.key !== null ? `#flag/${encodeURIComponent(detail.key)}` : `#${name}`;
+  if (location.hash !== address) history.pushState(null, "", address);
   document.body.dataset.view = name;
   document.body.dataset.side = side;
   // A phone has no tab for a flag: it belongs to the flags.
@@ -209,6 +249,7 @@ for (const tab of document.querySelectorAll("[data-tab]")) {
   });
 }
 WIDE.addEventListener("change", () => go(document.body.dataset.view));
+if (!location.hash) history.replaceState(null, "", "#flags");
 
 const KEYS = {
   "/": () => {

@@ -24,6 +24,11 @@ export class FlagDetail {
     this.changed();
   }
 
+  /** The key of the flag that is open, null where none is. */
+  get key() {
+    return this.#opened?.key ?? null;
+  }
+
   /** Show a flag, also one that is no more: its key and schema tell whose history there is. */
   open(id, key, schema) {
     this.#opened = { id, key, schema };

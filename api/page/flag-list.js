@@ -1,6 +1,6 @@
 // The list of flags. Only the rows in view exist, so that thousands of flags cost what a screenful costs.
 import { byId, element, oncePerFrame, setText, show } from "./dom.js";
-import { flagSentence, plural, rolloutText, segmentName } from "./words.js";
+import { agoText, flagSentence, plural, rolloutText, segmentName } from "./words.js";
 
 const MOST_BARS = 3;
 const FLASH_MS = 1_800;
@@ -18,6 +18,7 @@ export class FlagList {
   #query = "";
   #show = "all";
   #isRecentFirst = false;
+  #isStale = true;
   #render = oncePerFrame(() => this.#draw());
 
   /** `open(entry)` shows a flag whole. */
@@ -65,7 +66,12 @@ export class FlagList {
     this.#isStale = true;
     this.#render();
   }
-  #isStale = true;
+
+  /** Time has passed: say how long ago each change was. */
+  tick() {
+    const now = Date.now();
+    for (const row of this.#rows.values()) if (row.changedAt) setText(row.age, `${agoText(now - row.changedAt)} · `);
+  }
 
   focus() {
     this.#list.focus();
@@ -121,7 +127,7 @@ export class FlagList {
     let row = this.#rows.get(entry.id);
     if (!row) {
       const node = element("div", { class: "flag-row", role: "option", id: `flag-${entry.id}`, onclick: () => this.#choose(entry.id) });
-      row = { node, flag: null, changedAt: 0 };
+      row = { node, flag: null, changedAt: 0, age: element("span", { class: "age" }) };
       this.#rows.set(entry.id, row);
     }
     const { node } = row;
@@ -136,10 +142,11 @@ export class FlagList {
       row.flag = entry.flag;
       node.setAttribute("aria-label", flagSentence(entry.flag));
       node.classList.toggle("is-off", !entry.flag.enabled);
-      show(node, rowOf(entry));
+      show(node, rowOf(entry, row.age));
     }
     if (row.changedAt !== entry.changedAt) {
       row.changedAt = entry.changedAt;
+      setText(row.age, `${agoText(Date.now() - entry.changedAt)} · `);
       flash(node, entry);
     }
     return node;
@@ -190,7 +197,7 @@ export function matcher(query) {
     });
 }
 
-function rowOf({ flag, schema }) {
+function rowOf({ flag, schema }, age) {
   return [
     element("span", { class: "lever", "data-on": flag.enabled ? "" : null }, flag.enabled ? "on" : "off"),
     element(
@@ -199,7 +206,7 @@ function rowOf({ flag, schema }) {
       element("span", { class: "flag-key" }, schema ? element("span", { class: "schema" }, `${schema}.`) : null, flag.key),
       element("span", { class: "flag-about" }, flag.tags.map((tag) => element("span", { class: "tag" }, tag.value)), element("span", { class: "description" }, flag.description)),
     ),
-    element("span", { class: "flag-rollout" }, bars(flag), element("span", { class: "rollout-text" }, rolloutText(flag))),
+    element("span", { class: "flag-rollout" }, bars(flag), element("span", { class: "rollout-text" }, age, rolloutText(flag))),
   ];
 }
 

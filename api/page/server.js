@@ -1,6 +1,6 @@
 // What the server says about itself: the strip of instruments, and the view of all numbers.
 import { byId, element, setText, show } from "./dom.js";
-import { bytesText, countText, durationText } from "./words.js";
+import { agoText, bytesText, countText, durationText } from "./words.js";
 
 const POLL_MS = 2_000;
 const MODES = { listening: "good", polling: "warn", starting: "warn", disconnected: "bad" };
@@ -17,7 +17,7 @@ export class ServerView {
   #refused = "";
   #instruments = new Map();
 
-  /** `numbers()` gives what the page itself knows: `{flags, position, rate, latency, events, attempts}`. */
+  /** `numbers()` gives what the page itself knows: `{flags, position, rate, latency, events, attempts, proof}`. */
   constructor(api, numbers) {
     this.#api = api;
     this.#numbers = numbers;
@@ -130,6 +130,7 @@ export class ServerView {
         ["version", status.version],
       ]),
       group("This page", [
+        own.proof === null ? null : ["its flags", own.proof.isEqual ? `proven equal to the server's, ${agoText(Date.now() - own.proof.at)}` : "differ from the server's", own.proof.isEqual ? "good" : "bad"],
         ["changes seen", countText(own.events)],
         ["connected", `${countText(own.attempts)} times`],
         this.clock === null ? null : ["server's clock", `${this.clock.aheadMs < 0 ? "−" : "+"}${durationText(Math.abs(this.clock.aheadMs))}, give or take ${durationText(this.clock.sureMs)}`],

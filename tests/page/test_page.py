@@ -199,6 +199,36 @@ async def test_it_opens_with_what_happened_just_before(server: RunningServer, wr
     await expect(page.locator(".event dd")).to_have_text(["off → on", "2 → 3", "1 → 2", "checkout", "off", "1"])
 
 
+async def test_a_flag_has_an_address_that_can_be_kept_and_gone_back_from(
+    server: RunningServer, writer: Writer, visits: Visits
+) -> None:
+    key = "team/check out%?#é"
+    writer.static_flag(key, "on")
+    page = await visits.open(server.url)
+    await row(page, key).click()
+    await expect(page.locator("#flag h2")).to_contain_text(key)
+    kept = page.url
+    await page.go_back()
+    await expect(page.locator("body")).to_have_attribute("data-view", "flags")
+    again = await visits.open(kept)
+    await expect(again.locator("#flag h2")).to_contain_text(key)
+    await expect(again.locator("#flag .segments")).to_be_visible()
+
+
+async def test_the_copy_is_proven_equal_to_the_servers(database_url: str, writer: Writer, visits: Visits) -> None:
+    writer.static_flag("checkout", "on", "off")
+    writer.run("""update variants set attachment = '{"b\U0001f6a9": "\\"\\u2028", "b\uff5e": "é", "": "1"}'""")
+    async with serving(database_url, sse_keep_alive_s=0.3) as server:
+        page = await visits.open(f"{server.url}/#server")
+        await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
+        writer.run("update flags set description = 'other'")
+        await expect(page.locator("#instrument-position")).to_have_text(f"#{await server.feed.newest_position()}")
+        await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
+        await page.click("#tab-events")
+        await expect(page.locator(".event ins").first).to_have_text("other")
+        await expect(page.locator(".note")).to_have_count(0)
+
+
 async def test_the_parts_of_the_page_keep_their_word(server: RunningServer, visits: Visits) -> None:
     page = await visits.open(server.url)
     # Blocks are the same wherever the network cuts the stream, also within a character's name or a line's end.
