@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import nkeys
 import pytest
 
@@ -20,7 +21,7 @@ from cdc.core.errors import InvalidInput
 from cdc.jetstream.address import NatsAddress
 from cdc.settings import Settings
 from tests.fixtures.flags import Writer
-from tests.fixtures.nats import active, relaying, run_nats
+from tests.fixtures.nats import active, nats_client, relaying, run_nats
 from tests.fixtures.server import serving, sse
 
 pytestmark = pytest.mark.timeout(90)
@@ -131,6 +132,35 @@ async def test_relays_and_nodes_log_in(
             with Writer(database_url) as writer:
                 writer.flag("a")
             assert (await stream.next()).data["key"] == "a"
+
+
+async def test_the_rights_of_the_manual_are_enough_and_let_no_node_write(database_url: str, tmp_path: Path) -> None:
+    manual = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "grow-with-nats.md").read_text(encoding="utf-8")
+    config = manual[manual.index("authorization {") :].partition("```")[0]
+    for name in ("NODE", "RELAY"):
+        config = config.replace(f"${name}_PASSWORD", f'"{SECRET}"')
+    with run_nats(tmp_path, config) as server:
+        place = f"{SECRET}@127.0.0.1:{server.port}"
+        async with (
+            relaying(database_url, f"nats://relay:{place}") as relay,
+            serving(None, source=f"nats://node:{place}", **QUICK) as node,
+            sse(node.stream_url) as stream,
+            nats_client(f"nats://node:{place}") as client,
+        ):
+            await active(relay)
+            with Writer(database_url) as writer:
+                writer.flag("a")
+                assert (await stream.next()).data["key"] == "a"
+                jetstream = client.jetstream(timeout=1)
+                for forbidden in (
+                    jetstream.publish("flagent_cdc.change.public.flags", b"forged"),
+                    jetstream.purge_stream("flagent_cdc"),
+                    jetstream.delete_stream("flagent_cdc"),
+                ):
+                    with pytest.raises((nats.errors.Error, TimeoutError)):
+                        await forbidden
+                writer.flag("b")
+                assert (await stream.next()).data["key"] == "b"
 
 
 @pytest.mark.parametrize(
