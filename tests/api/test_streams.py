@@ -192,6 +192,22 @@ async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
         assert (await stream.next()).data["table"] == "shop.plain"
 
 
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_terminated_sessions_of_a_stream_are_replaced_and_nothing_is_lost(
+    database_url: str, writer: Writer, table: str
+) -> None:
+    async with serving(database_url, poll_interval_s=0.05) as server:
+        await ready(server, table)
+        async with sse(server.stream_url, {"table": table}) as stream:
+            for n in range(3):
+                writer.run(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and application_name like 'flagent-cdc%'"
+                )
+                writer.run(f"insert into {table} values ({n})")
+                assert (await stream.next()).data["after"]["id"] == n
+
+
 async def test_a_stream_waits_for_the_horizon_and_says_that_it_is_not_fresh(database_url: str, writer: Writer) -> None:
     async with serving(database_url, poll_interval_s=0.05, sse_keep_alive_s=0.3) as server:
         await ready(server, "shop.clicks")
