@@ -168,6 +168,9 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
         for one in stale:
             connection.execute(one.text.encode())
             connection.execute(query("record_object"), {"name": one.name, "sha256": one.sha256})
+        if stale or before != after:
+            # What is new since a role was let in, it may use too.
+            connection.execute(query("grant_again"))
         if stale:
             report(f"schema flagent_cdc: {len(stale)} functions and triggers created")
     return bool(stale) or before != after

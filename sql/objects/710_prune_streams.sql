@@ -97,18 +97,3 @@ end
 $$;
 
 revoke all on function flagent_cdc.prune_streams(interval, integer) from public;
-
--- Roles that were let in before this function was made; those to come are granted by grant_runtime().
-do $$
-declare
-    role text;
-begin
-    for role in
-        select r.role_name
-          from flagent_cdc.runtime_role r
-          join pg_catalog.pg_roles p on p.rolname = r.role_name
-    loop
-        execute pg_catalog.format('grant execute on function flagent_cdc.prune_streams(interval, integer) to %I', role);
-    end loop;
-end
-$$;

@@ -49,6 +49,11 @@ select exists (select from pg_roles r where r.rolname = %(role)s) as found;
 -- grant_runtime: gives a role what the server needs at run time
 select flagent_cdc.grant_runtime(%(role)s);
 
+-- grant_again: gives every role that may run a server what it needs by now
+select flagent_cdc.grant_runtime(r.role_name)
+  from flagent_cdc.runtime_role r
+  join pg_roles p on p.rolname = r.role_name;
+
 -- drop_everything: removes the schema with all that is in it
 drop schema if exists flagent_cdc cascade;
 
