@@ -101,8 +101,10 @@ class _Rows(Response):
             if not self._has_begun:
                 raise
             # Told by its missing end: an answer that has begun cannot become another one.
-            extra = {"action": "backfill_broken", "table": self._table.name, "reason": str(error) or "too slow"}
-            logger.warning("The reading of a table broke off", extra=extra)
+            logger.warning(
+                "The reading of a table broke off",
+                extra={"action": "backfill_broken", "table": self._table.name, "reason": str(error) or "too slow"},
+            )
         finally:
             gone.cancel()
 

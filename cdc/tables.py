@@ -134,8 +134,7 @@ class Tables:
             async with asyncio.timeout(self._timeout_s), source.snapshot(table, self._timeout_s + 5) as snapshot:
                 placeholder = Backfill(snapshot, self)
                 self.running.add(placeholder)
-                extra = {"action": "backfill_started", **placeholder.progress()}
-                logger.info("A table is read", extra=extra)
+                logger.info("A table is read", extra={"action": "backfill_started", **placeholder.progress()})
                 yield placeholder
                 logger.info("A table was read", extra={"action": "backfill_done", **placeholder.progress()})
         except TimeoutError:
