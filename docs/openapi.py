@@ -1,0 +1,22 @@
+"""Prints the OpenAPI document of the server: `.venv/bin/python docs/openapi.py > docs/reference/openapi.json`."""
+
+import asyncio
+import json
+import sys
+
+from cdc.cli.server import build_server
+from cdc.postgres_upstream import PostgresUpstream
+from cdc.settings import Settings
+
+__all__ = ["document"]
+
+
+async def document() -> str:
+    """As the server with default settings has it; nothing is started or connected."""
+    settings = Settings.from_environment({})
+    server = build_server(settings, PostgresUpstream(settings, "postgresql://db.example/flagent"))
+    return json.dumps(server.config.app.web.openapi(), indent=1, ensure_ascii=False) + "\n"  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(asyncio.run(document()))
