@@ -37,6 +37,11 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def lead_to(self, port: int) -> None:
+        """New connections go to another port from now on; those that are there are cut."""
+        self._far = (self._far[0], port)
+        self.cut()
+
     def stall(self) -> None:
         """Pass nothing more, and close nothing."""
         self._flows.clear()
