@@ -74,6 +74,10 @@ async def test_subscribes_add_up_and_unsubscribe_takes_away(server: RunningServe
     with Writer(database_url) as writer:
         a, b, tagged = (writer.flag(key) for key in ("a", "b", "t"))
         writer.tag(tagged, "payment")
+        # So that no event of these comes after the first subscribe.
+        newest = writer.connection.execute("select max(position) from flagent_cdc.commit_log").fetchone()
+        assert newest is not None
+        await until(lambda: server.feed.hub.catalog.position >= newest[0], "the flags")
         async with talking(server) as client:
             await client.ask(type="subscribe", flags=["a"])
             both = await client.ask(type="subscribe", tags=["payment"], flagIDs=[b])

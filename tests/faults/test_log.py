@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -294,3 +295,49 @@ async def test_a_commit_that_was_never_notified_is_found_by_the_next_probe(datab
             writer.flag("unheard")
             writer.run(f"update flagent_cdc.installation set channel = '{channel}'")
             assert await flag(stream) == "unheard"
+
+
+# -- clocks --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_database_clock_that_was_set_back_changes_no_order(database_url: str) -> None:
+    """What counts is the position; the time of a commit is only told."""
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            proxy.stall()
+            for key in ("b", "c", "d"):
+                writer.flag(key)
+            with psycopg.connect(database_url) as admin:
+                admin.execute(
+                    "update flagent_cdc.commit_log c set committed_at = now() - c.position * interval '1 hour'"
+                    " where c.position > (select max(m.position) - 3 from flagent_cdc.commit_log m)"
+                )
+            proxy.resume()
+            assert [await flag(stream) for _ in range(3)] == ["b", "c", "d"]
+            writer.flag("e")
+            assert await flag(stream) == "e"
+            assert server.feed.hub.resyncs == 0
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0])
+async def test_a_server_whose_clock_is_set_goes_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """Whatever waits, proves or times out does so by a clock that nobody sets."""
+    async with serving(database_url, **QUICK, sse_keep_alive_s=0.3) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("a")
+            assert await flag(stream) == "a"
+            now = time.time
+            monkeypatch.setattr(time, "time", lambda: now() + step_s)
+            proven = server.feed.listener.notifications
+            for key in ("b", "c"):
+                writer.flag(key)
+                assert await flag(stream) == key
+            await until(lambda: server.feed.listener.notifications >= proven + 4, "two more probes")
+            while not (block := await stream.next_block()).comment.startswith("keep-alive"):
+                pass
+            assert "fresh=true" in block.comment
+            assert server.feed.hub.subscriber_count == 1
