@@ -60,7 +60,7 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._far)
+            far_reader, far_writer = await self._reach()
         except OSError:
             # Nobody there: so it is for who comes through here.
             writer.transport.abort()
@@ -70,6 +70,13 @@ class Proxy:
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._far
+        if host.startswith("/"):
+            # As PostgreSQL's clients do: a directory is where the socket is.
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):

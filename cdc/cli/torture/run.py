@@ -5,9 +5,10 @@ import contextlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -90,6 +91,14 @@ def own_schema(url: str) -> Iterator[str]:
             uninstall(url, report=lambda _: None)
 
 
+def _through(parameters: Mapping[str, Any], port: int) -> dict[str, Any]:
+    """The same connection by way of a port of this machine; a certificate is still compared with the host's name."""
+    changed = {**parameters, "hostaddr": "127.0.0.1", "port": port}
+    if str(parameters.get("host") or "/").startswith("/"):
+        changed["host"] = "127.0.0.1"
+    return changed
+
+
 class Torture:
     """`postgres` is the embedded server, which is then tortured too."""
 
@@ -114,10 +123,11 @@ class Torture:
     async def run(self) -> Report:
         """Raises `InvalidInput` where a server does not become ready."""
         parameters = conninfo_to_dict(self._url)
-        database_link = Proxy(str(parameters.get("host") or "127.0.0.1"), int(str(parameters.get("port") or 5432)))
+        host = str(parameters.get("hostaddr") or parameters.get("host") or "127.0.0.1")
+        database_link = Proxy(host, int(str(parameters.get("port") or 5432)))
         await database_link.start()
         # One server reaches the database itself, the other through a link that fails.
-        linked_url = make_conninfo("", **{**parameters, "host": "127.0.0.1", "port": database_link.port})
+        linked_url = make_conninfo("", **_through(parameters, database_link.port))
         servers = [
             Server(url, self._directory / f"server-{number}.log") for number, url in enumerate((self._url, linked_url))
         ]
