@@ -29,6 +29,8 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate
 from cdc.sql import flagent_tables
 
+__all__ = ["subscriber"]
+
 _DEADLINE_S = 10.0
 
 
@@ -40,7 +42,8 @@ async def _bare_listener(url: str, heard: "asyncio.Queue[tuple[float, str]]") ->
         heard.put_nowait((time.perf_counter(), notification.payload))
 
 
-async def _subscriber(url: str, heard: "asyncio.Queue[tuple[float, str]]") -> None:
+async def subscriber(url: str, heard: "asyncio.Queue[tuple[float, str]]") -> None:
+    """Put the time and the description of each changed flag, first the word `connected`."""
     # A bare reader too: what is measured is the stream, not a client library.
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -115,7 +118,7 @@ async def _measure(database_url: str, samples: int, warm_up: int) -> tuple[list[
         ours: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
         bare: asyncio.Queue[tuple[float, str]] = asyncio.Queue()
         tasks = [
-            asyncio.create_task(_subscriber(stream_url, ours)),
+            asyncio.create_task(subscriber(stream_url, ours)),
             asyncio.create_task(_bare_listener(database_url, bare)),
         ]
         try:

@@ -43,11 +43,11 @@ def test_version() -> None:
 def test_help_lists_every_command() -> None:
     done = flagent_cdc("--help")
     assert done.returncode == 0
-    for name in ("serve", "demo", "migrate", "uninstall", "tail"):
+    for name in ("serve", "demo", "migrate", "uninstall", "tail", "relay", "bench"):
         assert f"\n  {name} " in done.stdout
 
 
-@pytest.mark.parametrize("name", ["serve", "demo", "migrate", "uninstall", "tail"])
+@pytest.mark.parametrize("name", ["serve", "demo", "migrate", "uninstall", "tail", "relay", "bench"])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
@@ -74,6 +74,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         (["serve", "--host", "0.0.0.0"], {}, "'0.0.0.0' can be reached from other machines"),
         (["serve", "--host", "0.0.0.0"], {}, "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true"),
         (["keys", "create", "x"], {}, "no database was named"),
+        (["bench", "nothing"], {}, "'nothing' is no benchmark; there are "),
         (["keys", "create", "x", "--expires-in", "soon"], {}, "must be a number of days above 0"),
         (
             ["keys", "create", "x", "--project", "one", "--database-url", "postgresql://h/d"],
@@ -85,6 +86,12 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 )
 def test_bad_input_is_one_sentence(arguments: list[str], variables: Mapping[str, str], sentence: str) -> None:
     assert sentence in refused(*arguments, **variables)
+
+
+def test_a_benchmark_of_the_checkout_runs() -> None:
+    done = flagent_cdc("bench", "latency", "--help")
+    assert done.returncode == 0
+    assert "usage: python -m bench.latency" in done.stdout
 
 
 def test_an_unreachable_database_is_one_sentence() -> None:

@@ -1,0 +1,86 @@
+"""What nodes cost PostgreSQL: listening to it, and through the tier.
+
+PostgreSQL has one core, everything else is on another. Each configuration is measured twice: at an even rate that all
+can follow, for the processor time of a commit; and as fast as four sessions commit, for the commits per second. The
+writers are loops inside PostgreSQL. The nodes are stand-ins that do what a node does to PostgreSQL or to NATS
+(`listeners.py`, `consumers.py`): fifty real ones would not fit beside them.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from bench.cluster.parties import Database, client, database, nats_cluster, relay
+from bench.fanout.process import Cores, Process
+
+__all__ = ["measure_cost"]
+
+_PACED_RATE = 200.0
+_SESSIONS = 4
+_STREAM = "cost"
+
+
+async def measure_cost(counts: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+    """One record for each kind of node and number; kind `none` is PostgreSQL alone."""
+    cores = Cores()
+    records = []
+    with database() as postgres:
+        postgres.pin(cores.server)
+        await postgres.write(_SESSIONS, 1.0)  # warm
+        records.append(await _measure(postgres, "none", 0, seconds, {}))
+        for count in counts:
+            command = [sys.executable, "-m", "bench.cluster.listeners", postgres.url, str(count)]
+            with Process(command, cores.load) as listeners:
+                await _ready(listeners)
+                records.append(await _measure(postgres, "direct", count, seconds, {"nodes": [listeners]}))
+        with ExitStack() as stack:
+            address, servers = stack.enter_context(nats_cluster(1, cores.load))
+            async with relay(postgres.url, address, _STREAM, cores.load, replicas=1) as copying:
+                for count in counts:
+                    command = [sys.executable, "-m", "bench.cluster.consumers", address, _STREAM, str(count)]
+                    with Process(command, cores.load) as consumers:
+                        await _ready(consumers)
+                        parties = {"nodes": [consumers], "relay": [copying], "nats": servers}
+                        record = await _measure(postgres, "tier", count, seconds, parties)
+                        records.append(record)
+                async with client(address) as plain:
+                    state = (await plain.jetstream().stream_info(_STREAM)).state
+                    records[-1]["message_bytes"] = state.bytes / state.messages
+    return records
+
+
+async def _ready(process: Process) -> None:
+    assert process.popen.stdout is not None
+    line = await asyncio.to_thread(process.popen.stdout.readline)
+    if line.strip() != b"ready":
+        raise SystemExit(f"the stand-ins did not start\n{process.complaints()}")
+
+
+async def _measure(
+    postgres: Database, kind: str, count: int, seconds: float, parties: dict[str, list[Process]]
+) -> dict[str, Any]:
+    before = {name: sum(process.cpu_s() for process in processes) for name, processes in parties.items()}
+    cpu, position, begun = postgres.cpu_s(), postgres.newest(), time.monotonic()
+    await postgres.write(1, seconds, _PACED_RATE)
+    took_s, commits = time.monotonic() - begun, postgres.newest() - position
+    record: dict[str, Any] = {
+        "kind": kind,
+        "nodes": count,
+        "paced_per_s": commits / took_s,
+        "cpu_us_per_commit": {
+            "postgres": (postgres.cpu_s() - cpu) / commits * 1e6,
+            **{
+                name: (sum(process.cpu_s() for process in processes) - before[name]) / commits * 1e6
+                for name, processes in parties.items()
+            },
+        },
+    }
+    cpu, position, begun = postgres.cpu_s(), postgres.newest(), time.monotonic()
+    await postgres.write(_SESSIONS, seconds)
+    took_s = time.monotonic() - begun
+    record["commits_per_s"] = (postgres.newest() - position) / took_s
+    record["postgres_cores"] = (postgres.cpu_s() - cpu) / took_s
+    return record

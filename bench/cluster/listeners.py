@@ -1,0 +1,50 @@
+"""`python -m bench.cluster.listeners URL COUNT`: what so many nodes at PostgreSQL do to it, and nothing of the rest.
+
+Each has the two sessions of a node: one that LISTENs and reads every notification, one that probes it and asks for the
+log's state every five seconds. What is heard is counted and thrown away. Prints `ready`.
+"""
+
+import asyncio
+import sys
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from cdc.sql import query
+
+PROBE_S = 5.0
+
+
+async def _listener(url: str, number: int, count: int) -> None:
+    listening = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    asking = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    row = await (await listening.execute("select channel from flagent_cdc.installation")).fetchone()
+    assert row is not None
+    await listening.execute(SQL("listen {}").format(Identifier(row[0])))
+    pgconn = listening.pgconn
+
+    def read() -> None:
+        pgconn.consume_input()
+        while pgconn.notifies() is not None:
+            pass
+
+    asyncio.get_running_loop().add_reader(listening.fileno(), read)
+    _ready.append(number)
+    if len(_ready) == count:
+        print("ready", flush=True)
+    await asyncio.sleep(PROBE_S * number / count)
+    while True:
+        await asking.execute(query("notify"), {"channel": row[0], "payload": '{"probe":"bench"}'})
+        await (await asking.execute(query("log_state"))).fetchone()
+        await asyncio.sleep(PROBE_S)
+
+
+_ready: list[int] = []
+
+
+async def _main(url: str, count: int) -> None:
+    await asyncio.gather(*(_listener(url, number, count) for number in range(count)))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))

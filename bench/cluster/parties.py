@@ -1,0 +1,211 @@
+"""The programs of a run, each on a core of its choice: PostgreSQL, NATS, relays, nodes."""
+
+import asyncio
+import ctypes
+import os
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+from nats.aio.client import Client
+
+from bench.fanout.process import Process
+from cdc.embedded import EmbeddedPostgres
+from cdc.install import migrate
+from cdc.sql import flagent_tables
+
+__all__ = ["Database", "client", "database", "free_port", "nats_cluster", "node", "relay"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_START_S = 40.0
+
+# Commits as fast as PostgreSQL makes them or, with a rate, evenly spread; made inside the server, so that no client's
+# processor time is in the way.
+_WRITER = """
+create procedure bench_write(in_key text, in_seconds float, in_rate float) language plpgsql as $$
+declare
+    begun timestamptz := clock_timestamp();
+    n     integer := 0;
+begin
+    loop
+        update flags set description = clock_timestamp()::text where key = in_key;
+        commit;
+        n := n + 1;
+        exit when clock_timestamp() > begun + make_interval(secs => in_seconds);
+        if in_rate > 0 then
+            perform pg_sleep(greatest(0, n / in_rate - extract(epoch from clock_timestamp() - begun)));
+        end if;
+    end loop;
+end
+$$
+"""
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Database:
+    """An embedded PostgreSQL, migrated, with ten flags and a procedure that changes them."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.url = server.url
+        self._cluster = server.cluster
+
+    def prepare(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(flagent_tables())
+            migrate(self.url, report=lambda _: None)
+            connection.execute(
+                "insert into flags (key, description, enabled, created_at)"
+                " select 'bench' || n, '', false, now() from generate_series(0, 9) n"
+            )
+            connection.execute(_WRITER)
+
+    @property
+    def _pid(self) -> int:
+        return int((self._cluster / "postmaster.pid").read_text().split()[0])
+
+    def pin(self, core: int) -> None:
+        """This server, and every session to come."""
+        for pid in (self._pid, *self._children()):
+            os.sched_setaffinity(pid, {core})
+
+    def _children(self) -> list[int]:
+        return [
+            int(child)
+            for task in Path(f"/proc/{self._pid}/task").glob("*/children")
+            for child in task.read_text().split()
+        ]
+
+    def cpu_s(self) -> float:
+        """Of all its processes, those that have ended too."""
+        ended = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        total = (int(ended[13]) + int(ended[14])) / _TICKS
+        for pid in (self._pid, *self._children()):
+            clock = ctypes.c_int()
+            if _LIBC.clock_getcpuclockid(pid, ctypes.byref(clock)) == 0:
+                total += time.clock_gettime(clock.value)
+        return total
+
+    def newest(self) -> int:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("select coalesce(max(position), 0) from flagent_cdc.commit_log").fetchone()
+            assert row is not None
+            return int(row[0])
+
+    async def write(self, sessions: int, seconds: float, rate: float = 0.0) -> None:
+        """Change flags from so many sessions; `rate` is of all together, 0 as fast as it goes."""
+
+        async def one(number: int) -> None:
+            async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+                await connection.execute("call bench_write(%s, %s, %s)", (f"bench{number}", seconds, rate / sessions))
+
+        await asyncio.gather(*(one(number) for number in range(sessions)))
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-") as directory:
+        os.chmod(directory, 0o755)
+        with EmbeddedPostgres(Path(directory) / "data", options={"max_connections": "200"}) as server:
+            found = Database(server)
+            found.prepare()
+            yield found
+
+
+@contextmanager
+def nats_cluster(size: int, core: int) -> Iterator[tuple[str, list[Process]]]:
+    """The addresses of so many servers with commas between them, and their processes.
+
+    Their files are in memory where the system has such a place: on one disk with PostgreSQL, each would slow the other.
+    """
+    program = Path(sysconfig.get_path("scripts")) / "nats-server"
+    ports, routes = [free_port() for _ in range(size)], [free_port() for _ in range(size)]
+    known = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=memory) as directory:
+        processes = []
+        try:
+            for number, (port, route) in enumerate(zip(ports, routes, strict=True)):
+                config = Path(directory) / f"{number}.conf"
+                store = Path(directory) / str(number)
+                cluster = f"cluster {{ name: bench, listen: 127.0.0.1:{route}, routes: [{known}] }}\n"
+                config.write_text(
+                    f'server_name: n{number}\nlisten: 127.0.0.1:{port}\njetstream {{ store_dir: "{store}" }}\n'
+                    + (cluster if size > 1 else "")
+                )
+                processes.append(Process([program, "-c", config, "-l", store.with_suffix(".log")], core))
+            yield ",".join(f"nats://127.0.0.1:{port}" for port in ports), processes
+        finally:
+            for process in processes:
+                process.stop()
+
+
+@asynccontextmanager
+async def client(address: str) -> AsyncIterator[Client]:
+    async def ignore(_: Exception) -> None:
+        """The server may not have started yet."""
+
+    found = Client()
+    async with asyncio.timeout(_START_S):
+        await found.connect(address.split(","), error_cb=ignore, reconnect_time_wait=0, max_reconnect_attempts=-1)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@asynccontextmanager
+async def relay(database_url: str, address: str, stream: str, core: int, *, replicas: int) -> AsyncIterator[Process]:
+    """Yields when it is copying."""
+    environment = {
+        "FLAGENT_CDC_DATABASE_URL": database_url,
+        "FLAGENT_CDC_NATS_URL": address,
+        "FLAGENT_CDC_NATS_STREAM": stream,
+        "FLAGENT_CDC_NATS_REPLICAS": str(replicas),
+        "FLAGENT_CDC_LOG_LEVEL": "warning",
+    }
+    with Process([sys.executable, "-m", "cdc", "relay"], core, environment=environment) as process:
+        async with client(address) as plain:
+            deadline = time.monotonic() + _START_S
+            while True:
+                try:
+                    await plain.request(f"{stream}.probe", b"", timeout=1)
+                    break
+                except Exception as error:
+                    if time.monotonic() > deadline:
+                        raise SystemExit(f"the relay did not become active: {error}") from error
+                    await asyncio.sleep(0.1)
+        yield process
+
+
+@asynccontextmanager
+async def node(core: int, environment: Mapping[str, str]) -> AsyncIterator[tuple[str, Process]]:
+    """A server that is ready: its address and its process."""
+    port = free_port()
+    command = [sys.executable, "-m", "cdc", "serve", "--port", str(port)]
+    with Process(command, core, environment={**environment, "FLAGENT_CDC_LOG_LEVEL": "warning"}) as process:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient() as asking:
+            deadline = time.monotonic() + _START_S
+            while True:
+                try:
+                    if (await asking.get(url + "/readyz")).status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"a node did not become ready\n{process.complaints()}")
+                await asyncio.sleep(0.05)
+        yield url, process
