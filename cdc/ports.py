@@ -239,7 +239,7 @@ class TableSnapshot(Protocol):
     def estimated_rows(self) -> int: ...
 
     def rows(self) -> AsyncIterator[Sequence[SnapshotRow]]:
-        """The rows in pieces of about a mebibyte, read only as they are asked for; once."""
+        """The rows in pieces of about a quarter of a mebibyte, read only as they are asked for; once."""
 
 
 class TableSource(Protocol):

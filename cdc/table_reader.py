@@ -26,7 +26,8 @@ _READ_S = 60.0
 
 # Blocks of 8 KiB read at a time: from one, to see what the rows are like, up to so many.
 _MOST_BLOCKS = 256
-_WANTED_BYTES = 1024 * 1024
+# A piece of this size takes some milliseconds to decode and to write, in which nobody else is served.
+_WANTED_BYTES = 256 * 1024
 
 
 class _Snapshot:
@@ -45,7 +46,7 @@ class _Snapshot:
         self._parts = parts
 
     async def rows(self) -> AsyncIterator[list[SnapshotRow]]:
-        """The rows in pieces of about a mebibyte; read only as they are asked for."""
+        """The rows in pieces of about a quarter of a mebibyte; read only as they are asked for."""
         for relation, blocks in self._parts:
             begin, count = 0, 1
             while begin < blocks:

@@ -19,7 +19,7 @@ from ..logged_change import ChangePage, LoggedChange
 from ..position import LogId, Position
 from ..tables import TABLES
 
-__all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_record"]
+__all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
 
 # The connector whose fields these are, and the name that Debezium would give the source.
 _CONNECTOR = "postgresql"
@@ -155,24 +155,24 @@ def _previous_key(change: LoggedChange, key: str | None) -> str | None:
     return f"{{{','.join(fields)}}}"
 
 
-def snapshot_record(
-    schema: str, table: str, key: str | None, row: str, position: Position, at: str, database: str, version: str
-) -> str:
-    """Debezium's record of a row that was read, not changed: operation `r`, as of a position, at a time."""
+def snapshot_tail(schema: str, table: str, position: Position, at: str, database: str, version: str) -> str:
+    """What follows the row in Debezium's record of one that was read, not changed: the same for all that are read as of
+    a position, at a time. Before it stands `{"key":…,"value":{"before":null,"after":…`."""
     source = _source((schema, table, None), position, position << _INDEX_BITS, at, database, version, snapshot="true")
-    return _record("r", key, None, row, source, "null", at)
+    return _tail("r", source, "null", at)
 
 
 def _record(
     op: str, key: str | None, before: str | None, after: str | None, source: str, transaction: str, at: str
 ) -> str:
+    rows = f'"before":{before or "null"},"after":{after or "null"}'
+    return f'{{"key":{key or "null"},"value":{{{rows}{_tail(op, source, transaction, at)}'
+
+
+def _tail(op: str, source: str, transaction: str, at: str) -> str:
     # Debezium says when it saw the change. Whoever may be answered from a cache gets the time of the commit.
     ms, us, ns = _epoch(at)
-    value = (
-        f'"before":{before or "null"},"after":{after or "null"},"source":{source},"transaction":{transaction},'
-        f'"op":"{op}","ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}'
-    )
-    return f'{{"key":{key or "null"},"value":{{{value}}}}}'
+    return f',"source":{source},"transaction":{transaction},"op":"{op}","ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}}}}}'
 
 
 def _source(

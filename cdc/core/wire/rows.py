@@ -10,7 +10,7 @@ from ..captured import CapturedTable
 from ..cursor import Cursor
 from ..json_text import encode
 from ..position import EventId
-from .changes import ChangeFormat, snapshot_record
+from .changes import ChangeFormat, snapshot_tail
 
 __all__ = ["CONTENT_TYPE", "RowLines", "RowsPiece", "rows_text", "stream_message"]
 
@@ -50,12 +50,14 @@ class RowLines:
     def __init__(
         self, format: ChangeFormat, table: CapturedTable, cursor: Cursor, *, at: str, database: str, version: str
     ) -> None:
-        self._format = format
         self._table = table
         self._cursor = cursor
         self._at = at
-        self._database = database
-        self._version = version
+        self._tail = (
+            snapshot_tail(table.schema, table.table, cursor.position, at, database, version)
+            if format is ChangeFormat.DEBEZIUM
+            else None
+        )
 
     def begin(self, estimated_rows: int) -> str:
         return self._line(
@@ -76,13 +78,8 @@ class RowLines:
 
     def _row(self, key: str | None, row: str) -> str:
         row = _on_one_line(row)
-        if self._format is ChangeFormat.DEBEZIUM:
-            table = self._table
-            position = self._cursor.position
-            return (
-                snapshot_record(table.schema, table.table, key, row, position, self._at, self._database, self._version)
-                + "\n"
-            )
+        if self._tail is not None:
+            return f'{{"key":{key or "null"},"value":{{"before":null,"after":{row}{self._tail}\n'
         return f'{{"key":{key or "null"},"row":{row}}}\n'
 
     @staticmethod
