@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from cdc.core.access import Grant
 from cdc.core.catalog import Catalog
 from cdc.core.moment import parse_moment
-from cdc.core.position import EventId
 from cdc.feed import Feed
 
 from .guard import grant_of
@@ -34,7 +33,7 @@ async def catalog_at(feed: Feed, at: object, response: Response) -> Catalog:
     if at is None:
         return feed.hub.catalog
     catalog = await feed.past.at(parse_moment("at", at))
-    response.headers[POSITION_HEADER] = str(EventId(catalog.position, None, catalog.log))
+    response.headers[POSITION_HEADER] = str(catalog.here)
     return catalog
 
 

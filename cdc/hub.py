@@ -8,36 +8,37 @@ live stream without gap or repeat: nothing can happen in between.
 A subscriber that cannot take more leaves the hot collections and is only a cursor into the ring until its transport
 has drained; then it reads on from there. Where the ring no longer reaches, it is resynchronised, or cut if it asked
 for that (promise P5).
+
+The file is long because that state has one owner: live, full, behind and live again are one machine, and a method of
+it that stood elsewhere could be called at the wrong time.
 """
 
 import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .core.access import EVERYTHING
 from .core.catalog import Catalog
 from .core.change import Commit
-from .core.errors import InvalidEventId, InvalidInput
+from .core.errors import InvalidEventId
 from .core.events import EventType
 from .core.histogram import Histogram
-from .core.json_text import encode
 from .core.position import EventId, Position
 from .core.ring import Ring
 from .core.selection import SelectionIndex, Selections
 from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
-from .core.wire.rows import RowsPiece, stream_message
-from .core.wire.snapshot import ResyncReason, snapshot_text
+from .core.wire.rows import stream_message
+from .core.wire.snapshot import ResyncReason
 from .crowd import Crowd
-from .errors import OutOfReach, SourceError, TooBusy
 from .ports import Freshness
+from .row_delivery import rows_failure, send_rows
 from .subscriber import CloseReason, State, Subscriber
 from .tables import Tables
+from .whole_state import WholeState, WholeStates
 
 __all__ = ["Historian", "History", "Hub", "HubLimits"]
 
@@ -49,9 +50,6 @@ Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
 # What one write hands to a transport: small enough that a stalled subscriber holds little, large enough that a
 # snapshot needs few system calls.
 _SLICE_BYTES = 64 * 1024
-
-# Encoded snapshots held for the catalog's present position; selections beyond that are encoded each time.
-_LARGE_KEPT = 64
 
 # Between two looks whether the server has proven itself current.
 _AHEAD_LOOK_S = 0.25
@@ -82,10 +80,6 @@ class History:
     first: int = 0
 
 
-class _WholeState(bytes):
-    """A framed snapshot or resync: a newer one makes it needless."""
-
-
 class Hub:
     """All subscribers of one process, and the catalog that they follow."""
 
@@ -109,7 +103,7 @@ class Hub:
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
-        self._large: dict[object, bytes] = {}
+        self._states = WholeStates(catalog)
         self._advanced: asyncio.Event = asyncio.Event()
 
     # -- commits -----------------------------------------------------------------------------------------------
@@ -126,7 +120,7 @@ class Hub:
                 committed_at.append(commit.committed_at)
         if self.catalog.position == before:
             return
-        self._large.clear()
+        self._states.forget()
         if events:
             self.ring.extend(events)
             self._deliver(events)
@@ -145,7 +139,7 @@ class Hub:
         """Go on from another catalog: the log was replaced, or commits between the two can no longer be read."""
         self.catalog = catalog
         self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
-        self._large.clear()
+        self._states = WholeStates(catalog)
         for subscriber in list(self._subscribers):
             self._forget_delivery(subscriber)
             self._leave(subscriber)
@@ -580,120 +574,42 @@ class Hub:
             subscriber.drained = asyncio.Event()
             subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.tables))
         else:
-            subscriber.outbox.extend(self._snapshot(subscriber, request_id, only))
+            selections = subscriber.selections if only is None else only
+            subscriber.outbox.extend(self._states.snapshot(subscriber.format, selections, request_id))
 
     async def _send_rows(self, subscriber: Subscriber, names: Collection[str], tables: Tables) -> None:
-        """Each piece is read when the one before it has been sent; then go on after the position of the rows."""
         try:
-            table = await tables.sole(names, subscriber.grant or EVERYTHING)
-            async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
-                async for rows in pieces:
-                    await self._send_piece(subscriber, backfill.piece(rows))
-            end = backfill.end()
-            await self._send_piece(subscriber, end)
+            end = await send_rows(subscriber, names, tables, self._feed)
         except Exception as error:
-            self._fail_rows(subscriber, error)
+            # Without the rows, what follows would be taken for all there is: the stream ends.
+            text, said = rows_failure(error)
+            subscriber.waiting = None
+            format = subscriber.format
+            self.end(subscriber, CloseReason.RESTARTING, text, format.frame(stream_message(said, format.transport)))
             return
         subscriber.waiting = subscriber.drained = None
         # It may be a moment ahead of what this process has read.
-        self._resume(subscriber, str(end.id))
+        self._resume(subscriber, str(end))
         self._feed(subscriber)
 
-    async def _send_piece(self, subscriber: Subscriber, piece: RowsPiece) -> None:
-        drained, format = subscriber.drained, subscriber.format
-        assert drained is not None and subscriber.outbox is not None, "a subscriber that waits is behind"  # noqa: PT018
-        drained.clear()
-        subscriber.outbox.append(format.frame(stream_message(piece, format.transport)))
-        self._feed(subscriber)
-        await drained.wait()
-
-    def _fail_rows(self, subscriber: Subscriber, error: Exception) -> None:
-        """Say so and end the stream: without the rows, what follows would be taken for all there is."""
-        extra = {"action": "backfill_broken", "reason": str(error)}
-        match error:
-            case TimeoutError():
-                code, text = "too_slow", "the time for the table's rows is over"
-            case InvalidInput() | OutOfReach():
-                code, text = error.code, str(error)
-            case TooBusy():
-                code, text = "too_busy", str(error)
-            case SourceError():
-                code, text = "database_unavailable", "the database does not answer now"
-            case _:
-                code, text = "internal_error", "an internal error, see the server's log"
-        is_known = code != "internal_error"
-        logger.log(
-            logging.WARNING if is_known else logging.ERROR,
-            "A table could not be sent",
-            extra=extra,
-            exc_info=None if is_known else error,
-        )
-        format = subscriber.format
-        said = RowsPiece("backfill_failed", encode({"code": code, "message": text}))
-        subscriber.waiting = None
-        self.end(subscriber, CloseReason.RESTARTING, text, format.frame(stream_message(said, format.transport)))
-
-    # -- snapshots ---------------------------------------------------------------------------------------------
+    # -- starting over ------------------------------------------------------------------------------------------
 
     def here(self) -> EventId:
         """The id of all that the catalog holds."""
-        return EventId(self.catalog.position, None, self.catalog.log)
-
-    def snapshot_text(self, selections: Selections) -> str:
-        """The JSON of what the selection selects, as of the catalog's position."""
-        catalog = self.catalog
-        chosen = catalog.flags()
-        if not selections.is_everything:
-            chosen = ((schema, flag) for schema, flag in chosen if selections.selects(schema, flag))
-        return snapshot_text(catalog.position, chosen, with_schema=len(catalog.schemas) > 1)
-
-    def _snapshot(
-        self, subscriber: Subscriber, request_id: str | None = None, only: Selections | None = None
-    ) -> Iterable[bytes]:
-        selections = subscriber.selections if only is None else only
-        here, format = self.here(), subscriber.format
-        head = b"" if request_id is None else format.dialect.snapshot_head(here, request_id)
-        if not head:
-            return self._shared("snapshot", format, selections, lambda text: format.dialect.snapshot(here, text))
-        key = ("tail", format, selections)
-        tail = self._large.get(key)
-        if tail is None:
-            tail = self._keep(key, format.tail(self.snapshot_text(selections)[1:].encode()))
-        return format.framed_in_two(head, tail)
+        return self.catalog.here
 
     def _resync(self, subscriber: Subscriber, reason: ResyncReason) -> None:
         """Send a new beginning after what still waits. A message that is partly sent is finished: its rest must not
         be missing on the wire. A state that nobody has seen a part of is left out."""
         self.resyncs_by[reason] += 1
-        here, dialect = self.here(), subscriber.format.dialect
         waiting = subscriber.outbox or deque()
         begun = 1 if subscriber.sent_bytes else 0
         subscriber.outbox = deque(
-            message for place, message in enumerate(waiting) if place < begun or not isinstance(message, _WholeState)
+            message for place, message in enumerate(waiting) if place < begun or not isinstance(message, WholeState)
         )
-        subscriber.outbox.extend(
-            self._shared(
-                reason, subscriber.format, subscriber.selections, lambda text: dialect.resync(here, reason, text)
-            )
-        )
+        subscriber.outbox.extend(self._states.resync(subscriber.format, subscriber.selections, reason))
         subscriber.history = None
         subscriber.cursor = self.ring.end
-
-    def _shared(
-        self, name: str, format: Format, selections: Selections, say: Callable[[Callable[[], str]], bytes]
-    ) -> list[bytes]:
-        """A large message, encoded once per position for all that select and read alike; none where it is empty."""
-        key = (name, format, selections)
-        message = self._large.get(key)
-        if message is None:
-            message = self._keep(key, _WholeState(format.frame(say(lambda: self.snapshot_text(selections)))))
-        return [message] if message else []
-
-    def _keep(self, key: object, data: bytes) -> bytes:
-        if len(self._large) >= _LARGE_KEPT:
-            self._large.clear()
-        self._large[key] = data
-        return data
 
     def _overflow(self, subscriber: Subscriber) -> None:
         if subscriber.overflow is Overflow.DISCONNECT:

@@ -48,6 +48,11 @@ class Catalog:
         self._crcs_stale: dict[_FlagId, None] = {}
 
     @property
+    def here(self) -> EventId:
+        """The id of all that it holds."""
+        return EventId(self.position, None, self.log)
+
+    @property
     def schemas(self) -> tuple[str, ...]:
         """The attached schemas in alphabetical order."""
         return tuple(sorted(self._schemas))
