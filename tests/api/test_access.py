@@ -758,4 +758,5 @@ async def test_no_credential_is_ever_logged(everything_logged: Record, database_
     for line in everything_logged.lines:
         for secret in (*secrets, SECRET):
             assert secret not in line
-            assert secret.rpartition("_")[2] not in line
+            # A random part may have an underscore near its end; what stands behind it then is in many a line.
+            assert len(secret.rpartition("_")[2]) < 16 or secret.rpartition("_")[2] not in line
