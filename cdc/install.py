@@ -213,10 +213,11 @@ def _downgrade(conninfo: str, revision: str, report: Report) -> bool:
             report(f"schema flagent_cdc: is at revision {revision}, nothing to do")
             return False
         connection.execute("set local client_min_messages = warning")
+        # First the tables: a revision's way down may call functions, as long as they are there.
+        command.downgrade(config, revision)
         for (statement,) in connection.execute(query("drop_functions")).fetchall():
             connection.execute(statement.encode())
         connection.execute(query("forget_objects"))
-        command.downgrade(config, revision)
     report(
         f"schema flagent_cdc: tables taken back from revision {present} to {revision}; changes are captured again "
         "when the version of flagent-cdc that belongs to it has run its migrate"
