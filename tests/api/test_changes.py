@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import random
+import re
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from cdc.core.position import Position
 from cdc.core.tables import TABLES
+from cdc.sql import query
 from tests.fixtures.flags import Writer
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
@@ -392,3 +394,19 @@ async def test_rows_of_flags_are_for_those_alone_who_may_see_every_flag(database
                 assert await everything(http) == [], scopes
                 one = await page(http, limit=1)
                 assert (one["changes"], one["isOpen"]) == ([], False)
+
+
+def test_a_page_within_a_huge_commit_reads_that_page_alone(database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.run("insert into tags (value, created_at) select 't' || n, now() from generate_series(1, 20000) n")
+        writer.run("analyze flagent_cdc.change_log", "analyze flagent_cdc.commit_log")
+        bounds = {"position": newest(writer), "index": 15_000, "limit": 100, "scan": 100, "tables": None}
+        statement = "explain (analyze, timing off, costs off, format text) " + query("changes_after")
+        plan = [
+            str(line)
+            for (line,) in writer.connection.execute(statement.encode(), {**bounds, "most_bytes": 1_000_000}).fetchall()
+        ]
+    scans = [line for line in plan if "Scan" in line and " on change_log" in line]
+    assert len(scans) == 2
+    assert all("Index Scan using" in line for line in scans), scans
+    assert max(int(rows) for line in plan for rows in re.findall(r"actual rows=(\d+)", line)) <= 101
