@@ -82,7 +82,7 @@ function onSnapshot(list, position, why) {
   const isFirst = !catalog.isLoaded;
   catalog.load(list, position);
   redraw();
-  if (isFirst) route();
+  if (isFirst) route(false);
 }
 
 /** Fill the list and the timeline with what happened just before; without it they begin empty. */
@@ -189,26 +189,27 @@ function announce(event) {
 
 // -- views and keys -----------------------------------------------------------------------------------------------
 
+const HOME = "#flags";
 let side = "events";
 
-function openFlag(id, key, schema) {
+function openFlag(id, key, schema, takesFocus = true) {
   detail.open(id, key, schema);
   setText(byId("tab-flag"), key);
-  go("flag");
+  go("flag", takesFocus);
 }
 
 /** Go where the address says, such as `#events` or `#flag/checkout`: it can be kept, sent, and gone back from. */
-function route() {
-  const [name, key] = location.hash.slice(1).split("/", 2);
+function route(takesFocus = true) {
+  const [name, key] = (location.hash || HOME).slice(1).split("/", 2);
   if (name === "flag" && key && catalog.isLoaded) {
     const wanted = decoded(key);
     const entry = catalog.find(wanted);
-    openFlag(entry?.id ?? "", wanted, entry?.schema ?? "");
+    openFlag(entry?.id ?? "", wanted, entry?.schema ?? "", takesFocus);
   } else if (document.querySelector(`[data-tab="${CSS.escape(name)}"]`)) {
-    go(name);
+    go(name, takesFocus);
   }
 }
-addEventListener("popstate", route);
+addEventListener("popstate", () => route());
 
 function decoded(text) {
   try {
@@ -219,10 +220,10 @@ function decoded(text) {
 }
 
 /** Show a view; wide pages show the flags beside every other. */
-function go(name) {
+function go(name, takesFocus = true) {
   if (name !== "flags") side = name;
   const address = name === "flag" && detail.key !== null ? `#flag/${encodeURIComponent(detail.key)}` : `#${name}`;
-  if (location.hash !== address) history.pushState(null, "", address);
+  if ((location.hash || HOME) !== address) history.pushState(null, "", address);
   document.body.dataset.view = name;
   document.body.dataset.side = side;
   // A phone has no tab for a flag: it belongs to the flags.
@@ -232,9 +233,10 @@ function go(name) {
     tab.setAttribute("aria-selected", String(isOn));
     tab.tabIndex = isOn ? 0 : -1;
   }
+  if (name === "server") server.draw();
+  if (!takesFocus) return;
   if (name === "flags") flags.focus();
   else if (name !== "evaluate") byId(name).focus({ preventScroll: true });
-  if (name === "server") server.draw();
 }
 
 for (const tab of document.querySelectorAll("[data-tab]")) {
@@ -249,7 +251,6 @@ for (const tab of document.querySelectorAll("[data-tab]")) {
   });
 }
 WIDE.addEventListener("change", () => go(document.body.dataset.view));
-if (!location.hash) history.replaceState(null, "", "#flags");
 
 const KEYS = {
   "/": () => {

@@ -59,7 +59,8 @@ export class Timeline {
 
   /** What happened before the page was opened: `[at, tone]`, oldest first. */
   addPast(past) {
-    this.#samples.unshift(...past.map(([at, tone]) => ({ at, tone, latencyMs: null })));
+    const samples = past.slice(-MOST_SAMPLES).map(([at, tone]) => ({ at, tone, latencyMs: null }));
+    this.#samples = samples.concat(this.#samples);
   }
 
   /** The colours of the page have changed. */
@@ -137,6 +138,7 @@ export class Timeline {
     pen.fillStyle = colours.line;
     pen.fillRect(0, middle - 5.5, width, 1);
     const y = (ms) => foot - ((Math.log10(Math.min(HIGH_MS, Math.max(LOW_MS, ms))) - Math.log10(LOW_MS)) / (Math.log10(HIGH_MS) - Math.log10(LOW_MS))) * (foot - middle - 4);
+    const labels = [];
     let free = Infinity;
     for (const [ms, label] of RULES) {
       const at = Math.round(y(ms)) + 0.5;
@@ -144,9 +146,7 @@ export class Timeline {
       free = at;
       pen.fillStyle = colours.line;
       pen.fillRect(0, at, width, 1);
-      pen.fillStyle = colours.faint;
-      pen.textAlign = "left";
-      pen.fillText(label, 2, at - 2);
+      labels.push([label, at]);
     }
     for (const { at, tone, latencyMs } of this.#samples) {
       if (at < since || latencyMs === null) continue;
@@ -155,7 +155,14 @@ export class Timeline {
       pen.arc(x(at), y(latencyMs), 2, 0, 7);
       pen.fill();
     }
-    pen.fillStyle = colours.faint;
+    pen.textAlign = "left";
+    for (const [label, at] of labels) {
+      // On a ground of its own: dots must not make it unreadable.
+      pen.fillStyle = colours.panel;
+      pen.fillRect(0, at - 12, pen.measureText(label).width + 5, 11);
+      pen.fillStyle = colours.faint;
+      pen.fillText(label, 2, at - 3);
+    }
     pen.fillText(`max ${most} per bar`, 2, 10);
     for (const part of [0, 0.25, 0.5, 0.75, 1]) {
       pen.textAlign = part === 0 ? "left" : part === 1 ? "right" : "center";
@@ -196,6 +203,7 @@ function readColours() {
   const style = getComputedStyle(document.documentElement);
   const colours = Object.fromEntries(TONES.map((tone) => [tone, style.getPropertyValue(`--tone-${tone}`).trim()]));
   colours.line = style.getPropertyValue("--line").trim();
+  colours.panel = style.getPropertyValue("--panel").trim();
   colours.faint = style.getPropertyValue("--faint").trim();
   colours.font = `10px ${style.getPropertyValue("--mono").trim()}`;
   return colours;

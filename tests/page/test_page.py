@@ -227,6 +227,7 @@ async def test_the_copy_is_proven_equal_to_the_servers(database_url: str, writer
         await page.click("#tab-events")
         await expect(page.locator(".event ins").first).to_have_text("other")
         await expect(page.locator(".note")).to_have_count(0)
+        await page.close()  # before the server ends
 
 
 async def test_the_parts_of_the_page_keep_their_word(server: RunningServer, visits: Visits) -> None:
@@ -264,6 +265,8 @@ async def test_everything_is_reached_by_keyboard_alone(server: RunningServer, wr
     page = await visits.open(server.url)
     await is_live(page)
     focused = page.locator(":focus")
+    # Who has only come has not been sent anywhere.
+    assert await page.evaluate("document.activeElement === document.body")
     await page.keyboard.press("/")
     await expect(focused).to_have_id("search")
     await page.keyboard.type("a")
@@ -430,6 +433,16 @@ async def test_it_asks_for_a_credential_and_shows_what_that_allows(
         await expect(page.locator("#credential")).to_be_visible()
         assert await page.evaluate("sessionStorage.length") == 0
         await expect(page.locator(".flag-row")).to_have_count(0)
+        await page.close()  # before the server ends
+
+
+async def test_without_an_event_stream_it_says_so(database_url: str, visits: Visits) -> None:
+    async with serving(database_url, sse_enabled=False) as server:
+        page = await visits.open(server.url)
+        await expect(page.locator("#state")).to_have_attribute("data-state", "stopped")
+        await expect(page.locator("#state-reason")).to_contain_text("FLAGENT_SSE_ENABLED")
+        await expect(page.locator("#instrument-listener")).to_have_text("listening")
+        await page.close()  # before the server ends
 
 
 async def test_markup_in_a_flag_stays_text(server: RunningServer, writer: Writer, visits: Visits) -> None:
