@@ -38,7 +38,8 @@ def changes(url: str) -> int:
 def grow_old(url: str, age: str, *, up_to: int) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
-            "update flagent_cdc.commit_log set committed_at = committed_at - %s::interval where position <= %s",
+            # Counted from now: the first commits came with the template of all test databases, perhaps minutes ago.
+            "update flagent_cdc.commit_log set committed_at = now() - %s::interval where position <= %s",
             (age, up_to),
         )
 
