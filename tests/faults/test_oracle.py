@@ -8,15 +8,14 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from cdc.embedded import EmbeddedPostgres
-from tests.fixtures.follower import Follower, Ledger, flags_in
+from tests.fixtures.follower import Follower, Ledger, flags_in, following
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import ServerProcess, until
 
@@ -88,16 +87,6 @@ def end_sessions(url: str) -> None:
             " where pid <> pg_backend_pid() and (application_name like 'flagent-cdc%%' or random() < 0.3)"
             " and backend_type = 'client backend'"
         )
-
-
-@asynccontextmanager
-async def following(followers: list[Follower]) -> AsyncIterator[None]:
-    """Keep all of them running; the first that finds something wrong ends the block."""
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(follower.run(), name=follower.name) for follower in followers]
-        yield
-        for task in running:
-            task.cancel()
 
 
 @pytest.mark.timeout(LASTS_S + 130)

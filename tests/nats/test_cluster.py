@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from cdc.embedded import EmbeddedPostgres
-from tests.faults.test_oracle import following
-from tests.fixtures.follower import Follower, Ledger, flags_in
+from tests.fixtures.follower import Follower, Ledger, flags_in, following
 from tests.fixtures.nats import NatsServer, RelayProcess, nats_client, nats_cluster
 from tests.fixtures.proxy import Proxy, proxy_to
 from tests.fixtures.random_writer import writing
