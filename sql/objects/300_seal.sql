@@ -1,8 +1,8 @@
 -- seal: gives the transaction's changes their position in commit order, and tells the listeners.
 --
 -- Fires:     deferred, at COMMIT, once for the change that opened the transaction's batch.
--- Costs:     one insert, two nextval, one notification, one look at the transaction's own changes; about 60 µs. Commits that changed something wait for each other
---            here, as NOTIFY makes them wait anyway.
+-- Costs:     one insert, two nextval, one notification, one look at the transaction's own changes; about 60 µs. Commits
+--            that changed something wait for each other here, as NOTIFY makes them wait anyway.
 -- May raise: only what any insert may raise. PREPARE TRANSACTION is refused by PostgreSQL itself, as after any NOTIFY.
 --
 -- The lock makes position order the order of commits: it is released only after the commit has become visible. The
