@@ -58,6 +58,14 @@ class Feed:
         """Whether the catalog has been read once; from then on there is always an answer, if perhaps an old one."""
         return self.hub.catalog.log != _NO_LOG
 
+    async def loaded(self, timeout_s: float) -> bool:
+        """Wait until the catalog has been read once; False where it was not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.is_loaded:
+                    await self.hub.advance()
+        return self.is_loaded
+
     @property
     def is_ready(self) -> bool:
         return self.is_loaded and self.freshness().fresh

@@ -148,12 +148,16 @@ class Hub:
         self._advanced.set()
         self._advanced = asyncio.Event()
 
+    async def advance(self) -> None:
+        """Wait until the catalog has moved on, or is another one."""
+        await self._advanced.wait()
+
     async def reached(self, position: Position, timeout_s: float) -> bool:
         """Wait until the catalog has reached `position`; False where it does not in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self.catalog.position < position:
-                    await self._advanced.wait()
+                    await self.advance()
         except TimeoutError:
             return False
         return True

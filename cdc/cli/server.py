@@ -58,6 +58,9 @@ _GRACEFUL_S = 4
 
 _BACKLOG = 4096
 
+# How long the first answer may wait for the flags to be read.
+_LOAD_S = 3.0
+
 
 def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     """Serve until a signal ends it; the exit code. `settings.source` or `settings.database_url` must be given."""
@@ -218,6 +221,9 @@ def build_server(
                 await running.enter_async_context(gateway.watch.running())
             if metrics is not None:
                 await running.enter_async_context(peers.answering(metrics.own_as_text))
+            # Connections wait in the backlog meanwhile. Answered with 503 they would be lost: a browser's EventSource
+            # never comes back after a status other than 200. Without a source, health must be told all the same.
+            await feed.loaded(_LOAD_S)
             # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
             gc.collect()
             gc.freeze()

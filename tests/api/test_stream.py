@@ -1,14 +1,19 @@
 """The event stream as a client sees it: a real server, a real database, a real socket."""
 
 import asyncio
+import socket
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import psycopg
 import pytest
 
+from cdc.cli import server as server_of_command
+from cdc.cli.server import build_server, upstream_of
 from cdc.core.position import Position
+from cdc.settings import Settings
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 
@@ -339,3 +344,33 @@ async def test_the_stream_forbids_buffering_on_its_way(server: RunningServer) ->
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-accel-buffering"] == "no"
         assert response.headers["cache-control"] == "no-cache, no-transform"
+
+
+async def test_a_stream_that_is_asked_for_before_the_flags_are_read_waits_for_them(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 503 would be the end: an EventSource never comes back after a status other than 200."""
+    monkeypatch.setattr(server_of_command, "_LOAD_S", DEADLINE_S)
+    settings = replace(Settings.from_environment({}), database_url=database_url)
+    waits = "select count(*) from pg_locks where not granted and relation = 'public.flags'::regclass"
+    with (
+        psycopg.connect(database_url) as blocker,
+        psycopg.connect(database_url, autocommit=True) as observer,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        blocker.execute("lock table public.flags in access exclusive mode")
+        server = build_server(settings, upstream_of(settings))
+        serving_task = asyncio.create_task(server.serve(sockets=[listener]))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/events/stream?snapshot=true"
+        try:
+            async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+                asked = asyncio.create_task(client.send(client.build_request("GET", url), stream=True))
+                await until(lambda: observer.execute(waits).fetchone() == (1,), "the server waits for the flags")
+                assert not asked.done()
+                blocker.rollback()
+                response = await asked
+                assert response.status_code == 200
+                await response.aclose()
+        finally:
+            server.should_exit = True
+            await serving_task
