@@ -173,6 +173,8 @@ export class FlagList {
 
   #onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    // A key means the list as it is by now, also when it has changed since the last frame.
+    if (this.#isStale) this.#draw();
     const place = this.#shown.findIndex((entry) => entry.id === this.#active);
     const page = Math.max(1, Math.floor(this.#list.clientHeight / this.#rowHeight) - 1);
     const steps = { ArrowDown: place + 1, ArrowUp: place - 1, j: place + 1, k: place - 1, PageDown: place + page, PageUp: place - page, Home: 0, End: this.#shown.length - 1 };

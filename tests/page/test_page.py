@@ -487,9 +487,17 @@ async def test_thousands_of_flags_and_a_burst_of_events_stay_few_elements(
     assert await page.locator(".event").count() <= 400
     await page.fill("#search", "flag.0999")
     await expect(page.locator(".flag-row .lever")).to_have_text(["on"])
-    await page.fill("#search", "")
-    await page.focus("#flag-list")
-    await page.keyboard.press("End")
+    # Within one frame, as on a busy machine: the key must not meet the list that was drawn before.
+    await page.evaluate(
+        """() => {
+            const search = document.querySelector("#search");
+            search.value = "";
+            search.dispatchEvent(new Event("input"));
+            const list = document.querySelector("#flag-list");
+            list.focus();
+            list.dispatchEvent(new KeyboardEvent("keydown", { key: "End", bubbles: true }));
+        }"""
+    )
     await expect(row(page, "flag.3000")).to_be_visible()
     assert await page.locator(".flag-row").count() < 60
 
