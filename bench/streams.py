@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench.writer import run_pgbench
+from bench.pgbench import run_pgbench
 from cdc.install import migrate
 from cdc.sql import flagent_tables
 from cdc.watched_tables import WatchOptions, watch

@@ -12,10 +12,8 @@ unbroken chain from one image to the next, its end equal to the table, and one n
 import argparse
 import os
 import platform
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +26,10 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from bench import streams
+from bench.pgbench import run_pgbench
 from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate
-from cdc.postgres_programs import find_binaries
 from cdc.sql import flagent_tables
 
 ROWS = 10_000
@@ -100,8 +99,6 @@ def main(arguments: list[str] | None = None) -> None:
 
     with ExitStack() as stack:
         if options.streams:
-            from bench import streams
-
             url = options.database_url or stack.enter_context(embedded()).url
             streams.run(url, options.rounds, options.seconds)
             return
@@ -173,31 +170,6 @@ def pgbench(each: Arm, clients: int, seconds: int) -> None:
     transactions, rate = run_pgbench(each.url, ONE_ROW, clients, seconds)
     each.transactions += transactions
     each.commits_per_s.setdefault(clients, []).append(rate)
-
-
-def run_pgbench(url: str, script: str, clients: int, seconds: int) -> tuple[int, float]:
-    """How many transactions were committed, and at how many per second."""
-    parts = conninfo_to_dict(url)
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
-        file.write(script)
-        file.flush()
-        done = subprocess.run(
-            [
-                find_binaries() / "pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)),
-                "-T", str(seconds), "-f", file.name,
-                "-h", str(parts["host"]), "-p", str(parts.get("port", 5432)), "-U", str(parts["user"]),
-                str(parts["dbname"]),
-            ],
-            env={**os.environ, "PGPASSWORD": str(parts.get("password", ""))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-    count = re.search(r"transactions actually processed: (\d+)", done.stdout)
-    rate = re.search(r"tps = ([\d.]+)", done.stdout)
-    if done.returncode != 0 or count is None or rate is None:
-        sys.exit(f"pgbench failed: {done.stderr or done.stdout}")
-    return int(count[1]), float(rate[1])
 
 
 def update_all(each: Arm) -> None:

@@ -4,15 +4,13 @@ The hub knows no spelling. A `Format` names the dialect and what is done to its 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from ..position import EventId
 from . import sse, websocket
+from .encoded import EncodedEvent
 from .snapshot import ResyncReason
 from .stamp import block_with_sent_at, text_with_sent_at
-
-if TYPE_CHECKING:
-    from .encoded import EncodedEvent
 
 __all__ = ["ENVELOPES", "EVENTS", "MESSAGES", "Dialect"]
 
@@ -29,12 +27,12 @@ class Dialect(Protocol):
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         """The greeting."""
 
-    def event(self, event: "EncodedEvent") -> bytes: ...
+    def event(self, event: EncodedEvent) -> bytes: ...
 
-    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
         """The event with the time of sending."""
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
         """Events of one time window, at least one."""
 
     def snapshot(self, here: EventId, text: Text) -> bytes: ...
@@ -67,13 +65,13 @@ class _Sse:
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return sse.connected(here, is_fresh=is_fresh, age_ms=age_ms, heartbeat_ms=heartbeat_ms)
 
-    def event(self, event: "EncodedEvent") -> bytes:
+    def event(self, event: EncodedEvent) -> bytes:
         return event.sse(envelope=self._envelope)
 
-    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
         return block_with_sent_at(self.event(event), sent_at)
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
         block = sse.batch(events)
         return block if sent_at is None else block_with_sent_at(block, sent_at)
 
@@ -104,13 +102,13 @@ class _Messages:
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b""
 
-    def event(self, event: "EncodedEvent") -> bytes:
+    def event(self, event: EncodedEvent) -> bytes:
         return event.text.encode()
 
-    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
         return text_with_sent_at(event.text, sent_at).encode()
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
         text = websocket.batch(events)
         return (text if sent_at is None else text_with_sent_at(text, sent_at)).encode()
 

@@ -6,16 +6,15 @@ text of a flag is made once for all events of a commit that carry it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from ..access import Grant, View
 from ..events import Event, EventType
 from ..flag import FlagJson
 from ..json_text import encode
 from ..position import EventId
-from .format import Format
 
-__all__ = ["EncodedEvent", "encode_commit", "event_object", "told_to"]
+__all__ = ["EncodedEvent", "Form", "encode_commit", "event_object", "told_to"]
 
 _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
@@ -35,6 +34,15 @@ class _FlagText:
         if self.text is None:
             self.text = encode(self.flag)
         return self.text
+
+
+class Form(Protocol):
+    """In which bytes an event is sent to some of its subscribers; equal forms make equal bytes."""
+
+    def event(self, event: "EncodedEvent") -> bytes: ...
+
+    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+        """The event with the time of sending."""
 
 
 class EncodedEvent:
@@ -67,8 +75,8 @@ class EncodedEvent:
         self._text: str | None = None
         self._sse_plain: bytes | None = None
         self._sse_enveloped: bytes | None = None
-        self._framed: dict[Format, bytes] = {}
-        self._stamped: tuple[str, dict[Format, bytes]] = ("", {})
+        self._framed: dict[Form, bytes] = {}
+        self._stamped: tuple[str, dict[Form, bytes]] = ("", {})
 
     @property
     def event_id(self) -> EventId:
@@ -113,20 +121,20 @@ class EncodedEvent:
             self._departure = EncodedEvent(gone)
         return self._departure
 
-    def framed(self, format: Format) -> bytes:
-        """What is written to every subscriber of a format."""
-        data = self._framed.get(format)
+    def framed(self, form: Form) -> bytes:
+        """What is written to every subscriber of a form."""
+        data = self._framed.get(form)
         if data is None:
-            data = self._framed[format] = format.frame(format.dialect.event(self))
+            data = self._framed[form] = form.event(self)
         return data
 
-    def framed_at(self, format: Format, sent_at: str) -> bytes:
+    def framed_at(self, form: Form, sent_at: str) -> bytes:
         """The same with the time of sending; shared by all to whom it is sent at that time."""
         if self._stamped[0] != sent_at:
             self._stamped = (sent_at, {})
-        data = self._stamped[1].get(format)
+        data = self._stamped[1].get(form)
         if data is None:
-            data = self._stamped[1][format] = format.frame(format.dialect.event_at(self, sent_at))
+            data = self._stamped[1][form] = form.event_at(self, sent_at)
         return data
 
     def _block(self, data: str) -> bytes:

@@ -7,10 +7,10 @@ chunk, a WebSocket frame and an independently flushed deflate block all stand al
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from .dialect import Dialect
+from .dialect import Dialect
+from .encoded import EncodedEvent
 
 __all__ = ["GZIP_HEADER", "Coding", "Format", "websocket_frame"]
 
@@ -60,7 +60,7 @@ class Format:
     `is_framed` false: WebSocket messages as lines, for a server below that makes the frames itself.
     """
 
-    dialect: "Dialect"
+    dialect: Dialect
     coding: Coding = "identity"
     is_chunked: bool = False
     is_framed: bool = True
@@ -68,6 +68,14 @@ class Format:
     @property
     def transport(self) -> Literal["sse", "websocket"]:
         return self.dialect.transport
+
+    def event(self, event: EncodedEvent) -> bytes:
+        """What is put on the wire for an event; ask `EncodedEvent.framed`, which keeps it."""
+        return self.frame(self.dialect.event(event))
+
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
+        """The same with the time of sending."""
+        return self.frame(self.dialect.event_at(event, sent_at))
 
     def frame(self, raw: bytes) -> bytes:
         """What is put on the wire for what a dialect says; nothing for nothing."""

@@ -9,7 +9,7 @@ import type { Duplex } from "node:stream";
 import { encodeClose, encodeFrame, FrameParser, Opcode, ProtocolError, type FrameItem } from "./core/frame.js";
 import { httpOutcome, redirectTarget } from "./core/policy.js";
 import { asError } from "./errors.js";
-import type { Socket, SocketEvents } from "./websocket-transport.js";
+import type { Socket, SocketEvents } from "./socket.js";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /** How long the peer has for its part of the closing handshake. */

@@ -5,6 +5,7 @@ import { closeOutcome, httpOutcome, isUnauthorized, parseRetryAfter } from "./co
 import { asError, ConnectionFailed } from "./errors.js";
 import { failure } from "./connector.js";
 import { isNode } from "./platform.js";
+import type { OpenSocket, Socket } from "./socket.js";
 import type { Connection, Opening, Sink, Transport } from "./transport.js";
 
 /** What is used of the standard WebSocket class. */
@@ -19,23 +20,6 @@ export interface WebSocketLike {
 }
 
 export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocketLike;
-
-/** What a socket tells; the platform's WebSocket cannot tell `status`. */
-export interface SocketEvents {
-  open(): void;
-  received(): void;
-  text(text: string): void;
-  malformed(reason: string): void;
-  /** `status` is the HTTP answer to the handshake, where it was none of a WebSocket. */
-  closed(code: number, reason: string, status: number | null, retryAfter: string | null): void;
-}
-
-export interface Socket {
-  send(text: string): void;
-  close(): void;
-}
-
-export type OpenSocket = (url: string, apiKey: string | null, events: SocketEvents) => Socket;
 
 const OPEN = 1;
 export const PROTOCOL = "flagent.v1";
