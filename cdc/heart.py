@@ -3,6 +3,9 @@
 Ten thousand keep-alives at one instant would be a spike of tens of milliseconds; so subscribers sit in buckets, and
 each tick serves one bucket. A keep-alive also moves the resume id of a filtered subscriber forward, past all that did
 not concern it.
+
+When freshness is lost or regained the next round is a hurried one: whoever was greeted by a server that had only just
+started, or lost its database, would else believe the old answer for a whole interval.
 """
 
 import asyncio
@@ -20,9 +23,12 @@ _MISSED_BEATS = 2
 # Finer than this, a tick costs more than it spreads.
 _TICK_S = 0.25
 
+# How long a hurried round takes.
+_HURRY_S = 1.0
+
 
 class Heart:
-    """Beats for the subscribers of one transport, each once per `interval_s`."""
+    """Beats for the subscribers of one transport, each once per `interval_s`, and all soon after freshness changes."""
 
     def __init__(self, hub: Hub, interval_s: float) -> None:
         self._hub = hub
@@ -61,30 +67,46 @@ class Heart:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        tick_s = self._interval_s / len(self._buckets)
+        count = len(self._buckets)
+        tick_s = self._interval_s / count
+        hurried_tick_s = min(tick_s, _HURRY_S / count)
+        was_fresh, hurried = self._hub.freshness().fresh, 0
         due = loop.time()
         while True:
             for bucket in self._buckets:
-                due += tick_s
+                due += hurried_tick_s if hurried else tick_s
                 await asyncio.sleep(max(0.0, due - loop.time()))
-                self._beat(list(bucket))
+                if self._hub.freshness().fresh != was_fresh:
+                    was_fresh, hurried = not was_fresh, count
+                if hurried:
+                    # Nobody has had an interval's time to read and to answer, so nothing is held against anybody.
+                    hurried -= 1
+                    self._beat(list(bucket))
+                else:
+                    self._beat([subscriber for subscriber in list(bucket) if self._is_alive(subscriber)])
+
+    def _is_alive(self, subscriber: Subscriber) -> bool:
+        """Count what a subscriber owes since its last turn; False where it reads nothing, or has just been cut."""
+        if subscriber.is_paused:
+            subscriber.paused_beats += 1
+            if subscriber.paused_beats > self._stall_beats:
+                self._hub.cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
+            return False
+        if subscriber.format.transport == "websocket":
+            if subscriber.sink.heard_since_last_beat():
+                subscriber.missed_beats = 0
+            else:
+                subscriber.missed_beats += 1
+                if subscriber.missed_beats > _MISSED_BEATS:
+                    self._hub.cut(subscriber, CloseReason.SILENT, "no answer to pings")
+                    return False
+        return True
 
     def _beat(self, subscribers: list[Subscriber]) -> None:
         texts: dict[tuple[Format, bool, bool], bytes] = {}
         for subscriber in subscribers:
             if subscriber.is_paused:
-                subscriber.paused_beats += 1
-                if subscriber.paused_beats > self._stall_beats:
-                    self._hub.cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
                 continue
-            if subscriber.format.transport == "websocket":
-                if not subscriber.sink.heard_since_last_beat():
-                    subscriber.missed_beats += 1
-                    if subscriber.missed_beats > _MISSED_BEATS:
-                        self._hub.cut(subscriber, CloseReason.SILENT, "no answer to pings")
-                        continue
-                else:
-                    subscriber.missed_beats = 0
             # An id says "all up to here was told": not while something waits to be told, and not before a subscription.
             # A client that comes back, and has not yet been heard with its last id, would take ours for its new one.
             # The ping goes out all the same: who is sent none has nothing to answer.

@@ -4,11 +4,14 @@ import asyncio
 import json
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from websockets.asyncio.client import connect
 
 from cdc.core.position import EventId
 from cdc.core.wire.snapshot import ResyncReason
-from tests.fixtures.server import serving
+from tests.fixtures.ports import lasting_port
+from tests.fixtures.proxy import proxy_to
+from tests.fixtures.server import DEADLINE_S, serving, sse
 
 
 @pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
@@ -47,3 +50,21 @@ async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str)
                 await asyncio.wait_for(connection.recv(), 1)
             may_answer.set()
             assert json.loads(await connection.recv())["type"] == "resync"
+
+
+async def test_a_change_of_freshness_is_told_long_before_the_next_heartbeat_is_due(database_url: str) -> None:
+    """Else who is greeted by a server that has just started takes its first doubt for true during a whole interval."""
+    async with (
+        proxy_to(database_url) as proxy,
+        serving(proxy.url, probe_interval_s=0.3, ws_ping_interval_s=120, sse_keep_alive_s=120) as server,
+        connect(server.websocket_url) as socket,
+        sse(server.stream_url) as stream,
+    ):
+        await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
+        for port, is_fresh in ((lasting_port(), False), (int(str(conninfo_to_dict(database_url)["port"])), True)):
+            proxy.lead_to(port)
+            async with asyncio.timeout(DEADLINE_S):
+                while json.loads(await socket.recv())["fresh"] is not is_fresh:
+                    pass
+                while f"fresh={str(is_fresh).lower()}" not in (await stream.next_block()).comment:
+                    pass

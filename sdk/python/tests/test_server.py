@@ -268,6 +268,7 @@ async def test_a_killed_server_comes_back(database_url: str, transport: str) -> 
                 writer.toggle(number)
                 writer.toggle(number)
                 process.start()
+                await process.ready()
                 await eventually(lambda: len(seen) == 3, "what was written meanwhile")
                 assert seen == [("a", True), ("a", False), ("a", True)]
                 await eventually(lambda: store.status is Status.READY, "readiness")
