@@ -98,6 +98,9 @@ class Listener:
         self._flush_at = 0.0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        # The descriptor that the loop watches. The driver closes it as soon as the connection breaks, and from then on
+        # the same number may be another connection's.
+        self._watched: int | None = None
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_reading = False
         self._is_stopping = False
@@ -164,20 +167,18 @@ class Listener:
         self._connection = connection = await connect(self._url, name="listener")
         loop = asyncio.get_running_loop()
         self._lost = loop.create_future()
-        watched: int | None = None
         try:
             with answering_within(connection, _LISTEN_S, self._target):
                 await connection.execute(SQL("listen {}").format(Identifier(state.channel)))
                 # So that the statement on show in pg_stat_activity no longer names the channel.
                 await connection.execute("select 1")
             # LISTEN first, then read the log: what commits in between is in both, and applying it twice is harmless.
-            watched = connection.fileno()
-            loop.add_reader(watched, self._on_readable, connection, watched, state.channel)
+            self._watched = connection.fileno()
+            loop.add_reader(self._watched, self._on_readable, connection, state.channel)
             self._must_read.set()
             await self._supervise(state.channel)
         finally:
-            if watched is not None:
-                loop.remove_reader(watched)
+            self._unwatch()
             self._cancel_flush()
             self._inbox.clear()
             if self._lost.done():
@@ -248,7 +249,12 @@ class Listener:
         else:
             self._must_read.set()
 
-    def _on_readable(self, connection: psycopg.AsyncConnection[Any], watched: int, channel: str) -> None:
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._watched = None
+
+    def _on_readable(self, connection: psycopg.AsyncConnection[Any], channel: str) -> None:
         """The loop's callback: read what has arrived and publish it, now or when the gathering window ends."""
         pgconn = connection.pgconn
         try:
@@ -258,8 +264,8 @@ class Listener:
                     if notify.relname.decode() == channel:
                         self._on_notification(notify.extra.decode("utf-8", "replace"))
         except DatabaseError as error:
-            # A closed socket stays readable: without this the loop would spin until somebody looks at `_lost`.
-            asyncio.get_running_loop().remove_reader(watched)
+            # At once, before anybody looks at `_lost`: a closed socket stays readable, and its number is free again.
+            self._unwatch()
             self._lose(error)
             return
         if self._inbox and self._flush_timer is None:

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import socket
+import stat
 import threading
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +58,63 @@ async def test_terminated_sessions_are_replaced_and_nothing_is_lost(database_url
             assert await keys(stream, 2) == [f"a{round}", f"b{round}"]
         await until(lambda: is_ready(server), "readiness")
         assert server.feed.listener.reconnects >= 3
+
+
+def descriptor_of(local_port: int) -> int | None:
+    """The descriptor of this process's socket with that port at its own end."""
+    for descriptor in range(3, 1024):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as twin:
+                    if twin.family == socket.AF_INET and twin.getsockname()[1] == local_port:
+                        return descriptor
+    return None
+
+
+async def test_a_broken_session_leaves_its_descriptor_to_whoever_opens_the_next_socket(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while line := await reader.readline():
+                writer.write(line)
+
+    async with (
+        serving(database_url, **QUICK) as server,
+        await asyncio.start_server(echo, "127.0.0.1", 0) as echoing,
+        sse(server.stream_url) as stream,
+    ):
+        await until(lambda: is_ready(server), "readiness")
+        with psycopg.connect(database_url) as locking, psycopg.connect(database_url, autocommit=True) as admin:
+            locking.execute("lock table flagent_cdc.commit_log in access exclusive mode")
+
+            def is_held_up() -> bool:
+                row = admin.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'").fetchone()
+                return row is not None and row[0] > 0
+
+            await until(is_held_up, "the listener's waiting for the log")
+            row = admin.execute(
+                "select pid, client_port from pg_stat_activity where application_name = 'flagent-cdc listener'"
+                " and datname = current_database()"
+            ).fetchone()
+            assert row is not None
+            pid, port = row
+            descriptor = descriptor_of(port)
+            assert descriptor is not None
+            admin.execute("select pg_terminate_backend(%s)", (pid,))
+            await until(lambda: descriptor_of(port) is None, "the driver's closing the socket")
+            others: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+            while not any(writer.get_extra_info("socket").fileno() == descriptor for _, writer in others):
+                assert len(others) < 20, "the number was never given to another socket"
+                others.append(await asyncio.open_connection(*echoing.sockets[0].getsockname()))
+        with Writer(database_url) as writer:
+            writer.flag("after")
+        assert await keys(stream, 1) == ["after"]
+        for reader, other in others:
+            other.write(b"still heard\n")
+            assert await asyncio.wait_for(reader.readline(), 5) == b"still heard\n"
+            other.close()
+    assert "listener_failed" not in [getattr(record, "action", None) for record in caplog.records]
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
