@@ -3,22 +3,18 @@
 import asyncio
 import gzip
 import hashlib
-from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from cdc.core.access import Grant
 from cdc.core.cursor import Cursor
 from cdc.core.logged_change import ChangePage
-from cdc.core.selection import Selection, Selections
-from cdc.core.stream import FLAGS
 from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 from cdc.core.wire.fields import MAX_TEXT
-from cdc.feed import Feed
 
 from .export import matches_tag
+from .gateway import Gateway
 from .guard import grant_of
 from .problem import Problem
 
@@ -57,12 +53,12 @@ async def get_changes(
 
     A page that does not end at the end of the log never changes, and may be cached.
     """
-    feed: Feed = request.app.state.feed
     grant = grant_of(request)
     if not grant.opens_rows:
         raise Problem(403, "not_allowed", "this credential opens flags alone, no rows of tables")
-    _refuse_other_streams(request, table or (), grant)
     cursor = None if after is None else Cursor.parse(after)
+    gateway: Gateway = request.app.state.gateway
+    feed = await gateway.feed_of_tables(table or (), grant, None if cursor is None else cursor.log)
     page = await feed.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
     # The end of the log grows, and without a cursor the beginning is pruned.
     is_cacheable = cursor is not None and not page.is_open
@@ -84,18 +80,6 @@ async def get_changes(
         if matches_tag(request.headers.get("if-none-match", ""), etag.removeprefix("W/")):
             return Response(status_code=304, headers=headers)
     return Response(body, headers={**headers, **coding, "content-type": content_type(format)})
-
-
-def _refuse_other_streams(request: Request, tables: Sequence[str], grant: Grant) -> None:
-    """This feed is of the flags' stream; a table that belongs to another one would be missing without a word."""
-    streams = request.app.state.gateway.streams
-    if tables and (name := streams.name_of(Selections((Selection.of(tables=tables).within(grant),)))) != FLAGS.name:
-        raise Problem(
-            400,
-            "other_stream",
-            f"what is asked for belongs to the stream {name}: follow it on the event stream, which has all streams",
-            fields={"parameter": "table"},
-        )
 
 
 def _body(format: ChangeFormat, page: ChangePage, version: str, compressed: bool) -> tuple[bytes, dict[str, str], str]:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
+from cdc.core.access import Grant
 from cdc.core.errors import InvalidEventId, InvalidInput
-from cdc.core.position import EventId
+from cdc.core.position import EventId, LogId
 from cdc.core.selection import Selection, Selections
 from cdc.core.wire import sse
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
@@ -57,6 +58,9 @@ RETRY_MS = (2_000, 4_000)
 _RETRY_AFTER_S = (1, 5)
 
 _MAX_QUERY_BYTES = 64 * 1024
+
+# A stream that was opened just now is read for the first time.
+_LOAD_S = 2.0
 
 _COMMON_BYTES = 256
 
@@ -210,10 +214,7 @@ class Gateway:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
-        try:
-            feed = self.streams.of(Selections((request.selection,)))
-        except InvalidInput as error:
-            raise Problem.of_input(error) from error
+        feed = self._feed_of(Selections((request.selection,)))
         self._refuse_until_loaded(feed)
         self.sse_door.enter()
         self.guard.use_up(entrant)
@@ -307,6 +308,30 @@ class Gateway:
     def count_refusal(self, transport: Literal["sse", "websocket"], problem: Problem) -> None:
         """A stream of this kind was answered with a problem."""
         self.refusals[transport, problem.code] += 1
+
+    async def feed_of_tables(self, tables: Sequence[str], grant: Grant, log: LogId | None) -> Feed:
+        """The feed that has the changes of these tables, that of the flags where none are named; raises `Problem`.
+
+        `log` is whose position the client has: where it is another one, the tables may have moved just now.
+        """
+        if not tables:
+            return self.streams.flags
+        self._refuse_until_loaded()
+        await self.streams.learn_of(tables)
+        selections = Selections((Selection.of(tables=tables).within(grant),))
+        feed = self._feed_of(selections)
+        if log is not None and log != feed.hub.catalog.log:
+            await self.streams.look()
+            feed = self._feed_of(selections)
+        await feed.loaded(_LOAD_S)
+        self._refuse_until_loaded(feed)
+        return feed
+
+    def _feed_of(self, selections: Selections) -> Feed:
+        try:
+            return self.streams.of(selections)
+        except InvalidInput as error:
+            raise Problem.of_input(error) from error
 
     def _refuse_until_loaded(self, feed: Feed | None = None) -> None:
         if not (self.streams if feed is None else feed).is_loaded:

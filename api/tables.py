@@ -45,7 +45,7 @@ def _described(table: CapturedTable) -> dict[str, Any]:
         "masked": list(table.masked),
         "operations": list(table.operations),
         "isFiltered": table.is_filtered,
-        "stream": table.stream,
+        "stream": table.stream.name,
     }
 
 

@@ -5,6 +5,7 @@ must not hold up the present. It is closed again when nobody has asked for a whi
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -16,10 +17,12 @@ from .core.change import Change, Commit, Op
 from .core.cursor import Cursor
 from .core.logged_change import ChangePage, LoggedChange
 from .core.position import LogId, Position
+from .core.seen import Seen
+from .core.stream import Stream
 from .core.tables import TABLES
-from .errors import OutOfReach
+from .errors import OutOfReach, SchemaMismatch
 from .ports import Reach
-from .sql import query
+from .sql import log_query, query
 from .store import Store
 
 __all__ = ["Archive", "read_reach"]
@@ -27,7 +30,7 @@ __all__ = ["Archive", "read_reach"]
 _READ_S = 60.0
 
 # An index behind the last change of any commit.
-_WHOLE = 2**31 - 1
+_WHOLE = 2**63 - 1
 
 # What the rows of one page may add up to. A larger row comes alone.
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -38,7 +41,7 @@ class Archive(Store):
 
     async def reach(self) -> Reach:
         async with self._use() as connection:
-            return await read_reach(connection)
+            return await read_reach(connection, self._stream)
 
     async def size_bytes(self) -> int:
         async with self._use() as connection:
@@ -57,7 +60,7 @@ class Archive(Store):
             "position": position, "down_to": down_to, "limit": limit, "most": most + 1, "tables": list(TABLES)
         }  # fmt: skip
         async with self._use(_READ_S) as connection:
-            rows = await (await connection.execute(query("flag_commits_before"), bounds)).fetchall()
+            rows = await (await self._ask(connection, "flag_commits_before", **bounds)).fetchall()
         if len(rows) > most:
             # The last one may be cut off.
             last = rows[-1][0]
@@ -83,7 +86,7 @@ class Archive(Store):
     ) -> ChangePage:
         async with self._use(_READ_S) as connection, connection.transaction():
             # Both questions are answered from one snapshot.
-            reach = await read_reach(connection)
+            reach = await read_reach(connection, self._stream)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
             reach.refuse(after)
@@ -94,28 +97,36 @@ class Archive(Store):
                 "scan": scan,
                 "tables": None if tables is None else list(tables),
                 "most_bytes": _PAGE_BYTES,
+                "seen": None if after.seen is None else after.seen.as_pg_snapshot,
             }
-            rows = await (await connection.execute(query("changes_after"), bounds)).fetchall()
+            rows = await (await self._ask(connection, "changes_after", **bounds)).fetchall()
         if any(row[1] is None for row in rows):
             raise reach.pruned()
         changes = tuple(
             LoggedChange(
                 Position(position), index, count, committed_at, xid, user, application,
-                schema, table, Op(op), key, before, after_row,
+                schema, table, Op(op), key, before, after_row, self._stream.is_polled,
             )
             for position, index, count, committed_at, xid, user, application, schema, table, op, key, before, after_row,
             is_wanted in rows
             if is_wanted
         )  # fmt: skip
+        next = after
         if rows:
             position, index, count = rows[-1][:3]
-            after = Cursor(Position(position), None if index >= count else index, reach.log)
-        is_open = after.index is None and after.position >= reach.newest
-        return ChangePage(changes, after, reach.newest, is_open, reach.database)
+            next = Cursor.after(Position(position), None if index >= count else index, reach.log, after.seen)
+        is_open = next.index is None and next.position >= reach.newest
+        if is_open and next.seen is not None and reach.horizon is not None and reach.horizon >= next.seen.end:
+            next = replace(next, seen=None)  # nothing of what it saw is still to come
+        return ChangePage(changes, next, reach.newest, is_open, reach.database, after.seen)
 
 
-async def read_reach(connection: psycopg.AsyncConnection[Any]) -> Reach:
-    row = await (await connection.execute(query("log_reach"))).fetchone()
-    assert row is not None, "a query of scalars gives one row"
-    log, oldest, oldest_at, newest, now, database = row
-    return Reach(LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now, database)
+async def read_reach(connection: psycopg.AsyncConnection[Any], stream: Stream) -> Reach:
+    row = await (await connection.execute(log_query("log_reach", stream.log_kind), {"stream": stream.id})).fetchone()
+    if row is None:
+        raise SchemaMismatch(f"the stream {stream.name} is no longer there")
+    log, oldest, oldest_at, newest, now, database, horizon, seen = row
+    return Reach(
+        LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now, database,
+        horizon, None if seen is None else Seen.of_pg_snapshot(seen),
+    )  # fmt: skip

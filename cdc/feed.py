@@ -31,8 +31,15 @@ class Feed:
     """Everything between where commits come from and the sinks, for one process."""
 
     def __init__(
-        self, settings: Settings, upstream: Upstream, stream: Stream = FLAGS, *, make_hub: Callable[..., Hub] = Hub
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        stream: Stream = FLAGS,
+        *,
+        make_hub: Callable[..., Hub] = Hub,
+        tables: Tables | None = None,
     ) -> None:
+        """`tables` are those of another feed of this process, so that all together read no more of them at a time."""
         limits = HubLimits(
             ring_events=settings.ring_events,
             ring_bytes=settings.ring_bytes,
@@ -46,9 +53,10 @@ class Feed:
         self.listener = source.listener
         self.upkeep = source.upkeep
         self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
-        self.changes = ChangeFeed(upstream.past_log(), self.hub)
-        self.tables = Tables(upstream.table_source, settings.backfill_timeout_s)
-        self.hub.tables = self.tables
+        self.changes = ChangeFeed(upstream.past_log(stream), self.hub)
+        self._has_own_tables = tables is None
+        self.tables = Tables(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
+        self.hub.tables, self.hub.changes = self.tables, self.changes
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)
@@ -105,6 +113,7 @@ class Feed:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.changes.close()
-            await self.tables.close()
+            if self._has_own_tables:
+                await self.tables.close()
             await self.past.close()
             await self.log.close()

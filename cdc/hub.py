@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .change_feed import ChangeFeed
 from .core.catalog import Catalog
 from .core.change import Commit
 from .core.errors import InvalidEventId
@@ -89,6 +90,7 @@ class Hub:
         self.freshness = freshness
         self.historian: Historian | None = None
         self.tables: Tables | None = None
+        self.changes: ChangeFeed | None = None
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
         # Counted as it happens and read when somebody asks: events by type once per event, not per delivery.
         self.deliveries = 0
@@ -574,16 +576,18 @@ class Hub:
         """The flags that are selected, or where only a table is, its rows."""
         assert subscriber.outbox is not None
         names = (subscriber.selections if only is None else only).tables_alone
-        if names and self.tables is not None:
+        if names and self.tables is not None and self.changes is not None:
             subscriber.drained = asyncio.Event()
-            subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.tables))
+            subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.tables, self.changes))
         else:
             selections = subscriber.selections if only is None else only
             subscriber.outbox.extend(self._states.snapshot(subscriber.format, selections, request_id))
 
-    async def _send_rows(self, subscriber: Subscriber, names: Collection[str], tables: Tables) -> None:
+    async def _send_rows(
+        self, subscriber: Subscriber, names: Collection[str], tables: Tables, changes: ChangeFeed
+    ) -> None:
         try:
-            end = await send_rows(subscriber, names, tables, self._feed)
+            end = await send_rows(subscriber, names, tables, changes, self._feed)
         except Exception as error:
             # Without the rows, what follows would be taken for all there is: the stream ends.
             text, said = rows_failure(error)

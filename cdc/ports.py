@@ -19,6 +19,7 @@ from .core.cursor import Cursor
 from .core.json_schema import Column, ColumnType
 from .core.logged_change import ChangePage
 from .core.position import LogId, Position
+from .core.seen import Seen
 from .core.stream import FLAGS, Stream, WatchedTable
 from .core.wire.snapshot import ResyncReason
 from .errors import OutOfReach
@@ -85,8 +86,9 @@ class LogState:
 class Reach:
     """Which log this is and how far it reaches; `oldest` is None while it is empty, and then `newest` is 0.
 
-    Times are ISO-8601 in UTC with microseconds; `now` is the clock of the database,
-    whose name is `database`.
+    Times are ISO-8601 in UTC with microseconds; `now` is the clock of the database, whose name is `database`.
+    `horizon` is in mode horizon the oldest transaction that is still running, and `seen` what a snapshot taken now sees
+    of the stream although it is not below; None where it is nothing.
     """
 
     log: LogId
@@ -95,6 +97,8 @@ class Reach:
     newest: Position
     now: str
     database: str
+    horizon: int | None = None
+    seen: Seen | None = None
 
     def holds_all_after(self, position: Position) -> bool:
         """Whether every commit after `position` is still there; an empty log reaches back only to its beginning."""
@@ -104,7 +108,8 @@ class Reach:
         """Raises `OutOfReach` where nobody can tell what comes after a cursor."""
         if cursor.log != self.log:
             raise OutOfReach(
-                f"the cursor is of another log than {self.log}: the database was restored or failed over; begin anew",
+                f"the cursor is of another log than {self.log}: the database was restored or failed over, or the table"
+                " belongs to another stream now; begin anew",
                 code="log_replaced",
                 oldest=self.oldest,
                 oldest_at=self.oldest_at,
@@ -336,7 +341,7 @@ class Upstream(Protocol):
     def streams(self) -> StreamDirectory | None:
         """None where there is only the stream of the flags."""
 
-    def past_log(self) -> PastLog | None:
+    def past_log(self, stream: Stream = FLAGS) -> PastLog | None:
         """None where the past cannot be looked up."""
 
     def table_source(self) -> TableSource | None:

@@ -48,8 +48,8 @@ class PostgresUpstream:
     def streams(self) -> Store:
         return Store(self._url)
 
-    def past_log(self) -> Archive:
-        return Archive(self._url)
+    def past_log(self, stream: Stream = FLAGS) -> Archive:
+        return Archive(self._url, stream)
 
     def table_source(self) -> TableReader:
         return TableReader(self._url)

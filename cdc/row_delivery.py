@@ -1,25 +1,38 @@
 """The present rows of a table on their way to one subscriber, as fast as it takes them."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 
+from .change_feed import ChangeFeed
 from .core.access import EVERYTHING
+from .core.cursor import Cursor
 from .core.errors import InvalidInput
 from .core.json_text import encode
 from .core.position import EventId
+from .core.table_name import qualified
+from .core.wire.encoded import EncodedEvent
 from .core.wire.rows import RowsPiece, stream_message
 from .errors import OutOfReach, SourceError, TooBusy
 from .subscriber import Subscriber
-from .tables import Tables
+from .tables import Backfill, Tables
 
 __all__ = ["rows_failure", "send_rows"]
 
 logger = logging.getLogger(__name__)
 
+_PAGE_CHANGES = 500
+
+_SIGN_OF_LIFE_S = 5.0
+
 
 async def send_rows(
-    subscriber: Subscriber, names: Collection[str], tables: Tables, feed: Callable[[Subscriber], None]
+    subscriber: Subscriber,
+    names: Collection[str],
+    tables: Tables,
+    changes: ChangeFeed,
+    feed: Callable[[Subscriber], None],
 ) -> EventId:
     """Send the rows of the one table among `names`; the id that they are as of.
 
@@ -30,17 +43,47 @@ async def send_rows(
     async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
         async for rows in pieces:
             await _send(subscriber, backfill.piece(rows), feed)
-    end = backfill.end()
-    assert end.id is not None, "the end of the rows says what they are as of"
-    await _send(subscriber, end, feed)
-    return end.id
+    async with asyncio.timeout(tables.timeout_s):
+        cursor = await _complete(subscriber, backfill, changes, feed)
+    id = EventId(cursor.position, None, cursor.log)
+    await _send(subscriber, backfill.end(id), feed)
+    return id
+
+
+async def _complete(
+    subscriber: Subscriber, backfill: Backfill, changes: ChangeFeed, feed: Callable[[Subscriber], None]
+) -> Cursor:
+    """Bring the rows to a position that an id can name, where what they have seen of the log is not its beginning.
+
+    The transactions that were running when the rows were read are told here, without ids, until the last of them has
+    ended.
+    """
+    table, cursor = backfill.snapshot.table, backfill.snapshot.cursor
+    name = qualified(table.schema, table.table)
+    grant = subscriber.grant or EVERYTHING
+    while cursor.seen is not None or cursor.index is not None:
+        page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_SIGN_OF_LIFE_S)
+        events = [EncodedEvent(change.event(page.next.log), has_id=False) for change in page.changes]
+        told = [event for event in events if subscriber.selections.matches(event.event)]
+        if told:
+            await _send_framed(subscriber, b"".join([event.framed(subscriber.format) for event in told]), feed)
+        elif page.next.seen is not None:
+            # Somebody else's transaction may take its time: proxies must not take the stream for dead.
+            await _send(subscriber, backfill.piece(()), feed)
+        cursor = page.next
+    return cursor
 
 
 async def _send(subscriber: Subscriber, piece: RowsPiece, feed: Callable[[Subscriber], None]) -> None:
-    drained, format = subscriber.drained, subscriber.format
+    format = subscriber.format
+    await _send_framed(subscriber, format.frame(stream_message(piece, format.transport)), feed)
+
+
+async def _send_framed(subscriber: Subscriber, data: bytes, feed: Callable[[Subscriber], None]) -> None:
+    drained = subscriber.drained
     assert drained is not None and subscriber.outbox is not None, "a subscriber that waits is behind"  # noqa: PT018
     drained.clear()
-    subscriber.outbox.append(format.frame(stream_message(piece, format.transport)))
+    subscriber.outbox.append(data)
     feed(subscriber)
     await drained.wait()
 

@@ -4,6 +4,10 @@ A query file holds entries of this form; the description is one line and obligat
 
     -- name: what it answers, in one line
     select …;
+
+What is asked of every log stands once, with the names of its parts in braces: `{commits}` in a query of log.sql is the
+entry `flags_commits` or `stream_commits`, or `commits` where one serves all. A log that is asked in words of its own
+has an entry of its own in the same way.
 """
 
 import hashlib
@@ -12,9 +16,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import LiteralString
+from typing import Literal, LiteralString
 
-__all__ = ["DatabaseObject", "describe", "flagent_tables", "objects", "queries", "query"]
+__all__ = ["DatabaseObject", "LogKind", "describe", "flagent_tables", "log_query", "objects", "queries", "query"]
+
+LogKind = Literal["flags", "stream", "horizon"]
+"""The flags' log, that of a stream of mode notify, and that of one of mode horizon."""
+
+_PART = re.compile(r"\{([a-z_]+)\}")
 
 _HEAD = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*): (?P<description>\S.*)$", re.MULTILINE)
 
@@ -57,6 +66,16 @@ def query(name: str) -> LiteralString:
     It is part of the program, never of its input: hence `LiteralString`, which the driver accepts as a query.
     """
     return _entries()[name][1]
+
+
+@cache
+def log_query(name: str, kind: LogKind) -> LiteralString:
+    """A named query in the words of one kind of log."""
+    own = f"{kind}_{name}"
+    text = query(own if own in _entries() else name)
+    for part in _PART.findall(text):
+        text = text.replace(f"{{{part}}}", log_query(part, kind))
+    return text
 
 
 def describe(name: str) -> str:

@@ -26,7 +26,7 @@ from .database_url import redact
 from .driver_errors import driver_errors
 from .errors import DatabaseUnavailable, SchemaMismatch
 from .ports import Bootstrap, LogState, Stamp
-from .sql import query
+from .sql import log_query, query
 
 __all__ = ["FLAG_TABLES", "Store", "answering_within", "connect", "sever"]
 
@@ -202,12 +202,10 @@ class Store:
             assert row is not None, "the migration that made the table put one row into it"
             return bytes(row[0])
 
-    async def _ask(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: int) -> _Cursor:
+    async def _ask(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> _Cursor:
         """One of the questions that are asked of each log in its own words."""
         stream = self._stream
-        if stream != FLAGS:
-            name = f"{'horizon' if stream.is_polled else 'stream'}_{name}"
-        return await connection.execute(query(name), {**bounds, "stream": stream.id})
+        return await connection.execute(log_query(name, stream.log_kind), {**bounds, "stream": stream.id})
 
     async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:
         row = await (await self._ask(connection, "log_state")).fetchone()

@@ -7,12 +7,14 @@ subscribed to a table that has moved to another stream is cut, and finds the rig
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from .core.errors import InvalidInput
 from .core.selection import Selections
-from .core.stream import FLAGS, Stream, StreamMap
+from .core.stream import FLAGS, Stream
+from .core.stream_map import StreamMap
+from .core.tables import TABLES
 from .errors import SourceError, is_retryable
 from .feed import Feed
 from .ports import StreamDirectory
@@ -38,6 +40,7 @@ class Streams:
         self._map = StreamMap()
         self._feeds: dict[Stream, Feed] = {FLAGS: flags}
         self._running: dict[Stream, asyncio.Task[None]] = {}
+        self._looking = asyncio.Lock()
         self._has_looked = directory is None
 
     @property
@@ -53,9 +56,21 @@ class Streams:
         """The feed that has all that is selected, loaded or not; raises `InvalidInput` where no single one has."""
         return self._feeds.get(self._map.of(selections), self.flags)
 
-    def name_of(self, selections: Selections) -> str:
-        """The name of the stream that has all that is selected; raises `InvalidInput` where no single one has."""
-        return self._map.of(selections).name
+    async def learn_of(self, tables: Iterable[str]) -> None:
+        """Look now where one of these tables is not known yet: it may have been watched a moment ago."""
+        if not all(self._map.knows(name) or name.rpartition(".")[2] in TABLES for name in tables):
+            await self.look()
+
+    async def look(self) -> None:
+        """Look now which streams there are, and which tables belong to them."""
+        if self._directory is not None:
+            async with self._looking:
+                await self._look(self._directory)
+
+    def stop_answering(self) -> None:
+        """The server ends: whoever waits for changes, or reads a table, is told now."""
+        for feed in self._feeds.values():
+            feed.stop_answering()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,10 +89,9 @@ class Streams:
                     await self._directory.close()
 
     async def _keep_looking(self) -> None:
-        directory = self._directory
-        while directory is not None:
+        while self._directory is not None:
             try:
-                await self._look(directory)
+                await self.look()
                 self._has_looked = True
             except SourceError as error:
                 # What cannot be asked for at all, by an older installation, has no streams.

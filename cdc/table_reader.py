@@ -15,6 +15,7 @@ from .archive import read_reach
 from .core.captured import CapturedTable
 from .core.cursor import Cursor
 from .core.json_schema import Column, ColumnType
+from .core.stream import Stream
 from .core.tables import TABLES
 from .ports import SnapshotRow
 from .sql import query
@@ -69,9 +70,9 @@ class TableReader(Store):
         return [
             CapturedTable(
                 id, schema, table, tuple(key), None if included is None else tuple(included), tuple(masked),
-                tuple(operations), is_filtered, stream,
+                tuple(operations), is_filtered, Stream(*stream),
             )
-            for id, schema, table, key, included, masked, operations, is_filtered, stream in rows
+            for id, schema, table, key, included, masked, operations, is_filtered, *stream in rows
         ]  # fmt: skip
 
     async def columns(self, table: CapturedTable) -> tuple[list[Column], dict[int, ColumnType]]:
@@ -100,11 +101,11 @@ class TableReader(Store):
         """
         async with self._use(timeout_s) as connection, connection.transaction():
             parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
-            reach = await read_reach(connection)
+            reach = await read_reach(connection, table.stream)
             yield _Snapshot(
                 connection,
                 table,
-                Cursor(reach.newest, None, reach.log),
+                Cursor(reach.newest, None, reach.log, reach.seen),
                 reach.database,
                 reach.now,
                 [(relation, blocks) for relation, blocks, _ in parts],

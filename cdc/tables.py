@@ -56,11 +56,10 @@ class Backfill:
         told = {"table": self.snapshot.table.name, "sent": self.sent, "estimated": self._estimated}
         return RowsPiece("rows", rows_text(rows, told))
 
-    def end(self) -> RowsPiece:
+    def end(self, id: EventId) -> RowsPiece:
         """What ends them on a stream: the id after which the table's changes go on."""
-        cursor = self.snapshot.cursor
-        told = {"table": self.snapshot.table.name, "position": str(cursor.position), "rows": self.sent}
-        return RowsPiece("rows_end", encode(told), EventId(cursor.position, None, cursor.log))
+        told = {"table": self.snapshot.table.name, "position": str(id.position), "rows": self.sent}
+        return RowsPiece("rows_end", encode(told), id)
 
     @property
     def _estimated(self) -> int:
@@ -75,11 +74,12 @@ class Backfill:
 
 
 class Tables:
-    """`open` gives a source for each that reads, None where there are no tables to read."""
+    """`open` gives a source for each that reads, None where there are no tables to read; none is read for longer than
+    `timeout_s`."""
 
     def __init__(self, open: Callable[[], TableSource | None], timeout_s: float) -> None:
         self._open = open
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._source = open()
         self.is_stopping = False
         self.running: set[Backfill] = set()
@@ -119,9 +119,9 @@ class Tables:
     async def backfill(self, table: CapturedTable) -> AsyncIterator[Backfill]:
         """All rows of a watched table as of one position; raises `TooBusy`, `InvalidInput`, `SourceError`, and
         `TimeoutError` when the time is over."""
-        if table.is_of_flags or table.stream != "flags":
+        if table.is_of_flags:
             raise InvalidInput(
-                f"only watched tables of the stream flags can be read as a whole; {table.name} is another one",
+                f"only watched tables can be read as a whole; {table.name} is one of Flagent's",
                 name="table",
                 code="not_readable",
             )
@@ -131,7 +131,7 @@ class Tables:
         assert source is not None, "a table was found, so there is a source"
         placeholder: Backfill | None = None
         try:
-            async with asyncio.timeout(self._timeout_s), source.snapshot(table, self._timeout_s + 5) as snapshot:
+            async with asyncio.timeout(self.timeout_s), source.snapshot(table, self.timeout_s + 5) as snapshot:
                 placeholder = Backfill(snapshot, self)
                 self.running.add(placeholder)
                 logger.info("A table is read", extra={"action": "backfill_started", **placeholder.progress()})

@@ -10,7 +10,7 @@ import sys
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from cdc.sql import query
+from cdc.sql import log_query, query
 
 PROBE_S = 5.0
 
@@ -35,7 +35,7 @@ async def _listener(url: str, number: int, count: int) -> None:
     await asyncio.sleep(PROBE_S * number / count)
     while True:
         await asking.execute(query("notify"), {"channel": row[0], "payload": '{"probe":"bench"}'})
-        await (await asking.execute(query("log_state"))).fetchone()
+        await (await asking.execute(log_query("log_state", "flags"))).fetchone()
         await asyncio.sleep(PROBE_S)
 
 

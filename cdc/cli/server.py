@@ -180,7 +180,9 @@ def build_server(
     peers = Peers() if peers is None else peers
     make_hub = Hub if tracing is None else tracing.hub
     feed = Feed(settings, upstream, make_hub=make_hub)
-    streams = Streams(feed, partial(Feed, settings, upstream, make_hub=make_hub), upstream.streams())
+    streams = Streams(
+        feed, partial(Feed, settings, upstream, make_hub=make_hub, tables=feed.tables), upstream.streams()
+    )
     make_evaluator = Evaluator if tracing is None else tracing.evaluator
     evaluator = make_evaluator(lambda: feed.hub.catalog, past=feed.past.at)
     surfaces: dict[str, Surface] = {}
@@ -258,4 +260,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, feed, on_ready, feed.stop_answering)
+    return _Server(config, feed, on_ready, streams.stop_answering)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .stream import Stream
+
 __all__ = ["CapturedTable"]
 
 
@@ -18,7 +20,7 @@ class CapturedTable:
     masked: tuple[str, ...]
     operations: tuple[str, ...]
     is_filtered: bool
-    stream: str
+    stream: Stream
 
     @property
     def name(self) -> str:

@@ -9,24 +9,17 @@ Events are a function of the state and the commit alone: every instance numbers 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Self
 
 from .change import Change, Commit, Op, Row
 from .difference import Difference, differences
 from .events import Event, EventType, Standing
 from .flag import FlagJson, flag_crc, tag_values
 from .position import EventId, LogId, Position
-from .table_name import qualified
+from .row_event import row_event
 from .tables import TABLES, FlagTables
 
 __all__ = ["Catalog"]
-
-_ROW_EVENTS = {
-    Op.INSERT: EventType.ROW_INSERTED,
-    Op.UPDATE: EventType.ROW_UPDATED,
-    Op.DELETE: EventType.ROW_DELETED,
-    Op.TRUNCATE: EventType.TABLE_TRUNCATED,
-}
 
 _BEGINNING = Position(0)
 
@@ -212,7 +205,7 @@ class Catalog:
         for index, entry in enumerate([*deletions, *others]):
             event_id = EventId(commit.position, index, self.log)
             if isinstance(entry, Change):
-                events.append(_row_event(event_id, commit, entry))
+                events.append(row_event(event_id, commit, entry))
             else:
                 schema, tags, stood, one = entry
                 events.append(
@@ -248,35 +241,3 @@ def _attaches(commit: Commit) -> bool:
             emptied[change.schema] += change.op is Op.TRUNCATE
             logged.add(place)
     return len(TABLES) in emptied.values()
-
-
-def _row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
-    detail: dict[str, Any] = {
-        "table": qualified(change.schema, change.table),
-        "key": change.key,
-        "before": change.before,
-        "after": change.after,
-        "changed": _changed_columns(change.before or {}, change.after or {}) if change.op is Op.UPDATE else [],
-        "transaction": str(commit.xid),
-        "user": commit.user,
-        "application": commit.application,
-    }
-    if change.sequence is not None:
-        detail["sequence"] = str(change.sequence)
-    return Event(
-        event_id,
-        _ROW_EVENTS[change.op],
-        change.schema,
-        commit.committed_at,
-        flag_key=None,
-        flag_id=None,
-        tags=frozenset(),
-        flag=None,
-        detail=detail,
-    )
-
-
-def _changed_columns(before: Row, after: Row) -> list[str]:
-    """The columns whose values differ, in the order of `after`, then those that are gone."""
-    changed = [name for name, value in after.items() if name not in before or before[name] != value]
-    return changed + [name for name in before if name not in after]

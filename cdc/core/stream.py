@@ -1,17 +1,13 @@
-"""Which stream a subscription belongs to.
+"""A stream: one order of commits with ids of its own.
 
-A stream is one order of commits with ids of its own. That of the flags is the first; a table with heavy writes may
-belong to another one. Nothing orders two streams against each other, so a subscription is of exactly one.
+That of the flags is the first; a table with heavy writes may belong to another one. Nothing orders two streams against
+each other, so a subscription is of exactly one.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
-from .errors import InvalidInput
-from .selection import Selection, Selections
-from .table_name import both_ways, qualified
-
-__all__ = ["FLAGS", "Stream", "StreamMap", "WatchedTable"]
+__all__ = ["FLAGS", "Stream", "WatchedTable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,13 @@ class Stream:
     def is_polled(self) -> bool:
         return self.mode == "horizon"
 
+    @property
+    def log_kind(self) -> Literal["flags", "stream", "horizon"]:
+        """How its log is read."""
+        if self.id == 0:
+            return "flags"
+        return "horizon" if self.is_polled else "stream"
+
 
 FLAGS = Stream("flags", 0, "notify")
 
@@ -35,53 +38,3 @@ class WatchedTable:
     schema: str
     table: str
     stream: Stream
-
-
-@dataclass(frozen=True, slots=True)
-class StreamMap:
-    """The watched tables, to be found as subscriptions name them."""
-
-    tables: tuple[WatchedTable, ...] = ()
-    _by_name: dict[str, list[WatchedTable]] = field(init=False, repr=False, compare=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for table in self.tables:
-            for name in both_ways(qualified(table.schema, table.table), table.schema):
-                self._by_name.setdefault(name, []).append(table)
-
-    @property
-    def streams(self) -> frozenset[Stream]:
-        return frozenset(table.stream for table in self.tables)
-
-    def of(self, selections: Selections) -> Stream:
-        """The stream of all that is selected; that of the flags for tables that are not watched.
-
-        Raises `InvalidInput` where it is more than one. Tables that a grant hides are as if they were not watched.
-        """
-        first: tuple[str, Stream] | None = None
-        for clause in selections.clauses:
-            for what, stream in self._parts(clause):
-                if first is None:
-                    first = what, stream
-                elif stream != first[1]:
-                    raise InvalidInput(
-                        f"{first[0]} belongs to the stream {first[1].name}, and {what} to the stream {stream.name}: "
-                        "subscribe to each stream on a connection of its own",
-                        name="table",
-                        code="several_streams",
-                    )
-        return FLAGS if first is None else first[1]
-
-    def _parts(self, clause: Selection) -> Iterator[tuple[str, Stream]]:
-        if clause.everything or clause.flag_keys or clause.flag_ids or clause.tags or clause.segments:
-            yield "what is selected of flags", FLAGS
-        for name in sorted(clause.tables):
-            for table in self._seen(clause, self._by_name.get(name, ())):
-                yield qualified(table.schema, table.table), table.stream
-
-    def _seen(self, clause: Selection, tables: Iterable[WatchedTable]) -> Iterator[WatchedTable]:
-        for table in tables:
-            if clause.schemas and table.schema not in clause.schemas:
-                continue
-            if clause.grant is None or clause.grant.allows_table(table.schema, qualified(table.schema, table.table)):
-                yield table

@@ -40,7 +40,7 @@ class JetStreamUpstream:
     def table_source(self) -> None:
         """The tables themselves are in the database alone."""
 
-    def past_log(self) -> None:
+    def past_log(self, stream: Stream = FLAGS) -> None:
         """The past is looked up in PostgreSQL alone."""
 
     def key_store(self) -> KeyStore:

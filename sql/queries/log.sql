@@ -1,12 +1,32 @@
--- log_state: Which log this is, the channel of its notifications, its oldest position, and its newest one with its stamp.
+-- What is asked of the log of a stream. `{commits}`, `{changes}` and `{pruned_to}` are what it consists of; the flags' log
+-- and those of mode notify are alike in everything else. Those of mode horizon are in horizon.sql.
+
+-- flags_commits: The commits of the flags' stream.
+select c.position, c.batch, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
+from flagent_cdc.commit_log c;
+
+-- stream_commits: The commits of a stream of mode notify.
+select c.position, c.batch, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
+from flagent_cdc.stream_commit_log c
+where c.stream = %(stream)s;
+
+-- flags_changes: The changes of the flags' stream, by the batches of its commits.
+select g.batch, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after from flagent_cdc.change_log g;
+
+-- stream_changes: The changes of all streams of mode notify, by the batches of their commits.
+select g.batch, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after from flagent_cdc.stream_change_log g;
+
+-- flags_pruned_to: The last position that is no longer in the flags' log.
+select r.pruned_to from flagent_cdc.retention r;
+
+-- stream_pruned_to: The last position that is no longer in the log of a stream.
+select s.pruned_to from flagent_cdc.stream s where s.id = %(stream)s;
+
+-- flags_log_state: Which log this is, the channel of its notifications, its oldest position, and its newest one with its stamp.
 select
     flagent_cdc.log_identity(),
     (select i.channel from flagent_cdc.installation i),
-    (
-        select min(c.position)
-        from flagent_cdc.commit_log c
-        where c.position > (select r.pruned_to from flagent_cdc.retention r)
-    ),
+    (select min(c.position) from flagent_cdc.commit_log c where c.position > ({pruned_to})),
     newest.position,
     pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     newest.xid::text::bigint
@@ -15,15 +35,172 @@ left join lateral (
     select c.position, c.committed_at, c.xid from flagent_cdc.commit_log c order by c.position desc limit 1
 ) newest on true;
 
+-- stream_log_state: As flags_log_state; no row where the stream is no longer there.
+select
+    flagent_cdc.log_identity() || 's' || s.id,
+    s.channel,
+    case when newest.position is not null then s.pruned_to + 1 end,
+    newest.position,
+    pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    newest.xid::text::bigint
+from flagent_cdc.stream s
+left join lateral (
+    select c.position, c.committed_at, c.xid
+    from flagent_cdc.stream_commit_log c
+    where c.stream = s.id
+    order by c.position desc
+    limit 1
+) newest on true
+where s.id = %(stream)s;
+
 -- newest_position: The highest position that is visible, 0 in an empty log.
-select coalesce(max(c.position), 0) from flagent_cdc.commit_log c;
+select coalesce(max(c.position), 0) from ({commits}) c;
 
 -- commit_stamp: When the commit at a position was made, and by which transaction.
 select
     pg_catalog.to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     c.xid::text::bigint
-from flagent_cdc.commit_log c
+from ({commits}) c
 where c.position = %(position)s;
+
+-- commits_after: The next commits after a position, oldest first: as many whole commits as have at most `limit` changes, at least one.
+with heads as materialized (
+    select
+        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+        sum(c.changes) over (order by c.position) - c.changes as changes_before
+    from (
+        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+        from ({commits}) l
+        where l.position > %(position)s
+        order by l.position
+        limit %(limit)s
+    ) c
+)
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from heads h
+left join ({changes}) g on g.batch = h.batch
+where h.changes_before < %(limit)s
+order by h.position, g.id;
+
+-- heads_before: Commits at or before a position and after another, newest first, each with how many changes come before it.
+select
+    c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+    sum(c.changes) over (order by c.position desc) - c.changes as changes_before
+from (
+    select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+    from ({commits}) l
+    where l.position <= %(position)s and l.position > %(down_to)s
+    order by l.position desc
+    limit %(limit)s
+) c;
+
+-- commits_before: Commits at or before a position and after another, newest first, bounded as in commits_after.
+with heads as materialized ({heads_before})
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from heads h
+left join ({changes}) g on g.batch = h.batch
+where h.changes_before < %(limit)s
+order by h.position desc, g.id;
+
+-- log_reach: Which log this is, its oldest commit and when it was made, its newest position, what time it is in UTC, and the database.
+-- The last two are of mode horizon alone, see horizon_log_reach.
+select
+    flagent_cdc.log_identity() || case when %(stream)s::integer > 0 then 's' || %(stream)s::integer else '' end,
+    oldest.position,
+    pg_catalog.to_char(oldest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    (select coalesce(max(c.position), 0) from ({commits}) c),
+    pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    pg_catalog.current_database(),
+    null,
+    null
+from (select 1) one
+left join lateral (
+    select c.position, c.committed_at
+    from ({commits}) c
+    where c.position > ({pruned_to})
+    order by c.position
+    limit 1
+) oldest on true;
+
+-- looked_at: The next changes after one of a commit, `scan` at most, and whether they are of `tables`; all when null.
+-- A commit whose changes are no longer there gives one row without a number.
+with heads as materialized (
+    select
+        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes, c.taken,
+        sum(c.changes - c.taken) over (order by c.position) - (c.changes - c.taken) as changes_before
+    from (
+        select
+            l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes,
+            case when l.position = %(position)s then %(index)s else 0 end as taken
+        from ({commits}) l
+        where l.position >= %(position)s and (l.position > %(position)s or l.changes > %(index)s)
+        order by l.position
+        limit %(scan)s
+    ) c
+)
+select
+    h.position, h.committed_at, h.xid, h.session_user_name, h.application_name, h.changes::bigint as changes,
+    g.id::bigint as id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after, g.is_wanted
+from heads h
+left join lateral (
+    select
+        d.id, d.schema_name, d.table_name, d.op, d.key, d.before, d.after,
+        %(tables)s::text[] is null or d.table_name = any (%(tables)s::text[])
+            or d.schema_name || '.' || d.table_name = any (%(tables)s::text[]) as is_wanted
+    from ({changes}) d
+    where d.batch = h.batch and d.id > h.taken
+    order by d.id
+    limit (%(scan)s - h.changes_before)::bigint
+) g on true
+where h.changes_before < %(scan)s;
+
+-- changes_after: The next changes after one of a commit, in their order, as text: a page that is bounded in rows and in bytes.
+-- Of what it looked at it gives those that are wanted and, without its content, the last one. Sizes are taken as they are
+-- stored first, which costs no decompression, and then as they are sent; at least one change is given, however large.
+with looked_at as materialized (
+    select
+        l.position, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes,
+        l.id, l.schema_name, l.table_name, l.op, l.key, l.before, l.after, l.is_wanted,
+        sum(case when l.is_wanted then
+            coalesce(pg_catalog.pg_column_size(l.before), 0) + coalesce(pg_catalog.pg_column_size(l.after), 0)
+        else 0 end) over (order by l.position, l.id) as stored_bytes,
+        pg_catalog.row_number() over (order by l.position, l.id) as number
+    from ({looked_at}) l
+),
+bounded as materialized (
+    select
+        s.position, s.committed_at, s.xid, s.session_user_name, s.application_name, s.changes,
+        s.id, s.schema_name, s.table_name, s.op, s.key::text as key, s.is_wanted, s.number,
+        case when s.is_wanted then s.before::text end as before,
+        case when s.is_wanted then s.after::text end as after,
+        pg_catalog.count(*) filter (where s.is_wanted) over (order by s.number) as wanted,
+        sum(case when s.is_wanted then
+            coalesce(pg_catalog.octet_length(s.before::text), 0) + coalesce(pg_catalog.octet_length(s.after::text), 0)
+        else 0 end) over (order by s.number) as sent_bytes
+    from looked_at s
+    where s.stored_bytes <= %(most_bytes)s or s.number = 1
+),
+page as (
+    select max(b.number) as number
+    from bounded b
+    where b.number = 1 or (b.sent_bytes <= %(most_bytes)s and b.wanted <= %(limit)s)
+)
+select
+    p.position, p.id, p.changes,
+    pg_catalog.to_char(p.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    p.xid::text::bigint, p.session_user_name, p.application_name,
+    p.schema_name, p.table_name, p.op, p.key, p.before, p.after, p.is_wanted
+from bounded p, page e
+where p.number <= e.number and (p.is_wanted or p.number = e.number or p.id is null)
+order by p.number;
 
 -- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
@@ -39,49 +216,3 @@ select a.schema_name from flagent_cdc.attachment a where a.attached_at is null o
 
 -- table_rows: Every row of one table as JSON.
 select pg_catalog.to_jsonb(t.*) from {table} t;
-
--- commits_after: The next commits after a position, oldest first: as many whole commits as have at most `limit` changes, at least one.
-with heads as materialized (
-    select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
-        sum(c.changes) over (order by c.position) - c.changes as changes_before
-    from (
-        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
-        from flagent_cdc.commit_log l
-        where l.position > %(position)s
-        order by l.position
-        limit %(limit)s
-    ) c
-)
-select
-    h.position,
-    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
-    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
-from heads h
-left join flagent_cdc.change_log g on g.batch = h.batch
-where h.changes_before < %(limit)s
-order by h.position, g.id;
-
--- commits_before: Commits at or before a position and after another, newest first, bounded as in commits_after.
-with heads as materialized (
-    select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
-        sum(c.changes) over (order by c.position desc) - c.changes as changes_before
-    from (
-        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
-        from flagent_cdc.commit_log l
-        where l.position <= %(position)s and l.position > %(down_to)s
-        order by l.position desc
-        limit %(limit)s
-    ) c
-)
-select
-    h.position,
-    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
-    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
-from heads h
-left join flagent_cdc.change_log g on g.batch = h.batch
-where h.changes_before < %(limit)s
-order by h.position desc, g.id;

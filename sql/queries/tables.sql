@@ -1,10 +1,21 @@
+-- watched_streams: Every watched table as it is called now, with its stream, that stream's number and its mode; number 0 for that of the flags.
+select
+    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.stream, coalesce(s.id, 0), w.mode
+from flagent_cdc.watched_table w
+left join flagent_cdc.stream s on s.name = w.stream
+left join pg_catalog.pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
+left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where w.stream = 'flags' or s.id is not null
+order by 1, 2;
+
 -- captured_tables: Every table whose changes are in the log: watched ones with their number, and Flagent's without.
 select
     w.id, w.schema_name, w.table_name, w.key_columns, w.included_columns, w.masked_columns, w.operations,
-    w.predicate is not null, w.stream
+    w.predicate is not null, w.stream, coalesce(s.id, 0), w.mode
 from flagent_cdc.watched() w
+left join flagent_cdc.stream s on s.name = w.stream
 union all
-select null, a.schema_name, t.table_name, array['id'], null, '{}', array['insert', 'update', 'delete', 'truncate'], false, 'flags'
+select null, a.schema_name, t.table_name, array['id'], null, '{}', array['insert', 'update', 'delete', 'truncate'], false, 'flags', 0, 'notify'
 from flagent_cdc.attachment a
 cross join pg_catalog.unnest(%(tables)s::text[]) t (table_name)
 where a.attached_at is not null

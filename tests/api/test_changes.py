@@ -17,13 +17,13 @@ from cloudevents.core.v1.event import CloudEvent
 
 from cdc.core.position import Position
 from cdc.core.tables import TABLES
-from cdc.sql import query
+from cdc.sql import log_query
+from tests.fixtures.changes import CHANGES, everything, page
 from tests.fixtures.flags import Writer
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
 
 SECRET = "a secret of more than thirty-two bytes"
-CHANGES = "/api/v1/changes"
 
 
 def client(server: RunningServer, credential: dict[str, Any] | None = None) -> httpx.AsyncClient:
@@ -32,26 +32,6 @@ def client(server: RunningServer, credential: dict[str, Any] | None = None) -> h
         claims = {"sub": "u", "exp": time.time() + 300, "flagent_cdc": credential}
         headers["authorization"] = f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
     return httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S, headers=headers)
-
-
-async def page(http: httpx.AsyncClient, **parameters: Any) -> dict[str, Any]:
-    response = await http.get(CHANGES, params=parameters)
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    assert response.headers["flagent-next"] == found["next"]
-    return found
-
-
-async def everything(http: httpx.AsyncClient, after: str | None = None, **parameters: Any) -> list[dict[str, Any]]:
-    """All changes from a cursor to the end of the log, page by page."""
-    found: list[dict[str, Any]] = []
-    while True:
-        one = await page(http, **parameters, **({} if after is None else {"after": after}))
-        found += one["changes"]
-        assert one["next"] != after or one["isOpen"], "a page that is not the last one must lead on"
-        after = one["next"]
-        if one["isOpen"]:
-            return found
 
 
 async def problem(http: httpx.AsyncClient, **parameters: Any) -> dict[str, Any]:
@@ -401,10 +381,12 @@ def test_a_page_within_a_huge_commit_reads_that_page_alone(database_url: str) ->
         writer.run("insert into tags (value, created_at) select 't' || n, now() from generate_series(1, 20000) n")
         writer.run("analyze flagent_cdc.change_log", "analyze flagent_cdc.commit_log")
         bounds = {"position": newest(writer), "index": 15_000, "limit": 100, "scan": 100, "tables": None}
-        statement = "explain (analyze, timing off, costs off, format text) " + query("changes_after")
+        statement = "explain (analyze, timing off, costs off, format text) " + log_query("changes_after", "flags")
         plan = [
             str(line)
-            for (line,) in writer.connection.execute(statement.encode(), {**bounds, "most_bytes": 1_000_000}).fetchall()
+            for (line,) in writer.connection.execute(
+                statement.encode(), {**bounds, "most_bytes": 1_000_000, "seen": None}
+            ).fetchall()
         ]
     scans = [line for line in plan if "Scan" in line and " on change_log" in line]
     assert len(scans) == 2

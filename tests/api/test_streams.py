@@ -1,9 +1,11 @@
 """Streams of their own, as their clients see them."""
 
+import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from websockets.asyncio.client import ClientConnection, connect
 
 from cdc.install import migrate, uninstall
+from tests.fixtures.changes import at_least, everything, page
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 
@@ -140,9 +143,6 @@ async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
             refused = await client.get(server.stream_url, params=parameters)
             assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
             assert sentence in refused.json()["detail"]
-        refused = await client.get(server.url + "/api/v1/changes", params={"table": "shop.orders"})
-        assert (refused.status_code, refused.json()["code"]) == (400, "other_stream")
-        assert "the stream orders" in refused.json()["detail"]
         refused = await client.get(server.url + "/api/v1/changes", params={"table": ["shop.orders", "plain"]})
         assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
         assert (await client.get(server.url + "/api/v1/changes", params={"table": "plain"})).status_code == 200
@@ -275,3 +275,222 @@ async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belo
             assert (await stream.next(DEADLINE_S)).data["table"] == "shop.orders"
         async with sse(server.stream_url, {"table": "shop.clicks"}, authorization=orders) as stream:
             assert str(stream.greeting["id"]).endswith("@" + server.feed.hub.catalog.log)
+
+
+# -- the change feed and the rows --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def feeding(database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
+    async with serving(database_url, poll_interval_s=0.05) as running:
+        yield running
+
+
+def http_of(server: RunningServer) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S)
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_the_feed_of_a_stream_gives_every_change_once_from_any_cursor(
+    feeding: RunningServer, writer: Writer, table: str
+) -> None:
+    for n in range(6):
+        writer.run(f"insert into {table} select {n} * 10 + g, g from generate_series(0, {n}) g")
+    writer.run(f"update {table} set n = -1", f"delete from {table} where id < 30", f"truncate {table}")
+    async with http_of(feeding) as http:
+        whole = await at_least(49, http, table=table)
+        assert [change["op"] for change in whole] == ["insert"] * 21 + ["update"] * 21 + ["delete"] * 6 + ["truncate"]
+        assert [change["after"]["id"] for change in whole[:21]] == [n * 10 + g for n in range(6) for g in range(n + 1)]
+        places = [(int(change["position"]), change["index"]) for change in whole]
+        assert places == sorted(set(places))
+        # The last one of a commit is known by it: whoever applies whole transactions needs no more.
+        ends = [change["index"] == change["count"] for change in whole]
+        following = [int(change["position"]) for change in whole[1:]] + [0]
+        assert ends == [int(change["position"]) != next for change, next in zip(whole, following, strict=True)]
+        for cut, limit in ((0, 3), (4, 500), (20, 4), (41, 1)):
+            assert await everything(http, whole[cut]["cursor"], table=table, limit=limit) == whole[cut + 1 :]
+        # Of another table of the stream nothing is told, and it is passed over.
+        (other,) = [name for name in ("shop.orders", "shop.clicks") if name != table]
+        stream = table.partition(".")[2]
+        writer.run(
+            f"select flagent_cdc.watch('shop.plain', stream => '{stream}')", f"insert into {table} values (1, 1)"
+        )
+        assert await everything(http, whole[-1]["cursor"], table="shop.plain") == []
+        refused = await http.get("/api/v1/changes", params={"after": whole[-1]["cursor"], "table": other})
+        assert (refused.status_code, refused.json()["code"]) == (410, "log_replaced")
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_consumers_of_a_stream_get_debezium_and_cloudevents(
+    feeding: RunningServer, writer: Writer, table: str
+) -> None:
+    writer.run(f"insert into {table} values (1, 1), (2, 2)")
+    writer.run(f"update {table} set id = 3 where id = 2", f"delete from {table} where id = 1")
+    async with http_of(feeding) as http:
+        (begun, *changes) = await at_least(4, http, table=table)
+        records = (await page(http, table=table, format="debezium", after=begun["cursor"]))["changes"]
+        events = (
+            await http.get(
+                "/api/v1/changes", params={"table": table, "format": "cloudevents", "after": begun["cursor"]}
+            )
+        ).json()
+        rows = (await http.get(f"/api/v1/tables/{table}/rows", params={"format": "debezium"})).text.splitlines()
+    assert [record["value"]["op"] for record in records] == ["c", "d", "c", "d"]
+    assert [record["key"]["id"] for record in records] == [2, 2, 3, 1]
+    order = [int(record["value"]["source"]["lsn"]) for record in records]
+    assert order == sorted(order)
+    assert [event["id"] for event in events] == [change["cursor"] for change in changes]
+    assert [event["sequence"] for event in events] == sorted(event["sequence"] for event in events)
+    read = json.loads(rows[1])
+    assert (read["key"], read["value"]["op"], read["value"]["after"]) == ({"id": 3}, "r", {"id": 3, "n": 2})
+    assert read["value"]["source"]["lsn"] < order[0] or table == "shop.orders"
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_a_long_poll_is_answered_by_the_next_change_of_its_stream(
+    feeding: RunningServer, writer: Writer, table: str
+) -> None:
+    async with http_of(feeding) as http:
+        begun = await page(http, table=table)
+        waiting = asyncio.create_task(page(http, table=table, after=begun["next"], waitMs=20_000))
+        await until(
+            lambda: any(feed.changes._waiting for feed in feeding.streams.feeds.values()), "a reader that waits"
+        )
+        writer.run(f"insert into {table} values (1, 1)", "insert into shop.plain values (1)")
+        told = await waiting
+        assert [change["after"] for change in told["changes"]] == [{"id": 1, "n": 1}]
+        # The end may still grow; what lies before it never changes.
+        writer.run(f"insert into {table} values (2, 2)")
+        await at_least(2, http, table=table)
+        past = await http.get("/api/v1/changes", params={"table": table, "after": begun["next"], "limit": 1})
+        assert "immutable" in past.headers["cache-control"]
+        again = await http.get(
+            "/api/v1/changes",
+            params={"table": table, "after": begun["next"], "limit": 1},
+            headers={"if-none-match": past.headers["etag"]},
+        )
+        assert again.status_code == 304
+        end = await http.get("/api/v1/changes", params={"table": table, "after": told["next"]})
+        assert end.headers["cache-control"] == "no-store"
+
+
+async def test_a_table_that_was_watched_just_now_is_found_at_once(feeding: RunningServer, writer: Writer) -> None:
+    async with http_of(feeding) as http:
+        for name, mode in (("new", "notify"), ("newer", "horizon")):
+            writer.run(
+                f"create table shop.{name} (id integer primary key)",
+                f"select flagent_cdc.watch('shop.{name}', stream => '{name}', mode => '{mode}')",
+                f"insert into shop.{name} values (1)",
+            )
+            assert (await page(http, table=f"shop.{name}"))["next"].endswith("s3" if name == "new" else "s4")
+            assert [change["after"] for change in await at_least(1, http, table=f"shop.{name}")] == [{"id": 1}]
+
+
+@pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
+async def test_a_cursor_of_a_stream_that_was_pruned_says_so(feeding: RunningServer, writer: Writer, table: str) -> None:
+    for n in range(3):
+        writer.run(f"insert into {table} select {n} * 10 + g, g from generate_series(0, 3) g")
+    async with http_of(feeding) as http:
+        whole = await at_least(12, http, table=table)
+        writer.run("update flagent_cdc.retention set min_age = '0'", "select flagent_cdc.prune_streams('0', 1000)")
+        rest = await everything(http, table=table)
+        assert rest == whole[-len(rest) :]
+        assert 0 < len(rest) < len(whole)
+        for change in whole[: -len(rest) - 1]:
+            refused = await http.get("/api/v1/changes", params={"after": change["cursor"], "table": table})
+            assert (refused.status_code, refused.json()["code"]) == (410, "pruned")
+            assert refused.json()["oldestTime"] == rest[0]["committedAt"]
+        assert await everything(http, whole[-len(rest) - 1]["cursor"], table=table) == rest
+
+
+async def test_rows_of_mode_horizon_and_their_changes_join_around_a_transaction_that_runs(
+    feeding: RunningServer, database_url: str, writer: Writer
+) -> None:
+    table = "shop.clicks"
+    writer.run(f"insert into {table} values (1, 1)")
+    async with http_of(feeding) as http:
+        with Writer(database_url) as slow, slow.connection.transaction():
+            slow.connection.execute("insert into shop.clicks values (2, 2)")
+            # Later than the one that runs, and among the rows that are read now.
+            writer.run(f"insert into {table} values (3, 3)", f"insert into {table} values (4, 4)")
+            head, *rows, end = (await http.get(f"/api/v1/tables/{table}/rows")).text.splitlines()
+            assert [json.loads(row)["row"]["id"] for row in rows] == [1, 3, 4]
+            cursor = json.loads(end)["next"]
+            # What the rows have seen is not told again, what runs is not yet told.
+            writer.run(f"insert into {table} values (5, 5)")
+            held_back = await page(http, table=table, after=cursor)
+            assert (held_back["changes"], held_back["next"], held_back["isOpen"]) == ([], cursor, True)
+            slow.connection.execute("update shop.clicks set n = 30 where id = 3")
+        told: list[dict[str, Any]] = []
+        for limit in (1, 2, 500):
+            told = await at_least(3, http, cursor, table=table, limit=limit)
+            assert [(change["op"], change["after"]) for change in told] == [
+                ("insert", {"id": 2, "n": 2}),
+                ("update", {"id": 3, "n": 30}),
+                ("insert", {"id": 5, "n": 5}),
+            ], limit
+        # Each one's cursor knows as much, and the end is one like any other.
+        assert await everything(http, told[0]["cursor"], table=table) == told[1:]
+        assert "~" in told[0]["cursor"]
+        assert "~" not in (await page(http, table=table, after=told[-1]["cursor"]))["next"]
+        assert int(json.loads(head)["position"]) < int(told[0]["position"])
+
+
+@asynccontextmanager
+async def beginning_with_rows(
+    server: RunningServer, table: str, transport: str
+) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+    """A subscription with `snapshot`: what comes next of it, apart from pieces without rows, its signs of life."""
+
+    def is_news(message: dict[str, Any]) -> bool:
+        return message["type"] not in ("subscribed", "rows") or bool(message.get("rows"))
+
+    if transport == "sse":
+        async with sse(server.stream_url, {"table": table, "snapshot": "true"}) as stream:
+
+            async def hear_block() -> dict[str, Any]:
+                while True:
+                    event = await stream.next()
+                    message = {"type": event.type, **event.data, **({} if event.id is None else {"id": event.id})}
+                    if is_news(message):
+                        return message
+
+            yield hear_block
+    else:
+        async with connect(server.websocket_url) as socket:
+            await socket.send(json.dumps({"type": "subscribe", "tables": [table], "snapshot": True}))
+
+            async def hear_message() -> dict[str, Any]:
+                while True:
+                    message = await hear(socket)
+                    if is_news(message):
+                        return message
+
+            yield hear_message
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+async def test_a_stream_of_mode_horizon_tells_what_was_running_before_the_rows_end(
+    server: RunningServer, database_url: str, writer: Writer, transport: str
+) -> None:
+    table = "shop.clicks"
+    await ready(server, table)
+    writer.run(f"insert into {table} values (1, 1)")
+    with Writer(database_url) as slow:
+        slow.connection.execute("begin")
+        slow.connection.execute("insert into shop.clicks values (2, 2)")
+        writer.run(f"insert into {table} values (3, 3)")
+        async with beginning_with_rows(server, table, transport) as hear_next:
+            assert [row["row"]["id"] for row in (await hear_next())["rows"]] == [1, 3]
+            slow.connection.execute("update shop.clicks set n = 30 where id = 3")
+            slow.connection.execute("commit")
+            told = [await hear_next() for _ in range(3)]
+            writer.run(f"insert into {table} values (4, 4)")
+            later = await hear_next()
+    assert [message["type"] for message in told] == ["row_inserted", "row_updated", "rows_end"]
+    assert [message.get("after") for message in told] == [{"id": 2, "n": 2}, {"id": 3, "n": 30}, None]
+    # Whoever is cut off before the end begins anew.
+    assert ["id" in message for message in told] == [False, False, True]
+    assert (later["type"], later["after"]) == ("row_inserted", {"id": 4, "n": 4})
+    async with sse(server.stream_url, {"table": table, "lastEventId": told[-1]["id"]}) as stream:
+        assert (await stream.next()).id == later["id"]

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import jwt
@@ -19,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from websockets.asyncio.client import ClientConnection, connect
 
 from cdc.install import migrate
+from tests.fixtures.changes import everything
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 
 SECRET = "a secret of more than thirty-two bytes"
@@ -81,18 +83,20 @@ async def rows_of(http: httpx.AsyncClient, table: str, **parameters: str) -> tup
     assert response.status_code == 200, response.text
     head, *rows, end = [json.loads(line) for line in response.text.splitlines()]
     assert end["rows"] == len(rows)
-    assert head["position"] == end["next"].partition("@")[0]
+    assert head["position"] == re.split("[~@]", end["next"])[0]
     return rows, end["next"]
 
 
-async def changes_after(http: httpx.AsyncClient, cursor: str, table: str) -> list[dict[str, Any]]:
-    found = []
-    while True:
-        page = (await http.get("/api/v1/changes", params={"after": cursor, "table": table})).json()
-        found += page["changes"]
-        cursor = page["next"]
-        if page["isOpen"]:
-            return found
+async def changes_up_to(http: httpx.AsyncClient, cursor: str, table: str, last: Any) -> list[dict[str, Any]]:
+    """The changes after a cursor up to the one of this row, page by page."""
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while all(change["key"] != last for change in found):
+            wanted: dict[str, Any] = {"after": cursor, "table": table, "waitMs": 1000}
+            page = (await http.get("/api/v1/changes", params=wanted)).json()
+            found += page["changes"]
+            cursor = page["next"]
+    return found
 
 
 # -- schema ----------------------------------------------------------------------------------------------------------
@@ -108,7 +112,7 @@ async def test_rows_of_every_type_are_valid_by_the_schema(server: RunningServer,
         response = await http.get("/api/v1/tables/public.everything/schema")
         assert response.headers["content-type"] == "application/schema+json"
         schema = response.json()
-        told = [change["after"] for change in await changes_after(http, begin, "everything")]
+        told = [change["after"] for change in await everything(http, begin, table="everything")]
         read, _ = await rows_of(http, "everything")
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == f"{server.url}/api/v1/tables/public.everything/schema"
@@ -138,7 +142,7 @@ async def test_what_is_hidden_is_hidden_in_schema_rows_and_changes_alike(server:
     async with client(server) as http:
         rows, cursor = await rows_of(http, "people")
         team.run("update people set name = 'new'")
-        changes = await changes_after(http, cursor, "people")
+        changes = await everything(http, cursor, table="people")
         schema = (await http.get("/api/v1/tables/people/schema")).json()
         (listed,) = [
             table for table in (await http.get("/api/v1/tables")).json()["tables"] if table["table"] == "people"
@@ -193,7 +197,7 @@ class Busy(threading.Thread):
                 if self._must_stop.is_set():
                     return
 
-    def __enter__(self) -> "Busy":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -202,9 +206,52 @@ class Busy(threading.Thread):
         self.join(DEADLINE_S)
 
 
-@pytest.mark.parametrize("kind", ["ordinary", "partitioned"])
+class Patient(Busy):
+    """Changes rows in transactions that last a while, so that others begin later and end earlier."""
+
+    def run(self) -> None:
+        with psycopg.connect(self._url) as connection:
+            for n in itertools.count():
+                connection.execute(f"insert into {self._table} values ({1_000_000 + n}, 'patient')".encode())
+                connection.execute("select pg_sleep(0.01)")
+                connection.execute(
+                    f"update {self._table} set text = 'patient {n}' where id = {(n * 7919) % 5000}".encode()
+                )
+                connection.commit()
+                if self._must_stop.is_set():
+                    return
+
+
+def in_the_order_of_writes(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As they come, or where transactions are told by their ids, as their sequence says."""
+    return sorted(changes, key=lambda change: int(change.get("sequence", 0)))
+
+
+async def served(server: RunningServer, table: str) -> None:
+    """Wait until the stream of a table is served: just after the start it may not have been read yet."""
+    async with client(server) as http:
+
+        async def is_served() -> bool:
+            async with http.stream("GET", "/api/v1/events/stream", params={"table": table}) as response:
+                return response.status_code == 200
+
+        await until(is_served, f"the stream of {table}")
+
+
+STREAMS = {
+    "the flags' stream": "select flagent_cdc.watch('n')",
+    "a stream of its own": "select flagent_cdc.watch('n', stream => 'n')",
+    "mode horizon": "select flagent_cdc.watch('n', stream => 'n', mode => 'horizon')",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "watch"),
+    [("ordinary", watch) for watch in STREAMS.values()] + [("partitioned", STREAMS["the flags' stream"])],
+    ids=[*STREAMS, "partitioned"],
+)
 async def test_rows_and_changes_join_without_gap_or_repeat(
-    server: RunningServer, team: Session, database_url: str, kind: str
+    server: RunningServer, team: Session, database_url: str, kind: str, watch: str
 ) -> None:
     team.run(f"create table n (id int primary key, text text) {'partition by range (id)' * (kind == 'partitioned')}")
     if kind == "partitioned":
@@ -212,18 +259,19 @@ async def test_rows_and_changes_join_without_gap_or_repeat(
         team.run("create table n_2 (text text, id int not null)")
         team.run("alter table n attach partition n_2 for values from (2000) to (10000000)")
     team.run("insert into n select n, repeat('x', 200) from generate_series(0, 4999) n")
-    team.run("select flagent_cdc.watch('n')")
+    team.run(watch)
     async with client(server) as http:
-        with Busy(database_url, "n") as busy:
+        with Busy(database_url, "n") as busy, Patient(database_url, "n"):
             await until(lambda: busy.commits > 50, "some changes")
             rows, cursor = await rows_of(http, "n")
             seen = busy.commits
             await until(lambda: busy.commits > seen + 50, "more changes")
-        changes = await changes_after(http, cursor, "n")
+        team.run("insert into n values (9999999, 'last')")
+        changes = await changes_up_to(http, cursor, "n", {"id": 9999999})
     held = {row["key"]["id"]: row["row"] for row in rows}
     assert len(held) == len(rows)
     assert len(changes) >= 50
-    for change in changes:
+    for change in in_the_order_of_writes(changes):
         key = change["key"]["id"]
         assert held.pop(key, None) == change["before"], change
         if change["after"] is not None:
@@ -412,36 +460,50 @@ def test_a_snapshot_that_cannot_see_the_rows_any_more_is_refused(team: Session, 
 # -- on the streams --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
+@pytest.mark.parametrize(
+    ("with_handover", "watch"),
+    [(True, watch) for watch in STREAMS.values()] + [(False, STREAMS["the flags' stream"])],
+    ids=[*STREAMS, "through ASGI"],
+)
 async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
-    team: Session, database_url: str, with_handover: bool
+    team: Session, database_url: str, with_handover: bool, watch: str
 ) -> None:
     team.run("create table n (id int primary key, text text)")
     team.run("insert into n select n, repeat('x', 200) from generate_series(0, 4999) n")
-    team.run("select flagent_cdc.watch('n')")
-    async with serving(database_url, with_handover=with_handover) as server:
+    team.run(watch)
+    async with serving(database_url, with_handover=with_handover, poll_interval_s=0.05) as server:
         held: dict[int, Any] = {}
-        with Busy(database_url, "n") as busy:
+        changes: list[dict[str, Any]] = []
+        with Busy(database_url, "n") as busy, Patient(database_url, "n") as patient:
             await until(lambda: busy.commits > 50, "some changes")
+            await served(server, "n")
             async with sse(server.stream_url, {"table": "n", "snapshot": "true", "envelope": "true"}) as stream:
                 while (event := await stream.next()).type == "rows":
                     assert event.id is None
                     held |= {each["key"]["id"]: each["row"] for each in event.data["rows"]}
                     assert event.data["sent"] == len(held)
                     assert event.data["estimated"] >= len(held)
-                assert (event.type, event.data["rows"], event.data["table"]) == ("rows_end", len(held), "public.n")
-                assert event.id == f"{event.data['position']}@{server.feed.hub.catalog.log}"
+                rows = len(held)
+                while event.type != "rows_end":
+                    # What was running while they were read, of which mode horizon alone has any.
+                    assert (event.id, "horizon" in watch) == (None, True)
+                    changes += [event.data] if event.type != "rows" else []
+                    event = await stream.next()
+                assert (event.data["rows"], event.data["table"]) == (rows, "public.n")
+                assert (event.id or "").startswith(f"{event.data['position']}@{server.feed.hub.catalog.log}")
                 seen = busy.commits
                 await until(lambda: busy.commits > seen + 50, "more changes")
-                busy._must_stop.set()
-                await asyncio.to_thread(busy.join, DEADLINE_S)
+                for one in (busy, patient):
+                    one._must_stop.set()
+                    await asyncio.to_thread(one.join, DEADLINE_S)
                 team.run("insert into n values (-1, 'last')")
-                while -1 not in held:
-                    event = await stream.next()
-                    key = event.data["key"]["id"]
-                    assert held.pop(key, None) == event.data["before"], event
-                    if event.data["after"] is not None:
-                        held[key] = event.data["after"]
+                while not changes or changes[-1]["key"] != {"id": -1}:
+                    changes.append((await stream.next()).data)
+    for change in in_the_order_of_writes(changes):
+        key = change["key"]["id"]
+        assert held.pop(key, None) == change["before"], change
+        if change["after"] is not None:
+            held[key] = change["after"]
     assert held == {id: {"id": id, "text": text} for id, text in team.all("select id, text from n")}
 
 

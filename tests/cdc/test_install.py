@@ -1,6 +1,8 @@
 """Installing twice, upgrading, and leaving no trace."""
 
 import re
+from contextlib import suppress
+from typing import get_args
 
 import psycopg
 import pytest
@@ -9,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from cdc import install
 from cdc.errors import DatabaseRefused, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch, SchemaMissing
 from cdc.install import attach_pending, migrate, uninstall
-from cdc.sql import describe, flagent_tables, objects, queries, query
+from cdc.sql import LogKind, describe, flagent_tables, log_query, objects, queries, query
 from tests.fixtures.postgres import Postgres
 
 # Everything a database holds outside of the system's own schemas: each object's description and rights.
@@ -181,14 +183,24 @@ def test_a_malformed_url_is_told() -> None:
         migrate("mysql://localhost/flags")
 
 
+def wordings(name: str) -> set[str]:
+    """A query's text; where it stands for several logs, as each of those is asked."""
+    found: set[str] = set()
+    for kind in get_args(LogKind):
+        with suppress(KeyError):
+            found.add(log_query(name, kind))
+    return found or {query(name)}
+
+
 def test_every_named_query_is_described_and_parses(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in sorted(queries() - {"rows"}):
+        for name in sorted(queries()):
             assert describe(name)
-            text = re.sub(r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", query(name)))
-            if not text.startswith("drop schema"):
-                connection.execute(b"prepare parsed as " + text.encode())
-                connection.execute("deallocate parsed")
+            for wording in wordings(name):
+                text = re.sub(r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", wording))
+                if not text.startswith("drop schema"):
+                    connection.execute(b"prepare parsed as " + text.encode())
+                    connection.execute("deallocate parsed")
 
 
 def test_a_query_that_is_not_there_is_an_error() -> None:

@@ -18,7 +18,7 @@ from psycopg import IsolationLevel
 
 from cdc.postgres_programs import find_binaries
 from cdc.pruner import Pruner, Retention
-from cdc.sql import query
+from cdc.sql import LogKind, log_query
 from tests.fixtures.log import ChangeLog, add_flag
 from tests.fixtures.postgres import BIN_VARIABLE, Postgres
 
@@ -45,10 +45,10 @@ def tables(writer: psycopg.Connection) -> psycopg.Connection:
 class Reader(threading.Thread):
     """Reads one stream in small pages, from its beginning, while others write; stops when it has seen `end`."""
 
-    def __init__(self, url: str, kind: str, stream: int) -> None:
+    def __init__(self, url: str, kind: LogKind, stream: int) -> None:
         super().__init__()
         self._url = url
-        self._name = f"{kind}_commits_after"
+        self._kind = kind
         self._stream = stream
         self.end = threading.Event()
         self.commits: list[tuple[int, list[dict[str, Any]]]] = []
@@ -60,7 +60,7 @@ class Reader(threading.Thread):
             while True:
                 is_last = self.end.is_set()
                 bounds = {"stream": self._stream, "position": position, "limit": 7}
-                rows = connection.execute(query(self._name), bounds).fetchall()
+                rows = connection.execute(log_query("commits_after", self._kind), bounds).fetchall()
                 for found, group in groupby(rows, key=itemgetter(0)):
                     self.commits.append((found, [row[-2] or row[-3] for row in group]))
                     position = found
@@ -138,20 +138,20 @@ def test_readers_of_both_kinds_of_streams_lose_nothing_and_get_nothing_twice(
 
 
 @pytest.mark.parametrize("kind", ["stream", "horizon"])
-def test_the_way_back_tells_the_same_as_the_way_forward(tables: psycopg.Connection, kind: str) -> None:
+def test_the_way_back_tells_the_same_as_the_way_forward(tables: psycopg.Connection, kind: LogKind) -> None:
     stream, table = (1, "locked") if kind == "stream" else (2, "free")
     for n in range(9):
         tables.execute(f"insert into {table} select 0, {n}, k from generate_series(0, {n}) k".encode())
 
     def read(name: str, **bounds: int) -> Iterator[list[tuple[int, Any]]]:
-        rows = tables.execute(query(f"{kind}_{name}"), {"stream": stream, "limit": 10, **bounds}).fetchall()
+        rows = tables.execute(log_query(name, kind), {"stream": stream, "limit": 10, **bounds}).fetchall()
         for position, group in groupby(rows, key=itemgetter(0)):
             yield [(position, row[-2]) for row in group]
 
     forward: list[list[tuple[int, Any]]] = []
     while page := list(read("commits_after", position=forward[-1][0][0] if forward else 0)):
         forward += page
-    newest = tables.execute(query(f"{kind}_newest_position"), {"stream": stream}).fetchone()
+    newest = tables.execute(log_query("newest_position", kind), {"stream": stream}).fetchone()
     assert newest is not None
     assert newest[0] == forward[-1][0][0]
     backward: list[list[tuple[int, Any]]] = []
@@ -249,13 +249,14 @@ def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_ne
             session.execute("insert into free values (1, 1, 1)")
             positions = session.execute("select position from flagent_cdc.stream_commit_log order by 1").fetchall()
             assert positions == [(1,), (2,)]
-            (newest,) = session.execute(query("horizon_newest_position"), {"stream": 2}).fetchall()
+            (newest,) = session.execute(log_query("newest_position", "horizon"), {"stream": 2}).fetchall()
             assert 0 < newest[0] < 1000000000000
-            (state,) = session.execute(query("horizon_log_state"), {"stream": 2}).fetchall()
+            (state,) = session.execute(log_query("log_state", "horizon"), {"stream": 2}).fetchall()
             assert state[-1] is False
-            (before,) = tables.execute(query("horizon_log_state"), {"stream": 2}).fetchall()
+            (before,) = tables.execute(log_query("log_state", "horizon"), {"stream": 2}).fetchall()
             assert state[0] != before[0]
-            rows = session.execute(query("horizon_commits_after"), {"stream": 2, "position": 0, "limit": 10}).fetchall()
+            bounds = {"stream": 2, "position": 0, "limit": 10}
+            rows = session.execute(log_query("commits_after", "horizon"), bounds).fetchall()
             assert [row[-2] for row in rows] == [{"writer": 1, "n": 1, "k": 1}]
 
 
@@ -270,7 +271,7 @@ def test_a_writer_that_forges_the_settings_of_a_stream_hides_nothing(tables: psy
             tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
             tables.execute("select set_config('flagent_cdc.stream_1', %s, true)", (forged,))
             tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
-    rows = tables.execute(query("stream_commits_after"), {"stream": 1, "position": 0, "limit": 1000}).fetchall()
+    rows = tables.execute(log_query("commits_after", "stream"), {"stream": 1, "position": 0, "limit": 1000}).fetchall()
     assert [row[-2]["n"] for row in rows] == list(range(13))
 
 
@@ -299,10 +300,11 @@ async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
         "select stream, after ->> 'n', count(*) from flagent_cdc.horizon_log group by 1, 2 order by 2"
     )
     assert left.fetchall() == [(2, "2", 3), (2, "3", 3)]
-    for kind, stream in (("stream", 1), ("horizon", 2)):
-        (state,) = tables.execute(query(f"{kind}_log_state"), {"stream": stream}).fetchall()
+    kinds: tuple[tuple[LogKind, int], ...] = (("stream", 1), ("horizon", 2))
+    for kind, stream in kinds:
+        (state,) = tables.execute(log_query("log_state", kind), {"stream": stream}).fetchall()
         rows = tables.execute(
-            query(f"{kind}_commits_after"), {"stream": stream, "position": state[2] - 1, "limit": 100}
+            log_query("commits_after", kind), {"stream": stream, "position": state[2] - 1, "limit": 100}
         ).fetchall()
         assert [row[-2]["n"] for row in rows] == [2, 2, 2, 3, 3, 3]
 

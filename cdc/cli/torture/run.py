@@ -25,7 +25,7 @@ from cdc.driver_errors import driver_errors
 from cdc.embedded import EmbeddedPostgres
 from cdc.errors import InvalidInput
 from cdc.install import migrate, uninstall
-from cdc.sql import query
+from cdc.sql import log_query, query
 
 __all__ = ["Plan", "Report", "Torture", "own_schema"]
 
@@ -227,7 +227,7 @@ class Torture:
 
     def _state(self) -> tuple[int, dict[str, int]]:
         with driver_errors(redact(self._url)), psycopg.connect(self._url, autocommit=True) as connection:
-            newest = connection.execute(query("newest_position")).fetchone()
+            newest = connection.execute(log_query("newest_position", "flags")).fetchone()
             statement = SQL(query("torture_marks")).format(flags=Identifier(self._schema, "flags"))
             marks = {key: int(mark) for key, mark in connection.execute(statement).fetchall()}
         return (0 if newest is None else int(newest[0])), marks

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ..captured import CapturedTable
 from ..change import Op
 from ..json_text import encode
 from ..logged_change import ChangePage, LoggedChange
-from ..position import LogId, Position
+from ..position import Position
 from ..tables import TABLES
 
 __all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
@@ -53,21 +54,20 @@ def content_type(format: ChangeFormat) -> str:
 
 def page_text(format: ChangeFormat, page: ChangePage, version: str) -> str:
     """The body of a page; `version` is the server's, which Debezium's `source` names."""
-    log = page.next.log
     if format is ChangeFormat.CLOUDEVENTS:
-        return f"[{','.join(_cloud_event(change, log) for change in page.changes)}]"
+        return f"[{','.join(_cloud_event(change, page) for change in page.changes)}]"
     if format is ChangeFormat.DEBEZIUM:
         items: Iterable[str] = (
             envelope for change in page.changes for envelope in _envelopes(change, page.database, version)
         )
     else:
-        items = (_change(change, log) for change in page.changes)
+        items = (_change(change, page) for change in page.changes)
     return f'{{"changes":[{",".join(items)}],"next":"{page.next}","isOpen":{"true" if page.is_open else "false"}}}'
 
 
-def _change(change: LoggedChange, log: LogId) -> str:
-    head = {
-        "cursor": str(change.cursor(log)),
+def _change(change: LoggedChange, page: ChangePage) -> str:
+    head: dict[str, Any] = {
+        "cursor": str(change.cursor(page.next.log, page.seen)),
         "position": str(change.position),
         "index": change.index,
         "count": change.count,
@@ -79,6 +79,8 @@ def _change(change: LoggedChange, log: LogId) -> str:
         "table": f"{change.schema}.{change.table}",
         "op": str(change.op),
     }
+    if change.has_sequence:
+        head["sequence"] = str(change.index)
     return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}}}'
 
 
@@ -122,7 +124,8 @@ def _changed(change: LoggedChange) -> list[str]:
 
 def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
     """One record, or two where a row's key changed: there Debezium tells a deletion and a creation."""
-    lsn = change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
+    # A sequence orders the changes of a row where transactions are told by their ids, as an address in the WAL does.
+    lsn = change.index if change.has_sequence else change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
     place = (change.schema, change.table, change.xid)
     source = _source(place, change.position, lsn, change.committed_at, database, version, snapshot="false")
     transaction = {
@@ -155,10 +158,12 @@ def _previous_key(change: LoggedChange, key: str | None) -> str | None:
     return f"{{{','.join(fields)}}}"
 
 
-def snapshot_tail(schema: str, table: str, position: Position, at: str, database: str, version: str) -> str:
+def snapshot_tail(table: CapturedTable, position: Position, at: str, database: str, version: str) -> str:
     """What follows the row in Debezium's record of one that was read, not changed: the same for all that are read as of
     a position, at a time. Before it stands `{"key":…,"value":{"before":null,"after":…`."""
-    source = _source((schema, table, None), position, position << _INDEX_BITS, at, database, version, snapshot="true")
+    # No change has a sequence below 0; which ones are in the rows, no single sequence can say.
+    lsn = 0 if table.stream.is_polled else position << _INDEX_BITS
+    source = _source((table.schema, table.table, None), position, lsn, at, database, version, snapshot="true")
     return _tail("r", source, "null", at)
 
 
@@ -219,7 +224,8 @@ def _epoch(text: str) -> tuple[int, int, int]:
 # -- CloudEvents -------------------------------------------------------------------------------------------------------
 
 
-def _cloud_event(change: LoggedChange, log: LogId) -> str:
+def _cloud_event(change: LoggedChange, page: ChangePage) -> str:
+    log = page.next.log
     head = {
         "specversion": "1.0",
         "id": str(change.cursor(log)),
@@ -228,9 +234,9 @@ def _cloud_event(change: LoggedChange, log: LogId) -> str:
         "subject": f"{change.schema}.{change.table}",
         "time": change.committed_at,
         "datacontenttype": "application/json",
-        "sequence": f"{change.position:019d}.{change.index:09d}",
+        "sequence": f"{change.position:019d}.{change.index:0{19 if change.has_sequence else 9}d}",
     }
     key = _key(change)
     if key is not None:
         head["partitionkey"] = key
-    return f'{encode(head)[:-1]},"data":{_change(change, log)}}}'
+    return f'{encode(head)[:-1]},"data":{_change(change, page)}}}'

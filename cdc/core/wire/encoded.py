@@ -48,7 +48,8 @@ class Form(Protocol):
 class EncodedEvent:
     """An event with its forms on the wire, each made once; share it, never copy it.
 
-    `siblings` are all events of its commit: some dialects tell a commit as one.
+    `siblings` are all events of its commit: some dialects tell a commit as one. Who has come to an event without an id
+    cannot resume after it.
     """
 
     __slots__ = (
@@ -65,10 +66,12 @@ class EncodedEvent:
         "siblings",
     )
 
-    def __init__(self, event: Event, flag: _FlagText | None = None, siblings: Sequence[Event] = ()) -> None:
+    def __init__(
+        self, event: Event, flag: _FlagText | None = None, siblings: Sequence[Event] = (), *, has_id: bool = True
+    ) -> None:
         self.event = event
         self.siblings = siblings
-        self.id = str(event.id)
+        self.id = str(event.id) if has_id else ""
         self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
         self._departure: EncodedEvent | None = None
         self._detail: str | None = None
@@ -91,7 +94,8 @@ class EncodedEvent:
     def text(self) -> str:
         """The event object: a WebSocket message, an item of a batch, the data of an enveloped SSE event."""
         if self._text is None:
-            self._text = self._object({"type": self.event.type, "id": self.id}, with_schema=True)
+            head = {"type": self.event.type, "id": self.id} if self.id else {"type": self.event.type}
+            self._text = self._object(head, with_schema=True)
         return self._text
 
     @property
@@ -139,7 +143,8 @@ class EncodedEvent:
 
     def _block(self, data: str) -> bytes:
         # JSON on one line: line ends within strings are escapes, so data never needs to be split.
-        return f"event: {self.event.type}\nid: {self.id}\ndata: {data}\n\n".encode()
+        id = f"id: {self.id}\n" if self.id else ""
+        return f"event: {self.event.type}\n{id}data: {data}\n\n".encode()
 
     def _object(self, head: dict[str, Any], *, with_schema: bool) -> str:
         event = self.event

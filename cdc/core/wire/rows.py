@@ -54,9 +54,7 @@ class RowLines:
         self._cursor = cursor
         self._at = at
         self._tail = (
-            snapshot_tail(table.schema, table.table, cursor.position, at, database, version)
-            if format is ChangeFormat.DEBEZIUM
-            else None
+            snapshot_tail(table, cursor.position, at, database, version) if format is ChangeFormat.DEBEZIUM else None
         )
 
     def begin(self, estimated_rows: int) -> str:

@@ -5,10 +5,11 @@ import json
 from cdc.core.captured import CapturedTable
 from cdc.core.cursor import Cursor
 from cdc.core.position import EventId, LogId, Position
+from cdc.core.stream import FLAGS
 from cdc.core.wire.changes import ChangeFormat
 from cdc.core.wire.rows import RowLines, RowsPiece, rows_text, stream_message
 
-TABLE = CapturedTable(1, "shop", "orders", ("id",), None, (), ("insert",), False, "flags")
+TABLE = CapturedTable(1, "shop", "orders", ("id",), None, (), ("insert",), False, FLAGS)
 AT = "2026-11-23T08:00:00.123456Z"
 
 

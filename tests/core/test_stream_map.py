@@ -4,7 +4,8 @@ from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
 from cdc.core.events import EventType
 from cdc.core.selection import Selection, Selections
-from cdc.core.stream import FLAGS, Stream, StreamMap, WatchedTable
+from cdc.core.stream import FLAGS, Stream, WatchedTable
+from cdc.core.stream_map import StreamMap
 
 ORDERS, CLICKS = Stream("orders", 1, "notify"), Stream("clicks", 2, "horizon")
 

@@ -1,92 +1,7 @@
--- The logs of streams of their own: what log.sql asks of the flags' log, of streams of mode notify (stream_…) and of mode
--- horizon (horizon_…).
+-- The logs of streams of mode horizon: what log.sql asks of the others.
 --
--- Of a stream of mode horizon a reader takes only transactions below the horizon, the oldest that is still running: all of
--- them have ended, so that no later one can come before any that was read. A position is a transaction's id.
-
--- watched_streams: Every watched table as it is called now, with its stream, that stream's number and its mode; number 0 for that of the flags.
-select
-    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.stream, coalesce(s.id, 0), w.mode
-from flagent_cdc.watched_table w
-left join flagent_cdc.stream s on s.name = w.stream
-left join pg_catalog.pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
-left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where w.stream = 'flags' or s.id is not null
-order by 1, 2;
-
--- stream_log_state: As log_state.
-select
-    flagent_cdc.log_identity() || 's' || s.id,
-    s.channel,
-    case when newest.position is not null then s.pruned_to + 1 end,
-    newest.position,
-    pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    newest.xid::text::bigint
-from flagent_cdc.stream s
-left join lateral (
-    select c.position, c.committed_at, c.xid
-    from flagent_cdc.stream_commit_log c
-    where c.stream = s.id
-    order by c.position desc
-    limit 1
-) newest on true
-where s.id = %(stream)s;
-
--- stream_newest_position: As newest_position.
-select coalesce(max(c.position), 0) from flagent_cdc.stream_commit_log c where c.stream = %(stream)s;
-
--- stream_commit_stamp: As commit_stamp.
-select
-    pg_catalog.to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    c.xid::text::bigint
-from flagent_cdc.stream_commit_log c
-where c.stream = %(stream)s and c.position = %(position)s;
-
--- stream_commits_after: As commits_after.
-with heads as materialized (
-    select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
-        sum(c.changes) over (order by c.position) - c.changes as changes_before
-    from (
-        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
-        from flagent_cdc.stream_commit_log l
-        where l.stream = %(stream)s and l.position > %(position)s
-        order by l.position
-        limit %(limit)s
-    ) c
-)
-select
-    h.position,
-    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
-    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
-from heads h
-left join flagent_cdc.stream_change_log g on g.batch = h.batch
-where h.changes_before < %(limit)s
-order by h.position, g.id;
-
--- stream_commits_before: As commits_before.
-with heads as materialized (
-    select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
-        sum(c.changes) over (order by c.position desc) - c.changes as changes_before
-    from (
-        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
-        from flagent_cdc.stream_commit_log l
-        where l.stream = %(stream)s and l.position <= %(position)s and l.position > %(down_to)s
-        order by l.position desc
-        limit %(limit)s
-    ) c
-)
-select
-    h.position,
-    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
-    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
-from heads h
-left join flagent_cdc.stream_change_log g on g.batch = h.batch
-where h.changes_before < %(limit)s
-order by h.position desc, g.id;
+-- A reader takes only transactions below the horizon, the oldest that is still running: all of them have ended, so that
+-- no later one can come before any that was read. A position is a transaction's id.
 
 -- horizon_log_state: As log_state, and whether commits that are visible already wait for the horizon.
 with horizon as materialized (
@@ -200,3 +115,82 @@ join flagent_cdc.horizon_log l
   on l.stream = %(stream)s and l.xid <= %(position)s and l.xid >= b.down_to
  and l.origin = 'flagent_cdc.horizon_log'::regclass
 order by l.xid desc, l.id;
+
+-- horizon_log_reach: As log_reach; then the horizon, and the snapshot of this transaction where it sees what is not below it.
+with horizon as materialized (
+    select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint as xid
+)
+select
+    flagent_cdc.log_identity() || 's' || s.id,
+    case when newest.xid is not null then s.pruned_to + 1 end,
+    pg_catalog.to_char(oldest.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    coalesce(newest.xid, 0),
+    pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    pg_catalog.current_database(),
+    h.xid,
+    case when exists (
+        select
+        from flagent_cdc.horizon_log l
+        where l.stream = s.id and l.xid >= h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    ) then pg_catalog.pg_current_snapshot()::text end
+from flagent_cdc.stream s
+cross join horizon h
+left join lateral (
+    select l.xid
+    from flagent_cdc.horizon_log l
+    where l.stream = s.id and l.xid < h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    order by l.xid desc, l.id desc
+    limit 1
+) newest on true
+left join lateral (
+    select l.xid
+    from flagent_cdc.horizon_log l
+    where l.stream = s.id and l.xid > s.pruned_to and l.xid < h.xid
+      and l.origin = 'flagent_cdc.horizon_log'::regclass
+    order by l.xid, l.id
+    limit 1
+) first on true
+left join lateral (
+    select l.changed_at
+    from flagent_cdc.horizon_log l
+    where l.stream = s.id and l.xid = first.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    order by l.id desc
+    limit 1
+) oldest on true
+where s.id = %(stream)s;
+
+-- horizon_looked_at: As looked_at, below the horizon. The number of a change is its sequence, `changes` that of the commit's last one.
+-- Not wanted is also what the snapshot `seen` saw already; null is none.
+with page as materialized (
+    select l.xid, l.id, l.session_user_name, l.application_name, l.schema_name, l.table_name, l.op, l.key, l.before, l.after
+    from flagent_cdc.horizon_log l
+    where l.stream = %(stream)s
+      and (l.xid, l.id) > (%(position)s, %(index)s)
+      and l.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint
+      and l.origin = 'flagent_cdc.horizon_log'::regclass
+    order by l.xid, l.id
+    limit %(scan)s
+),
+ends as materialized (
+    select t.xid, last.id, last.changed_at
+    from (select distinct p.xid from page p) t
+    cross join lateral (
+        select l.id, l.changed_at
+        from flagent_cdc.horizon_log l
+        where l.stream = %(stream)s and l.xid = t.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+        order by l.id desc
+        limit 1
+    ) last
+)
+select
+    p.xid as position, e.changed_at as committed_at, p.xid, p.session_user_name, p.application_name, e.id as changes,
+    p.id, p.schema_name, p.table_name, p.op, p.key, p.before, p.after,
+    (
+        %(tables)s::text[] is null or p.table_name = any (%(tables)s::text[])
+            or p.schema_name || '.' || p.table_name = any (%(tables)s::text[])
+    ) and (
+        %(seen)s::text is null
+        or not pg_catalog.pg_visible_in_snapshot(p.xid::text::xid8, %(seen)s::text::pg_catalog.pg_snapshot)
+    ) as is_wanted
+from page p
+join ends e on e.xid = p.xid;
