@@ -9,6 +9,7 @@ from cdc.core.access import Grant
 from cdc.core.catalog import Catalog
 from cdc.core.moment import parse_moment
 from cdc.feed import Feed
+from cdc.rewind import refuse_before_attachment
 
 from .guard import grant_of
 from .problem import Problem
@@ -38,14 +39,18 @@ async def catalog_at(feed: Feed, at: object, response: Response) -> Catalog:
 
 
 def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
-    """The schema that a request means: the one it names, else `public`, else the first one; of those it may see."""
+    """The schema that a request means: the one it names, else `public`, else the first one; of those it may see.
+
+    Raises `OutOfReach` where the catalog is of a time before the schema was attached.
+    """
     attached = tuple(name for name in catalog.schemas if grant.allows_schema(name))
     if schema is None:
-        return "public" if "public" in attached or not attached else attached[0]
-    if schema not in attached:
+        schema = "public" if "public" in attached or not attached else attached[0]
+    elif schema not in attached:
         raise Problem(
             404, "unknown_schema", f"schema {schema!r} is not attached; there are {', '.join(attached) or 'none'}"
         )
+    refuse_before_attachment(catalog, schema)
     return schema
 
 

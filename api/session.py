@@ -383,7 +383,7 @@ class Session:
             else:
                 results = evaluator.evaluate_batch(question.request, grant=grant, catalog=catalog)
                 text = websocket.evaluation_results(request_id, position, results)
-        except InvalidInput as error:
+        except (InvalidInput, OutOfReach) as error:
             self.say_error(error.code, str(error), request_id)
         else:
             self._say(text)

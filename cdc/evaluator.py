@@ -28,6 +28,7 @@ from .core.moment import Moment
 from .core.position import Position
 from .errors import OutOfReach
 from .regex import JavaRegexes
+from .rewind import refuse_before_attachment
 
 __all__ = ["MAX_BATCH_RESULTS", "Evaluator"]
 
@@ -130,6 +131,7 @@ class Evaluator:
         if schema is None:
             schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))
             schema = "public" if "public" in schemas or not schemas else schemas[0]
+        refuse_before_attachment(catalog, schema)
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:
             source = _Source(catalog, schema, self._regexes)

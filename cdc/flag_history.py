@@ -49,7 +49,7 @@ async def flag_history(
     async with past.travelling(before) as catalog:
         newer, author = catalog.find(schema, key), None
         try:
-            async with aclosing(past.back(catalog, _SCAN_CHANGES)) as commits:
+            async with aclosing(past.back(catalog, _SCAN_CHANGES, schema)) as commits:
                 async for commit in commits:
                     older = catalog.find(schema, key)
                     if older is newer:

@@ -7,7 +7,7 @@ about yesterday noon asks more than once. One question is worked on at a time, a
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 
 from .core.catalog import Catalog
@@ -18,7 +18,7 @@ from .core.position import Position
 from .errors import OutOfReach, TooBusy
 from .hub import Hub
 from .ports import PastLog, Reach
-from .rewind import rewound
+from .rewind import refuse_before_attachment, rewound
 
 __all__ = ["Past"]
 
@@ -63,7 +63,7 @@ class Past:
         return None if self._log is None else (await self._log.reach(), await self._log.size_bytes())
 
     async def at(self, moment: Moment) -> Catalog:
-        """The catalog as of a moment, to be read and never changed.
+        """The catalog as of a moment, to be read and never changed; of those in `attached` it knows nothing.
 
         Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
         """
@@ -100,14 +100,15 @@ class Past:
             yield catalog
             self._keep(catalog)
 
-    async def back(self, catalog: Catalog, limit: int) -> AsyncGenerator[Commit, None]:
-        """Within `travelling`: undo commit by commit, newest first, until somebody stops or the log begins.
+    async def back(self, catalog: Catalog, limit: int, schema: str) -> AsyncGenerator[Commit, None]:
+        """Within `travelling`: undo commit by commit, newest first, until somebody stops, or log or schema begins.
 
         Raises `OutOfReach`: `too_far_back` after more than `limit` changes, and `pruned` at the end of what is known.
         """
+        refuse_before_attachment(catalog, schema)
         reach = await self._reach()
         if reach.oldest is not None:
-            async with aclosing(self._back(catalog, Position(reach.oldest - 1), limit)) as back:
+            async with aclosing(self._back(catalog, Position(reach.oldest - 1), limit, (schema,))) as back:
                 async for commit in back:
                     yield commit
         raise reach.pruned()
@@ -152,8 +153,10 @@ class Past:
         later = [each for each in self._kept.values() if each.position >= position and each.log == present.log]
         return min(later, key=lambda each: each.position, default=present).copy()
 
-    async def _back(self, catalog: Catalog, down_to: Position, limit: int) -> AsyncGenerator[Commit, None]:
-        async with aclosing(rewound(catalog, self._read_back, down_to, limit)) as commits:
+    async def _back(
+        self, catalog: Catalog, down_to: Position, limit: int, needs: Collection[str] = ()
+    ) -> AsyncGenerator[Commit, None]:
+        async with aclosing(rewound(catalog, self._read_back, down_to, limit, needs=needs)) as commits:
             async for commit in commits:
                 yield commit
         reach = await self._reach()

@@ -1,14 +1,14 @@
 """Taking a copy of the catalog back through the log, page by page."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 
 from .core.catalog import Catalog
 from .core.change import Commit
 from .core.position import Position
 from .errors import OutOfReach
 
-__all__ = ["ReadBack", "rewound"]
+__all__ = ["ReadBack", "refuse_before_attachment", "rewound"]
 
 ReadBack = Callable[[Position, Position, int], Awaitable[Sequence[Commit]]]
 """The commits at or before one position and after another, newest first, of at most so many changes; none when there
@@ -20,12 +20,15 @@ _PAGE_CHANGES = 2_000
 _TURN_COMMITS = 100
 
 
-async def rewound(past: Catalog, read: ReadBack, down_to: Position, limit: int) -> AsyncGenerator[Commit, None]:
+async def rewound(
+    past: Catalog, read: ReadBack, down_to: Position, limit: int, *, needs: Collection[str] | None = None
+) -> AsyncGenerator[Commit, None]:
     """Rewind a catalog to `down_to`; each commit is given out once it is undone, newest first.
 
-    Raises `OutOfReach` where the log ends or begins anew on the way (`pruned`), and after more than `limit` changes
-    (`too_far_back`); a commit counts as one change at least. The caller asks afterwards whether the log still reaches
-    so far back: what was pruned meanwhile is missing here without a trace.
+    Raises `OutOfReach` where the log ends on the way, or one of the schemas that the caller `needs` was attached (all
+    where that is None) (`pruned`), and after more than `limit` changes (`too_far_back`); a commit counts as one change
+    at least. The caller asks afterwards whether the log still reaches so far back: what was pruned meanwhile is missing
+    here without a trace.
     """
     spent = turn = 0
     while past.position > down_to:
@@ -33,13 +36,9 @@ async def rewound(past: Catalog, read: ReadBack, down_to: Position, limit: int) 
         if not page:
             break
         for commit in page:
-            if not past.rewind(commit):
-                raise OutOfReach(
-                    f"a schema was attached at position {commit.position}; what it held before is not in the log",
-                    code="pruned",
-                    oldest=commit.position,
-                    oldest_at=commit.committed_at,
-                )
+            for schema in past.rewind(commit):
+                if needs is None or schema in needs:
+                    refuse_before_attachment(past, schema)
             spent += max(1, len(commit.changes))
             turn += 1
             if turn % _TURN_COMMITS == 0:
@@ -52,3 +51,14 @@ async def rewound(past: Catalog, read: ReadBack, down_to: Position, limit: int) 
                 code="too_far_back",
             )
     past.position = down_to
+
+
+def refuse_before_attachment(past: Catalog, schema: str) -> None:
+    """Raises `OutOfReach` (`pruned`) where nothing is known of a schema, because it was attached later."""
+    if (commit := past.attached.get(schema)) is not None:
+        raise OutOfReach(
+            f"the schema {schema} was attached at position {commit.position}; what it held before is not in the log",
+            code="pruned",
+            oldest=commit.position,
+            oldest_at=commit.committed_at,
+        )

@@ -8,7 +8,8 @@ Events are a function of the state and the commit alone: every instance numbers 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Self
 
 from .change import Change, Commit, Op, Row
@@ -28,13 +29,18 @@ _FlagId = tuple[str, int]
 
 
 class Catalog:
-    """The flags of all attached schemas as of `position`."""
+    """The flags of all attached schemas as of `position`.
 
-    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "log", "position")
+    `attached` holds of a catalog that was taken back the schemas of which nothing is known here, as they were attached
+    later, by the commit that did it.
+    """
+
+    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "attached", "log", "position")
 
     def __init__(self, log: LogId, position: Position = _BEGINNING) -> None:
         self.log = log
         self.position = position
+        self.attached: dict[str, Commit] = {}
         self._schemas: dict[str, FlagTables] = {}
         self._crcs: dict[_FlagId, int] = {}
         self._crcs_sum = 0
@@ -47,8 +53,8 @@ class Catalog:
 
     @property
     def schemas(self) -> tuple[str, ...]:
-        """The attached schemas in alphabetical order."""
-        return tuple(sorted(self._schemas))
+        """The attached schemas in alphabetical order, also those that were attached later."""
+        return tuple(sorted({*self._schemas, *self.attached}))
 
     def attach(self, schema: str) -> None:
         """Take the seven tables of a schema for Flagent's from the next commit on; harmless when done before."""
@@ -91,16 +97,19 @@ class Catalog:
         self.position = commit.position
         return self._events(commit, order, touched)
 
-    def rewind(self, commit: Commit) -> bool:
+    def rewind(self, commit: Commit) -> Collection[str]:
         """Undo a commit, the newest of those taken in; one that was never taken in is ignored.
 
-        False, and nothing done, where the commit attached a schema: what was known of it before, if it had been
-        attached once already, is in no log.
+        The schemas that the commit attached, of which nothing is known from here on: what they held before, if they had
+        been attached once already, is in no log.
         """
         if commit.position > self.position:
-            return True
-        if _attaches(commit):
-            return False
+            return ()
+        begun = [schema for schema in _attached_by(commit) if schema in self._schemas]
+        for schema in begun:
+            for flag_id in self._schemas.pop(schema).flag_ids:
+                self._crcs_stale[schema, flag_id] = None
+            self.attached[schema] = replace(commit, changes=())
         touched: dict[_FlagId, None] = {}
         for change in reversed(commit.changes):
             tables = self._tables_of(change)
@@ -109,7 +118,7 @@ class Catalog:
                 tables.rewind(change)
         self._forget(touched)
         self.position = Position(commit.position - 1)
-        return True
+        return begun
 
     def flags(self, schema: str | None = None) -> Iterator[tuple[str, FlagJson]]:
         """The live flags of one or all schemas with their schema, by schema and id."""
@@ -168,6 +177,7 @@ class Catalog:
     def copy(self) -> Self:
         """An independent catalog; what neither side changes afterwards is shared."""
         twin = type(self)(self.log, self.position)
+        twin.attached = self.attached.copy()
         twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
         twin._crcs = self._crcs.copy()
         twin._crcs_sum = self._crcs_sum
@@ -229,10 +239,10 @@ def _standing(flag: FlagJson | None) -> Standing | None:
     return None if flag is None else Standing(tag_values(flag), flag["projectId"], flag["environmentId"])
 
 
-def _attaches(commit: Commit) -> bool:
-    """Whether it empties all tables of a schema without logging what they held, as only an attach does."""
+def _attached_by(commit: Commit) -> list[str]:
+    """The schemas whose tables it all empties without logging what they held, as only an attach does."""
     if all(change.op is not Op.TRUNCATE for change in commit.changes):
-        return False
+        return []
     logged: set[tuple[str, str]] = set()
     emptied: Counter[str] = Counter()
     for change in commit.changes:
@@ -240,4 +250,4 @@ def _attaches(commit: Commit) -> bool:
         if change.table in TABLES and place not in logged:
             emptied[change.schema] += change.op is Op.TRUNCATE
             logged.add(place)
-    return len(TABLES) in emptied.values()
+    return [schema for schema, tables in emptied.items() if tables == len(TABLES)]

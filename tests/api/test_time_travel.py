@@ -14,9 +14,11 @@ import pytest
 from websockets.asyncio.client import connect
 
 from cdc.core.position import Position
+from cdc.install import migrate
+from cdc.sql import flagent_tables
 from tests.fixtures.flags import Writer
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import DEADLINE_S, RunningServer, serving
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -143,6 +145,36 @@ async def test_behind_an_attach_nothing_is_known(server: RunningServer, database
         assert await flags_at(http, row[0]) == []
         problem = await refused(http, row[0] - 1)
         assert (problem["status"], problem["code"], problem["oldestPosition"]) == (410, "pruned", str(row[0]))
+
+
+async def test_an_attachment_ends_the_past_of_its_schema_alone(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.flag("a")
+        before = newest(writer)
+        writer.run("create schema tenant", "set local search_path = tenant", flagent_tables())
+        await asyncio.to_thread(migrate, database_url, ["tenant"])
+        attached = newest(writer)
+        writer.run(
+            "set local search_path = tenant", "insert into flags (key, description, created_at) values ('t', '', now())"
+        )
+        writer.run("update flags set description = 'later' where key = 'a'")
+        await until(lambda: server.feed.hub.catalog.position == newest(writer), "the last commit")
+    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
+        assert [flag["description"] for flag in await flags_at(http, before)] == [""]
+        assert await flags_at(http, attached, schema="tenant") == []
+        response = await http.get("/api/v1/flags", params={"at": str(before), "schema": "tenant"})
+        assert (response.status_code, response.json()["code"]) == (410, "pruned")
+        assert response.json()["oldestPosition"] == str(attached)
+        assert "schema tenant" in response.json()["detail"]
+        question = {"flagKey": "t", "entityID": "u", "at": str(before)}
+        answer = await http.post("/api/v1/evaluation", params={"schema": "tenant"}, json=question)
+        assert (answer.status_code, answer.json()["code"]) == (410, "pruned")
+        assert (await http.post("/api/v1/evaluation", json=question | {"flagKey": "a"})).status_code == 200
+        # The history of a flag goes on behind it; that of the schema's own flags ends there.
+        assert [entry["after"]["description"] for entry in await history(http, "a")] == ["later", ""]
+        own = (await http.get("/api/v1/flags/t/history", params={"schema": "tenant"})).json()
+        assert (len(own["changes"]), own["next"]) == (1, None)
+        assert f"tenant was attached at position {attached}" in own["endsBecause"]
 
 
 async def test_the_future_and_nonsense_are_refused_by_name(

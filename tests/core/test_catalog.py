@@ -507,11 +507,20 @@ def test_attaching_tells_what_is_there_and_attaching_again_what_differs(observed
     assert told(events) == ["flag_updated a", "flag_enabled a", "flag_created b"]
 
 
-def test_an_attachment_cannot_be_undone(observed: Observed) -> None:
-    commit = observed.flagent.commit(*attached(observed.flagent))
+def test_before_an_attachment_nothing_is_known_of_that_schema_alone(observed: Observed) -> None:
+    observed.catalog.attach("tenant")
+    flag = observed.flagent.tables["flags"][1]
+    observed.catalog.apply(commit_of(2, Change("tenant", "flags", Op.INSERT, None, flag)))
+    commit = commit_of(3, *attached(observed.flagent))
     observed.catalog.apply(commit)
-    assert not observed.catalog.rewind(commit)
-    assert (observed.catalog.position, observed.catalog.digest[:2]) == (2, "1:")
+    past = observed.catalog.copy()
+    assert past.rewind(commit) == ["public"]
+    assert (past.position, past.schemas, past.copy().attached["public"].position) == (2, ("public", "tenant"), 3)
+    assert [schema for schema, _ in past.flags()] == ["tenant"]
+    assert past.digest.split(":")[0] == "1"
+    assert past.rewind(commit_of(2, Change("tenant", "flags", Op.INSERT, None, flag))) == []
+    assert list(past.flags()) == []
+    assert observed.catalog.attached == {}
 
 
 def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: Observed) -> None:
@@ -519,10 +528,10 @@ def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: O
     observed.flagent.truncate(*TABLES)
     commit = observed.flagent.commit()
     observed.catalog.apply(commit)
-    assert observed.catalog.rewind(commit)
+    assert not observed.catalog.rewind(commit)
     assert observed.catalog.digest == digest
 
 
 def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -> None:
-    assert observed.catalog.rewind(commit_of(99))
+    assert not observed.catalog.rewind(commit_of(99))
     assert observed.catalog.position == 1
