@@ -31,17 +31,15 @@ public class FlagStore @JvmOverloads constructor(
     private val listeners = CopyOnWriteArrayList<suspend (FlagChange) -> Unit>()
     private val visible = MutableStateFlow(StoreStatus.INITIALIZING)
     private val firstReady = CompletableDeferred<Unit>()
-    private var epoch = -1
-
     // The number of the snapshot request that this store waits for: an older snapshot may end before the store began.
     private var request = 0
 
     private val feed = object : Feed {
-        override suspend fun onReceived(received: Inbound.Received) {
-            val changes = step(received)
-            for (change in changes) {
-                for (listener in listeners) guard(client::report, { listener in listeners }) { listener(change) }
-            }
+        override fun onReceived(at: Duration, message: Message): (suspend () -> Unit)? {
+            // Who begins to listen later has the flags as they are by then.
+            val hearing = listeners.toList()
+            val changes = step(at, message)
+            return if (changes.isEmpty() || hearing.isEmpty()) null else ({ tell(hearing, changes) })
         }
 
         override fun onLost() = update { replica.onLost() }
@@ -55,8 +53,6 @@ public class FlagStore @JvmOverloads constructor(
             update { replica.onClosed() }
             firstReady.completeExceptionally(ClientClosedException())
         }
-
-        override fun refresh() = update { }
     }
 
     private val subscription: Subscription
@@ -110,12 +106,15 @@ public class FlagStore @JvmOverloads constructor(
     }
 
     /**
-     * Returns when the store has been READY for the first time. Raises [RequestTimeoutException] after [timeout], what
-     * ended the client when it gave up, and [ClientClosedException] when it was closed.
+     * Returns when the store has been READY for the first time. Raises [RequestTimeoutException] after [timeout] (its
+     * cause is why the last connection failed, where one did), what ended the client when it gave up, and
+     * [ClientClosedException] when it was closed.
      */
     public suspend fun ready(timeout: Duration = Duration.INFINITE) {
         withTimeoutOrNull(timeout) { firstReady.await() }
-            ?: throw RequestTimeoutException("The flags were not there within $timeout.")
+            ?: throw client.trouble.let { trouble ->
+                RequestTimeoutException("The flags were not there within $timeout.${trouble?.let { " ${it.message}" }.orEmpty()}", trouble)
+            }
     }
 
     /** Leaves the client; the client stays open. The flags stay readable. */
@@ -125,11 +124,9 @@ public class FlagStore @JvmOverloads constructor(
         subscription.close()
     }
 
-    private fun step(received: Inbound.Received): List<FlagChange> = synchronized(replica) {
-        val message = received.message
+    private fun step(at: Duration, message: Message): List<FlagChange> = synchronized(replica) {
         if (message is Message.SnapshotTaken && replica.isAwaiting && message.request < request) return emptyList()
-        val step = replica.onMessage(received.at, message)
-        epoch = received.epoch
+        val step = replica.onMessage(at, message)
         if (step.requestsSnapshot) request = client.requestSnapshot()
         show()
         step.changes
@@ -140,10 +137,17 @@ public class FlagStore @JvmOverloads constructor(
         show()
     }
 
-    // What waits in the queue may be from a connection that is gone already: READY needs the present one.
+    private suspend fun tell(hearing: List<suspend (FlagChange) -> Unit>, changes: List<FlagChange>) {
+        for (change in changes) {
+            for (listener in hearing) {
+                val isOpen = { listener in listeners && visible.value != StoreStatus.CLOSED }
+                if (isOpen()) guard(client::report, isOpen) { listener(change) }
+            }
+        }
+    }
+
     private fun show() {
-        val status = replica.status
-        visible.value = if (status == StoreStatus.READY && epoch != client.epoch) StoreStatus.STALE else status
+        visible.value = replica.status
         if (visible.value == StoreStatus.READY) firstReady.complete(Unit)
     }
 }

@@ -46,7 +46,7 @@ public class ServerMessageException(public val code: String, message: String) : 
 
 public class EvaluationException(public val code: String, message: String) : FlagentException(message)
 
-public class RequestTimeoutException(message: String) : FlagentException(message)
+public class RequestTimeoutException(message: String, cause: Throwable? = null) : FlagentException(message, cause)
 
 public class HandlerException(cause: Throwable) : FlagentException("A handler raised: $cause", cause)
 

@@ -26,6 +26,7 @@ import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withTimeoutOrNull
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlin.random.Random
+import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 
@@ -54,18 +55,16 @@ internal class ClientParts(
     val random: () -> Double = { Random.nextDouble() },
 )
 
-/** A [FlagStore]'s side of a client. Called by the coroutine that also calls the handlers, [refresh] by any. */
+/** A [FlagStore]'s side of a client. Called by the coroutine that reads, [onClosed] by any. */
 internal interface Feed {
-    suspend fun onReceived(received: Inbound.Received)
+    /** Folds a message as it arrives. What is returned calls the listeners; it is run in turn with the handlers. */
+    fun onReceived(at: Duration, message: Message): (suspend () -> Unit)?
 
     fun onLost()
 
     fun onFailed(error: FlagentException)
 
     fun onClosed()
-
-    /** The status may have changed because the connection is gone. */
-    fun refresh()
 }
 
 /**
@@ -95,19 +94,20 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     @Volatile
     private var failure: FlagentException? = null
 
+    /** Why there is no connection: what ended the last one, until the next is there. */
     @Volatile
-    internal var epoch: Int = 0
+    internal var trouble: FlagentException? = null
         private set
 
     private val observer = object : Stream.Observer {
         override fun onState(state: ConnectionState) {
             if (!isClosed) connection.value = state
+            if (state == ConnectionState.CONNECTED) trouble = null
         }
 
-        override fun onLost(epoch: Int) {
-            this@RealtimeClient.epoch = epoch
-            feeds.forEach(Feed::refresh)
-        }
+        override fun onReceived(at: Duration, message: Message) = feeds.mapNotNull { it.onReceived(at, message) }
+
+        override fun onLost() = feeds.forEach(Feed::onLost)
 
         override fun onProblem(error: FlagentException) = report(error)
     }
@@ -121,6 +121,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         failure = end
         connection.value = ConnectionState.FAILED
         calls.end(end)
+        feeds.forEach { it.onFailed(end) }
         report(end)
         inbound.send(Inbound.Failed(end))
         parts.transport.close()
@@ -227,6 +228,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
 
     internal fun report(error: FlagentException) {
         if (error is ConnectionLostException) {
+            trouble = error
             logger.log(System.Logger.Level.INFO, error.message)
         } else {
             logger.log(System.Logger.Level.WARNING, error.message, error)
@@ -277,7 +279,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         if (isClosed) return
         when (item) {
             is Inbound.Received -> {
-                feeds.forEach { it.onReceived(item) }
+                item.news.forEach { it() }
                 when (val message = item.message) {
                     is Message.Events -> subscriptions.onEvents(message.events)
                     is Message.SnapshotTaken -> subscriptions.onSnapshot(message.snapshot, item.lost)
@@ -285,11 +287,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
                     else -> Unit
                 }
             }
-            Inbound.Lost -> feeds.forEach(Feed::onLost)
-            is Inbound.Failed -> {
-                feeds.forEach { it.onFailed(item.error) }
-                ended.complete(item.error)
-            }
+            is Inbound.Failed -> ended.complete(item.error)
         }
     }
 

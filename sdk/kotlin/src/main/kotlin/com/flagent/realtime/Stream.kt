@@ -23,15 +23,13 @@ import kotlin.time.Duration
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.TimeMark
 
-/** What a connection hands to the handlers, in order. */
+/** What waits for its turn with the handlers, in order. */
 internal sealed interface Inbound {
     /**
-     * @property epoch counts connections.
      * @property lost whether events before this message may have been missed.
+     * @property news calls the listeners of stores, which have folded the message already.
      */
-    class Received(val epoch: Int, val at: Duration, val message: Message, val lost: Boolean) : Inbound
-
-    data object Lost : Inbound
+    class Received(val message: Message, val lost: Boolean, val news: List<suspend () -> Unit>) : Inbound
 
     class Failed(val error: FlagentException) : Inbound
 }
@@ -76,15 +74,17 @@ internal class Stream(
     interface Observer {
         fun onState(state: ConnectionState)
 
-        /** The connection with the number before [epoch] is gone. */
-        fun onLost(epoch: Int)
+        /** A message has arrived; what is returned is for the handlers' turn. */
+        fun onReceived(at: Duration, message: Message): List<suspend () -> Unit>
+
+        /** The connection is gone. */
+        fun onLost()
 
         fun onProblem(error: FlagentException)
     }
 
     private val backoff = Backoff(config, random)
     private val cursor = Cursor()
-    private var epoch = 0
 
     private val now: Duration get() = startedAt.elapsedNow()
 
@@ -109,9 +109,7 @@ internal class Stream(
                 // The key function or a client given by the user raised.
                 LinkFailure(ConnectionLostException("Connecting failed: $e", cause = e))
             }
-            epoch++
-            observer.onLost(epoch)
-            inbound.send(Inbound.Lost)
+            observer.onLost()
             if (failure == null) continue
             calls.onLost(failure.error)
             if (failure.isFatal) return failure.error
@@ -283,7 +281,7 @@ internal class Stream(
     }
 
     private suspend fun forward(message: Message, lost: Boolean = false) {
-        inbound.send(Inbound.Received(epoch, now, message, lost))
+        inbound.send(Inbound.Received(message, lost, observer.onReceived(now, message)))
     }
 
     private companion object {

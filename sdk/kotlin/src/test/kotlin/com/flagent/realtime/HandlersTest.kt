@@ -56,6 +56,28 @@ class HandlersTest {
     }
 
     @Test
+    fun `a slow handler does not make the store old, and late listeners hear nothing old (tc-handler-order)`() {
+        val store = FlagStore(client)
+        val heard = Heard<String>()
+        val released = CompletableDeferred<Unit>()
+        client.onEvent { event ->
+            heard.add(event.id!!)
+            released.await()
+        }
+        val peer = serve(subscribed(0), snapshot(0, flag("a")), changed("a", "1-0@k"), changed("a", "2-0@k", ""","enabled":true"""))
+        eventually("the change behind the slow handler") { store["a"]?.enabled == true }
+        assertEquals(listOf("1-0@k"), List(heard.size) { heard.next() })
+        val changes = Heard<String>()
+        store.onChange { changes.add("${it.kind} ${it.key}") }
+        peer.send(changed("b", "3-0@k"))
+        eventually("the next change") { "b" in store }
+        released.complete(Unit)
+        assertEquals("CREATED b", changes.next())
+        assertEquals(listOf("2-0@k", "3-0@k"), List(2) { heard.next() })
+        assertTrue(changes.isQuiet(10))
+    }
+
+    @Test
     fun `a handler that raises is reported and breaks nothing (tc-handler-raises)`() {
         val heard = Heard<String>()
         client.onEvent { throw IllegalStateException("mine") }
@@ -123,6 +145,16 @@ class HandlersTest {
         assertEquals("b", store["b"]?.key)
         val other = FlagentSSEClient(server.http).also { it.close() }
         assertThrows(ClientClosedException::class.java) { FlagStore(other) }
+    }
+
+    @Test
+    fun `who waits in vain learns why (tc-ready)`() {
+        server.close()
+        val store = FlagStore(client)
+        errors.next()
+        val raised = assertThrows(RequestTimeoutException::class.java) { runBlocking { store.ready(50.milliseconds) } }
+        assertTrue(raised.cause is ConnectionLostException)
+        assertTrue(raised.message!!.endsWith(" " + raised.cause!!.message), raised.message)
     }
 
     @Test
