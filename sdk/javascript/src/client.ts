@@ -62,6 +62,8 @@ export abstract class RealtimeClient {
   private greeting: (Message & { kind: "connected" }) | null = null;
   private staleTimer: unknown = null;
   private isClosed = false;
+  /** @internal Why there is no connection: what ended the last one, until the next is open. */
+  trouble: Error | null = null;
 
   protected constructor(options: ClientOptions, transport: Transport) {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, maxQueue = 1000, pauseWhenHidden = 60_000 } = options;
@@ -282,6 +284,8 @@ export abstract class RealtimeClient {
 
   private became(state: LinkState, error: Error | null): void {
     if (state !== "open") this.greeting = null;
+    if (error !== null) this.trouble = error;
+    else if (state === "open") this.trouble = null;
     for (const view of this.views) {
       if (state === "failed") view.replica.failed();
       else if (state === "closed") view.replica.closed();

@@ -4,7 +4,7 @@ import { evaluate, evaluateBatch, type BatchRequest, type EvaluationRequest, typ
 import type { Flag } from "./core/flag.js";
 import type { Change, Status } from "./core/replica.js";
 import { EVERYTHING, selectsFlags, type Selector } from "./core/selection.js";
-import { ClientClosed, FlagentError, TimedOut } from "./errors.js";
+import { ClientClosed, GaveUp, TimedOut } from "./errors.js";
 import { View } from "./subscription.js";
 
 export type ChangeListener = (changes: readonly Change[]) => unknown;
@@ -28,7 +28,7 @@ export class FlagStore implements Iterable<Flag> {
   private readonly waiters = new Set<() => void>();
 
   /** `selector` = which flags to keep: by key, id or tag; all by default. A part cannot check itself by digest. */
-  constructor(client: RealtimeClient, selector: Selector = EVERYTHING) {
+  constructor(private readonly client: RealtimeClient, selector: Selector = EVERYTHING) {
     if (!selectsFlags(selector)) throw new TypeError("a store selects flags: by flags, flagIDs, tags, or all");
     this.view = new View(selector, null, (changes) => {
       for (const listener of this.changeListeners) client.dispatch(() => listener(changes));
@@ -74,7 +74,10 @@ export class FlagStore implements Iterable<Flag> {
     return this.view.replica.digest();
   }
 
-  /** Resolves when the copy is ready; rejects when the client gives up or is closed, or after `timeout` milliseconds. */
+  /**
+   * Resolves when the copy is ready; rejects when the client gives up or is closed, or after `timeout` milliseconds with
+   * `TimedOut`, whose `cause` is why the last connection failed, where one did.
+   */
   ready({ timeout }: { timeout?: number } = {}): Promise<this> {
     return new Promise((resolve, reject) => {
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -84,13 +87,15 @@ export class FlagStore implements Iterable<Flag> {
         this.waiters.delete(check);
         clearTimeout(timer);
         if (status === "READY") resolve(this);
-        else reject(status === "CLOSED" ? new ClientClosed() : new FlagentError("the client has given up; onState tells why"));
+        else reject(status === "CLOSED" ? new ClientClosed() : this.client.trouble ?? new GaveUp("the client has given up"));
       };
       this.waiters.add(check);
       if (timeout !== undefined) {
         timer = setTimeout(() => {
           this.waiters.delete(check);
-          reject(new TimedOut(`the store is ${this.status} after ${timeout} ms`));
+          const { trouble } = this.client;
+          const why = trouble === null ? "" : `; ${trouble.message}`;
+          reject(new TimedOut(`the store is ${this.status} after ${timeout} ms${why}`, { cause: trouble ?? undefined }));
         }, timeout);
       }
       check();

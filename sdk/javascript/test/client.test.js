@@ -281,7 +281,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       (await server.next()).socket.destroy();
       await until(() => client.state === "failed");
       assert.equal(store.status, "ERROR");
-      await assert.rejects(store.ready(), /given up/);
+      await assert.rejects(store.ready(), { name: "GaveUp", message: /^gave up: ./ });
       await until(() => states.at(-1)[0] === "failed");
       assert.deepEqual(states.at(-1), ["failed", "GaveUp"]);
       assert.deepEqual(clock.waits, []);
@@ -473,6 +473,12 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       const store = new FlagStore(connect());
       await assert.rejects(store.ready({ timeout: 20 }), { name: "TimedOut" });
       const pending = store.ready();
+      (await server.next()).socket.destroy();
+      await until(() => client.state === "waiting");
+      await assert.rejects(store.ready({ timeout: 20 }), (error) => {
+        assert.match(error.message, /^the store is INITIALIZING after 20 ms; ./);
+        return error.name === "TimedOut" && error.cause.name === "ConnectionFailed" && error.message.endsWith(error.cause.message);
+      });
       client.close();
       await assert.rejects(pending, { name: "ClientClosed" });
     });

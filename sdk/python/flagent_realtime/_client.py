@@ -95,6 +95,7 @@ class RealtimeClient(Subscribing):
         self._watch_handle: asyncio.TimerHandle | None = None
         self.failure: FlagentError | None = None
         """Why the client has given up for good; ``None`` while it has not."""
+        self._trouble: FlagentError | None = None
 
     # ------------------------------------------------------------ life cycle
 
@@ -203,7 +204,11 @@ class RealtimeClient(Subscribing):
             if self._restarts:
                 self._restarts = False
                 continue
-            logger.warning("The connection is lost", extra={"action": "connection_lost", "reason": lost.reason})
+            # The reason stands in the sentence too: without a configured logging that is all there is to see.
+            logger.warning(
+                "The connection is lost: %s", lost.reason, extra={"action": "connection_lost", "reason": lost.reason}
+            )
+            self._trouble = lost
             self._dispatcher.report(lost)
             delay = self._backoff.lost(self._clock.now(), self._clock.random(), lost.retry_after_ms)
             if delay is None:
@@ -267,7 +272,7 @@ class RealtimeClient(Subscribing):
             self._drop("the selection has changed")
 
     def _fail(self, error: FlagentError) -> None:
-        logger.error("The client has given up", extra={"action": "client_failed", "reason": str(error)})
+        logger.error("The client has given up: %s", error, extra={"action": "client_failed", "reason": str(error)})
         self.failure = error
         for store in self._stores:
             store._failed()
@@ -376,6 +381,7 @@ class RealtimeClient(Subscribing):
         if self._is_greeted:
             return
         self._is_greeted = True
+        self._trouble = None
         self._last_greeting = message
         self._liveness.announced(message.get("heartbeatMs"))
         self._rewatch()
@@ -417,7 +423,7 @@ class RealtimeClient(Subscribing):
         return outcome.error
 
     def _report(self, error: FlagentError) -> None:
-        logger.warning("A message was skipped", extra={"action": "message_skipped", "reason": str(error)})
+        logger.warning("A message was skipped: %s", error, extra={"action": "message_skipped", "reason": str(error)})
         self._dispatcher.report(error)
 
     def _post(self, messages: list[Any], is_reported: bool) -> None:

@@ -150,13 +150,15 @@ class FlagStore:
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until the store is READY for the first time; *timeout* in seconds.
 
-        Raises :exc:`NotReady` when the time is over, the client's failure when it has given up, and
-        :exc:`ClientClosed`.
+        Raises :exc:`NotReady` when the time is over (its ``__cause__`` is why the last connection failed, where one
+        did), the client's failure when it has given up, and :exc:`ClientClosed`.
         """
         try:
             await asyncio.wait_for(self._settled.wait(), timeout)
         except asyncio.TimeoutError:
-            raise NotReady(f"the store was not ready after {timeout:g} s ({self.status.value})") from None
+            trouble = self._client._trouble
+            why = "" if trouble is None else f"; {trouble}"
+            raise NotReady(f"the store was not ready after {timeout:g} s ({self.status.value}){why}") from trouble
         if self.status is Status.ERROR and self._client.failure is not None:
             raise self._client.failure
         if self.status is Status.CLOSED:

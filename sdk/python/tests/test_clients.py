@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -687,6 +688,17 @@ async def test_tc_ready(transport: str) -> None:
             await waiting
         with pytest.raises(ClientClosed):
             FlagStore(client)
+
+
+async def test_who_waits_in_vain_learns_why(caplog: pytest.LogCaptureFixture) -> None:
+    """tc-ready: the error and the log name what keeps the client from connecting, here that nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with FlagentWebSocketClient(f"ws://127.0.0.1:{port}/ws") as client:
+        with pytest.raises(NotReady, match=r"INITIALIZING\); cannot connect: ConnectionRefusedError") as raised:
+            await FlagStore(client).ready(0.5)
+    assert isinstance(raised.value.__cause__, ConnectionLost)
+    assert "The connection is lost: cannot connect: ConnectionRefusedError" in caplog.messages
 
 
 # ---------------------------------------------------------------------- handlers
