@@ -71,7 +71,10 @@ class _Deaf(Exception):
 
 
 class Listener:
-    """Runs until cancelled; whatever breaks is retried with backoff. `mode` and `reason` say how it hears."""
+    """Runs until cancelled; whatever breaks is retried with backoff. `mode` and `reason` say how it hears.
+
+    `tells_changes` is whether commits are announced with their changes; else nobody is believed who does so.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Listener:
         while_idle: Callable[[], Any] | None = None,
         *,
         is_polled: bool = False,
+        tells_changes: bool = True,
     ) -> None:
         self._url = url
         self._target = redact(url)
@@ -90,6 +94,7 @@ class Listener:
         self._times = times
         self._while_idle = while_idle
         self._is_polled = is_polled
+        self._tells_changes = tells_changes
         self._proven_at = asyncio.get_running_loop().time()
         self._is_pooled = False
         self._inbox: list[Commit] = []
@@ -282,10 +287,10 @@ class Listener:
     def _on_notification(self, payload: str) -> None:
         self.notifications += 1
         match decode_notification(payload):
-            case Commit() as commit:
+            case Commit() as commit if self._tells_changes:
                 self._hear(commit.position)
                 self._inbox.append(commit)
-            case Hint(position):
+            case Hint(position) | Commit(position):
                 self._hear(position)
                 if position > self._replica.catalog.position:
                     self._must_read.set()

@@ -37,7 +37,9 @@ class PostgresUpstream:
     def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
         store = Store(self._url, stream)
         if stream != FLAGS:
-            return Source(store, Listener(self._url, store, replica, self._times, is_polled=stream.is_polled))
+            # See sql/objects/330_seal_stream.sql: a position alone is announced.
+            listener = Listener(self._url, store, replica, self._times, is_polled=stream.is_polled, tells_changes=False)
+            return Source(store, listener)
         attaching = _Attaching(self._url, store)
         return Source(
             store,

@@ -8,12 +8,14 @@
 --   flagent_cdc.transaction  its id, while a batch is open; a value left over from elsewhere is thus harmless
 --   flagent_cdc.batch        the open batch
 --   flagent_cdc.first        where its first change stands, the one whose trigger has the batch sealed
---   flagent_cdc.count        how many changes it has
+--   flagent_cdc.count        the number of its last change
 --
 -- Any writer can set them to anything, and must not be able to hide or to invent a change by it. What a session has last
 -- drawn from a sequence it cannot set without rights on it, so that is believed:
 --   change_batch             the last batch that this session opened; seal() draws once more, so a sealed one is not it
---   lone_batch               the same, while it has one change; 0 from the second one on
+--   lone_batch               the same, while it has one change; from the second one on its last change's number, negative:
+--                            a later change never gets a lower one, which would have it told first. Nothing takes back
+--                            what was drawn, so a savepoint that is rolled back leaves a hole.
 -- A change joins a batch only where that is the last one drawn and its first change is found in its place, which a
 -- savepoint may have rolled back; what cannot be proven opens a batch of its own. A place is looked up, not an index,
 -- because reading an index that others write to would make SERIALIZABLE writers fail each other; and by the INSERT
@@ -34,7 +36,9 @@ declare
 begin
     if pg_catalog.current_setting('flagent_cdc.transaction', true) = xid then
         in_batch := pg_catalog.current_setting('flagent_cdc.batch');
-        in_id := pg_catalog.current_setting('flagent_cdc.count')::integer + 1;
+        in_id := greatest(
+            pg_catalog.current_setting('flagent_cdc.count')::integer, -pg_catalog.currval('flagent_cdc.lone_batch'), 1
+        ) + 1;
         first := pg_catalog.current_setting('flagent_cdc.first');
         if in_batch = pg_catalog.currval('flagent_cdc.change_batch') then
             insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, key, before, after)
@@ -42,10 +46,8 @@ begin
               from flagent_cdc.change_log_first f
              where f.ctid = first and f.batch = in_batch;
             if found then
-                if pg_catalog.currval('flagent_cdc.lone_batch') <> 0 then
-                    ignored := pg_catalog.setval('flagent_cdc.lone_batch', 0);
-                end if;
-                ignored := pg_catalog.set_config('flagent_cdc.count', in_id::text, true);
+                ignored := pg_catalog.setval('flagent_cdc.lone_batch', -in_id)
+                    || pg_catalog.set_config('flagent_cdc.count', in_id::text, true);
                 return in_id;
             end if;
         end if;

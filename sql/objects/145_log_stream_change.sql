@@ -5,10 +5,12 @@
 -- May raise: only what any insert may raise.
 --
 -- What belongs to the transaction travels in transaction-local settings, because they roll back with a savepoint:
---   flagent_cdc.stream_<id>  the stream's open batch, where its first change stands, and how many changes it has
+--   flagent_cdc.stream_<id>  the stream's open batch, where its first and its last change stand, and that one's number
 --   flagent_cdc.streams      the transaction, and all streams that have an open batch
--- Any writer can set them to anything, and must not be able to hide a change by it: a change joins a batch only where that
--- one's first change is found in its place and bears this transaction's id. Anything else opens a batch of its own.
+-- Any writer can set them to anything, and must not be able to hide a change by it, nor to have it told out of its order: a
+-- change joins a batch only where that one's first change is found in its place and bears this transaction's id. Anything
+-- else opens a batch of its own. Its number follows that of the change which is found in the last one's place: of another
+-- one the follower is there already, and the writer fails.
 create or replace function flagent_cdc.log_stream_change(
     in_stream integer, in_schema text, in_table text, in_op text, in_key json, in_before json, in_after json
 ) returns void
@@ -22,18 +24,21 @@ declare
     in_batch bigint;
     in_id    integer;
     first    tid;
+    last     tid;
     ignored  text;
 begin
-    if open ~ '^\d{1,18}/\(\d{1,9},\d{1,5}\)/\d{1,9}$' then
+    if open ~ '^\d{1,18}/\(\d{1,9},\d{1,5}\)/\(\d{1,9},\d{1,5}\)/\d{1,9}$' then
         in_batch := pg_catalog.split_part(open, '/', 1);
         first := pg_catalog.split_part(open, '/', 2);
-        in_id := pg_catalog.split_part(open, '/', 3)::integer + 1;
-        insert into flagent_cdc.stream_change_log (batch, id, schema_name, table_name, op, key, before, after)
-        select f.batch, in_id, in_schema, in_table, in_op, in_key, in_before, in_after
+        last := pg_catalog.split_part(open, '/', 3);
+        insert into flagent_cdc.stream_change_log as n (batch, id, schema_name, table_name, op, key, before, after)
+        select f.batch, coalesce(l.id, 1) + 1, in_schema, in_table, in_op, in_key, in_before, in_after
           from flagent_cdc.stream_change_log_first f
-         where f.ctid = first and f.batch = in_batch and f.stream = in_stream and f.xid = own_xid;
+          left join only flagent_cdc.stream_change_log l on l.ctid = last and l.batch = in_batch
+         where f.ctid = first and f.batch = in_batch and f.stream = in_stream and f.xid = own_xid
+        returning n.ctid, n.id into last, in_id;
         if found then
-            ignored := pg_catalog.set_config(setting, in_batch || '/' || first || '/' || in_id, true);
+            ignored := pg_catalog.set_config(setting, in_batch || '/' || first || '/' || last || '/' || in_id, true);
             return;
         end if;
     end if;
@@ -42,7 +47,7 @@ begin
         (batch, id, schema_name, table_name, op, key, before, after, stream, xid)
     values (in_batch, 1, in_schema, in_table, in_op, in_key, in_before, in_after, in_stream, own_xid)
     returning f.ctid into first;
-    ignored := pg_catalog.set_config(setting, in_batch || '/' || first || '/1', true)
+    ignored := pg_catalog.set_config(setting, in_batch || '/' || first || '/(0,0)/1', true)
         || pg_catalog.set_config(
             'flagent_cdc.streams',
             case when pg_catalog.split_part(streams, '/', 1) = own_xid::text then streams || ',' else own_xid || '/' end

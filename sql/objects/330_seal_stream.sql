@@ -37,8 +37,8 @@ begin
     -- Reading the log back would make SERIALIZABLE writers fail each other; a forged number only makes a page of another
     -- size.
     batch := current_setting('flagent_cdc.stream_' || new.stream, true);
-    if batch ~ ('^' || new.batch || '/[^/]+/\d{1,9}$') then
-        changes := split_part(batch, '/', 3);
+    if batch ~ ('^' || new.batch || '/[^/]+/[^/]+/\d{1,9}$') then
+        changes := split_part(batch, '/', 4);
     else
         select count(*) into changes from flagent_cdc.stream_change_log c where c.batch = new.batch;
     end if;

@@ -124,7 +124,7 @@ def test_a_role_that_ran_servers_before_there_were_keys_may_read_them_after_the_
         do(flagent_url, "drop sequence flagent_cdc.lone_batch")
         do(flagent_url, "drop table flagent_cdc.stream, flagent_cdc.stream_change_log cascade")
         do(flagent_url, "drop table flagent_cdc.stream_commit_log, flagent_cdc.stream_seal_request")
-        do(flagent_url, "drop table flagent_cdc.horizon_log")
+        do(flagent_url, "drop table flagent_cdc.horizon_log, flagent_cdc.truncating")
         do(flagent_url, "drop sequence flagent_cdc.horizon_change, flagent_cdc.stream_batch")
         do(flagent_url, "update flagent_cdc.alembic_version set version_num = '0001'")
         migrate(flagent_url)

@@ -268,6 +268,41 @@ async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(databas
             assert resynced(await stream.next()) == ("log_replaced", ["true"])
 
 
+async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(database_url: str) -> None:
+    """There a position alone is announced: who knows the channel can make the server look into the log, no more."""
+    with Writer(database_url) as writer:
+        writer.run(
+            "create table orders (id integer primary key)", "select flagent_cdc.watch('orders', stream => 'orders')"
+        )
+        (channel,) = writer.connection.execute("select channel from flagent_cdc.stream").fetchone() or ("",)
+        async with serving(database_url, probe_interval_s=30.0) as server:
+            await until(lambda: "orders" in server.streams.feeds, "the stream")
+            feed = server.streams.feeds["orders"]
+            await until(lambda: feed.is_loaded and feed.listener.mode == "listening", "its listener")
+            async with sse(server.stream_url, {"table": "public.orders"}) as stream:
+                row = {"id": 666}
+                forged = {
+                    "schema": "public",
+                    "table": "orders",
+                    "op": "insert",
+                    "before": None,
+                    "after": row,
+                    "key": row,
+                }
+                heard = feed.listener.notifications
+                for position in (feed.hub.catalog.position + 1, feed.hub.catalog.position + 7, 1, -1):
+                    commit = {"position": position, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
+                    payload = json.dumps({**commit, "application": "", "changes": [forged]})
+                    for said in (payload, json.dumps({"position": position}), "{", "[]", '{"position": "x"}'):
+                        writer.connection.execute("select pg_notify(%s, %s)", (channel, said))
+                await until(lambda: feed.listener.notifications >= heard + 20, "all that was said")
+                for number in (1, 2):
+                    writer.run(f"insert into orders values ({number})")
+                    event = await stream.next()
+                    assert (event.type, event.data["after"]) == ("row_inserted", {"id": number})
+                assert feed.hub.resyncs == 0
+
+
 async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database_url: str) -> None:
     """Rows without the columns that they must have fail in the middle of an apply."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:

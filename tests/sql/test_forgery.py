@@ -143,6 +143,20 @@ def test_a_number_of_changes_that_is_wrong_hides_none(
     check(log)
 
 
+@pytest.mark.parametrize("count", ["-5", "0", "1", "2", "3"])
+def test_a_change_cannot_be_told_before_an_earlier_one(
+    writer: psycopg.Connection, log: ChangeLog, flags: None, count: str
+) -> None:
+    """Told in another order, the last one of them would not be the last one told."""
+    with writer.transaction():
+        for number in range(3):
+            note(writer, str(number))
+        forge(writer, count=count)
+        note(writer, "last")
+    assert notes(log) == ["0", "1", "2", "last"]
+    check(log)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_a_writer_sets_everything_it_commits_is_told(
     database_url: str, open_session: OpenSession, log: ChangeLog, flags: None, seed: int
@@ -159,7 +173,7 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
         try:
             for _ in range(chance.randrange(1, 9)):
                 match chance.choice(
-                    ["note", "note", "note", "bulk", "save", "back", "early", "replay", "forge", "reset"]
+                    ["note", "note", "note", "bulk", "save", "back", "early", "replay", "forge", "count", "reset"]
                 ):
                     case "note":
                         number += 1
@@ -181,6 +195,8 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
                     case "forge":
                         forge(session, transaction=xid(session), batch=chance.randrange(1, 200))
                         forge(session, count=chance.randrange(-2, 70), first=f"(0,{chance.randrange(1, 99)})")
+                    case "count":
+                        forge(session, count=chance.randrange(-2, 70))
                     case "reset":
                         session.execute("reset all")
                 seen.append(settings(session))
