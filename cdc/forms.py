@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ __all__ = [
     "LIMIT",
     "NAMES",
     "NATS_URL",
+    "NETWORKS",
     "ORIGINS",
     "PORT",
     "PUBLIC_KEY",
@@ -149,6 +151,10 @@ def origins(text: str) -> tuple[str, ...]:
     return given
 
 
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(word.strip()) for word in text.split(","))
+
+
 def secret(text: str) -> str:
     secret_key(text)
     return text
@@ -210,6 +216,7 @@ SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
 URL_PATH = Form("a path such as /ws", url_path)
 TEXT = Form("a text", str)
 DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
+NETWORKS = Form("addresses and networks with commas between them, such as 10.0.0.0/8,192.0.2.7", networks)
 NATS_URL = Form("a URL such as nats://host:4222, several with commas between them", str)
 STREAM = Form("a name of letters, digits, _ and -", stream_name)
 REPLICAS = Form("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))

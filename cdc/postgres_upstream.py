@@ -28,7 +28,7 @@ class PostgresUpstream:
 
     def __init__(self, settings: Settings, url: str) -> None:
         self._url = url
-        self._retention = Retention(settings.log_max_age_s, settings.log_max_bytes)
+        self._retention = Retention(settings.log_max_age_s, settings.log_max_bytes, settings.stream_log_max_bytes)
         self._prune_interval_s = settings.log_prune_interval_s
         self._times = ListenerTimes(
             probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,8 +29,8 @@ __all__ = ["Pruned", "Pruner", "Retention", "keep_at_least"]
 
 logger = logging.getLogger(__name__)
 
-# A batch of so many changes takes some 4 ms.
-BATCH_CHANGES = 250
+# A batch of so many changes takes some 2 ms.
+BATCH_CHANGES = 100
 
 _REST = 6.0
 
@@ -43,14 +43,15 @@ _BATCH_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What the log may hold; None is no limit."""
+    """What the logs may hold; None is no limit. `stream_max_bytes` is for each stream besides that of the flags."""
 
     max_age_s: float | None
     max_bytes: int | None
+    stream_max_bytes: int | None = None
 
     @property
     def is_unlimited(self) -> bool:
-        return self.max_age_s is None and self.max_bytes is None
+        return self.max_age_s is None and self.max_bytes is None and self.stream_max_bytes is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Pruner:
     async def prune(self, *, at_most_s: float = math.inf) -> Pruned:
         """Delete all that is too old or too much, batch by batch, for so long at most; raises `DatabaseError`.
 
-        Of streams besides that of the flags, what is too old; commits are counted of the flags' stream alone.
+        Commits are counted of the flags' stream alone.
         """
         async with self._connected() as connection:
             pruned = await self._prune_flags(connection, at_most_s)
@@ -112,22 +113,54 @@ class Pruner:
                 return Pruned(commits, changes)
 
     async def _prune_others(self, connection: psycopg.AsyncConnection[Any], at_most_s: float) -> int:
+        """What is too old in any of them, then what is too much in each."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         max_age_s = self._retention.max_age_s
+
+        async def too_old(_: int) -> int:
+            older_than_s = None if max_age_s is None else max_age_s + loop.time() - started
+            return await self._batch_of_others(connection, "prune_streams", older_than_s=older_than_s)
+
+        changes = await self._prune_repeatedly(too_old, started + at_most_s)
+        for stream, excess in await self._excess_of_others(connection):
+
+            async def too_much(gone: int, stream: int = stream, excess: int = excess) -> int:
+                return await self._batch_of_others(connection, "prune_stream", stream=stream, changes=excess - gone)
+
+            changes += await self._prune_repeatedly(too_much, started + at_most_s)
+        return changes
+
+    async def _prune_repeatedly(self, batch: Callable[[int], Awaitable[int]], until: float) -> int:
+        """How many changes went until a batch, which is told that number, found no more."""
+        loop = asyncio.get_running_loop()
         changes = 0
         while True:
             began = loop.time()
-            older_than_s = None if max_age_s is None else max_age_s + began - started
-            with answering_within(connection, _BATCH_S, self._target):
-                bounds = {"older_than_s": older_than_s, "limit": BATCH_CHANGES}
-                row = await (await connection.execute(query("prune_streams"), bounds)).fetchone()
-            gone = 0 if row is None else int(row[0])
+            gone = await batch(changes)
             changes += gone
-            if not gone or loop.time() - started > at_most_s:
+            if not gone or loop.time() > until:
                 return changes
             if await self._is_stopped_within(max(_LEAST_REST_S, (loop.time() - began) * self._rest)):
                 return changes
+
+    async def _batch_of_others(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> int:
+        with answering_within(connection, _BATCH_S, self._target):
+            row = await (await connection.execute(query(name), {**bounds, "limit": BATCH_CHANGES})).fetchone()
+        return 0 if row is None else int(row[0])
+
+    async def _excess_of_others(self, connection: psycopg.AsyncConnection[Any]) -> list[tuple[int, int]]:
+        """Each stream besides that of the flags whose log is too large, and how many changes must go."""
+        max_bytes = self._retention.stream_max_bytes
+        if max_bytes is None:
+            return []
+        with answering_within(connection, _BATCH_S, self._target):
+            rows = await (await connection.execute(query("stream_log_sizes"), {"max_bytes": max_bytes})).fetchall()
+        return [
+            (stream, held - held * max_bytes // size_bytes)
+            for stream, held, size_bytes in rows
+            if size_bytes > max_bytes
+        ]
 
     async def run(self) -> None:
         if self._retention.is_unlimited:

@@ -10,6 +10,7 @@ begin with `FLAGENT_CDC_`, and one that is not known is refused, so that a missp
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from cdc.forms import (
     LIMIT,
     NAMES,
     NATS_URL,
+    NETWORKS,
     ORIGINS,
     PORT,
     PUBLIC_KEY,
@@ -85,6 +87,12 @@ _CORS_ORIGINS = Variable(
     "",
     "Pages that may read answers and open WebSockets from a browser; `*` is any, but without cookies. Pages of this "
     "machine may where no credentials are asked for.",
+)
+_TRUSTED_PROXIES = Variable(
+    "FLAGENT_CDC_TRUSTED_PROXIES",
+    NETWORKS,
+    "",
+    "Proxies that say at the end of `X-Forwarded-For` whom they speak for; nobody else is believed.",
 )
 _DATABASE = Variable(
     "FLAGENT_CDC_DATABASE_URL",
@@ -229,6 +237,12 @@ class Settings:
     log_max_bytes: int | None = _setting(
         "FLAGENT_CDC_LOG_MAX_BYTES", LIMIT, "4GiB", "The oldest commits are pruned from a log that takes more, about."
     )
+    stream_log_max_bytes: int | None = _setting(
+        "FLAGENT_CDC_STREAM_LOG_MAX_BYTES",
+        LIMIT,
+        "4GiB",
+        "The same for each stream that watched tables have of their own; the age counts for all.",
+    )
     log_prune_interval_s: float = _setting(
         "FLAGENT_CDC_LOG_PRUNE_INTERVAL", DURATION, "1m", "Time between two looks whether the log must be pruned."
     )
@@ -299,8 +313,9 @@ class Settings:
     max_connections_per_client: int | None = _setting(
         "FLAGENT_CDC_MAX_CONNECTIONS_PER_CLIENT",
         COUNT_OR_OFF,
-        "off",
-        "The same from one address. Behind a proxy all have the proxy's address.",
+        "2500",
+        "The same from one client: an address, or an IPv6 network of 64 bits. Those of this machine have no limit. A "
+        "proxy is one client, unless `FLAGENT_CDC_TRUSTED_PROXIES` has it.",
     )
     requests_per_second: int | None = _setting(
         "FLAGENT_CDC_REQUESTS_PER_SECOND",
@@ -309,8 +324,9 @@ class Settings:
         "Requests other than for streams that are answered per second, for each worker; beyond it, 429.",
     )
     requests_per_second_per_client: int | None = _setting(
-        "FLAGENT_CDC_REQUESTS_PER_SECOND_PER_CLIENT", COUNT_OR_OFF, "off", "The same from one address."
+        "FLAGENT_CDC_REQUESTS_PER_SECOND_PER_CLIENT", COUNT_OR_OFF, "1000", "The same from one client."
     )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = field(default=(), metadata={"variable": _TRUSTED_PROXIES})
     tls_cert: Path | None = field(default=None, metadata={"variable": _TLS_CERT})
     tls_key: Path | None = field(default=None, metadata={"variable": _TLS_KEY})
     log_level: str = _setting("FLAGENT_CDC_LOG_LEVEL", LEVEL, "info", "The least severe message that is logged.")

@@ -48,7 +48,12 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             code="missing_database_url",
         )
     largest = arguments.largest_log or int((settings.log_max_bytes or Limits().log_bytes) * _LOG_SLACK)
-    limits = Limits(transaction_s=arguments.longest_transaction, log_bytes=largest, log_age_s=settings.log_max_age_s)
+    limits = Limits(
+        transaction_s=arguments.longest_transaction,
+        log_bytes=largest,
+        stream_log_bytes=int((settings.stream_log_max_bytes or Limits().stream_log_bytes) * _LOG_SLACK),
+        log_age_s=settings.log_max_age_s,
+    )
     findings = list(_look(settings, arguments, limits))
     if arguments.json:
         shown = [dataclasses.asdict(finding) for finding in findings]

@@ -14,6 +14,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database_url")
     parser.add_setting("--older-than", "log_max_age_s")
     parser.add_setting("--larger-than", "log_max_bytes")
+    parser.add_setting("--streams-larger-than", "stream_log_max_bytes")
     parser.add_form(
         "--keep-at-least",
         AGE,
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if arguments.keep_at_least is not None:
         keep_at_least(url, arguments.keep_at_least)
         print("set: what is younger stays, whoever prunes")
-    pruned = asyncio.run(Pruner(url, Retention(settings.log_max_age_s, settings.log_max_bytes)).prune())
+    retention = Retention(settings.log_max_age_s, settings.log_max_bytes, settings.stream_log_max_bytes)
+    pruned = asyncio.run(Pruner(url, retention).prune())
     print(f"pruned {pruned.commits} commits with {pruned.changes} changes")
     if pruned.is_busy:
         print("a server is pruning this log just now; it does the rest")

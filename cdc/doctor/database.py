@@ -49,7 +49,7 @@ RUNTIME_TABLES = (
     "stream_commit_log",
     "horizon_log",
 )
-_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_streams")
+_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_streams", "prune_stream")
 
 
 _CONNECT_S = 5
@@ -246,6 +246,8 @@ def _log(connection: Connection) -> LogFacts | None:
     vacuum = _rows(connection, "doctor_vacuum")
     retention = _allowed(connection, "doctor_retention")
     prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
+    others = _allowed(connection, "doctor_stream_logs")
+    streams, stream_size_bytes, stream_rows = others[0] if others else (0, 0, 0)
     nothing = (None, 1)
     return LogFacts(
         size_bytes=size_bytes,
@@ -261,6 +263,9 @@ def _log(connection: Connection) -> LogFacts | None:
         unsealed=_unsealed(connection),
         prunable_age_s=prunable_age_s,
         kept_age_s=kept_age_s or 0.0,
+        streams=streams,
+        stream_size_bytes=stream_size_bytes,
+        stream_rows=stream_rows,
         dead_rows={table: dead for table, dead, _ in vacuum},
         unvacuumed=tuple(table for table, _, is_off in vacuum if is_off),
     )

@@ -1,5 +1,5 @@
 -- grant_runtime: gives a role what the server needs at run time, and no more: to read the log and the watched tables, and
--- to call prune(), which deletes only what the owner's retention lets go.
+-- to call prune() and its like, which delete only what the owner's retention lets go.
 --
 -- LISTEN needs no right in PostgreSQL. Schemas that are attached later are granted by attach().
 create or replace function flagent_cdc.grant_runtime(in_role text) returns void
@@ -20,6 +20,7 @@ begin
         'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
         ' flagent_cdc.watched_relation(integer),'
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer),'
+        ' flagent_cdc.prune_stream(integer, interval, bigint, integer),'
         ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
         in_role
     );

@@ -36,6 +36,8 @@ begin
         return next;
         return;
     end if;
+    -- What a crash brings back is pruned once more: the disk's syncs are left to the writers. Until this transaction's end.
+    perform set_config('synchronous_commit', 'off', true);
     select r.pruned_to, r.min_age into found from flagent_cdc.retention r;
     select max(c.position) into newest from flagent_cdc.commit_log c;
 

@@ -160,19 +160,19 @@ select exists (select from pg_catalog.pg_roles r where r.rolname = %(role)s);
 -- doctor_revision: The revision of the tables.
 select v.version_num from flagent_cdc.alembic_version v;
 
--- doctor_log: Size, rows, age and newest numbers of the log.
+-- doctor_log: Size, rows, age and newest numbers of the flags' log.
 select
     (
         select pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
         from pg_catalog.pg_class c
         where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-          and c.relname ~ '(change|commit|horizon)_log(_first)?$'
+          and c.relname ~ '^(change|commit)_log(_first)?$'
     ),
     (
         select pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(c.oid))::bigint
         from pg_catalog.pg_class c
         where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-          and c.relname ~ '(change|horizon)_log(_first)?$'
+          and c.relname ~ '^change_log(_first)?$'
     ),
     (
         select extract(epoch from pg_catalog.clock_timestamp() - l.committed_at)::float8
@@ -182,6 +182,17 @@ select
     ),
     (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l),
     (select coalesce(max(c.batch), 0) from flagent_cdc.change_log c);
+
+-- doctor_stream_logs: How many other streams there are, and the size and rows of all their logs.
+select
+    (select pg_catalog.count(*) from flagent_cdc.stream),
+    coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint,
+    coalesce(
+        pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(c.oid)) filter (where c.relname !~ '_commit_log$'), 0
+    )::bigint
+from pg_catalog.pg_class c
+where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
+  and c.relname ~ '^(stream_change_log(_first)?|stream_commit_log|horizon_log)$';
 
 -- doctor_retention: How old the oldest commit is that may be pruned, which the newest never is, and what the owner keeps.
 select

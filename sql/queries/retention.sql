@@ -11,6 +11,76 @@ select flagent_cdc.prune_streams(
     pg_catalog.make_interval(secs => %(older_than_s)s::double precision), %(limit)s::integer
 );
 
+-- prune_stream: One batch of the oldest commits of one of them goes, however young: with how many changes.
+select flagent_cdc.prune_stream(%(stream)s::integer, null, %(changes)s::bigint, %(limit)s::integer);
+
+-- stream_log_sizes: Of each stream besides that of the flags how many changes its log holds and how many bytes they take, about: as found in a sample of up to some thousand pages, at the size of the newest ones. Nothing where all of them take no more than is allowed for one.
+with disk as materialized (
+    select
+        pg_catalog.pg_total_relation_size('flagent_cdc.stream_change_log'::regclass)
+            + pg_catalog.pg_total_relation_size('flagent_cdc.stream_change_log_first'::regclass)
+            + pg_catalog.pg_total_relation_size('flagent_cdc.stream_commit_log'::regclass)
+            + pg_catalog.pg_total_relation_size('flagent_cdc.horizon_log'::regclass) as bytes
+),
+held as (
+    select c.stream, sum(c.changes) / s.share as changes, pg_catalog.count(*) / s.share as commits
+    from (
+        select least(1.0, 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.stream_commit_log'))) as share
+    ) s
+    cross join flagent_cdc.stream_commit_log c tablesample system (
+        least(100.0, 100 * 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.stream_commit_log')))
+    )
+    group by c.stream, s.share
+    union all
+    select l.stream, pg_catalog.count(*) / s.share, 0
+    from (
+        select least(1.0, 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.horizon_log'))) as share
+    ) s
+    cross join flagent_cdc.horizon_log l tablesample system (
+        least(100.0, 100 * 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.horizon_log')))
+    )
+    group by l.stream, s.share
+)
+select
+    h.stream,
+    h.changes::bigint,
+    least(d.bytes, h.changes * coalesce(n.change_bytes, 0) + h.commits * 150)::bigint
+from disk d
+join held h on d.bytes > %(max_bytes)s
+join flagent_cdc.stream s on s.id = h.stream
+cross join lateral (
+    -- as log_size has it; a row of horizon_log says more of its commit
+    select
+        avg(
+            g.head_bytes
+                + coalesce(pg_catalog.pg_column_size(g.before), 0) + coalesce(pg_catalog.pg_column_size(g.after), 0)
+        ) as change_bytes
+    from (
+        (
+            select 120 as head_bytes, g.before, g.after
+            from (
+                select c.batch
+                from flagent_cdc.stream_commit_log c
+                where c.stream = h.stream
+                order by c.position desc
+                limit 200
+            ) c
+            cross join lateral (
+                select g.before, g.after from flagent_cdc.stream_change_log g where g.batch = c.batch limit 5
+            ) g
+        )
+        union all
+        (
+            select 180, l.before, l.after
+            from flagent_cdc.horizon_log l
+            where l.stream = h.stream
+            order by l.xid desc, l.id desc
+            limit 1000
+        )
+    ) g
+) n
+order by h.stream;
+
 -- log_size: How many changes the log holds and how many bytes they take, about: as counted by PostgreSQL's statistics, at the size of the newest ones.
 with held as (
     select

@@ -320,6 +320,17 @@ def test_a_large_log_and_dead_rows_are_named(database_url: str) -> None:
     assert examine(database_url, limits=Limits(dead_rows=100)) == {}
 
 
+def test_large_logs_of_other_streams_are_named_by_themselves(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("create table clicks (id integer primary key)")
+        connection.execute("select flagent_cdc.watch('clicks', stream => 'clicks', mode => 'horizon')")
+        connection.execute("insert into clicks select generate_series(1, 2000)")
+    found = examine(database_url, limits=Limits(stream_log_bytes=65_536))
+    assert found.keys() == {"stream_log_size"}
+    assert found["stream_log_size"].remedy == "flagent-cdc prune --streams-larger-than 65536"
+    assert examine(database_url, limits=Limits(stream_log_bytes=10_000_000, log_bytes=65_536 * 4)) == {}
+
+
 def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("a")

@@ -1,6 +1,7 @@
 """Settings: what is read, what is refused, and that the manual says the same."""
 
 from dataclasses import FrozenInstanceError
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,7 @@ def test_every_variable_reaches_its_field() -> None:
         "max_connections_per_client": ("100", 100),
         "requests_per_second": ("5000", 5000),
         "requests_per_second_per_client": ("50", 50),
+        "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
         "tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "tls_key": (str(ROOT / "README.md"), ROOT / "README.md"),
         "data_dir": ("/var/lib/flags", Path("/var/lib/flags")),
@@ -114,6 +116,7 @@ def test_every_variable_reaches_its_field() -> None:
         "replay_limit": ("9", 9),
         "log_max_age_s": ("30d", 2_592_000.0),
         "log_max_bytes": ("off", None),
+        "stream_log_max_bytes": ("2GiB", 2 * 1024**3),
         "log_prune_interval_s": ("10s", 10.0),
         "backfill_timeout_s": ("5m", 300.0),
         "stall_timeout_s": ("1m", 60.0),

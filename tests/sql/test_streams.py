@@ -309,6 +309,45 @@ async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
         assert [row[-2]["n"] for row in rows] == [2, 2, 2, 3, 3, 3]
 
 
+async def test_a_stream_that_is_too_large_loses_its_oldest_and_others_lose_nothing(
+    tables: psycopg.Connection, database_url: str
+) -> None:
+    for table, mode in (("locked", "notify"), ("free", "horizon")):
+        tables.execute(f"alter table {table} add note text default repeat('x', 900)".encode())
+        tables.execute(f"create table small_{table} (n integer primary key)".encode())
+        tables.execute(
+            "select flagent_cdc.watch(%s, stream => %s, mode => %s)", (f"small_{table}", f"small_{table}", mode)
+        )
+    for n in range(300):
+        for table in ("locked", "free"):
+            tables.execute(f"insert into {table} select 0, {n}, k from generate_series(1, 2) k".encode())
+            if n < 3:
+                tables.execute(f"insert into small_{table} values ({n})".encode())
+    limit = Retention(None, None, 60_000)
+    # All of it is younger than the owner keeps.
+    assert (await Pruner(database_url, limit, rest=0.0).prune()).changes == 0
+    tables.execute("update flagent_cdc.retention set min_age = '0'")
+    assert (await Pruner(database_url, Retention(None, None, 2**30), rest=0.0).prune()).changes == 0
+    pruned = await Pruner(database_url, limit, rest=0.0).prune()
+    left = {}
+    kinds: tuple[tuple[LogKind, int], ...] = (("stream", 1), ("horizon", 2), ("stream", 3), ("horizon", 4))
+    for kind, stream in kinds:
+        rows = tables.execute(
+            log_query("commits_after", kind), {"stream": stream, "position": 0, "limit": 10_000}
+        ).fetchall()
+        left[stream] = [row[-2]["n"] for row in rows]
+        (state,) = tables.execute(log_query("log_state", kind), {"stream": stream}).fetchall()
+        assert state[2] <= rows[0][0]
+    assert left[3] == left[4] == [0, 1, 2]
+    for kept in (left[1], left[2]):
+        assert kept == [n for n in range(kept[0], 300) for _ in range(2)]
+        # About half, by an estimate; whole commits alone.
+        assert 2 < len(kept) < 300
+    assert pruned.changes == 4 * 300 - len(left[1]) - len(left[2])
+    # Once is enough.
+    assert (await Pruner(database_url, limit, rest=0.0).prune()).changes <= 20
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_serializable_writers_of_disjoint_rows_never_fail_in_any_stream(
     tables: psycopg.Connection, database_url: str, table: str

@@ -81,7 +81,8 @@ class RoleFacts:
 class LogFacts:
     """`unsealed` counts rows of committed changes that no commit holds. Sequences are None where they may not be
     read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit but the newest;
-    what is younger than `kept_age_s` the owner has forbidden to prune."""
+    what is younger than `kept_age_s` the owner has forbidden to prune. `streams` are those of their own, and
+    `stream_size_bytes` and `stream_rows` what the logs of all of them take; the rest is about the flags' log."""
 
     size_bytes: int
     rows: int
@@ -96,6 +97,9 @@ class LogFacts:
     unsealed: int | None
     prunable_age_s: float | None = None
     kept_age_s: float = 0.0
+    streams: int = 0
+    stream_size_bytes: int = 0
+    stream_rows: int = 0
     dead_rows: Mapping[str, int] = field(default_factory=dict)
     unvacuumed: tuple[str, ...] = ()
 

@@ -38,6 +38,7 @@ class Limits:
     queue_share: float = 0.5
     connections_share: float = 0.9
     log_bytes: int = 10 * 1024**3
+    stream_log_bytes: int = 10 * 1024**3
     log_age_s: float | None = None
     dead_rows: int = 100_000
     clock_s: float = 2.0

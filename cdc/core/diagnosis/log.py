@@ -24,7 +24,9 @@ def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
             f"flagent-cdc migrate --grant-to {facts.role.name}",
         )
         return
-    yield _size(facts.target, log, limits)
+    yield _size(log, limits)
+    if log.streams:
+        yield _stream_size(log, limits)
     if limits.log_age_s is not None:
         yield _age(log, limits.log_age_s)
     yield _vacuum(facts, log)
@@ -46,7 +48,7 @@ def size(count: float) -> str:
     return f"{count:.3g} {unit}"
 
 
-def _size(target: str, log: LogFacts, limits: Limits) -> Finding:
+def _size(log: LogFacts, limits: Limits) -> Finding:
     text = f"the log takes {size(log.size_bytes)} on disk and holds about {log.rows} changes"
     if log.oldest_age_s is not None:
         text += f", the oldest {log.oldest_age_s / _DAY_S:.1f} days old"
@@ -58,6 +60,22 @@ def _size(target: str, log: LogFacts, limits: Limits) -> Finding:
         "log_size",
         f"{text}: more than {size(limits.log_bytes)}",
         f"flagent-cdc prune --larger-than {limits.log_bytes}",
+    )
+
+
+def _stream_size(log: LogFacts, limits: Limits) -> Finding:
+    """Their tables are shared, so what is judged is all of it: one of them may have what others leave."""
+    allowed = limits.stream_log_bytes * log.streams
+    text = (
+        f"the logs of {log.streams} other streams take {size(log.stream_size_bytes)} on disk and hold about "
+        f"{log.stream_rows} changes"
+    )
+    if log.stream_size_bytes <= allowed:
+        return fine("stream_log_size", text)
+    return wrong(
+        "stream_log_size",
+        f"{text}: more than {size(limits.stream_log_bytes)} each",
+        f"flagent-cdc prune --streams-larger-than {limits.stream_log_bytes}",
     )
 
 
