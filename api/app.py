@@ -73,7 +73,8 @@ class Application:
             return
         if endpoint is None:
             try:
-                self._gateway.quota.use(scope["client"][0] if scope.get("client") else "")
+                peer = scope["client"][0] if scope.get("client") else ""
+                self._gateway.quota.use(self._gateway.visitors.proxies.client(peer, scope["headers"]))
                 scope[IDENTITY] = self._gateway.guard.admit_request(scope["path"], scope["headers"])
             except Problem as problem:
                 await send_problem(send, problem)

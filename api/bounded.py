@@ -6,20 +6,29 @@ beyond the limits on connections, in total or from one address, 503 before a byt
 """
 
 import asyncio
+import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from .client import Proxies, account
 from .problem import Problem
 
-__all__ = ["BoundedHttpProtocol", "Limits", "Visitors", "refusal"]
+__all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "Limits", "Visitors", "refusal"]
+
+logger = logging.getLogger(__name__)
 
 # A query of 64 KiB fits, which is what a stream's may have.
 _MAX_HEAD_BYTES = 96 * 1024
 _MAX_HEADERS = 128
+
+# A client that has all it may have is told to the log so often at most.
+_COMPLAINT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +41,76 @@ class Limits:
 
 
 class Visitors:
-    """Counts connections by their other end's address, those of streams too."""
+    """Counts connections, those of streams too, in total and by client.
 
-    def __init__(self, limits: Limits) -> None:
+    One that comes from a trusted proxy counts for the client of its latest request.
+    """
+
+    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
         self.limits = limits
+        self.proxies = Proxies() if proxies is None else proxies
         self._total = 0
-        self._by_address: Counter[str] = Counter()
+        self._by_client: Counter[str] = Counter()
+        self._spoken_for: dict[asyncio.BaseTransport, str] = {}
+        self._complained_at = -_COMPLAINT_S
 
     def enter(self, transport: asyncio.BaseTransport) -> Problem | None:
         """Count a connection in, or say why not; what was let in must `leave` once."""
-        address = _address(transport)
         if self.limits.connections is not None and self._total >= self.limits.connections:
             return Problem(503, "too_many_connections", "the server has all the connections it may have", 5)
-        per_client = self.limits.connections_per_client
-        if per_client is not None and self._by_address[address] >= per_client:
-            return Problem(503, "too_many_connections", f"your address has {per_client} connections open already", 5)
+        if not self.is_proxy(transport) and (problem := self._count(account(_address(transport)))) is not None:
+            return problem
         self._total += 1
-        self._by_address[address] += 1
         return None
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
-        address = _address(transport)
         self._total -= 1
-        self._by_address[address] -= 1
-        if self._by_address[address] <= 0:
-            del self._by_address[address]
+        if self.is_proxy(transport):
+            self._discount(self._spoken_for.pop(transport, None))
+        else:
+            self._discount(account(_address(transport)))
+
+    def is_proxy(self, transport: asyncio.BaseTransport) -> bool:
+        return self.proxies.trusts(_address(transport))
+
+    def speak_for(self, transport: asyncio.BaseTransport, headers: Iterable[tuple[bytes, bytes]]) -> Problem | None:
+        """Count a proxy's connection for the client of this request, no longer for the one before, or say why not."""
+        client, before = self.proxies.client(_address(transport), headers), self._spoken_for.get(transport)
+        if client == before:
+            return None
+        if (problem := self._count(client)) is not None:
+            return problem
+        self._discount(before)
+        self._spoken_for.pop(transport, None)
+        if client is not None:
+            self._spoken_for[transport] = client
+        return None
+
+    def _count(self, client: str | None) -> Problem | None:
+        if client is None:
+            return None
+        most = self.limits.connections_per_client
+        if most is not None and self._by_client[client] >= most:
+            self._complain(client, most)
+            return Problem(503, "too_many_connections", f"your address has {most} connections open already", 5)
+        self._by_client[client] += 1
+        return None
+
+    def _discount(self, client: str | None) -> None:
+        if client is None:
+            return
+        self._by_client[client] -= 1
+        if self._by_client[client] <= 0:
+            del self._by_client[client]
+
+    def _complain(self, client: str, most: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= _COMPLAINT_S:
+            self._complained_at = now
+            logger.warning(
+                "A client has all the connections it may have; a proxy must stand in FLAGENT_CDC_TRUSTED_PROXIES",
+                extra={"action": "client_limited", "client": client, "connections": most},
+            )
 
 
 def _address(transport: asyncio.BaseTransport) -> str:
@@ -83,6 +137,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _is_head_open = True
     _is_counted = False
+    _is_proxy = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -92,6 +147,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(problem)
             return
         self._is_counted = True
+        self._is_proxy = self.visitors.is_proxy(transport)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -99,6 +155,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_counted:
             self.visitors.leave(self.transport)
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        if not self.transport.is_closing():  # refused by its head
+            super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -133,6 +193,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_long = self._head_bytes > _MAX_HEAD_BYTES and len(self.url) + sum(map(_size, self.headers)) > _MAX_HEAD_BYTES
         if is_long or len(self.headers) >= _MAX_HEADERS:
             self._refuse_head()
+            return
+        if self._is_proxy and (problem := self.visitors.speak_for(self.transport, self.headers)) is not None:
+            self._refuse(problem)
             return
         self._is_head_open, self._head_bytes = False, 0
         super().on_headers_complete()
@@ -181,6 +244,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Whether another protocol has taken over."""
         transport: Any = self.transport
         return transport is None
+
+
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """For uvicorn's `ws=`: counts out what its HTTP protocol counted in and handed over."""
+
+    visitors: Visitors
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.visitors.leave(self.transport)
+        super().connection_lost(exc)
 
 
 def _size(header: tuple[bytes, bytes]) -> int:

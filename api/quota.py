@@ -1,7 +1,6 @@
 """How many requests per second are answered, in total and to one client; those beyond it are told when to come back.
 
-A bucket holds a second's worth, so that a short burst is no offence. Clients are told apart by their address; behind a
-proxy that is the proxy's, unless the server trusts it to say whom it speaks for.
+A bucket holds a second's worth, so that a short burst is no offence. Who is one client is told by `client`.
 """
 
 import asyncio
@@ -41,14 +40,15 @@ class Quota:
         self._clients: OrderedDict[str, _Bucket] = OrderedDict()
         self.refused = 0
 
-    def use(self, client: str) -> None:
-        """Count a request; raises `Problem` where it is one too many."""
-        if self._per_s is None and self._per_s_and_client is None:
+    def use(self, client: str | None) -> None:
+        """Count a request, None being a client without a limit; raises `Problem` where it is one too many."""
+        per_client = None if client is None else self._per_s_and_client
+        if self._per_s is None and per_client is None:
             return
         now = asyncio.get_running_loop().time()
-        if self._per_s_and_client is not None and not self._client(client, now).take(now, self._per_s_and_client):
+        if client is not None and per_client is not None and not self._client(client, now).take(now, per_client):
             # Asked first, so that one who asks too much uses up nothing of the others'.
-            self._refuse(f"your address may ask {self._per_s_and_client} times a second")
+            self._refuse(f"your address may ask {per_client} times a second")
         if self._per_s is not None:
             if self._all is None:
                 self._all = _Bucket(now, self._per_s)

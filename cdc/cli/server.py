@@ -20,7 +20,8 @@ from starlette.types import ASGIApp
 
 from api.admission import Admission
 from api.app import Application, create_app
-from api.bounded import BoundedHttpProtocol, Limits, Visitors
+from api.bounded import BoundedHttpProtocol, BoundedWebSocketProtocol, Limits, Visitors
+from api.client import Proxies
 from api.export import EXPORT_PATH
 from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
 from api.guard import Guard
@@ -207,7 +208,8 @@ def build_server(
     )
     gateway.admission = Admission(settings.handshakes_per_second)
     gateway.visitors = Visitors(
-        Limits(settings.request_timeout_s, settings.max_connections, settings.max_connections_per_client)
+        Limits(settings.request_timeout_s, settings.max_connections, settings.max_connections_per_client),
+        Proxies(settings.trusted_proxies),
     )
     gateway.quota = Quota(settings.requests_per_second, settings.requests_per_second_per_client)
     websocket_path = settings.ws_path if settings.ws_enabled else None
@@ -248,7 +250,9 @@ def build_server(
     config = uvicorn.Config(
         application,
         http=protocol,
-        ws="websockets-sansio",
+        ws=type("WebSocketProtocol", (BoundedWebSocketProtocol,), {"visitors": gateway.visitors}),
+        # Whom a proxy speaks for is `Proxies`' to say: uvicorn would believe every process of this machine.
+        proxy_headers=False,
         ws_max_size=1024 * 1024,
         ws_per_message_deflate=False,
         loop="asyncio",
