@@ -123,16 +123,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def embedded(**options: str) -> Iterator[EmbeddedPostgres]:
-    directory = Path(tempfile.mkdtemp(prefix="flagent-cdc-bench-"))
-    directory.chmod(0o755)
+def embedded(directory: Path | None = None, **options: str) -> Iterator[EmbeddedPostgres]:
+    """A server in a directory that is kept, or in one of its own that is not."""
+    place = directory or Path(tempfile.mkdtemp(prefix="flagent-cdc-bench-"))
+    place.mkdir(exist_ok=True)
+    place.chmod(0o755)
     try:
-        with EmbeddedPostgres(
-            directory / "server", options={"autovacuum": "off", "max_wal_size": "4GB", **options}
-        ) as server:
-            yield server
+        with EmbeddedPostgres(place / "server", options={"autovacuum": "off", "max_wal_size": "4GB", **options}) as own:
+            yield own
     finally:
-        shutil.rmtree(directory)
+        if directory is None:
+            shutil.rmtree(place)
 
 
 @contextmanager
@@ -142,17 +143,22 @@ def arm(url: str, name: str) -> Iterator[Arm]:
         admin.execute(f"create database {database}".encode())
         own = make_conninfo("", **{**conninfo_to_dict(url), "dbname": database})
         try:
-            with psycopg.connect(own, autocommit=True) as connection:
-                connection.execute(flagent_tables())
-                connection.execute(FLAGS.encode())
-                if name == "flagent-cdc":
-                    migrate(own)
-                elif name == "bare pg_notify":
-                    connection.execute(BARE)
-                connection.execute("vacuum analyze")
+            furnish(own, name)
             yield Arm(name, own)
         finally:
             admin.execute(f"drop database {database} with (force)".encode())
+
+
+def furnish(url: str, name: str) -> None:
+    """Put the flags, and the triggers of that arm, into an empty database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(flagent_tables())
+        connection.execute(FLAGS.encode())
+        if name == "flagent-cdc":
+            migrate(url)
+        elif name == "bare pg_notify":
+            connection.execute(BARE)
+        connection.execute("vacuum analyze")
 
 
 def measure(arms: list[Arm], rounds: int, work: Callable[[Arm], None]) -> None:
