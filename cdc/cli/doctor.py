@@ -10,7 +10,16 @@ from pathlib import Path
 
 from cdc.cli.command import Command, Parser, settings_from
 from cdc.cli.serve import is_loopback
-from cdc.core.diagnosis import Finding, Limits, State, exit_code, judge_database, judge_machine, judge_server
+from cdc.core.diagnosis import (
+    Finding,
+    Limits,
+    State,
+    exit_code,
+    judge_database,
+    judge_machine,
+    judge_server,
+    judge_tier,
+)
 from cdc.core.errors import InvalidInput
 from cdc.errors import DatabaseError
 from cdc.forms import DURATION, SIZE
@@ -25,6 +34,9 @@ _COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHE
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database_url")
     parser.add_setting("--schema", "schemas", repeatable=True)
+    parser.add_setting("--nats", "nats_url")
+    parser.add_setting("--source", "source")
+    parser.add_setting("--stream", "nats_stream")
     parser.add_argument("--role", help="the role that serves, where it is not the one that looks")
     parser.add_argument("--url", metavar="URL", help="also look at the server at this address, through its proxies")
     parser.add_argument(
@@ -41,9 +53,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
-    if settings.database_url is None and arguments.url is None:
+    if not any((settings.database_url, arguments.url, settings.nats_url, settings.source)):
         raise InvalidInput(
-            "nothing to look at was named: give --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, or both",
+            "nothing to look at was named: give --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, --nats or "
+            "--source, or several of them",
             name="--database-url",
             code="missing_database_url",
         )
@@ -66,7 +79,15 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> Iterable[Finding]:
     # Slow to import, and what was typed wrong is told at once.
-    from cdc.doctor import Target, read_database, read_keys, read_log_identity, read_machine, read_server
+    from cdc.doctor import (
+        Target,
+        read_database,
+        read_keys,
+        read_log_identity,
+        read_machine,
+        read_server,
+        read_tier,
+    )
 
     keys = identity = None
     if settings.database_url is not None:
@@ -78,6 +99,8 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
         else:
             yield Finding("database", State.FINE, f"{facts.target} answers")
             yield from judge_database(facts, limits)
+    if settings.nats_url is not None or settings.source is not None:
+        yield from judge_tier(read_tier(settings, identity), limits)
     machine = read_machine(settings, is_exposed=not is_loopback(settings.host), keys=keys)
     yield from judge_machine(machine, limits)
     if arguments.url is not None:

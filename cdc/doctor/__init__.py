@@ -1,4 +1,4 @@
-"""Gathers what `cdc.core.diagnosis` judges: from the database, from this machine, and from a server's address.
+"""Gathers what `cdc.core.diagnosis` judges: the database, this machine, a server's address, and NATS.
 
 Nothing in here changes anything: statements run in transactions that are read only, and requests only read.
 """
@@ -6,5 +6,15 @@ Nothing in here changes anything: statements run in transactions that are read o
 from .database import LogIdentity, read_database, read_keys, read_log_identity
 from .machine import read_machine
 from .server import Target, read_server
+from .tier import read_tier
 
-__all__ = ["LogIdentity", "Target", "read_database", "read_keys", "read_log_identity", "read_machine", "read_server"]
+__all__ = [
+    "LogIdentity",
+    "Target",
+    "read_database",
+    "read_keys",
+    "read_log_identity",
+    "read_machine",
+    "read_server",
+    "read_tier",
+]

@@ -23,8 +23,9 @@ from nats.js.client import JetStreamContext
 from ..core.stream import FLAGS, Stream
 from ..core.wire.parcel import subject_token
 from ..errors import NatsMismatch
+from ..settings import Settings
 
-__all__ = ["Layout", "Limits", "prepare"]
+__all__ = ["Layout", "Limits", "differences", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ class Limits:
     replicas: int
     max_age_s: float
     max_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.nats_replicas, settings.nats_max_age_s or 0.0, settings.nats_max_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,17 @@ async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -
 
 
 def _check(layout: Layout, limits: Limits, found: StreamConfig) -> None:
-    places = (
+    wrong = differences(layout, limits, found)
+    if wrong:
+        raise NatsMismatch(
+            f"the stream {layout.name!r} is not made as the settings say: {'; '.join(wrong)}. "
+            "Change one of the two: `nats stream edit`, or the settings"
+        )
+
+
+def differences(layout: Layout, limits: Limits | None, found: StreamConfig) -> list[str]:
+    """What about a stream is not as it must be, each in words; `limits` None are not compared."""
+    places: list[tuple[str, object, object, str]] = [
         ("subjects", sorted(found.subjects or []), sorted(layout.subjects), ""),
         ("retention", found.retention, RetentionPolicy.LIMITS, ""),
         ("discard", found.discard, DiscardPolicy.OLD, ""),
@@ -123,20 +138,18 @@ def _check(layout: Layout, limits: Limits, found: StreamConfig) -> None:
         ("sealed", bool(found.sealed), False, ""),
         ("mirror or sources", bool(found.mirror or found.sources), False, ""),
         ("allow_direct", bool(found.allow_direct), True, ""),
-        ("num_replicas", found.num_replicas, limits.replicas, "FLAGENT_CDC_NATS_REPLICAS"),
-        ("max_age in seconds", found.max_age or 0, limits.max_age_s, "FLAGENT_CDC_NATS_MAX_AGE"),
-        ("max_bytes", found.max_bytes, limits.max_bytes, "FLAGENT_CDC_NATS_MAX_BYTES"),
-    )
-    wrong = [
+    ]
+    if limits is not None:
+        places += [
+            ("num_replicas", found.num_replicas, limits.replicas, "FLAGENT_CDC_NATS_REPLICAS"),
+            ("max_age in seconds", found.max_age or 0, limits.max_age_s, "FLAGENT_CDC_NATS_MAX_AGE"),
+            ("max_bytes", found.max_bytes, limits.max_bytes, "FLAGENT_CDC_NATS_MAX_BYTES"),
+        ]
+    return [
         f"{what} is {_word(is_)}, wanted is {_word(wanted)}" + (f" ({variable})" if variable else "")
         for what, is_, wanted, variable in places
         if is_ != wanted
     ]
-    if wrong:
-        raise NatsMismatch(
-            f"the stream {layout.name!r} is not made as the settings say: {'; '.join(wrong)}. "
-            "Change one of the two: `nats stream edit`, or the settings"
-        )
 
 
 def _word(value: object) -> object:

@@ -10,6 +10,7 @@ import json
 import logging
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import nats.errors
@@ -21,7 +22,7 @@ from ..errors import NatsUnavailable
 from ..ports import Bootstrap, Stamp
 from .layout import Layout
 
-__all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot"]
+__all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot", "written_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,13 @@ async def read_pointer(jetstream: JetStreamContext, layout: Layout) -> Pointer |
         tuple(raw["schemas"]),
         entry.revision or 0,
     )
+
+
+async def written_at(jetstream: JetStreamContext, layout: Layout) -> datetime:
+    """When the pointer was written, by the clock of NATS; raises the driver's errors where there is none."""
+    message = await jetstream.get_last_msg(f"KV_{layout.state}", f"$KV.{layout.state}.{_KEY}", direct=True)
+    assert message.time is not None, "JetStream tells the time of every message"
+    return message.time
 
 
 async def read_snapshot(jetstream: JetStreamContext, layout: Layout) -> Snapshot:

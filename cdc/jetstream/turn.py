@@ -100,7 +100,7 @@ class Turn:
         self._connection = connection
         self._target = target
         self._layout = Layout(settings.nats_stream).of(stream)
-        self._limits = Limits(settings.nats_replicas, settings.nats_max_age_s or 0.0, settings.nats_max_bytes)
+        self._limits = Limits.of(settings)
         self._inbox = Inbox()
         source = PostgresUpstream(settings, url).open(self._inbox, stream)
         self._listener: LiveFeed = source.listener

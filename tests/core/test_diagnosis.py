@@ -13,16 +13,20 @@ from cdc.core.diagnosis import (
     Finding,
     Limits,
     MachineFacts,
+    RelayFacts,
     RoleFacts,
     ServerFacts,
     Session,
+    SnapshotFacts,
     State,
     StreamFacts,
+    TierFacts,
     exit_code,
     function_in,
     judge_database,
     judge_machine,
     judge_server,
+    judge_tier,
 )
 from cdc.sql import objects
 
@@ -224,6 +228,59 @@ def test_a_machine_is_wrong(changes: dict[str, object], check: str, words: str) 
     found = states(of_machine(**changes))
     assert found.keys() == {check}
     assert words in found[check]
+
+
+TIER = TierFacts(
+    target="nats://nats.example:4222",
+    stream="flagent_cdc",
+    differs=(),
+    replicas=3,
+    servers=3,
+    max_age_s=86400.0,
+    first=500,
+    last=900,
+    held_s=3600.0,
+    log="k7q2mx",
+    position=1042,
+    snapshot=SnapshotFacts("k7q2mx", 1040, 880, age_s=20.0),
+    relay=RelayFacts(1042, is_fresh=True),
+    log_in_database="k7q2mx",
+    newest_in_database=1042,
+)
+
+
+def test_a_tier_as_it_should_be_is_fine() -> None:
+    assert all(finding.state is State.FINE for finding in judge_tier(TIER, Limits()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"log": None, "snapshot": None}, "nats_log", "no beginning"),
+        ({"relay": RelayFacts(1042, False, "the database is silent")}, "relay", "the database is silent"),
+        ({"newest_in_database": 1050}, "relay_lag", "8 commits behind"),
+        ({"relay": RelayFacts(1050, True), "newest_in_database": None}, "relay_lag", "8 commits behind"),
+        ({"snapshot": SnapshotFacts("k7q2mx", 1040, 880, 900.0)}, "nats_snapshot", "900 s old and 2 commits behind"),
+        ({"snapshot": SnapshotFacts("abcdef", 1042, 880, 1.0)}, "nats_snapshot", "of another log, abcdef"),
+        ({"snapshot": SnapshotFacts("k7q2mx", 1040, 400, 20.0)}, "nats_retention", "has dropped messages"),
+        ({"max_age_s": 90.0}, "nats_retention", "keeps messages for 90 s"),
+        ({"held_s": 30.0}, "nats_retention", "holds the last 30 s alone"),
+    ],
+)
+def test_a_tier_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+    found = states(list(judge_tier(replace(TIER, **changes), Limits())))  # type: ignore[arg-type]
+    assert words in found.pop(check)
+    assert found.keys() <= {"nats_snapshot"} if changes.get("log", "") is None else not found
+
+
+def test_a_snapshot_may_be_old_where_nothing_has_changed_since() -> None:
+    quiet = replace(TIER, snapshot=SnapshotFacts("k7q2mx", 1042, 900, age_s=1e6), first=901, held_s=None)
+    assert states(list(judge_tier(quiet, Limits()))) == {}
+
+
+def test_a_stream_that_one_server_of_a_cluster_keeps_is_worth_knowing() -> None:
+    notes = states(list(judge_tier(replace(TIER, replicas=1), Limits())), State.NOTE)
+    assert "although its cluster has more" in notes["nats_replicas"]
 
 
 def test_tokens_for_anybody_are_worth_knowing() -> None:

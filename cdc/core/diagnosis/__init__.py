@@ -13,10 +13,13 @@ from .facts import (
     LogFacts,
     MachineFacts,
     Prepared,
+    RelayFacts,
     RoleFacts,
     ServerFacts,
     Session,
+    SnapshotFacts,
     StreamFacts,
+    TierFacts,
     Trigger,
 )
 from .finding import Finding, Limits, State, exit_code
@@ -25,6 +28,7 @@ from .log import judge_log
 from .machine import judge_machine
 from .server import judge_server
 from .sessions import judge_sessions
+from .tier import judge_tier
 
 __all__ = [
     "CertificateFacts",
@@ -36,17 +40,21 @@ __all__ = [
     "LogFacts",
     "MachineFacts",
     "Prepared",
+    "RelayFacts",
     "RoleFacts",
     "ServerFacts",
     "Session",
+    "SnapshotFacts",
     "State",
     "StreamFacts",
+    "TierFacts",
     "Trigger",
     "exit_code",
     "function_in",
     "judge_database",
     "judge_machine",
     "judge_server",
+    "judge_tier",
 ]
 
 

@@ -230,3 +230,50 @@ class ServerFacts:
     certificate_days: float | None = None
     log_in_database: str | None = None
     newest_in_database: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """The newest snapshot of a tier: nodes load it, and read the stream after `sequence`."""
+
+    log: str
+    position: int
+    sequence: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFacts:
+    """What the active relay answered; `reason` is why it is not current, "" where it is."""
+
+    position: int
+    is_fresh: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TierFacts:
+    """NATS as a relay and nodes find it. `error` is why it cannot be asked at all.
+
+    `differs` is None where there is no stream. The stream holds the messages `first` to `last`, the oldest for
+    `held_s` seconds, None for none; its end is at `position` of `log`. `relay` is None where nobody answers.
+    """
+
+    target: str
+    stream: str
+    error: str | None = None
+    is_refused: bool = False
+    differs: tuple[str, ...] | None = None
+    replicas: int = 1
+    servers: int = 1
+    max_age_s: float = 0.0
+    first: int = 1
+    last: int = 0
+    held_s: float | None = None
+    log: str | None = None
+    position: int = 0
+    snapshot: SnapshotFacts | None = None
+    snapshot_interval_s: float = 60.0
+    relay: RelayFacts | None = None
+    log_in_database: str | None = None
+    newest_in_database: int | None = None

@@ -22,12 +22,10 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate
 from cdc.keys import create_key
 from cdc.sql import flagent_tables
+from tests.fixtures.doctor import FEW, doctor
 from tests.fixtures.postgres import Postgres, embedded, throwaway_directory
 from tests.fixtures.reverse_proxy import GOOD, holding_back, nginx
 from tests.fixtures.server import serving, until
-
-# So many connections, that no machine of the tests is too small for them.
-FEW = {"FLAGENT_SSE_MAX_CLIENTS": "50", "FLAGENT_WS_MAX_CONNECTIONS": "50"}
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +46,6 @@ async def quick_server(url: str, **changes: Any) -> AsyncIterator[str]:
     """A server whose keep-alives are worth waiting for."""
     async with serving(url, sse_keep_alive_s=0.5, **changes) as server:
         yield server.url
-
-
-async def doctor(
-    capsys: pytest.CaptureFixture[str], *arguments: str, **variables: str
-) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The exit code, and by check whatever is not fine."""
-    code = await asyncio.to_thread(main, ["doctor", "--json", *arguments], {**FEW, **variables})
-    told = json.loads(capsys.readouterr().out)
-    assert told["healthy"] is (code == 0)
-    return code, {finding["check"]: finding for finding in told["findings"] if finding["state"] != "fine"}
 
 
 async def test_a_healthy_set_up_is_silent(safe: EmbeddedPostgres, capsys: pytest.CaptureFixture[str]) -> None:
