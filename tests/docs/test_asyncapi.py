@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from websockets.asyncio.client import connect
 
+from tests.fixtures.node import installed_packages
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
@@ -96,6 +97,16 @@ def test_the_document_is_whole() -> None:
         Draft202012Validator.check_schema({**schema, "$id": f"urn:{name}"})
     used = {one["$ref"].rpartition("/")[2] for one in DOCUMENT["operations"].values() for one in one["messages"]}
     assert used == set(MESSAGES)
+
+
+def test_the_official_schema_accepts_it(tmp_path: Path) -> None:
+    """AsyncAPI's own, of the version that the document is written in, from the package that its tools use."""
+    packages = installed_packages(Path(__file__).parent, tmp_path)
+    schema = packages / "node_modules/@asyncapi/specs/schemas" / f"{DOCUMENT['asyncapi']}.json"
+    validator = Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(DOCUMENT)] == []
+    for broken in ({"asyncapi": "9"}, {"channels": {"stream": {"adress": "/"}}}, {"components": {"messages": 1}}):
+        assert not validator.is_valid({**DOCUMENT, **broken}), broken
 
 
 def test_what_is_not_documented_is_found() -> None:
