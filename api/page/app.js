@@ -10,6 +10,7 @@ import { FlagDetail } from "./flag-detail.js";
 import { FlagHistory } from "./flag-history.js";
 import { FlagList } from "./flag-list.js";
 import { readPast } from "./past.js";
+import { Rows } from "./rows.js";
 import { ServerView } from "./server.js";
 import { Stream } from "./stream.js";
 import { watchTheme } from "./theme.js";
@@ -23,7 +24,7 @@ const WIDE = matchMedia("(min-width: 960px)");
 
 const path = document.documentElement.dataset.stream;
 const address = new URL(`${path}?envelope=true&stamps=true`, document.baseURI);
-const stream = path ? new Stream(address, { onState, onSnapshot, onEvent, onBeat }) : null;
+const stream = path ? new Stream(new URL(`${address}&snapshot=true`), { onState, onSnapshot, onEvent, onBeat }) : null;
 
 const catalog = new Catalog();
 const credential = new Credential(() => begin());
@@ -46,6 +47,17 @@ const detail = new FlagDetail(catalog, flagHistory, {
   back: () => go("flags"),
 });
 const events = new EventList(openFlag);
+const rows = new Rows(api, address, {
+  onTables: (hidden) => events.hideTables(hidden),
+  onRow,
+  onPast: (past, masked) => {
+    events.addPastRows(past, masked);
+    timeline.addPast(past.map(momentOf));
+  },
+  onGap: (sentence) => events.note(sentence),
+  onForget: (name) => events.forgetTable(name),
+  oldest,
+});
 const evaluation = new EvaluationForm(catalog, api);
 let seen = 0;
 let proof = null; // {isEqual, position, at}: the last comparison of all flags with the server's digest
@@ -72,8 +84,12 @@ function begin() {
   proof = null;
   redraw();
   server.start();
-  if (stream) stream.start(credential.value);
-  else tell("stopped", "this server has no event stream (FLAGENT_SSE_ENABLED)");
+  if (stream) {
+    stream.start(credential.value);
+    rows.start(credential.value);
+  } else {
+    tell("stopped", "this server has no event stream (FLAGENT_SSE_ENABLED)");
+  }
 }
 
 function onSnapshot(list, position, why) {
@@ -91,18 +107,22 @@ async function showPast(list, position) {
   const schemas = new Set(list.map((flag) => flag.schema ?? ""));
   byId("event-list").setAttribute("aria-busy", "true");
   try {
-    await server.asked;
-    const oldest = server.status?.log.oldest ?? null;
-    const past = await readPast(api, address, credential.value, schemas.size ? schemas : [""], position, oldest);
+    const past = await readPast(api, address, credential.value, schemas.size ? schemas : [""], position, await oldest());
     // Another connection may have begun meanwhile, with the rights of somebody else.
     if (begun !== stream.attempts) return;
     events.addPast(past);
-    timeline.addPast(past.map(([event]) => [Date.parse(event.committedAt), typeOf(event.type).tone]));
+    timeline.addPast(past.map(([event]) => momentOf(event)));
   } catch (error) {
     console.info("the past is not shown:", error.message);
   } finally {
     byId("event-list").setAttribute("aria-busy", "false");
   }
+}
+
+/** Where the log begins, null where that is not known. */
+async function oldest() {
+  await server.asked;
+  return server.status?.log.oldest ?? null;
 }
 
 function onEvent(event, isReplay) {
@@ -111,12 +131,26 @@ function onEvent(event, isReplay) {
   const change = catalog.apply(event, receivedAt, tone);
   if (change === null) return;
   seen++;
-  events.add(event, change, isReplay);
-  timeline.add(isReplay ? Date.parse(event.committedAt) : receivedAt, tone, isReplay ? null : latencyOf(event, receivedAt));
-  announce(event);
+  events.addFlag(event, change, isReplay);
+  follow(event, isReplay, receivedAt);
   if (catalog.isAmbiguous) stream.restart();
   redraw();
 }
+
+function onRow(event, isReplay, masked) {
+  seen++;
+  events.addRow(event, isReplay, masked);
+  follow(event, isReplay, Date.now());
+}
+
+/** What is done with each event, of flags and rows alike. */
+function follow(event, isReplay, receivedAt) {
+  const { tone } = typeOf(event.type);
+  timeline.add(isReplay ? Date.parse(event.committedAt) : receivedAt, tone, isReplay ? null : latencyOf(event, receivedAt));
+  announce(event);
+}
+
+const momentOf = (event) => [Date.parse(event.committedAt), typeOf(event.type).tone];
 
 /** From commit to delivery: by the server's clocks up to sending, and on from there where its clock is known. */
 function latencyOf(event, receivedAt) {
@@ -164,12 +198,18 @@ setInterval(() => {
   server.draw();
   flags.tick();
 }, 500);
-addEventListener("online", () => stream?.reconnect());
+addEventListener("online", () => {
+  stream?.reconnect();
+  rows.reconnect();
+});
 byId("state").addEventListener("click", () => reconnect());
 
 function reconnect() {
   if (stream?.state.name === "refused") credential.ask(stream.state.reason);
-  else stream?.reconnect();
+  else {
+    stream?.reconnect();
+    rows.reconnect();
+  }
 }
 
 // -- said to screen readers: not each of a burst, but what happened in a while -------------------------------------
@@ -178,7 +218,7 @@ let unsaid = [];
 let sayTimer = 0;
 
 function announce(event) {
-  unsaid.push(`${event.flagKey} ${typeOf(event.type).word}`);
+  unsaid.push(`${event.flagKey ?? event.table} ${typeOf(event.type).word}`);
   if (sayTimer) return;
   sayTimer = setTimeout(() => {
     setText(byId("announcer"), unsaid.length > 2 ? `${unsaid[0]}, and ${plural(unsaid.length - 1, "more event")}` : unsaid.join(", "));

@@ -1,5 +1,5 @@
-// What is different between two states of a flag, field by field, as texts: `{name, before, after}`, null where the
-// field was not there, or is no more.
+// What is different between two states of a flag or a row, field by field, as texts: `{name, before, after}`, null where
+// the field was not there, or is no more.
 import { constraintText, segmentName } from "./words.js";
 
 const COLUMNS = {
@@ -70,4 +70,30 @@ function textOf(column, value) {
   if (column === "dataRecordsEnabled") return value ? "yes" : null;
   if (Array.isArray(value)) return value.length ? value.join(", ") : null;
   return String(value);
+}
+
+/** Of an event about a row of a watched table: the columns that changed, or all of a row that came or went. What the key
+ *  says is not said again. `masked` names the columns that are told as null, whatever they hold. */
+export function rowDifference({ key, before, after, changed }, masked) {
+  const isWhole = before === null || after === null;
+  const names = isWhole ? Object.keys(before ?? after ?? {}).filter((name) => !Object.hasOwn(key ?? {}, name)) : changed;
+  return names.map((name) => {
+    const isMasked = masked.includes(name);
+    const text = (row) => (row === null || !Object.hasOwn(row, name) ? null : isMasked ? "masked" : valueText(row[name]));
+    return { name, before: text(before), after: text(after), isMasked };
+  });
+}
+
+/** A value as JSON, but a text without its quotes where nobody could take it for something else. */
+export function valueText(value) {
+  return typeof value === "string" && value !== "" && !isJson(value) ? value : JSON.stringify(value);
+}
+
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

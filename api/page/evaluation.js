@@ -13,6 +13,7 @@ export class EvaluationForm {
   #type = element("input", { id: "evaluate-type", autocomplete: "off", spellcheck: "false", maxlength: 200 });
   #at = element("input", { id: "evaluate-at", autocomplete: "off", spellcheck: "false", placeholder: "now", maxlength: 100 });
   #context = element("div", { class: "context" });
+  #asked = 0;
   #answer = element("div", { class: "answer", "aria-live": "polite" });
 
   constructor(catalog, api) {
@@ -40,6 +41,7 @@ export class EvaluationForm {
     this.#key.value = key;
     this.#type.value = this.#catalog.find(key)?.flag.entityType ?? this.#type.value;
     this.#at.value = at;
+    this.#asked++;
     show(this.#answer);
     this.#offerProperties();
     this.#entity.focus();
@@ -94,13 +96,17 @@ export class EvaluationForm {
     const question = { flagKey: key, entityID: this.#entity.value, entityContext: context, enableDebug: true };
     if (this.#type.value) question.entityType = this.#type.value;
     if (at) question.at = at;
+    const asked = ++this.#asked;
+    let explained;
     try {
       const { document: answer, position } = await this.#api.post(`api/v1/evaluation${schema ? `?schema=${encodeURIComponent(schema)}` : ""}`, question);
       const flag = position ? await this.#flagAt(key, schema, position) : (this.#catalog.find(key)?.flag ?? null);
-      show(this.#answer, this.#explain(answer, flag, position));
+      explained = this.#explain(answer, flag, position);
     } catch (error) {
-      show(this.#answer, element("p", { class: "reason" }, error.message));
+      explained = element("p", { class: "reason" }, error.message);
     }
+    // An answer may be overtaken by that to a later question.
+    if (asked === this.#asked) show(this.#answer, explained);
   }
 
   /** The flag as it was: its segments of today may be others than those that were looked at then. */

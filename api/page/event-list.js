@@ -1,22 +1,22 @@
-// The stream of changes. What one commit did to one flag is one entry, with all its types and one difference.
-import { difference } from "./difference.js";
-import { byId, element, oncePerFrame, setText, show } from "./dom.js";
-import { TYPES, clockText, durationText, elapsedMs, typeOf } from "./words.js";
+// The stream of changes: entries, filtered, newest first.
+import { valueText } from "./difference.js";
+import { byId, element, oncePerFrame, setText } from "./dom.js";
+import { Entries, fieldsOf } from "./entries.js";
+import { TYPES, clockText, durationText, plural, typeOf } from "./words.js";
 
-const MOST_ENTRIES = 400;
 const MOST_FIELDS = 12;
 const MOST_OF_WHOLE = 3;
 
 export class EventList {
   #open;
-  #entries = []; // newest last
+  #entries = new Entries();
   #nodes = new Map();
   #query = "";
   #hidden = new Set();
-  #isPaused = false;
+  #hiddenTables = new Set();
+  #paused = null; // what is shown while nothing moves; null: what there is
   #missed = 0;
-  #isDirty = false;
-  #isForced = false;
+  #stale = new Set();
   #draw = oncePerFrame(() => this.#render());
 
   /** `open(id, key, schema)` shows a flag whole. */
@@ -28,10 +28,10 @@ export class EventList {
     });
     byId("pause").addEventListener("click", () => this.togglePause());
     byId("clear").addEventListener("click", () => this.clear());
-    show(byId("event-types"), Object.entries(TYPES).map(([type, { word, tone }]) => this.#chip(type, word, tone)));
+    for (const [type, description] of Object.entries(TYPES)) byId(description.isOfRows ? "row-types" : "event-types").append(this.#chip(type, description));
   }
 
-  #chip(type, word, tone) {
+  #chip(type, { word, tone }) {
     const chip = element("button", { type: "button", class: "chip", "data-tone": tone, "aria-pressed": "true" }, word);
     chip.addEventListener("click", () => {
       const isOn = this.#hidden.has(type);
@@ -42,75 +42,100 @@ export class EventList {
     return chip;
   }
 
-  /** Take an event and what it did to the catalog. */
-  add(event, change, isReplay) {
-    const changed = join(this.#entries, event, change, isReplay);
-    if (changed) {
-      this.#nodes.get(changed)?.remove();
-      this.#nodes.delete(changed);
-    } else {
-      if (this.#entries.length > MOST_ENTRIES) this.#entries.splice(0, this.#entries.length - MOST_ENTRIES);
-      if (this.#isPaused) this.#missed++;
-    }
-    this.#isDirty = true;
+  /** Take an event of a flag and what it did to the catalog. */
+  addFlag(event, change, isReplay) {
+    this.#changed(this.#entries.addFlag(event, change, isReplay));
+  }
+
+  /** Take an event of a row; `masked` names columns whose values are not told. */
+  addRow(event, isReplay, masked) {
+    this.#changed(this.#entries.addRow(event, isReplay, masked));
+  }
+
+  #changed({ entry, isNew }) {
+    if (!isNew) this.#stale.add(entry);
+    else if (this.#paused) this.#missed++;
     this.#draw();
   }
 
-  /** Put what happened before the page was opened below the rest: `[event, change]`, oldest first. */
+  /** Put what happened before the page was opened where it belongs: `[event, change]`, oldest first. */
   addPast(past) {
-    const entries = [];
-    for (const [event, change] of past) join(entries, event, change, true);
-    const room = MOST_ENTRIES - this.#entries.length;
-    if (room > 0) this.#entries.unshift(...entries.slice(-room));
-    this.#refilter();
+    for (const [event, change] of past) this.#entries.addFlag(event, change, true);
+    this.#draw();
+  }
+
+  /** The same of rows; `masked(table)` names columns whose values are not told. */
+  addPastRows(past, masked) {
+    for (const event of past) this.#entries.addRow(event, true, masked(event.table));
+    this.#draw();
   }
 
   /** Say in the list that it does not follow from what stands below. */
   note(text) {
-    this.#entries.push({ text, at: new Date() });
-    this.#isDirty = true;
+    this.#entries.note(text);
     this.#draw();
   }
 
-  clear() {
-    this.#entries = [];
-    this.#missed = 0;
+  /** Show no rows of these tables. */
+  hideTables(names) {
+    this.#hiddenTables = names;
+    this.#draw();
+  }
+
+  /** Drop the rows of a table. */
+  forgetTable(name) {
+    this.#entries.forget(name);
+    this.#draw();
+  }
+
+  searchFor(text) {
+    byId("event-search").value = text;
+    this.#query = text.toLowerCase();
     this.#refilter();
   }
 
-  togglePause() {
-    this.#isPaused = !this.#isPaused;
+  clear() {
+    this.#entries.clear();
+    if (this.#paused) this.#paused = [];
     this.#missed = 0;
-    this.#isDirty = true;
-    byId("pause").setAttribute("aria-pressed", String(this.#isPaused));
+    this.#draw();
+  }
+
+  togglePause() {
+    this.#paused = this.#paused ? null : [...this.#entries.list];
+    this.#missed = 0;
+    byId("pause").setAttribute("aria-pressed", String(this.#paused !== null));
     this.#draw();
   }
 
   #refilter() {
-    for (const node of this.#nodes.values()) node.remove();
-    this.#nodes.clear();
-    this.#isDirty = this.#isForced = true;
+    byId("event-list").scrollTop = 0;
     this.#draw();
   }
 
   #matches(entry) {
     if (entry.text !== undefined) return !this.#query;
     if (entry.types.every((type) => this.#hidden.has(type))) return false;
+    if (this.#hiddenTables.has(entry.table)) return false;
     if (!this.#query) return true;
-    const flag = entry.after ?? entry.before;
-    return this.#query.split(/\s+/).every((word) => {
-      if (word.startsWith("#")) return (flag?.tags ?? []).some((tag) => tag.value.toLowerCase().startsWith(word.slice(1)));
-      const texts = [entry.key, entry.schema, ...entry.types, ...fieldsOf(entry).map((field) => `${field.name} ${field.before} ${field.after}`)];
-      return texts.some((text) => String(text).toLowerCase().includes(word));
-    });
+    const tags = entry.table === undefined ? ((entry.after ?? entry.before)?.tags ?? []).map((tag) => tag.value.toLowerCase()) : [];
+    const texts = textsOf(entry).map((text) => String(text).toLowerCase());
+    return this.#query.split(/\s+/).every((word) => (word.startsWith("#") ? tags.some((tag) => tag.startsWith(word.slice(1))) : texts.some((text) => text.includes(word))));
   }
 
   #render() {
-    setText(byId("pause"), this.#isPaused ? (this.#missed ? `Go on · ${this.#missed} new` : "Go on") : "Pause");
-    if (!this.#isDirty || (this.#isPaused && !this.#isForced)) return;
-    this.#isDirty = this.#isForced = false;
+    setText(byId("pause"), this.#paused ? (this.#missed ? `Go on · ${this.#missed} new` : "Go on") : "Pause");
     const list = byId("event-list");
-    const kept = new Set(this.#entries);
+    const shown = this.#paused ?? this.#entries.list;
+    const wanted = shown.filter((entry) => this.#matches(entry));
+    if (!this.#paused) {
+      for (const entry of this.#stale) {
+        this.#nodes.get(entry)?.remove();
+        this.#nodes.delete(entry);
+      }
+      this.#stale.clear();
+    }
+    const kept = new Set(wanted);
     for (const [entry, node] of this.#nodes) {
       if (!kept.has(entry)) {
         node.remove();
@@ -118,78 +143,75 @@ export class EventList {
       }
     }
     // Who reads further down keeps what they read where it is; at the top, the newest pushes the others down.
-    const height = list.scrollTop > 8 ? list.scrollHeight : 0;
-    // Newest first: each new node goes before the newest of those that are there.
-    const fresh = [];
-    for (let place = this.#entries.length - 1; place >= 0; place--) {
-      const entry = this.#entries[place];
-      if (this.#nodes.has(entry)) break;
-      if (!this.#matches(entry)) continue;
-      const node = this.#nodeOf(entry);
-      this.#nodes.set(entry, node);
-      fresh.push(node);
+    const read = list.scrollTop > 8 ? [...list.children].find((node) => node.offsetTop + node.offsetHeight > list.scrollTop) : null;
+    const top = read?.offsetTop;
+    // Oldest first, from the foot of the list; what stands where it belongs is not touched.
+    let below = null;
+    for (const entry of wanted) {
+      let node = this.#nodes.get(entry);
+      if (!node) this.#nodes.set(entry, (node = this.#nodeOf(entry)));
+      if (node.nextElementSibling !== below || node.parentNode !== list) list.insertBefore(node, below);
+      below = node;
     }
-    list.prepend(...fresh);
-    if (height) list.scrollTop += list.scrollHeight - height;
+    if (read?.parentNode === list) list.scrollTop += read.offsetTop - top;
     const none = byId("event-none");
     none.hidden = this.#nodes.size > 0;
-    setText(none, this.#entries.length ? "No event matches." : "Nothing has changed yet. Every committed change appears here, whoever makes it.");
+    setText(none, shown.length ? "No event matches." : "Nothing has changed yet. Every committed change appears here, whoever makes it.");
   }
 
   #nodeOf(entry) {
-    if (entry.text !== undefined) return element("li", { class: "event note" }, element("time", {}, clockText(entry.at)), ` ${entry.text}`);
-    const fields = fieldsOf(entry);
-    const tone = typeOf(entry.types.at(-1)).tone;
-    const isGone = entry.after === null;
+    if (entry.text !== undefined) return element("li", { class: "event note" }, element("time", {}, clockText(entry.shownAt)), ` ${entry.text}`);
+    const isRow = entry.table !== undefined;
     return element(
       "li",
-      { class: "event", "data-tone": tone, "data-position": entry.position },
+      { class: "event", "data-tone": typeOf(entry.types.at(-1)).tone, "data-position": entry.position },
       element(
         "p",
         { class: "event-head" },
-        element("button", { type: "button", class: "event-key", onclick: () => this.#open(entry.id, entry.key, entry.schema) }, entry.schema ? `${entry.schema}.${entry.key}` : entry.key),
+        isRow ? this.#tableNode(entry) : this.#flagNode(entry),
         [...new Set(entry.types)].map((type) => element("span", { class: "badge", "data-tone": typeOf(type).tone }, typeOf(type).word)),
         element("span", { class: "event-meta" }, latencyText(entry), element("time", { datetime: entry.committedAt.toISOString() }, clockText(entry.committedAt)), element("span", { class: "position", title: "Position in the log" }, `#${entry.position}`)),
       ),
-      fields.length ? fieldTable(fields, entry.before === null || isGone) : element("p", { class: "hint" }, "Nothing that a reader of flags sees."),
+      isRow ? rowContent(entry) : flagContent(entry),
     );
+  }
+
+  #flagNode({ id, key, schema }) {
+    return element("button", { type: "button", class: "event-key", onclick: () => this.#open(id, key, schema) }, schema ? `${schema}.${key}` : key);
+  }
+
+  #tableNode({ table, key }) {
+    const parts = Object.entries(key ?? {}).map(([column, value]) => `${column} ${valueText(value)}`);
+    return [
+      element("button", { type: "button", class: "event-key", title: "Show events of this table", onclick: () => this.searchFor(table) }, table),
+      parts.length ? element("span", { class: "row-key" }, parts.join(", ")) : null,
+    ];
   }
 }
 
-/** Add an event to entries, newest last; the entry that it is a part of, null where it is a new one. */
-function join(entries, event, change, isReplay) {
-  const position = event.id.split("-", 1)[0];
-  const last = entries.at(-1);
-  if (last && last.position === position && last.id === change.id) {
-    last.types.push(event.type);
-    last.after = change.after;
-    last.key = event.flagKey;
-    last.fields = null;
-    return last;
-  }
-  entries.push({
-    id: change.id,
-    position,
-    key: event.flagKey,
-    schema: change.schema,
-    types: [event.type],
-    before: change.before,
-    after: change.after,
-    fields: null,
-    committedAt: new Date(event.committedAt),
-    sentAfterMs: event.sentAt && !isReplay ? elapsedMs(event.committedAt, event.sentAt) : null,
-  });
-  return null;
+function flagContent(entry) {
+  const fields = fieldsOf(entry);
+  return fields.length ? fieldTable(fields, entry.before === null || entry.after === null) : element("p", { class: "hint" }, "Nothing that a reader of flags sees.");
+}
+
+function rowContent({ types: [type], fields, user, application, transaction, more }) {
+  const nothing = { row_updated: "Only in masked columns.", table_truncated: "Every row is gone." }[type] ?? "No other column is told.";
+  return [
+    fields.length ? fieldTable(fields, type !== "row_updated") : element("p", { class: "hint" }, nothing),
+    element("p", { class: "who" }, element("b", {}, user), application ? ` · ${application}` : "", ` · transaction ${transaction}`),
+    more ? element("p", { class: "hint" }, `and ${plural(more, "more row")} of this commit`) : null,
+  ];
+}
+
+/** What a word is looked for in. */
+function textsOf(entry) {
+  const named = entry.table === undefined ? [entry.key, entry.schema] : [entry.table, entry.user, entry.application, entry.transaction, ...Object.values(entry.key ?? {}).map(valueText)];
+  return [...named, ...entry.types, ...entry.types.map((type) => typeOf(type).word), ...fieldsOf(entry).map(({ name, before, after }) => `${name} ${before ?? ""} ${after ?? ""}`)];
 }
 
 function latencyText(entry) {
   if (entry.sentAfterMs === null) return null;
   return element("span", { class: "latency", title: "From commit to sending" }, durationText(entry.sentAfterMs));
-}
-
-function fieldsOf(entry) {
-  entry.fields ??= difference(entry.before, entry.after);
-  return entry.fields;
 }
 
 /** The difference as a list: name, before → after. Of a flag that came or went whole, only the beginning is shown. */
@@ -203,7 +225,8 @@ export function fieldTable(fields, isWhole) {
   ];
 }
 
-function fieldRow({ name, before, after }) {
+function fieldRow({ name, before, after, isMasked }) {
+  const shade = isMasked ? "masked" : null;
   return element(
     "div",
     {},
@@ -211,9 +234,9 @@ function fieldRow({ name, before, after }) {
     element(
       "dd",
       {},
-      before === null ? null : element("del", {}, before),
+      before === null ? null : element("del", { class: shade }, before),
       before === null || after === null ? null : element("span", { class: "arrow" }, " → "),
-      after === null ? null : element("ins", {}, after),
+      after === null ? null : element("ins", { class: shade }, after),
     ),
   );
 }

@@ -29,7 +29,8 @@ export class FlagList {
     this.#list.addEventListener("scroll", this.#render, { passive: true });
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
     this.#list.addEventListener("focus", () => {
-      if (this.#active === null && this.#shown.length) this.#activate(0);
+      this.#refresh();
+      if (!this.#shown.some((entry) => entry.id === this.#active)) this.#activate(0);
     });
     new ResizeObserver(() => {
       this.#rowHeight = 0;
@@ -152,10 +153,18 @@ export class FlagList {
     return node;
   }
 
+  /** Draw now where the list has changed since the last frame: a key, or focus, means it as it is by now. */
+  #refresh() {
+    if (this.#isStale) this.#draw();
+  }
+
   #choose(id) {
+    const entry = this.#catalog.entries.get(id);
+    // Deleted since the last frame: it is still on the screen, and is about to go.
+    if (!entry) return;
     this.#active = id;
     this.#render();
-    this.#open(this.#catalog.entries.get(id));
+    this.#open(entry);
   }
 
   #activate(place) {
@@ -173,8 +182,7 @@ export class FlagList {
 
   #onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    // A key means the list as it is by now, also when it has changed since the last frame.
-    if (this.#isStale) this.#draw();
+    this.#refresh();
     const place = this.#shown.findIndex((entry) => entry.id === this.#active);
     const page = Math.max(1, Math.floor(this.#list.clientHeight / this.#rowHeight) - 1);
     const steps = { ArrowDown: place + 1, ArrowUp: place - 1, j: place + 1, k: place - 1, PageDown: place + page, PageUp: place - page, Home: 0, End: this.#shown.length - 1 };

@@ -1,7 +1,7 @@
 // What happened just before the page was opened: the flags as they were some commits ago, and the stream from there on.
 import { Catalog } from "./catalog.js";
 import { BlockReader } from "./sse.js";
-import { openStream } from "./stream.js";
+import { openStream, parse } from "./stream.js";
 
 const COMMITS = 200;
 const PATIENCE_MS = 10_000;
@@ -10,29 +10,33 @@ const PATIENCE_MS = 10_000;
  *
  *  `oldest` is where the log begins, null where that is not known. Raises why the past cannot be looked up. */
 export async function readPast(api, address, credential, schemas, position, oldest) {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
   const catalog = new Catalog();
-  const past = [];
   const from = Math.max(Number(oldest ?? 0), Number(position) - COMMITS);
-  if (from >= Number(position)) return past;
+  if (from >= Number(position)) return [];
   const begin = await flagsAt(api, schemas, from);
   catalog.load(begin.flags, begin.position);
+  const events = await replay(address, credential, begin.position, position);
+  return events.map((event) => [event, catalog.apply(event, 0, "")]).filter(([, change]) => change !== null);
+}
+
+/** The events of a stream after an id and up to a position, oldest first; none where the log begins later. */
+export async function replay(address, credential, id, position) {
   const abort = new AbortController();
-  const pieces = await openStream(address, credential, begin.position, AbortSignal.any([signal, abort.signal]));
+  const pieces = await openStream(address, credential, id, AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), abort.signal]));
   const blocks = new BlockReader();
+  const events = [];
   try {
     for (;;) {
       const { done, value } = await pieces.read();
-      if (done) return past;
+      if (done) return events;
       for (const block of blocks.feed(value)) {
         // A keep-alive stands at the end of the replay; a resync says that there is none.
-        if (block.event === "resync" || block.comments.some((comment) => comment.startsWith("keep-alive"))) return past;
+        if (block.event === "resync" || block.comments.some((comment) => comment.startsWith("keep-alive"))) return events;
         if (block.data === null) continue;
-        const event = JSON.parse(block.data);
+        const event = parse(block);
         if (typeof event.type !== "string") continue;
-        if (Number.parseInt(event.id, 10) > Number(position)) return past;
-        const change = catalog.apply(event, 0, "");
-        if (change !== null) past.push([event, change]);
+        if (Number.parseInt(event.id, 10) > Number(position)) return events;
+        events.push(event);
       }
     }
   } finally {

@@ -14,6 +14,7 @@ export class ServerView {
   #api;
   #numbers;
   #timer = 0;
+  #run = 0;
   #refused = "";
   #instruments = new Map();
 
@@ -36,24 +37,28 @@ export class ServerView {
   /** Ask now, and again every two seconds while the page is looked at. */
   start() {
     clearTimeout(this.#timer);
-    this.asked = this.#poll();
+    this.status = null;
+    this.asked = this.#poll(++this.#run);
   }
 
-  async #poll() {
+  async #poll(run) {
     if (!document.hidden) {
       const asked = performance.now();
+      let status = null;
+      let refused = "";
       try {
-        this.status = await this.#api.get("api/v1/status");
-        this.#refused = "";
-        this.#setClock(asked);
+        status = await this.#api.get("api/v1/status");
       } catch (error) {
-        this.status = null;
-        this.#refused = error.message;
+        refused = error.message;
       }
+      // Asked with the credential of before: not for this reader.
+      if (run !== this.#run) return;
+      this.status = status;
+      this.#refused = refused;
+      if (status) this.#setClock(asked);
       this.draw();
     }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#poll(), POLL_MS);
+    this.#timer = setTimeout(() => this.#poll(run), POLL_MS);
   }
 
   #setClock(asked) {

@@ -24,17 +24,18 @@ export class Stream {
   #heartbeatMs = 30_000;
   #isPlanned = false;
 
-  /** `heard` has `onState()`, `onSnapshot(flags, why)`, `onEvent(event, isReplay)`, `onBeat({position, fresh, ageMs, digest})`. */
+  /** `url` asks for a snapshot, or for none. `heard` has `onState()`, `onSnapshot(flags, position, why)`,
+   *  `onEvent(event, isReplay)`, `onBeat({position, fresh, ageMs, digest})`, and may have `onConnected({id, position})`. */
   constructor(url, heard) {
     this.#url = url;
     this.#heard = heard;
   }
 
-  /** Begin from a snapshot, with this credential; null asks without one. */
-  start(credential) {
+  /** Begin after an id, else anew, with this credential; null asks without one. */
+  start(credential, lastId = "") {
     this.#credential = credential;
-    this.lastId = "";
     this.stop();
+    this.lastId = lastId;
     this.#follow(++this.#run);
   }
 
@@ -44,7 +45,7 @@ export class Stream {
     this.#set("stopped", "");
   }
 
-  /** Begin from a snapshot, as if nothing had been received. */
+  /** Begin anew, as if nothing had been received. */
   restart() {
     this.lastId = "";
     this.reconnect();
@@ -109,12 +110,16 @@ export class Stream {
     this.#listen(abort, CONNECT_MS);
     const pieces = await openStream(this.#url, this.#credential, this.lastId, abort.signal);
     const blocks = new BlockReader();
-    const connection = { isReplay: Boolean(this.lastId) };
+    const connection = { isReplay: Boolean(this.lastId), signal: abort.signal };
     for (;;) {
       const { done, value } = await pieces.read();
       if (done || run !== this.#run) return "the server has ended the stream";
       this.#listen(abort, this.#heartbeatMs * SILENT_BEATS);
-      for (const block of blocks.feed(value)) this.#take(block, connection);
+      for (const block of blocks.feed(value)) {
+        this.#take(block, connection);
+        // Who hears may have ended this connection; what else had arrived is no longer theirs.
+        if (abort.signal.aborted) return "the page has ended the stream";
+      }
       onProven();
     }
   }
@@ -136,15 +141,19 @@ export class Stream {
       connection.isReplay = false;
       this.#beat({ position: beat[1], fresh: beat[2] === "true", ageMs: Number(beat[3]), digest: beat[4] });
     }
-    if (block.data !== null) this.#dispatch(block.event, JSON.parse(block.data), connection);
-    // After it was handled: an id stands for what the page has shown, not for what it is about to.
-    if (block.id) this.lastId = block.id;
+    if (block.data !== null) this.#dispatch(block.event, parse(block), connection);
+    // After it was handled: an id stands for what the page has shown, not for what it is about to. Whoever was told to
+    // begin anew meanwhile has none.
+    if (block.id && !connection.signal.aborted) this.lastId = block.id;
   }
 
   #dispatch(name, data, connection) {
     switch (name) {
       case "connected":
         if (data.heartbeatMs) this.#heartbeatMs = data.heartbeatMs;
+        // Where no snapshot comes, what is after this is missed from now on.
+        if (!this.lastId && !this.#url.searchParams.has("snapshot")) this.lastId = data.id;
+        this.#heard.onConnected?.(data);
         this.#beat({ position: data.position, fresh: data.fresh, ageMs: data.ageMs });
         break;
       case "snapshot":
@@ -168,13 +177,17 @@ export class Stream {
   }
 }
 
-/** Open the stream, after an id, or else with a snapshot; gives a reader of texts. Raises why that is not to be had. */
-export async function openStream(address, credential, lastId, signal) {
-  const url = new URL(address);
+/** What a block says. Of rows with every digit: a bigint or numeric may have more than a double holds. */
+export function parse({ event, data }) {
+  if (!event.startsWith("row_") || !JSON.rawJSON) return JSON.parse(data);
+  return JSON.parse(data, (_, value, { source }) => (typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value));
+}
+
+/** Open the stream, after an id where there is one; gives a reader of texts. Raises why that is not to be had. */
+export async function openStream(url, credential, lastId, signal) {
   const headers = { accept: "text/event-stream" };
   if (credential) headers.authorization = `Bearer ${credential}`;
   if (lastId) headers["last-event-id"] = lastId;
-  else url.searchParams.set("snapshot", "true");
   const response = await fetch(url, { headers, signal, cache: "no-store" });
   if (!response.ok) await refuse(response);
   return response.body.pipeThrough(new TextDecoderStream()).getReader();

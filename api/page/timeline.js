@@ -7,7 +7,7 @@ const FRAME_MS = 250;
 const BAR_PX = 6;
 const LOW_MS = 0.5;
 const HIGH_MS = 10_000;
-const TONES = ["plain", "share", "segment", "variant", "off", "on", "good", "bad"];
+const TONES = ["plain", "share", "segment", "variant", "off", "on", "row", "good", "bad"];
 const RULE_PX = 15;
 const RULES = [
   [1, "1 ms"],
@@ -57,10 +57,10 @@ export class Timeline {
     if (this.#samples.length > MOST_SAMPLES) this.#samples.splice(0, MOST_SAMPLES / 10);
   }
 
-  /** What happened before the page was opened: `[at, tone]`, oldest first. */
+  /** What happened before the page was opened: `[at, tone]`. */
   addPast(past) {
-    const samples = past.slice(-MOST_SAMPLES).map(([at, tone]) => ({ at, tone, latencyMs: null }));
-    this.#samples = samples.concat(this.#samples);
+    const samples = past.map(([at, tone]) => ({ at, tone, latencyMs: null }));
+    this.#samples = samples.concat(this.#samples).sort((a, b) => a.at - b.at).slice(-MOST_SAMPLES);
   }
 
   /** The colours of the page have changed. */

@@ -1,4 +1,4 @@
-// Flags, said so that a person can read them.
+// Flags and rows, said so that a person can read them.
 
 const OPERATORS = {
   EQ: "is",
@@ -15,6 +15,7 @@ const OPERATORS = {
   NOTCONTAINS: "does not contain",
 };
 
+/** `isOfRows`: of watched tables, which most servers have none of. */
 export const TYPES = {
   flag_created: { word: "created", tone: "good" },
   flag_enabled: { word: "turned on", tone: "on" },
@@ -24,6 +25,10 @@ export const TYPES = {
   segment_updated: { word: "segment", tone: "segment" },
   distribution_updated: { word: "shares", tone: "share" },
   variant_updated: { word: "variant", tone: "variant" },
+  row_inserted: { word: "inserted", tone: "good", isOfRows: true },
+  row_updated: { word: "updated", tone: "row", isOfRows: true },
+  row_deleted: { word: "deleted", tone: "bad", isOfRows: true },
+  table_truncated: { word: "emptied", tone: "bad", isOfRows: true },
 };
 
 /** What a type of event is called, also one that this page does not know yet. */
@@ -77,7 +82,8 @@ export function elapsedMs(from, to) {
   return Math.max(0, microseconds(to) - microseconds(from)) / 1000;
 }
 
-function microseconds(text) {
+/** A time as microseconds since 1970. */
+export function microseconds(text) {
   const fraction = /\.(\d+)/.exec(text)?.[1] ?? "";
   return Math.floor(Date.parse(text) / 1000) * 1e6 + Number(fraction.padEnd(6, "0").slice(0, 6));
 }

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import psycopg
 import pytest
-from playwright.async_api import Error, Locator, Page, expect
+from playwright.async_api import Error, Locator, Page, Route, expect
 
 from cdc.core.access import Grant
 from cdc.keys import create_key
@@ -121,7 +121,7 @@ async def test_events_are_filtered_paused_and_taken_up_again(
     await page.click("#pause")
     await expect(page.locator(".event-key")).to_have_text(["one", "two", "one"])
     for word in ("updated", "turned on"):
-        await page.locator("#event-types .chip", has_text=word).click()
+        await page.locator("#event-types").get_by_text(word, exact=True).click()
     await expect(page.locator(".event-key")).to_have_text(["one"])
     await expect(page.locator(".event .badge")).to_have_text(["updated", "turned off"])
 
@@ -199,6 +199,103 @@ async def test_it_opens_with_what_happened_just_before(server: RunningServer, wr
     await expect(page.locator(".event dd")).to_have_text(["off → on", "2 → 3", "1 → 2", "checkout", "off", "1"])
 
 
+@pytest.fixture
+def shop_url(database_url: str) -> str:
+    """A database with a table that is watched, whose column `email` is masked."""
+    with Writer(database_url) as writer:
+        writer.run(
+            "create schema shop",
+            "create table shop.orders (id bigint primary key, email text, total numeric, note text)",
+            "select flagent_cdc.watch('shop.orders', mask => '{email}')",
+        )
+    return database_url
+
+
+async def fields_of(entry: Locator) -> list[str]:
+    return [re.sub(r"\s+", " ", text) for text in await entry.locator(".fields > div").all_inner_texts()]
+
+
+async def test_rows_of_watched_tables_show_what_changed_and_who_did_it(
+    shop_url: str, server: RunningServer, writer: Writer, visits: Visits
+) -> None:
+    flag = writer.flag("checkout")
+    page = await visits.open(server.url)
+    await is_live_and_empty(page)
+    await expect(page.locator("#tables .chip")).to_have_text(["shop.orders"])
+    writer.connection.execute("set application_name = 'the shop'")
+    writer.run("insert into shop.orders values (9007199254740993, 'a@x', 1.5, '12')")
+    await expect(page.locator(".event")).to_have_count(1)
+    order = page.locator(".event").first
+    await expect(order.locator(".event-key")).to_have_text("shop.orders")
+    # With all digits, though no double holds them.
+    await expect(order.locator(".row-key")).to_have_text("id 9007199254740993")
+    await expect(order.locator(".badge")).to_have_text("inserted")
+    assert await fields_of(order) == ["email masked", "total 1.5", 'note "12"']
+    await expect(order.locator(".who")).to_have_text(re.compile(r"^\w+ · the shop · transaction \d+$"))
+    writer.run("update shop.orders set total = 2.5, note = null, email = 'b@x'")
+    await expect(order.locator(".badge")).to_have_text("updated")
+    assert await fields_of(order) == ["total 1.5 → 2.5", 'note "12" → null']
+    writer.run("update shop.orders set email = 'c@x'")
+    await expect(order.locator(".hint")).to_have_text("Only in masked columns.")
+    # A commit of both kinds stands together, and many rows of one commit are told in short.
+    writer.run(
+        f"update flags set enabled = true where id = {flag}",
+        "insert into shop.orders select n, null, n, 'x' from generate_series(1, 100) n",
+    )
+    await expect(order.locator(".hint")).to_have_text("and 92 more rows of this commit")
+    await expect(page.locator(".event")).to_have_count(3 + 8 + 1)
+    await expect(entry(page, "checkout").locator(".badge")).to_have_text(["updated", "turned on"])
+    writer.run("delete from shop.orders where id > 100", "truncate shop.orders")
+    await expect(order.locator(".badge")).to_have_text("emptied")
+    await expect(page.locator(".event").nth(1).locator(".badge")).to_have_text("deleted")
+
+
+async def test_rows_are_filtered_by_table_by_keyboard_and_found_by_text(
+    shop_url: str, server: RunningServer, writer: Writer, visits: Visits
+) -> None:
+    visits.foresee("status of 503")  # a stream that the server has only just opened
+    writer.run("create table shop.visits (id int primary key, page text)")
+    writer.run("select flagent_cdc.watch('shop.visits', stream => 'visits')")
+    flag = writer.flag("checkout")
+    writer.run("insert into shop.orders values (1, null, 10, 'before the page was opened')")
+    page = await visits.open(server.url)
+    await expect(page.locator("#tables .chip")).to_have_text(["shop.orders", "shop.visits"])
+    keys = page.locator(".event-key")
+    await expect(keys).to_have_text(["shop.orders", "checkout"])
+    writer.toggle(flag)
+    writer.run("update shop.orders set total = 11")
+    await expect(keys).to_have_text(["shop.orders", "checkout", "shop.orders", "checkout"])
+    # A table with a stream of its own is followed when it is asked for.
+    orders, visited = page.locator("#tables .chip").first, page.locator("#tables .chip").last
+    await expect(visited).to_have_attribute("aria-pressed", "false")
+    for n in (0, 1):
+        writer.run(f"insert into shop.visits values ({n}, '/before')")
+    await visited.focus()
+    await page.keyboard.press("Enter")
+    await expect(visited).to_have_attribute("aria-pressed", "true")
+    await expect(keys.first).to_have_text("shop.visits")
+    writer.run("update shop.visits set page = '/after' where id = 1")
+    await expect(page.locator(".event").first.locator(".fields")).to_have_text(re.compile("/before → /after"))
+    # What is turned off is gone; turned on again, it is all there, also what happened in between.
+    await orders.press("Space")
+    await expect(keys).to_have_text(["shop.visits", "shop.visits", "checkout", "checkout"])
+    writer.run("update shop.orders set total = 12")
+    await orders.press("Space")
+    await expect(keys).to_have_text(
+        ["shop.orders", "shop.visits", "shop.visits", "shop.orders", "checkout", "shop.orders", "checkout"]
+    )
+    await page.fill("#event-search", "BEFORE opened")
+    await expect(keys).to_have_text(["shop.orders"])
+    await page.fill("#event-search", "")
+    await keys.nth(1).click()
+    await expect(page.locator("#event-search")).to_have_value("shop.visits")
+    await expect(keys).to_have_text(["shop.visits", "shop.visits"])
+    await page.fill("#event-search", "")
+    for word in ("inserted", "updated"):
+        await page.locator("#row-types").get_by_text(word, exact=True).click()
+    await expect(keys).to_have_text(["checkout", "checkout"])
+
+
 async def test_a_flag_has_an_address_that_can_be_kept_and_gone_back_from(
     server: RunningServer, writer: Writer, visits: Visits
 ) -> None:
@@ -259,6 +356,61 @@ async def test_the_parts_of_the_page_keep_their_word(server: RunningServer, visi
     ]
 
 
+async def test_a_stream_that_is_told_to_begin_anew_forgets_its_id(server: RunningServer, visits: Visits) -> None:
+    page = await visits.open(server.url)
+    # What ends it comes in the middle of a piece, as where the digest in a keep-alive is another one.
+    asked = await page.evaluate(
+        """() => new Promise(async (resolve) => {
+            const { Stream } = await import("/page/stream.js");
+            const snapshot = 'event: snapshot\\nid: 5@a\\ndata: {"flags": [], "position": "5"}\\n\\n';
+            const beat = ": keep-alive position=5 fresh=true ageMs=1 digest=x\\nid: 5@a\\n\\n";
+            const { fetch } = window;
+            const asked = [];
+            window.fetch = async (url, options) => {
+                if (!String(url).endsWith("/scripted?snapshot=true")) return fetch(url, options);
+                asked.push(options.headers["last-event-id"] ?? null);
+                if (asked.length === 3) resolve(asked);
+                return new Response(new ReadableStream({
+                    start(piece) {
+                        piece.enqueue(new TextEncoder().encode(snapshot + beat + snapshot));
+                        options.signal.addEventListener("abort", () => piece.error(options.signal.reason));
+                    },
+                }));
+            };
+            const stream = new Stream(new URL("/scripted?snapshot=true", location), {
+                onState() {}, onSnapshot() {}, onEvent() {},
+                onBeat() { asked.length === 1 ? stream.restart() : setTimeout(() => stream.reconnect()); },
+            });
+            stream.start(null);
+        })"""
+    )
+    assert asked == [None, None, "5@a"]
+
+
+async def test_an_answer_that_is_overtaken_is_not_shown(server: RunningServer, writer: Writer, visits: Visits) -> None:
+    for key in ("one", "two"):
+        writer.static_flag(key, key)
+    page = await visits.open(f"{server.url}/#evaluate")
+    held: list[Route] = []
+
+    async def hold_the_first(route: Route) -> None:
+        if held:
+            await route.continue_()
+        else:
+            held.append(route)
+
+    await page.route("**/api/v1/evaluation", hold_the_first)
+    await page.fill("#evaluate-key", "one")
+    await page.keyboard.press("Enter")
+    await page.fill("#evaluate-key", "two")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".verdict b")).to_have_text("two")
+    async with page.expect_response("**/api/v1/evaluation"):
+        await held[0].continue_()
+    await page.evaluate("new Promise(requestAnimationFrame)")
+    await expect(page.locator(".verdict b")).to_have_text("two")
+
+
 async def test_everything_is_reached_by_keyboard_alone(server: RunningServer, writer: Writer, visits: Visits) -> None:
     writer.static_flag("alpha", "on")
     writer.static_flag("beta", "on")
@@ -311,15 +463,21 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(
     flag = writer.static_flag(long[:63], "a_variant_with_a_name_that_is_too_long_for_a_phone")
     writer.tag(flag, "a-tag-that-is-rather-long")
     writer.constraint(writer.segment(flag), "a_property_of_some_length", "IN", ",".join(["SOMEWHERE"] * 40))
+    writer.run("create table a_table_with_a_long_name_of_its_own_that_is_watched (id text primary key, a_column text)")
+    writer.run("select flagent_cdc.watch('a_table_with_a_long_name_of_its_own_that_is_watched')")
     page = await visits.open(server.url, width=360, height=740, has_touch=True)
     await is_live(page)
     await page_is_narrow(page)
-    writer.run(f"update flags set enabled = false, description = '{'w' * 200}'")
+    writer.run(
+        f"insert into a_table_with_a_long_name_of_its_own_that_is_watched values ('{'k' * 90}', '{'v' * 90}')",
+        f"update flags set enabled = false, description = '{'w' * 200}'",
+    )
     await page.click("#tab-events")
+    await expect(page.locator(".row-key")).to_be_visible()
     await expect(page.locator(".event del").first).to_have_text("on")
     await expect(page.locator("#chart")).to_be_visible()
     await page_is_narrow(page)
-    await page.locator(".event-key").first.click()
+    await entry(page, long[:63]).first.locator(".event-key").click()
     await expect(page.locator("#flag .constraints")).to_be_visible()
     await page_is_narrow(page)
     await page.click("text=What would someone get?")
