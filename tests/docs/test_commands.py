@@ -5,6 +5,8 @@ What a page cannot know is filled in: the address of the database, and the serve
 
 import os
 import re
+import shutil
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from cdc.postgres_programs import find_binaries
 from tests.docs.page import Block, Command, Page, pattern_of, read_page, without_blocks
 from tests.docs.terminal import Terminal
+from tests.fixtures.node import installed_packages
 from tests.fixtures.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +26,9 @@ PAGES = [
 ]
 
 pytestmark = pytest.mark.timeout(300)
+
+# What is written of is not published yet.
+_NPM = "npm install @flagent/realtime"
 
 
 class Reader:
@@ -34,10 +40,12 @@ class Reader:
         self._stack = stack
         self._directory = directory
         self._deadline_s = deadline_s
-        port = lasting_port()
+        port, shop = lasting_port(), lasting_port()
         self._filled = {
             "postgresql://owner:password@db.example:5432/flagent": database_url,
             "127.0.0.1:8080": f"127.0.0.1:{port}",
+            "127.0.0.1:3000": f"127.0.0.1:{shop}",
+            "port: 3000": f"port: {shop}",
         }
         # Of somebody who has installed flagent-cdc, its SDK and PostgreSQL's programs.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGENT_", "PYTHON", "PG"))}
@@ -51,6 +59,10 @@ class Reader:
         }
         self._terminals: dict[str | None, Terminal] = {}
         self._exports: list[str] = []
+
+    def fill(self, written: str, filled: str) -> None:
+        """Do this, where pages write that."""
+        self._filled[written] = filled
 
     def follow(self, page: Page) -> None:
         if page.continues is not None:
@@ -114,18 +126,42 @@ class Reader:
         return text
 
 
+@pytest.fixture(scope="session")
+def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of this checkout as it would be published; skips where there is no Node."""
+    folder = tmp_path_factory.mktemp("sdk")
+    shutil.copytree(
+        ROOT / "sdk/javascript",
+        folder,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("node_modules", "dist", "test"),
+    )
+    installed_packages(folder, folder)
+    for command in (["npm", "run", "--silent", "build"], ["npm", "pack", "--silent"]):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    (package,) = folder.glob("*.tgz")
+    return package
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.path.relative_to(ROOT)) for page in PAGES])
-def test_what_the_page_says_is_what_happens(page: Page, flagent_url: str, tmp_path: Path, open_directory: Path) -> None:
+def test_what_the_page_says_is_what_happens(
+    page: Page, flagent_url: str, tmp_path: Path, open_directory: Path, request: pytest.FixtureRequest
+) -> None:
     parts = conninfo_to_dict(flagent_url)
     url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
     # `sh run` is a command of the checkout; everything else is to work anywhere.
     directory = ROOT if page.path.parent == ROOT else tmp_path
     with ExitStack() as stack:
-        Reader(stack, url, directory, open_directory / "data").follow(page)
+        reader = Reader(stack, url, directory, open_directory / "data")
+        if _NPM in page.path.read_text(encoding="utf-8"):
+            reader.fill(_NPM, f"npm install --silent --no-audit --no-fund {request.getfixturevalue('javascript_sdk')}")
+        reader.follow(page)
 
 
 # What people type; in any other place of a page it would not be run.
-TYPED = re.compile(r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |nats |docker |kubectl )", re.MULTILINE)
+TYPED = re.compile(
+    r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |npm |node |nats |docker |kubectl )", re.MULTILINE
+)
 FIRST = re.compile(r"^    sh run demo    # .*\n    sh run test    # .*\n", re.MULTILINE)
 LEADING = (
     ROOT / "README.md",
