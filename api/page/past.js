@@ -11,7 +11,8 @@ const PATIENCE_MS = 10_000;
  *  `oldest` is where the log begins, null where that is not known. Raises why the past cannot be looked up. */
 export async function readPast(api, address, credential, schemas, position, oldest) {
   const catalog = new Catalog();
-  const from = Math.max(Number(oldest ?? 0), Number(position) - COMMITS);
+  // Where it is not known, a log begins with its first position.
+  const from = Math.max(Number(oldest ?? 1), Number(position) - COMMITS);
   if (from >= Number(position)) return [];
   const begin = await flagsAt(api, schemas, from);
   catalog.load(begin.flags, begin.position);
