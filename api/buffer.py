@@ -14,7 +14,7 @@ _FULL_BYTES = 64 * 1024
 class BufferSink:
     """Bounded: at most `_FULL_BYTES` and the one write that passed it."""
 
-    descriptor = None
+    socket = None
 
     def __init__(self) -> None:
         self._chunks: list[bytes | memoryview] = []

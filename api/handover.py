@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 from functools import partial
+from socket import socket
 from typing import Any, cast
 
 import httptools
@@ -54,7 +55,7 @@ _MAX_FRAME_BYTES = 1024 * 1024
 class _Stream(asyncio.Protocol):
     """A connection that has been handed over: a sink of the hub, and a protocol of the loop."""
 
-    __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "descriptor", "subscriber")
+    __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "socket", "subscriber")
 
     subscriber: Subscriber
 
@@ -63,11 +64,11 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self._server_state = server_state
         self._has_heard = True
-        self.descriptor = _descriptor_of(transport)
+        self.socket = _socket_of(transport)
         # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
-        # holds at most the rest of one write, the hub never has to ask, and what it writes to the descriptor overtakes
+        # holds at most the rest of one write, the hub never has to ask, and what it sends past the transport overtakes
         # nothing. Over TLS not 0: asyncio then pauses a protocol for an empty buffer, and nothing ever wakes it.
-        transport.set_write_buffer_limits(high=1 if self.descriptor is None else 0, low=0)
+        transport.set_write_buffer_limits(high=1 if self.socket is None else 0, low=0)
 
     def begin(self) -> None:
         """Go live; the transport reports to this protocol from here on."""
@@ -128,13 +129,12 @@ class _Stream(asyncio.Protocol):
         raise NotImplementedError
 
 
-def _descriptor_of(transport: asyncio.Transport) -> int | None:
-    """The socket, where the transport itself does no more than write to it."""
+def _socket_of(transport: asyncio.Transport) -> socket | None:
+    """The socket, where the transport itself does no more than send to it; asyncio shows it without its `send`."""
     is_encrypted = transport.get_extra_info("sslcontext") is not None
     if is_encrypted or not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
         return None
-    descriptor: int = transport.get_extra_info("socket").fileno()
-    return descriptor
+    return getattr(transport.get_extra_info("socket"), "_sock", None)
 
 
 class SseStream(_Stream):

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from socket import socket
 from typing import TYPE_CHECKING, Protocol
 
 from .core.access import Grant
@@ -38,10 +39,10 @@ class Sink(Protocol):
     """Where a subscriber's bytes go."""
 
     @property
-    def descriptor(self) -> int | None:
-        """The socket below, where bytes may be written to it directly while the subscriber is live and not paused: the
-        sink holds nothing back then, or has called `Hub.pause`. What the socket does not take at once goes to `write`.
-        The sink calls `Hub.remove` before it closes the socket. None where every write must come through the sink."""
+    def socket(self) -> socket | None:
+        """The socket below, which does not block, where bytes may be sent past the sink while the subscriber is live
+        and not paused: the sink holds nothing back then, or has called `Hub.pause`. What the socket does not take at
+        once goes to `write`. None where every write must come through the sink."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Send, without waiting. Never raises; a broken connection is reported by `Hub.remove`."""

@@ -93,6 +93,8 @@ async def test_what_a_full_socket_did_not_take_comes_next_and_whole(server: Runn
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
     with await asyncio.to_thread(event_stream, server) as stream, await asyncio.to_thread(websocket, server) as socket:
+        subscribers = list(server.feed.hub._subscribers)
+        assert None not in {subscriber.sink.socket for subscriber in subscribers}, "asyncio shows its sockets no more"
         written = await asyncio.to_thread(write_at_random, database_url, random.Random(seed))
         await until(lambda: server.feed.hub.pauses >= 2, "the pauses of both")
         blocks = await asyncio.to_thread(lambda: [stream.event() for _ in range(151)])
