@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-__all__ = ["bars", "lines"]
+__all__ = ["bars", "lines", "stacked"]
 
 WIDTH = 720
 LABELS = 130
 ROW = 26
 # Distinct without colour vision too (Okabe and Ito); the first is ours.
-COLOURS = ["#0072b2", "#999999", "#e69f00", "#cc79a7", "#009e73", "#d55e00"]
+COLOURS = ["#0072b2", "#999999", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442"]
 _STYLE = (
     "<style>text{font:13px system-ui,sans-serif;fill:#444}.title{font-weight:600;font-size:15px}.grid{stroke:#8885}"
     "@media (prefers-color-scheme:dark){text{fill:#ccc}}</style>"
@@ -55,6 +55,33 @@ def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float]]) -> st
             y += ROW
         y += 8
     return _document(y + 6, title, body)
+
+
+def stacked(title: str, unit: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """One bar for each row, made of its parts, on one linear scale from zero; below it what each colour is."""
+    largest = max((sum(parts.values()) for parts in rows.values()), default=1) or 1
+    room = WIDTH - LABELS - 110
+    names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
+    body = []
+    y = 40.0
+    for row, parts in rows.items():
+        body.append(f'<text x="{LABELS - 8}" y="{y + 15:g}" text-anchor="end">{escape(row)}</text>')
+        x = float(LABELS)
+        for name, value in parts.items():
+            width = value / largest * room
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            body.append(f'<rect x="{x:.1f}" y="{y + 3:g}" width="{width:.1f}" height="{ROW - 8}" fill="{colour}"/>')
+            x += width
+        total = _number(sum(parts.values()))
+        body.append(f'<text x="{x + 6:.1f}" y="{y + 15:g}">{total} {escape(unit)}</text>')
+        y += ROW
+    y += 8
+    for place, name in enumerate(names):
+        x, line = 10 + place % 3 * 235, y + place // 3 * 22
+        colour = COLOURS[place % len(COLOURS)]
+        body.append(f'<rect x="{x}" y="{line:g}" width="14" height="14" fill="{colour}"/>')
+        body.append(f'<text x="{x + 20}" y="{line + 12:g}">{escape(name)}</text>')
+    return _document(y + -(-len(names) // 3) * 22 + 6, title, body)
 
 
 def lines(title: str, x_title: str, unit: str, series: Mapping[str, Mapping[float, float]]) -> str:

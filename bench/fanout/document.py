@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.fanout.chart import bars, lines
+from bench.fanout.chart import bars, lines, stacked
+from bench.fanout.profile import GROUPS
 from bench.fanout.report import tables, verdicts
 
 __all__ = ["charts", "fill"]
@@ -122,6 +123,20 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
         pairs("storm", {"handshakes_s": "handshakes", "snapshots_s": "snapshots"}),
     )
     add("slow", "slow", "p99 of the others", "ms", pairs("slow", {"without_p99_ms": "without", "with_p99_ms": "with"}))
+    # The naive server's bar would leave nothing to see of the others.
+    for name, title, servers in (
+        ("profile", "One delivery", ("flagent-cdc", "c-loop")),
+        ("profile-naive", "One delivery, naive", ("naive",)),
+    ):
+        rows = {
+            f"{server}, {record['mode'].upper()}": {group: figures[group] for group in GROUPS}
+            for server in servers
+            for record in sorted(records, key=name_of)
+            if record["scenario"] == "profile"
+            and "failed" not in (figures := record["servers"].get(server, {"failed": "it was left out"}))
+        }
+        if rows:
+            found[f"{name}.svg"] = ("profile", title, stacked(title, "µs", rows))
     for record in records:
         if record["scenario"] == "scale":
             for figure, title, unit in (

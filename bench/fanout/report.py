@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.fanout.profile import GROUPS as PROFILE_GROUPS
+
 __all__ = ["Verdict", "tables", "verdicts"]
 
 Result = Mapping[str, Any]
@@ -62,6 +64,7 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("many_cpu_us", "CPU per event", "{:.2f} µs"),
         ("many_memory_mb", "server's memory", "{:.0f} MB"),
     ],
+    "profile": [(group, group, "{:.2f} µs") for group in PROFILE_GROUPS] + [("cpu_us", "by its clock", "{:.2f} µs")],
 }
 
 

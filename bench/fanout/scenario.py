@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from bench.fanout.flagent import FlagentCdc
+from bench.fanout.profile import Profile
 from bench.fanout.subject import (
     Options,
     Subject,
@@ -284,6 +285,30 @@ def catchup(options: Options) -> dict[str, Any]:
         return {"subscribers": subscribers, "events": events, "servers": results(subjects)}
 
 
+# ---- where the time goes --------------------------------------------------------------------------------------------
+
+
+def profile(options: Options) -> dict[str, Any]:
+    """What the server's core does during one event at a time, by perf's samples."""
+    subscribers = options.within_limits(options.subscribers)
+    sampler = Profile(options.cores.server)
+
+    def measure(subject: Subject) -> None:
+        warm_up(subject)
+        with sampler:
+            phases = [subject.phase(1) for _ in range(options.events)]
+        deliveries = sum(phase["deliveries"] for phase in phases)
+        subject.note(cpu_us=sum(phase["cpu_s"] for phase in phases) / deliveries * 1e6)
+        for group, seconds in sampler.seconds(subject.target.process.pids).items():
+            subject.note(**{group: seconds / deliveries * 1e6})
+
+    with running(options) as subjects:
+        each(subjects, connecting(subscribers))
+        for _ in range(options.rounds):
+            each(subjects, measure)
+        return {"subscribers": subscribers, "servers": results(subjects)}
+
+
 # ---- from a thousand to twenty thousand -----------------------------------------------------------------------------
 
 
@@ -309,5 +334,6 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "selective": selective,
     "slow": slow,
     "catchup": catchup,
+    "profile": profile,
     "scale": scale,
 }
