@@ -1,7 +1,7 @@
 /** What both clients have in common: subscriptions, handlers, copies of flags, and the link that feeds them. */
 import { systemClock, type Clock } from "./clock.js";
 import { ReconnectConfig } from "./core/backoff.js";
-import type { AnyEvent } from "./core/event.js";
+import type { AnyEvent, DistributionUpdated, SegmentUpdated } from "./core/event.js";
 import type { Flag } from "./core/flag.js";
 import type { Message, Snapshot } from "./core/message.js";
 import type { Change } from "./core/replica.js";
@@ -41,6 +41,7 @@ export const MAX_MESSAGE_LENGTH = 64 * 1024 * 1024;
 export type FlagHandler = (flag: Flag, change: Change) => unknown;
 export type FlagsHandler = (flags: Flag[], changes: readonly Change[]) => unknown;
 export type EventHandler = (event: AnyEvent) => unknown;
+export type SegmentHandler = (event: SegmentUpdated | DistributionUpdated) => unknown;
 export interface Resync { readonly reason: string; readonly flags: readonly Flag[]; readonly position: string }
 export type ResyncHandler = (resync: Resync) => unknown;
 export type StateHandler = (state: LinkState, error: Error | null) => unknown;
@@ -135,8 +136,8 @@ export abstract class RealtimeClient {
   }
 
   /** Every change to any flag's segments, their constraints and distributions. */
-  subscribeSegments(handler: EventHandler): Subscription {
-    return this.listen({ segments: true }, handler);
+  subscribeSegments(handler: SegmentHandler): Subscription {
+    return this.listen({ segments: true }, handler as EventHandler);
   }
 
   /** Hears every event that this client's subscriptions bring; where there are none, every event there is. */
@@ -276,7 +277,7 @@ export abstract class RealtimeClient {
     this.router.snapshot(flags);
     if (reason === null) return;
     const resynced: AnyEvent = {
-      type: "resync", id, flagKey: null, flagID: null, schema: null, committedAt: null, flag: null, raw: {}, data: { reason, flags },
+      type: "resync", typeName: "resync", id, flagKey: null, flagID: null, schema: null, committedAt: null, flag: null, raw: {}, data: { reason, flags },
     };
     for (const { selector, deliver } of this.listeners) if (selector === null) deliver(resynced);
     for (const handler of this.resyncHandlers) this.dispatcher.push(() => handler({ reason, flags, position }));

@@ -3,7 +3,7 @@ export { FlagentWebSocketClient, type EvaluateOptions, type WebSocketClientOptio
 export { FlagentSSEClient, type SSEClientOptions } from "./sse-client.js";
 export { FlagStore, type ChangeListener, type StatusListener } from "./store.js";
 export type {
-  ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, RealtimeClient, Resync, ResyncHandler, StateHandler,
+  ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, RealtimeClient, Resync, ResyncHandler, SegmentHandler, StateHandler,
 } from "./client.js";
 export type { Subscription } from "./subscription.js";
 export type { LinkState } from "./connector.js";

@@ -27,7 +27,10 @@ test("the types serve a strict program", () => {
       client.subscribe({ tags: ["t"] }, (event) => { const type: string = event.type; void type; });
       client.subscribeTags(["t"], (flags) => { const list: Flag[] = flags; void list; });
       client.subscribeAll((event: AnyEvent) => {
-        if (event.type === EventType.FLAG_DELETED) void event.flagKey;
+        if (event.type === EventType.FLAG_DELETED) { const key: string = event.data; void key; }
+        else if (event.type === "flag_enabled") { const flag: Flag = event.flag; void flag; }
+        else if (event.type === EventType.SEGMENT_UPDATED) void [event.segmentID, event.data?.rank];
+        else { const name: string = event.type; void name; }
       });
       const result = await client.evaluate("a", "user", { n: 1, s: "x", b: true });
       const variant: string | null = result.variantKey;
@@ -41,7 +44,13 @@ test("the types serve a strict program", () => {
       // @ts-expect-error what only the package itself uses is not declared
       client.dispatch(() => undefined);
     `);
-    const config = { compilerOptions: { target: "ES2022", module: "NodeNext", moduleResolution: "NodeNext", strict: true, noEmit: true, lib: ["ES2023", "DOM"], types: [], skipLibCheck: false }, files: ["program.ts"] };
+    // What the README shows is strict TypeScript as well.
+    const examples = [...readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/^```js\n(.*?)^```$/gms)].map(([, code], n) => {
+      writeFileSync(join(folder, `readme${n}.ts`), code);
+      return `readme${n}.ts`;
+    });
+    assert.equal(examples.length, 4);
+    const config = { compilerOptions: { target: "ES2022", module: "NodeNext", moduleResolution: "NodeNext", strict: true, noEmit: true, lib: ["ES2023", "DOM"], types: [], skipLibCheck: false }, files: ["program.ts", ...examples] };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
     const compiler = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
     execFileSync(process.execPath, [compiler, "--project", folder], { encoding: "utf8" });

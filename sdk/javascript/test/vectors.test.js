@@ -107,8 +107,8 @@ describe("typed events", () => {
       const event = decodeEvent(message);
       const byValue = Object.fromEntries(Object.entries(EventType).map(([key, value]) => [value, key]));
       for (const [field, value] of Object.entries(expected)) {
-        if (field === "type") assert.equal(byValue[event.type] ?? null, value);
-        else if (field === "typeName") assert.equal(event.type, value);
+        if (field === "type") assert.equal(byValue[event.type], value ?? "UNKNOWN");
+        else if (field === "typeName") assert.equal(event.typeName, value);
         else if (field === "dataKey") assert.equal(typeof event.data === "string" ? event.data : event.data.key, value);
         else if (field === "count") assert.equal(event.data.length, value);
         else if (field === "dataKind") assert.equal(kindOf(event), value);

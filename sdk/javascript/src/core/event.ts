@@ -16,12 +16,16 @@ export const EventType = Object.freeze({
   TABLE_TRUNCATED: "table_truncated",
   /** Events were lost for good; `data` holds the state that replaces what was known. Only `onEvent` hears it. */
   RESYNC: "resync",
+  /** A server may know more: such an event has its name in `typeName`. */
+  UNKNOWN: "",
 } as const);
 
 export type EventType = (typeof EventType)[keyof typeof EventType];
 
 /** The fields every event has; null where the server sent none. */
 interface EventBase {
+  /** The type as the server wrote it, also one that this version does not know. */
+  readonly typeName: string;
   /** Grows in commit order; opaque to an application. */
   readonly id: string | null;
   readonly flagKey: string | null;
@@ -37,6 +41,7 @@ interface EventBase {
 
 export interface FlagChanged extends EventBase {
   readonly type: "flag_created" | "flag_updated" | "flag_enabled" | "flag_disabled";
+  readonly flag: Flag;
   readonly data: Flag;
 }
 
@@ -82,7 +87,7 @@ export type FlagentEvent = Resynced | FlagChanged | FlagDeleted | SegmentUpdated
 
 /** An event of a type that this version does not know; `data` is the event object. */
 export interface UnknownEvent extends EventBase {
-  readonly type: string & Record<never, never>;
+  readonly type: "";
   readonly data: Readonly<Record<string, unknown>>;
 }
 
@@ -102,6 +107,7 @@ export function decodeEvent(raw: Fields): AnyEvent {
   }
   const flag = isFlag(raw.flag) ? raw.flag : null;
   const base = {
+    typeName: raw.type,
     id: text(raw.id),
     flagKey: text(raw.flagKey) ?? flag?.key ?? null,
     flagID: whole(raw.flagID) ?? flag?.id ?? null,
@@ -116,7 +122,7 @@ export function decodeEvent(raw: Fields): AnyEvent {
     case EventType.FLAG_ENABLED:
     case EventType.FLAG_DISABLED:
       if (flag === null) throw new MalformedMessage(`${raw.type} without its flag`);
-      return { ...base, type: raw.type, data: flag };
+      return { ...base, type: raw.type, flag, data: flag };
     case EventType.FLAG_DELETED:
       if (base.flagKey === null) throw new MalformedMessage("flag_deleted without the flag's key");
       return { ...base, type: raw.type, data: base.flagKey };
@@ -134,7 +140,7 @@ export function decodeEvent(raw: Fields): AnyEvent {
     case EventType.TABLE_TRUNCATED:
       return { ...base, type: raw.type, table: text(raw.table) ?? "", data: raw };
     default:
-      return { ...base, type: raw.type, data: raw };
+      return { ...base, type: EventType.UNKNOWN, data: raw };
   }
 }
 

@@ -42,14 +42,14 @@ export function selectsFlags(selector: Selector): boolean {
  * where they are not known and the event came all the same, a selection by tags takes it: the flag has just left.
  */
 export function selectsEvent(selector: Selector, event: AnyEvent, formerTags: readonly string[] | null): boolean {
-  if (selector.types?.length && !selector.types.includes(event.type)) return false;
+  if (selector.types?.length && !selector.types.includes(event.typeName)) return false;
   if (selector.schemas?.length && event.schema !== null && !selector.schemas.includes(event.schema)) return false;
   const table = event.raw.table;
   if (typeof table === "string" && event.flagKey === null) {
     return (selector.tables?.includes(table) ?? false) || selector.tables?.includes(`${event.schema}.${table}`) === true;
   }
   if (isEverything(selector)) return true;
-  if (selector.segments && /^(segment|distribution)_/.test(event.type)) return true;
+  if (selector.segments && (event.type === "segment_updated" || event.type === "distribution_updated")) return true;
   if (event.flagKey !== null && selector.flags?.includes(event.flagKey)) return true;
   if (event.flagID !== null && selector.flagIDs?.includes(event.flagID)) return true;
   if (!selector.tags?.length) return false;
