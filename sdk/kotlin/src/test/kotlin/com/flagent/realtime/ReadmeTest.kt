@@ -11,7 +11,7 @@ import java.nio.file.Path
 import kotlin.concurrent.thread
 import kotlin.time.Duration.Companion.seconds
 
-/** The README's ten lines, run. The text itself is compared, so that the two cannot part. */
+/** The README's examples, run. The text itself is compared, so that the two cannot part. */
 @Timeout(30)
 class ReadmeTest {
     @Test
@@ -59,12 +59,77 @@ class ReadmeTest {
     }
 
     @Test
+    fun subscribing() {
+        val heard = Heard<String>()
+        val cache = object {
+            fun update(flag: Flag) = heard.add("cached ${flag.key}")
+        }
+        fun println(value: Any?) = heard.add(value.toString())
+
+        ScriptedServer().use { server ->
+            FlagentWebSocketClient(server.ws).use { client ->
+                client.subscribe("new_payment_flow") { flag -> cache.update(flag) }
+                client.subscribeTags(listOf("payment")) { flags -> flags.forEach(cache::update) }
+                client.subscribeSegments { event -> println(event.segmentID) }
+                client.subscribeAll { event -> println(event) }
+                client.onEvent { event -> println(event) }
+                server.acceptWebSocket().run {
+                    receive()
+                    send(connected(1, type = "subscribed"))
+                    send(
+                        """{"type":"segment_updated","id":"2-0@k","flagKey":"new_payment_flow","flagID":1,"segmentID":3,"segment":null,""" +
+                            """"flag":{"id":1,"key":"new_payment_flow","tags":[{"id":1,"value":"payment"}]}}""",
+                    )
+                }
+                val event = "FlagEvent(segment_updated, id=2-0@k, flagKey=new_payment_flow)"
+                assertEquals(
+                    listOf("cached new_payment_flow", "3", event, event, "cached new_payment_flow"),
+                    List(5) { heard.next() },
+                )
+            }
+        }
+    }
+
+    @Test
+    fun evaluating() {
+        val heard = Heard<String>()
+        fun println(value: Any?) = heard.add(value.toString())
+
+        ScriptedServer().use { server ->
+            val main = thread {
+                runBlocking {
+                    FlagentWebSocketClient(server.ws, reconnectConfig = eager).use { client ->
+                        val result = client.evaluate("new_payment_flow", "user123", mapOf("country" to "US"))
+                        println(result.flagKey)
+                        client.evaluate("new_payment_flow", "user123") { result -> println(result.variantKey) }.join()
+                        println(
+                            client.evaluateBatch(listOf(EvaluationEntity("user123")), flagKeys = listOf("a", "b"))
+                            .size,
+                        )
+                    }
+                }
+            }
+            server.acceptWebSocket().run {
+                repeat(3) {
+                    val asked = receive()
+                    val result = """{"flagID":1,"flagKey":"new_payment_flow","variantID":2,"variantKey":"on"}"""
+                    val answer = if (asked.text("type") == "evaluate") """"result":$result""" else """"results":[$result,$result]"""
+                    send("""{"type":"evaluation_result","requestId":"${asked.text("requestId")}","position":"1",$answer}""")
+                }
+                main.join()
+            }
+        }
+        assertEquals(listOf("new_payment_flow", "on", "2"), List(3) { heard.next() })
+    }
+
+    @Test
     fun `the README shows what is run`() {
-        fun String.code() = lines().map { it.trim() }
-        val readme = Files.readString(Path.of("README.md")).substringAfter("```kotlin\n").substringBefore("```").code()
-        val run = Files.readString(Path.of("src/test/kotlin/com/flagent/realtime/ReadmeTest.kt")).code().toSet()
+        fun String.code() = lines().map { it.substringBefore(" // ").trim() }
+        val readme = Files.readString(Path.of("README.md")).split("```kotlin\n").drop(1).flatMap { it.substringBefore("```").code() }
+        val run = Files.readString(Path.of("src/test/kotlin/com/flagent/realtime/ReadmeTest.kt")).code()
+            .map { it.removeSuffix(".join()") }.toSet()
         val shown = readme.filter { it.isNotEmpty() && !it.startsWith("import ") && it != "}" && !it.startsWith("suspend fun main") }
-        assertEquals(5, shown.size)
+        assertEquals(13, shown.size)
         for (line in shown) assertTrue(line in run || line.replace(".events.collect", ".events.take(1).collect") in run, line)
     }
 }
