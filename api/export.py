@@ -100,7 +100,8 @@ async def export(request: Request, schema: str | None = None) -> Response:
     await exports.caught_up()
     grant = grant_of(request)
     name = schema_of(feed.hub.catalog, schema, grant)
-    etag = f'"{feed.hub.here()}{_mark(grant)}"'
+    # Weak: the same tag stands for the plain and for the compressed text.
+    etag = f'W/"{feed.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
     if request.app.state.guard.authenticator is not None:
         headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}
@@ -123,4 +124,6 @@ def _mark(grant: Grant) -> str:
 
 def matches_tag(header: str, etag: str) -> bool:
     """Whether If-None-Match names this tag (RFC 9110, section 13.1.2: weak comparison)."""
-    return header.strip() == "*" or any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))
+    return header.strip() == "*" or any(
+        tag.strip().removeprefix("W/") == etag.removeprefix("W/") for tag in header.split(",")
+    )

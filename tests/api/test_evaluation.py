@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from api import session
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 from tests.fixtures.vectors import VECTORS, differences, load_vectors
@@ -93,6 +95,30 @@ async def test_one_reads_ones_own_write_by_position(server: RunningServer, datab
     assert int(answer["position"]) >= row[0]
 
 
+async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_MIN_POSITION_WAIT_S", 0.5)
+    monkeypatch.setattr(session, "_MAX_WAITING", 2)
+    questions: list[dict[str, Any]] = [
+        {"type": "evaluate", "requestId": "one", "flagKey": "a"},
+        {"type": "evaluate_batch", "requestId": "batch", "flagKeys": ["a"], "entities": [{}]},
+        {"type": "evaluate", "requestId": "one too many", "flagKey": "a"},
+    ]
+    async with connect(server.websocket_url) as socket:
+        for question in questions:
+            await socket.send(json.dumps({**question, "minPosition": "1000000"}))
+        await socket.send('{"type":"ping","requestId":"meanwhile"}')
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S)) for _ in range(4)]
+    assert [(answer["requestId"], answer.get("code")) for answer in answers] == [
+        ("one too many", "too_many_waiting"),
+        ("meanwhile", None),
+        ("one", "position_not_reached"),
+        ("batch", "position_not_reached"),
+    ]
+    assert "1000000" in answers[2]["message"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "word"),
     [
@@ -141,11 +167,14 @@ async def test_an_evil_regular_expression_does_not_hold_up_the_server(database_u
         segment = writer.segment(flag)
         writer.run(
             "insert into constraints (segment_id, property, operator, value, created_at)"
-            f" values ({segment}, 'name', 'EREG', '(a|aa)+b(?=c)', now())"
+            f" values ({segment}, 'name', 'NEREG', '(a|aa)+b(?=c)', now())"
         )
+        writer.share(segment, writer.variant(flag, "on"))
     async with serving(database_url) as server, httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as client:
-        response = await client.post(
-            "/api/v1/evaluation", json={"flagKey": "evil", "entityID": "u", "entityContext": {"name": "a" * 5_000}}
-        )
-        assert response.status_code == 200
-        assert response.json()["variantID"] is None
+        # One that the engine breaks off, and one too long for it to begin with: undecided, so that nobody is let in.
+        for length in (40, 5_000):
+            entities = [{"entityID": "u", "entityContext": {"name": "a" * length}}] * 100
+            response = await client.post("/api/v1/evaluation/batch", json={"flagKeys": ["evil"], "entities": entities})
+            assert response.status_code == 200
+            results = response.json()["evaluationResults"]
+            assert {(result["segmentID"], result["variantID"]) for result in results} == {(segment, None)}
