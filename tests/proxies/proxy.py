@@ -49,6 +49,8 @@ LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so
+LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 Listen 127.0.0.1:{port}
 {shipped}
 """
@@ -56,14 +58,16 @@ Listen 127.0.0.1:{port}
 
 @dataclass(frozen=True)
 class Proxy:
-    """`listens` and `patience` are what the shipped text says; `patience` is None for who waits for ever."""
+    """`listens` and `patience` are what the shipped text says, and what a test writes instead; `secure` is what it
+    writes for TLS and HTTP/2."""
 
     name: str
     package: str
     file: str
     listens: str
     bound: str
-    patience: tuple[str, str] | None
+    secure: str
+    patience: tuple[str, str]
     around: str
     command: tuple[str, ...]
 
@@ -71,10 +75,16 @@ class Proxy:
     def program(self) -> str | None:
         return shutil.which(self.command[0], path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
-    def configuration(self, directory: Path, port: int, backend: int, patience_s: int | None) -> str:
+    def configuration(
+        self, directory: Path, port: int, backend: int, patience_s: int | None, certificate: Path | None
+    ) -> str:
         text = (SHIPPED / self.file).read_text(encoding="utf-8")
-        changes = {self.listens: self.bound.format(port=port), "127.0.0.1:8080": f"127.0.0.1:{backend}"}
-        if patience_s is not None and self.patience is not None:
+        bound = self.bound if certificate is None else self.secure
+        changes = {
+            self.listens: bound.format(port=port, certificate=certificate),
+            "127.0.0.1:8080": f"127.0.0.1:{backend}",
+        }
+        if patience_s is not None:
             changes[self.patience[0]] = self.patience[1].format(patience_s)
         for written, filled in changes.items():
             assert written in text, f"{self.file} does not say {written!r}"
@@ -84,36 +94,55 @@ class Proxy:
 
 PROXIES = (
     Proxy(
-        "nginx", "nginx", "nginx.conf", "listen 80;", "listen 127.0.0.1:{port};", ("75s", "{}s"), _NGINX,
+        "nginx", "nginx", "nginx.conf", "listen 80;", "listen 127.0.0.1:{port};",
+        "listen 127.0.0.1:{port} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {certificate};",
+        ("75s", "{}s"), _NGINX,
         ("nginx", "-e", "stderr", "-c", "{file}"),
     ),
     Proxy(
-        "haproxy", "haproxy", "haproxy.cfg", "bind :80", "bind 127.0.0.1:{port}", ("75s", "{}s"), "{shipped}",
+        "haproxy", "haproxy", "haproxy.cfg", "bind :80", "bind 127.0.0.1:{port}",
+        "bind 127.0.0.1:{port} ssl crt {certificate} alpn h2,http/1.1",
+        ("75s", "{}s"), "{shipped}",
         ("haproxy", "-db", "-q", "-f", "{file}"),
     ),
     Proxy(
-        "caddy", "caddy", "Caddyfile", "flags.example.com {", "http://127.0.0.1:{port} {{", None, _CADDY,
+        "caddy", "caddy", "Caddyfile", "flags.example.com {", "http://127.0.0.1:{port} {{",
+        "https://127.0.0.1:{port} {{\n    tls {certificate} {certificate}",
+        ("75s", "{}s"), _CADDY,
         ("caddy", "run", "--adapter", "caddyfile", "--config", "{file}"),
     ),
     Proxy(
-        "apache", "apache2-bin", "apache.conf", "*:80", "127.0.0.1:{port}", ("timeout=75", "timeout={}"), _APACHE,
+        "apache", "apache2-bin", "apache.conf", "<VirtualHost *:80>", "<VirtualHost 127.0.0.1:{port}>",
+        "<VirtualHost 127.0.0.1:{port}>\n    Protocols h2 http/1.1\n"
+        "    SSLEngine on\n    SSLCertificateFile {certificate}",
+        ("timeout=75", "timeout={}"), _APACHE,
         ("apache2", "-DFOREGROUND", "-f", "{file}"),
     ),
 )  # fmt: skip
 
 
 @contextmanager
-def running(proxy: Proxy, directory: Path, port: int, backend: int, patience_s: int | None = None) -> Iterator[str]:
-    """The proxy's address, once it passes requests to the server at `backend`; skips where the proxy is not there."""
+def running(
+    proxy: Proxy,
+    directory: Path,
+    port: int,
+    backend: int,
+    patience_s: int | None = None,
+    certificate: Path | None = None,
+) -> Iterator[str]:
+    """The proxy's address, once it passes requests to the server at `backend`; skips where the proxy is not there.
+
+    With a certificate, and its key in the same file, it speaks TLS and HTTP/2.
+    """
     if proxy.program is None:
         pytest.skip(f"no {proxy.name} here; Debian's package is called {proxy.package}")
     file = directory / proxy.file
-    file.write_text(proxy.configuration(directory, port, backend, patience_s), encoding="utf-8")
+    file.write_text(proxy.configuration(directory, port, backend, patience_s, certificate), encoding="utf-8")
     command = [proxy.program, *(part.format(file=file) for part in proxy.command[1:])]
     environment = {"HOME": str(directory), "PATH": "/usr/sbin:/usr/bin:/bin"}
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 20
         while not _passes(url):
@@ -134,6 +163,6 @@ def running(proxy: Proxy, directory: Path, port: int, backend: int, patience_s: 
 
 def _passes(url: str) -> bool:
     try:
-        return httpx.get(url + "/healthz", timeout=2).status_code == 200
+        return httpx.get(url + "/healthz", timeout=2, verify=False).status_code == 200
     except httpx.TransportError:
         return False

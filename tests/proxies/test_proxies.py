@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import httpx
 import psycopg
@@ -47,12 +50,12 @@ class Passage:
 
 @asynccontextmanager
 async def through(
-    proxy: Proxy, database_url: str, *, patience_s: int | None = None, **settings: Any
+    proxy: Proxy, database_url: str, *, patience_s: int | None = None, certificate: Path | None = None, **settings: Any
 ) -> AsyncIterator[Passage]:
     with throwaway_directory() as directory:
         async with serving(database_url, **settings) as server:
             backend = int(server.url.rpartition(":")[2])
-            passage = running(proxy, directory, lasting_port(), backend, patience_s)
+            passage = running(proxy, directory, lasting_port(), backend, patience_s, certificate)
             # What waits in there waits for a process, and the server runs on this loop.
             url = await asyncio.to_thread(passage.__enter__)
             try:
@@ -104,9 +107,8 @@ async def test_a_client_that_goes_is_noticed(proxy: Proxy, database_url: str) ->
 
 
 async def test_quiet_connections_outlive_the_proxys_patience(proxy: Proxy, database_url: str) -> None:
-    settings = {"sse_keep_alive_s": 0.5, "ws_ping_interval_s": 0.5}
     async with (
-        through(proxy, database_url, patience_s=PATIENCE_S, **settings) as passage,
+        through(proxy, database_url, patience_s=PATIENCE_S, sse_keep_alive_s=0.5, ws_ping_interval_s=0.5) as passage,
         sse(passage.stream_url) as stream,
         connect(passage.url.replace("http", "ws") + "/ws") as socket,
         asyncio.timeout(DEADLINE_S + 2 * PATIENCE_S),
@@ -127,8 +129,6 @@ async def test_quiet_connections_outlive_the_proxys_patience(proxy: Proxy, datab
 
 async def test_a_silent_server_is_given_up(proxy: Proxy, database_url: str) -> None:
     """So it was the keep-alives that kept it open."""
-    if proxy.patience is None:
-        pytest.skip(f"{proxy.name} waits for ever")
     async with (
         through(proxy, database_url, patience_s=PATIENCE_S, sse_keep_alive_s=3600.0) as passage,
         sse(passage.stream_url) as stream,
@@ -137,9 +137,91 @@ async def test_a_silent_server_is_given_up(proxy: Proxy, database_url: str) -> N
             await stream.next()
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and its key in one file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate is made with openssl")
+    directory = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    both = directory / "both.pem"
+    both.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
+    return both
+
+
+class Curl:
+    """`curl` as it reads several streams of one address, and all that it has printed."""
+
+    def __init__(self, url: str, streams: int) -> None:
+        self._command = ["curl", "--http2", "-skiN", "-Z", *[url] * streams]
+        self.text = ""
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.PIPE)
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while data := await self._process.stdout.read(65536):
+            self.text += data.decode()
+
+    async def shows(self, words: str, times: int) -> None:
+        await until(lambda: self.text.count(words) >= times, f"{words!r} {times} times in {self.text[-2000:]}")
+
+
+# More than a browser opens to one origin over HTTP/1.1.
+STREAMS = 8
+
+
+async def test_streams_of_one_http2_connection_are_passed_on_at_once(
+    proxy: Proxy, database_url: str, certificate: Path
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here, which speaks HTTP/2")
+    if proxy.name == "apache":
+        pytest.skip("Apache httpd does not begin so many streams of one connection, see docs/how-to/proxies.md")
+    # No keep-alive pushes anything out.
+    async with (
+        through(proxy, database_url, certificate=certificate, sse_keep_alive_s=3600.0) as passage,
+        Curl(passage.stream_url, STREAMS) as curl,
+    ):
+        await curl.shows("event: connected", STREAMS)
+        assert curl.text.count("HTTP/2 200") == STREAMS
+        assert connections_to(int(passage.url.rpartition(":")[2])) == 1
+        for key in ("one", "two"):
+            await passage.make_flag(key)
+            await curl.shows(f'"key":"{key}"', STREAMS)
+
+
+async def test_a_quiet_http2_stream_outlives_the_proxys_patience(
+    proxy: Proxy, database_url: str, certificate: Path
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here, which speaks HTTP/2")
+    async with (
+        through(proxy, database_url, patience_s=1, certificate=certificate, sse_keep_alive_s=0.25) as passage,
+        Curl(passage.stream_url, 1) as curl,
+    ):
+        # In twice the patience.
+        await curl.shows(": keep-alive", 8)
+        await passage.make_flag("one")
+        await curl.shows('"key":"one"', 1)
+
+
+def connections_to(port: int) -> int:
+    """How many established connections of this machine lead to a port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[2] == f"0100007F:{port:04X}" and line[3] == "01" for line in lines)
+
+
 def test_the_shipped_patience_is_more_than_two_keep_alives(proxy: Proxy) -> None:
-    if proxy.patience is None:
-        pytest.skip(f"{proxy.name} waits for ever")
     defaults = Settings.from_environment({})
     written = proxy.patience[0]
     assert written in (SHIPPED / proxy.file).read_text(encoding="utf-8")
