@@ -2,7 +2,7 @@
 import { EventStreamParser, type StreamItem } from "./core/event-stream.js";
 import { decodeKeepAlive, decodeStreamEvent, type Message } from "./core/message.js";
 import { httpOutcome, isEventStream, isUnauthorized, parseRetryAfter, redirectTarget } from "./core/policy.js";
-import { toQuery, type Selector } from "./core/selection.js";
+import { isEverything, toQuery, type Selector } from "./core/selection.js";
 import { asError, ConnectionFailed, FlagentError } from "./errors.js";
 import { isNode, isPage } from "./platform.js";
 import type { Connection, Failure, Opening, Sink, Transport } from "./transport.js";
@@ -28,7 +28,11 @@ export class SseTransport implements Transport {
     const query = toQuery(opening.selector);
     if (opening.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", opening.lastEventId);
     else if (opening.lastEventId === null && opening.snapshot) query.set("snapshot", "true");
-    this.read(query, opening.apiKey, RESUMES_BY_PARAMETER ? null : opening.lastEventId, abort.signal, sink).then(
+    // The query has no word for everything: tables in it would leave the flags out.
+    const reading = isEverything(opening.selector) && opening.selector.tables?.length
+      ? Promise.reject(refused("an event stream cannot select everything and tables at once", null, "fatal", null))
+      : this.read(query, opening.apiKey, RESUMES_BY_PARAMETER ? null : opening.lastEventId, abort.signal, sink);
+    reading.then(
       () => { if (!abort.signal.aborted) sink.ended(retried(new ConnectionFailed("the server ended the stream"))); },
       (error: unknown) => {
         if (abort.signal.aborted) return;
@@ -152,8 +156,8 @@ class Refused extends Error {
   }
 }
 
-function refused(message: string, status: number, outcome: "retry" | "fatal", retryAfterMs: number | null): Refused {
-  return new Refused({ outcome, error: new ConnectionFailed(message, status), retryAfterMs, isUnauthorized: isUnauthorized(status) });
+function refused(message: string, status: number | null, outcome: "retry" | "fatal", retryAfterMs: number | null): Refused {
+  return new Refused({ outcome, error: new ConnectionFailed(message, status), retryAfterMs, isUnauthorized: status !== null && isUnauthorized(status) });
 }
 
 function retried(error: Error): Failure {

@@ -36,6 +36,39 @@ describe("against the real server", { skip: MISSING }, () => {
     return database;
   }
 
+  test("rows reach those who name their table, with its schema or without (tc-tables)", async () => {
+    const database = await open();
+    await database.query(`create schema if not exists analytics; drop table if exists analytics.orders, analytics.other;
+      create table analytics.orders (id integer primary key); create table analytics.other (id integer primary key);`);
+    await database.query("select flagent_cdc.watch('analytics.orders'), flagent_cdc.watch('analytics.other')");
+    const heard = {};
+    const clients = makeClients(server.port);
+    for (const [n, client] of clients.entries()) {
+      for (const table of ["orders", "analytics.orders", "analytics.other"]) {
+        client.subscribe({ tables: [table] }, ({ type, data }) => (heard[`${n} ${table}`] ??= []).push([type, data.table, data.key.id]));
+      }
+      await until(() => client.state === "open");
+    }
+    await database.query("insert into analytics.orders values (7)");
+    await database.query("insert into analytics.other values (8)");
+    await until(() => clients.every((_, n) => heard[`${n} analytics.other`]));
+    for (const n of clients.keys()) {
+      const row = ["row_inserted", "analytics.orders", 7];
+      assert.deepEqual([heard[`${n} orders`], heard[`${n} analytics.orders`]], [[row], [row]]);
+      assert.deepEqual(heard[`${n} analytics.other`], [["row_inserted", "analytics.other", 8]]);
+    }
+    clients.forEach((client) => client.close());
+    await database.query("drop schema analytics cascade");
+    await database.end();
+  });
+
+  test("an event stream refuses everything and tables at once (tc-tables)", async () => {
+    const [, client] = makeClients(server.port);
+    const store = new FlagStore(client);
+    client.subscribe({ tables: ["orders"] }, () => undefined);
+    await assert.rejects(store.ready({ timeout: 10_000 }), { name: "GaveUp", message: /everything and tables/ });
+  });
+
   test("stores end equal to the database through cuts, silence and a restart", { timeout: 90_000 }, async (t) => {
     t.diagnostic(`seed ${SEED}`);
     const random = randomness(SEED);

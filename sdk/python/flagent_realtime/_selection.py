@@ -38,7 +38,7 @@ class Selection:
         if self.schemas and event.schema not in self.schemas:
             return False
         if event.type in ROW_TYPES:
-            return event.table in self.tables
+            return not self.tables.isdisjoint(_names(event))
         return (
             self.everything
             or event.flag_key in self.flags
@@ -108,3 +108,14 @@ def unite(selections: Iterable[Selection]) -> Selection:
         parts[0].types if all(part.types == parts[0].types for part in parts) else _NONE,
         parts[0].schemas if all(part.schemas == parts[0].schemas for part in parts) else _NONE,
     )
+
+
+def _names(event: Event) -> tuple[str, ...]:
+    """How a subscription may name the table of a row event: with its schema, and without.
+
+    A part with a dot or a quote in it is quoted as in SQL.
+    """
+    table, schema = event.table or "", event.schema or ""
+    if "." in schema or '"' in schema:
+        schema = '"' + schema.replace('"', '""') + '"'
+    return table, table.removeprefix(schema + ".")

@@ -26,6 +26,7 @@ from flagent_realtime import (
     FlagentWebSocketClient,
     FlagStore,
     ReconnectConfig,
+    Refused,
     Status,
 )
 from flagent_realtime._event_id import compare_event_ids
@@ -306,6 +307,44 @@ async def test_evaluation_over_the_wire_equals_local_evaluation(database_url: st
                 assert [answer.variant_key for answer in batch] == [
                     store.evaluate("split", "user1", {"country": "US"}).variant_key
                 ]
+
+
+@both
+async def test_rows_of_a_table_named_with_its_schema_or_without(database_url: str, transport: str) -> None:
+    """tc-tables: rows reach those alone that name their table."""
+    heard: dict[str, list[Any]] = {"orders": [], "analytics.orders": [], "analytics.other": []}
+    with Writer(database_url) as writer:
+        for statement in (
+            "create schema analytics",
+            "create table analytics.orders (id integer primary key)",
+            "create table analytics.other (id integer primary key)",
+            "select flagent_cdc.watch('analytics.orders'), flagent_cdc.watch('analytics.other')",
+        ):
+            writer.run(statement)
+        async with serving(database_url) as server:
+            async with client_of(transport, int(server.url.rpartition(":")[2])) as client:
+                for table, events in heard.items():
+                    client.subscribe_tables([table], events.append)
+                await eventually(lambda: client._is_greeted, "the greeting")
+                writer.run("insert into analytics.orders values (7)")
+                writer.run("insert into analytics.other values (8)")
+                await eventually(lambda: heard["analytics.other"], "the last row")
+    told = {name: [(event.type, event.table, event.raw["key"]) for event in events] for name, events in heard.items()}
+    row = (EventType.ROW_INSERTED, "analytics.orders", {"id": 7})
+    assert told == {
+        "orders": [row],
+        "analytics.orders": [row],
+        "analytics.other": [(EventType.ROW_INSERTED, "analytics.other", {"id": 8})],
+    }
+
+
+async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
+    """tc-tables: its query has no word for everything, and tables in it would leave the flags out."""
+    async with FlagentSSEClient("http://127.0.0.1:9/") as client:
+        store = FlagStore(client)
+        client.subscribe_tables(["orders"], print)
+        with pytest.raises(Refused, match="everything and tables"):
+            await store.ready(DEADLINE_S)
 
 
 async def test_the_issue_s_example(database_url: str) -> None:

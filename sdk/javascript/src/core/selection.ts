@@ -46,7 +46,7 @@ export function selectsEvent(selector: Selector, event: AnyEvent, formerTags: re
   if (selector.schemas?.length && event.schema !== null && !selector.schemas.includes(event.schema)) return false;
   const table = event.raw.table;
   if (typeof table === "string" && event.flagKey === null) {
-    return (selector.tables?.includes(table) ?? false) || selector.tables?.includes(`${event.schema}.${table}`) === true;
+    return tableNames(table, event.schema ?? "").some((name) => selector.tables?.includes(name));
   }
   if (isEverything(selector)) return true;
   if (selector.segments && (event.type === "segment_updated" || event.type === "distribution_updated")) return true;
@@ -55,6 +55,12 @@ export function selectsEvent(selector: Selector, event: AnyEvent, formerTags: re
   if (!selector.tags?.length) return false;
   const tags = [...(event.flag === null ? [] : tagsOf(event.flag)), ...(formerTags ?? [])];
   return tags.some((tag) => selector.tags!.includes(tag));
+}
+
+/** How a selection may name the table of a row: with its schema, and without. A part with a dot or a quote in it is quoted as in SQL. */
+function tableNames(table: string, schema: string): string[] {
+  const prefix = `${/[."]/.test(schema) ? `"${schema.replaceAll('"', '""')}"` : schema}.`;
+  return [table, table.startsWith(prefix) ? table.slice(prefix.length) : table];
 }
 
 /** Nothing selected means everything, as on the wire. */
