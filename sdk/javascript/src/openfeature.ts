@@ -2,9 +2,10 @@
  * An OpenFeature web provider on a live store: evaluation costs no network. Needs the package `@openfeature/web-sdk`.
  *
  * What a flag's value is: Flagent knows variants, OpenFeature knows values. The value is the variant's attachment
- * `value` where it has one, else the variant's key; an object is the whole attachment. As a boolean, `true`, `on` and
- * `enabled` are true, `false`, `off` and `disabled` are false, in any case. A flag that is disabled or gives the entity
- * no variant yields the caller's default.
+ * `value` where it has one, else the variant's key; an object is the whole attachment. As a boolean, `true`, `on`, `yes`
+ * and `enabled` are true, `false`, `off`, `no` and `disabled` are false, in any case. A flag that is disabled or gives the
+ * entity no variant yields the caller's default. Reasons are those of the server's OFREP: STATIC where everybody gets the
+ * variant, TARGETING_MATCH where a constraint chose, SPLIT where the rollout or the shares did.
  */
 import {
   ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError, StandardResolutionReasons,
@@ -21,8 +22,8 @@ export interface FlagentProviderOptions {
   readonly readyTimeout?: number;
 }
 
-const TRUE = new Set(["true", "on", "enabled"]);
-const FALSE = new Set(["false", "off", "disabled"]);
+const TRUE = new Set(["true", "on", "yes", "enabled"]);
+const FALSE = new Set(["false", "off", "no", "disabled"]);
 
 class TypeMismatch extends Error {}
 
@@ -129,9 +130,10 @@ export class FlagentProvider implements Provider {
     if (this.store.status !== "READY") return StandardResolutionReasons.STALE;
     const segment = flag.segments.find(({ id }) => id === segmentID);
     if (segment === undefined) return StandardResolutionReasons.UNKNOWN;
-    if (segment.constraints.length > 0) return StandardResolutionReasons.TARGETING_MATCH;
-    const isSplit = segment.rolloutPercent < 100 || segment.distributions.length > 1;
-    return isSplit ? StandardResolutionReasons.SPLIT : StandardResolutionReasons.STATIC;
+    const isSplit = segment.rolloutPercent < 100 || segment.distributions.filter(({ percent }) => percent > 0).length > 1;
+    if (isSplit) return StandardResolutionReasons.SPLIT;
+    const isForAll = segment.constraints.length === 0 && segment.id === flag.segments[0]!.id;
+    return isForAll ? StandardResolutionReasons.STATIC : StandardResolutionReasons.TARGETING_MATCH;
   }
 }
 

@@ -9,11 +9,11 @@ import { event, flag, ScriptedServer, transports, until } from "./harness.js";
 const wire = transports.SSE;
 
 /** A flag whose one variant goes to everyone in Canada. */
-function withVariant(id, key, variantKey, attachment = null) {
+function withVariant(id, key, variantKey, attachment = null, change = {}) {
   const variants = [{ id: id + 100, flagID: id, key: variantKey, attachment }];
   const distributions = [{ id, segmentID: id, variantID: id + 100, variantKey, percent: 100 }];
   const constraints = [{ id, segmentID: id, property: "country", operator: "EQ", value: "CA" }];
-  const segments = [{ id, flagID: id, description: null, rank: 0, rolloutPercent: 100, constraints, distributions }];
+  const segments = [{ id, flagID: id, description: null, rank: 0, rolloutPercent: 100, constraints, distributions, ...change }];
   return flag(id, key, { enabled: true, variants, segments });
 }
 
@@ -35,6 +35,7 @@ describe("the OpenFeature web provider", () => {
     wire.snapshot(peer, [
       withVariant(1, "bool", "on"), withVariant(2, "text", "blue"), withVariant(3, "number", "big", { value: "2.5" }),
       withVariant(4, "object", "x", { colour: "red" }), flag(5, "disabled"), withVariant(6, "odd", "maybe"),
+      withVariant(7, "everyone", "no", null, { constraints: [] }), withVariant(8, "7", "yes"), withVariant(9, "some", "on", null, { rolloutPercent: 99 }),
     ], "10@k");
     await set;
     client = OpenFeature.getClient();
@@ -61,6 +62,12 @@ describe("the OpenFeature web provider", () => {
     assert.deepEqual(pick(client.getBooleanDetails("odd", true)), [true, "ERROR", "TYPE_MISMATCH"]);
     assert.deepEqual(pick(client.getNumberDetails("text", 7)), [7, "ERROR", "TYPE_MISMATCH"]);
     assert.deepEqual(pick(client.getObjectDetails("text", {})), [{}, "ERROR", "TYPE_MISMATCH"]);
+  });
+
+  test("calls the reasons as OFREP does, and takes a key of digits for a key", () => {
+    assert.deepEqual(pick(client.getBooleanDetails("everyone", true)), [false, "STATIC", undefined]);
+    assert.deepEqual(pick(client.getBooleanDetails("7", false)), [true, "TARGETING_MATCH", undefined]);
+    assert.deepEqual(pick(client.getBooleanDetails("some", false)), [true, "SPLIT", undefined]);
   });
 
   test("follows the context", async () => {

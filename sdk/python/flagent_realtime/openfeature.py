@@ -3,9 +3,10 @@
     api.set_provider_and_wait(FlagentProvider(FlagentWebSocketClient("wss://host/ws")))   # the synchronous client
 
 What a flag's value is: Flagent knows variants, OpenFeature knows values. The value is the variant's attachment
-``value`` where it has one, else the variant's key; an object is the whole attachment. As a boolean, ``true``, ``on``
-and ``enabled`` are true, ``false``, ``off`` and ``disabled`` are false, in any case. A flag that is disabled or gives
-the entity no variant yields the caller's default.
+``value`` where it has one, else the variant's key; an object is the whole attachment. As a boolean, ``true``, ``on``,
+``yes`` and ``enabled`` are true, ``false``, ``off``, ``no`` and ``disabled`` are false, in any case. A flag that is
+disabled or gives the entity no variant yields the caller's default. Reasons are those of the server's OFREP: STATIC
+where everybody gets the variant, TARGETING_MATCH where a constraint chose, SPLIT where the rollout or the shares did.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from .sync import FlagentSSEClient, FlagentWebSocketClient, FlagStore
 __all__ = ["FlagentProvider"]
 
 _T = TypeVar("_T")
-_TRUE = frozenset({"true", "on", "enabled"})
-_FALSE = frozenset({"false", "off", "disabled"})
+_TRUE = frozenset({"true", "on", "yes", "enabled"})
+_FALSE = frozenset({"false", "off", "no", "disabled"})
 
 
 class FlagentProvider(AbstractProvider):
@@ -138,10 +139,11 @@ class FlagentProvider(AbstractProvider):
             raise FlagNotFoundError(f"there is no flag {flag_key!r}")
         if not flag.enabled:
             return FlagResolutionDetails(default, reason=Reason.DISABLED)
+        # By id: a key of digits would be looked up among the ids first.
         result = self._store.evaluate(
-            flag_key,
-            None if context is None else context.targeting_key,
-            _context_values({} if context is None else context.attributes),
+            flag_id=flag.id,
+            entity_id=None if context is None else context.targeting_key,
+            entity_context=_context_values({} if context is None else context.attributes),
             schema=self._schema,
         )
         if result.variant_id is None:
@@ -163,9 +165,10 @@ class FlagentProvider(AbstractProvider):
         segment = next((each for each in flag.segments if each.id == result.segment_id), None)
         if segment is None:
             return Reason.UNKNOWN
-        if segment.constraints:
-            return Reason.TARGETING_MATCH
-        return Reason.SPLIT if segment.rollout_percent < 100 or len(segment.distributions) > 1 else Reason.STATIC
+        if segment.rollout_percent < 100 or sum(share.percent > 0 for share in segment.distributions) > 1:
+            return Reason.SPLIT
+        is_for_all = not segment.constraints and segment.id == flag.segments[0].id
+        return Reason.STATIC if is_for_all else Reason.TARGETING_MATCH
 
 
 def _text(result: EvaluationResult) -> str:

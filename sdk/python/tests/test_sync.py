@@ -142,6 +142,10 @@ def test_sync_and_async_are_twins() -> None:
 
 def test_the_openfeature_provider() -> None:
     step = threading.Event()
+    targeted, partial = rollout(8, "7", "no"), rollout(9, "some", "yes")
+    rule = {"id": 1, "segmentID": 8, "property": "country", "operator": "EQ", "value": "US"}
+    targeted["segments"][0]["constraints"].append(rule)
+    partial["segments"][0]["rolloutPercent"] = 99
 
     async def script(peer: Peer) -> None:
         await peer.open()
@@ -150,6 +154,7 @@ def test_the_openfeature_provider() -> None:
             10,
             rollout(1, "bool", "on"), rollout(2, "int", "a", {"value": "42"}), rollout(3, "float", "b", {"value": "1.5"}), rollout(4, "object", "c", {"x": "y"}),
             flag(5, "off"), rollout(6, "text", "blue"), flag(7, "nobody", enabled=True),
+            targeted, partial,
         )  # fmt: skip
         await asyncio.get_running_loop().run_in_executor(None, step.wait, 10)
         await peer.say(event("flag_updated", "11-0@k", rollout(6, "text", "green")))
@@ -191,6 +196,10 @@ def test_the_openfeature_provider() -> None:
             assert client.get_string_value("text", "") == "blue"
             assert client.get_boolean_details("off", True).reason == Reason.DISABLED
             assert client.get_boolean_details("nobody", True).reason == Reason.DEFAULT
+            # A key of digits is a key here, although an id reads like it.
+            chosen, lucky = (client.get_boolean_details(key, key == "7", context) for key in ("7", "some"))
+            assert (chosen.value, chosen.reason) == (False, Reason.TARGETING_MATCH)
+            assert (lucky.value, lucky.reason) == (True, Reason.SPLIT)
             assert client.get_boolean_details("text", True).error_code == "TYPE_MISMATCH"
             assert client.get_boolean_details("unknown", True).error_code == "FLAG_NOT_FOUND"
             details = client.get_string_details("text", "", context)
