@@ -42,6 +42,7 @@ export type FlagHandler = (flag: Flag, change: Change) => unknown;
 export type FlagsHandler = (flags: Flag[], changes: readonly Change[]) => unknown;
 export type EventHandler = (event: AnyEvent) => unknown;
 export type SegmentHandler = (event: SegmentUpdated | DistributionUpdated) => unknown;
+/** What replaced the state, and why: `pruned`, `ahead`, `overflow`, `unknown_id`, `log_replaced`, or `rejoined` where tabs share a connection. */
 export interface Resync { readonly reason: string; readonly flags: readonly Flag[]; readonly position: string }
 export type ResyncHandler = (resync: Resync) => unknown;
 export type StateHandler = (state: LinkState, error: Error | null) => unknown;
@@ -91,6 +92,7 @@ export abstract class RealtimeClient {
     this.unfollow = followVisibility(this.link, pauseWhenHidden);
   }
 
+  /** What the connection is doing. */
   get state(): LinkState {
     return this.link.state;
   }

@@ -13,6 +13,7 @@ import { covers, removed, toSubscribe, union, type Selector } from "./core/selec
 import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused } from "./errors.js";
 import type { Connection, Failure, Sink, Transport } from "./transport.js";
 
+/** `waiting` = lost, until the next attempt; `paused` = on purpose (hidden tab, slow handlers); `failed` = given up for good. */
 export type LinkState = "idle" | "connecting" | "open" | "waiting" | "paused" | "failed" | "closed";
 
 export interface LinkListener {

@@ -8,6 +8,7 @@ export interface SSEClientOptions extends ClientOptions {
   readonly fetch?: Fetch;
 }
 
+/** Live flags and events over one event stream, which is opened when something is subscribed or kept. */
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
     const url = checkedUrl(options.url, ["http:", "https:"]);

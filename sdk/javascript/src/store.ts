@@ -7,6 +7,7 @@ import { EVERYTHING, selectsFlags, type Selector } from "./core/selection.js";
 import { ClientClosed, GaveUp, TimedOut } from "./errors.js";
 import { View } from "./subscription.js";
 
+/** Told of all differences that one commit or snapshot made. */
 export type ChangeListener = (changes: readonly Change[]) => unknown;
 export type StatusListener = (status: Status) => unknown;
 
@@ -39,10 +40,12 @@ export class FlagStore implements Iterable<Flag> {
     this.detach = client.attach(this.view);
   }
 
+  /** `INITIALIZING` before the first snapshot, `READY`, `STALE` while freshness is not proven, `ERROR` when the client has given up, `CLOSED`. */
   get status(): Status {
     return this.view.replica.status;
   }
 
+  /** How many flags there are. */
   get size(): number {
     return this.view.replica.size;
   }
@@ -61,6 +64,7 @@ export class FlagStore implements Iterable<Flag> {
     return this.get(key, schema) !== undefined;
   }
 
+  /** All flags, as of this moment and in no particular order. */
   all(): Flag[] {
     return [...this.view.replica.values()];
   }
@@ -108,6 +112,7 @@ export class FlagStore implements Iterable<Flag> {
     return () => void this.changeListeners.delete(listener);
   }
 
+  /** Hears every new status, in turn with the client's handlers. Returns how to stop. */
   onStatus(listener: StatusListener): () => void {
     this.statusListeners.add(listener);
     return () => void this.statusListeners.delete(listener);
@@ -121,6 +126,7 @@ export class FlagStore implements Iterable<Flag> {
     return evaluate(this.view.replica, request, SURROUNDINGS);
   }
 
+  /** `evaluate` for several flags and entities, in the server's order: what the tags select entity by entity, then each id and each key for all entities. */
   evaluateBatch(request: BatchRequest): EvaluationResult[] {
     return evaluateBatch(this.view.replica, request, SURROUNDINGS);
   }

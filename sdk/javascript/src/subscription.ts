@@ -7,6 +7,7 @@ import { isEverything, selectsEvent, type Selector } from "./core/selection.js";
 
 /** Ends one subscription. */
 export interface Subscription {
+  /** Null where it hears what the others bring. */
   readonly selector: Selector | null;
   unsubscribe(): void;
 }

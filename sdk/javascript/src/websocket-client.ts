@@ -18,6 +18,7 @@ export interface EvaluateOptions {
 
 const ANSWER_MS = 5000;
 
+/** Live flags, events and evaluation over one WebSocket, which is opened when something is subscribed, kept or asked. */
 export class FlagentWebSocketClient extends RealtimeClient {
   constructor(options: WebSocketClientOptions) {
     const url = checkedUrl(options.url, ["ws:", "wss:"]);

@@ -2,6 +2,7 @@
 import { canonicalFlag } from "./digest.js";
 import type { Flag } from "./flag.js";
 
+/** How one flag differs from what a copy held before; bookkeeping (`snapshotID`, `updatedAt`, `updatedBy`) is no difference. */
 export interface Change {
   readonly kind: "created" | "updated" | "deleted";
   readonly key: string;

@@ -1,5 +1,6 @@
 /** The flag as the server sends it: Flagent's REST shape. Unknown fields are kept and ignored. */
 
+/** A condition of a segment; `operator` is one of Flagent's twelve, `value` a plain text. All of a segment's must hold. */
 export interface Constraint {
   readonly id: number;
   readonly segmentID: number;
@@ -8,6 +9,7 @@ export interface Constraint {
   readonly value: string;
 }
 
+/** A variant's share of a segment, in percent. A null `variantKey` is one that the table lacks; `variantID` tells. */
 export interface Distribution {
   readonly id: number;
   readonly segmentID: number;
@@ -16,6 +18,7 @@ export interface Distribution {
   readonly percent: number;
 }
 
+/** A rule: who it is for (`constraints`), how many of them (`rolloutPercent`, 0 to 100), and what they get. The lowest `rank` is asked first. */
 export interface Segment {
   readonly id: number;
   readonly flagID: number;
@@ -26,6 +29,7 @@ export interface Segment {
   readonly distributions: readonly Distribution[];
 }
 
+/** What an entity may get; `attachment` holds texts only, and loses quotation marks at both ends of them. */
 export interface Variant {
   readonly id: number;
   readonly flagID: number;
@@ -38,6 +42,7 @@ export interface Tag {
   readonly value: string;
 }
 
+/** A flag as of one commit. `updatedAt` is the writer's local time without a zone; segments come by rank, variants and tags by id. */
 export interface Flag {
   readonly id: number;
   readonly key: string;

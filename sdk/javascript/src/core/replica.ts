@@ -16,6 +16,7 @@ import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./
 
 export type { Change } from "./flag-table.js";
 
+/** How far a copy can be trusted; `FlagStore` tells what each means. */
 export type Status = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
 
 export interface Step {
