@@ -7,11 +7,11 @@ create or replace function flagent_cdc.change_text(
     language sql
     stable
     as $$
-    select '{"schema":' || pg_catalog.to_json(in_schema) || ',"table":' || pg_catalog.to_json(in_table)
-        || ',"op":"' || in_op
-        || '","key":' || coalesce(in_key::text, 'null')
-        || ',"before":' || coalesce(in_before::text, 'null')
-        || ',"after":' || coalesce(in_after::text, 'null') || '}'
+    select pg_catalog.concat(
+        '{"schema":', pg_catalog.to_json(in_schema), ',"table":', pg_catalog.to_json(in_table), ',"op":"', in_op,
+        '","key":', coalesce(in_key, 'null'), ',"before":', coalesce(in_before, 'null'),
+        ',"after":', coalesce(in_after, 'null'), '}'
+    )
 $$;
 
 revoke all on function flagent_cdc.change_text(text, text, text, json, json, json) from public;

@@ -64,9 +64,9 @@ begin
     announced := pg_notification_queue_usage() < 0.9;
 
     if open ~ '^\d+/\d{1,9}(,\d{1,9})+$' and split_part(open, '/', 1) = xid
-        or current_setting('flagent_cdc.transaction', true) = xid
+        or split_part(current_setting('flagent_cdc.open', true), '/', 1) = xid
     then
-        if current_setting('flagent_cdc.transaction', true) = xid then
+        if split_part(current_setting('flagent_cdc.open', true), '/', 1) = xid then
             perform pg_advisory_xact_lock(commit_order);
         end if;
         for lock in

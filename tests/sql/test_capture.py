@@ -1,6 +1,7 @@
 """What the triggers log, for every kind of write."""
 
 import json
+import re
 from collections.abc import Callable
 
 import psycopg
@@ -239,6 +240,36 @@ def test_a_plan_made_for_one_row_serves_for_many(writer: psycopg.Connection, log
     writer.execute("set statement_timeout = '20s'")  # a nested loop would compare 400 million pairs
     writer.execute("update flags set notes = 'x'")
     assert len(log.commits()[-1].changes) == 20012
+
+
+def test_no_statement_of_ours_is_compiled(writer: psycopg.Connection, log: ChangeLog) -> None:
+    """Where PostgreSQL thinks a plan costly it compiles it, in every session and at every commit: 60 ms each time."""
+    try:
+        writer.execute("load 'auto_explain'")
+    except psycopg.errors.UndefinedFile:
+        pytest.skip("this server has no auto_explain")
+    plans: list[str] = []
+    writer.execute(
+        "insert into flags (key, description, created_at) select n, '', now() from generate_series(1, 5000) n"
+    )
+    writer.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+    writer.execute(
+        "set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;"
+        " set client_min_messages = log"
+    )
+    writer.execute("update flags set notes = 'x'")  # the session keeps plans that were made for many rows
+    for number in range(7):  # and those that serve for every value
+        writer.execute("update flags set notes = %s where id = 1", (number,))
+        writer.execute("update flags set notes = %s where id < 4", (number,))
+        with writer.transaction():
+            toggle(writer, "1")
+            toggle(writer, "2")
+    ours = [plan for plan in plans if "flagent_cdc." in plan]
+    assert len(ours) > 40
+    for plan in ours:
+        (cost,) = re.findall(r"cost=[\d.]+\.\.([\d.]+)", plan)[:1]
+        assert float(cost) < 100_000, plan  # jit_above_cost
+        assert "Disabled: true" not in plan, plan
 
 
 def test_flagent_may_change_its_tables_while_they_are_watched(writer: psycopg.Connection, log: ChangeLog) -> None:

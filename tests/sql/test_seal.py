@@ -77,6 +77,35 @@ def test_a_serializable_transaction_is_announced_without_its_changes(
     assert "changes" not in heard
 
 
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "update flags set notes = '1'",
+        "update flags set notes = '1' where id = 1; update flags set notes = '2'",
+        "update flags set notes = '1'; savepoint s; update flags set notes = '2'; rollback to s",
+        "update flags set notes = '1'; savepoint s; update flags set notes = '2'; rollback to s;"
+        " update flags set notes = '3'",
+        "update flags set notes = '1' where id = 1; savepoint s; update flags set notes = '2'; rollback to s",
+        "savepoint s; update flags set notes = '1'; rollback to s; update flags set notes = '2'",
+        "insert into tags (value, created_at) select n::text, now() from generate_series(1, 70) n; savepoint s;"
+        " update flags set notes = '2'; rollback to s; update flags set notes = '2' where id = 1",
+    ],
+)
+def test_a_commit_tells_the_number_of_its_last_change(
+    writer: psycopg.Connection, log: ChangeLog, two_flags: None, level: str, text: str
+) -> None:
+    """Who reads a commit in pages goes by the numbers to the last; what was rolled back may leave holes."""
+    writer.execute(f"begin isolation level {level}; {text}; commit".encode())
+    log.only_commit()
+    row = writer.execute(
+        "select c.changes, (select max(l.id) from flagent_cdc.change_log l where l.batch = c.batch)"
+        " from flagent_cdc.commit_log c order by c.position desc limit 1"
+    ).fetchone()
+    assert row is not None
+    assert row[0] == row[1]
+
+
 def test_every_commit_inside_a_procedure_gets_its_own_position(
     writer: psycopg.Connection, log: ChangeLog, two_flags: None
 ) -> None:
