@@ -7,7 +7,7 @@ import { FlagentWebSocketClient } from "../dist/index.js";
 import { ScriptedServer, until } from "./harness.js";
 import { essence, MISSING as NO_SERVER, RealServer, truth } from "./real-server.js";
 
-describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 120_000 }, () => {
+describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () => {
   let server;
   let origin;
   let database;
@@ -61,7 +61,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 120_000 }, () 
       window.client.onError((error) => window.errors.push(String(error)));
       window.client.subscribeAll(({ id }) => window.ids.push(id));
       window.store = new sdk.FlagStore(window.client);
-      await window.store.ready({ timeout: 15000 });
+      await window.store.ready({ timeout: 30000 });
     }, [kind, options]);
     return tab;
   }

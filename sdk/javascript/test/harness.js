@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 
 /** Waits until `condition` gives something true; fails after the deadline with what was waited for. */
-export async function until(condition, what = String(condition), deadlineMs = 8000) {
+export async function until(condition, what = String(condition), deadlineMs = 20_000) {
   const end = Date.now() + deadlineMs;
   for (;;) {
     const value = await condition();

@@ -110,10 +110,11 @@ def test_the_walk_over_states_agrees_with_the_re_module(pattern: str, value: str
 
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){40}a{40}", ".*.*.*.*x", "(a{1,30}){1,30}b"])
 def test_no_expression_takes_long(pattern: str) -> None:
-    start = time.perf_counter()
+    # Processor time: a busy machine is no fault of the expression.
+    start = time.thread_time()
     with contextlib.suppress(Undecided):
         assert full_match(pattern, "a" * 39) is False
-    assert time.perf_counter() - start < 3
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize(

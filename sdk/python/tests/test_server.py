@@ -248,6 +248,7 @@ async def test_a_silent_network_is_noticed_and_survived(database_url: str, trans
                 await eventually(lambda: store.status is Status.READY, "readiness")
 
 
+@pytest.mark.timeout(180)  # two servers start, each with a deadline of a minute
 @both
 async def test_a_killed_server_comes_back(database_url: str, transport: str) -> None:
     """Subscriptions survive, nothing is missing, nothing comes twice; what was written meanwhile arrives."""
