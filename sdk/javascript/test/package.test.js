@@ -61,6 +61,13 @@ test("the types serve a strict program", () => {
   }
 });
 
+test("the package brings its licence, types and no sources", () => {
+  const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--silent"], { cwd: ROOT, encoding: "utf8" }));
+  const names = files.map(({ path }) => path).filter((path) => !path.startsWith("dist/types-"));
+  for (const name of ["LICENSE", "README.md", "dist/index.js", "dist/index.d.ts", "dist/openfeature.js"]) assert.ok(names.includes(name), name);
+  assert.deepEqual(names.filter((name) => !/^(dist\/.*\.(js|d\.ts)|LICENSE|README\.md|package\.json)$/.test(name)), []);
+});
+
 test("the package needs nothing at run time, and its lock file names no address", () => {
   const { dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   assert.equal(dependencies, undefined);
