@@ -76,7 +76,10 @@ class LogHistorian:
             return ResyncReason.LOG_REPLACED
         if not state.reaches(id.position):
             return ResyncReason.PRUNED
-        past, until = present.copy(), self._hub.here()
+        if id.position > present.position:
+            return ResyncReason.OVERFLOW  # within a commit that is being read, of which the ring no longer holds enough
+        # What is told already of a commit that is being read is in the ring, or else told by a resync.
+        past, until = present.copy(), EventId(present.position, None, present.log)
         # The commit that the id lies in is run again: some of its events may be after the id.
         down_to = Position(id.position if id.index is None else id.position - 1)
         if id.index is not None and not state.reaches(down_to):
@@ -98,6 +101,8 @@ class LogHistorian:
 
     async def _read_back(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         page = await self._log.commits_before(position, down_to, limit)
+        if not all(commit.ends for commit in page):
+            raise OutOfReach("a single commit is more than is read at once", code="too_far_back")
         if not all(commit.changes for commit in page):
             raise OutOfReach("the log no longer holds these changes", code="pruned")
         return page

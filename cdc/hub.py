@@ -112,7 +112,7 @@ class Hub:
 
     def publish(self, commits: Iterable[Commit]) -> None:
         """Apply commits in order and deliver their events; commits that were applied already change nothing."""
-        before = self.catalog.position
+        before = self.catalog.here
         events: list[EncodedEvent] = []
         committed_at: list[str] = []
         for commit in commits:
@@ -120,7 +120,7 @@ class Hub:
             if its:
                 events.extend(its)
                 committed_at.append(commit.committed_at)
-        if self.catalog.position == before:
+        if self.catalog.here == before:
             return
         self._states.forget()
         if events:
@@ -532,7 +532,7 @@ class Hub:
             return None, ResyncReason.UNKNOWN_ID
         if id.log != self.catalog.log:
             return id, ResyncReason.LOG_REPLACED
-        if id.position > self.catalog.position:
+        if self.catalog.here.is_before(id):
             return id, ResyncReason.AHEAD
         return id, None
 

@@ -86,6 +86,7 @@ class Listener:
         *,
         is_polled: bool = False,
         tells_changes: bool = True,
+        in_parts: bool = False,
     ) -> None:
         self._url = url
         self._target = redact(url)
@@ -95,6 +96,8 @@ class Listener:
         self._while_idle = while_idle
         self._is_polled = is_polled
         self._tells_changes = tells_changes
+        self._in_parts = in_parts
+        self._part: tuple[Position, int, int] | None = None  # what was published of a commit that has not ended
         self._proven_at = asyncio.get_running_loop().time()
         self._is_pooled = False
         self._inbox: list[Commit] = []
@@ -340,7 +343,13 @@ class Listener:
 
     def _publish(self, commits: list[Commit]) -> None:
         self._replica.publish(commits)
-        self._stamp = Stamp.of(commits[-1])
+        last = commits[-1]
+        told = last.begin + len(last.changes)
+        # By its number in the log, which is its sequence where there is one.
+        self._part = None if last.ends else (last.position, last.changes[-1].sequence or told, told)
+        for commit in commits[-2:]:
+            if commit.ends:
+                self._stamp = Stamp.of(commit)
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
         known = self._replica.catalog.schemas
@@ -377,7 +386,7 @@ class Listener:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
                 bootstrap = await self._store.bootstrap()
                 self._replica.replace(bootstrap.catalog(), reason)
-                self._stamp, self._is_distrusted = bootstrap.stamp, False
+                self._stamp, self._is_distrusted, self._part = bootstrap.stamp, False, None
             # Others get their turn between two pages of a long way back.
             await asyncio.sleep(0)
 
@@ -399,9 +408,15 @@ class Listener:
         return None if state.reaches(catalog.position) else ResyncReason.PRUNED
 
     async def _read_page(self) -> ResyncReason | None:
-        """Publish the next commits; a reason where they are no longer all in the log."""
+        """Publish the next commits, or the next part of one; a reason where they are no longer all in the log."""
+        if self._part is not None:
+            part = await self._store.next_part(*self._part, _CATCH_UP_CHANGES)
+            if part is None:
+                return ResyncReason.PRUNED
+            self._publish([part])
+            return None
         position = self._replica.catalog.position
-        commits = await self._store.commits_after(position, _CATCH_UP_CHANGES)
+        commits = await self._store.commits_after(position, _CATCH_UP_CHANGES, in_parts=self._in_parts)
         if not commits or not all(commit.changes for commit in commits):
             return ResyncReason.PRUNED
         # A hole in front may be a commit that failed, or some that were pruned since the state was asked for.

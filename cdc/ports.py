@@ -179,7 +179,8 @@ class Log(Protocol):
         """
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
-        """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`."""
+        """Commits at or before `position` and after `down_to`, newest first, bounded as in `commits_after`. One that is
+        too large to be read at once has its first changes alone, and does not end."""
 
     async def close(self) -> None: ...
 

@@ -37,13 +37,21 @@ class PostgresUpstream:
     def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
         store = Store(self._url, stream)
         if stream != FLAGS:
-            # See sql/objects/330_seal_stream.sql: a position alone is announced.
-            listener = Listener(self._url, store, replica, self._times, is_polled=stream.is_polled, tells_changes=False)
+            listener = Listener(
+                self._url,
+                store,
+                replica,
+                self._times,
+                is_polled=stream.is_polled,
+                in_parts=True,
+                # See sql/objects/330_seal_stream.sql: a position alone is announced.
+                tells_changes=False,
+            )
             return Source(store, listener)
         attaching = _Attaching(self._url, store)
         return Source(
             store,
-            Listener(self._url, store, replica, self._times, attaching.attach_pending),
+            Listener(self._url, store, replica, self._times, attaching.attach_pending, in_parts=True),
             Pruner(self._url, self._retention, self._prune_interval_s),
         )
 

@@ -46,6 +46,11 @@ _CONNECT_S = 5
 _ANSWER_S = 10.0
 _READ_S = 120.0
 
+_ALL = 2**62
+
+# About 3 KB of memory each.
+_MOST_AT_ONCE = 100_000
+
 
 async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
     """A connection in autocommit whose death is noticed: keepalives and, where the system has it, a user timeout."""
@@ -167,15 +172,27 @@ class Store:
         async with self._use() as connection:
             return [name for (name,) in await (await connection.execute(query("attached_schemas"))).fetchall()]
 
-    async def commits_after(self, position: Position, limit: int) -> list[Commit]:
+    async def commits_after(self, position: Position, limit: int, *, in_parts: bool = False) -> list[Commit]:
+        """As the port says; `in_parts` the last one may be the first part of one that has more than `limit` changes."""
+        bounds = {"position": position, "limit": limit, "most": limit if in_parts else _ALL}
         async with self._use(_READ_S) as connection:
-            return await _commits(await self._ask(connection, "commits_after", position=position, limit=limit))
+            commits = self._commits(await self._all(connection, "commits_after", **bounds))
+            if not commits or commits[-1].ends or not await self._has_flags(connection, commits[-1].position):
+                return commits
+            # What became of a flag can be told of the whole alone.
+            return self._commits(await self._all(connection, "commits_after", **bounds | {"most": _ALL}))
+
+    async def next_part(self, position: Position, index: int, begin: int, limit: int) -> Commit | None:
+        """The part of a commit after a change, whose number in the log is `index` and `begin` in the commit."""
+        async with self._use(_READ_S) as connection:
+            rows = await self._all(connection, "commit_part", position=position, index=index, limit=limit)
+            found = self._commits(rows, begin)
+            return found[0] if found else None
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
+        bounds = {"position": position, "down_to": down_to, "limit": limit, "most": _MOST_AT_ONCE}
         async with self._use(_READ_S) as connection:
-            return await _commits(
-                await self._ask(connection, "commits_before", position=position, down_to=down_to, limit=limit)
-            )
+            return self._commits(await self._all(connection, "commits_before", **bounds))
 
     async def watched_streams(self) -> list[WatchedTable]:
         """Every watched table and the stream that it belongs to."""
@@ -206,6 +223,30 @@ class Store:
         """One of the questions that are asked of each log in its own words."""
         stream = self._stream
         return await connection.execute(log_query(name, stream.log_kind), {**bounds, "stream": stream.id})
+
+    async def _all(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> list[tuple[Any, ...]]:
+        return await (await self._ask(connection, name, **bounds)).fetchall()
+
+    async def _has_flags(self, connection: psycopg.AsyncConnection[Any], position: Position) -> bool:
+        if self._stream != FLAGS:
+            return False
+        row = await (await self._ask(connection, "has_flags", position=position, tables=list(FLAG_TABLES))).fetchone()
+        return row is not None and bool(row[0])
+
+    def _commits(self, rows: Sequence[tuple[Any, ...]], begin: int = 0) -> list[Commit]:
+        has_sequence = self._stream.is_polled
+        commits: list[Commit] = []
+        for _, group in groupby(rows, key=itemgetter(0)):
+            found = list(group)
+            position, committed_at, xid, user, application, count = found[0][:6]
+            changes = tuple(
+                Change(schema, table, Op(op), before, after, key, number if has_sequence else None)
+                for *_, number, schema, table, op, before, after, key in found
+                if op is not None
+            )
+            ends = not changes or found[-1][6] >= count
+            commits.append(Commit(Position(position), committed_at, xid, user, application, changes, begin, ends))
+        return commits
 
     async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:
         row = await (await self._ask(connection, "log_state")).fetchone()
@@ -245,18 +286,3 @@ def _ignore(_: psycopg.Notify) -> None:
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[Row]:
     statement = SQL(query("table_rows")).format(table=Identifier(schema, table))
     return [row for (row,) in await (await connection.execute(statement)).fetchall()]
-
-
-async def _commits(cursor: _Cursor) -> list[Commit]:
-    commits: list[Commit] = []
-    for _, rows in groupby(await cursor.fetchall(), key=itemgetter(0)):
-        found = list(rows)
-        position, committed_at, xid, user, application, *sequence = found[0][:-6]
-        changes = tuple(
-            Change(schema, table, Op(op), before, after, key, row[5] if sequence else None)
-            for row in found
-            for schema, table, op, before, after, key in (row[-6:],)
-            if op is not None
-        )
-        commits.append(Commit(Position(position), committed_at, xid, user, application, changes))
-    return commits

@@ -35,12 +35,13 @@ class Catalog:
     later, by the commit that did it.
     """
 
-    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "attached", "log", "position")
+    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "log", "position")
 
     def __init__(self, log: LogId, position: Position = _BEGINNING) -> None:
         self.log = log
         self.position = position
         self.attached: dict[str, Commit] = {}
+        self._within: tuple[Position, int] | None = None  # the commit that is being taken in, and how far
         self._schemas: dict[str, FlagTables] = {}
         self._crcs: dict[_FlagId, int] = {}
         self._crcs_sum = 0
@@ -48,7 +49,9 @@ class Catalog:
 
     @property
     def here(self) -> EventId:
-        """The id of all that it holds."""
+        """The id of all that it holds, which may lie within a commit."""
+        if self._within is not None:
+            return EventId(self._within[0], self._within[1] - 1, self.log)
         return EventId(self.position, None, self.log)
 
     @property
@@ -73,12 +76,14 @@ class Catalog:
         self.position = position
 
     def apply(self, commit: Commit) -> list[Event]:
-        """Take in the next commit and tell what it did; nothing for a commit taken in before.
+        """Take in the next commit, or the next part of one, and tell what it did; nothing for what was taken in before.
+
+        `position` moves on when a commit ends.
 
         Deletions of flags come first: then a client that files flags by key loses none to which a key has moved
         within the commit. All else follows in the order in which the commit first touched each flag or row.
         """
-        if commit.position <= self.position:
+        if commit.position <= self.position or commit.begin != (0 if self._within is None else self._within[1]):
             return []
         touched: dict[_FlagId, FlagJson | None] = {}
         order: list[Change | _FlagId] = []
@@ -94,7 +99,10 @@ class Catalog:
                     order.append(touch)
             tables.apply(change)
         self._forget(touched)
-        self.position = commit.position
+        if commit.ends:
+            self.position, self._within = commit.position, None
+        else:
+            self._within = commit.position, commit.begin + len(commit.changes)
         return self._events(commit, order, touched)
 
     def rewind(self, commit: Commit) -> Collection[str]:
@@ -212,7 +220,7 @@ class Catalog:
                     place = deletions if one.type is EventType.FLAG_DELETED else others
                     place.append((schema, tags, stood, one))
         events: list[Event] = []
-        for index, entry in enumerate([*deletions, *others]):
+        for index, entry in enumerate([*deletions, *others], commit.begin):
             event_id = EventId(commit.position, index, self.log)
             if isinstance(entry, Change):
                 events.append(row_event(event_id, commit, entry))

@@ -45,7 +45,9 @@ class Change:
 class Commit:
     """What one transaction changed, in the order in which it did.
 
-    `committed_at` is ISO-8601 in UTC with microseconds and `Z`, taken just before the commit.
+    `committed_at` is ISO-8601 in UTC with microseconds and `Z`, taken just before the commit. One that is too large to
+    be read at once comes in parts: `begin` changes came before these, and more come after them unless it `ends` here.
+    Parts hold changes of watched tables alone.
     """
 
     position: Position
@@ -54,6 +56,8 @@ class Commit:
     user: str
     application: str
     changes: tuple[Change, ...]
+    begin: int = 0
+    ends: bool = True
 
 
 @dataclass(frozen=True, slots=True)

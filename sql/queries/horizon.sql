@@ -48,9 +48,9 @@ where l.stream = %(stream)s and l.xid = %(position)s and l.origin = 'flagent_cdc
 order by l.id desc
 limit 1;
 
--- horizon_commits_after: As commits_after, below the horizon; a commit's time is that of its last change.
+-- horizon_commits_after: As commits_after, below the horizon; a commit's time is that of its last change, which is also the number that is told for how many there are.
 with page as materialized (
-    select l.xid
+    select l.xid, l.id
     from flagent_cdc.horizon_log l
     where l.stream = %(stream)s
       and l.xid > %(position)s
@@ -60,27 +60,21 @@ with page as materialized (
     limit %(limit)s
 ),
 -- The last one on a full page may go on beyond it: it is for the next page, unless it is the only one.
-bounds as materialized (
-    select case
-        when count(*) < %(limit)s or min(p.xid) = max(p.xid) then max(p.xid)
-        else (select max(q.xid) from page q where q.xid < max(p.xid))
-    end as up_to
+commits as materialized (
+    select p.xid
     from page p
+    group by p.xid
+    having p.xid < (select max(q.xid) from page q)
+        or (select count(*) from page q) < %(limit)s
+        or p.xid = (select min(q.xid) from page q)
 )
 select
-    l.xid,
-    pg_catalog.to_char(
-        last_value(l.changed_at) over (
-            partition by l.xid order by l.id rows between unbounded preceding and unbounded following
-        ) at time zone 'UTC',
-        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
-    ),
-    l.xid, l.session_user_name, l.application_name, l.id,
+    l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    l.xid, l.session_user_name, l.application_name, last.id, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key
-from bounds b
-join flagent_cdc.horizon_log l
-  on l.stream = %(stream)s and l.xid > %(position)s and l.xid <= b.up_to
- and l.origin = 'flagent_cdc.horizon_log'::regclass
+from commits c
+cross join lateral ({last}) last
+cross join lateral ({first_changes}) l
 order by l.xid, l.id;
 
 -- horizon_commits_before: As commits_before.
@@ -93,28 +87,49 @@ with page as materialized (
     order by l.xid desc, l.id desc
     limit %(limit)s
 ),
-bounds as materialized (
-    select case
-        when count(*) < %(limit)s or min(p.xid) = max(p.xid) then min(p.xid)
-        else (select min(q.xid) from page q where q.xid > min(p.xid))
-    end as down_to
+commits as materialized (
+    select p.xid
     from page p
+    group by p.xid
+    having p.xid > (select min(q.xid) from page q)
+        or (select count(*) from page q) < %(limit)s
+        or p.xid = (select max(q.xid) from page q)
 )
 select
-    l.xid,
-    pg_catalog.to_char(
-        last_value(l.changed_at) over (
-            partition by l.xid order by l.id rows between unbounded preceding and unbounded following
-        ) at time zone 'UTC',
-        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
-    ),
-    l.xid, l.session_user_name, l.application_name, l.id,
+    l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    l.xid, l.session_user_name, l.application_name, last.id, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key
-from bounds b
-join flagent_cdc.horizon_log l
-  on l.stream = %(stream)s and l.xid <= %(position)s and l.xid >= b.down_to
- and l.origin = 'flagent_cdc.horizon_log'::regclass
+from commits c
+cross join lateral ({last}) last
+cross join lateral ({first_changes}) l
 order by l.xid desc, l.id;
+
+-- horizon_last: The last change of a commit `c`.
+select m.id, m.changed_at
+from flagent_cdc.horizon_log m
+where m.stream = %(stream)s and m.xid = c.xid and m.origin = 'flagent_cdc.horizon_log'::regclass
+order by m.id desc
+limit 1;
+
+-- horizon_first_changes: The first `most` changes of a commit `c`.
+select
+    m.xid, m.id, m.session_user_name, m.application_name, m.schema_name, m.table_name, m.op, m.before, m.after, m.key
+from flagent_cdc.horizon_log m
+where m.stream = %(stream)s and m.xid = c.xid and m.origin = 'flagent_cdc.horizon_log'::regclass
+order by m.id
+limit %(most)s;
+
+-- horizon_commit_part: As commit_part; the number of a change is its sequence.
+select
+    l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    l.xid, l.session_user_name, l.application_name, last.id, l.id,
+    l.schema_name, l.table_name, l.op, l.before, l.after, l.key
+from (select %(position)s::bigint as xid) c
+cross join lateral ({last}) last
+join flagent_cdc.horizon_log l
+  on l.stream = %(stream)s and l.xid = c.xid and l.id > %(index)s and l.origin = 'flagent_cdc.horizon_log'::regclass
+order by l.id
+limit %(limit)s;
 
 -- horizon_log_reach: As log_reach; then the horizon, and the snapshot of this transaction where it sees what is not below it.
 with horizon as materialized (
@@ -172,15 +187,9 @@ with page as materialized (
     limit %(scan)s
 ),
 ends as materialized (
-    select t.xid, last.id, last.changed_at
-    from (select distinct p.xid from page p) t
-    cross join lateral (
-        select l.id, l.changed_at
-        from flagent_cdc.horizon_log l
-        where l.stream = %(stream)s and l.xid = t.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
-        order by l.id desc
-        limit 1
-    ) last
+    select c.xid, last.id, last.changed_at
+    from (select distinct p.xid from page p) c
+    cross join lateral ({last}) last
 )
 select
     p.xid as position, e.changed_at as committed_at, p.xid, p.session_user_name, p.application_name, e.id as changes,

@@ -64,9 +64,10 @@ from ({commits}) c
 where c.position = %(position)s;
 
 -- commits_after: The next commits after a position, oldest first: as many whole commits as have at most `limit` changes, at least one.
+-- Of each its first `most` changes; a change comes with how many its commit has, and its number.
 with heads as materialized (
     select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
         sum(c.changes) over (order by c.position) - c.changes as changes_before
     from (
         select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
@@ -79,16 +80,38 @@ with heads as materialized (
 select
     h.position,
     pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
+    h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-left join ({changes}) g on g.batch = h.batch
+left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
 where h.changes_before < %(limit)s
 order by h.position, g.id;
 
+-- commit_part: Of the commit at a position the changes after a number, at most `limit`, as in commits_after.
+-- Their numbers have no holes: by a range of them no more is looked at than is given.
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from ({commits}) h
+join ({changes}) g on g.batch = h.batch
+where h.position = %(position)s and g.id > %(index)s and g.id <= %(index)s::bigint + %(limit)s
+order by g.id;
+
+-- flags_has_flags: Whether the commit at a position changed tables of Flagent's.
+select exists (
+    select
+    from ({commits}) h
+    join ({changes}) g on g.batch = h.batch
+    where h.position = %(position)s
+      and g.table_name = any (%(tables)s)
+      and g.schema_name in (select a.schema_name from flagent_cdc.attachment a)
+);
+
 -- heads_before: Commits at or before a position and after another, newest first, each with how many changes come before it.
 select
-    c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name,
+    c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
     sum(c.changes) over (order by c.position desc) - c.changes as changes_before
 from (
     select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
@@ -103,10 +126,10 @@ with heads as materialized ({heads_before})
 select
     h.position,
     pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    h.xid::text::bigint, h.session_user_name, h.application_name,
+    h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-left join ({changes}) g on g.batch = h.batch
+left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
 where h.changes_before < %(limit)s
 order by h.position desc, g.id;
 

@@ -193,9 +193,14 @@ def wordings(name: str) -> set[str]:
 
 
 def test_every_named_query_is_described_and_parses(database_url: str) -> None:
+    # What is a part of others is parsed within them.
+    parts = {part for name in queries() for part in re.findall(r"\{(\w+)\}", query(name))}
+    own_words = {f"{kind}_{part}" for kind in get_args(LogKind) for part in parts}
     with psycopg.connect(database_url, autocommit=True) as connection:
         for name in sorted(queries()):
             assert describe(name)
+            if name in own_words:
+                continue
             for wording in wordings(name):
                 text = re.sub(r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", wording))
                 if not text.startswith("drop schema"):

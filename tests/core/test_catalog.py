@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -535,3 +536,18 @@ def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: O
 def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -> None:
     assert not observed.catalog.rewind(commit_of(99))
     assert observed.catalog.position == 1
+
+
+def test_a_commit_in_parts_tells_what_it_would_as_a_whole() -> None:
+    changes = [Change("shop", "orders", Op.INSERT, None, {"id": n}) for n in range(7)]
+    whole, parts = Catalog(LOG), Catalog(LOG)
+    expected = whole.apply(commit_of(4, *changes))
+    found, places = [], []
+    for begin in (0, 3, 6):
+        part = replace(commit_of(4, *changes[begin : begin + 3]), begin=begin, ends=begin == 6)
+        found += parts.apply(part)
+        assert parts.apply(part) == [], "what was taken in already"
+        places.append((parts.position, str(parts.here)))
+    assert found == expected
+    assert places == [(0, f"4-2@{LOG}"), (0, f"4-5@{LOG}"), (4, f"4@{LOG}")]
+    assert parts.apply(replace(commit_of(5, *changes), begin=3)) == [], "a part whose beginning is missing"

@@ -59,7 +59,7 @@ class Reader(threading.Thread):
         with psycopg.connect(self._url, autocommit=True) as connection:
             while True:
                 is_last = self.end.is_set()
-                bounds = {"stream": self._stream, "position": position, "limit": 7}
+                bounds = {"stream": self._stream, "position": position, "limit": 7, "most": 1_000}
                 rows = connection.execute(log_query("commits_after", self._kind), bounds).fetchall()
                 for found, group in groupby(rows, key=itemgetter(0)):
                     self.commits.append((found, [row[-2] or row[-3] for row in group]))
@@ -144,7 +144,9 @@ def test_the_way_back_tells_the_same_as_the_way_forward(tables: psycopg.Connecti
         tables.execute(f"insert into {table} select 0, {n}, k from generate_series(0, {n}) k".encode())
 
     def read(name: str, **bounds: int) -> Iterator[list[tuple[int, Any]]]:
-        rows = tables.execute(log_query(name, kind), {"stream": stream, "limit": 10, **bounds}).fetchall()
+        rows = tables.execute(
+            log_query(name, kind), {"stream": stream, "limit": 10, "most": 1_000, **bounds}
+        ).fetchall()
         for position, group in groupby(rows, key=itemgetter(0)):
             yield [(position, row[-2]) for row in group]
 
@@ -255,7 +257,7 @@ def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_ne
             assert state[-1] is False
             (before,) = tables.execute(log_query("log_state", "horizon"), {"stream": 2}).fetchall()
             assert state[0] != before[0]
-            bounds = {"stream": 2, "position": 0, "limit": 10}
+            bounds = {"stream": 2, "position": 0, "limit": 10, "most": 1_000}
             rows = session.execute(log_query("commits_after", "horizon"), bounds).fetchall()
             assert [row[-2] for row in rows] == [{"writer": 1, "n": 1, "k": 1}]
 
@@ -271,7 +273,9 @@ def test_a_writer_that_forges_the_settings_of_a_stream_hides_nothing(tables: psy
             tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
             tables.execute("select set_config('flagent_cdc.stream_1', %s, true)", (forged,))
             tables.execute("insert into locked select 1, max(n) + 1, 0 from locked")
-    rows = tables.execute(log_query("commits_after", "stream"), {"stream": 1, "position": 0, "limit": 1000}).fetchall()
+    rows = tables.execute(
+        log_query("commits_after", "stream"), {"stream": 1, "position": 0, "limit": 1000, "most": 1_000}
+    ).fetchall()
     assert [row[-2]["n"] for row in rows] == list(range(13))
 
 
@@ -304,7 +308,7 @@ async def test_old_commits_of_every_stream_are_pruned_and_only_a_beginning_goes(
     for kind, stream in kinds:
         (state,) = tables.execute(log_query("log_state", kind), {"stream": stream}).fetchall()
         rows = tables.execute(
-            log_query("commits_after", kind), {"stream": stream, "position": state[2] - 1, "limit": 100}
+            log_query("commits_after", kind), {"stream": stream, "position": state[2] - 1, "limit": 100, "most": 1_000}
         ).fetchall()
         assert [row[-2]["n"] for row in rows] == [2, 2, 2, 3, 3, 3]
 
@@ -333,7 +337,7 @@ async def test_a_stream_that_is_too_large_loses_its_oldest_and_others_lose_nothi
     kinds: tuple[tuple[LogKind, int], ...] = (("stream", 1), ("horizon", 2), ("stream", 3), ("horizon", 4))
     for kind, stream in kinds:
         rows = tables.execute(
-            log_query("commits_after", kind), {"stream": stream, "position": 0, "limit": 10_000}
+            log_query("commits_after", kind), {"stream": stream, "position": 0, "limit": 10_000, "most": 10_000}
         ).fetchall()
         left[stream] = [row[-2]["n"] for row in rows]
         (state,) = tables.execute(log_query("log_state", kind), {"stream": stream}).fetchall()

@@ -27,7 +27,7 @@ class Days:
     oid: int
 
     def told(self) -> list[tuple[str, Any, Any]]:
-        bounds = {"position": 0, "limit": 1_000_000, "stream": 1}
+        bounds = {"position": 0, "limit": 1_000_000, "most": 1_000_000, "stream": 1}
         rows = self.reader.execute(log_query("commits_after", KINDS[self.mode]), bounds).fetchall()
         return [(op, before, after) for *_, table, op, before, after, _ in rows if table == "days"]
 
