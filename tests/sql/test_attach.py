@@ -195,6 +195,32 @@ def test_a_runtime_role_can_read_what_the_server_needs_and_write_nothing(
             writer.execute(psycopg.sql.SQL("drop role {}").format(role))
 
 
+def test_nothing_of_ours_is_open_to_everybody_and_what_runs_as_its_owner_has_a_pinned_path(
+    writer: psycopg.Connection,
+) -> None:
+    functions = writer.execute(
+        "select p.oid::regprocedure::text, has_function_privilege('public', p.oid, 'execute'), p.prosecdef, p.proconfig"
+        "  from pg_proc p where p.pronamespace = 'flagent_cdc'::regnamespace"
+    ).fetchall()
+    assert len(functions) > 30
+    assert [name for name, is_open, _, _ in functions if is_open] == []
+    as_owner = {name: config or [] for name, _, is_definer, config in functions if is_definer}
+    assert {"flagent_cdc.capture()", "flagent_cdc.seal()", "flagent_cdc.prune(interval,bigint,integer)"} <= set(
+        as_owner
+    )
+    assert [name for name, config in as_owner.items() if "search_path=pg_catalog, pg_temp" not in config] == []
+    relations = writer.execute(
+        "select c.oid::regclass::text from pg_class c"
+        " where c.relnamespace = 'flagent_cdc'::regnamespace and case c.relkind"
+        " when 'S' then has_sequence_privilege('public', c.oid, 'usage, select, update')"
+        " when 'r' then has_table_privilege('public', c.oid, 'select, insert, update, delete, truncate') end"
+    ).fetchall()
+    assert relations == []
+    assert writer.execute("select has_schema_privilege('public', 'flagent_cdc', 'usage, create')").fetchone() == (
+        False,
+    )
+
+
 def test_granting_to_an_unknown_role_says_so(database_url: str) -> None:
     with pytest.raises(InvalidInput, match="no role 'nobody here'"):
         migrate(database_url, grant_to="nobody here")
