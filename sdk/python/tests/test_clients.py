@@ -564,7 +564,7 @@ async def test_tc_half_open(transport: str) -> None:
 
     async def silent(peer: Peer) -> None:
         await peer.open()
-        await peer.greet(10, heartbeatMs=40)
+        await peer.greet(10, heartbeatMs=300)
         await peer.snapshot(10)
         await peer.gone()
 
@@ -776,7 +776,7 @@ async def test_tc_slow_handler(transport: str) -> None:
     async def script(peer: Peer) -> None:
         nonlocal written
         await peer.open()
-        await peer.greet(10, heartbeatMs=100)
+        await peer.greet(10, heartbeatMs=300)
         for n in range(total):
             await peer.say(event("flag_updated", f"{11 + n}-0@k", flag(1, "a", n=n, notes="x" * size)))
             written = n + 1
@@ -793,7 +793,7 @@ async def test_tc_slow_handler(transport: str) -> None:
         client.on_event(blocked)
         await client.start()
         await eventually(lambda: client.queued == 5)
-        await asyncio.sleep(0.6)  # longer than 2.5 announced intervals: nothing may happen now
+        await asyncio.sleep(0.9)  # longer than 2.5 announced intervals: nothing may happen now
         assert client.queued == 5
         assert written < total
         assert len(server.peers) == 1
