@@ -142,7 +142,7 @@ def test_truncations_in_serializable_transactions_do_not_fail_each_other(
 
 
 def settings(session: psycopg.Connection) -> dict[str, str]:
-    names = ("stream_1", "streams", "transaction", "batch", "first", "count")
+    names = ("stream_1", "streams", "open")
     found = {}
     for name in names:
         row = session.execute("select current_setting(%s, true)", (f"flagent_cdc.{name}",)).fetchone()
@@ -164,7 +164,8 @@ def test_a_change_cannot_be_told_before_an_earlier_one(writer: psycopg.Connectio
                 forge(writer, **seen[number])
                 if number == 3:
                     batch, first, *_ = (seen[0]["stream_1"] + "/").split("/")
-                    forge(writer, count=-5, stream_1=f"{batch}/{first}/(0,0)/0")
+                    of_flags = "/".join([*seen[0]["open"].split("/")[:3], "-5"])
+                    forge(writer, open=of_flags, stream_1=f"{batch}/{first}/(0,0)/0")
                 writer.execute("update days set what = 'last' where day = 10")
         except psycopg.errors.UniqueViolation:
             assert days.mode == "notify"
@@ -214,7 +215,9 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
                     case "forge":
                         place = f"(0,{chance.randrange(1, 60)})"
                         forge(session, stream_1=f"{chance.randrange(1, 90)}/{place}/{place}/{chance.randrange(9)}")
-                        forge(session, streams="1/1,1", count=chance.randrange(-2, 70), **{truncating: place})
+                        xid = (session.execute("select pg_current_xact_id()::text").fetchone() or ("",))[0]
+                        batch, number = chance.randrange(1, 90), chance.randrange(-2, 70)
+                        forge(session, streams="1/1,1", open=f"{xid}/{batch}/{place}/{number}", **{truncating: place})
                     case "reset":
                         session.execute("reset all")
                 seen.append(settings(session))
