@@ -63,7 +63,7 @@ def writer(database_url: str) -> Iterator[Writer]:
 
 def client(server: RunningServer, credential: str | None = None) -> httpx.AsyncClient:
     headers = {} if credential is None else {"authorization": f"Bearer {credential}"}
-    return httpx.AsyncClient(base_url=server.url, headers=headers)
+    return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=DEADLINE_S)
 
 
 async def hear(socket: ClientConnection) -> dict[str, Any]:
@@ -82,7 +82,8 @@ async def ask(socket: ClientConnection, **message: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def talking(server: RunningServer, credential: str) -> AsyncIterator[ClientConnection]:
     headers = {"authorization": f"Bearer {credential}"}
-    async with connect(server.websocket_url, additional_headers=headers, max_size=None) as socket:
+    url = server.websocket_url
+    async with connect(url, additional_headers=headers, max_size=None, open_timeout=DEADLINE_S) as socket:
         yield socket
 
 
@@ -345,7 +346,11 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
         assert (await stream.next()).data["flags"] == []
     for path, wanted in (("/realtime/sse", "flagKey"), ("/ofrep/v1/events", "etag")):
         headers = {**credential, "accept-encoding": "identity"}
-        async with httpx.AsyncClient() as http, http.stream("GET", server.url + path, headers=headers) as response:
+        # httpx gives up after 5 s without a byte, which a machine with other work may need for a commit and its event.
+        async with (
+            httpx.AsyncClient(timeout=DEADLINE_S) as http,
+            http.stream("GET", server.url + path, headers=headers) as response,
+        ):
             lines = response.aiter_lines()
             while "connected" not in (line := await anext(lines)):
                 pass

@@ -47,7 +47,7 @@ class Client:
 
 @asynccontextmanager
 async def talking(server: RunningServer, **options: Any) -> AsyncIterator[Client]:
-    async with connect(server.websocket_url, max_size=None, **options) as connection:
+    async with connect(server.websocket_url, max_size=None, open_timeout=DEADLINE_S, **options) as connection:
         yield Client(connection)
 
 
