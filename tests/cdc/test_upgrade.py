@@ -92,6 +92,39 @@ def test_the_way_back_and_forth_is_a_new_installation_with_the_old_log(revision:
     assert capture_one(database_url, "b") == ("flags", "insert", "b")
 
 
+WATCHES = (
+    "select flagent_cdc.watch('plain')",
+    "select flagent_cdc.watch('own', stream => 'own')",
+    "select flagent_cdc.watch('free', stream => 'free', mode => 'horizon')",
+)
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+def test_on_the_way_back_no_writer_of_a_watched_table_is_hurt_and_it_can_be_watched_anew(
+    revision: str, database_url: str
+) -> None:
+    tables = ("plain", "own", "free")
+    do(database_url, "; ".join(f"create table {table} (id integer primary key)" for table in tables))
+    do(database_url, "; ".join(WATCHES))
+    do(database_url, "; ".join(f"insert into {table} values (1)" for table in tables))
+    downgrade(database_url, revision)
+    do(
+        database_url,
+        "; ".join(f"insert into {table} values (2); update {table} set id = 3 where id = 2" for table in tables),
+    )
+    migrate(database_url)
+    do(database_url, "; ".join(WATCHES))
+    do(database_url, "; ".join(f"delete from {table} where id = 3" for table in tables))
+    told = ask(
+        database_url,
+        "select table_name from flagent_cdc.change_log where op = 'delete'"
+        " union all select table_name from flagent_cdc.stream_change_log where op = 'delete'"
+        " union all select table_name from flagent_cdc.horizon_log where op = 'delete'",
+    )
+    assert sorted(told) == [("free",), ("own",), ("plain",)]
+    assert ask(database_url, "select problems from flagent_cdc.watched()") == [([],)] * 3
+
+
 def test_where_it_is_already_nothing_is_done(database_url: str) -> None:
     before = shape(database_url)
     said: list[str] = []
