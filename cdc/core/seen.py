@@ -14,6 +14,8 @@ from typing import Self
 
 __all__ = ["Seen"]
 
+_MAX_XID = 2**63 - 1
+
 _FORM = re.compile(r"\d{1,19}_\d{1,10}(_\d{1,10})*", re.ASCII)
 
 
@@ -48,8 +50,10 @@ class Seen:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read it as `str()` writes it; None for anything else."""
+        """Read it as `str()` writes it; None for anything else, also for what PostgreSQL would not take for one."""
         if _FORM.fullmatch(text) is None:
             return None
         begin, length, *running = map(int, text.split("_"))
+        if not 0 < begin <= _MAX_XID - length or any(offset >= length for offset in running):
+            return None
         return cls(begin, begin + length, frozenset(begin + offset for offset in running))

@@ -192,3 +192,13 @@ def test_each_format_has_its_content_type() -> None:
         "application/json",
         "application/cloudevents-batch+json; charset=utf-8",
     ]
+
+
+def test_a_sequence_takes_the_place_of_the_number_within_the_commit() -> None:
+    one = change(index=99_812, count=99_815, has_sequence=True)
+    (told_one,) = told(ChangeFormat.JSON, one)["changes"]
+    assert (told_one["sequence"], told_one["index"], told_one["count"]) == ("99812", 99_812, 99_815)
+    (record,) = told(ChangeFormat.DEBEZIUM, one)["changes"]
+    assert record["value"]["source"]["lsn"] == record["value"]["transaction"]["total_order"] == 99_812
+    (event,) = told(ChangeFormat.CLOUDEVENTS, one)
+    assert event["sequence"] == f"{7:019d}.{99_812:019d}"

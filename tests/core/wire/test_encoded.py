@@ -111,3 +111,11 @@ def test_an_events_size_counts_what_it_carries() -> None:
     for encoded in encode_commit(events_of_every_kind()):
         assert abs(encoded.size_bytes - len(encoded.sse(envelope=True))) < 512
         assert encoded.event_id == encoded.event.id
+
+
+def test_an_event_without_an_id_leaves_the_client_where_it_was() -> None:
+    event = EncodedEvent(events_of_every_kind()[-1], has_id=False)
+    assert "id" not in json.loads(event.text)
+    for envelope in (False, True):
+        lines = event.sse(envelope=envelope).decode().splitlines()
+        assert [line.partition(":")[0] for line in lines] == ["event", "data", ""]
