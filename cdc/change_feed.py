@@ -42,7 +42,8 @@ class ChangeFeed:
         self, after: Cursor | None, *, limit: int, tables: Sequence[str] = (), grant: Grant, wait_s: float = 0.0
     ) -> ChangePage:
         """The next changes that `grant` shows, of these tables or of all; an empty page where there are none within
-        `wait_s`. Its `next` moves on also past what was not for this reader.
+        `wait_s`, or where what a snapshot has seen has come to its end. Its `next` moves on also past what was not for
+        this reader.
 
         Raises `OutOfReach`, `TooBusy` and `SourceError`.
         """
@@ -52,7 +53,8 @@ class ChangeFeed:
         while True:
             page = self._shown(await self._look((after, limit, chosen)), grant)
             rest_s = deadline - clock()
-            if page.changes or rest_s <= 0 or self._stopping.is_set():
+            has_joined = after is not None and after.seen is not None and page.next.seen is None
+            if page.changes or has_joined or rest_s <= 0 or self._stopping.is_set():
                 return page
             after = page.next
             if page.is_open:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _PAGE_CHANGES = 500
 
+# Nobody tells when a transaction that has nothing to do with the stream ends.
+_LOOK_S = 0.5
 _SIGN_OF_LIFE_S = 5.0
 
 
@@ -61,15 +63,20 @@ async def _complete(
     table, cursor = backfill.snapshot.table, backfill.snapshot.cursor
     name = qualified(table.schema, table.table)
     grant = subscriber.grant or EVERYTHING
+    clock = asyncio.get_running_loop().time
+    sent_at = clock()
     while cursor.seen is not None or cursor.index is not None:
-        page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_SIGN_OF_LIFE_S)
+        page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_LOOK_S)
         events = [EncodedEvent(change.event(page.next.log), has_id=False) for change in page.changes]
         told = [event for event in events if subscriber.selections.matches(event.event)]
+        is_silent = clock() - sent_at >= _SIGN_OF_LIFE_S
         if told:
             await _send_framed(subscriber, b"".join([event.framed(subscriber.format) for event in told]), feed)
-        elif page.next.seen is not None:
+        elif is_silent and page.next.seen is not None:
             # Somebody else's transaction may take its time: proxies must not take the stream for dead.
             await _send(subscriber, backfill.piece(()), feed)
+        if told or is_silent:
+            sent_at = clock()
         cursor = page.next
     return cursor
 
