@@ -8,7 +8,6 @@ import { request as httpsRequest } from "node:https";
 import type { Duplex } from "node:stream";
 import { encodeClose, encodeFrame, FrameParser, Opcode, ProtocolError, type FrameItem } from "./core/frame.js";
 import { httpOutcome, redirectTarget } from "./core/policy.js";
-import { asError } from "./errors.js";
 import type { Socket, SocketEvents } from "./socket.js";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -91,35 +90,35 @@ class NodeSocket implements Socket {
 
   private received(bytes: Buffer): void {
     if (!this.isOver) this.events.received();
-    let items: FrameItem[];
     try {
-      items = this.parser.push(bytes);
+      for (const item of this.parser.push(bytes)) if (!this.take(item)) return;
     } catch (error) {
-      const code = error instanceof ProtocolError ? error.code : 1002;
-      this.shut(code, asError(error).message);
-      this.over(code, asError(error).message);
+      if (!(error instanceof ProtocolError)) throw error;
+      this.shut(error.code, error.message);
+      this.over(error.code, error.message);
       this.stream?.destroy();
-      return;
     }
-    for (const item of items) {
-      switch (item.kind) {
-        case "binary":
-          if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not understood");
-          break;
-        case "text":
-          if (!this.isOver && !this.isClosing) this.events.text(item.text);
-          break;
-        case "ping":
-          if (!this.isClosing) this.write(Opcode.PONG, item.payload);
-          break;
-        case "pong":
-          break;
-        case "close":
-          this.closing = item;
-          this.shut(item.code === 1005 ? 1000 : item.code, "");
-          this.stream?.end();
-          return;
-      }
+  }
+
+  /** Whether anything may follow. */
+  private take(item: FrameItem): boolean {
+    switch (item.kind) {
+      case "binary":
+        if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not understood");
+        return true;
+      case "text":
+        if (!this.isOver && !this.isClosing) this.events.text(item.text);
+        return true;
+      case "ping":
+        if (!this.isClosing) this.write(Opcode.PONG, item.payload);
+        return true;
+      case "pong":
+        return true;
+      case "close":
+        this.closing = item;
+        this.shut(item.code === 1005 ? 1000 : item.code, "");
+        this.stream?.end();
+        return false;
     }
   }
 

@@ -71,6 +71,36 @@ describe("the WebSocket", () => {
     assert.deepEqual(errors, ["11-0@k", "12-0@k"]);
   });
 
+  test("an empty ping that comes alone is answered, an empty close is no error", async () => {
+    const { ids, peer } = await listening();
+    await until(() => client.state === "open");
+    peer.frame(9, "");
+    await until(() => peer.frames.some(({ opcode }) => opcode === 10), "a pong");
+    peer.send(update(11));
+    await until(() => ids.length === 1);
+    assert.equal(client.state, "open");
+    const ends = [];
+    client.onState((state, error) => ends.push([state, error?.code]));
+    peer.frame(8, "");
+    await until(() => ends.length > 0);
+    assert.deepEqual(ends[0], ["waiting", 1005]);
+  });
+
+  test("what came before a broken frame counts, although both come at once", async () => {
+    const { ids, peer } = await listening();
+    const packet = [];
+    const write = peer.socket.write.bind(peer.socket);
+    peer.socket.write = (data) => packet.push(Buffer.from(data));
+    peer.send(update(11));
+    peer.frame(5, "");
+    write(Buffer.concat(packet));
+    peer.socket.write = write;
+    await until(() => client.state === "waiting");
+    await until(() => ids.length === 1);
+    clock.advance(1000);
+    assert.equal((await wire.accept(server)).lastEventId, "11-0@k");
+  });
+
   test("a binary message is reported and the connection stays (tc-malformed)", async () => {
     const { ids, peer } = await listening();
     peer.frame(2, "\x00\x01");

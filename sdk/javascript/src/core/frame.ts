@@ -43,6 +43,8 @@ export function encodeClose(code: number, reason: string): Uint8Array {
   return payload;
 }
 
+const EMPTY = new Uint8Array(0);
+
 export class FrameParser {
   private chunks: Uint8Array[] = [];
   private held = 0;
@@ -52,13 +54,14 @@ export class FrameParser {
 
   constructor(private readonly maxLength = 64 * 1024 * 1024) {}
 
-  /** Raises `ProtocolError`; nothing may be pushed after that. */
-  push(bytes: Uint8Array): FrameItem[] {
+  /**
+   * What the bytes complete, one after another: what came before a frame that raises `ProtocolError` counts. Nothing may
+   * be pushed after that.
+   */
+  *push(bytes: Uint8Array): Generator<FrameItem, void, undefined> {
     this.chunks.push(bytes);
     this.held += bytes.length;
-    const items: FrameItem[] = [];
-    for (let item = this.next(); item !== undefined; item = this.next()) if (item !== null) items.push(item);
-    return items;
+    for (let item = this.next(); item !== undefined; item = this.next()) if (item !== null) yield item;
   }
 
   /** The next complete frame's item; null for a fragment, undefined when more bytes are needed. */
@@ -133,6 +136,8 @@ export class FrameParser {
   }
 
   private take(length: number): Uint8Array {
+    // An empty frame may be the last that has arrived: then there is nothing to look at.
+    if (length === 0) return EMPTY;
     const taken = this.peek(length);
     const rest = this.chunks[0]!.subarray(length);
     if (rest.length > 0) this.chunks[0] = rest;
