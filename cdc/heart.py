@@ -23,6 +23,9 @@ _MISSED_BEATS = 2
 # Finer than this, a tick costs more than it spreads.
 _TICK_S = 0.25
 
+# A loop may be late by this much and keep its rhythm.
+_LATE_S = 0.05
+
 # How long a hurried round takes.
 _HURRY_S = 1.0
 
@@ -74,7 +77,9 @@ class Heart:
         due = loop.time()
         while True:
             for bucket in self._buckets:
-                due += hurried_tick_s if hurried else tick_s
+                # What a process missed that was stopped is not made up for: who is pinged several times at once has
+                # no time to answer, and would be taken for silent.
+                due = max(due, loop.time() - _LATE_S) + (hurried_tick_s if hurried else tick_s)
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 if self._hub.freshness().fresh != was_fresh:
                     was_fresh, hurried = not was_fresh, count

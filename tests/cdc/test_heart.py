@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -11,7 +12,7 @@ from cdc.core.position import EventId
 from cdc.core.wire.snapshot import ResyncReason
 from tests.fixtures.ports import lasting_port
 from tests.fixtures.proxy import proxy_to
-from tests.fixtures.server import DEADLINE_S, serving, sse
+from tests.fixtures.server import DEADLINE_S, ServerProcess, serving, sse
 
 
 @pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
@@ -50,6 +51,25 @@ async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str)
                 await asyncio.wait_for(connection.recv(), 1)
             may_answer.set()
             assert json.loads(await connection.recv())["type"] == "resync"
+
+
+async def test_who_was_pinged_by_a_server_that_stood_still_gets_the_time_to_answer(database_url: str) -> None:
+    """As after a suspended machine: the beats that it missed must not come all at once."""
+    server = ServerProcess(database_url, FLAGENT_WS_PING_INTERVAL="500ms")
+    server.start()
+    try:
+        await server.ready()
+        async with connect(server.url.replace("http:", "ws:") + "/ws") as socket:
+            await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
+            server.send(signal.SIGSTOP)
+            await asyncio.sleep(3)
+            server.send(signal.SIGCONT)
+            async with asyncio.timeout(DEADLINE_S):
+                kinds = [json.loads(await socket.recv())["type"] for _ in range(8)]
+            assert kinds.count("heartbeat") >= 7
+    finally:
+        server.send(signal.SIGCONT)
+        server.kill()
 
 
 async def test_a_change_of_freshness_is_told_long_before_the_next_heartbeat_is_due(database_url: str) -> None:

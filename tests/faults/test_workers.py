@@ -26,7 +26,8 @@ async def server(database_url: str) -> AsyncIterator[ServerProcess]:
         database_url,
         FLAGENT_CDC_WORKERS="2",
         FLAGENT_SSE_KEEP_ALIVE="300ms",
-        FLAGENT_WS_PING_INTERVAL="300ms",
+        # Who leaves three of these unanswered is cut: a test that itself gets no time must not be taken for silent.
+        FLAGENT_WS_PING_INTERVAL="3s",
     )
     process.start()
     try:
