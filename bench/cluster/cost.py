@@ -27,7 +27,7 @@ async def measure_cost(counts: Sequence[int], seconds: float) -> list[dict[str, 
     """One record for each kind of node and number; kind `none` is PostgreSQL alone."""
     cores = Cores()
     records = []
-    with database() as postgres:
+    with database(in_memory=True) as postgres:
         postgres.pin(cores.server)
         await postgres.write(_SESSIONS, 1.0)  # warm
         records.append(await _measure(postgres, "none", 0, seconds, {}))

@@ -1,7 +1,8 @@
 """`python -m bench.cluster.listeners URL COUNT`: what so many nodes at PostgreSQL do to it, and nothing of the rest.
 
-Each has the two sessions of a node: one that LISTENs and reads every notification, one that probes it and asks for the
-log's state every five seconds. What is heard is counted and thrown away. Prints `ready`.
+Each has the two sessions of a node: one that LISTENs and reads every notification, one that every five seconds probes
+it, asks for the log's state and for schemas that wait. A notification carries its commit, so a node reads nothing of
+the log after it, and neither do these. What is heard is thrown away. Prints `ready`.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ async def _listener(url: str, number: int, count: int) -> None:
     while True:
         await asking.execute(query("notify"), {"channel": row[0], "payload": '{"probe":"bench"}'})
         await (await asking.execute(log_query("log_state", "flags"))).fetchone()
+        await (await asking.execute(query("pending_schemas"))).fetchall()
         await asyncio.sleep(PROBE_S)
 
 

@@ -26,6 +26,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _START_S = 40.0
 
+_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
 # Commits as fast as PostgreSQL makes them or, with a rate, evenly spread; made inside the server, so that no client's
 # processor time is in the way.
 _WRITER = """
@@ -115,8 +117,9 @@ class Database:
 
 
 @contextmanager
-def database() -> Iterator[Database]:
-    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-") as directory:
+def database(*, in_memory: bool = False) -> Iterator[Database]:
+    """In memory a commit is flushed at once, so that what it waits for is not the disk."""
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=_MEMORY if in_memory else None) as directory:
         os.chmod(directory, 0o755)
         with EmbeddedPostgres(Path(directory) / "data", options={"max_connections": "200"}) as server:
             found = Database(server)
@@ -133,8 +136,7 @@ def nats_cluster(size: int, core: int) -> Iterator[tuple[str, list[Process]]]:
     program = Path(sysconfig.get_path("scripts")) / "nats-server"
     ports, routes = [free_port() for _ in range(size)], [free_port() for _ in range(size)]
     known = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=memory) as directory:
+    with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=_MEMORY) as directory:
         processes = []
         try:
             for number, (port, route) in enumerate(zip(ports, routes, strict=True)):
