@@ -20,9 +20,11 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from .core.backoff import Backoff
 from .core.change import Commit, Hint, Probe, decode_notification
 from .core.position import Position
 from .core.wire.snapshot import ResyncReason
+from .core.proof import Proof
 from .database_url import redact
 from .driver_errors import driver_errors
 from .errors import DatabaseError, DatabaseUnavailable
@@ -39,9 +41,6 @@ _DEAR_S = 0.001
 
 # Changes read from the log at a time while catching up.
 _CATCH_UP_CHANGES = 5_000
-
-# A poll or a probe proves freshness for this many of its intervals, and a second more for a busy machine.
-_FRESH_INTERVALS = 1.5
 
 # Notifications that are kept while the log is read; beyond it the log is read again instead.
 _INBOX_COMMITS = 10_000
@@ -98,7 +97,7 @@ class Listener:
         self._tells_changes = tells_changes
         self._in_parts = in_parts
         self._part: tuple[Position, int, int] | None = None  # what was published of a commit that has not ended
-        self._proven_at = asyncio.get_running_loop().time()
+        self._proof = Proof(asyncio.get_running_loop().time())
         self._is_pooled = False
         self._inbox: list[Commit] = []
         self._must_read = asyncio.Event()
@@ -124,11 +123,9 @@ class Listener:
 
     def freshness(self) -> Freshness:
         """Fresh while a probe, a notification or a poll has lately proven that nothing is missing."""
-        age_s = asyncio.get_running_loop().time() - self._proven_at
         interval_s = self._times.poll_s if self.mode == "polling" else self._times.probe_s
-        return Freshness(
-            self.mode in ("listening", "polling") and age_s <= interval_s * _FRESH_INTERVALS + 1.0, int(age_s * 1000)
-        )
+        is_hearing = self.mode in ("listening", "polling")
+        return self._proof.freshness(asyncio.get_running_loop().time(), interval_s, is_hearing=is_hearing)
 
     def stop(self) -> None:
         """Make `run` return soon, whatever it waits for in the database."""
@@ -137,9 +134,12 @@ class Listener:
         sever(self._connection)
 
     async def run(self) -> None:
-        delay_s = self._times.backoff_s
+        clock = asyncio.get_running_loop().time
+        backoff = Backoff(
+            first_s=self._times.backoff_s, most_s=self._times.backoff_max_s, proven_s=self._times.probe_s * 2
+        )
         while not self._is_stopping:
-            started = asyncio.get_running_loop().time()
+            started = clock()
             try:
                 await (self._only_poll() if self._is_polled else self._listen())
             except (_Deaf, DatabaseError) as error:
@@ -150,12 +150,8 @@ class Listener:
                 self._is_distrusted = True
                 logger.exception("Listener failed", extra={"action": "listener_failed"})
             self.reconnects += 1
-            # The backoff starts again only after a session that had proven itself.
-            if asyncio.get_running_loop().time() - started > self._times.probe_s * 2:
-                delay_s = self._times.backoff_s
             if not self._is_stopping:
-                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
-            delay_s = min(delay_s * 2, self._times.backoff_max_s)
+                await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter
 
     def _on_broken(self, error: Exception) -> None:
         if self._is_stopping or (self.mode == "polling" and isinstance(error, _Deaf)):
@@ -253,7 +249,7 @@ class Listener:
             raise DatabaseUnavailable(f"flagent_cdc in {self._target} was installed anew")
         catalog = self._replica.catalog
         if (state.log, state.newest, state.stamp) == (catalog.log, catalog.position, self._stamp):
-            self._proven_at = max(self._proven_at, asked_at)
+            self._proof.renew(asked_at)
         else:
             self._must_read.set()
 
@@ -378,7 +374,7 @@ class Listener:
             reason = await self._why_not_continue(state)
             if reason is None and state.newest <= self._replica.catalog.position:
                 if state.is_complete:
-                    self._proven_at = max(self._proven_at, asked_at)
+                    self._proof.renew(asked_at)
                 return
             if reason is None:
                 reason = await self._read_page()

@@ -19,6 +19,7 @@ from .core.cursor import Cursor
 from .core.json_schema import Column, ColumnType
 from .core.logged_change import ChangePage
 from .core.position import LogId, Position
+from .core.proof import Freshness
 from .core.seen import Seen
 from .core.stream import FLAGS, Stream, WatchedTable
 from .core.wire.snapshot import ResyncReason
@@ -152,14 +153,6 @@ class Bootstrap:
         for schema, tables in self.schemas.items():
             catalog.load(schema, tables, self.position)
         return catalog
-
-
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """Whether the catalog is proven current, and how long ago that was last proven, in milliseconds."""
-
-    fresh: bool
-    age_ms: int
 
 
 class Log(Protocol):

@@ -19,9 +19,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from ..core.backoff import Backoff
 from ..core.catalog import Catalog
 from ..core.change import Commit
 from ..core.position import Position
+from ..core.proof import Proof
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.parcel import Assembler, Label, Torn
 from ..core.wire.snapshot import ResyncReason
@@ -42,9 +44,6 @@ _HEARTBEAT_S = 1.0
 _MISSED_HEARTBEATS = 3
 
 _ANSWER_S = 2.0
-
-# A probe proves freshness for this many of its intervals, and a second more for a busy machine.
-_FRESH_INTERVALS = 1.5
 
 _BATCH_COMMITS = 500
 
@@ -77,7 +76,7 @@ class JetStreamListener:
         self._log = log
         self._replica = replica
         self._times = times
-        self._proven_at = asyncio.get_running_loop().time()
+        self._proof = Proof(asyncio.get_running_loop().time())
         self._is_stopping = False
         self._connection: Connection | None = None
         self._advanced = asyncio.Event()
@@ -101,9 +100,8 @@ class JetStreamListener:
 
     def freshness(self) -> Freshness:
         """Fresh while the relay has lately proven, and this node reached, all that is committed."""
-        age_s = asyncio.get_running_loop().time() - self._proven_at
-        is_fresh = self.mode == "streaming" and age_s <= self._times.probe_s * _FRESH_INTERVALS + 1.0
-        return Freshness(is_fresh, int(age_s * 1000))
+        now = asyncio.get_running_loop().time()
+        return self._proof.freshness(now, self._times.probe_s, is_hearing=self.mode == "streaming")
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -111,9 +109,12 @@ class JetStreamListener:
         self._break(NatsUnavailable("stopping"))
 
     async def run(self) -> None:
-        delay_s = self._times.backoff_s
+        clock = asyncio.get_running_loop().time
+        backoff = Backoff(
+            first_s=self._times.backoff_s, most_s=self._times.backoff_max_s, proven_s=self._times.probe_s * 2
+        )
         while not self._is_stopping:
-            started = asyncio.get_running_loop().time()
+            started = clock()
             try:
                 await self._follow()
             except _Hole as hole:
@@ -127,11 +128,8 @@ class JetStreamListener:
                 self._must_load, self._loaded = ResyncReason.PRUNED, None
                 logger.exception("Listener failed", extra={"action": "listener_failed"})
             self.reconnects += 1
-            if asyncio.get_running_loop().time() - started > self._times.probe_s * 2:
-                delay_s = self._times.backoff_s
             if not self._is_stopping:
-                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
-            delay_s = min(delay_s * 2, self._times.backoff_max_s)
+                await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter
 
     def _on_broken(self, error: NatsError) -> None:
         if not self._is_stopping:
@@ -344,7 +342,7 @@ class JetStreamListener:
             async with asyncio.timeout(self._times.probe_s):
                 while not self._has_reached(log, position):
                     await self._advanced.wait()
-                self._proven_at = max(self._proven_at, asked_at - age_s)
+                self._proof.renew(asked_at - age_s)
                 self.reason = ""
                 return
         self.reason = "behind the relay"

@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Sequence
 
+from ..core.backoff import Backoff
 from ..core.stream import FLAGS, Stream, WatchedTable
 from ..database_url import redact
 from ..errors import DatabaseRefused, SourceError, is_retryable
@@ -27,7 +28,8 @@ __all__ = ["Relay"]
 
 logger = logging.getLogger(__name__)
 
-_BACKOFF_S = (0.2, 5.0)
+_FIRST_S = 0.2
+_MOST_S = 5.0
 _PROVEN_S = 10.0
 
 # Between two looks for other keys and other watched tables.
@@ -51,13 +53,14 @@ class Relay:
 
     async def run(self) -> None:
         """Raises what only its user can mend, such as `NatsMismatch`, `NatsRefused`, `DatabaseRefused`."""
-        delay_s = _BACKOFF_S[0]
+        clock = asyncio.get_running_loop().time
+        backoff = Backoff(first_s=_FIRST_S, most_s=_MOST_S, proven_s=_PROVEN_S)
         while True:
-            started = asyncio.get_running_loop().time()
+            started = clock()
             try:
                 await self._refuse_pooler()
                 async with leadership(self._url, self._layout.name) as lead:
-                    started = asyncio.get_running_loop().time()
+                    started = clock()
                     connection = await connect(self._address, "relay")
                     try:
                         await self._lead(lead, connection)
@@ -67,11 +70,8 @@ class Relay:
                 if not is_retryable(error):
                     raise
                 logger.warning("No longer active", extra={"action": "relay_ended", "reason": str(error)})
-            if asyncio.get_running_loop().time() - started > _PROVEN_S:
-                delay_s = _BACKOFF_S[0]
             # Another one may do better: it gets its chance before this one stands again.
-            await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, not a secret
-            delay_s = min(delay_s * 2, _BACKOFF_S[1])
+            await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter, not a secret
 
     async def _refuse_pooler(self) -> None:
         store = Store(self._url)
@@ -126,7 +126,7 @@ class Relay:
                     "A stream is not copied",
                     extra={"action": "stream_failed", "stream": stream.name, "reason": str(error)},
                 )
-            await asyncio.sleep(_BACKOFF_S[1])
+            await asyncio.sleep(_MOST_S)
 
     async def _carry(self, running: dict[Stream, asyncio.Task[None]], connection: Connection) -> None:
         """Carry what nodes need beside the flags: the keys, which tables are watched, and the streams of these."""
