@@ -14,6 +14,7 @@
     │   │   ├── NatsUnavailable      not reachable, no quorum, no answer in time
     │   │   ├── NatsRefused          wrong credentials, a right is missing
     │   │   ├── NatsMismatch         the stream there is not made as the settings say
+    │   │   ├── ForeignStream        the stream there is of another database
     │   │   └── Superseded           another relay has written to the stream
     │   └── DatabaseError            PostgreSQL did; has `sqlstate`
     │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
@@ -38,6 +39,7 @@ __all__ = [
     "DatabaseUnavailable",
     "EmbeddedPostgresError",
     "FlagentCdcError",
+    "ForeignStream",
     "InvalidDatabaseUrl",
     "InvalidEventId",
     "InvalidInput",
@@ -149,6 +151,10 @@ class NatsRefused(NatsError):
 
 class NatsMismatch(NatsError):
     """The stream is not made as the settings say."""
+
+
+class ForeignStream(NatsError):
+    """The stream is the copy of another log."""
 
 
 class Superseded(NatsError):

@@ -293,6 +293,11 @@ class Settings:
     nats_snapshot_interval_s: float = _setting(
         "FLAGENT_CDC_NATS_SNAPSHOT_INTERVAL", DURATION, "1m", "Time between two snapshots, while something changes."
     )
+    nats_adopt: str | None = _optional(
+        "FLAGENT_CDC_NATS_ADOPT",
+        TEXT,
+        "The log that the relay may replace in the stream, as its refusal names it; any other one it leaves alone.",
+    )
     nats_user: str | None = _optional("FLAGENT_CDC_NATS_USER", TEXT, "Logs in to NATS, with the password.")
     nats_password: str | None = _optional("FLAGENT_CDC_NATS_PASSWORD", TEXT, "Its password.", secret=True)
     nats_token: str | None = _optional("FLAGENT_CDC_NATS_TOKEN", TEXT, "Logs in to NATS by a token.", secret=True)

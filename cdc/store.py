@@ -149,6 +149,18 @@ class Store:
     async def is_pooled(self) -> bool:
         """Whether a pooler stands in between: the process asked is not the one that greeted us."""
         async with self._use() as connection:
+    async def succeeds(self, log: LogId) -> bool:
+        """Whether this log goes on where another one ended: its cluster failed over, or was restored.
+
+        Where that cannot be asked, because `migrate` or its grants are of an older version, it is not known to.
+        """
+        async with self._use() as connection:
+            try:
+                row = await (await connection.execute(query("succeeds"), {"log": log})).fetchone()
+            except (psycopg.errors.UndefinedFunction, psycopg.errors.InsufficientPrivilege):
+                return False
+            return row is not None and bool(row[0])
+
             row = await (await connection.execute(query("backend_pid"))).fetchone()
             return row is not None and row[0] != connection.info.backend_pid
 

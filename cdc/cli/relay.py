@@ -15,6 +15,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--nats", "nats_url")
     parser.add_setting("--stream", "nats_stream")
     parser.add_setting("--replicas", "nats_replicas")
+    parser.add_setting("--adopt", "nats_adopt")
     parser.add_setting("--log-level", "log_level")
     parser.add_setting("--log-format", "log_format")
 

@@ -50,10 +50,13 @@ def nats_errors(target: str) -> Iterator[None]:
 
 
 def _translate_api(error: nats.js.errors.APIError, target: str) -> NatsError:
-    if error.err_code in _WRONG_LAST_SEQUENCE:
+    # Those of the key-value bucket have no code.
+    err_code = getattr(error, "err_code", None)
+    if isinstance(error, nats.js.errors.KeyWrongLastSequenceError) or err_code in _WRONG_LAST_SEQUENCE:
         return Superseded(f"{target}: somebody else has written there")
-    text = error.description or type(error).__name__
-    if error.code is None or error.code >= 500 or error.err_code == _NO_PEERS:
+    code = getattr(error, "code", None)
+    text = getattr(error, "description", None) or type(error).__name__
+    if code is None or code >= 500 or err_code == _NO_PEERS:
         return NatsUnavailable(f"{target}: JetStream is not available: {text}")
     return NatsError(f"{target} says: {text}")
 

@@ -16,11 +16,11 @@ from nats.aio.msg import Msg
 from ..core.catalog import Catalog
 from ..core.change import Commit
 from ..core.position import LogId, Position
-from ..core.stream import Stream
+from ..core.stream import FLAGS, Stream
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.parcel import Label, pack
 from ..core.wire.snapshot import ResyncReason
-from ..errors import NatsMismatch
+from ..errors import ForeignStream, NatsMismatch
 from ..ports import LiveFeed, LogState
 from ..postgres_upstream import PostgresUpstream
 from ..settings import Settings
@@ -100,6 +100,7 @@ class Turn:
         self._connection = connection
         self._target = target
         self._layout = Layout(settings.nats_stream).of(stream)
+        self._stream = stream
         self._limits = Limits.of(settings)
         self._inbox = Inbox()
         source = PostgresUpstream(settings, url).open(self._inbox, stream)
@@ -237,6 +238,8 @@ class Turn:
         if reason is None and tail.log is not None:
             self._log, self._position, self._begun = tail.log, tail.position, tail.begun
             self._schemas = () if self._pointer is None else self._pointer.schemas
+        if reason is ResyncReason.LOG_REPLACED:
+            await self._refuse_foreign(tail)
             if self._pointer is None or self._pointer.log != self._log:
                 await self._snapshot()
         else:
@@ -263,6 +266,28 @@ class Turn:
     async def _why_not_continue(self, tail: Tail) -> ResyncReason | None:
         """Why the log does not continue the stream; None where it does."""
         state: LogState = await self._store.state()
+    async def _refuse_foreign(self, tail: Tail) -> None:
+        """Leave alone what another database's relay writes, unless this one comes after it, or was told to.
+
+        Where two primaries run, the one that was promoted last goes on, and the other one's relay ends here. Only the
+        stream of the flags is asked: those of tables are under its roof.
+        """
+        log = (await self._store.state()).log
+        if self._stream != FLAGS or tail.log in (None, log):
+            return
+        assert tail.log is not None
+        if await self._store.succeeds(tail.log):
+            logger.warning("The log goes on after a failover", extra={"action": "relay_succeeds", "before": tail.log})
+        elif self._settings.nats_adopt == tail.log:
+            logger.warning("Another log is replaced", extra={"action": "relay_adopts", "before": tail.log, "log": log})
+        else:
+            raise ForeignStream(
+                f"the stream {self._layout.name!r} at {self._target} is the copy of the log {tail.log}, up to position"
+                f" {tail.position}, and this database's log is {log}, which is not known to come after it. If this is"
+                " an old primary, or a copy, it must not write there: use another --stream, or stop it. If this"
+                f" database was restored and is to replace that one, say --adopt {tail.log}: all subscribers begin anew"
+            )
+
         if tail.log != state.log:
             return ResyncReason.LOG_REPLACED
         if state.oldest is not None and state.newest < tail.position:

@@ -17,7 +17,7 @@ begin
         in_role
     );
     execute pg_catalog.format(
-        'grant execute on function flagent_cdc.log_identity(), flagent_cdc.watched(),'
+        'grant execute on function flagent_cdc.log_identity(), flagent_cdc.succeeds(text), flagent_cdc.watched(),'
         ' flagent_cdc.watched_relation(integer),'
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_streams(interval, integer),'
         ' flagent_cdc.prune_stream(integer, interval, bigint, integer),'

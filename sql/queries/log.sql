@@ -228,6 +228,9 @@ order by p.number;
 -- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
 
+-- succeeds: Whether this log goes on where another one ended.
+select flagent_cdc.succeeds(%(log)s);
+
 -- notify: The listener's probe of its own channel.
 select pg_catalog.pg_notify(%(channel)s, %(payload)s);
 

@@ -93,6 +93,7 @@ def test_every_variable_reaches_its_field() -> None:
         "nats_token": ("token", "token"),
         "nats_credentials": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_nkey": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats_adopt": ("k7q2mx", "k7q2mx"),
         "nats_tls_ca": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
         "nats_tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),

@@ -1,49 +1,20 @@
 """A real standby that has not received everything is promoted: what was lost is told, and positions are used again."""
 
 import asyncio
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from cdc.embedded import EmbeddedPostgres
-from cdc.postgres_programs import Programs
 from tests.fixtures.flags import Writer
-from tests.fixtures.ports import lasting_port
-from tests.fixtures.postgres import embedded
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import serving, sse, until
+from tests.fixtures.standby import ask, promote
 
 pytestmark = pytest.mark.timeout(90)
 
 QUICK: dict[str, Any] = {"probe_interval_s": 0.5, "sse_keep_alive_s": 0.3}
-
-
-@pytest.fixture
-def standby(own_postgres: EmbeddedPostgres, open_directory: Path) -> Iterator[EmbeddedPostgres]:
-    """A hot standby that follows `own_postgres`."""
-    data = open_directory / "standby"
-    data.mkdir(mode=0o755)
-    programs = Programs.locate(own_postgres._binaries)
-    cluster = data / "cluster"
-    cluster.mkdir(mode=0o700)
-    programs.own(cluster)
-    copied = programs.run(
-        "pg_basebackup", "-D", str(cluster), "-R", "-X", "stream", "-c", "fast", "-d", own_postgres.url
-    )
-    assert copied.returncode == 0, copied.stdout
-    shutil.copy(own_postgres.data_dir / "password", data / "password")
-    with embedded(data, lasting_port()) as server:
-        yield server
-
-
-def ask(url: str, statement: str) -> Any:
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(statement.encode()).fetchone()
-    return None if row is None else row[0]
 
 
 async def test_a_failover_to_a_replica_that_lags_is_another_log(
@@ -72,8 +43,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
         # A standby answers, but nobody can listen there: the server says that it is not fresh, and waits.
         proxy.lead_to(standby.port)
         await until(lambda: not server.feed.is_ready, "noticing")
-        with psycopg.connect(standby.url, autocommit=True) as admin:
-            admin.execute("select pg_promote()")
+        promote(standby)
         resync = await stream.next()
         assert (resync.type, resync.data["reason"]) == ("resync", "log_replaced")
         assert [flag["key"] for flag in resync.data["snapshot"]["flags"]] == ["kept"]

@@ -13,14 +13,16 @@ from nats.js.api import RetentionPolicy
 from cdc.core.change import Commit
 from cdc.core.position import Position
 from cdc.core.wire.parcel import Assembler, Label, pack
-from cdc.errors import DatabaseRefused, NatsMismatch
+from cdc.embedded import EmbeddedPostgres
+from cdc.errors import DatabaseRefused, ForeignStream, NatsMismatch
 from cdc.install import migrate, uninstall
 from cdc.store import Store
 from tests.fixtures.flags import Writer
 from tests.fixtures.nats import NatsServer, RelayProcess, active, nats_client, relaying, run_nats
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import until
+from tests.fixtures.server import serving, sse, until
+from tests.fixtures.standby import ask, promote
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -206,7 +208,7 @@ async def test_a_commit_that_was_cut_off_is_finished(database_url: str, nats_ser
     assert parts == ([(1, start)] if not is_same else []) + [(part, anew) for part in (1, 2, 3)]
 
 
-async def test_a_database_whose_log_goes_back_begins_the_stream_anew(
+async def test_a_stream_of_another_log_is_left_alone_until_somebody_says_so(
     database_url: str, nats_server: NatsServer
 ) -> None:
     async with nats_client(nats_server.url) as client:
@@ -218,7 +220,15 @@ async def test_a_database_whose_log_goes_back_begins_the_stream_anew(
         old = (await stream_of(client))[-1][0].log
         await asyncio.to_thread(uninstall, database_url)
         await asyncio.to_thread(migrate, database_url)
+        # It may be anybody's database, as far as the relay knows.
         async with relaying(database_url, nats_server.url) as relay:
+            with pytest.raises(ForeignStream, match=f"the copy of the log {old}, .*say --adopt {old}:"):
+                await relay.task
+        async with relaying(database_url, nats_server.url, nats_adopt="aaaaaa") as relay:
+            with pytest.raises(ForeignStream):
+                await relay.task
+        assert (await stream_of(client))[-1][0].log == old
+        async with relaying(database_url, nats_server.url, nats_adopt=old) as relay:
             await active(relay)
             with Writer(database_url) as writer:
                 writer.flag("b")
@@ -230,6 +240,40 @@ async def test_a_database_whose_log_goes_back_begins_the_stream_anew(
             origin = await client.jetstream().get_last_msg("flagent_cdc", "flagent_cdc.origin")
             assert origin.data is not None
             assert b'"log_replaced"' in origin.data
+
+
+async def test_of_two_primaries_the_one_that_was_promoted_last_is_copied(
+    own_postgres: EmbeddedPostgres, standby: EmbeddedPostgres, nats_server: NatsServer
+) -> None:
+    async with (
+        nats_client(nats_server.url) as client,
+        relaying(own_postgres.url, nats_server.url) as old,
+        serving(None, source=nats_server.url, probe_interval_s=0.5) as node,
+        sse(node.stream_url) as stream,
+    ):
+        await active(old)
+        with Writer(own_postgres.url) as writer:
+            writer.flag("kept")
+            assert (await stream.next()).data["key"] == "kept"
+            seen = "select count(*) from flags"
+            await until(lambda: ask(standby.url, seen) == 1, "the standby's catching up")
+            promote(standby)
+            async with relaying(standby.url, nats_server.url) as new:
+                # As after every failover, nobody has to say anything.
+                await active(new)
+                event = await stream.next()
+                assert (event.type, event.data["reason"]) == ("resync", "log_replaced")
+                writer.flag("lost")
+                with pytest.raises(ForeignStream, match="not known to come after it"):
+                    await old.task
+                # Nor may it when it is started again.
+                async with relaying(own_postgres.url, nats_server.url) as again:
+                    with pytest.raises(ForeignStream):
+                        await again.task
+                with Writer(standby.url) as successor:
+                    successor.flag("new")
+                assert (await stream.next()).data["key"] == "new"
+                await copied(client, standby.url)
 
 
 async def test_a_stream_made_otherwise_is_refused_with_all_that_differs(

@@ -328,19 +328,23 @@ async def test_a_node_that_is_cut_off_sends_nobody_back(
             assert closed.value.rcvd.code == 1013
 
 
-async def test_another_log_is_told_of_and_everyone_starts_over(database_url: str, node: RunningServer) -> None:
+async def test_another_log_is_told_of_and_everyone_starts_over(
+    database_url: str, node: RunningServer, relay: RunningRelay, nats_server: NatsServer
+) -> None:
     async with sse(node.stream_url, EVERYTHING) as stream:
         with Writer(database_url) as writer:
             writer.flag("kept")
             await stream.next()
             log = stream.last_id.partition("@")[2]
+            await relay.stop()
             await asyncio.to_thread(uninstall, database_url)
             await asyncio.to_thread(migrate, database_url)
-            event = await stream.next()
-            assert (event.type, event.data["reason"]) == ("resync", "log_replaced")
-            assert [flag["key"] for flag in event.data["snapshot"]["flags"]] == ["kept"]
-            writer.flag("new")
-            assert [what for _, what in await told(stream, 1)] == ["flag_created new"]
+            async with relaying(database_url, nats_server.url, nats_adopt=log):
+                event = await stream.next()
+                assert (event.type, event.data["reason"]) == ("resync", "log_replaced")
+                assert [flag["key"] for flag in event.data["snapshot"]["flags"]] == ["kept"]
+                writer.flag("new")
+                assert [what for _, what in await told(stream, 1)] == ["flag_created new"]
         assert stream.last_id.partition("@")[2] != log
 
 
