@@ -28,6 +28,7 @@ from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.parcel import Assembler, Label, Torn
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
+from .ending import end
 from ..ports import Freshness, Replica
 from .address import NatsAddress
 from .connection import Connection, connect, nats_errors
@@ -144,28 +145,25 @@ class JetStreamListener:
         self._assembler, self._delivered = Assembler(), 0
         self._batch.clear()
         self._connection = connection = await connect(self._address, "listener")
-        works: list[asyncio.Future[None]] = []
+        watching: list[asyncio.Task[None]] = []
         try:
             await self._prepare(connection)
             self._seen = self._sequence
             self._heard_at = loop.time()
             with nats_errors(str(self._address)):
                 await self._consume(connection)
-            works = [
+            watching += (
                 asyncio.create_task(self._watch_heartbeats()),
                 asyncio.create_task(self._probe_forever(connection)),
-                self._broken,
-                connection.lost,
-            ]
+            )
+            works = (*watching, self._broken, connection.lost)
             await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
             for work in works:
                 if work.done():
                     work.result()
             raise NatsUnavailable(f"{self._address}: the connection was lost")
         finally:
-            for work in works[:2]:
-                work.cancel()
-            await asyncio.gather(*works[:2], return_exceptions=True)
+            await end(watching)
             if self._broken.done():
                 self._broken.exception()  # Looked at, so that asyncio does not complain.
             self._connection = None

@@ -20,6 +20,7 @@ from .address import NatsAddress
 from .connection import Connection, connect, nats_errors
 from .directory import write_streams
 from .election import Leadership, leadership
+from .ending import end
 from .keys import write_keys
 from .layout import Layout
 from .turn import Turn
@@ -105,7 +106,7 @@ class Relay:
                     with nats_errors(str(self._address)):
                         raise ConnectionResetError("the connection was lost")
         finally:
-            await _end((*keeping, *running.values()))
+            await end((*keeping, *running.values()))
             self._turns.clear()
 
     def _start(self, running: dict[Stream, asyncio.Task[None]], stream: Stream, connection: Connection) -> None:
@@ -144,7 +145,7 @@ class Relay:
                 for stream in wanted - running.keys():
                     self._start(running, stream, connection)
                 for stream in running.keys() - wanted:
-                    await _end((running.pop(stream),))
+                    await end((running.pop(stream),))
                     self._turns.pop(stream, None)
                 await asyncio.sleep(_LOOK_S)
         finally:
@@ -170,9 +171,3 @@ class Relay:
             with nats_errors(str(self._address)):
                 await write_streams(connection.jetstream, self._layout, tables)
         return tables
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -26,6 +26,7 @@ from ..postgres_upstream import PostgresUpstream
 from ..settings import Settings
 from ..store import Store
 from .connection import Connection, nats_errors
+from .ending import end
 from .layout import Layout, Limits, prepare
 from .log import Tail, read_tail
 from .publisher import Outgoing, Publisher
@@ -142,9 +143,7 @@ class Turn:
             if self._upkeep is not None:
                 self._upkeep.stop()
             await asyncio.wait(severed, timeout=_STOP_S)
-            for work in severed:
-                work.cancel()
-            await asyncio.gather(*works, *severed, return_exceptions=True)
+            await end((*works, *severed))
             await self._heard_log.close()
             await self._store.close()
 

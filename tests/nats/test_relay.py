@@ -127,6 +127,27 @@ async def test_a_frozen_relay_is_succeeded_and_does_no_harm_when_it_thaws(
         await copied(client, database_url)
 
 
+async def test_a_relay_that_thaws_with_much_to_copy_copies_it(
+    database_url: str, nats_server: NatsServer, relays: list[RelayProcess]
+) -> None:
+    frozen, other = relays
+    other.kill()
+    with Writer(database_url) as writer:
+        writer.flag("a")
+        frozen.send(signal.SIGSTOP)
+        await asyncio.to_thread(
+            writer.connection.execute,
+            "do $$ begin for n in 1..4000 loop update flags set description = n::text; commit; end loop; end $$",
+        )
+        # Its place is taken away meanwhile, which it hears of in the middle of its work.
+        ended = "select not exists (select from pg_stat_activity where application_name = 'flagent-cdc relay')"
+        await until(lambda: ask(database_url, ended), "the end of its session")
+        frozen.send(signal.SIGCONT)
+    async with nats_client(nats_server.url) as client:
+        await frozen.tells("relay_ended")
+        await copied(client, database_url)
+
+
 async def test_no_commit_is_lost_or_repeated_however_often_relays_are_killed(
     database_url: str, nats_server: NatsServer, relays: list[RelayProcess]
 ) -> None:
