@@ -10,6 +10,7 @@ nothing but listen, so its socket is watched by the loop itself, and all that ar
 """
 
 import asyncio
+import json
 import logging
 import random
 import secrets
@@ -21,10 +22,10 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from .core.backoff import Backoff
-from .core.change import Commit, Hint, Probe, decode_notification
+from .core.change import Commit, Hint, LoadJson, Probe, decode_notification
 from .core.position import Position
-from .core.wire.snapshot import ResyncReason
 from .core.proof import Proof
+from .core.wire.snapshot import ResyncReason
 from .database_url import redact
 from .driver_errors import driver_errors
 from .errors import DatabaseError, DatabaseUnavailable
@@ -86,8 +87,10 @@ class Listener:
         is_polled: bool = False,
         tells_changes: bool = True,
         in_parts: bool = False,
+        loads: LoadJson = json.loads,
     ) -> None:
         self._url = url
+        self._loads = loads
         self._target = redact(url)
         self._store = store
         self._replica = replica
@@ -285,7 +288,7 @@ class Listener:
 
     def _on_notification(self, payload: str) -> None:
         self.notifications += 1
-        match decode_notification(payload):
+        match decode_notification(payload, self._loads):
             case Commit() as commit if self._tells_changes:
                 self._hear(commit.position)
                 self._inbox.append(commit)

@@ -1,9 +1,11 @@
 """A node that is fed by PostgreSQL itself."""
 
 import asyncio
+import json
 import logging
 
 from .archive import Archive
+from .core.change import LoadJson
 from .core.stream import FLAGS, Stream
 from .errors import FlagentCdcError, is_retryable
 from .install import attach_pending
@@ -24,10 +26,12 @@ _ATTACH_S = 1.0
 
 class PostgresUpstream:
     """The port `Upstream` of a database: schemas that wait for their tables are attached when these appear, the log is
-    pruned."""
+    pruned. `loads` reads the rows; whoever passes commits on needs them whole, and not `in_parts`."""
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, loads: LoadJson = json.loads, *, in_parts: bool = True) -> None:
         self._url = url
+        self._loads = loads
+        self._in_parts = in_parts
         self._retention = Retention(settings.log_max_age_s, settings.log_max_bytes, settings.stream_log_max_bytes)
         self._prune_interval_s = settings.log_prune_interval_s
         self._times = ListenerTimes(
@@ -35,7 +39,7 @@ class PostgresUpstream:
         )
 
     def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
-        store = Store(self._url, stream)
+        store = Store(self._url, stream, self._loads)
         if stream != FLAGS:
             listener = Listener(
                 self._url,
@@ -43,15 +47,24 @@ class PostgresUpstream:
                 replica,
                 self._times,
                 is_polled=stream.is_polled,
-                in_parts=True,
+                in_parts=self._in_parts,
                 # See sql/objects/330_seal_stream.sql: a position alone is announced.
                 tells_changes=False,
+                loads=self._loads,
             )
             return Source(store, listener)
         attaching = _Attaching(self._url, store)
         return Source(
             store,
-            Listener(self._url, store, replica, self._times, attaching.attach_pending, in_parts=True),
+            Listener(
+                self._url,
+                store,
+                replica,
+                self._times,
+                attaching.attach_pending,
+                in_parts=self._in_parts,
+                loads=self._loads,
+            ),
             Pruner(self._url, self._retention, self._prune_interval_s),
         )
 

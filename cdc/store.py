@@ -5,6 +5,7 @@ driver becomes one of ours here.
 """
 
 import asyncio
+import json
 import logging
 import os
 import socket
@@ -17,9 +18,10 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.sql import SQL, Identifier
+from psycopg.types.json import set_json_loads
 
 from .api_key import ApiKey, readable_grant
-from .core.change import Change, Commit, Op, Row
+from .core.change import Change, Commit, LoadJson, Op, Row
 from .core.position import LogId, Position
 from .core.stream import FLAGS, Stream, WatchedTable
 from .database_url import redact
@@ -106,12 +108,13 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
 class Store:
     """The log and the tables, as a reader sees them: the ports `Log` and `KeyStore` of a database.
 
-    `stream` is whose log it reads; what is asked about the tables is the same for all.
+    `stream` is whose log it reads; what is asked about the tables is the same for all. `loads` reads the rows.
     """
 
-    def __init__(self, url: str, stream: Stream = FLAGS) -> None:
+    def __init__(self, url: str, stream: Stream = FLAGS, loads: LoadJson = json.loads) -> None:
         self._url = url
         self._stream = stream
+        self._loads = loads
         self._target = redact(url)
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -146,9 +149,13 @@ class Store:
         async with self._use(timeout_s) as connection:
             await connection.execute(query("notify"), {"channel": channel, "payload": payload})
 
-    async def is_pooled(self) -> bool:
-        """Whether a pooler stands in between: the process asked is not the one that greeted us."""
+    async def database(self) -> str:
+        """The name of the database."""
         async with self._use() as connection:
+            row = await (await connection.execute(query("database_name"))).fetchone()
+            assert row is not None, "a query of a scalar gives one row"
+            return str(row[0])
+
     async def succeeds(self, log: LogId) -> bool:
         """Whether this log goes on where another one ended: its cluster failed over, or was restored.
 
@@ -161,6 +168,9 @@ class Store:
                 return False
             return row is not None and bool(row[0])
 
+    async def is_pooled(self) -> bool:
+        """Whether a pooler stands in between: the process asked is not the one that greeted us."""
+        async with self._use() as connection:
             row = await (await connection.execute(query("backend_pid"))).fetchone()
             return row is not None and row[0] != connection.info.backend_pid
 
@@ -275,6 +285,7 @@ class Store:
         async with self._lock:
             if self._connection is None or self._connection.closed:
                 self._connection = await connect(self._url, name="reader")
+                set_json_loads(self._loads, self._connection)
                 # Of use to `bootstrap` alone, as everything else is one statement each.
                 await self._connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
                 await self._connection.set_read_only(True)

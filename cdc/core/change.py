@@ -5,17 +5,20 @@ The same `Commit` comes out of a notification and out of the log; a notification
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from .position import Position
 
-__all__ = ["Change", "Commit", "Hint", "Op", "Probe", "Row", "decode_notification"]
+__all__ = ["Change", "Commit", "Hint", "LoadJson", "Op", "Probe", "Row", "decode_notification"]
 
 Row = Mapping[str, Any]
 """A row as PostgreSQL's `to_jsonb` gives it: column name to JSON value."""
+
+LoadJson = Callable[[str | bytes], Any]
+"""How JSON is read: `json.loads`, or `exact_json.loads` where rows only pass through."""
 
 
 class Op(StrEnum):
@@ -80,10 +83,10 @@ def decode_change(raw: Mapping[str, Any]) -> Change:
     return Change(raw["schema"], raw["table"], Op(raw["op"]), *images, raw.get("sequence"))
 
 
-def decode_notification(text: str) -> Commit | Hint | Probe | None:
+def decode_notification(text: str, loads: LoadJson = json.loads) -> Commit | Hint | Probe | None:
     """Read a notification's payload; None where it is not one of ours (anyone may notify any channel)."""
     try:
-        raw = json.loads(text)
+        raw = loads(text)
         if "probe" in raw:
             return Probe(str(raw["probe"]))
         position = Position(int(raw["position"]))

@@ -9,12 +9,10 @@ show that it lives; that nothing newer exists than what was applied, only the ac
 import asyncio
 import contextlib
 import datetime
-import json
 import logging
 import random
 from dataclasses import dataclass
 
-import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -22,18 +20,18 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from ..core.backoff import Backoff
 from ..core.catalog import Catalog
 from ..core.change import Commit
-from ..core.position import Position
 from ..core.proof import Proof
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.parcel import Assembler, Label, Torn
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
-from .ending import end
 from ..ports import Freshness, Replica
 from .address import NatsAddress
 from .connection import Connection, connect, nats_errors
+from .ending import end
 from .layout import Layout
 from .log import JetStreamLog
+from .relay_word import RelayWord, ask_relay
 
 __all__ = ["JetStreamListener", "StreamTimes"]
 
@@ -43,8 +41,6 @@ _HEARTBEAT_S = 1.0
 
 # A consumer that has said nothing for so many of its heartbeats is gone, with the server that kept it.
 _MISSED_HEARTBEATS = 3
-
-_ANSWER_S = 2.0
 
 _BATCH_COMMITS = 500
 
@@ -324,27 +320,19 @@ class JetStreamListener:
     async def _probe(self, connection: Connection, asked_at: float) -> None:
         """Ask the relay how far the log is, and wait to get there: then all up to the asking is here."""
         try:
-            answer = await connection.client.request(self._layout.probe, b"", timeout=_ANSWER_S)
-            said = json.loads(answer.data)
-            log, position, age_s = str(said["log"]), Position(int(said["position"])), float(said["ageMs"]) / 1000
-        except nats.errors.NoRespondersError:
-            self.reason = "no relay is active"
-            return
-        except (nats.errors.Error, TimeoutError, ValueError, KeyError, TypeError):
-            self.reason = "the relay does not answer, or not what can be read"
-            return
-        if not said["fresh"]:
-            self.reason = f"the relay is not current: {said['reason']}"
+            word = await ask_relay(connection.client, self._layout)
+        except NatsUnavailable as error:
+            self.reason = str(error)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.probe_s):
-                while not self._has_reached(log, position):
+                while not self._has_reached(word):
                     await self._advanced.wait()
-                self._proof.renew(asked_at - age_s)
+                self._proof.renew(asked_at - word.age_s)
                 self.reason = ""
                 return
         self.reason = "behind the relay"
 
-    def _has_reached(self, log: str, position: Position) -> bool:
+    def _has_reached(self, word: RelayWord) -> bool:
         catalog = self._replica.catalog
-        return self._loaded is None and catalog.log == log and catalog.position >= position
+        return self._loaded is None and catalog.log == word.log and catalog.position >= word.position

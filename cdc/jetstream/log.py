@@ -6,7 +6,7 @@ has pruned is.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import nats.js.errors
@@ -25,10 +25,11 @@ from .connection import Link
 from .layout import Layout
 from .snapshot import Snapshot, read_pointer, read_snapshot
 
-__all__ = ["JetStreamLog", "Tail", "read_tail"]
+__all__ = ["JetStreamLog", "Record", "Tail", "read_tail"]
 
-# Messages read at a time; most are below 2 kB.
+# Messages read at a time, and about how many bytes; most messages are below 2 kB.
 _BLOCK = 500
+_BLOCK_BYTES = 8 * 1024 * 1024
 
 _READ_S = 10.0
 
@@ -89,9 +90,9 @@ async def _record(jetstream: JetStreamContext, layout: Layout, sequence: int) ->
 
 
 class JetStreamLog:
-    def __init__(self, address: NatsAddress, layout: Layout) -> None:
+    def __init__(self, address: NatsAddress, layout: Layout, *, name: str = "reader") -> None:
         self._layout = layout
-        self._link = Link(address, "reader")
+        self._link = Link(address, name)
 
     async def close(self) -> None:
         await self._link.close()
@@ -101,10 +102,9 @@ class JetStreamLog:
 
     async def state(self) -> LogState:
         async with self._link.use() as jetstream:
-            tail = await read_tail(jetstream, self._layout)
-            if tail.log is None:
-                raise NatsUnavailable(f"the stream {self._layout.name!r} has no beginning; is a relay running?")
+            tail = await self._tail(jetstream)
             floor, _ = await self._floor(jetstream, tail)
+        assert tail.log is not None
         oldest = None if tail.position == 0 else Position(floor + 1)
         return LogState(tail.log, self._layout.name, oldest, tail.position, tail.stamp)
 
@@ -125,8 +125,9 @@ class JetStreamLog:
             sequence = await self._find(jetstream, tail, position)
             commits: list[Commit] = []
             assembler = Assembler()
+            block = await self._block(jetstream)
             while sequence <= tail.sequence:
-                end = min(sequence + _BLOCK - 1, tail.sequence)
+                end = min(sequence + block - 1, tail.sequence)
                 commits += _assemble(assembler, await self._read(jetstream, sequence, end))
                 sequence = end + 1
                 if sum(len(commit.changes) for commit in commits) >= limit and commits:
@@ -140,11 +141,28 @@ class JetStreamLog:
             end = await self._find(jetstream, tail, position) - 1
             start = end + 1
             commits: list[Commit] = []
+            block = await self._block(jetstream)
             # A commit may have more messages than a block: then the block grows until it is whole.
             while not commits and start > first:
-                start = max(first, start - _BLOCK)
+                start = max(first, start - block)
                 commits = _assemble(Assembler(), await self._read(jetstream, start, end))
             return _bounded(commits[::-1], limit)
+
+    async def _tail(self, jetstream: JetStreamContext) -> Tail:
+        """Where the stream ends; raises `NatsUnavailable` while it has no beginning."""
+        tail = await read_tail(jetstream, self._layout)
+        if tail.log is None:
+            raise NatsUnavailable(f"the stream {self._layout.name!r} has no beginning; is a relay running?")
+        return tail
+
+    async def _block(self, jetstream: JetStreamContext) -> int:
+        """How many messages to read at a time, as they are on average."""
+        state = (await jetstream.stream_info(self._layout.name)).state
+        return max(1, min(_BLOCK, _BLOCK_BYTES * state.messages // (state.bytes or 1)))
+
+    async def _record(self, jetstream: JetStreamContext, sequence: int) -> Record | None:
+        found = await _record(jetstream, self._layout, sequence)
+        return None if found is None else found[0]
 
     async def _floor(self, jetstream: JetStreamContext, tail: Tail) -> tuple[Position, int]:
         """The position after which all commits are here, and the sequence number from which on they are."""
@@ -168,17 +186,26 @@ class JetStreamLog:
     async def _find(self, jetstream: JetStreamContext, tail: Tail, position: Position) -> int:
         """The first sequence number whose message is of a later position; one after the last where none is."""
         _, low = await self._floor(jetstream, tail)
-        high = tail.sequence + 1
+        return await self._search(jetstream, low, tail.sequence + 1, lambda record: record.position > position)
+
+    async def _search(
+        self, jetstream: JetStreamContext, low: int, high: int, is_later: Callable[[Record], bool | None]
+    ) -> int:
+        """The first sequence number from `low` on whose message is later, `high` where none is; by halving.
+
+        A message of which `is_later` cannot say (None) counts as the next one of which it can.
+        """
         while low < high:
             middle = (low + high) // 2
             sequence, found = middle, None
             while found is None and sequence < high:
-                found = await _record(jetstream, self._layout, sequence)
+                record = await self._record(jetstream, sequence)
+                found = None if record is None else is_later(record)
                 sequence += 1
-            if found is None or found[0].position > position:
-                high = middle
-            else:
+            if found is False:
                 low = sequence
+            else:
+                high = middle
         return low
 
     async def _read(self, jetstream: JetStreamContext, first: int, last: int) -> list[tuple[Label, bytes]]:

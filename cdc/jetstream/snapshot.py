@@ -17,6 +17,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
+from ..core import exact_json
 from ..core.position import LogId, Position
 from ..errors import NatsUnavailable
 from ..ports import Bootstrap, Stamp
@@ -33,15 +34,19 @@ _TIDY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`sequence` is of the stream's last message when the state was read."""
+    """`sequence` is of the stream's last message when the state was read; `database` is the name of where."""
 
     bootstrap: Bootstrap
     sequence: int
+    database: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Where the newest snapshot is; `revision` is the pointer's own, 0 for none."""
+    """Where the newest snapshot is; `revision` is the pointer's own, 0 for none.
+
+    `database` is None where an older relay wrote it.
+    """
 
     object: str
     log: LogId
@@ -49,6 +54,7 @@ class Pointer:
     stamp: Stamp | None
     sequence: int
     schemas: tuple[str, ...]
+    database: str | None
     revision: int = 0
 
 
@@ -67,6 +73,7 @@ async def read_pointer(jetstream: JetStreamContext, layout: Layout) -> Pointer |
         _stamp(raw["stamp"]),
         raw["sequence"],
         tuple(raw["schemas"]),
+        raw.get("database"),
         entry.revision or 0,
     )
 
@@ -88,7 +95,7 @@ async def read_snapshot(jetstream: JetStreamContext, layout: Layout) -> Snapshot
         found = await store.get(pointer.object)
     raw = await asyncio.to_thread(_decode, found.data or b"")
     bootstrap = Bootstrap(LogId(raw["log"]), Position(raw["position"]), _stamp(raw["stamp"]), raw["schemas"])
-    return Snapshot(bootstrap, pointer.sequence)
+    return Snapshot(bootstrap, pointer.sequence, pointer.database)
 
 
 async def write_snapshot(
@@ -108,7 +115,13 @@ async def write_snapshot(
     name = f"{bootstrap.log}-{bootstrap.position}-{snapshot.sequence}-{revision}"
     await store.put(name, data)
     schemas = tuple(bootstrap.schemas)
-    said = {**head, "object": name, "sequence": snapshot.sequence, "schemas": schemas}
+    said = {
+        **head,
+        "object": name,
+        "sequence": snapshot.sequence,
+        "schemas": schemas,
+        "database": snapshot.database,
+    }
     state = await jetstream.key_value(layout.state)
     revision = await state.update(_KEY, json.dumps(said).encode(), last=revision)
     logger.info(
@@ -117,7 +130,16 @@ async def write_snapshot(
     )
     # The one before stays for those who are reading it.
     await _forget_all_but(jetstream, layout, {name, "" if last is None else last.object})
-    return Pointer(name, bootstrap.log, bootstrap.position, bootstrap.stamp, snapshot.sequence, schemas, revision)
+    return Pointer(
+        name,
+        bootstrap.log,
+        bootstrap.position,
+        bootstrap.stamp,
+        snapshot.sequence,
+        schemas,
+        snapshot.database,
+        revision,
+    )
 
 
 async def _forget_all_but(jetstream: JetStreamContext, layout: Layout, kept: set[str]) -> None:
@@ -137,7 +159,7 @@ def _stamp(raw: Any) -> Stamp | None:
 
 
 def _encode(raw: object) -> bytes:
-    return zlib.compress(json.dumps(raw, ensure_ascii=False).encode(), 1)
+    return zlib.compress(exact_json.dumps(raw).encode(), 1)
 
 
 def _decode(data: bytes) -> Any:

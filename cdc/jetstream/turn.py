@@ -6,13 +6,13 @@ the log. Where the copy stands is read from the stream's own end, at the beginni
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections import deque
 from collections.abc import Sequence
 
 from nats.aio.msg import Msg
 
+from ..core import exact_json
 from ..core.catalog import Catalog
 from ..core.change import Commit
 from ..core.position import LogId, Position
@@ -30,6 +30,7 @@ from .ending import end
 from .layout import Layout, Limits, prepare
 from .log import Tail, read_tail
 from .publisher import Outgoing, Publisher
+from .relay_word import RelayWord
 from .snapshot import Pointer, Snapshot, read_pointer, write_snapshot
 
 __all__ = ["Turn"]
@@ -100,17 +101,19 @@ class Turn:
         self._settings = settings
         self._connection = connection
         self._target = target
-        self._layout = Layout(settings.nats_stream).of(stream)
         self._stream = stream
+        self._layout = Layout(settings.nats_stream).of(stream)
         self._limits = Limits.of(settings)
         self._inbox = Inbox()
-        source = PostgresUpstream(settings, url).open(self._inbox, stream)
+        # Rows only pass through here, and no number may lose a digit.
+        source = PostgresUpstream(settings, url, exact_json.loads, in_parts=False).open(self._inbox, stream)
         self._listener: LiveFeed = source.listener
         self._heard_log = source.log
         # Where all nodes are fed from here, nobody else keeps the log from growing.
         self._upkeep = source.upkeep
         # Apart from the listener's, which must not wait while all tables are read.
-        self._store = Store(url, stream)
+        self._store = Store(url, stream, exact_json.loads)
+        self._database: str | None = None
         self._publisher = Publisher(connection, target, 0)
         self._limit_bytes = min(connection.max_payload, 1024 * 1024) - _OVERHEAD_BYTES
         self._log = LogId("none")
@@ -234,12 +237,12 @@ class Turn:
             self._pointer = await read_pointer(jetstream, self._layout)
         self._publisher.sequence = tail.sequence
         reason = await self._why_not_continue(tail)
+        if reason is ResyncReason.LOG_REPLACED:
+            await self._refuse_foreign(tail)
         if reason is None and tail.log is not None:
             self._log, self._position, self._begun = tail.log, tail.position, tail.begun
             self._schemas = () if self._pointer is None else self._pointer.schemas
-        if reason is ResyncReason.LOG_REPLACED:
-            await self._refuse_foreign(tail)
-            if self._pointer is None or self._pointer.log != self._log:
+            if self._pointer is None or self._pointer.log != self._log or self._pointer.database is None:
                 await self._snapshot()
         else:
             reason = reason or ResyncReason.LOG_REPLACED
@@ -262,9 +265,6 @@ class Turn:
                 await self._connection.client.subscribe(self._layout.probe, cb=self._answer)
             self.copying.set()
 
-    async def _why_not_continue(self, tail: Tail) -> ResyncReason | None:
-        """Why the log does not continue the stream; None where it does."""
-        state: LogState = await self._store.state()
     async def _refuse_foreign(self, tail: Tail) -> None:
         """Leave alone what another database's relay writes, unless this one comes after it, or was told to.
 
@@ -287,6 +287,9 @@ class Turn:
                 f" database was restored and is to replace that one, say --adopt {tail.log}: all subscribers begin anew"
             )
 
+    async def _why_not_continue(self, tail: Tail) -> ResyncReason | None:
+        """Why the log does not continue the stream; None where it does."""
+        state: LogState = await self._store.state()
         if tail.log != state.log:
             return ResyncReason.LOG_REPLACED
         if state.oldest is not None and state.newest < tail.position:
@@ -305,15 +308,9 @@ class Turn:
         if self._inbox.must_compare or not self.copying.is_set():
             return
         catalog = self._inbox.catalog
-        said = {
-            "log": catalog.log,
-            "position": str(catalog.position),
-            "fresh": freshness.fresh,
-            "ageMs": freshness.age_ms,
-            "reason": self._listener.reason,
-        }
+        word = RelayWord(catalog.log, catalog.position, freshness.fresh, freshness.age_ms / 1000, self._listener.reason)
         if message.reply:
-            await self._connection.client.publish(message.reply, json.dumps(said).encode())
+            await self._connection.client.publish(message.reply, word.data())
 
     async def _snapshot(self) -> Pointer:
         async with self._snapshot_lock:
@@ -321,9 +318,13 @@ class Turn:
             self._bytes_since_snapshot = 0
             sequence = self._publisher.sequence
             bootstrap = await self._store.bootstrap()
+            self._database = self._database or await self._store.database()
             with nats_errors(self._target):
                 self._pointer = await write_snapshot(
-                    self._connection.jetstream, self._layout, Snapshot(bootstrap, sequence), self._pointer
+                    self._connection.jetstream,
+                    self._layout,
+                    Snapshot(bootstrap, sequence, self._database),
+                    self._pointer,
                 )
             return self._pointer
 

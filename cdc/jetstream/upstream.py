@@ -7,6 +7,7 @@ from ..errors import InvalidInput
 from ..ports import KeyStore, Replica, Source
 from ..settings import Settings
 from .address import NatsAddress
+from .archive import JetStreamArchive
 from .directory import JetStreamDirectory
 from .keys import JetStreamKeys
 from .layout import Layout
@@ -40,8 +41,9 @@ class JetStreamUpstream:
     def table_source(self) -> None:
         """The tables themselves are in the database alone."""
 
-    def past_log(self, stream: Stream = FLAGS) -> None:
-        """The past is looked up in PostgreSQL alone."""
+    def past_log(self, stream: Stream = FLAGS) -> JetStreamArchive | None:
+        """Where nobody is notified, what comes after a cursor depends on transactions that only the database knows."""
+        return None if stream.is_polled else JetStreamArchive(self.address, self._layout.of(stream))
 
     def key_store(self) -> KeyStore:
         return JetStreamKeys(self.address, self._layout, self._secret)

@@ -228,6 +228,9 @@ order by p.number;
 -- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
 
+-- database_name: The name of this database.
+select pg_catalog.current_database();
+
 -- succeeds: Whether this log goes on where another one ended.
 select flagent_cdc.succeeds(%(log)s);
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..change import Change, Commit, decode_change
+from .. import exact_json
+from ..change import Change, Commit, LoadJson, decode_change
 from ..position import LogId, Position
 
 __all__ = ["Assembler", "Label", "Parcel", "Torn", "pack", "subject_token"]
@@ -144,7 +145,7 @@ def _text(change: Change) -> str:
         "after": change.after,
         "sequence": change.sequence,
     }
-    return json.dumps({name: value for name, value in said.items() if value is not None}, ensure_ascii=False)
+    return exact_json.dumps({name: value for name, value in said.items() if value is not None})
 
 
 def _groups(changes: list[tuple[int, str]], limit_bytes: int) -> Iterator[list[tuple[int, str]]]:
@@ -173,7 +174,8 @@ class Torn:
 class Assembler:
     """Puts commits together from the messages of a stream, which must be given in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, loads: LoadJson = json.loads) -> None:
+        self._loads = loads
         self._labels: list[Label] = []
         self._changes: list[tuple[int, Change]] = []
         self._head: Mapping[str, object] = {}
@@ -204,7 +206,7 @@ class Assembler:
 
     def _read(self, text: bytes) -> None:
         try:
-            self._head = raw = json.loads(text)
+            self._head = raw = self._loads(text)
             changes = [decode_change(change) for change in raw["changes"]]
             order = raw.get("order", range(len(changes)))
             self._changes.extend(zip(order, changes, strict=True))

@@ -1,0 +1,173 @@
+"""The stream as something to look things up in: the port `PastLog` of a tier.
+
+It answers what `cdc.archive` answers from the database, for as long as the stream keeps its messages: positions,
+cursors and pages are the same. On a connection of its own, so that whoever asks about the past, however much, does not
+hold up the present.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from nats.js.client import JetStreamContext
+
+from ..core import exact_json
+from ..core.change import Commit
+from ..core.cursor import Cursor
+from ..core.logged_change import ChangePage
+from ..core.page_builder import PageBuilder
+from ..core.position import Position
+from ..core.tables import TABLES
+from ..core.wire.parcel import Assembler, Label
+from ..errors import NatsUnavailable, TooBusy
+from ..ports import Reach
+from .address import NatsAddress
+from .layout import Layout
+from .log import JetStreamLog, Record, Tail
+from .relay_word import ask_relay
+from .snapshot import read_pointer
+
+__all__ = ["JetStreamArchive"]
+
+# What the rows of one page may add up to, as in `cdc.archive`. A larger row comes alone.
+_PAGE_BYTES = 8 * 1024 * 1024
+
+# How long a question about a moment that just passed waits for the relay to prove that nothing came before it. A relay
+# proves it to itself every FLAGENT_CDC_PROBE_INTERVAL.
+_PROOF_S = 7.0
+_PROOF_AGAIN_S = 0.2
+
+
+class JetStreamArchive(JetStreamLog):
+    def __init__(self, address: NatsAddress, layout: Layout) -> None:
+        super().__init__(address, layout, name="archive")
+
+    async def reach(self) -> Reach:
+        async with self._link.use() as jetstream:
+            return await self._reach(jetstream, await self._tail(jetstream))
+
+    async def size_bytes(self) -> int:
+        """The stream, and the buckets beside it."""
+        names = (self._layout.name, f"KV_{self._layout.state}", f"OBJ_{self._layout.snapshots}")
+        async with self._link.use() as jetstream:
+            return sum([(await jetstream.stream_info(name)).state.bytes for name in names])
+
+    async def position_at(self, time: datetime) -> Position | None:
+        moment = _text(time)
+
+        def is_later(record: Record) -> bool | None:
+            return record.committed_at > moment if isinstance(record, Label) else None
+
+        deadline = monotonic() + _PROOF_S
+        async with self._link.use() as jetstream:
+            while True:
+                tail = await self._tail(jetstream)
+                if tail.position == 0:
+                    return None
+                _, low = await self._floor(jetstream, tail)
+                sequence = await self._search(jetstream, low, tail.sequence + 1, is_later)
+                label = await self._label_from(jetstream, sequence, tail.sequence)
+                if label is not None:
+                    return Position(min(label.position - 1, tail.position))
+                # It is of the newest that was asked, and only the relay knows whether that was the newest then.
+                doubt = await self._doubt(jetstream, tail, moment)
+                if doubt is None:
+                    return tail.position
+                if monotonic() > deadline:
+                    raise TooBusy(f"what was the newest at {moment} cannot be told yet: {doubt}")
+                await asyncio.sleep(_PROOF_AGAIN_S)
+
+    async def flag_commits_before(
+        self, position: Position, down_to: Position, limit: int, most: int
+    ) -> list[Commit] | None:
+        commits: list[Commit] = []
+        rows = 0
+        for commit in await self.commits_before(position, down_to, limit):
+            changes = tuple(change for change in commit.changes if change.table in TABLES)
+            rows += len(changes)
+            if rows > most:
+                return commits or None
+            commits.append(replace(commit, changes=changes))
+        return commits
+
+    async def changes_after(
+        self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
+    ) -> ChangePage:
+        async with self._link.use() as jetstream:
+            tail = await self._tail(jetstream)
+            reach = await self._reach(jetstream, tail)
+            if after is None:
+                after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
+            reach.refuse(after)
+            builder = PageBuilder(after, limit=limit, scan=scan, tables=tables, most_bytes=_PAGE_BYTES)
+            before = after.position if after.index is None else Position(after.position - 1)
+            expected = before
+            async with aclosing(self._commits(jetstream, tail, before, scan)) as commits:
+                async for label, commit in commits:
+                    if label.after > expected:
+                        raise reach.pruned()  # while it was being read
+                    expected = label.position
+                    if not builder.take(commit):
+                        break
+        return builder.page(reach.newest, reach.database)
+
+    async def _reach(self, jetstream: JetStreamContext, tail: Tail) -> Reach:
+        assert tail.log is not None
+        pointer = await read_pointer(jetstream, self._layout)
+        if pointer is None or pointer.database is None:
+            raise NatsUnavailable(f"{self._layout.state!r} does not name the database yet; `flagent-cdc relay` does")
+        now = _text(datetime.now(UTC))
+        if tail.position == 0:
+            return Reach(tail.log, None, None, tail.position, now, pointer.database)
+        floor, sequence = await self._floor(jetstream, tail)
+        first = await self._label_from(jetstream, sequence, tail.sequence)
+        if first is not None:
+            oldest_at = first.committed_at
+        else:
+            # No commit is left, or came since the log began here: what is known is the newest state, since it was made.
+            stamp = tail.stamp or (pointer.stamp if pointer.position == tail.position else None)
+            oldest_at = now if stamp is None else stamp.committed_at
+        return Reach(tail.log, Position(floor + 1), oldest_at, tail.position, now, pointer.database)
+
+    async def _label_from(self, jetstream: JetStreamContext, sequence: int, last: int) -> Label | None:
+        """Of the first message of a commit from there on."""
+        for number in range(sequence, last + 1):
+            match await self._record(jetstream, number):
+                case Label() as label:
+                    return label
+        return None
+
+    async def _commits(
+        self, jetstream: JetStreamContext, tail: Tail, after: Position, most: int
+    ) -> AsyncGenerator[tuple[Label, Commit], None]:
+        """The commits after a position in order, with the label of the last message of each; read as they are asked
+        for."""
+        assembler = Assembler(exact_json.loads)
+        sequence = await self._find(jetstream, tail, after)
+        while sequence <= tail.sequence:
+            end = min(sequence + min(await self._block(jetstream), most) - 1, tail.sequence)
+            for label, data in await self._read(jetstream, sequence, end):
+                commit = assembler.take(label, data)
+                if isinstance(commit, Commit) and commit.position > after:
+                    yield label, commit
+            sequence = end + 1
+
+    async def _doubt(self, jetstream: JetStreamContext, tail: Tail, moment: str) -> str | None:
+        """Why the stream's end may not have been the newest at a moment; None where the relay has proven it."""
+        asked_at = datetime.now(UTC)
+        try:
+            word = await ask_relay(jetstream._nc, self._layout)
+        except NatsUnavailable as error:
+            return str(error)
+        if word.log != tail.log or word.position > tail.position:
+            return "more has been committed meanwhile"
+        if _text(asked_at - timedelta(seconds=word.age_s)) < moment:
+            return "the database has not been asked since"
+        return None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
