@@ -5,8 +5,10 @@ and thrown away. Prints `ready`.
 """
 
 import asyncio
+import contextlib
 import sys
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -44,7 +46,9 @@ async def _consumer(address: str, stream: str, number: int, count: int) -> None:
         print("ready", flush=True)
     await asyncio.sleep(PROBE_S * number / count)
     while True:
-        await client.request(f"{stream}.probe", b"", timeout=5)
+        # A relay that is behind answers late, and what a node does then costs nobody anything.
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await client.request(f"{stream}.probe", b"", timeout=5)
         await asyncio.sleep(PROBE_S)
 
 

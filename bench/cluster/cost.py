@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from bench.cluster.parties import Database, client, database, nats_cluster, relay
+from bench.cluster.parties import Database, client, copied_to, database, nats_cluster, relay
 from bench.fanout.process import Cores, Process
 
 __all__ = ["measure_cost"]
@@ -21,6 +21,7 @@ __all__ = ["measure_cost"]
 _PACED_RATE = 200.0
 _SESSIONS = 4
 _STREAM = "cost"
+_CATCH_UP_S = 60.0
 
 
 async def measure_cost(counts: Sequence[int], seconds: float) -> list[dict[str, Any]]:
@@ -38,17 +39,22 @@ async def measure_cost(counts: Sequence[int], seconds: float) -> list[dict[str, 
                 records.append(await _measure(postgres, "direct", count, seconds, {"nodes": [listeners]}))
         with ExitStack() as stack:
             address, servers = stack.enter_context(nats_cluster(1, cores.load))
-            async with relay(postgres.url, address, _STREAM, cores.load, replicas=1) as copying:
+            async with (
+                relay(postgres.url, address, _STREAM, cores.load, replicas=1) as copying,
+                client(address) as plain,
+            ):
                 for count in counts:
                     command = [sys.executable, "-m", "bench.cluster.consumers", address, _STREAM, str(count)]
                     with Process(command, cores.load) as consumers:
                         await _ready(consumers)
                         parties = {"nodes": [consumers], "relay": [copying], "nats": servers}
-                        record = await _measure(postgres, "tier", count, seconds, parties)
-                        records.append(record)
-                async with client(address) as plain:
-                    state = (await plain.jetstream().stream_info(_STREAM)).state
-                    records[-1]["message_bytes"] = state.bytes / state.messages
+                        records.append(await _measure(postgres, "tier", count, seconds, parties))
+                    # What it is behind now is not to be counted for the next.
+                    async with asyncio.timeout(_CATCH_UP_S):
+                        while await copied_to(plain, _STREAM) < postgres.newest():
+                            await asyncio.sleep(0.1)
+                state = (await plain.jetstream().stream_info(_STREAM)).state
+                records[-1]["message_bytes"] = state.bytes / state.messages
     return records
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
+import nats.js.errors
 import psycopg
 from nats.aio.client import Client
 
@@ -20,7 +21,7 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate
 from cdc.sql import flagent_tables
 
-__all__ = ["Database", "client", "database", "free_port", "nats_cluster", "node", "relay"]
+__all__ = ["Database", "client", "copied_to", "database", "free_port", "nats_cluster", "node", "relay"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -166,6 +167,17 @@ async def client(address: str) -> AsyncIterator[Client]:
         yield found
     finally:
         await found.close()
+
+
+async def copied_to(plain: Client, stream: str) -> int:
+    """The position of the stream's last message, 0 while there is none."""
+    jetstream = plain.jetstream()
+    try:
+        last = (await jetstream.stream_info(stream)).state.last_seq
+    except nats.js.errors.NotFoundError:
+        return 0
+    message = await jetstream.get_msg(stream, seq=last) if last else None
+    return int((message.headers or {})["Flagent-Cdc-Position"]) if message else 0
 
 
 @asynccontextmanager

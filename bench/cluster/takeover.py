@@ -9,12 +9,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-import nats.js.errors
 import psycopg
 from nats.aio.client import Client
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench.cluster.parties import Database, client, database, nats_cluster
+from bench.cluster.parties import Database, client, copied_to, database, nats_cluster
 from bench.fanout.process import Cores, Process
 from cdc.cli.torture.proxy import Proxy
 
@@ -124,18 +123,7 @@ async def _copied(plain: Client, postgres: Database) -> None:
     newest = postgres.newest()
     deadline = time.monotonic() + _DEADLINE_S
     while time.monotonic() < deadline:
-        if await _position(plain) >= newest:
+        if await copied_to(plain, _STREAM) >= newest:
             return
         await asyncio.sleep(0.02)
     raise SystemExit(f"no relay has copied the commit {newest}")
-
-
-async def _position(plain: Client) -> int:
-    """Of the stream's last message, 0 while there is none."""
-    jetstream = plain.jetstream()
-    try:
-        last = (await jetstream.stream_info(_STREAM)).state.last_seq
-    except nats.js.errors.NotFoundError:
-        return 0
-    message = await jetstream.get_msg(_STREAM, seq=last) if last else None
-    return int((message.headers or {})["Flagent-Cdc-Position"]) if message else 0
