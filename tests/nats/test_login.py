@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import nkeys
 import pytest
 
 from cdc.core.errors import InvalidInput
+from cdc.errors import NatsUnavailable
 from cdc.jetstream.address import NatsAddress
+from cdc.jetstream.connection import connect as nats_connect
 from cdc.settings import Settings
 from tests.fixtures.flags import Writer
 from tests.fixtures.nats import active, nats_client, relaying, run_nats
-from tests.fixtures.server import serving, sse
+from tests.fixtures.server import serving, sse, until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -103,7 +106,8 @@ def by_credentials(directory: Path) -> tuple[str, str, dict[str, Any]]:
     return config, "", {"nats_credentials": file}
 
 
-def by_certificate(directory: Path) -> tuple[str, str, dict[str, Any]]:
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """One that vouches for itself, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("a certificate is made with openssl")
     command = (
@@ -111,7 +115,11 @@ def by_certificate(directory: Path) -> tuple[str, str, dict[str, Any]]:
         " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
     )
     subprocess.run(shlex.split(command), cwd=directory, check=True, capture_output=True)
-    cert, key = directory / "cert.pem", directory / "key.pem"
+    return directory / "cert.pem", directory / "key.pem"
+
+
+def by_certificate(directory: Path) -> tuple[str, str, dict[str, Any]]:
+    cert, key = certificate(directory)
     config = f'tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{cert}", verify: true }}'
     return config, "", {"nats_tls_ca": cert, "nats_tls_cert": cert, "nats_tls_key": key}
 
@@ -132,6 +140,26 @@ async def test_relays_and_nodes_log_in(
             with Writer(database_url) as writer:
                 writer.flag("a")
             assert (await stream.next()).data["key"] == "a"
+
+
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+async def test_a_server_that_nobody_vouches_for_is_told_no_secret(tmp_path: Path, scheme: str) -> None:
+    for name in ("server", "other"):
+        (tmp_path / name).mkdir()
+    cert, key = certificate(tmp_path / "server")
+    other, _ = certificate(tmp_path / "other")
+    config = f'tls {{ cert_file: "{cert}", key_file: "{key}" }}\nauthorization {{ user: ann, password: "{SECRET}" }}'
+    with run_nats(tmp_path, config) as server:
+        settings = replace(Settings.from_environment({}), nats_user="ann", nats_password=SECRET)
+        url = f"{scheme}://127.0.0.1:{server.port}"
+        trusting = NatsAddress.of(replace(settings, nats_tls_ca=cert), url, name="x")
+        await until(lambda: "Server is ready" in server.log(), "NATS's start")
+        await (await nats_connect(trusting, "test")).close()
+        # With its own certificate authority, and as `tls://` asks, with those of the system.
+        for trusted in (other, None) if scheme == "tls" else (other,):
+            address = NatsAddress.of(replace(settings, nats_tls_ca=trusted), url, name="x")
+            with pytest.raises(NatsUnavailable, match="certificate verify failed"):
+                await nats_connect(address, "test")
 
 
 async def test_the_rights_of_the_manual_are_enough_and_let_no_node_write(database_url: str, tmp_path: Path) -> None:
@@ -211,8 +239,6 @@ def test_a_wrong_login_ends_the_relay_and_is_never_shown(
     ],
 )
 def test_bad_addresses_and_logins_are_told_without_secrets(url: str, changes: dict[str, Any], words: str) -> None:
-    from dataclasses import replace
-
     settings = replace(Settings.from_environment({}), **changes)
     with pytest.raises(InvalidInput, match=words) as refused:
         NatsAddress.of(settings, url, name="FLAGENT_CDC_NATS_URL")
