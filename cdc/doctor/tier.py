@@ -1,11 +1,8 @@
 """Facts about a NATS tier, asked as a node would: nothing is made, and nothing written."""
 
 import asyncio
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import nats.errors
 import nats.js.errors
@@ -17,6 +14,7 @@ from ..jetstream.address import NatsAddress
 from ..jetstream.connection import Connection, connect, nats_errors
 from ..jetstream.layout import Layout, Limits, differences
 from ..jetstream.log import read_tail
+from ..jetstream.relay_word import RelayWord
 from ..jetstream.snapshot import read_pointer, written_at
 from ..settings import Settings
 from .database import LogIdentity
@@ -86,8 +84,8 @@ async def _relay(connection: Connection, layout: Layout) -> RelayFacts | None:
         answer = await connection.client.request(layout.probe, b"", timeout=_ANSWER_S)
     except (nats.errors.NoRespondersError, TimeoutError):
         return None
-    said: Mapping[str, Any] = json.loads(answer.data)
-    return RelayFacts(int(said["position"]), said["fresh"] is True, str(said.get("reason") or ""))
+    word = RelayWord.read(answer.data)
+    return RelayFacts(word.position, word.is_fresh, word.reason)
 
 
 async def _snapshot(jetstream: JetStreamContext, layout: Layout) -> SnapshotFacts | None:
