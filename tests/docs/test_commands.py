@@ -160,7 +160,7 @@ def test_what_the_page_says_is_what_happens(
 
 # What people type; in any other place of a page it would not be run.
 TYPED = re.compile(
-    r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |npm |node |nats |docker |kubectl )", re.MULTILINE
+    r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |npm |node (?!=)|nats |docker |kubectl )", re.MULTILINE
 )
 FIRST = re.compile(r"^    sh run demo    # .*\n    sh run test    # .*\n", re.MULTILINE)
 LEADING = (
