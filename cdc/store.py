@@ -267,7 +267,12 @@ class Store:
                 if op is not None
             )
             ends = not changes or found[-1][6] >= count
-            commits.append(Commit(Position(position), committed_at, xid, user, application, changes, begin, ends))
+            indexes = () if has_sequence else tuple(row[6] for row in found if row[6] is not None)
+            if indexes == tuple(range(begin + 1, begin + 1 + len(indexes))):
+                indexes = ()
+            commits.append(
+                Commit(Position(position), committed_at, xid, user, application, changes, begin, ends, indexes)
+            )
         return commits
 
     async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:

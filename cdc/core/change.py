@@ -51,6 +51,8 @@ class Commit:
     `committed_at` is ISO-8601 in UTC with microseconds and `Z`, taken just before the commit. One that is too large to
     be read at once comes in parts: `begin` changes came before these, and more come after them unless it `ends` here.
     Parts hold changes of watched tables alone.
+    `indexes` are the changes' numbers in the log where these do not go on by one: a savepoint that was rolled back
+    leaves a hole.
     """
 
     position: Position
@@ -61,6 +63,7 @@ class Commit:
     changes: tuple[Change, ...]
     begin: int = 0
     ends: bool = True
+    indexes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

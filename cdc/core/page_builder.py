@@ -28,23 +28,27 @@ class PageBuilder:
         self._scan = scan
         self._tables = None if tables is None else frozenset(tables)
         self._left_bytes = most_bytes
-        self._looked_at = 0
+        self._is_begun = False
         self._changes: list[LoggedChange] = []
         self._next = after
 
     def take(self, commit: Commit) -> bool:
         """Whether there may be room for the next commit. Rows must have been read by `exact_json`."""
-        count = len(commit.changes)
+        numbers = commit.indexes or range(1, len(commit.changes) + 1)
+        count = numbers[-1]
         begin = 0
         if commit.position == self._after.position:
             begin = count if self._after.index is None else self._after.index
-        for number, change in enumerate(commit.changes[begin:], begin + 1):
-            if self._looked_at == self._scan:
+        left = self._scan
+        for number, change in zip(numbers, commit.changes, strict=True):
+            if number <= begin:
+                continue
+            if left == 0:
                 return False
             if self._wants(change.schema, change.table):
                 before, after = _text(change.before), _text(change.after)
                 self._left_bytes -= len((before or "").encode()) + len((after or "").encode())
-                if self._looked_at and (self._left_bytes < 0 or len(self._changes) == self._limit):
+                if self._is_begun and (self._left_bytes < 0 or len(self._changes) == self._limit):
                     return False
                 self._changes.append(
                     LoggedChange(
@@ -52,9 +56,12 @@ class PageBuilder:
                         commit.application, change.schema, change.table, change.op, _key(change.key), before, after,
                     )
                 )  # fmt: skip
-            self._looked_at += 1
+            self._is_begun = True
+            left -= 1
             self._next = Cursor(commit.position, None if number >= count else number, self._after.log)
-        return True
+        # As the log knows how many there are by the last one's number, holes count as looked at.
+        self._scan -= count - begin
+        return self._scan > 0
 
     def page(self, newest: Position, database: str) -> ChangePage:
         """With all that was taken, of a log that ends at `newest`."""

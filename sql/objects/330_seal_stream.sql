@@ -40,7 +40,7 @@ begin
     if batch ~ ('^' || new.batch || '/[^/]+/[^/]+/\d{1,9}$') then
         changes := split_part(batch, '/', 4);
     else
-        select count(*) into changes from flagent_cdc.stream_change_log c where c.batch = new.batch;
+        select max(c.id) into changes from flagent_cdc.stream_change_log c where c.batch = new.batch;
     end if;
     get diagnostics stack = pg_context;
     caller := split_part(stack, e'\n', 2);

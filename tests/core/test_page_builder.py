@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_a_page_that_is_full_stops_within_a_commit_and_the_next_one_goes_on_ther
     assert page("3@k7q2mx", *commits, limit=2)[:2] == ([(5, 1), (5, 2)], "5.2@k7q2mx")
     assert page("5.2@k7q2mx", *commits, limit=2)[:2] == ([(5, 3), (9, 1)], "9@k7q2mx")
     assert page("5@k7q2mx", *commits)[:2] == ([(9, 1)], "9@k7q2mx")
+
+
+def test_numbers_are_those_of_the_log_also_where_they_have_holes() -> None:
+    holed = replace(commit(5, "a", "a", "a"), indexes=(1, 4, 6))
+    assert page("3@k7q2mx", holed, limit=2)[:2] == ([(5, 1), (5, 4)], "5.4@k7q2mx")
+    places, next, found = page("5.4@k7q2mx", holed)
+    assert (places, next, found.changes[0].count) == ([(5, 6)], "5@k7q2mx", 6)
 
 
 @pytest.mark.parametrize("tables", [["b"], ["public.b"], ["b", "public.c"]])

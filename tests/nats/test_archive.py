@@ -146,6 +146,35 @@ async def test_a_commit_of_several_tables_can_be_read_change_by_change(
     assert seen == [(number, 81) for number in range(1, 82)]
 
 
+async def test_a_commit_with_a_savepoint_rolled_back_is_read_whole_in_pages_of_any_size(
+    database_url: str, nats_server: NatsServer
+) -> None:
+    with Writer(database_url) as writer:
+        async with both(database_url, nats_server.url) as pair:
+            with writer.connection.transaction():
+                for number in range(2):
+                    writer.connection.execute(insert_tag(number))
+                with writer.connection.transaction(force_rollback=True):
+                    for number in range(2, 5):
+                        writer.connection.execute(insert_tag(number))
+                for number in range(5, 10):
+                    writer.connection.execute(insert_tag(number))
+            await pair.reaches()
+            for limit in (1, 2, 3, 7):
+                after = await begin_of(pair)
+                seen: list[str] = []
+                while len(seen) < 7:
+                    page = (await pair.ask(CHANGES, after=after, limit=limit)).json()
+                    assert page["changes"]
+                    seen += [change["after"]["value"] for change in page["changes"]]
+                    after = page["next"]
+                assert seen == ["t0", "t1", "t5", "t6", "t7", "t8", "t9"]
+
+
+def insert_tag(number: int) -> bytes:
+    return f"insert into tags (value, created_at) values ('t{number}', now())".encode()
+
+
 async def test_a_reader_at_the_end_waits_for_what_comes_next(database_url: str, nats_server: NatsServer) -> None:
     with Writer(database_url) as writer:
         async with both(database_url, nats_server.url) as pair:

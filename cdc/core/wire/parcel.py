@@ -120,7 +120,8 @@ def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[Parcel]:
     )[:-1]
     by_table: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for number, change in enumerate(commit.changes):
-        by_table.setdefault((change.schema, change.table), []).append((number, _text(change)))
+        text = _text(change, commit.indexes[number] if commit.indexes else None)
+        by_table.setdefault((change.schema, change.table), []).append((number, text))
     pieces: list[tuple[str, str, bool, bytes]] = []
     for (schema, table), changes in by_table.items():
         for group in _groups(changes, limit_bytes - len(head.encode()) - 64):
@@ -135,7 +136,7 @@ def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[Parcel]:
     ]
 
 
-def _text(change: Change) -> str:
+def _text(change: Change, index: int | None) -> str:
     said = {
         "schema": change.schema,
         "table": change.table,
@@ -144,6 +145,7 @@ def _text(change: Change) -> str:
         "before": change.before,
         "after": change.after,
         "sequence": change.sequence,
+        "index": index,
     }
     return exact_json.dumps({name: value for name, value in said.items() if value is not None})
 
@@ -177,7 +179,7 @@ class Assembler:
     def __init__(self, loads: LoadJson = json.loads) -> None:
         self._loads = loads
         self._labels: list[Label] = []
-        self._changes: list[tuple[int, Change]] = []
+        self._changes: list[tuple[int, Change, int | None]] = []
         self._head: Mapping[str, object] = {}
         self._text = b""
 
@@ -200,16 +202,19 @@ class Assembler:
         if not label.is_last:
             return None
         self._labels = []
-        changes = tuple(change for _, change in sorted(self._changes, key=lambda each: each[0]))
+        ordered = sorted(self._changes, key=lambda each: each[0])
+        changes = tuple(change for _, change, _ in ordered)
+        indexes = tuple(index for _, _, index in ordered if index is not None)
         user, application = str(self._head["user"]), str(self._head["application"])
-        return Commit(label.position, label.committed_at, label.xid, user, application, changes)
+        return Commit(label.position, label.committed_at, label.xid, user, application, changes, indexes=indexes)
 
     def _read(self, text: bytes) -> None:
         try:
             self._head = raw = self._loads(text)
             changes = [decode_change(change) for change in raw["changes"]]
             order = raw.get("order", range(len(changes)))
-            self._changes.extend(zip(order, changes, strict=True))
+            indexes = [change.get("index") for change in raw["changes"]]
+            self._changes.extend(zip(order, changes, indexes, strict=True))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"a message of a commit that cannot be read: {error!r}") from error
 
