@@ -24,6 +24,7 @@ __all__ = ["Connection", "Link", "nats_errors"]
 
 _CONNECT_S = 3.0
 _ANSWER_S = 3.0
+_CLOSE_S = 1.0
 
 # A dead link is noticed after about this many seconds times two.
 _PING_S = 2
@@ -77,9 +78,7 @@ class Connection:
     async def close(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self.client.close()
+        await _close(self.client)
 
 
 async def connect(address: NatsAddress, name: str) -> Connection:
@@ -132,14 +131,20 @@ async def _connect_to(address: NatsAddress, server: str, name: str) -> Connectio
                     **{option: value for option, value in options.items() if value is not None},
                 )
     except BaseException as error:
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            await client.close()
+        await _close(client)
         if isinstance(error, NatsUnavailable) and met:
             # The driver goes on to "no servers" and forgets why.
             with nats_errors(target):
                 raise met[-1] from error
         raise
     return Connection(client, lost)
+
+
+async def _close(client: Client) -> None:
+    # After a handshake of TLS that failed, asyncio waits for an end that never comes.
+    with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await client.close()
 
 
 class Link:
