@@ -23,8 +23,8 @@ __all__ = ["LogHistorian"]
 
 logger = logging.getLogger(__name__)
 
-# Commits between two turns for everyone else; about ten milliseconds of work.
-_TURN_COMMITS = 100
+# Commits between two turns for everyone else; about a millisecond of work.
+_TURN_COMMITS = 25
 
 _KEEP_S = 60.0
 

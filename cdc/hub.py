@@ -55,8 +55,9 @@ _SLICE_BYTES = 64 * 1024
 # Between two looks whether the server has proven itself current.
 _AHEAD_LOOK_S = 0.25
 
-# How many events of the ring one turn of the loop looks at for a subscriber that is behind.
-_SCAN_EVENTS = 1024
+# A turn of a subscriber that is behind, about half a millisecond: so many events are looked at or bytes sent.
+_TURN_EVENTS = 1024
+_TURN_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Hub:
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
+        self._turns: deque[Subscriber] = deque()
         self._states = WholeStates(catalog)
         self._advanced: asyncio.Event = asyncio.Event()
 
@@ -385,7 +387,7 @@ class Hub:
             return
         subscriber.is_paused = False
         if subscriber.state is State.BEHIND:
-            self._feed(subscriber)
+            self._feed_in_turn(subscriber)
 
     def _fall_behind(self, subscriber: Subscriber, cursor: int) -> None:
         if subscriber.pending:
@@ -424,9 +426,24 @@ class Hub:
 
     # -- catching up -------------------------------------------------------------------------------------------
 
+    def _feed_in_turn(self, subscriber: Subscriber) -> None:
+        """`_feed` when those who asked before have had their turn. One turn is between two looks at the sockets,
+        however many are behind, so that new events never wait for more than one."""
+        if not self._turns:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._turns.append(subscriber)
+
+    def _next_turn(self) -> None:
+        subscriber = self._turns.popleft()
+        if self._turns:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        # The state is looked at afresh: much may have happened since it asked.
+        self._feed(subscriber)
+
     def _feed(self, subscriber: Subscriber) -> None:
-        """Send what the subscriber is behind by, until its transport is full or it has caught up and goes live."""
-        scanned = 0
+        """Send what the subscriber is behind by, until its transport is full, its turn is over, or it has caught up
+        and goes live."""
+        scanned, sent_before = 0, self.sent_bytes
         while subscriber.state is State.BEHIND and not subscriber.is_paused:
             if subscriber.outbox:
                 self._send_slice(subscriber, subscriber.outbox)
@@ -434,9 +451,8 @@ class Hub:
                 if subscriber.drained is not None:
                     subscriber.drained.set()
                 return
-            elif scanned >= _SCAN_EVENTS:
-                # Others get their turn; the state is looked at afresh when this one's comes again.
-                asyncio.get_running_loop().call_soon(self._feed, subscriber)
+            elif scanned >= _TURN_EVENTS or self.sent_bytes - sent_before >= _TURN_BYTES:
+                self._feed_in_turn(subscriber)
                 return
             elif subscriber.history is not None:
                 scanned += self._read_history(subscriber, subscriber.history)
@@ -459,13 +475,13 @@ class Hub:
         subscriber.sink.write(message if is_whole and not start else memoryview(message)[start:end])
 
     def _read_ring(self, subscriber: Subscriber) -> int:
-        events = self.ring.read(subscriber.cursor, _SCAN_EVENTS)
+        events = self.ring.read(subscriber.cursor, _TURN_EVENTS)
         taken = self._send_some(subscriber, events)
         subscriber.cursor += taken
         return taken
 
     def _read_history(self, subscriber: Subscriber, history: History) -> int:
-        events = history.events[subscriber.cursor : subscriber.cursor + _SCAN_EVENTS]
+        events = history.events[subscriber.cursor : subscriber.cursor + _TURN_EVENTS]
         taken = self._send_some(subscriber, events)
         subscriber.cursor += taken
         if subscriber.cursor >= len(history.events):

@@ -16,8 +16,8 @@ are none. Raises `OutOfReach` where changes are no longer there."""
 
 _PAGE_CHANGES = 2_000
 
-# Commits between two turns for everyone else; about ten milliseconds of work.
-_TURN_COMMITS = 100
+# Commits between two turns for everyone else; about a millisecond of work.
+_TURN_COMMITS = 25
 
 
 async def rewound(
