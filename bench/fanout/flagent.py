@@ -96,6 +96,7 @@ class FlagentCdc(Target):
         )
         wait_for_port(self._port, self.process)
         self._wait_until_ready()
+        self._first_id = self.last_id()
 
     def _wait_until_ready(self, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
@@ -129,6 +130,10 @@ class FlagentCdc(Target):
         ready = '"snapshot"' if snapshot else '"subscribed"'
         return Endpoint("ws", self._port, "/ws", hello=payload.compact(hello), ready=ready)
 
+    @property
+    def history(self) -> Endpoint:
+        return self.subscription(last_event_id=self._first_id)
+
     def last_id(self) -> str:
         """The id of the newest commit, to resume after."""
         row = self.database.execute(
@@ -159,6 +164,12 @@ class FlagentCdc(Target):
         ).fetchall()
         to_monotonic = time.monotonic_ns() - time.time_ns()
         return [int(row[0]) * 1000 + to_monotonic for row in rows]
+
+    def fill(self, first: int, count: int) -> None:
+        # Nothing is measured and nothing kept: each commit need not reach the disk.
+        self.database.execute("set synchronous_commit = off")
+        self.push_many(first, count)
+        self.database.execute("reset synchronous_commit")
 
     def stop(self) -> None:
         super().stop()

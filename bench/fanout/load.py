@@ -86,8 +86,23 @@ class Load:
 
     def finish(self, timeout_s: float = 60, *, linger_s: float = 0) -> dict[str, Any]:
         """Wait until everyone has every event of the phase; what was sent when must be known by then."""
+        self.begin_to_finish(timeout_s, linger_s=linger_s)
+        return self.finished(timeout_s + linger_s)
+
+    def begin_to_finish(self, timeout_s: float = 60, *, linger_s: float = 0) -> None:
+        """`finish` in two steps; `is_finished` tells when the second one does not wait any more."""
         self._say(f"await {int(timeout_s * 1000)} {int(linger_s * 1000)}")
-        return self._answer(timeout_s + linger_s + 60)
+
+    @property
+    def is_finished(self) -> bool:
+        return b"\n" in self._unread or bool(self._selector.select(0))
+
+    def finished(self, timeout_s: float = 60) -> dict[str, Any]:
+        return self._answer(timeout_s + 60)
+
+    def give_way(self) -> None:
+        """From now on use only what others leave of the core."""
+        os.sched_setscheduler(self._process.popen.pid, os.SCHED_IDLE, os.sched_param(0))
 
     def unmute(self) -> None:
         self._say("unmute")

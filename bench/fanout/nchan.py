@@ -25,8 +25,8 @@ class Nchan(Target):
 
     name = "nchan"
 
-    def __init__(self, mode: Mode, core: int, *, deflate: bool = False) -> None:
-        self.mode, self._core, self._deflate = mode, core, deflate
+    def __init__(self, mode: Mode, core: int, *, deflate: bool = False, messages: int = 5000) -> None:
+        self.mode, self._core, self._deflate, self._messages = mode, core, deflate, messages
 
     def start(self) -> None:
         program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -41,6 +41,7 @@ class Nchan(Target):
             "module": module,
             "port": self._port,
             "descriptors": descriptors_max(),
+            "messages": self._messages,
             "deflate": "on" if self._deflate else "off",
         }.items():
             text = text.replace(f"@{name}@", str(value))
@@ -55,6 +56,10 @@ class Nchan(Target):
     @property
     def endpoint(self) -> Endpoint:
         return Endpoint(self.mode, self._port, "/stream")
+
+    @property
+    def history(self) -> Endpoint:
+        return Endpoint(self.mode, self._port, "/history")
 
     def push_many(self, first: int, count: int) -> Sequence[int]:
         requests = [self._request(seq) for seq in range(first, first + count)]

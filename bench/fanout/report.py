@@ -57,12 +57,17 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("slow_current", "up to date in the end", "{:.0f}"),
     ],
     "catchup": [
+        ("events", "events", "{:,.0f}"),
         ("one_s", "one subscriber", "{:.1f} s"),
         ("one_events_per_s", "events/s", "{:,.0f}"),
         ("many_s", "all of them", "{:.1f} s"),
         ("many_events_per_s", "events/s", "{:,.0f}"),
         ("many_cpu_us", "CPU per event", "{:.2f} µs"),
         ("many_memory_mb", "server's memory", "{:.0f} MB"),
+        ("rest_p50_ms", "p50 of others, at rest", "{:.1f} ms"),
+        ("rest_worst_ms", "worst", "{:.1f} ms"),
+        ("meanwhile_p50_ms", "p50 meanwhile", "{:.1f} ms"),
+        ("meanwhile_worst_ms", "worst", "{:.1f} ms"),
     ],
     "profile": [(group, group, "{:.2f} µs") for group in PROFILE_GROUPS] + [("cpu_us", "by its clock", "{:.2f} µs")],
 }

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from bench.fanout.flagent import FlagentCdc
+from bench.fanout.load import Load
 from bench.fanout.profile import Profile
 from bench.fanout.subject import (
     Options,
@@ -245,44 +246,87 @@ def slow(options: Options) -> dict[str, Any]:
 
 
 def catchup(options: Options) -> dict[str, Any]:
-    """Resume over a long history: events per second and cost per event."""
-    subscribers, events = options.catchup_subscribers, options.catchup_events
+    """Resume over a long history: events per second, cost per event, and what it does to who is up to date."""
+    returning, followers = options.catchup_subscribers, 100
 
-    def run(subject: Subject) -> None:
-        target = subject.target
-        assert isinstance(target, FlagentCdc)
-        start = target.last_id()
+    def events_of(subject: Subject) -> int:
+        # Nchan takes longer for each event the more there are.
+        return options.catchup_events // (20 if subject.name == "nchan" else 1)
+
+    def fill(subject: Subject) -> None:
+        events = events_of(subject)
         for first in range(1, events + 1, 10_000):
-            target.push_many(first, min(10_000, events + 1 - first))
-        target.process.settle()
-        subject.load.aim(target.subscription(last_event_id=start))
-        for count in (1, subscribers):
-            # The phase begins before they connect, so that what they are sent at once counts.
-            before_s = target.process.cpu_s()
-            began = time.monotonic()
-            subject.load.begin(1, events, latencies=False, connections=count)
-            subject.next = 1
-            subject.connect(count)
-            result = subject.load.finish(600)
+            subject.target.fill(first, min(10_000, events + 1 - first))
+        subject.next = events + 1
+        subject.target.process.settle()
+
+    def begin(subject: Subject, count: int) -> None:
+        # The phase begins before they connect, so that what they are sent at once counts.
+        subject.load.begin(1, events_of(subject), latencies=False, connections=count)
+        subject.load.open(count, 1)
+        subject.load.begin_to_finish(600)
+
+    def end(subject: Subject, count: int) -> int:
+        result = subject.load.finished(600)
+        wrong = {name: result[name] for name in ("gaps", "repeats", "mismatches", "lost", "undecoded") if result[name]}
+        expected = events_of(subject) * count
+        if wrong or result["deliveries"] != expected:
+            raise Wrong(f"{result['deliveries']} of {expected} deliveries, {wrong}")
+        subject.load.close()
+        return expected
+
+    def measure(subject: Subject) -> None:
+        subject.note(events=events_of(subject))
+        for count in (1, returning):
+            before_s, began = subject.target.process.cpu_s(), time.monotonic()
+            begin(subject, count)
+            delivered = end(subject, count)
             seconds = time.monotonic() - began
-            delivered = result["deliveries"]
-            if delivered != events * count or result["differing"] or result["gaps"] or result["repeats"]:
-                raise Wrong(f"{delivered} of {events * count} deliveries: {result}")
             name = "one" if count == 1 else "many"
             subject.note(
                 **{
                     f"{name}_s": seconds,
-                    f"{name}_events_per_s": events * count / seconds,
-                    f"{name}_cpu_us": (target.process.cpu_s() - before_s) / delivered * 1e6,
-                    f"{name}_memory_mb": target.process.memory_bytes() / 1024 / 1024,
+                    f"{name}_events_per_s": delivered / seconds,
+                    f"{name}_cpu_us": (subject.target.process.cpu_s() - before_s) / delivered * 1e6,
+                    f"{name}_memory_mb": subject.target.process.memory_bytes() / 1024 / 1024,
                 }
             )
-            subject.load.close()
 
-    only_ours = [name for name in options.servers if name == "flagent-cdc"]
-    with narrowed(options, only_ours), running(options) as subjects:
-        each(subjects, run)
-        return {"subscribers": subscribers, "events": events, "servers": results(subjects)}
+    def disturb(subject: Subject) -> None:
+        """Single events to those who are up to date: at rest, and while the others catch up."""
+        with Load(subject.target.endpoint, options.cores.load, compress=options.compress) as load:
+            up_to_date = Subject(options, subject.target, load)
+            up_to_date.next = subject.next
+            up_to_date.connect(followers)
+            warm_up(up_to_date)
+            rest = [up_to_date.phase(1) for _ in range(20)]
+            # Two clients and the database on one core: it is the server that is to be measured, not their queue.
+            subject.load.give_way()
+            begin(subject, returning)
+            meanwhile = []
+            while not subject.load.is_finished:
+                meanwhile.append(up_to_date.phase(1))
+            end(subject, returning)
+            subject.next = up_to_date.next
+        for name, phases in (("rest", rest), ("meanwhile", meanwhile)):
+            subject.note(
+                **{
+                    f"{name}_p50_ms": statistics.median(phase["p50_ms"] for phase in phases),
+                    f"{name}_worst_ms": max(phase["last_ms"] for phase in phases),
+                    f"{name}_events": len(phases),
+                }
+            )
+
+    # The others keep nothing that one could come back for.
+    options.kept_messages = options.catchup_events
+    can = [name for name in options.servers if name in ("flagent-cdc", "nchan")]
+    with narrowed(options, can), running(options) as subjects:
+        each(subjects, fill)
+        for subject in subjects:
+            subject.load.aim(subject.target.history)
+        each(subjects, measure)
+        each(subjects, disturb)
+        return {"subscribers": returning, "servers": results(subjects)}
 
 
 # ---- where the time goes --------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class Options:
     catchup_events: int = 100_000
     catchup_subscribers: int = 20
     storm_flags: int = 1000
+    kept_messages: int = 5000
     workers: int = 1
     window: int = 512
     compress: bool = False
@@ -64,7 +65,7 @@ class Options:
             case "c-loop":
                 return CLoop(self.mode, core)
             case "nchan":
-                return Nchan(self.mode, core, deflate=self.compress)
+                return Nchan(self.mode, core, deflate=self.compress, messages=self.kept_messages)
             case "naive":
                 return Naive(self.mode, core)
             case _:

@@ -53,6 +53,15 @@ class Target(ABC):
     def push_many(self, first: int, count: int) -> Sequence[int]:
         """Send the events `first` … as fast as the server, or its database, takes them."""
 
+    @property
+    def history(self) -> Endpoint:
+        """Where one goes who had nothing of what was sent since the start; raises `Unavailable`."""
+        raise Unavailable(f"{self.name} keeps nothing")
+
+    def fill(self, first: int, count: int) -> None:
+        """Send events whose time does not matter."""
+        self.push_many(first, count)
+
     def push(self, seq: int) -> int:
         return self.push_many(seq, 1)[0]
 
