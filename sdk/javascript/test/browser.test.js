@@ -153,9 +153,11 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       const tabs = [];
       for (let n = 0; n < 4; n++) tabs.push(await tabWith(kind, { share: true }));
       let isWriting = true;
+      let toggles = 0;
       const writing = (async () => {
         while (isWriting) {
           await toggle();
+          toggles++;
           await new Promise((resolve) => setTimeout(resolve, 5));
         }
       })();
@@ -166,7 +168,9 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       await until(() => tabs[0].evaluate(() => window.store.status === "READY"));
       isWriting = false;
       await writing;
-      const last = await until(() => all.at(-1));
+      // Each is two events: updated, and turned on or off.
+      await until(() => all.length === 2 * toggles, "the reference has heard of all");
+      const last = all.at(-1);
       await until(async () => (await Promise.all(tabs.map((tab) => tab.evaluate(() => window.ids.at(-1))))).every((id) => id === all.at(-1)), `all have ${last}`);
       for (const tab of tabs) {
         const ids = await tab.evaluate(() => window.ids);
