@@ -116,6 +116,13 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
         pairs("catchup", {"one_events_per_s": "one", "many_events_per_s": "all"}),
     )
     add(
+        "catchup",
+        "catchup-others",
+        "An event reaches the others meanwhile after",
+        "ms",
+        pairs("catchup", {"rest_p50_ms": "at rest", "meanwhile_p50_ms": "p50", "meanwhile_worst_ms": "worst"}),
+    )
+    add(
         "storm",
         "storm",
         "Everyone is back after",
