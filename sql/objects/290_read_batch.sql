@@ -1,5 +1,5 @@
 -- read_batch: the number of a batch's last change, and all of its changes as JSON, parted by commas; null where they are
--- too many or too large to be announced.
+-- too many or too large to be announced, or have a hole in their numbers.
 --
 -- Called by: seal(), for a batch that may have several changes.
 -- Costs:     about 30 µs, and 3 µs for each change; next to nothing for more than 64.
