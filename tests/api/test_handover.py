@@ -120,6 +120,9 @@ async def test_nothing_follows_the_goodbye(database_url: str) -> None:
 
             reading = [asyncio.create_task(read_to_end()) for _ in range(200)]
             await until(lambda: server.feed.hub.subscriber_count == len(reading), "all streams")
+            # The first goodbyes come at once, before a busy machine has made another change.
+            await asyncio.to_thread(writer.toggle, flag)
+            await until(lambda: server.feed.hub.deliveries >= len(reading), "an event for everyone")
             server.uvicorn.should_exit = True
             while not all(task.done() for task in reading):
                 await asyncio.to_thread(writer.toggle, flag)
