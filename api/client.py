@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-__all__ = ["Proxies"]
+__all__ = ["Proxies", "account"]
 
 _FORWARDED_FOR = b"x-forwarded-for"
 
