@@ -13,6 +13,7 @@ from cdc.core.logged_change import ChangePage
 from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 from cdc.core.wire.fields import MAX_TEXT
 
+from .coding import accepts_gzip
 from .export import matches_tag
 from .gateway import Gateway
 from .guard import grant_of
@@ -71,7 +72,7 @@ async def get_changes(
         else "no-store",
         "vary": "accept-encoding, authorization, x-api-key, cookie" if is_private else "accept-encoding",
     }
-    compressed = "gzip" in request.headers.get("accept-encoding", "").lower()
+    compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     arguments = (format, page, request.app.version, compressed)
     is_large = len(page.changes) > _LARGE_CHANGES
     body, coding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)

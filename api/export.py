@@ -19,6 +19,7 @@ from cdc.core.wire.export import export_text
 from cdc.errors import SourceError
 from cdc.feed import Feed
 
+from .coding import accepts_gzip
 from .flags import schema_of
 from .guard import grant_of
 
@@ -107,7 +108,7 @@ async def export(request: Request, schema: str | None = None) -> Response:
         headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}
     if matches_tag(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    compressed = "gzip" in request.headers.get("accept-encoding", "").lower()
+    compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     if compressed:
         headers["content-encoding"] = "gzip"
     return Response(

@@ -30,6 +30,7 @@ from cdc.subscriber import Sink, Subscriber
 
 from .admission import Admission
 from .bounded import Limits, Visitors
+from .coding import accepts_gzip
 from .credential import SUBPROTOCOL, TOKEN_PARAMETER
 from .guard import Entrant, Guard
 from .origins import Origins
@@ -193,14 +194,14 @@ class Gateway:
         if len(query) > _MAX_QUERY_BYTES:
             raise Problem(414, "query_too_long", f"the query string is longer than {_MAX_QUERY_BYTES} bytes")
         last_event_id: str | None = None
-        accepts_gzip = False
+        reads_gzip = False
         origin: bytes | None = None
         for name, value in headers:
             if name == b"last-event-id":
                 # The header wins: a browser sends it along with an address that still has the first id in it.
                 last_event_id = value.decode("utf-8", "replace")
             elif name == b"accept-encoding":
-                accepts_gzip = _accepts(value, b"gzip")
+                reads_gzip = accepts_gzip(value)
             elif name == b"origin":
                 origin = value
         entrant = self.guard.admit_stream(path, headers, query)
@@ -218,8 +219,8 @@ class Gateway:
         self._refuse_until_loaded(feed)
         self.sse_door.enter()
         self.guard.use_up(entrant)
-        format = _shared(Format(dialect, "gzip" if accepts_gzip else "identity", is_chunked=is_chunked))
-        coding: Headers = ((b"content-encoding", b"gzip"),) if accepts_gzip else ()
+        format = _shared(Format(dialect, "gzip" if reads_gzip else "identity", is_chunked=is_chunked))
+        coding: Headers = ((b"content-encoding", b"gzip"),) if reads_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
             feed, request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
@@ -377,15 +378,6 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         raise Problem(
             400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long"
         ) from error
-
-
-def _accepts(header: bytes, coding: bytes) -> bool:
-    """Whether Accept-Encoding names a coding and does not refuse it (RFC 9110, section 12.5.3)."""
-    for item in header.lower().split(b","):
-        name, _, weight = item.partition(b";")
-        if name.strip() == coding:
-            return weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
-    return False
 
 
 def _comment_on(last_event_id: str) -> bytes:
