@@ -19,6 +19,7 @@ declare
     pruning     constant bigint := x'666c6167656e7470'::bigint;
     batch_limit constant integer := least(greatest(coalesce(in_limit, 1), 1), 10000);
     now         constant timestamptz := clock_timestamp();
+    horizon     constant bigint := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
     one         flagent_cdc.stream;
     min_age     interval;
     head        record;
@@ -38,11 +39,15 @@ begin
         select max(c.position) into newest from flagent_cdc.stream_commit_log c where c.stream = one.id;
     else
         -- Whole transactions, below the horizon: what is not yet told stays.
-        select least(l.xid, pg_snapshot_xmin(pg_current_snapshot())::text::bigint) into newest
+        select l.xid into newest
           from flagent_cdc.horizon_log l
-         where l.stream = one.id
+         where l.stream = one.id and l.xid < horizon and l.origin = 'flagent_cdc.horizon_log'::regclass
          order by l.xid desc
          limit 1;
+        -- Nothing at or above the horizon was ever pruned here: this database was restored from a cluster further on.
+        if one.pruned_to >= horizon then
+            one.pruned_to := 0;
+        end if;
     end if;
 
     -- Not `position > 0`: the dead rows of earlier batches would be passed over again each time until vacuum comes.

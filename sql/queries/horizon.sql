@@ -1,7 +1,8 @@
 -- The logs of streams of mode horizon: what log.sql asks of the others.
 --
 -- A reader takes only transactions below the horizon, the oldest that is still running: all of them have ended, so that
--- no later one can come before any that was read. A position is a transaction's id.
+-- no later one can come before any that was read. A position is a transaction's id. What says to be pruned up to the
+-- horizon or beyond was restored from a cluster further on, and is no part of this log.
 
 -- horizon_log_state: As log_state, and whether commits that are visible already wait for the horizon.
 with horizon as materialized (
@@ -10,7 +11,7 @@ with horizon as materialized (
 select
     flagent_cdc.log_identity() || 's' || s.id,
     s.channel,
-    case when newest.xid is not null then s.pruned_to + 1 end,
+    case when newest.xid is not null then pruned.up_to + 1 end,
     newest.xid,
     pg_catalog.to_char(newest.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     newest.xid,
@@ -21,6 +22,7 @@ select
     )
 from flagent_cdc.stream s
 cross join horizon h
+cross join lateral (select case when s.pruned_to < h.xid then s.pruned_to else 0 end as up_to) pruned
 left join lateral (
     select l.xid, l.changed_at
     from flagent_cdc.horizon_log l
@@ -137,7 +139,7 @@ with horizon as materialized (
 )
 select
     flagent_cdc.log_identity() || 's' || s.id,
-    case when newest.xid is not null then s.pruned_to + 1 end,
+    case when newest.xid is not null then pruned.up_to + 1 end,
     pg_catalog.to_char(oldest.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     coalesce(newest.xid, 0),
     pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -150,6 +152,7 @@ select
     ) then pg_catalog.pg_current_snapshot()::text end
 from flagent_cdc.stream s
 cross join horizon h
+cross join lateral (select case when s.pruned_to < h.xid then s.pruned_to else 0 end as up_to) pruned
 left join lateral (
     select l.xid
     from flagent_cdc.horizon_log l
@@ -160,7 +163,7 @@ left join lateral (
 left join lateral (
     select l.xid
     from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid > s.pruned_to and l.xid < h.xid
+    where l.stream = s.id and l.xid > pruned.up_to and l.xid < h.xid
       and l.origin = 'flagent_cdc.horizon_log'::regclass
     order by l.xid, l.id
     limit 1

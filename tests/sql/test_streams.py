@@ -240,6 +240,7 @@ def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_ne
     tables.execute("insert into free values (0, 0, 0)")
     # As if the transaction had come from a cluster that was far ahead.
     tables.execute("update flagent_cdc.horizon_log set xid = 1000000000000")
+    tables.execute("update flagent_cdc.stream set pruned_to = 999999999999 where mode = 'horizon'")
     chosen = os.environ.get(BIN_VARIABLE)
     programs = Path(chosen) if chosen else find_binaries()
     dump = tmp_path / "dump"
@@ -255,11 +256,20 @@ def test_streams_survive_a_dump_and_what_was_written_before_it_is_not_told_as_ne
             assert 0 < newest[0] < 1000000000000
             (state,) = session.execute(log_query("log_state", "horizon"), {"stream": 2}).fetchall()
             assert state[-1] is False
+            assert state[2] == 1, "what another cluster pruned is missing here"
             (before,) = tables.execute(log_query("log_state", "horizon"), {"stream": 2}).fetchall()
             assert state[0] != before[0]
             bounds = {"stream": 2, "position": 0, "limit": 10, "most": 1_000}
             rows = session.execute(log_query("commits_after", "horizon"), bounds).fetchall()
             assert [row[-2] for row in rows] == [{"writer": 1, "n": 1, "k": 1}]
+            # Of the two commits made here the older one is pruned, and what was restored is no newest one.
+            session.execute("update flagent_cdc.retention set min_age = '0'")
+            session.execute("insert into free values (1, 2, 2)")
+            pruned = session.execute("select flagent_cdc.prune_stream(2, '0', null, 10)").fetchone()
+            assert pruned == (1,)
+            (reach,) = session.execute(log_query("log_reach", "horizon"), {"stream": 2}).fetchall()
+            (newest,) = session.execute(log_query("newest_position", "horizon"), {"stream": 2}).fetchall()
+            assert rows[0][0] < reach[1] <= newest[0]
 
 
 def test_a_writer_that_forges_the_settings_of_a_stream_hides_nothing(tables: psycopg.Connection) -> None:
