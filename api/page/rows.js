@@ -17,7 +17,7 @@ export class Rows {
   #heard;
   #credential = null;
   #tables = new Map(); // by name: {name, stream, masked, isShown}
-  #channels = new Map(); // by stream: {name, names, stream, isBegun}
+  #channels = new Map(); // by stream: {name, names, stream, log}, the log whose past has been asked for
   #told = "";
   #run = 0;
   #timer = 0;
@@ -106,14 +106,16 @@ export class Rows {
   #open(name, names, before) {
     const url = new URL(this.#address);
     for (const each of names) url.searchParams.append("table", each);
-    const channel = { name, names, stream: null, isBegun: before?.isBegun ?? false };
+    const channel = { name, names, stream: null, log: before?.log };
     const masked = (table) => this.#tables.get(table)?.masked ?? [];
     channel.stream = new Stream(url, {
       onState: this.#draw,
       onConnected: ({ id, position }) => {
-        if (channel.isBegun) return;
-        channel.isBegun = true;
-        this.#showPast(channel, url, id, position, masked);
+        // Another log is another past: a table that has only just moved is told of by its former stream at first.
+        const [, log] = id.split("@");
+        if (log === channel.log) return;
+        channel.log = log;
+        this.#showPast(channel, url, position, masked);
       },
       onSnapshot: (_flags, _position, why) => this.#heard.onGap(`The rows of ${names.join(", ")} start over (${why.replaceAll("_", " ")}): what happened in between is not shown.`),
       onEvent: (event, isReplay) => this.#heard.onRow(event, isReplay, masked(event.table)),
@@ -124,11 +126,11 @@ export class Rows {
   }
 
   /** What the last commits before the connection did; without it, it begins empty. */
-  async #showPast(channel, url, id, position, masked) {
+  async #showPast(channel, url, position, masked) {
     const run = this.#run;
     // Of other streams it is not known where their logs begin: what does not reach so far back is not shown.
     const oldest = channel.name === COMMON ? await this.#heard.oldest() : 1;
-    const begin = `${Math.max(oldest ?? 1, Number(position) - PAST_COMMITS)}@${id.split("@")[1]}`;
+    const begin = `${Math.max(oldest ?? 1, Number(position) - PAST_COMMITS)}@${channel.log}`;
     try {
       const past = await replay(url, this.#credential, begin, position);
       if (run === this.#run && [...this.#channels.values()].includes(channel)) this.#heard.onPast(past, masked);

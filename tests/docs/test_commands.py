@@ -129,13 +129,10 @@ class Reader:
 @pytest.fixture(scope="session")
 def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of this checkout as it would be published; skips where there is no Node."""
-    folder = tmp_path_factory.mktemp("sdk")
-    shutil.copytree(
-        ROOT / "sdk/javascript",
-        folder,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("node_modules", "dist", "test"),
-    )
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "LICENSE", root)
+    folder = root / "sdk/javascript"
+    shutil.copytree(ROOT / "sdk/javascript", folder, ignore=shutil.ignore_patterns("node_modules", "dist", "test"))
     installed_packages(folder, folder)
     for command in (["npm", "run", "--silent", "build"], ["npm", "pack", "--silent"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
