@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -155,7 +156,10 @@ async def test_only_one_prunes_and_the_others_leave_it(database_url: str, ten: l
 
 
 async def test_writers_and_serializable_ones_go_on_meanwhile(database_url: str, no_floor: None) -> None:
-    """Also where the database's default would make the pruner part of their serialization."""
+    """Also where the database's default would make the pruner part of their serialization.
+
+    The writers have a table each: of one table they fail each other, now and then, without anything of ours.
+    """
     name = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]))
     with psycopg.connect(database_url, autocommit=True) as connection:
         statement = sql.SQL("alter database {} set default_transaction_isolation = 'serializable'")
@@ -163,20 +167,27 @@ async def test_writers_and_serializable_ones_go_on_meanwhile(database_url: str, 
     failures: list[str] = []
     stop = threading.Event()
 
-    def write(key: str) -> None:
+    def write(insert: LiteralString, update: LiteralString) -> None:
         with psycopg.connect(database_url) as connection:
             connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
-            connection.execute("insert into flags (key, description, created_at) values (%s, '', now())", (key,))
+            connection.execute(insert)
             connection.commit()
             while not stop.is_set():
                 try:
-                    connection.execute("update flags set enabled = not enabled where key = %s", (key,))
+                    connection.execute(update)
                     connection.commit()
                 except psycopg.Error as error:
                     failures.append(str(error))
                     return
 
-    writers = [threading.Thread(target=write, args=(f"k{n}",)) for n in range(2)]
+    statements: list[tuple[LiteralString, LiteralString]] = [
+        (
+            "insert into flags (key, description, created_at) values ('k', '', now())",
+            "update flags set enabled = not enabled",
+        ),
+        ("insert into tags (value, created_at) values ('t', now())", "update tags set updated_at = clock_timestamp()"),
+    ]
+    writers = [threading.Thread(target=write, args=each) for each in statements]
     for writer in writers:
         writer.start()
     pruned = 0
