@@ -40,33 +40,20 @@ class PostgresUpstream:
 
     def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
         store = Store(self._url, stream, self._loads)
-        if stream != FLAGS:
-            listener = Listener(
-                self._url,
-                store,
-                replica,
-                self._times,
-                is_polled=stream.is_polled,
-                in_parts=self._in_parts,
-                # See sql/objects/330_seal_stream.sql: a position alone is announced.
-                tells_changes=False,
-                loads=self._loads,
-            )
-            return Source(store, listener)
-        attaching = _Attaching(self._url, store)
-        return Source(
+        is_flags = stream == FLAGS
+        listener = Listener(
+            self._url,
             store,
-            Listener(
-                self._url,
-                store,
-                replica,
-                self._times,
-                attaching.attach_pending,
-                in_parts=self._in_parts,
-                loads=self._loads,
-            ),
-            Pruner(self._url, self._retention, self._prune_interval_s),
+            replica,
+            self._times,
+            _Attaching(self._url, store).attach_pending if is_flags else None,
+            is_polled=stream.is_polled,
+            # Of the others a position alone is announced, see sql/objects/330_seal_stream.sql.
+            tells_changes=is_flags,
+            in_parts=self._in_parts,
+            loads=self._loads,
         )
+        return Source(store, listener, Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None)
 
     def streams(self) -> Store:
         return Store(self._url)

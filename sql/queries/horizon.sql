@@ -1,8 +1,15 @@
 -- The logs of streams of mode horizon: what log.sql asks of the others.
 --
 -- A reader takes only transactions below the horizon, the oldest that is still running: all of them have ended, so that
--- no later one can come before any that was read. A position is a transaction's id. What says to be pruned up to the
--- horizon or beyond was restored from a cluster further on, and is no part of this log.
+-- no later one can come before any that was read. A position is a transaction's id.
+
+-- horizon_pruned_to: As stream_pruned_to. What says to be at the horizon or beyond was restored from a cluster further on, and is no part of this log.
+select case
+    when s.pruned_to < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint then s.pruned_to
+    else 0
+end
+from flagent_cdc.stream s
+where s.id = %(stream)s;
 
 -- horizon_log_state: As log_state, and whether commits that are visible already wait for the horizon.
 with horizon as materialized (
@@ -11,7 +18,7 @@ with horizon as materialized (
 select
     flagent_cdc.log_identity() || 's' || s.id,
     s.channel,
-    case when newest.xid is not null then pruned.up_to + 1 end,
+    case when newest.xid is not null then ({pruned_to}) + 1 end,
     newest.xid,
     pg_catalog.to_char(newest.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     newest.xid,
@@ -22,7 +29,6 @@ select
     )
 from flagent_cdc.stream s
 cross join horizon h
-cross join lateral (select case when s.pruned_to < h.xid then s.pruned_to else 0 end as up_to) pruned
 left join lateral (
     select l.xid, l.changed_at
     from flagent_cdc.horizon_log l
@@ -70,13 +76,7 @@ commits as materialized (
         or (select count(*) from page q) < %(limit)s
         or p.xid = (select min(q.xid) from page q)
 )
-select
-    l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    l.xid, l.session_user_name, l.application_name, last.id, l.id,
-    l.schema_name, l.table_name, l.op, l.before, l.after, l.key
-from commits c
-cross join lateral ({last}) last
-cross join lateral ({first_changes}) l
+{told}
 order by l.xid, l.id;
 
 -- horizon_commits_before: As commits_before.
@@ -97,14 +97,17 @@ commits as materialized (
         or (select count(*) from page q) < %(limit)s
         or p.xid = (select max(q.xid) from page q)
 )
+{told}
+order by l.xid desc, l.id;
+
+-- horizon_told: Of `commits` the first `most` changes of each, as commits_after says.
 select
     l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     l.xid, l.session_user_name, l.application_name, last.id, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key
 from commits c
 cross join lateral ({last}) last
-cross join lateral ({first_changes}) l
-order by l.xid desc, l.id;
+cross join lateral ({first_changes}) l;
 
 -- horizon_last: The last change of a commit `c`.
 select m.id, m.changed_at
@@ -139,7 +142,7 @@ with horizon as materialized (
 )
 select
     flagent_cdc.log_identity() || 's' || s.id,
-    case when newest.xid is not null then pruned.up_to + 1 end,
+    case when newest.xid is not null then ({pruned_to}) + 1 end,
     pg_catalog.to_char(oldest.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     coalesce(newest.xid, 0),
     pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -152,7 +155,6 @@ select
     ) then pg_catalog.pg_current_snapshot()::text end
 from flagent_cdc.stream s
 cross join horizon h
-cross join lateral (select case when s.pruned_to < h.xid then s.pruned_to else 0 end as up_to) pruned
 left join lateral (
     select l.xid
     from flagent_cdc.horizon_log l
@@ -163,7 +165,7 @@ left join lateral (
 left join lateral (
     select l.xid
     from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid > pruned.up_to and l.xid < h.xid
+    where l.stream = s.id and l.xid > ({pruned_to}) and l.xid < h.xid
       and l.origin = 'flagent_cdc.horizon_log'::regclass
     order by l.xid, l.id
     limit 1
