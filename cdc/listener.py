@@ -344,8 +344,12 @@ class Listener:
         self._replica.publish(commits)
         last = commits[-1]
         told = last.begin + len(last.changes)
-        # By its number in the log, which is its sequence where there is one.
-        self._part = None if last.ends else (last.position, last.changes[-1].sequence or told, told)
+        if last.ends:
+            self._part = None
+        else:
+            # By its number in the log, which is its sequence where there is one.
+            number = last.changes[-1].sequence or (last.indexes[-1] if last.indexes else told)
+            self._part = (last.position, number, told)
         for commit in commits[-2:]:
             if commit.ends:
                 self._stamp = Stamp.of(commit)

@@ -202,9 +202,8 @@ class Store:
         bounds = {"position": position, "limit": limit, "most": limit if in_parts else _ALL}
         async with self._use(_READ_S) as connection:
             commits = self._commits(await self._all(connection, "commits_after", **bounds))
-            if not commits or commits[-1].ends or not await self._has_flags(connection, commits[-1].position):
+            if not in_parts or not commits or await self._may_stand(connection, commits[-1]):
                 return commits
-            # What became of a flag can be told of the whole alone.
             return self._commits(await self._all(connection, "commits_after", **bounds | {"most": _ALL}))
 
     async def next_part(self, position: Position, index: int, begin: int, limit: int) -> Commit | None:
@@ -257,6 +256,16 @@ class Store:
             if len(some) == _TURN_ROWS:
                 await asyncio.sleep(0)
         return rows
+
+    async def _may_stand(self, connection: psycopg.AsyncConnection[Any], commit: Commit) -> bool:
+        """Whether a commit of which only the first numbers were asked for may be told as it is.
+
+        What became of a flag can be told of the whole alone. And where a savepoint took all those numbers with it,
+        there is nothing to tell, and more to read.
+        """
+        if commit.ends:
+            return bool(commit.changes)
+        return not await self._has_flags(connection, commit.position)
 
     async def _has_flags(self, connection: psycopg.AsyncConnection[Any], position: Position) -> bool:
         if self._stream != FLAGS:

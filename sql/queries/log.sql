@@ -91,15 +91,20 @@ left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
 where h.changes_before < %(limit)s;
 
 -- commit_part: Of the commit at a position the changes after a number, at most `limit`, as in commits_after.
--- Their numbers have no holes: by a range of them no more is looked at than is given.
 select
     h.position,
     pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from ({commits}) h
-join ({changes}) g on g.batch = h.batch
-where h.position = %(position)s and g.id > %(index)s and g.id <= %(index)s::bigint + %(limit)s
+cross join lateral (
+    select d.id, d.schema_name, d.table_name, d.op, d.before, d.after, d.key
+    from ({changes}) d
+    where d.batch = h.batch and d.id > %(index)s
+    order by d.id
+    limit %(limit)s
+) g
+where h.position = %(position)s
 order by g.id;
 
 -- flags_has_flags: Whether the commit at a position changed tables of Flagent's.

@@ -86,6 +86,25 @@ async def test_a_large_commit_is_told_in_parts_and_resumed_anywhere(
         assert await told(server, len(events), lastEventId=begin) == events
 
 
+@pytest.mark.parametrize("lost", [10, 150])
+async def test_numbers_that_a_savepoint_took_with_it_are_not_missed(
+    database_url: str, writer: Writer, published: list[list[int]], lost: int
+) -> None:
+    """More of them than a part has, also, before the commit's first change and among the others."""
+    async with serving(database_url, poll_interval_s=0.05) as server:
+        begin = str((await served(server)).here())
+        with writer.connection.transaction():
+            for first in (0, 130):
+                writer.connection.execute("savepoint s")
+                writer.run(f"insert into n select g from generate_series(5000, {4999 + lost}) g")
+                writer.connection.execute("rollback to s")
+                writer.run(f"insert into n select g from generate_series({first}, {first + 129}) g")
+        events = await told(server, 260, lastEventId=begin)
+        assert [number for _, number in events] == list(range(260))
+        position, log = events[0][0].partition("-")[0], server.streams.feeds.get("n", server.feed).hub.catalog.log
+        assert [id for id, _ in events] == [f"{position}-{index}@{log}" for index in range(260)]
+
+
 async def test_a_part_that_cannot_be_read_is_read_again_and_nothing_comes_twice(
     database_url: str, writer: Writer, published: list[list[int]]
 ) -> None:
