@@ -77,10 +77,6 @@ with heads as materialized (
         limit %(limit)s
     ) c
 )
-{told}
-order by h.position, g.id;
-
--- told: Of `heads`, as far as `limit` goes, the first `most` changes of each, as commits_after says.
 select
     h.position,
     pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -88,7 +84,8 @@ select
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
 left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
-where h.changes_before < %(limit)s;
+where h.changes_before < %(limit)s
+order by h.position, g.id;
 
 -- commit_part: Of the commit at a position the changes after a number, at most `limit`, as in commits_after.
 select
@@ -131,7 +128,14 @@ from (
 
 -- commits_before: Commits at or before a position and after another, newest first, bounded as in commits_after.
 with heads as materialized ({heads_before})
-{told}
+select
+    h.position,
+    pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
+    g.schema_name, g.table_name, g.op, g.before, g.after, g.key
+from heads h
+left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
+where h.changes_before < %(limit)s
 order by h.position desc, g.id;
 
 -- log_reach: Which log this is, its oldest commit and when it was made, its newest position, what time it is in UTC, and the database.
