@@ -7,10 +7,10 @@ create or replace function flagent_cdc.change_text(
     language sql
     stable
     as $$
-    select pg_catalog.concat(
-        '{"schema":', pg_catalog.to_json(in_schema), ',"table":', pg_catalog.to_json(in_table), ',"op":"', in_op,
-        '","key":', coalesce(in_key, 'null'), ',"before":', coalesce(in_before, 'null'),
-        ',"after":', coalesce(in_after, 'null'), '}'
+    select pg_catalog.format(
+        '{"schema":%s,"table":%s,"op":"%s","key":%s,"before":%s,"after":%s}',
+        pg_catalog.to_json(in_schema), pg_catalog.to_json(in_table), in_op,
+        coalesce(in_key, 'null'), coalesce(in_before, 'null'), coalesce(in_after, 'null')
     )
 $$;
 

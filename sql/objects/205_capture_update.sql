@@ -27,9 +27,9 @@ declare
     ignored    text;
 begin
     -- One row, and the transaction's first change, which is what a program that saves a flag does: log_change() in one
-    -- statement. With no setting that names this transaction there is no batch to join. The LIMIT keeps the plan cheap
-    -- in the planner's eyes where it is made for many rows: not worth compiling.
-    if starts_with(current_setting('flagent_cdc.open', true), concat(pg_current_xact_id(), '/')) is not true then
+    -- statement. Without a setting there is no batch to join; what one says is read in log_change() alone. The LIMIT
+    -- keeps the plan cheap in the planner's eyes where it is made for many rows: not worth compiling.
+    if (current_setting('flagent_cdc.open', true) <> '') is not true then
         insert into flagent_cdc.change_log_first as f (batch, id, schema_name, table_name, op, key, before, after)
         select nextval('flagent_cdc.change_batch'), 1, tg_table_schema::text, tg_table_name::text, 'update'::text,
                null::json, to_json(b), to_json(a)

@@ -87,16 +87,15 @@ begin
         -- A full queue would fail the writer; the listeners find the commit in the log.
         case when pg_notification_queue_usage() < 0.9 then pg_notify(
             (select i.channel from flagent_cdc.installation i),
-            concat(
-                '{"position":', c.position,
-                ',"committedAt":"', to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                '","xid":', c.xid, ',"user":', to_json(c.session_user_name), ',"application":', to_json(c.application_name),
+            format(
+                '{"position":%s,"xid":%s,"committedAt":"%s","user":%s,"application":%s%s}',
+                c.position, c.xid, to_char(c.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                to_json(c.session_user_name), to_json(c.application_name),
                 -- In JSON, a byte of a name takes six at most.
                 case
                     when octet_length(texts) + 6 * octet_length(c.session_user_name || c.application_name) < 7800
                         then ',"changes":[' || texts || ']'
-                end,
-                '}'
+                end
             )
         ) end
         into closed, ignored;
