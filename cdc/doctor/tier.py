@@ -4,17 +4,16 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import nats.errors
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
 from ..core.diagnosis import RelayFacts, SnapshotFacts, TierFacts
-from ..errors import NatsError, NatsRefused
+from ..errors import NatsError, NatsRefused, NatsUnavailable
 from ..jetstream.address import NatsAddress
 from ..jetstream.connection import Connection, connect, nats_errors
 from ..jetstream.layout import Layout, Limits, differences
 from ..jetstream.log import read_tail
-from ..jetstream.relay_word import RelayWord
+from ..jetstream.relay_word import hear_relay
 from ..jetstream.snapshot import read_pointer, written_at
 from ..settings import Settings
 from .database import LogIdentity
@@ -81,10 +80,9 @@ async def _look(facts: TierFacts, connection: Connection, layout: Layout, limits
 
 async def _relay(connection: Connection, layout: Layout) -> RelayFacts | None:
     try:
-        answer = await connection.client.request(layout.probe, b"", timeout=_ANSWER_S)
-    except (nats.errors.NoRespondersError, TimeoutError):
+        word = await hear_relay(connection.client, layout, _ANSWER_S)
+    except NatsUnavailable:
         return None
-    word = RelayWord.read(answer.data)
     return RelayFacts(word.position, word.is_fresh, word.reason)
 
 

@@ -11,7 +11,7 @@ from ..core.position import LogId, Position
 from ..errors import NatsUnavailable
 from .layout import Layout
 
-__all__ = ["RelayWord", "ask_relay"]
+__all__ = ["RelayWord", "ask_relay", "hear_relay"]
 
 _ANSWER_S = 2.0
 
@@ -48,14 +48,19 @@ class RelayWord:
             raise ValueError(f"a word of the relay that cannot be read: {error!r}") from error
 
 
-async def ask_relay(client: Client, layout: Layout) -> RelayWord:
-    """Raises `NatsUnavailable`, which says why nobody proves anything: also where the relay is not fresh itself."""
+async def hear_relay(client: Client, layout: Layout, timeout_s: float) -> RelayWord:
+    """Raises `NatsUnavailable`, which says why there is no word."""
     try:
-        word = RelayWord.read((await client.request(layout.probe, b"", timeout=_ANSWER_S)).data)
+        return RelayWord.read((await client.request(layout.probe, b"", timeout=timeout_s)).data)
     except nats.errors.NoRespondersError as error:
         raise NatsUnavailable("no relay is active") from error
     except (nats.errors.Error, TimeoutError, ValueError) as error:
         raise NatsUnavailable("the relay does not answer, or not what can be read") from error
+
+
+async def ask_relay(client: Client, layout: Layout) -> RelayWord:
+    """As `hear_relay`, and `NatsUnavailable` also where the relay is not fresh itself: then nobody proves anything."""
+    word = await hear_relay(client, layout, _ANSWER_S)
     if not word.is_fresh:
         raise NatsUnavailable(f"the relay is not current: {word.reason}")
     return word

@@ -278,6 +278,14 @@ def test_a_snapshot_may_be_old_where_nothing_has_changed_since() -> None:
     assert states(list(judge_tier(quiet, Limits()))) == {}
 
 
+def test_a_stream_of_another_log_can_be_adopted() -> None:
+    other = replace(TIER, log_in_database="abcdef", newest_in_database=3)
+    (found,) = (finding for finding in judge_tier(other, Limits()) if finding.state is State.WRONG)
+    assert found.check == "nats_log"
+    assert "abcdef" in found.text
+    assert str(found.remedy).startswith("flagent-cdc relay --adopt k7q2mx ")
+
+
 def test_a_stream_that_one_server_of_a_cluster_keeps_is_worth_knowing() -> None:
     notes = states(list(judge_tier(replace(TIER, replicas=1), Limits())), State.NOTE)
     assert "although its cluster has more" in notes["nats_replicas"]

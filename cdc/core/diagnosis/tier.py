@@ -75,7 +75,8 @@ def _log(facts: TierFacts) -> Finding:
         return wrong(
             "nats_log",
             f"the stream carries the log {facts.log}; the database that was looked at has {facts.log_in_database}",
-            "flagent-cdc relay --stream NAME  # one stream for each database",
+            f"flagent-cdc relay --adopt {facts.log}  # only if this database takes that one's place; else give it a "
+            "stream of its own, --stream NAME",
         )
     return fine("nats_log", "the stream carries the log of this database")
 
