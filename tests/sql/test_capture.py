@@ -122,6 +122,46 @@ def test_truncate_logs_the_rows_that_go_and_then_the_truncation(writer: psycopg.
     }
 
 
+@pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel))
+def test_truncate_logs_no_row_as_an_old_snapshot_sees_it(
+    database_url: str,
+    open_session: Callable[..., psycopg.Connection],
+    writer: psycopg.Connection,
+    log: ChangeLog,
+    isolation: psycopg.IsolationLevel,
+) -> None:
+    """TRUNCATE empties the table as it is now, also what the transaction's snapshot does not have or has otherwise."""
+    for key in ("a", "b", "c", "d"):
+        add_flag(writer, key)
+    elder = open_session(database_url, autocommit=False)
+    elder.isolation_level = isolation
+    elder.execute("select from flags")
+    toggle(writer, "a")
+    writer.execute("delete from flags where key = 'b'")
+    add_flag(writer, "e")
+    writer.execute("select from flags where key = 'c' for key share")  # locked by somebody else, and there
+    toggle(elder, "d")
+    elder.execute("truncate flags cascade")
+    elder.commit()
+    told = [change for change in log.commits()[-1].changes if change["table"] == "flags"]
+    assert [change["op"] for change in told[-1:]] == ["truncate"]
+    gone = sorted(change["before"]["key"] for change in told if change["op"] == "delete")
+    sees_all = isolation in (psycopg.IsolationLevel.READ_UNCOMMITTED, psycopg.IsolationLevel.READ_COMMITTED)
+    assert gone == (["a", "c", "d", "e"] if sees_all else ["c", "d"])
+    rows: dict[int, object] = {}
+    for commit in log.commits():
+        for change in (one for one in commit.changes if one["table"] == "flags"):
+            if change["op"] == "truncate":
+                rows.clear()
+            else:
+                image = change["before"] or change["after"]
+                assert rows.pop(image["id"], None) == change["before"]
+                if change["after"]:
+                    rows[image["id"]] = change["after"]
+    assert rows == {}
+    assert log.unsealed() == 0
+
+
 def test_truncate_and_insert_in_one_transaction_keep_their_order(writer: psycopg.Connection, log: ChangeLog) -> None:
     add_flag(writer, "a")
     with writer.transaction():

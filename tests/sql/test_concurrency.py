@@ -12,6 +12,7 @@ from psycopg import IsolationLevel
 
 from tests.fixtures.log import ChangeLog
 from tests.fixtures.postgres import Postgres
+from tests.fixtures.random_writer import writing
 
 OpenSession = Callable[..., psycopg.Connection]
 
@@ -222,3 +223,37 @@ def test_a_slow_writer_holds_up_nobody(database_url: str, open_session: OpenSess
     slow.commit()
     values = [commit.changes[0]["after"]["value"] for commit in log.commits()]
     assert values == [str(number) for number in range(20)] + ["slow"]
+
+
+BROKEN_CHAINS = """
+select * from (
+    select c.position, l.id, l.table_name, l.op, l.before::text, lag(l.after::text) over (
+        partition by l.table_name, coalesce(
+            coalesce(l.before, l.after) ->> 'id', concat_ws('/', coalesce(l.before, l.after) ->> 'flag_id',
+            coalesce(l.before, l.after) ->> 'tag_id')
+        )
+        order by c.position, l.id
+    ) as previous
+      from flagent_cdc.change_log l join flagent_cdc.commit_log c using (batch)
+     where l.op <> 'truncate'
+) as chain
+where previous is distinct from before
+"""
+
+
+@pytest.mark.parametrize("seed", ["chain a", "chain b"])
+def test_every_image_follows_from_the_one_before(database_url: str, log: ChangeLog, seed: str) -> None:
+    """Inserted once, deleted once, updated from what it was: whoever writes, and however old its snapshot is."""
+    deadline = time.monotonic() + 60
+    with writing(database_url, seed=seed, count=3, pause_s=0.001) as writers:
+        while sum(writer.commits for writer in writers) < 1500:
+            assert all(writer.is_alive() for writer in writers)
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with psycopg.connect(database_url) as reader:
+        assert reader.execute(BROKEN_CHAINS.encode()).fetchall() == []
+        (truncations,) = reader.execute(
+            "select count(*) from flagent_cdc.change_log where op = 'truncate'"
+        ).fetchone() or (0,)
+    assert truncations > 3
+    assert log.unsealed() == 0
