@@ -2,8 +2,8 @@
 --
 -- Fires:     before truncate, once per table (cascaded ones too); the table is locked exclusively by then.
 -- Arguments: 'rows' logs each present row as a delete first, so that the past can be rebuilt from the log. Right for
---            Flagent's small tables; without it only the truncation itself is logged. What rows_there() cannot find the
---            truncation alone tells of.
+--            Flagent's small tables; without it only the truncation itself is logged. What the transaction's snapshot is
+--            too old for, see is_there(), the truncation alone tells of.
 -- Costs:     about 10 µs per present row with 'rows', else 10 µs.
 -- May raise: nothing of its own: rows that its owner may not read are left out.
 create or replace function flagent_cdc.capture_truncate() returns trigger
@@ -16,8 +16,11 @@ declare
 begin
     if tg_nargs > 0 and tg_argv[0] = 'rows' then
         begin
-            perform flagent_cdc.log_change(tg_table_schema, tg_table_name, 'delete', null, r.image, null)
-               from flagent_cdc.rows_there(tg_relid, '') as r (image);
+            execute format(
+                'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''delete'', null, pg_catalog.to_json(t), null))'
+                ' from only %I.%I t where flagent_cdc.is_there(%L, t.ctid)',
+                tg_table_schema, tg_table_name, tg_table_schema, tg_table_name, tg_relid
+            );
         exception
             when insufficient_privilege then null; -- the truncation below still says that they are gone
         end;

@@ -4,8 +4,8 @@
 -- Arguments: as log_watched() describes them.
 -- Costs:     about 10 µs; for a partition that is emptied by itself 12 µs for each of its rows, for each is logged as
 --            deleted: the table is not empty then, and nobody else knows which rows have gone.
--- May raise: nothing of its own: rows that its owner may not read are left out, and those of a partition that
---            rows_there() cannot find.
+-- May raise: nothing of its own: rows that its owner may not read are left out, and those of a partition that the
+--            transaction's snapshot is too old for, see is_there().
 --
 -- A partition must know whether it is emptied with its whole table: then it logs nothing. Its table says so by a row in
 -- truncating, which stands there for the time of that statement and rolls back with it, and which no writer can lay. Where
@@ -23,6 +23,7 @@ declare
     table_name  text := tg_table_name;
     own_xid     constant bigint := pg_current_xact_id()::text;
     place       tid;
+    count       bigint;
 begin
     if tg_name = 'flagent_cdc_250_watch' then
         watched := pg_partition_root(tg_relid);
@@ -36,14 +37,13 @@ begin
             return null; -- emptied with the whole table, which is logged as such
         end if;
         begin
-            perform flagent_cdc.log_watched(
-                        watched, (parse_ident(watched::regclass::text))[1], (parse_ident(watched::regclass::text))[2],
-                        'delete', r.image, null, tg_argv
-                    )
-               from flagent_cdc.rows_there(
-                        tg_relid,
-                        case when tg_argv[2] <> '' then format('where flagent_cdc.satisfies(t, %L)', tg_argv[2]) else '' end
-                    ) as r (image);
+            execute format(
+                'select count(flagent_cdc.log_watched(%L, %L, %L, ''delete'', to_json(t), null, $1))'
+                ' from only %s t where flagent_cdc.is_there(%L, t.ctid)',
+                watched, (parse_ident(watched::regclass::text))[1], (parse_ident(watched::regclass::text))[2],
+                tg_relid::regclass, tg_relid
+            ) || case when tg_argv[2] <> '' then format(' and flagent_cdc.satisfies(t, %L)', tg_argv[2]) else '' end
+            into count using tg_argv;
         exception
             when insufficient_privilege then null;
         end;
