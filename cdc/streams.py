@@ -41,7 +41,9 @@ class Streams:
         self._feeds: dict[Stream, Feed] = {FLAGS: flags}
         self._running: dict[Stream, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
-        self._has_looked = directory is None
+        self._looked = asyncio.Event()
+        if directory is None:
+            self._looked.set()
 
     @property
     def feeds(self) -> Mapping[str, Feed]:
@@ -50,7 +52,21 @@ class Streams:
 
     @property
     def is_loaded(self) -> bool:
-        return self.flags.is_loaded and self._has_looked
+        """Whether the flags have been read, and which other streams there are: until then nobody can be let in."""
+        return self.flags.is_loaded and self._looked.is_set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether clients may be sent here: loaded, and the flags proven current."""
+        return self.is_loaded and self.flags.is_ready
+
+    async def loaded(self, timeout_s: float) -> bool:
+        """Wait until all is loaded; False where it was not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._looked.wait()
+                await self.flags.loaded(timeout_s)
+        return self.is_loaded
 
     def of(self, selections: Selections) -> Feed:
         """The feed that has all that is selected, loaded or not; raises `InvalidInput` where no single one has."""
@@ -92,15 +108,16 @@ class Streams:
         while self._directory is not None:
             try:
                 await self.look()
-                self._has_looked = True
+                self._looked.set()
             except SourceError as error:
-                # What cannot be asked for at all, by an older installation, has no streams.
-                self._has_looked = self._has_looked or not is_retryable(error)
+                if not is_retryable(error):
+                    # What cannot be asked for at all, by an older installation, has no streams.
+                    self._looked.set()
                 logger.info("Streams cannot be read", extra={"action": "streams_unread", "reason": str(error)})
             except Exception:
                 # Unknown; but streams that come later must still be found.
                 logger.exception("Looking for streams failed", extra={"action": "streams_failed"})
-            await asyncio.sleep(_LOOK_S if self._has_looked else _FIRST_LOOK_S)
+            await asyncio.sleep(_LOOK_S if self._looked.is_set() else _FIRST_LOOK_S)
 
     async def _look(self, directory: StreamDirectory) -> None:
         found = StreamMap(tuple(await directory.watched_streams()))

@@ -127,25 +127,23 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        feed: Feed,
+        streams: Streams,
         on_ready: Callable[[], None],
-        on_stop: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._feed = feed
+        self._streams = streams
         self._on_ready: Callable[[], None] | None = on_ready
-        self._on_stop = on_stop
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second, by uvicorn."""
-        if self._on_ready is not None and self._feed.is_loaded:
+        if self._on_ready is not None and self._streams.is_loaded:
             self._on_ready()
             self._on_ready = None
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Who waits for changes is answered now: uvicorn waits for answers that are under way.
-        self._on_stop()
+        self._streams.stop_answering()
         await super().shutdown(sockets)
 
 
@@ -227,7 +225,7 @@ def build_server(
                 await running.enter_async_context(peers.answering(metrics.own_as_text))
             # Connections wait in the backlog meanwhile. Answered with 503 they would be lost: a browser's EventSource
             # never comes back after a status other than 200. Without a source, health must be told all the same.
-            await feed.loaded(_LOAD_S)
+            await streams.loaded(_LOAD_S)
             # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
             gc.collect()
             gc.freeze()
@@ -264,4 +262,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, feed, on_ready, streams.stop_answering)
+    return _Server(config, streams, on_ready)

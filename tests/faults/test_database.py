@@ -23,7 +23,7 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
+from tests.fixtures.server import RunningServer, ServerProcess, SseReader, serving, sse, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,6 +58,33 @@ async def test_terminated_sessions_are_replaced_and_nothing_is_lost(database_url
             assert await keys(stream, 2) == [f"a{round}", f"b{round}"]
         await until(lambda: is_ready(server), "readiness")
         assert server.feed.listener.reconnects >= 3
+
+
+async def test_a_server_that_does_not_know_all_streams_yet_is_not_ready(database_url: str) -> None:
+    """Whoever is sent to a server that calls itself ready is let in."""
+    server = ServerProcess(database_url)
+    told: dict[str, Any] = {"fresh": False}
+
+    async def is_fresh() -> bool:
+        with suppress(httpx.TransportError):
+            told.update((await client.get("/readyz")).json())
+        return bool(told["fresh"])
+
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            with psycopg.connect(database_url) as other:
+                other.execute("lock table flagent_cdc.watched_table in access exclusive mode")
+                server.start()
+                await until(is_fresh, "freshness")
+                assert told["loaded"] is told["ready"] is False
+                assert told["reason"] == "the streams of tables have not been read yet"
+                assert (await client.get("/api/v1/events/stream")).json()["code"] == "not_ready"
+            await server.ready()
+            async with connect(f"ws://127.0.0.1:{server.port}/ws") as websocket:
+                await websocket.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
+                assert json.loads(await websocket.recv())["type"] == "subscribed"
+    finally:
+        server.kill()
 
 
 def descriptor_of(local_port: int) -> int | None:
