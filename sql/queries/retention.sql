@@ -27,18 +27,18 @@ held as (
     from (
         select least(1.0, 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.stream_commit_log'))) as share
     ) s
-    cross join flagent_cdc.stream_commit_log c tablesample system (
-        least(100.0, 100 * 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.stream_commit_log')))
-    )
+    cross join lateral (
+        select l.stream, l.changes from flagent_cdc.stream_commit_log l tablesample system (100 * s.share)
+    ) c
     group by c.stream, s.share
     union all
     select l.stream, pg_catalog.count(*) / s.share, 0
     from (
         select least(1.0, 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.horizon_log'))) as share
     ) s
-    cross join flagent_cdc.horizon_log l tablesample system (
-        least(100.0, 100 * 2000 * 8192.0 / greatest(1, pg_catalog.pg_relation_size('flagent_cdc.horizon_log')))
-    )
+    cross join lateral (
+        select l.stream from flagent_cdc.horizon_log l tablesample system (100 * s.share)
+    ) l
     group by l.stream, s.share
 )
 select
