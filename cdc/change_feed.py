@@ -7,7 +7,6 @@ query; the hub wakes it, and the log is read, as that is where the rows are.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from .core.access import Grant
 from .core.cursor import Cursor
@@ -15,12 +14,10 @@ from .core.logged_change import ChangePage, LoggedChange
 from .core.position import Position
 from .core.tables import TABLES
 from .errors import OutOfReach, TooBusy
+from .hub import Hub
 from .ports import PastLog
 
 __all__ = ["ChangeFeed"]
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 # Changes that a look for those of some tables goes through.
 _SCAN_CHANGES = 5_000
@@ -31,7 +28,7 @@ _Question = tuple[Cursor | None, int, tuple[str, ...] | None]
 
 
 class ChangeFeed:
-    def __init__(self, log: PastLog | None, hub: "Hub") -> None:
+    def __init__(self, log: PastLog | None, hub: Hub) -> None:
         self._log = log
         self._hub = hub
         self._asked: dict[_Question, asyncio.Task[ChangePage]] = {}

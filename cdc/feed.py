@@ -17,6 +17,7 @@ from .history import LogHistorian
 from .hub import Hub, HubLimits
 from .past import Past
 from .ports import Freshness, Upstream
+from .row_delivery import RowDelivery
 from .settings import Settings
 from .tables import Tables
 
@@ -56,7 +57,7 @@ class Feed:
         self.changes = ChangeFeed(upstream.past_log(stream), self.hub)
         self._has_own_tables = tables is None
         self.tables = Tables(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
-        self.hub.tables, self.hub.changes = self.tables, self.changes
+        self.hub.row_sender = RowDelivery(self.tables, self.changes).send
         self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
         self.sse_heart = Heart(self.hub, limits.keep_alive_s)
         self.websocket_heart = Heart(self.hub, limits.ping_s)

@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .change_feed import ChangeFeed
 from .core.catalog import Catalog
 from .core.change import Commit
 from .core.errors import InvalidEventId
@@ -32,21 +31,23 @@ from .core.selection import SelectionIndex, Selections
 from .core.wire.encoded import EncodedEvent, encode_commit, told_to
 from .core.wire.fields import Overflow
 from .core.wire.format import Format
-from .core.wire.rows import stream_message
+from .core.wire.rows import RowsPiece, stream_message
 from .core.wire.snapshot import ResyncReason
 from .crowd import Crowd
 from .ports import Freshness
-from .row_delivery import rows_failure, send_rows
 from .subscriber import CloseReason, State, Subscriber
-from .tables import Tables
 from .whole_state import WholeState, WholeStates
 
-__all__ = ["Historian", "History", "Hub", "HubLimits"]
+__all__ = ["Historian", "History", "Hub", "HubLimits", "RowSender", "RowsFailure"]
 
 logger = logging.getLogger(__name__)
 
 Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
 """Reads the events after an id from the log, as they were then, or says why that is not possible."""
+
+RowSender = Callable[[Subscriber, Collection[str], Callable[[Subscriber], None]], Awaitable["EventId | RowsFailure"]]
+"""Sends a subscriber the rows of the one table among some names, by a function that feeds it; the id that they are as
+of, or why they do not come."""
 
 # What one write hands to a transport: small enough that a stalled subscriber holds little, large enough that a
 # snapshot needs few system calls.
@@ -82,6 +83,14 @@ class History:
     first: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RowsFailure:
+    """Why a table's rows do not come: for people, and as the message that ends them."""
+
+    text: str
+    message: RowsPiece
+
+
 class Hub:
     """All subscribers of one process, and the catalog that they follow."""
 
@@ -90,8 +99,7 @@ class Hub:
         self.catalog = catalog
         self.freshness = freshness
         self.historian: Historian | None = None
-        self.tables: Tables | None = None
-        self.changes: ChangeFeed | None = None
+        self.row_sender: RowSender | None = None
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
         # Counted as it happens and read when somebody asks: events by type once per event, not per delivery.
         self.deliveries = 0
@@ -592,26 +600,22 @@ class Hub:
         """The flags that are selected, or where only a table is, its rows."""
         assert subscriber.outbox is not None
         names = (subscriber.selections if only is None else only).tables_alone
-        if names and self.tables is not None and self.changes is not None:
+        if names and self.row_sender is not None:
             subscriber.drained = asyncio.Event()
-            subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.tables, self.changes))
+            subscriber.waiting = asyncio.create_task(self._send_rows(subscriber, names, self.row_sender))
         else:
             selections = subscriber.selections if only is None else only
             subscriber.outbox.extend(self._states.snapshot(subscriber.format, selections, request_id))
 
-    async def _send_rows(
-        self, subscriber: Subscriber, names: Collection[str], tables: Tables, changes: ChangeFeed
-    ) -> None:
-        try:
-            end = await send_rows(subscriber, names, tables, changes, self._feed)
-        except Exception as error:
-            # Without the rows, what follows would be taken for all there is: the stream ends.
-            text, said = rows_failure(error)
-            subscriber.waiting = None
-            format = subscriber.format
-            self.end(subscriber, CloseReason.RESTARTING, text, format.frame(stream_message(said, format.transport)))
-            return
+    async def _send_rows(self, subscriber: Subscriber, names: Collection[str], send: RowSender) -> None:
+        end = await send(subscriber, names, self._feed)
         subscriber.waiting = subscriber.drained = None
+        if isinstance(end, RowsFailure):
+            # Without the rows, what follows would be taken for all there is: the stream ends.
+            format = subscriber.format
+            last = format.frame(stream_message(end.message, format.transport))
+            self.end(subscriber, CloseReason.RESTARTING, end.text, last)
+            return
         # It may be a moment ahead of what this process has read.
         self._resume(subscriber, str(end))
         self._feed(subscriber)

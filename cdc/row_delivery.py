@@ -15,10 +15,11 @@ from .core.table_name import qualified
 from .core.wire.encoded import EncodedEvent
 from .core.wire.rows import RowsPiece, stream_message
 from .errors import OutOfReach, SourceError, TooBusy
+from .hub import RowsFailure
 from .subscriber import Subscriber
 from .tables import Backfill, Tables
 
-__all__ = ["rows_failure", "send_rows"]
+__all__ = ["RowDelivery"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,27 +30,39 @@ _LOOK_S = 0.5
 _SIGN_OF_LIFE_S = 5.0
 
 
-async def send_rows(
-    subscriber: Subscriber,
-    names: Collection[str],
-    tables: Tables,
-    changes: ChangeFeed,
-    feed: Callable[[Subscriber], None],
-) -> EventId:
-    """Send the rows of the one table among `names`; the id that they are as of.
+class RowDelivery:
+    """Reads rows from `tables`, and from `changes` what the transactions did that were running meanwhile."""
 
-    A piece is read when the one before it has been sent: `feed` sends what is in the subscriber's outbox, and whoever
-    feeds it later sets `drained` when all of it has gone.
-    """
-    table = await tables.sole(names, subscriber.grant or EVERYTHING)
-    async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
-        async for rows in pieces:
-            await _send(subscriber, backfill.piece(rows), feed)
-    async with asyncio.timeout(tables.timeout_s):
-        cursor = await _complete(subscriber, backfill, changes, feed)
-    id = EventId(cursor.position, None, cursor.log)
-    await _send(subscriber, backfill.end(id), feed)
-    return id
+    def __init__(self, tables: Tables, changes: ChangeFeed) -> None:
+        self._tables = tables
+        self._changes = changes
+
+    async def send(
+        self, subscriber: Subscriber, names: Collection[str], feed: Callable[[Subscriber], None]
+    ) -> EventId | RowsFailure:
+        """Send the rows of the one table among `names`; the id that they are as of.
+
+        A piece is read when the one before it has been sent: `feed` sends what is in the subscriber's outbox, and
+        whoever feeds it later sets `drained` when all of it has gone.
+        """
+        try:
+            return await self._send(subscriber, names, feed)
+        except Exception as error:
+            return _failure(error)
+
+    async def _send(
+        self, subscriber: Subscriber, names: Collection[str], feed: Callable[[Subscriber], None]
+    ) -> EventId:
+        tables = self._tables
+        table = await tables.sole(names, subscriber.grant or EVERYTHING)
+        async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
+            async for rows in pieces:
+                await _send(subscriber, backfill.piece(rows), feed)
+        async with asyncio.timeout(tables.timeout_s):
+            cursor = await _complete(subscriber, backfill, self._changes, feed)
+        id = EventId(cursor.position, None, cursor.log)
+        await _send(subscriber, backfill.end(id), feed)
+        return id
 
 
 async def _complete(
@@ -95,8 +108,8 @@ async def _send_framed(subscriber: Subscriber, data: bytes, feed: Callable[[Subs
     await drained.wait()
 
 
-def rows_failure(error: Exception) -> tuple[str, RowsPiece]:
-    """Why the rows do not come, for people and as a message; what nobody foresaw is told to the server's log alone."""
+def _failure(error: Exception) -> RowsFailure:
+    """What nobody foresaw is told to the server's log alone."""
     match error:
         case TimeoutError():
             code, text = "too_slow", "the time for the table's rows is over"
@@ -115,4 +128,4 @@ def rows_failure(error: Exception) -> tuple[str, RowsPiece]:
         extra={"action": "backfill_broken", "reason": str(error)},
         exc_info=None if is_known else error,
     )
-    return text, RowsPiece("backfill_failed", encode({"code": code, "message": text}))
+    return RowsFailure(text, RowsPiece("backfill_failed", encode({"code": code, "message": text})))
