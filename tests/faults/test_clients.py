@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.client import connect
 
+from cdc.subscriber import CloseReason
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import ServerProcess, serving, sse, until
 
@@ -40,6 +41,11 @@ class RawStream:
             while data := await self._reader.read(1 << 20):
                 self.text += data.decode()
         return self.text
+
+    async def trickle(self) -> None:
+        """Read to the end, fifty bytes a second."""
+        while await self._reader.read(1):
+            await asyncio.sleep(0.02)
 
     def close(self) -> None:
         self._writer.transport.abort()
@@ -167,18 +173,23 @@ async def test_a_slow_subscriber_that_asked_for_it_is_cut_and_may_come_back(data
                 assert event.data["description"].startswith(f"{seen + 1} ")
 
 
-async def test_a_subscriber_that_never_reads_is_cut_after_a_while(database_url: str) -> None:
+@pytest.mark.parametrize("reads", [False, True], ids=["nothing", "a byte now and then"])
+async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url: str, reads: bool) -> None:
     async with serving(database_url, sse_keep_alive_s=0.3, stall_timeout_s=0.6) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
             flag = writer.flag("a")
-            async with raw(port) as _:
+            async with raw(port) as slow:
+                reading = asyncio.create_task(slow.trickle() if reads else asyncio.sleep(0))
                 while not any(subscriber.is_paused for subscriber in server.feed.hub._subscribers):
                     writer.connection.execute(
                         "update flags set description = %s where id = %s", (f"{time.monotonic()} {FILLER}", flag)
                     )
                     await asyncio.sleep(0)
                 await until(lambda: server.feed.hub.subscriber_count == 0, "the cut")
+                assert server.feed.hub.cuts == {CloseReason.TOO_SLOW: 1}
+                assert reading.done() is not reads
+                reading.cancel()
 
 
 async def test_a_snapshot_that_is_half_sent_is_finished_before_a_resync(database_url: str) -> None:
