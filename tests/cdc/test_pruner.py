@@ -155,21 +155,52 @@ async def test_only_one_prunes_and_the_others_leave_it(database_url: str, ten: l
     assert positions(database_url) == ten[-1:]
 
 
-async def test_writers_and_serializable_ones_go_on_meanwhile(database_url: str, no_floor: None) -> None:
-    """Also where the database's default would make the pruner part of their serialization.
-
-    The writers have a table each: of one table they fail each other, now and then, without anything of ours.
-    """
+@pytest.fixture
+def serializable(database_url: str) -> None:
+    """Who does not say otherwise is SERIALIZABLE."""
     name = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]))
     with psycopg.connect(database_url, autocommit=True) as connection:
         statement = sql.SQL("alter database {} set default_transaction_isolation = 'serializable'")
         connection.execute(statement.format(name))
+
+
+async def test_pruning_is_no_part_of_anybodys_serialization(
+    database_url: str, ten: list[int], no_floor: None, serializable: None
+) -> None:
+    """One has read what goes, another writes what is looked at: between them a pruner would fail, or make one fail."""
+    with (
+        psycopg.connect(database_url) as reader,
+        psycopg.connect(database_url) as blocker,
+        psycopg.connect(database_url) as writer,
+        psycopg.connect(database_url, autocommit=True) as observer,
+    ):
+        reader.execute("select count(*) from flagent_cdc.commit_log")
+        blocker.execute("select from flagent_cdc.retention for update")
+        pruning = asyncio.create_task(prune(database_url, ALL))
+        await until(
+            lambda: (
+                observer.execute(
+                    "select from pg_stat_activity where application_name = 'flagent-cdc pruner'"
+                    " and datname = current_database() and wait_event_type = 'Lock'"
+                ).rowcount
+            ),
+            "the pruner before its end",
+        )
+        writer.execute("update flags set enabled = not enabled where key = 'f1-1'")
+        writer.commit()
+        blocker.rollback()
+        assert (await pruning).commits >= len(ten)
+        reader.execute("update flags set enabled = not enabled where key = 'f2-1'")
+        reader.commit()
+
+
+async def test_writers_go_on_meanwhile(database_url: str, no_floor: None, serializable: None) -> None:
+    """They have a table each: of one table they fail each other, now and then, without anything of ours."""
     failures: list[str] = []
     stop = threading.Event()
 
     def write(insert: LiteralString, update: LiteralString) -> None:
         with psycopg.connect(database_url) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
             connection.execute(insert)
             connection.commit()
             while not stop.is_set():
@@ -190,14 +221,15 @@ async def test_writers_and_serializable_ones_go_on_meanwhile(database_url: str, 
     writers = [threading.Thread(target=write, args=each) for each in statements]
     for writer in writers:
         writer.start()
+    # Without rests: what they write while it rests would be the next one's to delete, and more each time.
+    pruner = Pruner(database_url, ALL, rest=0.0)
     pruned = 0
-    for _ in range(20):
-        pruned += (await prune(database_url, ALL)).commits
+    while pruned < 2000 and not failures:
+        pruned += (await pruner.prune()).commits
     stop.set()
     for writer in writers:
         await asyncio.to_thread(writer.join)
     assert failures == []
-    assert pruned > 20
 
 
 @pytest.fixture
