@@ -82,14 +82,13 @@ STREAM_HEADERS: Headers = (
 
 
 class Door:
-    """Counts what is open of one kind; beyond `limit` it is closed."""
+    """Counts what is open of one kind, and refuses what is beyond `limit`."""
 
-    __slots__ = ("is_open", "kind", "limit", "open_count")
+    __slots__ = ("kind", "limit", "open_count")
 
-    def __init__(self, kind: str, limit: int, *, is_open: bool = True) -> None:
+    def __init__(self, kind: str, limit: int) -> None:
         self.kind = kind
         self.limit = limit
-        self.is_open = is_open
         self.open_count = 0
 
     def enter(self) -> None:
@@ -185,6 +184,16 @@ class Gateway:
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.sse_door = sse_door
         self.websocket_door = websocket_door
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether anybody can be let in: the flags, the streams and the keys have been read."""
+        return self.streams.is_loaded and self.guard.is_loaded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether clients may be sent here: loaded, and the flags proven current."""
+        return self.is_loaded and self.streams.flags.is_ready
 
     # -- SSE ---------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Guard:
         self._open_paths = frozenset(open_paths)
 
     @property
-    def is_ready(self) -> bool:
+    def is_loaded(self) -> bool:
         return self.authenticator is None or self.authenticator.is_loaded
 
     def admit_request(self, path: str, headers: Headers) -> Identity:

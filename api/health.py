@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from cdc.streams import Streams
-
-from .guard import Guard, grant_of
+from .gateway import Gateway
+from .guard import grant_of
 
 __all__ = ["router"]
 
@@ -18,22 +17,23 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="The catalog is loaded and proven current", responses={503: {"description": "Not yet"}})
 async def readyz(request: Request, response: Response) -> dict[str, object]:
-    streams: Streams = request.app.state.gateway.streams
-    guard: Guard = request.app.state.guard
-    feed = streams.flags
+    gateway: Gateway = request.app.state.gateway
+    feed = gateway.streams.flags
     freshness = feed.freshness()
-    is_ready = streams.is_ready and guard.is_ready
-    response.status_code = 200 if is_ready else 503
+    response.status_code = 200 if gateway.is_ready else 503
     response.headers["cache-control"] = "no-store"
-    told: dict[str, object] = {"ready": is_ready, "loaded": streams.is_loaded, "fresh": freshness.fresh}
+    told: dict[str, object] = {"ready": gateway.is_ready, "loaded": gateway.is_loaded, "fresh": freshness.fresh}
     if not grant_of(request).admin:
         # Addresses and states of the inside are for those who run the server.
         return told
+    reason = feed.listener.reason
+    if not reason and not gateway.streams.is_loaded:
+        reason = "the streams of tables have not been read yet"
     return {
         **told,
         "ageMs": freshness.age_ms,
         "listener": feed.listener.mode,
-        "reason": feed.listener.reason or ("" if streams.is_loaded else "the streams of tables have not been read yet"),
+        "reason": reason,
         "position": str(feed.hub.catalog.position),
         "log": feed.hub.catalog.log,
     }

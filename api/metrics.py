@@ -42,7 +42,16 @@ class Metrics:
             requests_refused=gateway.quota.refused,
         )
         status = await self._status.read()
-        return list(read_samples(status, gateway.streams, connections, self._evaluator.evaluations, self._version))
+        return list(
+            read_samples(
+                status,
+                gateway.streams.feeds,
+                connections,
+                self._evaluator.evaluations,
+                self._version,
+                is_ready=gateway.is_ready,
+            )
+        )
 
     async def own_as_text(self) -> bytes:
         """For another worker."""

@@ -21,7 +21,6 @@ from .core.wire.snapshot import ResyncReason
 from .feed import Feed
 from .hub import Hub
 from .status import Status
-from .streams import Streams
 from .subscriber import CloseReason
 
 __all__ = ["FAMILIES", "PREFIX", "Connections", "Family", "Kind", "Sample", "exposition", "read_samples", "reference"]
@@ -120,17 +119,22 @@ class Connections:
 
 
 def read_samples(
-    status: Status, streams: Streams, connections: Connections, evaluations: int, version: str
+    status: Status,
+    feeds: Mapping[str, Feed],
+    connections: Connections,
+    evaluations: int,
+    version: str,
+    *,
+    is_ready: bool,
 ) -> Iterator[Sample]:
-    """The numbers of this process; `status` is of the flags' feed.
+    """The numbers of this process; `feeds` by the names of their streams, `status` of the flags' feed.
 
     What is not known now, such as the log of a silent database, is left out.
     """
     yield _one("build_info", 1, version=version)
     yield _one("start_time_seconds", status.started_at.timestamp())
     yield _one("worker_up", 1)
-    feeds = streams.feeds
-    yield _one("ready", streams.is_ready and all(feed.is_ready for feed in feeds.values()))
+    yield _one("ready", is_ready and all(feed.is_ready for feed in feeds.values()))
     for transport, count in connections.open.items():
         yield _one("subscribers", count, transport=transport)
         yield _one("subscribers_limit", connections.limit[transport], transport=transport)

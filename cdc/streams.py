@@ -55,11 +55,6 @@ class Streams:
         """Whether the flags have been read, and which other streams there are: until then nobody can be let in."""
         return self.flags.is_loaded and self._looked.is_set()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether clients may be sent here: loaded, and the flags proven current."""
-        return self.is_loaded and self.flags.is_ready
-
     async def loaded(self, timeout_s: float) -> bool:
         """Wait until all is loaded; False where it was not in time."""
         with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@
  *   sent SEQ NS         when it was sent, on CLOCK_MONOTONIC; any time before the answer to `await`
  *   await TIMEOUT_MS [LINGER_MS]   answers when everyone has everything, and LINGER_MS have shown no more
  *   unmute / muted      muted connections read on / where they ended
- *   stats, close, quit
+ *   close, quit
  *
  * Exit status 2: the commands themselves are wrong. */
 #define _GNU_SOURCE
@@ -345,10 +345,7 @@ static void command(char *line) {
         for (uint32_t i = 0; i < conn_count; i++)
             if (conns[i].muted && conns[i].stage == OPEN) watch(&conns[i], EPOLLIN, EPOLL_CTL_MOD);
     } else if (strcmp(line, "muted") == 0) phase_muted_report();
-    else if (strcmp(line, "stats") == 0) {
-        printf("{\"ready\":%u,\"closed_by_server\":%u,\"bytes\":%lu}\n", ready_count, closed_by_server, wire_bytes);
-        fflush(stdout);
-    } else if (strcmp(line, "close") == 0) command_close();
+    else if (strcmp(line, "close") == 0) command_close();
     else if (strcmp(line, "quit") == 0) exit(0);
     else {
         fprintf(stderr, "load: no such command: %s\n", line);

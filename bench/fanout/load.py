@@ -111,10 +111,6 @@ class Load:
         self._say("muted")
         return self._answer(10)
 
-    def stats(self) -> dict[str, Any]:
-        self._say("stats")
-        return self._answer(10)
-
     def close(self) -> dict[str, Any]:
         self._say("close")
         return self._answer(60)

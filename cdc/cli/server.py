@@ -127,23 +127,23 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        streams: Streams,
+        gateway: Gateway,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._streams = streams
+        self._gateway = gateway
         self._on_ready: Callable[[], None] | None = on_ready
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second, by uvicorn."""
-        if self._on_ready is not None and self._streams.is_loaded:
+        if self._on_ready is not None and self._gateway.is_loaded:
             self._on_ready()
             self._on_ready = None
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Who waits for changes is answered now: uvicorn waits for answers that are under way.
-        self._streams.stop_answering()
+        self._gateway.streams.stop_answering()
         await super().shutdown(sockets)
 
 
@@ -262,4 +262,4 @@ def build_server(
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
     )
-    return _Server(config, streams, on_ready)
+    return _Server(config, gateway, on_ready)
