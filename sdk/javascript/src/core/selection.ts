@@ -100,10 +100,6 @@ export function covers(whole: Selector, part: Selector): boolean {
   return (!part.segments || whole.segments === true) && LISTS.every(within);
 }
 
-export function sameSelection(a: Selector | null, b: Selector | null): boolean {
-  return a === b || (a !== null && b !== null && covers(a, b) && covers(b, a));
-}
-
 /** The query of `GET /api/v1/events/stream`. */
 export function toQuery(selector: Selector): URLSearchParams {
   const query = new URLSearchParams();

@@ -113,6 +113,11 @@ class WebSocketClientTest {
             assertEquals(3, store["a"]?.json?.int("n"))
             store.close()
             assertEquals("""{"type":"unsubscribe","subscribeAll":true}""", receive().toString())
+            client.subscribeTags(listOf("x", "y")) { }
+            assertEquals("""{"type":"subscribe","tags":["x","y"]}""", receive().toString())
+            client.unsubscribeTags(listOf("y"))
+            client.unsubscribeTags(listOf("y", "x"))
+            assertEquals("""{"type":"unsubscribe","tags":["x","y"]}""", receive().toString())
             second.close()
             assertEquals("""{"type":"unsubscribe","flags":["b"]}""", receive().toString())
             client.unsubscribe("a")
