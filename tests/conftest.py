@@ -1,5 +1,7 @@
 """Registers the fixtures, one file per concern."""
 
+import resource
+
 pytest_plugins = [
     "tests.fixtures.browser",
     "tests.fixtures.log",
@@ -10,3 +12,7 @@ pytest_plugins = [
     "tests.fixtures.nats",
     "tests.fixtures.doctor",
 ]
+
+# Some tests open a thousand connections, beside all else; the soft limit is often 1,024.
+_most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))

@@ -185,17 +185,21 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
     setup = open_session(database_url)
     setup.execute(
         "insert into flags (key, description, created_at) select 'k' || n, repeat('x', 900), now()"
-        " from generate_series(0, 1999) n"
+        " from generate_series(0, 3599) n"
     )
     setup.execute("vacuum analyze flags")
+    # Rows on one page of an index are shared ones to SERIALIZABLE, and a page has up to 407 of them.
+    apart = 600
     failures: list[BaseException] = []
+    start = threading.Barrier(6)
 
     def write(number: int) -> None:
         with psycopg.connect(database_url, autocommit=False) as connection:
             connection.isolation_level = IsolationLevel.SERIALIZABLE
+            start.wait(20)
             for _ in range(40):
                 try:
-                    connection.execute("update flags set enabled = not enabled where id = %s", (number * 300 + 1,))
+                    connection.execute("update flags set enabled = not enabled where id = %s", (number * apart + 1,))
                     if number % 2:
                         connection.execute("set constraints all immediate")
                     connection.commit()
