@@ -18,6 +18,7 @@
     │   │   └── Superseded           another relay has written to the stream
     │   └── DatabaseError            PostgreSQL did; has `sqlstate`
     │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
+    │       │   └── DatabaseSilent   reached, and no answer within the time for it
     │       ├── DatabaseRefused      wrong password, unknown database, missing right
     │       ├── LockNotAvailable     somebody else holds what we need; also deadlocks and timeouts
     │       ├── SchemaMissing        flagent_cdc is not installed there
@@ -36,6 +37,7 @@ __all__ = [
     "DataDirectoryInUse",
     "DatabaseError",
     "DatabaseRefused",
+    "DatabaseSilent",
     "DatabaseUnavailable",
     "EmbeddedPostgresError",
     "FlagentCdcError",
@@ -119,6 +121,10 @@ class DatabaseError(SourceError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached."""
+
+
+class DatabaseSilent(DatabaseUnavailable):
+    """The database does not answer in time."""
 
 
 class DatabaseRefused(DatabaseError):

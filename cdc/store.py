@@ -22,11 +22,12 @@ from psycopg.types.json import set_json_loads
 
 from .api_key import ApiKey, readable_grant
 from .core.change import Change, Commit, LoadJson, Op, Row
+from .core.deadline import Deadline
 from .core.position import LogId, Position
 from .core.stream import FLAGS, Stream, WatchedTable
 from .database_url import redact
 from .driver_errors import driver_errors
-from .errors import DatabaseUnavailable, SchemaMismatch
+from .errors import DatabaseSilent, DatabaseUnavailable, SchemaMismatch
 from .ports import Bootstrap, LogState, Stamp
 from .sql import log_query, query
 
@@ -43,10 +44,10 @@ _SILENCE_S = 10
 
 _CONNECT_S = 5
 
-# The kernel does not see a silent proxy, which takes what it is sent. So answers have deadlines too: for what takes a
-# moment, and for what reads many rows.
+# The kernel does not see a silent proxy, which takes what it is sent. So answers have deadlines too: the first for what
+# takes a moment; what reads many rows begins with it, and is given more, up to the second, where it has missed it.
 _ANSWER_S = 10.0
-_READ_S = 120.0
+_LONGEST_READ_S = 120.0
 
 # Rows of the log decoded between two turns for everyone else; about a millisecond of work.
 _TURN_ROWS = 200
@@ -102,7 +103,7 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
             yield
     except DatabaseUnavailable as error:
         if is_late:
-            raise DatabaseUnavailable(f"{target} did not answer within {timeout_s:g} s") from error
+            raise DatabaseSilent(f"{target} did not answer within {timeout_s:g} s") from error
         raise
     finally:
         timer.cancel()
@@ -121,6 +122,7 @@ class Store:
         self._target = redact(url)
         self._lock = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._read_deadline = Deadline(least_s=_ANSWER_S, most_s=_LONGEST_READ_S)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -179,7 +181,7 @@ class Store:
 
     async def bootstrap(self) -> Bootstrap:
         """All tables and the position they are as of, in one snapshot (promise P4)."""
-        async with self._use(_READ_S) as connection, connection.transaction():
+        async with self._read() as connection, connection.transaction():
             state = await self._state(connection)
             schemas: dict[str, dict[str, Sequence[Row]]] = {}
             if self._stream != FLAGS:
@@ -200,7 +202,7 @@ class Store:
     async def commits_after(self, position: Position, limit: int, *, in_parts: bool = False) -> list[Commit]:
         """As the port says; `in_parts` the last one may be the first part of one that has more than `limit` changes."""
         bounds = {"position": position, "limit": limit, "most": limit if in_parts else _ALL}
-        async with self._use(_READ_S) as connection:
+        async with self._read() as connection:
             commits = self._commits(await self._all(connection, "commits_after", **bounds))
             if not in_parts or not commits or await self._may_stand(connection, commits[-1]):
                 return commits
@@ -208,14 +210,14 @@ class Store:
 
     async def next_part(self, position: Position, index: int, begin: int, limit: int) -> Commit | None:
         """The part of a commit after a change, whose number in the log is `index` and `begin` in the commit."""
-        async with self._use(_READ_S) as connection:
+        async with self._read() as connection:
             rows = await self._all(connection, "commit_part", position=position, index=index, limit=limit)
             found = self._commits(rows, begin)
             return found[0] if found else None
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         bounds = {"position": position, "down_to": down_to, "limit": limit, "most": _MOST_AT_ONCE}
-        async with self._use(_READ_S) as connection:
+        async with self._read() as connection:
             return self._commits(await self._all(connection, "commits_before", **bounds))
 
     async def watched_streams(self) -> list[WatchedTable]:
@@ -323,6 +325,19 @@ class Store:
                 if broken is not None:
                     await asyncio.shield(broken.close())
                 raise
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """As `_use`, for what may read many rows."""
+        clock = asyncio.get_running_loop().time
+        try:
+            async with self._use(self._read_deadline.seconds) as connection:
+                began = clock()
+                yield connection
+                self._read_deadline.meet(clock() - began)
+        except DatabaseSilent:
+            self._read_deadline.miss()
+            raise
 
 
 def _ignore(_: psycopg.Notify) -> None:

@@ -184,6 +184,26 @@ async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(databa
             await until(lambda: is_ready(server), "readiness")
 
 
+async def test_a_link_that_goes_silent_while_the_log_is_read_is_soon_replaced(database_url: str) -> None:
+    """What may take long, as it may bring many rows, is not waited for as long when nothing comes."""
+    async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(database_url) as writer, psycopg.connect(database_url) as holding:
+            proxy.stall()
+            writer.flag("meanwhile")
+            holding.execute("lock table flagent_cdc.change_log")
+            proxy.resume()
+
+            def is_reading() -> bool:
+                waits = "select 1 from pg_stat_activity where application_name = %s and wait_event_type = 'Lock'"
+                return bool(writer.connection.execute(waits, ("flagent-cdc reader",)).fetchall())
+
+            await until(is_reading, "reading the log")
+            proxy.stall()
+            holding.rollback()
+            proxy.resume()
+            assert await keys(stream, 1) == ["meanwhile"]
+
+
 async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
     """A client that heard more from another server waits, or is sent on; its state never goes back in time."""
     async with (
