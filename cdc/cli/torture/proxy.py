@@ -66,6 +66,10 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers.add(far_writer)
+        if not self.is_open:
+            # Closed meanwhile.
+            self.cut()
+            return
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._pass(source, sink))
             self._tasks.add(task)
