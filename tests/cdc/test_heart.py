@@ -8,9 +8,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from websockets.asyncio.client import connect
 
+from cdc.cli.torture.port import lasting_port
 from cdc.core.position import EventId
 from cdc.core.wire.snapshot import ResyncReason
-from tests.fixtures.ports import lasting_port
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import DEADLINE_S, ServerProcess, serving, sse
 

@@ -11,11 +11,11 @@ import httpx
 import pytest
 import yaml
 
+from cdc.cli.torture.port import lasting_port
 from cdc.core.access import Grant
 from cdc.keys import create_key
 from tests.deploy.test_monitoring import DEPLOY, queries
 from tests.fixtures.flags import Writer
-from tests.fixtures.ports import lasting_port
 from tests.fixtures.server import RunningServer, serving, sse, until
 
 pytestmark = pytest.mark.skipif(

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cdc.cli.torture.port import lasting_port
 from cdc.postgres_programs import find_binaries
 from tests.docs.page import Block, Command, Page, pattern_of, read_page, without_blocks
 from tests.docs.terminal import Terminal
 from tests.fixtures.node import installed_packages
-from tests.fixtures.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

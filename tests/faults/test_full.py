@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdc.cli.torture.port import lasting_port
 from cdc.embedded import EmbeddedPostgres
 from cdc.install import migrate
 from cdc.postgres_programs import Programs
 from cdc.pruner import Pruner, Retention, keep_at_least
 from cdc.sql import flagent_tables
 from tests.fixtures.flags import Writer
-from tests.fixtures.ports import lasting_port
 from tests.fixtures.postgres import BIN_VARIABLE, embedded
 from tests.fixtures.server import serving, sse, until
 

@@ -19,8 +19,8 @@ import httpx
 import psycopg
 from playwright.async_api import Browser, Page
 
+from cdc.cli.torture.port import lasting_port
 from tests.fixtures.browser import browsing
-from tests.fixtures.ports import lasting_port
 from tests.fixtures.server import until
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from websockets.asyncio.client import connect
 
+from cdc.cli.torture.port import lasting_port
 from cdc.settings import Settings
-from tests.fixtures.ports import lasting_port
 from tests.fixtures.postgres import throwaway_directory
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 from tests.proxies.proxy import PROXIES, SHIPPED, Proxy, running

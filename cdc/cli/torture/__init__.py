@@ -44,9 +44,10 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             url = read_database_url(settings.database_url)
             print(f"torture of {redact(url)}, in a schema of its own; seed {plan.seed}", flush=True)
         else:
+            from cdc.cli.torture.port import lasting_port
             from cdc.embedded import EmbeddedPostgres
 
-            postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", _free_port()))
+            postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", lasting_port()))
             url = postgres.url
             print(f"torture of an embedded PostgreSQL; seed {plan.seed}", flush=True)
         schema = stack.enter_context(own_schema(url))
@@ -60,12 +61,6 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         print(f"  {text}")
     print(f"verdict: {len(report.wrong)} violations; seed {plan.seed}")
     return 1
-
-
-def _free_port() -> int:
-    from cdc.cli.torture.faults import free_port
-
-    return free_port()
 
 
 @contextlib.contextmanager

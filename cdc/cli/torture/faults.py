@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,12 +14,13 @@ from pathlib import Path
 import httpx2
 import psycopg
 
+from cdc.cli.torture.port import lasting_port
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.writer import Writer
 from cdc.embedded import EmbeddedPostgres
 from cdc.sql import query
 
-__all__ = ["Faults", "Server", "free_port"]
+__all__ = ["Faults", "Server"]
 
 # A start takes two seconds of processor time, and the machine may be busy with much else.
 _START_S = 60.0
@@ -44,7 +44,7 @@ class Server:
         self._url = url
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = lasting_port()
 
     def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLAGENT_")}
@@ -192,13 +192,3 @@ class Faults:
         assert self._postgres is not None
         await asyncio.to_thread(self._postgres.stop)
         await asyncio.to_thread(self._postgres.start)
-
-
-def free_port() -> int:
-    """A port that stays free while its server is away: outside of the range that port 0 and outgoing connections are
-    given from."""
-    while True:
-        port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
