@@ -14,11 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
-from cdc.evaluator import Evaluator as CatalogEvaluator
-from cdc.feed import Feed
-from cdc.status import StatusReader
+from cdc.evaluation.evaluator import Evaluator as CatalogEvaluator
+from cdc.node.pipeline import Feed
+from cdc.observe.status import StatusReader
 
-from . import (
+from .access.authentication import IDENTITY
+from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
+from .http.problem_response import send_problem
+from .page import Page
+from .routes import (
     changes,
     evaluation,
     export,
@@ -32,16 +36,12 @@ from . import (
     stream_tokens,
     tables,
 )
-from .gateway import Gateway
-from .guard import IDENTITY
-from .metrics import Metrics
-from .metrics import router as metrics_router
-from .page import Page
-from .problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
-from .reply import send_problem
-from .session import Evaluator
-from .socket import SocketEndpoint
-from .stream import StreamEndpoint
+from .routes.metrics import Metrics
+from .routes.metrics import router as metrics_router
+from .streams.asgi_sse import StreamEndpoint
+from .streams.asgi_websocket import SocketEndpoint
+from .streams.gateway import Gateway
+from .streams.websocket_session import Evaluator
 
 __all__ = ["Application", "create_app"]
 

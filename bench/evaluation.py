@@ -29,9 +29,9 @@ from typing import Any
 from bench.evaluation_wire import passes as wire_passes
 from bench.evaluation_wire import running_server
 from cdc.core.evaluation import EvaluationRequest, decide, evaluate, render_evaluation
-from cdc.evaluator import Evaluator
-from tests.core.evaluation import transcription
-from tests.core.flagent import Flagent
+from cdc.evaluation.evaluator import Evaluator
+from tests.cdc.core.evaluation import transcription
+from tests.cdc.core.flagent import Flagent
 
 COUNTRIES = ["US", "CA", "GB", "DE", "FR", "JP"]
 TIERS = ["free", "pro", "team"]

@@ -23,10 +23,10 @@ from psycopg.types.json import Jsonb
 from websockets.sync.client import ClientConnection, connect
 
 from bench.fanout.process import Cores, Process
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.sql import flagent_tables
-from tests.core.flagent import Flagent
+from cdc.admin.installation import migrate
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
+from tests.cdc.core.flagent import Flagent
 
 __all__ = ["Server", "passes", "running_server"]
 

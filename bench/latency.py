@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.sql import flagent_tables
+from cdc.admin.installation import migrate
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
 
 __all__ = ["subscriber"]
 

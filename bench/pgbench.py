@@ -8,7 +8,7 @@ import tempfile
 
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.postgres_programs import find_binaries
+from cdc.embedded.programs import find_binaries
 
 
 def run_pgbench(url: str, script: str, clients: int, seconds: int) -> tuple[int, float]:

@@ -26,7 +26,7 @@ from pathlib import Path
 import psycopg
 
 from bench.writer import arm, embedded, furnish
-from cdc.pruner import Pruner, Retention, keep_at_least
+from cdc.postgres.pruner import Pruner, Retention, keep_at_least
 
 BEFORE_S = 10.0
 OFF_S = 3.0

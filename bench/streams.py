@@ -20,9 +20,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.pgbench import run_pgbench
-from cdc.install import migrate
-from cdc.sql import flagent_tables
-from cdc.watched_tables import WatchOptions, watch
+from cdc.admin.installation import migrate
+from cdc.admin.watched_tables import WatchOptions, watch
+from cdc.database.queries import flagent_tables
 
 CLIENTS = 8
 

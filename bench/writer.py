@@ -28,9 +28,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench import streams
 from bench.pgbench import run_pgbench
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.sql import flagent_tables
+from cdc.admin.installation import migrate
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
 
 ROWS = 10_000
 

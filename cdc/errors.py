@@ -31,7 +31,7 @@ with the cause kept; nothing above catches `psycopg.Error`.
 """
 
 from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput, InvalidPattern, UndecidedMatch
-from .core.position import Position
+from .core.log.position import Position
 
 __all__ = [
     "DataDirectoryInUse",

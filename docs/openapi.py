@@ -5,8 +5,8 @@ import json
 import sys
 
 from cdc.cli.server import build_server
-from cdc.postgres_upstream import PostgresUpstream
-from cdc.settings import Settings
+from cdc.postgres.upstream import PostgresUpstream
+from cdc.settings.settings import Settings
 
 __all__ = ["document"]
 

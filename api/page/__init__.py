@@ -11,8 +11,8 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
-from ..export import matches_tag
-from ..problem import Problem
+from ..http.problem import Problem
+from ..routes.export import matches_tag
 
 __all__ = ["Page"]
 

@@ -11,7 +11,7 @@ import sys
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from cdc.sql import log_query, query
+from cdc.database.queries import log_query, query
 
 PROBE_S = 5.0
 

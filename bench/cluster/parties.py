@@ -17,9 +17,9 @@ import psycopg
 from nats.aio.client import Client
 
 from bench.fanout.process import Process
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.sql import flagent_tables
+from cdc.admin.installation import migrate
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
 
 __all__ = ["Database", "client", "copied_to", "database", "free_port", "nats_cluster", "node", "relay"]
 

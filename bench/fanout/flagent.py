@@ -64,8 +64,8 @@ class FlagentCdc(Target):
 
     def start(self) -> None:
         try:
-            from cdc.embedded import EmbeddedPostgres
-            from cdc.install import migrate
+            from cdc.admin.installation import migrate
+            from cdc.embedded.server import EmbeddedPostgres
         except ImportError as error:
             raise Unavailable(f"flagent-cdc cannot be imported: {error}") from error
         # Below /var/tmp, and not in the user's own folder: for root PostgreSQL runs as somebody else.

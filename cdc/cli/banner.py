@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc.core.shell_text import quoted
-from cdc.settings import Settings
+from cdc.core.text.shell_text import quoted
+from cdc.settings.settings import Settings
 
 __all__ = ["Banner"]
 

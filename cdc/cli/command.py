@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from cdc.core.errors import InvalidInput
-from cdc.database_url import read_database_url
-from cdc.forms import Form
-from cdc.settings import Settings, variables_by_field
+from cdc.database.database_url import read_database_url
+from cdc.settings.settings import Settings, variables_by_field
+from cdc.settings.value_formats import Form
 
 __all__ = ["BAD_INPUT", "Command", "Parser", "database_url", "settings_from"]
 

@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cdc.admin.installation import migrate
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
 from cdc.cli.serve import add_server_arguments, ready_to_listen, serve
 from cdc.core.errors import InvalidInput
-from cdc.database_url import read_database_url, redact
-from cdc.demo import Writer
-from cdc.demo_loop import WriterLoop
-from cdc.forms import DURATION
-from cdc.install import migrate
-from cdc.settings import Settings
+from cdc.database.database_url import read_database_url, redact
+from cdc.demo.writer import Writer
+from cdc.demo.writer_loop import WriterLoop
+from cdc.settings.settings import Settings
+from cdc.settings.value_formats import DURATION
 
 CHANGE = "update flags set enabled = not enabled where key = 'new_payment_flow'"
 

@@ -22,8 +22,8 @@ from cdc.core.diagnosis import (
 )
 from cdc.core.errors import InvalidInput
 from cdc.errors import DatabaseError
-from cdc.forms import DURATION, SIZE
-from cdc.settings import Settings
+from cdc.settings.settings import Settings
+from cdc.settings.value_formats import DURATION, SIZE
 
 # Servers prune to the size that is allowed; what they delete is taken up again, not given back.
 _LOG_SLACK = 1.5

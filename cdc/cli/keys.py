@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.api_key import ApiKey
+from cdc.admin.api_keys import create_key, list_keys, revoke_key
+from cdc.auth.api_key import ApiKey
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.core.access import Grant
 from cdc.core.errors import InvalidInput
-from cdc.keys import create_key, list_keys, revoke_key
+from cdc.core.subscription.grant import Grant
 
 MAX_NAME = 100
 

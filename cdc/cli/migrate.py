@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from cdc.admin.installation import downgrade, migrate
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.install import downgrade, migrate
 
 
 def add_arguments(parser: Parser) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql as composed
 
-from cdc.driver_errors import driver_errors
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.sql import flagent_tables, query
+from cdc.admin.installation import migrate
+from cdc.database.driver_errors import driver_errors
+from cdc.database.queries import flagent_tables, query
+from cdc.embedded.server import EmbeddedPostgres
 
 __all__ = ["create_flagent_tables", "own_database"]
 

@@ -5,9 +5,9 @@ import asyncio
 from collections.abc import Mapping
 
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.database_url import read_database_url
-from cdc.forms import AGE
-from cdc.pruner import Pruner, Retention, keep_at_least
+from cdc.database.database_url import read_database_url
+from cdc.postgres.pruner import Pruner, Retention, keep_at_least
+from cdc.settings.value_formats import AGE
 
 
 def add_arguments(parser: Parser) -> None:

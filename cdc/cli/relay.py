@@ -4,10 +4,10 @@ import argparse
 import asyncio
 from collections.abc import Mapping
 
-from cdc import logs
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
-from cdc.database_url import read_database_url
+from cdc.database.database_url import read_database_url
+from cdc.observe import log_format as logs
 
 
 def add_arguments(parser: Parser) -> None:

@@ -6,12 +6,12 @@ import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 
-from cdc import logs
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
 from cdc.core.errors import InvalidInput
-from cdc.database_url import read_database_url, redact
-from cdc.settings import Settings
+from cdc.database.database_url import read_database_url, redact
+from cdc.observe import log_format as logs
+from cdc.settings.settings import Settings
 
 
 def add_arguments(parser: Parser) -> None:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         address = NatsAddress.of(settings, settings.source, name="FLAGENT_CDC_SOURCE")
         return serve(settings, Banner(settings, str(address), kind="source").show)
     from cdc.cli.own_database import own_database
-    from cdc.embedded import default_data_dir
+    from cdc.embedded.server import default_data_dir
 
     if settings.database_url is not None:
         banner = Banner(settings, redact(read_database_url(settings.database_url)))

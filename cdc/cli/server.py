@@ -18,37 +18,37 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api.admission import Admission
+from api.access.authentication import Guard
+from api.access.cors import Origins
 from api.app import Application, create_app
-from api.bounded import BoundedHttpProtocol, BoundedWebSocketProtocol, Limits, Visitors
-from api.client import Proxies
-from api.export import EXPORT_PATH
-from api.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
-from api.guard import Guard
-from api.handover import make_http_protocol
-from api.metrics import Metrics
-from api.ofrep import REFETCH_PATH
-from api.origins import Origins
+from api.limits.client_address import Proxies
+from api.limits.handshake_rate import Admission
+from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, Limits, Visitors
+from api.limits.request_rate import Quota
 from api.page import Page
-from api.quota import Quota
-from api.realtime import REALTIME_PATHS
-from cdc.authenticator import Authenticator
+from api.routes.export import EXPORT_PATH
+from api.routes.metrics import Metrics
+from api.routes.ofrep import REFETCH_PATH
+from api.routes.realtime import REALTIME_PATHS
+from api.streams.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
+from api.streams.uvicorn_handover import make_http_protocol
+from cdc.auth.authenticator import Authenticator
 from cdc.cli.workers import run_workers
 from cdc.core.errors import InvalidInput
-from cdc.database_url import read_database_url
-from cdc.evaluator import Evaluator
-from cdc.feed import Feed
-from cdc.hub import Hub
+from cdc.database.database_url import read_database_url
+from cdc.evaluation.evaluator import Evaluator
+from cdc.fanout.hub import Hub
 from cdc.jetstream.upstream import JetStreamUpstream
-from cdc.peers import Peers
-from cdc.ports import Upstream
-from cdc.postgres_upstream import PostgresUpstream
-from cdc.settings import Settings
-from cdc.status import StatusReader
-from cdc.streams import Streams
+from cdc.node.pipeline import Feed
+from cdc.node.pipelines import Streams
+from cdc.node.worker_peers import Peers
+from cdc.observe.status import StatusReader
+from cdc.postgres.upstream import PostgresUpstream
+from cdc.settings.settings import Settings
+from cdc.source.upstream import Upstream
 
 if TYPE_CHECKING:
-    from cdc.tracing import Tracing
+    from cdc.observe.tracing import Tracing
 
 __all__ = ["build_server", "run_server", "upstream_of"]
 
@@ -157,7 +157,7 @@ async def _serve(
 
 def _tracing() -> "Tracing":
     """Imported only where it is asked for: it takes a quarter of a second, and packages that not everybody has."""
-    from cdc.tracing import Tracing
+    from cdc.observe.tracing import Tracing
 
     return Tracing(version("flagent-cdc"))
 

@@ -17,8 +17,8 @@ from cdc.cli.command import Command, Parser
 from cdc.cli.sse import Block, read_blocks
 from cdc.cli.view import View
 from cdc.core.errors import FlagentCdcError
-from cdc.core.events import EventType
-from cdc.forms import COUNT
+from cdc.core.flags.events import EventType
+from cdc.settings.value_formats import COUNT
 
 STREAM_PATH = "/api/v1/events/stream"
 LONGEST_WAIT_S = 30.0

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from cdc.admin.installation import uninstall
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.install import uninstall
 
 
 def add_arguments(parser: Parser) -> None:

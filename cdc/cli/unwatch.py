@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from cdc.admin.watched_tables import unwatch
 from cdc.cli.command import Command, Parser, database_url, settings_from
-from cdc.watched_tables import unwatch
 
 
 def add_arguments(parser: Parser) -> None:

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cdc.admin.watched_tables import MODES, OPERATIONS, WatchOptions, list_watched, watch
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
-from cdc.watched_tables import MODES, OPERATIONS, WatchOptions, list_watched, watch
 
 _DESCRIPTION = (
     "Capture every change of a table, by any writer. Watching a table again changes the options to those given now. "

@@ -13,7 +13,6 @@ from alembic.script import ScriptDirectory
 from psycopg import sql as composed
 from psycopg.conninfo import conninfo_to_dict
 
-from ..core.access import Grant
 from ..core.diagnosis import (
     DatabaseFacts,
     Function,
@@ -27,9 +26,10 @@ from ..core.diagnosis import (
 )
 from ..core.diagnosis.capture import TABLES
 from ..core.errors import InvalidInput
-from ..database_url import read_database_url, redact
-from ..driver_errors import driver_errors
-from ..sql import objects, query
+from ..core.subscription.grant import Grant
+from ..database.database_url import read_database_url, redact
+from ..database.driver_errors import driver_errors
+from ..database.queries import objects, query
 
 __all__ = ["LogIdentity", "read_database", "read_keys", "read_log_identity"]
 

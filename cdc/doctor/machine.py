@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import httpx2
 from cryptography import x509
 
-from ..authenticator import JwksSource
+from ..auth.authenticator import JwksSource
 from ..core.diagnosis import CertificateFacts, MachineFacts
-from ..settings import Settings
+from ..settings.settings import Settings
 
 __all__ = ["read_machine"]
 

@@ -13,9 +13,9 @@ from ..jetstream.address import NatsAddress
 from ..jetstream.connection import Connection, connect, nats_errors
 from ..jetstream.layout import Layout, Limits, differences
 from ..jetstream.log import read_tail
-from ..jetstream.relay_word import hear_relay
+from ..jetstream.relay_status import hear_relay
 from ..jetstream.snapshot import read_pointer, written_at
-from ..settings import Settings
+from ..settings.settings import Settings
 from .database import LogIdentity
 
 __all__ = ["read_tier"]

@@ -7,7 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
-from ..settings import Settings
+from ..settings.settings import Settings
 
 __all__ = ["NatsAddress"]
 

@@ -14,20 +14,20 @@ from time import monotonic
 
 from nats.js.client import JetStreamContext
 
-from ..core import exact_json
-from ..core.change import Commit
-from ..core.cursor import Cursor
-from ..core.logged_change import ChangePage
-from ..core.page_builder import PageBuilder
-from ..core.position import Position
-from ..core.tables import TABLES
-from ..core.wire.parcel import Assembler, Label
+from ..core.change_feed.cursor import Cursor
+from ..core.change_feed.logged_change import ChangePage
+from ..core.change_feed.page_builder import PageBuilder
+from ..core.flags.flag_tables import TABLES
+from ..core.log.change import Commit
+from ..core.log.position import Position
+from ..core.text import exact_json
+from ..core.wire.commit_message import Assembler, Label
 from ..errors import NatsUnavailable, TooBusy
-from ..ports import Reach
+from ..source.upstream import Reach
 from .address import NatsAddress
 from .layout import Layout
 from .log import JetStreamLog, Record, Tail
-from .relay_word import ask_relay
+from .relay_status import ask_relay
 from .snapshot import read_pointer
 
 __all__ = ["JetStreamArchive"]

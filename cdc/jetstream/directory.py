@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
-from ..core.stream import Stream, WatchedTable
+from ..core.log.lane import Stream, WatchedTable
 from ..errors import NatsUnavailable
 from .address import NatsAddress
 from .connection import Link

@@ -14,10 +14,10 @@ from typing import Any
 
 import psycopg
 
-from ..database_url import redact
+from ..database.database_url import redact
+from ..database.queries import query
 from ..errors import DatabaseUnavailable
-from ..sql import query
-from ..store import answering_within, connect, sever
+from ..postgres.log_reader import answering_within, connect, sever
 
 __all__ = ["Leadership", "leadership"]
 

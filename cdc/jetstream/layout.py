@@ -20,10 +20,10 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
 
-from ..core.stream import FLAGS, Stream
-from ..core.wire.parcel import subject_token
+from ..core.log.lane import FLAGS, Stream
+from ..core.wire.commit_message import subject_token
 from ..errors import NatsMismatch
-from ..settings import Settings
+from ..settings.settings import Settings
 
 __all__ = ["Layout", "Limits", "differences", "prepare"]
 

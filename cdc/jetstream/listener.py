@@ -18,20 +18,20 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ..core.backoff import Backoff
-from ..core.catalog import Catalog
-from ..core.change import Commit
-from ..core.proof import Proof
+from ..core.flags.catalog import Catalog
+from ..core.freshness import Proof
+from ..core.log.change import Commit
+from ..core.wire.commit_message import Assembler, Label, Torn
 from ..core.wire.notice import Notice, NoticeKind
-from ..core.wire.parcel import Assembler, Label, Torn
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
-from ..ports import Freshness, Replica
+from ..source.upstream import Freshness, Replica
 from .address import NatsAddress
+from .cancellation import end
 from .connection import Connection, connect, nats_errors
-from .ending import end
 from .layout import Layout
 from .log import JetStreamLog
-from .relay_word import RelayWord, ask_relay
+from .relay_status import RelayWord, ask_relay
 
 __all__ = ["JetStreamListener", "StreamTimes"]
 

@@ -14,12 +14,12 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from ..core.change import Commit
-from ..core.position import LogId, Position
+from ..core.log.change import Commit
+from ..core.log.position import LogId, Position
+from ..core.wire.commit_message import Assembler, Label
 from ..core.wire.notice import Notice
-from ..core.wire.parcel import Assembler, Label
 from ..errors import NatsUnavailable
-from ..ports import Bootstrap, LogState, Stamp
+from ..source.upstream import Bootstrap, LogState, Stamp
 from .address import NatsAddress
 from .connection import Link
 from .layout import Layout

@@ -11,19 +11,19 @@ import random
 from collections.abc import Sequence
 
 from ..core.backoff import Backoff
-from ..core.stream import FLAGS, Stream, WatchedTable
-from ..database_url import redact
+from ..core.log.lane import FLAGS, Stream, WatchedTable
+from ..database.database_url import redact
 from ..errors import DatabaseRefused, SourceError, is_retryable
-from ..settings import Settings
-from ..store import Store
+from ..postgres.log_reader import Store
+from ..settings.settings import Settings
 from .address import NatsAddress
+from .api_keys import write_keys
+from .cancellation import end
 from .connection import Connection, connect, nats_errors
 from .directory import write_streams
 from .election import Leadership, leadership
-from .ending import end
-from .keys import write_keys
 from .layout import Layout
-from .turn import Turn
+from .stream_copier import Turn
 
 __all__ = ["Relay"]
 

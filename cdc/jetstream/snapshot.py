@@ -17,10 +17,10 @@ import nats.errors
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
-from ..core import exact_json
-from ..core.position import LogId, Position
+from ..core.log.position import LogId, Position
+from ..core.text import exact_json
 from ..errors import NatsUnavailable
-from ..ports import Bootstrap, Stamp
+from ..source.upstream import Bootstrap, Stamp
 from .layout import Layout
 
 __all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot", "written_at"]

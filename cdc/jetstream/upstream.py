@@ -2,14 +2,14 @@
 
 import secrets
 
-from ..core.stream import FLAGS, Stream
+from ..core.log.lane import FLAGS, Stream
 from ..errors import InvalidInput
-from ..ports import KeyStore, Replica, Source
-from ..settings import Settings
+from ..settings.settings import Settings
+from ..source.upstream import KeyStore, Replica, Source
 from .address import NatsAddress
+from .api_keys import JetStreamKeys
 from .archive import JetStreamArchive
 from .directory import JetStreamDirectory
-from .keys import JetStreamKeys
 from .layout import Layout
 from .listener import JetStreamListener, StreamTimes
 from .log import JetStreamLog

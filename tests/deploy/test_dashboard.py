@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
+from cdc.admin.api_keys import create_key
 from cdc.cli.torture.port import lasting_port
-from cdc.core.access import Grant
-from cdc.keys import create_key
+from cdc.core.subscription.grant import Grant
 from tests.deploy.test_monitoring import DEPLOY, queries
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse, until

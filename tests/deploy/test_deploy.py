@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cdc.cli import _find
-from cdc.settings import variables_by_field
+from cdc.settings.settings import variables_by_field
 from tests.fixtures.server import RunningServer
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from cdc.cli.torture.port import lasting_port
-from cdc.postgres_programs import find_binaries
+from cdc.embedded.programs import find_binaries
 from tests.docs.page import Block, Command, Page, pattern_of, read_page, without_blocks
 from tests.docs.terminal import Terminal
 from tests.fixtures.node import installed_packages

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.asyncio.client import connect
 
-from cdc.subscriber import CloseReason
+from cdc.fanout.subscriber import CloseReason
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import ServerProcess, serving, sse, until
 

@@ -16,9 +16,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate, uninstall
-from cdc.sql import flagent_tables
+from cdc.admin.installation import migrate, uninstall
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.proxy import proxy_to

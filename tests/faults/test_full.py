@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdc.admin.installation import migrate
 from cdc.cli.torture.port import lasting_port
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.postgres_programs import Programs
-from cdc.pruner import Pruner, Retention, keep_at_least
-from cdc.sql import flagent_tables
+from cdc.database.queries import flagent_tables
+from cdc.embedded.programs import Programs
+from cdc.embedded.server import EmbeddedPostgres
+from cdc.postgres.pruner import Pruner, Retention, keep_at_least
 from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import BIN_VARIABLE, embedded
 from tests.fixtures.server import serving, sse, until

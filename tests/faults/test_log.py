@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
 from tests.fixtures.follower import flags_in
 from tests.fixtures.postgres import Postgres

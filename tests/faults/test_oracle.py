@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.follower import Follower, Ledger, flags_in, following
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import ServerProcess, until

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import serving, sse, until

@@ -18,7 +18,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from cdc.cli.torture.port import lasting_port
-from cdc.settings import Settings
+from cdc.settings.settings import Settings
 from tests.fixtures.postgres import throwaway_directory
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
 from tests.proxies.proxy import PROXIES, SHIPPED, Proxy, running

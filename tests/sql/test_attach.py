@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdc.admin.installation import attach_pending, migrate, uninstall
+from cdc.database.queries import flagent_tables
 from cdc.errors import InvalidInput, LockNotAvailable
-from cdc.install import attach_pending, migrate, uninstall
-from cdc.sql import flagent_tables
 from tests.fixtures.log import ChangeLog, add_flag, toggle
 from tests.fixtures.postgres import Postgres
 

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc.core.change import Commit, Hint, decode_notification
-from cdc.install import migrate
-from cdc.sql import flagent_tables
+from cdc.admin.installation import migrate
+from cdc.core.log.change import Commit, Hint, decode_notification
+from cdc.database.queries import flagent_tables
 from tests.fixtures.log import ChangeLog, add_flag, toggle
 from tests.fixtures.postgres import Postgres
 

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from cdc.postgres_programs import find_binaries
-from cdc.pruner import Pruner, Retention
-from cdc.sql import LogKind, log_query
+from cdc.database.queries import LogKind, log_query
+from cdc.embedded.programs import find_binaries
+from cdc.postgres.pruner import Pruner, Retention
 from tests.fixtures.log import ChangeLog, add_flag
 from tests.fixtures.postgres import BIN_VARIABLE, Postgres
 

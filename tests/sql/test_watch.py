@@ -13,9 +13,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from cdc.install import attach_pending, migrate, uninstall
-from cdc.postgres_programs import find_binaries
-from cdc.sql import flagent_tables
+from cdc.admin.installation import attach_pending, migrate, uninstall
+from cdc.database.queries import flagent_tables
+from cdc.embedded.programs import find_binaries
 from tests.fixtures.log import ChangeLog, add_flag
 from tests.fixtures.postgres import BIN_VARIABLE, Postgres
 

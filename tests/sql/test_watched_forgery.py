@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.sql import LogKind, log_query
+from cdc.database.queries import LogKind, log_query
 
 OpenSession = Callable[..., psycopg.Connection]
 

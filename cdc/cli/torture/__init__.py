@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.forms import COUNT, DURATION
+from cdc.settings.value_formats import COUNT, DURATION
 
 # What is shown of a verdict; the rest is counted.
 _MOST_SHOWN = 20
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
     # Slow to import, and what was typed wrong is told at once.
     from cdc.cli.torture.run import Plan, Torture, own_schema
-    from cdc.database_url import read_database_url, redact
+    from cdc.database.database_url import read_database_url, redact
 
     plan = Plan(
         seed=arguments.seed or str(time.time_ns() % 1_000_000),
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             print(f"torture of {redact(url)}, in a schema of its own; seed {plan.seed}", flush=True)
         else:
             from cdc.cli.torture.port import lasting_port
-            from cdc.embedded import EmbeddedPostgres
+            from cdc.embedded.server import EmbeddedPostgres
 
             postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", lasting_port()))
             url = postgres.url

@@ -17,8 +17,8 @@ import psycopg
 from cdc.cli.torture.port import lasting_port
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.writer import Writer
-from cdc.embedded import EmbeddedPostgres
-from cdc.sql import query
+from cdc.database.queries import query
+from cdc.embedded.server import EmbeddedPostgres
 
 __all__ = ["Faults", "Server"]
 

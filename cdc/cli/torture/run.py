@@ -14,18 +14,18 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from cdc.admin.installation import migrate, uninstall
 from cdc.cli.own_database import create_flagent_tables
 from cdc.cli.torture.faults import Faults, Server
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.subscriber import Subscriber, Unexpected
+from cdc.cli.torture.verdict import Outcome, Violation, judge
 from cdc.cli.torture.writer import Marks, Writer
-from cdc.core.verdict import Outcome, Violation, judge
-from cdc.database_url import redact
-from cdc.driver_errors import driver_errors
-from cdc.embedded import EmbeddedPostgres
+from cdc.database.database_url import redact
+from cdc.database.driver_errors import driver_errors
+from cdc.database.queries import log_query, query
+from cdc.embedded.server import EmbeddedPostgres
 from cdc.errors import InvalidInput
-from cdc.install import migrate, uninstall
-from cdc.sql import log_query, query
 
 __all__ = ["Plan", "Report", "Torture", "own_schema"]
 

@@ -12,9 +12,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from cdc.cli.sse import Blocks
+from cdc.cli.torture.verdict import Resynced, Telling, Told
 from cdc.core.errors import InvalidEventId
-from cdc.core.position import EventId
-from cdc.core.verdict import Resynced, Telling, Told
+from cdc.core.log.position import EventId
 
 __all__ = ["Subscriber", "Unexpected"]
 

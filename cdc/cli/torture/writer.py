@@ -12,8 +12,8 @@ import psycopg
 from psycopg import IsolationLevel, errors
 from psycopg.sql import SQL, Identifier
 
-from cdc.core.verdict import Outcome, Write
-from cdc.sql import query
+from cdc.cli.torture.verdict import Outcome, Write
+from cdc.database.queries import query
 
 __all__ = ["Marks", "Writer"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..shell_text import quoted
+from ..text.shell_text import quoted
 
 __all__ = ["Finding", "Limits", "State", "exit_code", "fine", "note", "psql", "unchecked", "wrong"]
 

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from ..captured import CapturedTable
-from ..change import Op
-from ..json_text import encode
-from ..logged_change import ChangePage, LoggedChange
-from ..position import Position
-from ..tables import TABLES
+from ..change_feed.logged_change import ChangePage, LoggedChange
+from ..flags.flag_tables import TABLES
+from ..log.captured_table import CapturedTable
+from ..log.change import Op
+from ..log.position import Position
+from ..text.json_text import encode
 
 __all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
 

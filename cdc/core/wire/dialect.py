@@ -6,7 +6,7 @@ The hub knows no spelling. A `Format` names the dialect and what is done to its 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from ..position import EventId
+from ..log.position import EventId
 from . import sse, websocket
 from .encoded import EncodedEvent
 from .snapshot import ResyncReason

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..access import Grant, View
-from ..events import Event, EventType
-from ..flag import FlagJson
-from ..json_text import encode
-from ..position import EventId
+from ..flags.events import Event, EventType
+from ..flags.flag import FlagJson
+from ..log.position import EventId
+from ..subscription.grant import Grant, View
+from ..text.json_text import encode
 
 __all__ = ["EncodedEvent", "Form", "encode_commit", "event_object", "told_to"]
 

@@ -8,8 +8,8 @@ models lack, is read by all of them.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..flag import FlagJson
-from ..json_text import encode
+from ..flags.flag import FlagJson
+from ..text.json_text import encode
 
 __all__ = ["export_text", "exported_flag"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from ..errors import InvalidEventId, InvalidInput
-from ..events import EventType
-from ..position import EventId, Position
+from ..flags.events import EventType
+from ..log.position import EventId, Position
 
 __all__ = [
     "MAX_BATCH_MS",

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInput, InvalidMessage
-from ..moment import Moment, parse_moment
-from ..position import EventId, Position
-from ..selection import Selection
+from ..log.point_in_time import Moment, parse_moment
+from ..log.position import EventId, Position
+from ..subscription.selection import Selection
 from . import fields
 
 __all__ = [

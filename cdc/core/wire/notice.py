@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..position import LogId, Position
+from ..log.position import LogId, Position
 from .snapshot import ResyncReason
 
 __all__ = ["Notice", "NoticeKind"]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InvalidInput
 from ..evaluation.request import Entity, EvaluationRequest
-from ..events import Event
-from ..flag import FlagJson
-from ..json_text import encode
-from ..position import EventId
+from ..flags.events import Event
+from ..flags.flag import FlagJson
+from ..log.position import EventId
+from ..text.json_text import encode
 from .dialect import Text
 from .snapshot import ResyncReason
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import InvalidInput
-from ..position import EventId
-from ..selection import Selection
+from ..log.position import EventId
+from ..subscription.selection import Selection
 from . import fields
 from .fields import Overflow
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..events import Event, EventType
-from ..json_text import encode
-from ..position import EventId
+from ..flags.events import Event, EventType
+from ..log.position import EventId
+from ..text.json_text import encode
 from .dialect import Text
 from .snapshot import ResyncReason
 

@@ -6,10 +6,10 @@ Only the last line proves that all rows came: what breaks off has none.
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..captured import CapturedTable
-from ..cursor import Cursor
-from ..json_text import encode
-from ..position import EventId
+from ..change_feed.cursor import Cursor
+from ..log.captured_table import CapturedTable
+from ..log.position import EventId
+from ..text.json_text import encode
 from .changes import ChangeFormat, snapshot_tail
 
 __all__ = ["CONTENT_TYPE", "RowLines", "RowsPiece", "rows_text", "stream_message"]

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from ..flag import FlagJson
-from ..json_text import encode
-from ..position import Position
+from ..flags.flag import FlagJson
+from ..log.position import Position
+from ..text.json_text import encode
 
 __all__ = ["ResyncReason", "resync_text", "snapshot_text"]
 

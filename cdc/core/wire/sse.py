@@ -6,8 +6,8 @@ over to the next event otherwise; a block with an id alone moves a client's resu
 
 from collections.abc import Iterable
 
-from ..json_text import encode
-from ..position import EventId
+from ..log.position import EventId
+from ..text.json_text import encode
 from .encoded import EncodedEvent
 from .snapshot import ResyncReason, resync_text
 from .stamp import block_with_sent_at as with_sent_at

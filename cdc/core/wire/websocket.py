@@ -6,9 +6,9 @@ Events are sent as `EncodedEvent.text`.
 from collections.abc import Iterable
 from typing import Any
 
-from ..json_text import encode
-from ..position import EventId, Position
-from ..selection import Selections
+from ..log.position import EventId, Position
+from ..subscription.selection import Selections
+from ..text.json_text import encode
 from .encoded import EncodedEvent
 from .snapshot import ResyncReason
 from .stamp import text_with_sent_at as with_sent_at

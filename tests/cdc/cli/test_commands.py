@@ -9,7 +9,7 @@ import pytest
 
 from cdc.cli import main
 from cdc.cli.banner import CHANGE, Banner
-from cdc.settings import Settings
+from cdc.settings.settings import Settings
 
 
 def flagent_cdc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cdc.admin.api_keys import create_key
+from cdc.admin.installation import migrate
 from cdc.cli import main
-from cdc.core.access import Grant
-from cdc.embedded import EmbeddedPostgres
-from cdc.install import migrate
-from cdc.keys import create_key
-from cdc.sql import flagent_tables
+from cdc.core.subscription.grant import Grant
+from cdc.database.queries import flagent_tables
+from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.doctor import FEW, doctor
 from tests.fixtures.postgres import Postgres, embedded, throwaway_directory
 from tests.fixtures.reverse_proxy import GOOD, holding_back, nginx

@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
+from cdc.admin.api_keys import list_keys
 from cdc.cli import main
-from cdc.core.access import Grant
-from cdc.keys import list_keys
+from cdc.core.subscription.grant import Grant
 from tests.fixtures.server import serving
 
 

@@ -6,9 +6,9 @@ import threading
 import psycopg
 import pytest
 
+from cdc.admin.watched_tables import WatchOptions, watch
 from cdc.cli import main
 from cdc.errors import LockNotAvailable
-from cdc.watched_tables import WatchOptions, watch
 from tests.fixtures.postgres import Postgres
 
 ORDERS = """

@@ -1,0 +1,1 @@
+"""Access to the API: credentials, their expiry, CORS."""

@@ -1,0 +1,1 @@
+"""HTTP without a surface: request bodies, problems, content encoding."""

@@ -1,0 +1,1 @@
+"""Limits on clients: connections, handshakes, requests, addresses."""

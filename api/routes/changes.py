@@ -1,0 +1,97 @@
+"""The change feed over HTTP: pull, with a cursor and long polls, in the formats that consumers know."""
+
+import asyncio
+import gzip
+import hashlib
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from cdc.core.change_feed.cursor import Cursor
+from cdc.core.change_feed.logged_change import ChangePage
+from cdc.core.wire.changes import ChangeFormat, content_type, page_text
+from cdc.core.wire.fields import MAX_TEXT
+
+from ..access.authentication import grant_of
+from ..http.content_encoding import accepts_gzip
+from ..http.problem import Problem
+from ..streams.gateway import Gateway
+from .export import matches_tag
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1", tags=["changes"])
+
+MAX_LIMIT = 5_000
+MAX_WAIT_MS = 60_000
+_MAX_TABLES = 100
+
+# A page with more is put together in another thread, so that the streams are not held up.
+_LARGE_CHANGES = 100
+
+_CACHED_S = 86_400
+
+_GZIP_LEVEL = 5
+_WORTH_COMPRESSING_BYTES = 1024
+
+_NEXT_HEADER = "flagent-next"
+
+
+@router.get("/changes", summary="Changes of rows, in the order of their commits")
+async def get_changes(
+    request: Request,
+    after: Annotated[str | None, Query(description="A cursor; without it, from the oldest change on.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 500,
+    wait_ms: Annotated[int, Query(alias="waitMs", ge=0, le=MAX_WAIT_MS)] = 0,
+    table: Annotated[
+        list[Annotated[str, Query(min_length=1, max_length=MAX_TEXT)]] | None,
+        Query(description="`schema.table` or `table`; repeatable.", max_length=_MAX_TABLES),
+    ] = None,
+    format: ChangeFormat = ChangeFormat.JSON,
+) -> Response:
+    """`next` is the cursor to ask on with, also when a page is empty; the headers Flagent-Next and Link tell it too.
+
+    A page that does not end at the end of the log never changes, and may be cached.
+    """
+    grant = grant_of(request)
+    if not grant.opens_rows:
+        raise Problem(403, "not_allowed", "this credential opens flags alone, no rows of tables")
+    cursor = None if after is None else Cursor.parse(after)
+    gateway: Gateway = request.app.state.gateway
+    feed = await gateway.feed_of_tables(table or (), grant, None if cursor is None else cursor.log)
+    page = await feed.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
+    # The end of the log grows, and without a cursor the beginning is pruned.
+    is_cacheable = cursor is not None and not page.is_open
+    is_private = request.app.state.guard.authenticator is not None
+    headers = {
+        _NEXT_HEADER: str(page.next),
+        "link": f'<{_next_path(request, page.next)}>; rel="next"',
+        "cache-control": f"{'private' if is_private else 'public'}, max-age={_CACHED_S}, immutable"
+        if is_cacheable
+        else "no-store",
+        "vary": "accept-encoding, authorization, x-api-key, cookie" if is_private else "accept-encoding",
+    }
+    compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
+    arguments = (format, page, request.app.version, compressed)
+    is_large = len(page.changes) > _LARGE_CHANGES
+    body, coding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
+    if is_cacheable:
+        headers["etag"] = etag
+        if matches_tag(request.headers.get("if-none-match", ""), etag.removeprefix("W/")):
+            return Response(status_code=304, headers=headers)
+    return Response(body, headers={**headers, **coding, "content-type": content_type(format)})
+
+
+def _body(format: ChangeFormat, page: ChangePage, version: str, compressed: bool) -> tuple[bytes, dict[str, str], str]:
+    """What is sent, how it is coded, and the tag of what it says."""
+    plain = page_text(format, page, version).encode()
+    etag = f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"'
+    if compressed and len(plain) >= _WORTH_COMPRESSING_BYTES:
+        return gzip.compress(plain, _GZIP_LEVEL, mtime=0), {"content-encoding": "gzip"}, etag
+    return plain, {}, etag
+
+
+def _next_path(request: Request, next: Cursor) -> str:
+    following = [pair for pair in request.query_params.multi_items() if pair[0] != "after"]
+    return f"{request.url.path}?{urlencode([*following, ('after', str(next))])}"

@@ -1,0 +1,48 @@
+"""Every change of a flag: who, when, and before → after."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from cdc.core.log.point_in_time import AtPosition, parse_moment
+from cdc.errors import InvalidInput
+from cdc.history.flag_history import flag_history
+from cdc.node.pipeline import Feed
+
+from ..access.authentication import grant_of
+from .flags import schema_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1", tags=["flags"])
+
+_MAX_LIMIT = 200
+
+
+@router.get("/flags/{key:path}/history", summary="What became of a flag, newest first")
+async def history(
+    request: Request,
+    key: str,
+    limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 20,
+    before: Annotated[str | None, Query(description="Only what came before this position.")] = None,
+    schema: str | None = None,
+) -> dict[str, Any]:
+    """An answer may hold fewer than `limit` changes, even none, though there are more: then `next` is not null. A flag
+    that never was, or must not be seen, has an empty history."""
+    feed: Feed = request.app.state.feed
+    grant = grant_of(request)
+    name = schema_of(feed.hub.catalog, schema, grant)
+    position = None
+    if before is not None:
+        moment = parse_moment("before", before)
+        if not isinstance(moment, AtPosition):
+            raise InvalidInput("before must be a position, as `next` gives it", name="before", code="invalid_moment")
+        position = moment.position
+    found = await flag_history(feed.past, name, key, grant, before=position, limit=limit)
+    return {
+        "flagKey": key,
+        "schema": name,
+        "changes": found.entries,
+        "next": None if found.next is None else str(found.next),
+        "endsBecause": found.reason,
+    }

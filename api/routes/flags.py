@@ -1,0 +1,127 @@
+"""Flags to read, in the shape and with the parameters of Flagent's own API (`GET /flags`, `GET /flags/{id}`)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from cdc.core.flags.catalog import Catalog
+from cdc.core.log.point_in_time import parse_moment
+from cdc.core.subscription.grant import Grant
+from cdc.history.rewind import refuse_before_attachment
+from cdc.node.pipeline import Feed
+
+from ..access.authentication import grant_of
+from ..http.problem import Problem
+
+__all__ = ["AT", "POSITION_HEADER", "catalog_at", "router", "schema_of"]
+
+router = APIRouter(prefix="/api/v1", tags=["flags"])
+
+_MAX_INT = 2**31 - 1
+
+Flag = Mapping[str, Any]
+
+
+POSITION_HEADER = "flagent-position"
+"""On answers about the past: which position they are as of, as an id."""
+
+AT = Query(None, description="As of this position, event id or RFC 3339 time, instead of now.")
+
+
+async def catalog_at(feed: Feed, at: object, response: Response) -> Catalog:
+    """The catalog as of `at`, the present one without it; for the past, notes the position in the answer's head."""
+    if at is None:
+        return feed.hub.catalog
+    catalog = await feed.past.at(parse_moment("at", at))
+    response.headers[POSITION_HEADER] = str(catalog.here)
+    return catalog
+
+
+def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
+    """The schema that a request means: the one it names, else `public`, else the first one; of those it may see.
+
+    Raises `OutOfReach` where the catalog is of a time before the schema was attached.
+    """
+    attached = tuple(name for name in catalog.schemas if grant.allows_schema(name))
+    if schema is None:
+        schema = "public" if "public" in attached or not attached else attached[0]
+    elif schema not in attached:
+        raise Problem(
+            404, "unknown_schema", f"schema {schema!r} is not attached; there are {', '.join(attached) or 'none'}"
+        )
+    refuse_before_attachment(catalog, schema)
+    return schema
+
+
+@router.get("/flags", summary="Live flags, newest first")
+async def list_flags(
+    request: Request,
+    response: Response,
+    limit: Annotated[int | None, Query(ge=0, le=_MAX_INT)] = None,
+    offset: Annotated[int, Query(ge=0, le=_MAX_INT)] = 0,
+    enabled: bool | None = None,
+    description: str | None = None,
+    key: str | None = None,
+    description_like: Annotated[str | None, Query(alias="descriptionLike")] = None,
+    preload: bool = False,
+    deleted: bool = False,
+    include_archived: Annotated[bool, Query(alias="includeArchived")] = False,
+    tags: Annotated[str | None, Query(description="comma list, any of")] = None,
+    environment_id: Annotated[int | None, Query(alias="environmentId")] = None,
+    project_id: Annotated[int | None, Query(alias="projectId")] = None,
+    schema: str | None = None,
+    at: str | None = AT,
+) -> list[dict[str, Any]]:
+    """`X-Total-Count` tells how many there are without `limit` and `offset`. Segments and variants are left out
+    unless `preload` is true. Deleted flags do not exist here: asking for them gets an empty list."""
+    grant = grant_of(request)
+    catalog = await catalog_at(request.app.state.feed, at, response)
+    name = schema_of(catalog, schema, grant)
+    if deleted or include_archived:
+        found: list[Flag] = []
+    else:
+        wanted_tags = {tag.strip() for tag in tags.split(",")} if tags else None
+        found = [
+            flag
+            for flag in _newest_first(catalog, name)
+            if grant.allows_flag(name, flag)
+            and (enabled is None or flag["enabled"] == enabled)
+            and (description is None or flag["description"] == description)
+            and (key is None or flag["key"] == key)
+            and (description_like is None or description_like.lower() in flag["description"].lower())
+            and (wanted_tags is None or any(tag["value"] in wanted_tags for tag in flag["tags"]))
+            and (environment_id is None or flag["environmentId"] in (None, environment_id))
+            and (project_id is None or flag["projectId"] == project_id)
+        ]
+    response.headers["x-total-count"] = str(len(found))
+    page = found[offset : None if limit is None else offset + limit]
+    return [dict(flag) if preload else {**flag, "segments": [], "variants": []} for flag in page]
+
+
+@router.get("/flags/{flag_id}", summary="One live flag, whole")
+async def get_flag(
+    request: Request,
+    response: Response,
+    flag_id: Annotated[str, "an id"],
+    schema: str | None = None,
+    at: str | None = AT,
+) -> dict[str, Any]:
+    grant = grant_of(request)
+    if not (flag_id.isascii() and flag_id.isdigit() and len(flag_id) <= 10):
+        raise Problem(
+            400,
+            "invalid_parameter",
+            f"flagID is {flag_id[:64]!r}, but must be an integer",
+            fields={"parameter": "flagID"},
+        )
+    catalog = await catalog_at(request.app.state.feed, at, response)
+    name = schema_of(catalog, schema, grant)
+    flag = catalog.flag_json(name, int(flag_id))
+    if flag is None or not grant.allows_flag(name, flag):
+        raise Problem(404, "flag_not_found", f"there is no live flag with the id {flag_id} in schema {name!r}")
+    return dict(flag)
+
+
+def _newest_first(catalog: Catalog, schema: str) -> Iterator[Flag]:
+    yield from reversed([flag for _, flag in catalog.flags(schema)])

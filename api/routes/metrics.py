@@ -1,0 +1,83 @@
+"""The numbers of all workers, for Prometheus."""
+
+import json
+from collections.abc import Iterable
+
+from fastapi import APIRouter, Request, Response
+
+from cdc.evaluation.evaluator import Evaluator
+from cdc.node.worker_peers import Peers
+from cdc.observe.metrics import Connections, Sample, exposition, read_samples
+from cdc.observe.status import StatusReader
+
+from ..access.authentication import grant_of
+from ..http.problem import Problem
+from ..streams.gateway import Gateway
+
+__all__ = ["Metrics", "router"]
+
+router = APIRouter(tags=["health"])
+
+
+class Metrics:
+    """Reads what this worker knows, and asks the others for the same."""
+
+    def __init__(
+        self, status: StatusReader, gateway: Gateway, evaluator: Evaluator, peers: Peers, version: str
+    ) -> None:
+        self._status = status
+        self._gateway = gateway
+        self._evaluator = evaluator
+        self._peers = peers
+        self._version = version
+
+    async def own(self) -> list[Sample]:
+        gateway = self._gateway
+        doors = {"sse": gateway.sse_door, "websocket": gateway.websocket_door}
+        connections = Connections(
+            open={transport: door.open_count for transport, door in doors.items()},
+            limit={transport: door.limit for transport, door in doors.items()},
+            refused=gateway.refusals,
+            waiting=gateway.admission.waiting,
+            requests_refused=gateway.quota.refused,
+        )
+        status = await self._status.read()
+        return list(
+            read_samples(
+                status,
+                gateway.streams.feeds,
+                connections,
+                self._evaluator.evaluations,
+                self._version,
+                is_ready=gateway.is_ready,
+            )
+        )
+
+    async def own_as_text(self) -> bytes:
+        """For another worker."""
+        return json.dumps(await self.own()).encode()
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        answers = await self._peers.ask()
+        workers: dict[int, Iterable[Sample] | None] = {self._peers.place: await self.own()}
+        for place, answer in answers.items():
+            workers[place] = None if answer is None else json.loads(answer)
+        return exposition(dict(sorted(workers.items())), accept)
+
+
+_TEXT = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
+)
+async def metrics(request: Request) -> Response:
+    """Asks for a credential with the right `admin` where credentials are asked for. Answers for all workers."""
+    if not grant_of(request).admin:
+        raise Problem(403, "not_allowed", "this credential does not show the inside of the server; that takes `admin`")
+    read: Metrics = request.app.state.metrics
+    body, content_type = await read.scrape(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})

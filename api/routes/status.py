@@ -1,0 +1,78 @@
+"""The numbers of this process, for those who run it: what the page shows beside the flags."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from cdc.observe.status import LogStatus, Status, StatusReader
+
+from ..access.authentication import grant_of
+from ..http.problem import Problem
+from ..streams.gateway import Door, Gateway
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1", tags=["health"])
+
+
+@router.get("/status", summary="State and numbers of this process")
+async def status(request: Request, response: Response) -> dict[str, Any]:
+    """Asks for a credential with the right `admin` where credentials are asked for. With several workers, each
+    answers for itself."""
+    if not grant_of(request).admin:
+        raise Problem(403, "not_allowed", "this credential does not show the inside of the server; that takes `admin`")
+    reader: StatusReader = request.app.state.status
+    gateway: Gateway = request.app.state.gateway
+    response.headers["cache-control"] = "no-store"
+    return {"version": request.app.version, **_document(await reader.read(), gateway)}
+
+
+def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
+    return {
+        "now": status.now.isoformat(),
+        "startedAt": status.started_at.isoformat(),
+        "freshness": {"fresh": status.freshness.fresh, "ageMs": status.freshness.age_ms},
+        "listener": {
+            "mode": status.listener.mode,
+            "reason": status.listener.reason,
+            "reconnects": status.listener.reconnects,
+            "notifications": status.listener.notifications,
+        },
+        "position": str(status.position),
+        "log": {"id": status.log_id, **_log(status.log)},
+        "catalog": {"flags": status.flags, "schemas": list(status.schemas)},
+        "ring": {
+            "events": status.ring.events,
+            "sizeBytes": status.ring.size_bytes,
+            "limitEvents": status.ring.limit_events,
+            "limitBytes": status.ring.limit_bytes,
+        },
+        "connections": {
+            "sse": _door(gateway, gateway.sse_door, "sse"),
+            "websocket": _door(gateway, gateway.websocket_door, "websocket"),
+            "waiting": gateway.admission.waiting,
+            "behind": status.behind,
+        },
+        "deliveries": status.deliveries,
+        "resyncs": status.resyncs,
+        "pauses": status.pauses,
+    }
+
+
+def _log(log: LogStatus | None) -> dict[str, Any]:
+    """Nulls for what nothing answers for."""
+    reach = None if log is None else log.reach
+    ahead_ms = None if log is None else log.clock_ahead_ms
+    return {
+        "newest": None if log is None else str(log.newest),
+        "lag": None if log is None else log.lag,
+        "oldest": None if reach is None or reach.oldest is None else str(reach.oldest),
+        "oldestAt": None if reach is None else reach.oldest_at,
+        "sizeBytes": None if log is None else log.size_bytes,
+        "clockAheadMs": None if ahead_ms is None else round(ahead_ms, 3),
+    }
+
+
+def _door(gateway: Gateway, door: Door, transport: str) -> dict[str, int]:
+    refused = sum(count for (of, _), count in gateway.refusals.items() if of == transport)
+    return {"open": door.open_count, "limit": door.limit, "refused": refused}

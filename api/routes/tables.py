@@ -1,0 +1,142 @@
+"""The captured tables over HTTP: which there are, what their rows look like, and all rows of one."""
+
+import asyncio
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from cdc.change_feed.backfill import Backfill, Tables
+from cdc.core.change_feed.row_schema import row_schema
+from cdc.core.log.captured_table import CapturedTable
+from cdc.core.text.json_text import encode
+from cdc.core.wire.changes import ChangeFormat
+from cdc.core.wire.rows import CONTENT_TYPE, RowLines
+from cdc.errors import InvalidInput, SourceError, TooBusy
+
+from ..access.authentication import grant_of
+from ..http.problem import Problem
+
+__all__ = ["router"]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/v1", tags=["tables"])
+
+_SCHEMA_TYPE = "application/schema+json"
+
+
+@router.get("/tables", summary="The tables whose changes are captured")
+async def list_tables(request: Request) -> dict[str, Any]:
+    """`columns` is null where all are told, else the names of those that are. An empty `key` is none."""
+    tables: Tables = request.app.state.feed.tables
+    return {"tables": [_described(table) for table in await tables.captured(grant_of(request))]}
+
+
+def _described(table: CapturedTable) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "schema": table.schema,
+        "table": table.table,
+        "kind": "flagent" if table.is_of_flags else "watched",
+        "key": list(table.key),
+        "columns": None if table.included is None else list(table.included),
+        "masked": list(table.masked),
+        "operations": list(table.operations),
+        "isFiltered": table.is_filtered,
+        "stream": table.stream.name,
+    }
+
+
+@router.get("/tables/{name:path}/schema", summary="JSON Schema (2020-12) of a table's rows")
+async def get_schema(request: Request, name: str) -> Response:
+    tables: Tables = request.app.state.feed.tables
+    table = await _find(request, name)
+    columns, types = await tables.columns(table)
+    document = row_schema(table, columns, types, id=f"{request.base_url}api/v1/tables/{table.name}/schema")
+    return Response(encode(document), media_type=_SCHEMA_TYPE, headers={"cache-control": "no-cache"})
+
+
+@router.get("/tables/{name:path}/rows", summary="Every row of a watched table, and where its changes go on")
+async def get_rows(
+    request: Request,
+    name: str,
+    format: Annotated[ChangeFormat, Query(description="`json` or `debezium`")] = ChangeFormat.JSON,
+) -> Response:
+    """Newline-delimited JSON. The last line has `next`, the cursor to go on with at `/api/v1/changes`; without it the
+    answer has broken off."""
+    if format is ChangeFormat.CLOUDEVENTS:
+        raise InvalidInput("format must be json or debezium here", name="format")
+    return _Rows(request.app.state.feed.tables, await _find(request, name), format, request.app.version)
+
+
+async def _find(request: Request, name: str) -> CapturedTable:
+    tables: Tables = request.app.state.feed.tables
+    try:
+        return await tables.find(name, grant_of(request))
+    except InvalidInput as error:
+        if error.code != "unknown_table":
+            raise
+        raise Problem(404, error.code, str(error)) from error
+
+
+class _Rows(Response):
+    """Reads as fast as the client takes the rows; each piece is sent before the next one is read."""
+
+    def __init__(self, tables: Tables, table: CapturedTable, format: ChangeFormat, version: str) -> None:
+        self._tables = tables
+        self._table = table
+        self._format = format
+        self._version = version
+        self._has_begun = False
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            async with self._tables.backfill(self._table) as backfill:
+                await self._send(backfill, send, gone)
+        except (TimeoutError, TooBusy, SourceError) as error:
+            if not self._has_begun:
+                raise
+            # Told by its missing end: an answer that has begun cannot become another one.
+            logger.warning(
+                "The reading of a table broke off",
+                extra={"action": "backfill_broken", "table": self._table.name, "reason": str(error) or "too slow"},
+            )
+        finally:
+            gone.cancel()
+
+    async def _send(self, backfill: Backfill, send: Send, gone: "asyncio.Future[None]") -> None:
+        snapshot = backfill.snapshot
+        lines = RowLines(
+            self._format,
+            self._table,
+            snapshot.cursor,
+            at=snapshot.committed_at,
+            database=snapshot.database,
+            version=self._version,
+        )
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        self._has_begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _write(send, lines.begin(snapshot.estimated_rows))
+        async for rows in backfill.rows():
+            if gone.done():
+                return
+            await _write(send, lines.rows(rows))
+        await _write(send, lines.end(backfill.sent), is_last=True)
+
+
+async def _write(send: Send, text: str, *, is_last: bool = False) -> None:
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": not is_last})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,1 @@
+"""Event streams: SSE and WebSocket, from the request to the connection."""

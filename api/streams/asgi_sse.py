@@ -1,0 +1,74 @@
+"""The event stream through ASGI, for servers that cannot hand a connection over."""
+
+import random
+from collections.abc import AsyncIterator
+
+import anyio
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from cdc.fanout.subscriber import CloseReason
+
+from ..http.problem import Problem
+from ..http.problem_response import send_problem
+from .asgi_sink import BufferSink
+from .gateway import RETRY_MS, Gateway, Opening
+
+__all__ = ["StreamEndpoint"]
+
+# A write that takes longer than this will never end.
+_SEND_TIMEOUT_S = 60.0
+
+_FAREWELL_S = 1.5
+
+
+class StreamEndpoint:
+    """An ASGI application for every path with a stream: SSE, or problem+json."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_problem(send, Problem(405, "method_not_allowed", "the stream is read with GET"))
+            return
+        try:
+            opening = self._gateway.admit_stream(
+                scope["path"], scope["query_string"], scope["headers"], is_chunked=False
+            )
+        except Problem as problem:
+            self._gateway.count_refusal("sse", problem)
+            await send_problem(send, problem)
+            return
+        closing = anyio.Event()
+        sink = BufferSink()
+        sink.subscriber = subscriber = self._gateway.subscriber_of(opening, sink)
+        response = EventSourceResponse(
+            self._blocks(opening, sink, closing),
+            headers={name.decode(): value.decode() for name, value in opening.headers if name != b"content-type"},
+            ping=0,
+            send_timeout=_SEND_TIMEOUT_S,
+            shutdown_event=closing,
+            shutdown_grace_period=_FAREWELL_S + 1,
+        )
+        try:
+            await response(scope, receive, send)
+        finally:
+            self._gateway.leave(subscriber)
+
+    async def _blocks(self, opening: Opening, sink: BufferSink, closing: anyio.Event) -> AsyncIterator[bytes]:
+        assert sink.subscriber is not None
+        self._gateway.begin_stream(opening, sink.subscriber)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_close_at, closing, sink)
+            async for chunk in sink.chunks():
+                yield chunk
+            tasks.cancel_scope.cancel()
+        if sink.closed_for is CloseReason.RESTARTING:
+            yield opening.format.frame(opening.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
+
+
+async def _close_at(closing: anyio.Event, sink: BufferSink) -> None:
+    await closing.wait()
+    await anyio.sleep(random.uniform(0, _FAREWELL_S))  # noqa: S311 - jitter, not a secret
+    sink.close(CloseReason.RESTARTING, "restarting")

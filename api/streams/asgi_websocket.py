@@ -1,0 +1,99 @@
+"""The WebSocket through ASGI, for servers that cannot hand a connection over."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from cdc.core.wire.dialect import MESSAGES
+from cdc.core.wire.format import Format
+
+from ..http.problem import Problem
+from ..http.problem_response import send_problem
+from .asgi_sink import BufferSink
+from .gateway import Gateway
+from .websocket_session import Evaluator, Session
+
+__all__ = ["SocketEndpoint"]
+
+_DENIAL = "websocket.http.response"
+
+
+class SocketEndpoint:
+    """An ASGI application for one path: a WebSocket, or a refused handshake with problem+json."""
+
+    def __init__(self, gateway: Gateway, evaluator: Evaluator | None = None) -> None:
+        self._gateway = gateway
+        self._evaluator = evaluator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            opening = self._gateway.admit_websocket(scope["path"], scope["query_string"], scope["headers"])
+        except Problem as problem:
+            self._gateway.count_refusal("websocket", problem)
+            await receive()
+            if _DENIAL in scope.get("extensions", {}):
+                await send_problem(_as_denial(send), problem)
+            else:
+                await send({"type": "websocket.close", "code": 1013, "reason": problem.detail[:120]})
+            return
+        websocket = WebSocket(scope, receive, send)
+        sink = BufferSink()
+        may_read = asyncio.Event()
+        may_read.set()
+        session = Session(
+            self._gateway.streams,
+            sink,
+            Format(MESSAGES, is_framed=False),
+            stop_reading=may_read.clear,
+            read_on=may_read.set,
+            entrant=opening.entrant,
+            guard=self._gateway.guard,
+            watch=self._gateway.watch,
+            evaluator=self._evaluator,
+        )
+        sink.subscriber = session.subscriber
+        try:
+            await websocket.accept(subprotocol=opening.subprotocol)
+            self._gateway.begin_websocket(opening, session.subscriber)
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(_read(websocket, session, sink, may_read))
+                await _write(websocket, sink)
+                reader.cancel()
+        finally:
+            session.end()
+            self._gateway.leave(session.subscriber)
+
+
+async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_read: asyncio.Event) -> None:
+    while True:
+        await may_read.wait()
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            sink.disconnect()
+            return
+        text = message.get("text")
+        session.receive(message["bytes"] if text is None else text)
+
+
+async def _write(websocket: WebSocket, sink: BufferSink) -> None:
+    try:
+        rest = b""
+        async for chunk in sink.chunks():
+            # JSON on one line has no line end in it, so the lines are the messages; a long one comes in slices.
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                await websocket.send_text(line.decode())
+        if sink.closed_for is not None:
+            await websocket.close(sink.closed_for.value, sink.close_text[:120])
+    except (WebSocketDisconnect, RuntimeError):
+        # The client has gone while something was being sent; starlette reports it in either of these ways.
+        return
+
+
+def _as_denial(send: Send) -> Send:
+    async def denial(message: object) -> None:
+        assert isinstance(message, dict)
+        await send({**message, "type": "websocket." + message["type"]})
+
+    return denial

@@ -1,0 +1,1 @@
+"""What the owner does to the database: install, upgrade, watch tables, create API keys."""

@@ -1,0 +1,61 @@
+"""Making, listing and revoking API keys in the database; for people, so each call is a session of its own."""
+
+from datetime import datetime
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from ..auth.api_key import ApiKey, new_key
+from ..core.subscription.grant import Grant
+from ..database.database_url import read_database_url, redact
+from ..database.driver_errors import driver_errors
+from ..database.queries import query
+from ..errors import InvalidInput
+
+__all__ = ["create_key", "list_keys", "revoke_key"]
+
+
+def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = None) -> str:
+    """Make a key; answers its text, which nobody can find out again."""
+    key = new_key()
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(
+            query("create_key"),
+            {
+                "name": name,
+                "prefix": key.prefix,
+                "hash": key.hash,
+                "scopes": Jsonb(grant.to_json()),
+                "expires_at": expires_at,
+            },
+        )
+    return key.text
+
+
+def list_keys(url: str) -> list[ApiKey]:
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+        rows = connection.execute(query("keys")).fetchall()
+    return [
+        ApiKey(id, name, prefix, bytes(hash), Grant.parse(scopes), created_at, expires_at, revoked_at)
+        for id, name, prefix, hash, scopes, created_at, expires_at, revoked_at in rows
+    ]
+
+
+def revoke_key(url: str, which: str) -> tuple[str, bool]:
+    """End a key, named by its id or its public beginning; its beginning, and whether it was in force until now.
+
+    A whole key is understood too. Raises `InvalidInput` where there is none.
+    """
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+        id: int | None = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else None
+        if id is None:
+            found = connection.execute(query("key_id"), {"prefix": which[:16]}).fetchone()
+            id = None if found is None else int(found[0])
+        revoked = None if id is None else connection.execute(query("revoke_key"), {"id": id}).fetchone()
+    if revoked is None:
+        # Not what was typed: it may be a whole key.
+        raise InvalidInput("there is no such key; `flagent-cdc keys list` shows all", name="key", code="unknown_key")
+    return str(revoked[0]), bool(revoked[1])

@@ -1,0 +1,122 @@
+"""API keys: how they look, and the ring of those that are in force.
+
+A key is `fla_cdc_<8 public characters>_<43 secret ones>`. The public part finds it and is shown in lists; the secret
+is 256 random bits, so its plain SHA-256 can be stored: nobody can guess through 2^256 of them.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..core.subscription.grant import Grant
+from ..errors import InvalidInput, Unauthorized
+from .identity import Identity
+
+__all__ = ["KEY_PREFIX", "ApiKey", "KeyRing", "NewKey", "new_key", "readable_grant"]
+
+logger = logging.getLogger(__name__)
+
+KEY_PREFIX = "fla_cdc_"
+
+_FORM = re.compile(r"(fla_cdc_[a-z2-7]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+# Compared with where there is no such key, so that an unknown beginning takes as long as a wrong secret.
+_NOBODY = hashlib.sha256(b"").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is stored: never its text."""
+
+    id: int
+    name: str
+    prefix: str
+    hash: bytes
+    grant: Grant
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def is_revoked(self) -> bool:
+        return self.revoked_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made: `text` is shown once, the rest is stored."""
+
+    text: str
+    prefix: str
+    hash: bytes
+
+
+def new_key() -> NewKey:
+    prefix = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(8))
+    text = f"{prefix}_{secrets.token_urlsafe(32)}"
+    return NewKey(text, prefix, _hash(text))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
+
+
+def readable_grant(prefix: str, scopes: object) -> Grant:
+    """What the scopes of a key allow; nothing where this version cannot read them."""
+    try:
+        return Grant.parse(scopes)
+    except InvalidInput as error:
+        logger.error(
+            "An API key with unreadable scopes", extra={"action": "key_unreadable", "key": prefix, "reason": str(error)}
+        )
+        return Grant(flags=frozenset(), tables=frozenset(), evaluate=False)
+
+
+class KeyRing:
+    """All keys, in memory. An identity lives as long as its key stays as it is."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, ApiKey] = {}
+        self._identities: dict[int, Identity] = {}
+
+    def __len__(self) -> int:
+        return sum(not key.is_revoked for key in self._keys.values())
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Hold exactly these."""
+        known = {key.id: key for key in self._keys.values()}
+        self._keys = {key.prefix: key for key in keys}
+        self._identities = {
+            key.id: self._identities[key.id] if known.get(key.id) == key else _identity(key)
+            for key in self._keys.values()
+            if not key.is_revoked
+        }
+
+    def identify(self, text: str, now: float) -> Identity:
+        """Whose key this is; raises `Unauthorized`. Takes equally long for every key of the right form."""
+        form = _FORM.fullmatch(text)
+        key = self._keys.get(form[1]) if form is not None else None
+        is_right = hmac.compare_digest(_hash(text), _NOBODY if key is None else key.hash)
+        if key is None or not is_right:
+            raise Unauthorized("this API key is not known here", code="invalid_credential")
+        if key.is_revoked:
+            raise Unauthorized("this API key has been revoked", code="credential_revoked")
+        identity = self._identities[key.id]
+        if identity.expires_at is not None and identity.expires_at <= now:
+            raise Unauthorized("this API key has expired", code="credential_expired")
+        return identity
+
+    def find(self, key_id: int) -> Identity | None:
+        """The identity of a key that is in force, by its id."""
+        return self._identities.get(key_id)
+
+
+def _identity(key: ApiKey) -> Identity:
+    expires_at = None if key.expires_at is None else key.expires_at.timestamp()
+    return Identity(f"key {key.prefix}", key.grant, key.id, expires_at)

@@ -1,0 +1,100 @@
+"""Stream tokens: what a browser puts into an address instead of a lasting secret.
+
+A token is signed (HMAC-SHA-256) with the installation's secret, so that every server of a database takes it, lives one
+minute and opens one stream. Which ones were used is known to each process by itself: within its minute a stolen token
+could open one more stream in each other process. Nothing is written to the database for it.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import InvalidInput
+from ..core.subscription.grant import Grant
+from ..errors import Unauthorized
+from .identity import Identity
+
+__all__ = ["LIFETIME_S", "TOKEN_PREFIX", "StreamToken", "TokenDesk"]
+
+TOKEN_PREFIX = "fla_st_"  # noqa: S105 - how a token begins
+LIFETIME_S = 60.0
+
+# A grant may name a thousand things; an address has to carry them.
+MAX_TOKEN_CHARACTERS = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StreamToken:
+    """A token that was read and found good; `holder` is as the one who asked for it, `key_id` the key behind it."""
+
+    id: str
+    ends_at: float
+    holder: Identity
+
+
+class TokenDesk:
+    """Issues and reads tokens, and remembers those that were used here while they could be used again."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._used: dict[str, float] = {}
+
+    def issue(self, identity: Identity, now: float) -> tuple[str, float]:
+        """A token for another's stream, and its end; raises `InvalidInput` where its grant is too long for one."""
+        ends_at = now + LIFETIME_S if identity.expires_at is None else min(now + LIFETIME_S, identity.expires_at)
+        claims: dict[str, Any] = {"i": secrets.token_urlsafe(12), "e": ends_at, "n": identity.name}
+        if identity.key_id is not None:
+            # The grant is looked up by its key, which may be revoked meanwhile.
+            claims["k"] = identity.key_id
+        else:
+            claims["g"] = identity.grant.to_json()
+        if identity.expires_at is not None:
+            claims["x"] = identity.expires_at
+        body = _encode(json.dumps(claims, separators=(",", ":")).encode())
+        token = f"{TOKEN_PREFIX}{body}.{self._sign(body)}"
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise InvalidInput("the scopes of this credential are too long for a token", code="token_too_long")
+        return token, ends_at
+
+    def read(self, text: str, now: float) -> StreamToken:
+        """What the token says; raises `Unauthorized`. It is not used up by this."""
+        body, _, signature = text.removeprefix(TOKEN_PREFIX).partition(".")
+        # Bytes, because compare_digest refuses texts that are not ASCII.
+        is_signed = hmac.compare_digest(signature.encode(), self._sign(body).encode())
+        if not text.startswith(TOKEN_PREFIX) or len(text) > MAX_TOKEN_CHARACTERS or not is_signed:
+            raise Unauthorized("this is not a stream token of this server", code="invalid_credential")
+        claims = _decode(body)
+        if claims["e"] <= now:
+            raise Unauthorized("this stream token has expired; ask for a new one", code="credential_expired")
+        if claims["i"] in self._used:
+            raise Unauthorized("this stream token was used already; ask for a new one", code="token_used")
+        holder = Identity(claims["n"], Grant.parse(claims.get("g", {})), claims.get("k"), claims.get("x"), True)
+        return StreamToken(claims["i"], claims["e"], holder)
+
+    def use_up(self, token: StreamToken, now: float) -> None:
+        """From now on it opens nothing here."""
+        for id in [id for id, ends_at in self._used.items() if ends_at <= now]:
+            del self._used[id]
+        self._used[token.id] = token.ends_at
+
+    def _sign(self, body: str) -> str:
+        return _encode(hmac.digest(self._secret, f"stream-token:{body}".encode(), hashlib.sha256))
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(body: str) -> Mapping[str, Any]:
+    # Only what we have signed comes here, by this version of the program or another one.
+    try:
+        claims: Mapping[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except (binascii.Error, ValueError) as error:
+        raise Unauthorized("this is not a stream token of this server", code="invalid_credential") from error
+    return claims

@@ -1,0 +1,115 @@
+"""The change feed: pages of the log, and waiting for the next ones.
+
+Readers at the end of the log all ask the same, at the same moment: one look serves them. A reader that waits costs no
+query; the hub wakes it, and the log is read, as that is where the rows are.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..core.change_feed.cursor import Cursor
+from ..core.change_feed.logged_change import ChangePage, LoggedChange
+from ..core.flags.flag_tables import TABLES
+from ..core.log.position import Position
+from ..core.subscription.grant import Grant
+from ..errors import OutOfReach, TooBusy
+from ..fanout.hub import Hub
+from ..source.upstream import PastLog
+
+__all__ = ["ChangeFeed"]
+
+# Changes that a look for those of some tables goes through.
+_SCAN_CHANGES = 5_000
+
+_MAX_WAITING = 1_000
+
+_Question = tuple[Cursor | None, int, tuple[str, ...] | None]
+
+
+class ChangeFeed:
+    def __init__(self, log: PastLog | None, hub: Hub) -> None:
+        self._log = log
+        self._hub = hub
+        self._asked: dict[_Question, asyncio.Task[ChangePage]] = {}
+        self._stopping = asyncio.Event()
+        self._waiting = 0
+
+    async def page(
+        self, after: Cursor | None, *, limit: int, tables: Sequence[str] = (), grant: Grant, wait_s: float = 0.0
+    ) -> ChangePage:
+        """The next changes that `grant` shows, of these tables or of all; an empty page where there are none within
+        `wait_s`, or where what a snapshot has seen has come to its end. Its `next` moves on also past what was not for
+        this reader.
+
+        Raises `OutOfReach`, `TooBusy` and `SourceError`.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
+        chosen = tuple(sorted(set(tables))) or None
+        while True:
+            page = self._shown(await self._look((after, limit, chosen)), grant)
+            rest_s = deadline - clock()
+            has_joined = after is not None and after.seen is not None and page.next.seen is None
+            if page.changes or has_joined or rest_s <= 0 or self._stopping.is_set():
+                return page
+            after = page.next
+            if page.is_open:
+                await self._wait(Position(page.newest + 1), rest_s)
+
+    def stop_waiting(self) -> None:
+        """The server ends: everyone is answered with what there is."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        self.stop_waiting()
+        for task in list(self._asked.values()):
+            task.cancel()
+        if self._log is not None:
+            await self._log.close()
+
+    async def _wait(self, position: Position, timeout_s: float) -> None:
+        if self._waiting >= _MAX_WAITING:
+            raise TooBusy(f"{_MAX_WAITING} readers wait for changes already; ask without waiting")
+        self._waiting += 1
+        reached = asyncio.ensure_future(self._hub.reached(position, timeout_s))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((reached, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting -= 1
+            reached.cancel()
+            stopping.cancel()
+
+    async def _look(self, question: _Question) -> ChangePage:
+        task = self._asked.get(question)
+        if task is None:
+            task = self._asked[question] = asyncio.create_task(self._ask(question))
+        # Shielded: the first one to ask may go away, and the others still want to know.
+        return await asyncio.shield(task)
+
+    async def _ask(self, question: _Question) -> ChangePage:
+        # One that has not been sent yet serves everybody who comes until it is: an answer is never older than its
+        # question.
+        await asyncio.sleep(0)
+        del self._asked[question]
+        if self._log is None:
+            raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
+        after, limit, tables = question
+        scan = limit if tables is None else max(limit, _SCAN_CHANGES)
+        return await self._log.changes_after(after, limit=limit, scan=scan, tables=tables)
+
+    def _shown(self, page: ChangePage, grant: Grant) -> ChangePage:
+        if not grant.is_restricted:
+            return page
+        shown = tuple(change for change in page.changes if self._shows(grant, change))
+        return replace(page, changes=shown)
+
+    def _shows(self, grant: Grant, change: LoggedChange) -> bool:
+        if change.table in TABLES and change.schema not in self._hub.catalog.schemas:
+            # Rows of a schema that was attached once, or a table that is called like one of Flagent's: only who is
+            # allowed it by its whole name may see it.
+            return grant.allows_row(change.schema, change.table, is_of_flags=True) or (
+                grant.allows_schema(change.schema) and f"{change.schema}.{change.table}" in (grant.tables or ())
+            )
+        return grant.allows_row(change.schema, change.table, is_of_flags=change.table in TABLES)

@@ -1,0 +1,1 @@
+"""The change feed without I/O: cursors, logged changes, pages, row schemas."""

@@ -1,0 +1,66 @@
+"""Where a reader of the change feed stands: after a whole commit, or after some of its changes.
+
+Opaque to clients. Not an event id: an event id counts events within a commit, a cursor counts changes, and one taken
+for the other would lose some.
+
+>>> str(Cursor.parse("1042.57@k7q2mx")), Cursor.parse("1042@k7q2mx").index is None
+('1042.57@k7q2mx', True)
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from ..errors import InvalidInput
+from ..log.position import LogId, Position
+from .snapshot_visibility import Seen
+
+__all__ = ["Cursor"]
+
+# What was seen has one number for each transaction that was running: a few hundred on a busy server.
+_FORM = re.compile(r"(\d{1,19})(?:\.(\d{1,19}))?(?:~([\d_]{1,32768}))?@([a-z0-9]{1,32})", re.ASCII)
+_MAX_POSITION = 2**63 - 1
+_SHOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """After change `index` of the commit at `position`; after all of it where `index` is None.
+
+    `index` counts from 1, in mode horizon it is the change's sequence. Of what comes after, the reader has `seen` some
+    already.
+    """
+
+    position: Position
+    index: int | None
+    log: LogId
+    seen: Seen | None = None
+
+    def __str__(self) -> str:
+        index = "" if self.index is None else f".{self.index}"
+        seen = "" if self.seen is None else f"~{self.seen}"
+        return f"{self.position}{index}{seen}@{self.log}"
+
+    @classmethod
+    def after(cls, position: Position, index: int | None, log: LogId, seen: Seen | None) -> Self:
+        """The cursor of somebody who has come so far; what was seen is left out once it is behind."""
+        if seen is not None and position >= (seen.end - 1 if index is None else seen.end):
+            seen = None
+        return cls(position, index, log, seen)
+
+    @classmethod
+    def parse(cls, text: str, name: str = "after") -> Self:
+        """Read a cursor as `str()` writes it, or an id of a whole commit; raises `InvalidInput`."""
+        match = _FORM.fullmatch(text)
+        position, index, seen, log = (None, None, None, "") if match is None else match.groups()
+        parsed = None if seen is None else Seen.parse(seen)
+        is_whole = seen is None or parsed is not None
+        if position is None or max(int(position), int(index or 0)) > _MAX_POSITION or not is_whole:
+            shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+            raise InvalidInput(
+                f"{name} is {shown!r}, which is not a cursor; cursors come as `next`, leave {name} out to begin"
+                " with the oldest change",
+                name=name,
+                code="invalid_cursor",
+            )
+        return cls(Position(int(position)), None if index is None else int(index), LogId(log), parsed)

@@ -1,0 +1,81 @@
+"""A page of the change feed out of whole commits, where the log is not a database that could cut it.
+
+What stands on a page follows from the cursor and the commits alone, and is the same as PostgreSQL's query
+`changes_after` gives for them, so that a reader may ask one source and then the other.
+"""
+
+from collections.abc import Sequence
+
+from ..log.change import Commit, Row
+from ..log.position import Position
+from ..text import exact_json
+from .cursor import Cursor
+from .logged_change import ChangePage, LoggedChange
+
+__all__ = ["PageBuilder"]
+
+
+class PageBuilder:
+    """Takes commits from the one that the cursor is in, in order, until it is full.
+
+    Holds at most `limit` changes, found among at most `scan`, and rows of at most `most_bytes` together, though never
+    fewer than one change. `tables` are names with or without their schema; None is all.
+    """
+
+    def __init__(self, after: Cursor, *, limit: int, scan: int, tables: Sequence[str] | None, most_bytes: int) -> None:
+        self._after = after
+        self._limit = limit
+        self._scan = scan
+        self._tables = None if tables is None else frozenset(tables)
+        self._left_bytes = most_bytes
+        self._is_begun = False
+        self._changes: list[LoggedChange] = []
+        self._next = after
+
+    def take(self, commit: Commit) -> bool:
+        """Whether there may be room for the next commit. Rows must have been read by `exact_json`."""
+        numbers = commit.indexes or range(1, len(commit.changes) + 1)
+        count = numbers[-1]
+        begin = 0
+        if commit.position == self._after.position:
+            begin = count if self._after.index is None else self._after.index
+        left = self._scan
+        for number, change in zip(numbers, commit.changes, strict=True):
+            if number <= begin:
+                continue
+            if left == 0:
+                return False
+            if self._wants(change.schema, change.table):
+                before, after = _text(change.before), _text(change.after)
+                self._left_bytes -= len((before or "").encode()) + len((after or "").encode())
+                if self._is_begun and (self._left_bytes < 0 or len(self._changes) == self._limit):
+                    return False
+                self._changes.append(
+                    LoggedChange(
+                        commit.position, number, count, commit.committed_at, commit.xid, commit.user,
+                        commit.application, change.schema, change.table, change.op, _key(change.key), before, after,
+                    )
+                )  # fmt: skip
+            self._is_begun = True
+            left -= 1
+            self._next = Cursor(commit.position, None if number >= count else number, self._after.log)
+        # As the log knows how many there are by the last one's number, holes count as looked at.
+        self._scan -= count - begin
+        return self._scan > 0
+
+    def page(self, newest: Position, database: str) -> ChangePage:
+        """With all that was taken, of a log that ends at `newest`."""
+        is_open = self._next.index is None and self._next.position >= newest
+        return ChangePage(tuple(self._changes), self._next, newest, is_open, database)
+
+    def _wants(self, schema: str, table: str) -> bool:
+        return self._tables is None or table in self._tables or f"{schema}.{table}" in self._tables
+
+
+def _key(key: Row | None) -> str | None:
+    """As `json_build_object` writes it, since consumers may tell rows apart by this text."""
+    return None if key is None else exact_json.dumps(key, separators=(", ", " : "))
+
+
+def _text(row: Row | None) -> str | None:
+    return None if row is None else exact_json.dumps(row)

@@ -1,0 +1,261 @@
+"""What the database's rows mean: a replica of Flagent's tables that turns commits into typed events.
+
+Call contract: `load` each schema at one position, then `apply` every later commit in order; commits at or below
+`position` are ignored, so a source may repeat them. `rewind` undoes commits, newest first, down to any state of which
+the log still holds the way back; to answer a question about the past, rewind a `copy()` and apply again.
+
+Events are a function of the state and the commit alone: every instance numbers them alike, after every restart.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Self
+
+from ..log.change import Change, Commit, Op, Row
+from ..log.position import EventId, LogId, Position
+from .events import Event, EventType, Standing
+from .flag import FlagJson, flag_crc, tag_values
+from .flag_events import Difference, differences
+from .flag_tables import TABLES, FlagTables
+from .row_event import row_event
+
+__all__ = ["Catalog"]
+
+_BEGINNING = Position(0)
+
+_FlagId = tuple[str, int]
+"""Flags are known by schema and id: ids repeat between schemas, keys move between flags."""
+
+
+class Catalog:
+    """The flags of all attached schemas as of `position`.
+
+    `attached` holds of a catalog that was taken back the schemas of which nothing is known here, as they were attached
+    later, by the commit that did it.
+    """
+
+    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "log", "position")
+
+    def __init__(self, log: LogId, position: Position = _BEGINNING) -> None:
+        self.log = log
+        self.position = position
+        self.attached: dict[str, Commit] = {}
+        self._within: tuple[Position, int] | None = None  # the commit that is being taken in, and how far
+        self._schemas: dict[str, FlagTables] = {}
+        self._crcs: dict[_FlagId, int] = {}
+        self._crcs_sum = 0
+        self._crcs_stale: dict[_FlagId, None] = {}
+
+    @property
+    def here(self) -> EventId:
+        """The id of all that it holds, which may lie within a commit."""
+        if self._within is not None:
+            return EventId(self._within[0], self._within[1] - 1, self.log)
+        return EventId(self.position, None, self.log)
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        """The attached schemas in alphabetical order, also those that were attached later."""
+        return tuple(sorted({*self._schemas, *self.attached}))
+
+    def attach(self, schema: str) -> None:
+        """Take the seven tables of a schema for Flagent's from the next commit on; harmless when done before."""
+        self._schemas.setdefault(schema, FlagTables())
+
+    def load(self, schema: str, tables: Mapping[str, Iterable[Row]], position: Position) -> None:
+        """Hold exactly these rows for a schema, as of a position; tables left out are empty."""
+        for flag_id in self._schemas.pop(schema, FlagTables()).flag_ids:
+            self._crcs_stale[schema, flag_id] = None
+        loaded = self._schemas[schema] = FlagTables()
+        for table, rows in tables.items():
+            for row in rows:
+                loaded.put(table, row)
+        for flag_id in loaded.flag_ids:
+            self._crcs_stale[schema, flag_id] = None
+        self.position = position
+
+    def apply(self, commit: Commit) -> list[Event]:
+        """Take in the next commit, or the next part of one, and tell what it did; nothing for what was taken in before.
+
+        `position` moves on when a commit ends.
+
+        Deletions of flags come first: then a client that files flags by key loses none to which a key has moved
+        within the commit. All else follows in the order in which the commit first touched each flag or row.
+        """
+        if commit.position <= self.position or commit.begin != (0 if self._within is None else self._within[1]):
+            return []
+        touched: dict[_FlagId, FlagJson | None] = {}
+        order: list[Change | _FlagId] = []
+        for change in commit.changes:
+            tables = self._tables_of(change)
+            if tables is None:
+                order.append(change)
+                continue
+            for flag_id in tables.touches(change):
+                touch = (change.schema, flag_id)
+                if touch not in touched:
+                    touched[touch] = tables.flag(flag_id)
+                    order.append(touch)
+            tables.apply(change)
+        self._forget(touched)
+        if commit.ends:
+            self.position, self._within = commit.position, None
+        else:
+            self._within = commit.position, commit.begin + len(commit.changes)
+        return self._events(commit, order, touched)
+
+    def rewind(self, commit: Commit) -> Collection[str]:
+        """Undo a commit, the newest of those taken in; one that was never taken in is ignored.
+
+        The schemas that the commit attached, of which nothing is known from here on: what they held before, if they had
+        been attached once already, is in no log.
+        """
+        if commit.position > self.position:
+            return ()
+        begun = [schema for schema in _attached_by(commit) if schema in self._schemas]
+        for schema in begun:
+            for flag_id in self._schemas.pop(schema).flag_ids:
+                self._crcs_stale[schema, flag_id] = None
+            self.attached[schema] = replace(commit, changes=())
+        touched: dict[_FlagId, None] = {}
+        for change in reversed(commit.changes):
+            tables = self._tables_of(change)
+            if tables is not None:
+                touched.update(dict.fromkeys((change.schema, flag_id) for flag_id in tables.touches(change)))
+                tables.rewind(change)
+        self._forget(touched)
+        self.position = Position(commit.position - 1)
+        return begun
+
+    def flags(self, schema: str | None = None) -> Iterator[tuple[str, FlagJson]]:
+        """The live flags of one or all schemas with their schema, by schema and id."""
+        for name in self.schemas if schema is None else (schema,):
+            tables = self._schemas.get(name)
+            if tables is not None:
+                for flag_id in sorted(tables.flag_ids):
+                    flag = tables.flag(flag_id)
+                    if flag is not None:
+                        yield name, flag
+
+    def flag_json(self, schema: str, flag_id: int) -> FlagJson | None:
+        """A live flag, None when there is none. The same read-only object until the flag changes."""
+        tables = self._schemas.get(schema)
+        return None if tables is None else tables.flag(flag_id)
+
+    def find(self, schema: str, key: str) -> FlagJson | None:
+        """The live flag with this key."""
+        tables = self._schemas.get(schema)
+        return None if tables is None else tables.flag_by_key(key)
+
+    def attachments(self, schema: str, flag_id: int) -> Mapping[int, Mapping[str, str] | None]:
+        """A flag's attachments as evaluation gives them, by variant id: with the quotes that the REST view strips."""
+        tables = self._schemas.get(schema)
+        return {} if tables is None else tables.attachments(flag_id)
+
+    def evaluation_view(self, schema: str, flag_id: int) -> FlagJson | None:
+        """The flag with these attachments, None when there is none."""
+        flag = self.flag_json(schema, flag_id)
+        if flag is None:
+            return None
+        attachments = self.attachments(schema, flag_id)
+        variants = [{**variant, "attachment": attachments[variant["id"]]} for variant in flag["variants"]]
+        return {**flag, "variants": variants}
+
+    @property
+    def digest(self) -> str:
+        """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `flag_crc` of every live flag.
+
+        Costs only the flags that changed since it was asked for last.
+        """
+        return f"{self.flag_count}:{self._crcs_sum & 0xFFFFFFFF:08x}"
+
+    @property
+    def flag_count(self) -> int:
+        """How many live flags all schemas have; costs what `digest` costs."""
+        for touch in self._crcs_stale:
+            self._crcs_sum -= self._crcs.pop(touch, 0)
+            flag = self.flag_json(*touch)
+            if flag is not None:
+                self._crcs[touch] = flag_crc(flag)
+                self._crcs_sum += self._crcs[touch]
+        self._crcs_stale.clear()
+        return len(self._crcs)
+
+    def copy(self) -> Self:
+        """An independent catalog; what neither side changes afterwards is shared."""
+        twin = type(self)(self.log, self.position)
+        twin.attached = self.attached.copy()
+        twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
+        twin._crcs = self._crcs.copy()
+        twin._crcs_sum = self._crcs_sum
+        twin._crcs_stale = self._crcs_stale.copy()
+        return twin
+
+    def _tables_of(self, change: Change) -> FlagTables | None:
+        """Where a change belongs; None for a watched table, also one named `tags` in a schema not attached."""
+        return self._schemas.get(change.schema) if change.table in TABLES else None
+
+    def _forget(self, touched: Iterable[_FlagId]) -> None:
+        for schema, flag_id in touched:
+            self._schemas[schema].forget(flag_id)
+            self._crcs_stale[schema, flag_id] = None
+
+    def _events(
+        self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]
+    ) -> list[Event]:
+        deletions: list[tuple[str, frozenset[str], Standing | None, Difference]] = []
+        others: list[tuple[str, frozenset[str], Standing | None, Difference] | Change] = []
+        for item in order:
+            if isinstance(item, Change):
+                others.append(item)
+                continue
+            schema, flag_id = item
+            before, after = touched[item], self.flag_json(schema, flag_id)
+            found = differences(before, after)
+            if found:
+                tags = tag_values(before) | tag_values(after)
+                stood = _standing(before)
+                for one in found:
+                    place = deletions if one.type is EventType.FLAG_DELETED else others
+                    place.append((schema, tags, stood, one))
+        events: list[Event] = []
+        for index, entry in enumerate([*deletions, *others], commit.begin):
+            event_id = EventId(commit.position, index, self.log)
+            if isinstance(entry, Change):
+                events.append(row_event(event_id, commit, entry))
+            else:
+                schema, tags, stood, one = entry
+                events.append(
+                    Event(
+                        event_id,
+                        one.type,
+                        schema,
+                        commit.committed_at,
+                        one.flag_key,
+                        one.flag_id,
+                        tags,
+                        one.flag,
+                        one.detail,
+                        None if one.type is EventType.FLAG_CREATED else stood,
+                    )
+                )
+        return events
+
+
+def _standing(flag: FlagJson | None) -> Standing | None:
+    return None if flag is None else Standing(tag_values(flag), flag["projectId"], flag["environmentId"])
+
+
+def _attached_by(commit: Commit) -> list[str]:
+    """The schemas whose tables it all empties without logging what they held, as only an attach does."""
+    if all(change.op is not Op.TRUNCATE for change in commit.changes):
+        return []
+    logged: set[tuple[str, str]] = set()
+    emptied: Counter[str] = Counter()
+    for change in commit.changes:
+        place = (change.schema, change.table)
+        if change.table in TABLES and place not in logged:
+            emptied[change.schema] += change.op is Op.TRUNCATE
+            logged.add(place)
+    return [schema for schema, tables in emptied.items() if tables == len(TABLES)]

@@ -1,0 +1,56 @@
+"""What subscribers are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from ..log.position import EventId
+
+__all__ = ["Event", "EventType", "Standing"]
+
+
+class EventType(StrEnum):
+    FLAG_CREATED = "flag_created"
+    FLAG_UPDATED = "flag_updated"
+    FLAG_ENABLED = "flag_enabled"
+    FLAG_DISABLED = "flag_disabled"
+    FLAG_DELETED = "flag_deleted"
+    SEGMENT_UPDATED = "segment_updated"
+    DISTRIBUTION_UPDATED = "distribution_updated"
+    VARIANT_UPDATED = "variant_updated"
+    ROW_INSERTED = "row_inserted"
+    ROW_UPDATED = "row_updated"
+    ROW_DELETED = "row_deleted"
+    TABLE_TRUNCATED = "table_truncated"
+
+
+class Standing(NamedTuple):
+    """Where a flag belongs, as far as rights depend on it; its key is the event's."""
+
+    tags: frozenset[str]
+    project_id: int | None
+    environment_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one flag, or to one row of a watched table, in one commit.
+
+    `flag` is the whole flag as of that commit, in the REST shape, None for `flag_deleted` and for rows. `tags` are
+    the flag's tags before and after, so that a subscriber by tag learns that a flag has left. `detail` holds the
+    fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`, `before`,
+    `after`, `changed`, `transaction`, `user`, `application`. `before` is where the flag stood before the commit, None
+    where it was not there; it decides who may be told and is told to nobody.
+    """
+
+    id: EventId
+    type: EventType
+    schema: str
+    committed_at: str
+    flag_key: str | None
+    flag_id: int | None
+    tags: frozenset[str]
+    flag: Mapping[str, Any] | None
+    detail: Mapping[str, Any]
+    before: Standing | None = None

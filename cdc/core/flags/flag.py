@@ -1,0 +1,212 @@
+"""A flag as clients see it: the REST shape of Flagent, rendered from rows of its tables.
+
+Rows come as PostgreSQL's `to_jsonb` gives them. Key order is fixed, so that the same rows always give the same text.
+What is rendered is shared by all events and snapshots that show it: treat it as read-only.
+
+Rows with `deleted_at` set do not exist here, constraints and distributions included.
+
+>>> local_time("2026-03-27T08:23:53.5"), local_time("2026-03-27T08:23:00")
+('2026-03-27T08:23:53.500', '2026-03-27T08:23')
+>>> attachment('{"color": "blue", "limit": 10, "on": true, "none": null}')
+{'color': 'blue', 'limit': '10', 'on': 'true', 'none': 'null'}
+>>> attachment('{"nested": {"a": 1}}') is None
+True
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..log.change import Row
+from ..text.json_text import encode_sorted
+
+__all__ = [
+    "FlagJson",
+    "Json",
+    "attachment",
+    "canonical_text",
+    "constraint_json",
+    "depends_on",
+    "distribution_json",
+    "flag_crc",
+    "flag_json",
+    "is_live",
+    "local_time",
+    "segment_json",
+    "tag_json",
+    "tag_values",
+    "variant_json",
+]
+
+Json = Mapping[str, Any]
+FlagJson = Mapping[str, Any]
+"""A whole flag in the REST shape; read-only."""
+
+# Flagent's own bookkeeping, different on every save, and the schema that only a snapshot of several schemas adds.
+_NOT_CANONICAL = frozenset({"snapshotID", "updatedAt", "updatedBy", "schema"})
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
+
+
+def is_live(row: Row) -> bool:
+    """Whether subscribers may know of this row; tables without soft delete only hold live rows."""
+    return row.get("deleted_at") is None
+
+
+def local_time(text: str | None) -> str | None:
+    """A `timestamp` as Java prints it: a fraction of 3, 6 or 9 digits or none, and no seconds when both are zero.
+
+    What is not an ordinary timestamp (`infinity`, years beyond 9999) is passed on as it stands.
+    """
+    match = None if text is None else _TIME.fullmatch(text)
+    if match is None:
+        return text
+    minute, second, fraction = match.groups()
+    digits = (fraction or "").rstrip("0")
+    if digits:
+        return f"{minute}:{second}.{digits.ljust(-(-len(digits) // 3) * 3, '0')}"
+    return minute if second == "00" else f"{minute}:{second}"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse(text: str) -> Any:
+    """JSON with its numbers as they are written, as text; None where it is no JSON, however deep."""
+    try:
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def depends_on(text: str | None) -> list[str]:
+    """The keys in `flags.depends_on`; empty when the column holds NULL or anything but an array of strings.
+
+    >>> depends_on('["a", "b"]'), depends_on(None), depends_on("a, b"), depends_on('["a", true]')
+    (['a', 'b'], [], [], [])
+    """
+    # Numbers are refused where they are read, because in this column only strings are keys.
+    try:
+        keys = json.loads(text, parse_constant=_refuse_constant) if text else []
+    except (ValueError, RecursionError):
+        return []
+    return keys if isinstance(keys, list) and all(isinstance(key, str) for key in keys) else []
+
+
+def attachment(text: str | None) -> dict[str, str] | None:
+    """The attachment of a variant as evaluation gives it: string to string; None when one value is nested."""
+    stored = _parse(text) if text else None
+    if not isinstance(stored, dict):
+        return None
+    values: dict[str, str] = {}
+    for name, value in stored.items():
+        match value:
+            case str():
+                values[name] = value
+            case True:
+                values[name] = "true"
+            case False:
+                values[name] = "false"
+            case None:
+                values[name] = "null"
+            case _:
+                return None
+    return values
+
+
+def variant_json(row: Row) -> dict[str, Any]:
+    """A variant in the REST view, which strips `"` from both ends of attachment values; evaluation does not."""
+    values = attachment(row.get("attachment"))
+    if values:
+        values = {name: value.strip('"') for name, value in values.items()}
+    return {"id": row["id"], "flagID": row["flag_id"], "key": row.get("key") or "", "attachment": values}
+
+
+def tag_json(row: Row) -> dict[str, Any]:
+    return {"id": row["id"], "value": row["value"]}
+
+
+def constraint_json(row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "segmentID": row["segment_id"],
+        "property": row["property"],
+        "operator": row["operator"],
+        "value": row["value"],
+    }
+
+
+def distribution_json(row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "segmentID": row["segment_id"],
+        "variantID": row["variant_id"],
+        "variantKey": row.get("variant_key"),
+        "percent": row["percent"],
+    }
+
+
+def _created(row: Row) -> tuple[str, int]:
+    # to_jsonb drops trailing zeros of a fraction, so the texts still sort as the times do.
+    return row.get("created_at") or "", row["id"]
+
+
+def _variant(row: Row) -> tuple[int, int]:
+    return row["variant_id"], row["id"]
+
+
+def segment_json(row: Row, constraints: Iterable[Row], distributions: Iterable[Row]) -> dict[str, Any]:
+    """A segment with its live constraints by creation and its live distributions by variant, ties by id."""
+    return {
+        "id": row["id"],
+        "flagID": row["flag_id"],
+        "description": row.get("description"),
+        "rank": row["rank"],
+        "rolloutPercent": row["rollout_percent"],
+        "constraints": [constraint_json(child) for child in sorted(filter(is_live, constraints), key=_created)],
+        "distributions": [distribution_json(child) for child in sorted(filter(is_live, distributions), key=_variant)],
+    }
+
+
+def flag_json(row: Row, segments: Sequence[Json], variants: Sequence[Json], tags: Sequence[Json]) -> FlagJson:
+    """A live flag around its rendered and ordered parts."""
+    return {
+        "id": row["id"],
+        "key": row["key"],
+        "description": row["description"],
+        "createdBy": row.get("created_by"),
+        "updatedBy": row.get("updated_by"),
+        "enabled": row["enabled"],
+        "snapshotID": row["snapshot_id"],
+        "notes": row.get("notes"),
+        "dataRecordsEnabled": row["data_records_enabled"],
+        "entityType": row.get("entity_type"),
+        "environmentId": row.get("environment_id"),
+        "projectId": row.get("project_id"),
+        "dependsOn": depends_on(row.get("depends_on")),
+        "segments": segments,
+        "variants": variants,
+        "tags": tags,
+        "updatedAt": local_time(row.get("updated_at")),
+        "archived": False,
+    }
+
+
+def tag_values(flag: FlagJson | None) -> frozenset[str]:
+    return frozenset() if flag is None else frozenset(tag["value"] for tag in flag["tags"])
+
+
+def canonical_text(flag: FlagJson) -> str:
+    """The text that a digest is made of: the flag's content without Flagent's bookkeeping, keys in code point order.
+
+    Any client can make the same text: no blanks, nothing escaped beyond what `JSON.stringify` escapes.
+    """
+    return encode_sorted({name: value for name, value in flag.items() if name not in _NOT_CANONICAL})
+
+
+def flag_crc(flag: FlagJson) -> int:
+    """CRC-32 (IEEE) over the UTF-8 of `canonical_text`."""
+    return zlib.crc32(canonical_text(flag).encode())

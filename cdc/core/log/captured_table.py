@@ -1,0 +1,31 @@
+"""A table whose changes are in the log: one of Flagent's, or a watched one of a data team."""
+
+from dataclasses import dataclass
+
+from .lane import Stream
+
+__all__ = ["CapturedTable"]
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedTable:
+    """`id` is a watched table's number, None for Flagent's. `included` None is every column; `masked` ones are told as
+    null. An empty `key` is none: then the whole row tells which one it is."""
+
+    id: int | None
+    schema: str
+    table: str
+    key: tuple[str, ...]
+    included: tuple[str, ...] | None
+    masked: tuple[str, ...]
+    operations: tuple[str, ...]
+    is_filtered: bool
+    stream: Stream
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def is_of_flags(self) -> bool:
+        return self.id is None

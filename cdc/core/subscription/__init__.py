@@ -1,0 +1,1 @@
+"""Subscriptions without I/O: what is selected, who may see it, who matches."""

@@ -1,0 +1,205 @@
+"""What a credential allows.
+
+A grant names what may be read. Each part that is given narrows: with `flags` and `tags` a flag must satisfy both.
+Parts about flags (`flags`, `tags`, `projects`, `environments`) open flags alone, `tables` opens watched tables alone;
+whoever needs both gives both, and a grant without parts opens everything. `schemas` narrows whatever is open.
+
+What a grant does not allow does not exist for its holder. A flag that leaves what is allowed (it loses a tag, or moves
+to another project) is told as deleted: nothing of its new state is shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Self
+
+from ..errors import InvalidInput
+from ..flags.events import Event, Standing
+from ..flags.flag import FlagJson, tag_values
+from ..log.captured_table import CapturedTable
+from ..log.table_name import both_ways
+
+__all__ = ["EVERYTHING", "Grant", "View"]
+
+MAX_ENTRIES = 1_000
+MAX_TEXT = 256
+
+_ANY = "*"
+
+_TEXTS = ("flags", "tags", "schemas", "tables")
+_NUMBERS = ("projects", "environments")
+_SWITCHES = ("evaluate", "admin")
+
+
+class View(Enum):
+    """How an event looks to the holder of a grant."""
+
+    WHOLE = "whole"
+    LEFT = "left"  # the flag was allowed before the event and is not after it: told as its deletion
+    HIDDEN = "hidden"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """None is a part that is not given, and an empty one allows nothing. `flags` are keys, or prefixes with `*`.
+
+    A flag without an environment is in all of them, as in Flagent; `projects` are matched exactly.
+    """
+
+    flags: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+    schemas: frozenset[str] | None = None
+    projects: frozenset[int] | None = None
+    environments: frozenset[int] | None = None
+    tables: frozenset[str] | None = None
+    evaluate: bool = True
+    admin: bool = False
+    _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        prefixes = tuple(sorted(key[:-1] for key in self.flags or () if key.endswith(_ANY)))
+        object.__setattr__(self, "_prefixes", prefixes)
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Read the scopes of a key or token; raises `InvalidInput`. An unknown name is refused, never passed over.
+
+        >>> Grant.parse({"flags": ["web-*"], "evaluate": False}).to_json()
+        {'flags': ['web-*'], 'evaluate': False}
+        """
+        if not isinstance(raw, Mapping):
+            raise InvalidInput("scopes must be a JSON object", name="scopes", code="invalid_scopes")
+        values: dict[str, Any] = {}
+        for name, value in raw.items():
+            if name in _TEXTS:
+                values[name] = _texts(name, value)
+            elif name in _NUMBERS:
+                values[name] = _numbers(name, value)
+            elif name in _SWITCHES:
+                if not isinstance(value, bool):
+                    raise _refuse(name, "true or false")
+                values[name] = value
+            else:
+                known = ", ".join((*_TEXTS, *_NUMBERS, *_SWITCHES))
+                raise InvalidInput(
+                    f"there is no scope {str(name)[:64]!r}; there are {known}", name="scopes", code="invalid_scopes"
+                )
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `parse` reads; parts that say nothing are left out."""
+        written: dict[str, Any] = {}
+        for name in (*_TEXTS, *_NUMBERS):
+            part = getattr(self, name)
+            if part is not None:
+                written[name] = sorted(part)
+        if not self.evaluate:
+            written["evaluate"] = False
+        if self.admin:
+            written["admin"] = True
+        return written
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there is anything that it does not let read."""
+        return self.schemas is not None or self.tables is not None or self._names_flags
+
+    @property
+    def _names_flags(self) -> bool:
+        return not (self.flags is None and self.tags is None and self.projects is None and self.environments is None)
+
+    def allows_schema(self, schema: str) -> bool:
+        return self.schemas is None or schema in self.schemas
+
+    def allows_flag(self, schema: str, flag: FlagJson) -> bool:
+        """Whether a flag, as it stands, may be read."""
+        if not self.allows_schema(schema):
+            return False
+        return self._allows(flag["key"], Standing(tag_values(flag), flag["projectId"], flag["environmentId"]))
+
+    def allows_table(self, schema: str, table: str) -> bool:
+        """Whether rows of a watched table may be read; the grant names it with or without its schema."""
+        if not self.allows_schema(schema):
+            return False
+        if self.tables is None:
+            return not self._names_flags
+        return not self.tables.isdisjoint((_ANY, *both_ways(table, schema)))
+
+    @property
+    def opens_rows(self) -> bool:
+        """Whether there may be a table whose rows may be read."""
+        return self.tables is not None or not self._names_flags
+
+    def allows_row(self, schema: str, table: str, *, is_of_flags: bool) -> bool:
+        """Whether a row as it stands in the log may be read, outside of any event.
+
+        A row of Flagent's tables does not say whether its flag is allowed (a constraint knows its segment alone), so
+        those are for grants that restrict neither flags nor tables.
+        """
+        if is_of_flags:
+            return self.allows_schema(schema) and self.tables is None and not self._names_flags
+        return self.allows_table(schema, table)
+
+    def allows_captured(self, table: CapturedTable) -> bool:
+        return self.allows_row(table.schema, table.table, is_of_flags=table.is_of_flags)
+
+    def view(self, event: Event) -> View:
+        """How an event looks: a row event by its table, another by its flag before and after."""
+        table: str | None = event.detail.get("table")
+        if table is not None:
+            return View.WHOLE if self.allows_table(event.schema, table) else View.HIDDEN
+        if event.flag is not None and self.allows_flag(event.schema, event.flag):
+            return View.WHOLE
+        if event.before is None or not self.allows_schema(event.schema):
+            return View.HIDDEN
+        if not self._allows(event.flag_key or "", event.before):
+            return View.HIDDEN
+        return View.WHOLE if event.flag is None else View.LEFT
+
+    def _allows(self, key: str, standing: Standing) -> bool:
+        if not self._names_flags:
+            return self.tables is None
+        return (
+            (self.flags is None or key in self.flags or key.startswith(self._prefixes))
+            and (self.tags is None or not self.tags.isdisjoint(standing.tags))
+            and (self.projects is None or standing.project_id in self.projects)
+            and (
+                self.environments is None
+                or standing.environment_id is None
+                or standing.environment_id in self.environments
+            )
+        )
+
+
+EVERYTHING = Grant(admin=True)
+"""What everybody may where no credentials are asked for."""
+
+
+def _refuse(name: str, allowed: str) -> InvalidInput:
+    return InvalidInput(f"the scope {name} must be {allowed}", name="scopes", code="invalid_scopes")
+
+
+def _texts(name: str, value: object) -> frozenset[str]:
+    allowed = f"a list of at most {MAX_ENTRIES} texts of 1 to {MAX_TEXT} characters"
+    texts: list[str] = []
+    for entry in _entries(name, value, allowed):
+        if not isinstance(entry, str) or not 0 < len(entry) <= MAX_TEXT:
+            raise _refuse(name, allowed)
+        texts.append(entry)
+    return frozenset(texts)
+
+
+def _numbers(name: str, value: object) -> frozenset[int]:
+    allowed = f"a list of at most {MAX_ENTRIES} whole numbers"
+    numbers: list[int] = []
+    for entry in _entries(name, value, allowed):
+        if not isinstance(entry, int) or isinstance(entry, bool):
+            raise _refuse(name, allowed)
+        numbers.append(entry)
+    return frozenset(numbers)
+
+
+def _entries(name: str, value: object, allowed: str) -> Iterable[object]:
+    if not isinstance(value, list | tuple) or len(value) > MAX_ENTRIES:
+        raise _refuse(name, allowed)
+    return value

@@ -1,0 +1,65 @@
+"""Which stream a subscription belongs to."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import InvalidInput
+from ..log.lane import FLAGS, Stream, WatchedTable
+from ..log.table_name import both_ways, qualified
+from .selection import Selection, Selections
+
+__all__ = ["StreamMap"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMap:
+    """The watched tables, to be found as subscriptions name them."""
+
+    tables: tuple[WatchedTable, ...] = ()
+    _by_name: dict[str, list[WatchedTable]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for table in self.tables:
+            for name in both_ways(qualified(table.schema, table.table), table.schema):
+                self._by_name.setdefault(name, []).append(table)
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        return frozenset(table.stream for table in self.tables)
+
+    def knows(self, name: str) -> bool:
+        """Whether a watched table is called so, with its schema or without."""
+        return name in self._by_name
+
+    def of(self, selections: Selections) -> Stream:
+        """The stream of all that is selected; that of the flags for tables that are not watched.
+
+        Raises `InvalidInput` where it is more than one. Tables that a grant hides are as if they were not watched.
+        """
+        first: tuple[str, Stream] | None = None
+        for clause in selections.clauses:
+            for what, stream in self._parts(clause):
+                if first is None:
+                    first = what, stream
+                elif stream != first[1]:
+                    raise InvalidInput(
+                        f"{first[0]} belongs to the stream {first[1].name}, and {what} to the stream {stream.name}: "
+                        "subscribe to each stream on a connection of its own",
+                        name="table",
+                        code="several_streams",
+                    )
+        return FLAGS if first is None else first[1]
+
+    def _parts(self, clause: Selection) -> Iterator[tuple[str, Stream]]:
+        if clause.everything or clause.flag_keys or clause.flag_ids or clause.tags or clause.segments:
+            yield "what is selected of flags", FLAGS
+        for name in sorted(clause.tables):
+            for table in self._seen(clause, self._by_name.get(name, ())):
+                yield qualified(table.schema, table.table), table.stream
+
+    def _seen(self, clause: Selection, tables: Iterable[WatchedTable]) -> Iterator[WatchedTable]:
+        for table in tables:
+            if clause.schemas and table.schema not in clause.schemas:
+                continue
+            if clause.grant is None or clause.grant.allows_table(table.schema, qualified(table.schema, table.table)):
+                yield table

@@ -1,0 +1,336 @@
+"""Who is told: what a subscription selects, and the index from an event to the subscribers that selected it.
+
+Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
+Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
+
+from ..flags.events import Event, EventType
+from ..flags.flag import FlagJson, tag_values
+from ..log.table_name import both_ways
+from .grant import Grant, View
+
+__all__ = ["Selection", "SelectionIndex", "Selections"]
+
+_OF_SEGMENTS = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
+
+
+T = TypeVar("T", bound=Hashable)
+
+_EMPTY: frozenset[Any] = frozenset()
+
+
+def _set_of(values: Iterable[T]) -> frozenset[T]:
+    """A set, and the same object where it is empty: most are, of eight in each clause, and one takes 216 bytes."""
+    return frozenset(values) or _EMPTY
+
+
+def _tables_of(event: Event) -> tuple[str, str] | None:
+    """The two ways to write the table of a row event; None for an event about a flag."""
+    table: str | None = event.detail.get("table")
+    return None if table is None else both_ways(table, event.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One clause. Make it with `of`, which knows what an empty one means."""
+
+    everything: bool = False
+    flag_keys: frozenset[str] = frozenset()
+    flag_ids: frozenset[int] = frozenset()
+    tags: frozenset[str] = frozenset()
+    segments: bool = False
+    tables: frozenset[str] = frozenset()
+    types: frozenset[EventType] = frozenset()
+    schemas: frozenset[str] = frozenset()
+    within_ids: frozenset[int] = frozenset()
+    grant: Grant | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        everything: bool = False,
+        flag_keys: Iterable[str] = (),
+        flag_ids: Iterable[int] = (),
+        tags: Iterable[str] = (),
+        segments: bool = False,
+        tables: Iterable[str] = (),
+        types: Iterable[EventType] = (),
+        schemas: Iterable[str] = (),
+        within_ids: Iterable[int] = (),
+    ) -> Self:
+        """A selection of these; of all flags when nothing is selected, however narrowed.
+
+        `types` and `schemas` narrow it, and so does `within_ids`: of what is selected, only these flags.
+        """
+        keys, ids, tagged, rows = _set_of(flag_keys), _set_of(flag_ids), _set_of(tags), _set_of(tables)
+        return cls(
+            everything or not (keys or ids or tagged or rows or segments),
+            keys,
+            ids,
+            tagged,
+            segments,
+            rows,
+            _set_of(types),
+            _set_of(schemas),
+            _set_of(within_ids),
+        )
+
+    def within(self, grant: Grant) -> Self:
+        """The same, as far as a grant allows it: what it does not allow is selected by nothing."""
+        allowed = grant if grant.is_restricted else None
+        return self if allowed is self.grant else replace(self, grant=allowed)
+
+    @property
+    def count(self) -> int:
+        """How many selectors it has; narrowings do not count."""
+        listed = len(self.flag_keys) + len(self.flag_ids) + len(self.tags) + len(self.tables)
+        return listed + self.everything + self.segments
+
+    def matches(self, event: Event) -> bool:
+        if not self._passes(event):
+            return False
+        tables = _tables_of(event)
+        if tables is not None:
+            return not self.tables.isdisjoint(tables)
+        return (
+            self.everything
+            or event.flag_key in self.flag_keys
+            or event.flag_id in self.flag_ids
+            or not self.tags.isdisjoint(event.tags)
+            or (self.segments and event.type in _OF_SEGMENTS)
+        )
+
+    def _passes(self, event: Event) -> bool:
+        type = event.type
+        if self.grant is not None:
+            view = self.grant.view(event)
+            if view is View.HIDDEN:
+                return False
+            if view is View.LEFT:
+                if not self._selected_before(event):
+                    return False
+                type = EventType.FLAG_DELETED
+        return (
+            (not self.types or type in self.types)
+            and (not self.schemas or event.schema in self.schemas)
+            and (not self.within_ids or event.flag_id in self.within_ids)
+        )
+
+    def _selected_before(self, event: Event) -> bool:
+        """Whether it selected the flag as it was: what it has become must not be found out by selecting it."""
+        return (
+            self.everything
+            or event.flag_key in self.flag_keys
+            or event.flag_id in self.flag_ids
+            or (event.before is not None and not self.tags.isdisjoint(event.before.tags))
+        )
+
+    def selects(self, schema: str, flag: FlagJson) -> bool:
+        """Whether a snapshot for this selection holds the flag. `segments` selects every flag: each may have some."""
+        if (self.schemas and schema not in self.schemas) or (self.within_ids and flag["id"] not in self.within_ids):
+            return False
+        if self.grant is not None and not self.grant.allows_flag(schema, flag):
+            return False
+        return (
+            self.everything
+            or self.segments
+            or flag["key"] in self.flag_keys
+            or flag["id"] in self.flag_ids
+            or not self.tags.isdisjoint(tag_values(flag))
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "all": self.everything,
+            "flags": sorted(self.flag_keys),
+            "flagIDs": sorted(self.flag_ids),
+            "tags": sorted(self.tags),
+            "segments": self.segments,
+            "tables": sorted(self.tables),
+            "types": sorted(self.types),
+            "schemas": sorted(self.schemas),
+        }
+
+    def _narrowing(self) -> tuple[frozenset[EventType], frozenset[str], frozenset[int]]:
+        return self.types, self.schemas, self.within_ids
+
+    def _plus(self, other: Self) -> Self:
+        return replace(
+            self,
+            everything=self.everything or other.everything,
+            flag_keys=_set_of(self.flag_keys | other.flag_keys),
+            flag_ids=_set_of(self.flag_ids | other.flag_ids),
+            tags=_set_of(self.tags | other.tags),
+            segments=self.segments or other.segments,
+            tables=_set_of(self.tables | other.tables),
+        )
+
+    def _minus(self, other: Self) -> Self:
+        return replace(
+            self,
+            everything=self.everything and not other.everything,
+            flag_keys=_set_of(self.flag_keys - other.flag_keys),
+            flag_ids=_set_of(self.flag_ids - other.flag_ids),
+            tags=_set_of(self.tags - other.tags),
+            segments=self.segments and not other.segments,
+            tables=_set_of(self.tables - other.tables),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selections:
+    """What one subscriber has selected so far: clauses that add up, one for each narrowing, oldest first.
+
+    >>> both = Selections().add(Selection.of(flag_keys=["a"])).add(Selection.of(flag_keys=["b"]))
+    >>> [clause["flags"] for clause in both.to_json()]
+    [['a', 'b']]
+    >>> both.remove(Selection.of(flag_keys=["a", "b"])).clauses
+    ()
+    """
+
+    clauses: tuple[Selection, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many selectors it has in all, for a limit."""
+        return sum(clause.count for clause in self.clauses)
+
+    def add(self, selection: Selection) -> Self:
+        for place, clause in enumerate(self.clauses):
+            if clause._narrowing() == selection._narrowing():
+                merged = (*self.clauses[:place], clause._plus(selection), *self.clauses[place + 1 :])
+                return replace(self, clauses=merged)
+        return replace(self, clauses=(*self.clauses, selection))
+
+    def remove(self, selection: Selection | None) -> Self:
+        """Take these selectors out of every clause, or, when the selection is narrowed, out of the one so narrowed.
+
+        None takes everything out.
+        """
+        if selection is None:
+            return replace(self, clauses=())
+        narrowing = selection._narrowing()
+        remaining = (
+            clause._minus(selection) if not any(narrowing) or clause._narrowing() == narrowing else clause
+            for clause in self.clauses
+        )
+        return replace(self, clauses=tuple(clause for clause in remaining if clause.count))
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it selects exactly the events about flags, all of them."""
+        return any(
+            clause.everything and clause.grant is None and not any(clause._narrowing()) for clause in self.clauses
+        ) and not any(clause.tables for clause in self.clauses)
+
+    @property
+    def tables_alone(self) -> frozenset[str]:
+        """The names of the tables where nothing else is selected, else none."""
+        if any(
+            clause.everything or clause.segments or clause.flag_keys or clause.flag_ids or clause.tags
+            for clause in self.clauses
+        ):
+            return frozenset()
+        return frozenset(name for clause in self.clauses for name in clause.tables)
+
+    def matches(self, event: Event) -> bool:
+        return any(clause.matches(event) for clause in self.clauses)
+
+    def selects(self, schema: str, flag: FlagJson) -> bool:
+        return any(clause.selects(schema, flag) for clause in self.clauses)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [clause.to_json() for clause in self.clauses]
+
+
+S = TypeVar("S", bound=Hashable)
+
+
+class _Entry(Generic[S]):
+    """One clause of one subscriber, and the buckets that hold it; equal only to itself."""
+
+    __slots__ = ("buckets", "clause", "order", "subscriber")
+
+    def __init__(self, order: int, subscriber: S, clause: Selection, buckets: tuple[Hashable, ...]) -> None:
+        self.order = order
+        self.subscriber = subscriber
+        self.clause = clause
+        self.buckets = buckets
+
+
+class SelectionIndex(Generic[S]):
+    """Finds the subscribers of an event; costs what matches, not what is connected."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
+        self._entries: dict[S, tuple[_Entry[S], ...]] = {}
+        self._order: dict[S, int] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, subscriber: S, selections: Selections) -> None:
+        """Register a subscriber, or replace what it selects; it keeps its place in the order then."""
+        order = self._order.get(subscriber, self._next)
+        self.remove(subscriber)
+        entries = tuple(_Entry(order, subscriber, clause, tuple(_buckets(clause))) for clause in selections.clauses)
+        self._entries[subscriber] = entries
+        self._order[subscriber] = order
+        self._next += 1
+        for entry in entries:
+            for name in entry.buckets:
+                self._buckets.setdefault(name, {})[entry] = None
+
+    def remove(self, subscriber: S) -> None:
+        """Forget a subscriber; harmless when it is unknown."""
+        self._order.pop(subscriber, None)
+        for entry in self._entries.pop(subscriber, ()):
+            for name in entry.buckets:
+                bucket = self._buckets[name]
+                del bucket[entry]
+                if not bucket:
+                    del self._buckets[name]
+
+    def match(self, event: Event) -> list[S]:
+        """The subscribers that selected this event, each once, in the order in which they were first added."""
+        found: dict[int, S] = {}
+        for name in _names(event):
+            for entry in self._buckets.get(name, ()):
+                if entry.clause._passes(event):
+                    found[entry.order] = entry.subscriber
+        return [found[order] for order in sorted(found)]
+
+
+def _buckets(clause: Selection) -> Iterator[Hashable]:
+    if clause.everything:
+        yield "everything"
+    if clause.segments:
+        yield "segments"
+    for kind, values in (
+        ("key", clause.flag_keys),
+        ("id", clause.flag_ids),
+        ("tag", clause.tags),
+        ("table", clause.tables),
+    ):
+        for value in values:
+            yield kind, value
+
+
+def _names(event: Event) -> Iterator[Hashable]:
+    """The buckets in which an event's subscribers are."""
+    tables = _tables_of(event)
+    if tables is not None:
+        yield from (("table", table) for table in tables)
+        return
+    yield "everything"
+    if event.type in _OF_SEGMENTS:
+        yield "segments"
+    yield "key", event.flag_key
+    yield "id", event.flag_id
+    yield from (("tag", tag) for tag in event.tags)

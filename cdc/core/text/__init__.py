@@ -1,0 +1,1 @@
+"""Text formats without I/O: exact JSON, JSON text, shell text."""

@@ -1,0 +1,1 @@
+"""The demo: flags that change by themselves."""

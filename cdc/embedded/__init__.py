@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL: its programs, and a server of them."""

@@ -1,0 +1,1 @@
+"""Evaluation of flags against the catalog, with Java's regular expressions."""

@@ -1,0 +1,1 @@
+"""Fan-out: events to matching subscribers, catching up, keep-alives."""

@@ -1,0 +1,1 @@
+"""The past: replay, time travel, the history of a flag."""

@@ -1,0 +1,217 @@
+"""The flags as they were: the catalog of any moment that the log still holds.
+
+A copy of the present catalog is taken back through the log; the moments asked about last are kept, for whoever asks
+about yesterday noon asks more than once. One question is worked on at a time, a bounded number waits.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, asynccontextmanager
+
+from ..core.errors import InvalidInput
+from ..core.flags.catalog import Catalog
+from ..core.log.change import Commit
+from ..core.log.point_in_time import AtPosition, Moment
+from ..core.log.position import Position
+from ..errors import OutOfReach, TooBusy
+from ..fanout.hub import Hub
+from ..source.upstream import PastLog, Reach
+from .rewind import refuse_before_attachment, rewound
+
+__all__ = ["Past"]
+
+logger = logging.getLogger(__name__)
+
+# Each is a flat copy of the tables' indexes, some megabytes for ten thousand flags.
+_KEPT_CATALOGS = 4
+_KEEP_S = 60.0
+
+_MAX_WAITING = 16
+
+# How long a question about a position that the database has, and this process not yet, waits for it.
+_CATCH_UP_S = 2.0
+
+# A single commit with more changes of flags than that is not read.
+_MOST_CHANGES = 200_000
+
+
+class Past:
+    """Goes back at most `limit_changes` changes at once."""
+
+    def __init__(self, log: PastLog | None, hub: Hub, limit_changes: int) -> None:
+        self._log = log
+        self._hub = hub
+        self._limit_changes = limit_changes
+        self._lock = asyncio.Lock()
+        self._waiting = 0
+        self._kept: OrderedDict[Position, Catalog] = OrderedDict()
+        self._forget: asyncio.TimerHandle | None = None
+
+    @property
+    def log(self) -> PastLog:
+        if self._log is None:
+            raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
+        return self._log
+
+    async def extent(self) -> tuple[Reach, int] | None:
+        """How far back the log reaches and what it takes on disk, in bytes; None where the past cannot be looked up.
+
+        Raises `DatabaseError`.
+        """
+        return None if self._log is None else (await self._log.reach(), await self._log.size_bytes())
+
+    async def at(self, moment: Moment) -> Catalog:
+        """The catalog as of a moment, to be read and never changed; of those in `attached` it knows nothing.
+
+        Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
+        """
+        if isinstance(moment, AtPosition) and moment.log in (None, self._hub.catalog.log):
+            found = self._cached(moment.position)
+            if found is not None:
+                return found
+        async with self._turn():
+            position = await self._locate(moment)
+            found = self._cached(position)
+            if found is None:
+                found = await self._begin(position)
+                async with aclosing(self._back(found, position, self._limit_changes)) as back:
+                    async for _ in back:
+                        pass
+                self._keep(found)
+            return found
+
+    @asynccontextmanager
+    async def travelling(self, before: Position | None) -> AsyncIterator[Catalog]:
+        """A catalog of one's own as it was before the commit at a position, or as it is; to be taken on by `back`.
+
+        Where the journey ended is kept, so that the next part of it begins there. Raises as `at` does.
+        """
+        async with self._turn():
+            if before is None:
+                catalog = self._hub.catalog.copy()
+            else:
+                position = await self._locate(AtPosition(Position(max(before - 1, 0))))
+                catalog = await self._begin(position)
+                async with aclosing(self._back(catalog, position, self._limit_changes)) as back:
+                    async for _ in back:
+                        pass
+            yield catalog
+            self._keep(catalog)
+
+    async def back(self, catalog: Catalog, limit: int, schema: str) -> AsyncGenerator[Commit, None]:
+        """Within `travelling`: undo commit by commit, newest first, until somebody stops, or log or schema begins.
+
+        Raises `OutOfReach`: `too_far_back` after more than `limit` changes, and `pruned` at the end of what is known.
+        """
+        refuse_before_attachment(catalog, schema)
+        reach = await self._reach()
+        if reach.oldest is not None:
+            async with aclosing(self._back(catalog, Position(reach.oldest - 1), limit, (schema,))) as back:
+                async for commit in back:
+                    yield commit
+        raise reach.pruned()
+
+    # -- the way back ------------------------------------------------------------------------------------------
+
+    async def _locate(self, moment: Moment) -> Position:
+        reach = await self._reach()
+        if isinstance(moment, AtPosition):
+            if moment.log not in (None, reach.log):
+                raise OutOfReach(
+                    f"this position is of another log than {reach.log}: the database was restored or failed over",
+                    code="log_replaced",
+                    oldest=reach.oldest,
+                    oldest_at=reach.oldest_at,
+                )
+            position = moment.position
+            if position > reach.newest:
+                raise _future(f"position {position} is in the future; the newest is {reach.newest}")
+        else:
+            time = moment.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            if time > reach.now:
+                raise _future(f"{time} is in the future; here it is {reach.now}")
+            if reach.oldest_at is None or time < reach.oldest_at:
+                raise reach.pruned()
+            position = await self.log.position_at(moment.time) or Position(0)
+        if not reach.holds_all_after(position):
+            raise reach.pruned()
+        return position
+
+    async def _reach(self) -> Reach:
+        reach = await self.log.reach()
+        if reach.log != self._hub.catalog.log:
+            raise TooBusy("the log was replaced by another one, which is being read; come back soon")
+        return reach
+
+    async def _begin(self, position: Position) -> Catalog:
+        """A copy of the nearest known catalog that is not before a position."""
+        if not await self._hub.reached(position, _CATCH_UP_S):
+            raise TooBusy(f"this server has not read position {position} yet; come back soon")
+        present = self._hub.catalog
+        later = [each for each in self._kept.values() if each.position >= position and each.log == present.log]
+        return min(later, key=lambda each: each.position, default=present).copy()
+
+    async def _back(
+        self, catalog: Catalog, down_to: Position, limit: int, needs: Collection[str] = ()
+    ) -> AsyncGenerator[Commit, None]:
+        async with aclosing(rewound(catalog, self._read_back, down_to, limit, needs=needs)) as commits:
+            async for commit in commits:
+                yield commit
+        reach = await self._reach()
+        if not reach.holds_all_after(down_to):
+            raise reach.pruned()  # while it was being read
+
+    async def _read_back(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
+        page = await self.log.flag_commits_before(position, down_to, limit, _MOST_CHANGES)
+        if page is None:
+            raise OutOfReach(
+                f"the commit at or before position {position} changed more than {_MOST_CHANGES} rows of flags",
+                code="commit_too_large",
+            )
+        return page
+
+    # -- whose turn it is, and what is kept ----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._waiting >= _MAX_WAITING:
+            raise TooBusy(f"{_MAX_WAITING} questions about the past wait already; come back soon")
+        self._waiting += 1
+        try:
+            async with self._lock:
+                yield
+        finally:
+            self._waiting -= 1
+
+    def _cached(self, position: Position) -> Catalog | None:
+        found = self._kept.get(position)
+        if found is None or found.log != self._hub.catalog.log:
+            return None
+        self._kept.move_to_end(position)
+        return found
+
+    def _keep(self, catalog: Catalog) -> None:
+        self._kept[catalog.position] = catalog
+        self._kept.move_to_end(catalog.position)
+        while len(self._kept) > _KEPT_CATALOGS:
+            self._kept.popitem(last=False)
+        if self._forget is not None:
+            self._forget.cancel()
+        self._forget = asyncio.get_running_loop().call_later(_KEEP_S, self._drop)
+
+    def _drop(self) -> None:
+        self._kept.clear()
+        self._forget = None
+
+    async def close(self) -> None:
+        if self._forget is not None:
+            self._forget.cancel()
+        self._drop()
+        if self._log is not None:
+            await self._log.close()
+
+
+def _future(message: str) -> InvalidInput:
+    return InvalidInput(message, name="at", code="in_the_future")

@@ -1,0 +1,120 @@
+"""The reading half of a server put together: source, hub, historian, hearts and upkeep, started and stopped as one.
+
+The hub exists before the source has been reached, so that a server can start first and say that it is not ready.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from ..change_feed.backfill import Tables
+from ..change_feed.page_reader import ChangeFeed
+from ..change_feed.row_stream import RowDelivery
+from ..core.flags.catalog import Catalog
+from ..core.log.lane import FLAGS, Stream
+from ..core.log.position import LogId, Position
+from ..fanout.hub import Hub, HubLimits
+from ..fanout.keepalive import Heart
+from ..history.replay import LogHistorian
+from ..history.time_travel import Past
+from ..settings.settings import Settings
+from ..source.upstream import Freshness, Upstream
+
+__all__ = ["Feed"]
+
+_NO_LOG = LogId("none")
+
+_STOP_S = 0.5
+
+
+class Feed:
+    """Everything between where commits come from and the sinks, for one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        stream: Stream = FLAGS,
+        *,
+        make_hub: Callable[..., Hub] = Hub,
+        tables: Tables | None = None,
+    ) -> None:
+        """`tables` are those of another feed of this process, so that all together read no more of them at a time."""
+        limits = HubLimits(
+            ring_events=settings.ring_events,
+            ring_bytes=settings.ring_bytes,
+            keep_alive_s=settings.sse_keep_alive_s,
+            ping_s=settings.ws_ping_interval_s,
+            stall_s=settings.stall_timeout_s,
+        )
+        self.hub = make_hub(Catalog(_NO_LOG), limits, self.freshness)
+        source = upstream.open(self.hub, stream)
+        self.log = source.log
+        self.listener = source.listener
+        self.upkeep = source.upkeep
+        self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
+        self.changes = ChangeFeed(upstream.past_log(stream), self.hub)
+        self._has_own_tables = tables is None
+        self.tables = Tables(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
+        self.hub.row_sender = RowDelivery(self.tables, self.changes).send
+        self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
+        self.sse_heart = Heart(self.hub, limits.keep_alive_s)
+        self.websocket_heart = Heart(self.hub, limits.ping_s)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the catalog has been read once; from then on there is always an answer, if perhaps an old one."""
+        return self.hub.catalog.log != _NO_LOG
+
+    async def loaded(self, timeout_s: float) -> bool:
+        """Wait until the catalog has been read once; False where it was not in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.is_loaded:
+                    await self.hub.advance()
+        return self.is_loaded
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_loaded and self.freshness().fresh
+
+    def freshness(self) -> Freshness:
+        return self.listener.freshness()
+
+    async def newest_position(self) -> Position:
+        """The newest position there is; raises `SourceError`."""
+        return await self.log.newest()
+
+    def stop_answering(self) -> None:
+        """The server ends: whoever waits for changes, or reads a table, is told now."""
+        self.changes.stop_waiting()
+        self.tables.stop()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the source until the end of the block."""
+        tasks = [asyncio.create_task(self.listener.run(), name="listener")]
+        if self.upkeep is not None:
+            tasks.append(asyncio.create_task(self.upkeep.run(), name="upkeep"))
+        self.sse_heart.start()
+        self.websocket_heart.start()
+        try:
+            yield
+        finally:
+            await self.sse_heart.stop()
+            await self.websocket_heart.stop()
+            # Cut, not cancelled: a driver would first ask the other side, which may be silent, to cancel its query.
+            self.listener.stop()
+            if self.upkeep is not None:
+                self.upkeep.stop()
+            await asyncio.wait(tasks, timeout=_STOP_S)
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await self.changes.close()
+            if self._has_own_tables:
+                await self.tables.close()
+            await self.past.close()
+            await self.log.close()

@@ -1,0 +1,277 @@
+"""What Prometheus is told: the numbers that the server keeps anyway, read when it asks, under its names and units.
+
+Nothing in here runs while events are delivered, so there is nothing to switch off but the path. A process hands its
+numbers out as plain samples, which JSON can carry: with several workers the one that is asked collects those of all
+(`cdc.peers`), and every sample names its worker. A counter then falls to zero only when its own worker was started
+again, which Prometheus understands; numbers added up here would fall whenever any of them was.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ..core.flags.events import EventType
+from ..core.wire.snapshot import ResyncReason
+from ..fanout.hub import Hub
+from ..fanout.subscriber import CloseReason
+from ..node.pipeline import Feed
+from .status import Status
+
+__all__ = ["FAMILIES", "PREFIX", "Connections", "Family", "Kind", "Sample", "exposition", "read_samples", "reference"]
+
+PREFIX = "flagent_cdc_"
+
+WORKER = "worker"
+
+_MODES = ("starting", "listening", "polling", "disconnected")
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`name` is without the prefix, and of a counter without `_total`. Every family also has the label `worker`."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def exposed(self) -> str:
+        return PREFIX + self.name + ("_total" if self.kind is Kind.COUNTER else "")
+
+
+FAMILIES = (
+    Family("build_info", Kind.GAUGE, "1, with the version of the server.", ("version",)),
+    Family("start_time_seconds", Kind.GAUGE, "When this worker started, in seconds since the epoch."),
+    Family("worker_up", Kind.GAUGE, "Whether the worker answered; the others' numbers are missing where it is 0."),
+    Family("ready", Kind.GAUGE, "Whether clients may be sent here: loaded and proven current."),
+    Family("subscribers", Kind.GAUGE, "Open streams.", ("transport",)),
+    Family("subscribers_limit", Kind.GAUGE, "Streams that may be open at once.", ("transport",)),
+    Family("subscribers_behind", Kind.GAUGE, "Streams that still have something to catch up with.", ("stream",)),
+    Family("handshakes_waiting", Kind.GAUGE, "New streams that wait for their turn."),
+    Family("connections_refused", Kind.COUNTER, "Streams that were refused, by the code of the answer.",
+           ("transport", "code")),
+    Family("requests_refused", Kind.COUNTER, "Requests beyond the rate that is allowed."),
+    Family("events", Kind.COUNTER, "Events that changes became.", ("stream", "type")),
+    Family("deliveries", Kind.COUNTER, "Events written to subscribers, each counted for each.", ("stream",)),
+    Family("sent_bytes", Kind.COUNTER, "Bytes written to subscribers, after compression, before TLS.", ("stream",)),
+    Family("commit_to_send_seconds", Kind.HISTOGRAM,
+           "From the commit, by the database's clock, until its events were written to all who follow live.",
+           ("stream",)),
+    Family("resyncs", Kind.COUNTER, "Subscribers that had to start over from a snapshot.", ("stream", "reason")),
+    Family("subscriber_pauses", Kind.COUNTER, "Times a subscriber did not take fast enough what it was sent.",
+           ("stream",)),
+    Family("subscribers_cut", Kind.COUNTER, "Subscribers whose stream the server ended.", ("stream", "reason")),
+    Family("position", Kind.GAUGE, "The position up to which commits were taken in.", ("stream",)),
+    Family("log_newest_position", Kind.GAUGE, "The newest position of the log, in the stream of the flags."),
+    Family("lag_commits", Kind.GAUGE, "Positions from that of the flags in memory to that one."),
+    Family("fresh", Kind.GAUGE, "Whether this worker has lately proven that it misses nothing.", ("stream",)),
+    Family("freshness_age_seconds", Kind.GAUGE, "How long ago that was last proven.", ("stream",)),
+    Family("listener_state", Kind.GAUGE, "1 for the state that the listener is in, 0 for the others.",
+           ("stream", "state")),
+    Family("listener_reconnects", Kind.COUNTER, "Times the listener had to begin anew.", ("stream",)),
+    Family("listener_notifications", Kind.COUNTER, "Notifications heard, probes included.", ("stream",)),
+    Family("clock_ahead_seconds", Kind.GAUGE, "By how much the database's clock is ahead of this machine's."),
+    Family("flags", Kind.GAUGE, "Live flags in memory, of all schemas."),
+    Family("schemas", Kind.GAUGE, "Schemas with Flagent's tables that are followed."),
+    Family("ring_events", Kind.GAUGE, "Latest events in memory for subscribers that come back.", ("stream",)),
+    Family("ring_bytes", Kind.GAUGE, "The same in bytes.", ("stream",)),
+    Family("log_bytes", Kind.GAUGE, "What the log takes on disk."),
+    Family("log_oldest_timestamp_seconds", Kind.GAUGE, "When the oldest commit of the log was made."),
+    Family("evaluations", Kind.COUNTER, "Evaluations answered, each of a batch by itself."),
+)  # fmt: skip
+
+# Prometheus' own names for what it knows of every process; the collector of its client reads them.
+PROCESS = (
+    Family("process_cpu_seconds", Kind.COUNTER, "Processor time used."),
+    Family("process_resident_memory_bytes", Kind.GAUGE, "Memory in use."),
+    Family("process_virtual_memory_bytes", Kind.GAUGE, "Memory addressed."),
+    Family("process_open_fds", Kind.GAUGE, "Files that are open, every connection being one."),
+    Family("process_max_fds", Kind.GAUGE, "Files that may be open."),
+    Family("process_start_time_seconds", Kind.GAUGE, "When the process started, in seconds since the epoch."),
+)
+
+Sample = tuple[str, str, Mapping[str, str], float]
+"""Name of the family, what follows it in the name of the sample, labels, value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The doors' numbers by transport; `refused` by transport and code."""
+
+    open: Mapping[str, int] = field(default_factory=dict)
+    limit: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    waiting: int = 0
+    requests_refused: int = 0
+
+
+def read_samples(
+    status: Status,
+    feeds: Mapping[str, Feed],
+    connections: Connections,
+    evaluations: int,
+    version: str,
+    *,
+    is_ready: bool,
+) -> Iterator[Sample]:
+    """The numbers of this process; `feeds` by the names of their streams, `status` of the flags' feed.
+
+    What is not known now, such as the log of a silent database, is left out.
+    """
+    yield _one("build_info", 1, version=version)
+    yield _one("start_time_seconds", status.started_at.timestamp())
+    yield _one("worker_up", 1)
+    yield _one("ready", is_ready and all(feed.is_ready for feed in feeds.values()))
+    for transport, count in connections.open.items():
+        yield _one("subscribers", count, transport=transport)
+        yield _one("subscribers_limit", connections.limit[transport], transport=transport)
+    yield _one("handshakes_waiting", connections.waiting)
+    for (transport, code), count in connections.refused.items():
+        yield _one("connections_refused", count, transport=transport, code=code)
+    yield _one("requests_refused", connections.requests_refused)
+    for stream, feed in feeds.items():
+        for name, suffix, labels, value in _of_stream(feed):
+            yield name, suffix, {"stream": stream, **labels}, value
+    yield _one("flags", status.flags)
+    yield _one("schemas", len(status.schemas))
+    yield _one("evaluations", evaluations)
+    yield from _log(status)
+    yield from _process()
+
+
+def _one(name: str, value: float, **labels: str) -> Sample:
+    return name, "", labels, float(value)
+
+
+def _of_stream(feed: Feed) -> Iterator[Sample]:
+    hub, listener, freshness = feed.hub, feed.listener, feed.freshness()
+    yield _one("subscribers_behind", hub.behind_count)
+    for type in EventType:
+        yield _one("events", hub.events[type], type=type)
+    yield _one("deliveries", hub.deliveries)
+    yield _one("sent_bytes", hub.sent_bytes)
+    yield from _latency(hub)
+    for reason in ResyncReason:
+        yield _one("resyncs", hub.resyncs_by[reason], reason=reason)
+    yield _one("subscriber_pauses", hub.pauses)
+    for cause in CloseReason:
+        yield _one("subscribers_cut", hub.cuts[cause], reason=cause.name.lower())
+    yield _one("position", hub.catalog.position)
+    yield _one("fresh", freshness.fresh)
+    yield _one("freshness_age_seconds", freshness.age_ms / 1000)
+    for mode in _MODES:
+        yield _one("listener_state", listener.mode == mode, state=mode)
+    yield _one("listener_reconnects", listener.reconnects)
+    yield _one("listener_notifications", listener.notifications)
+    yield _one("ring_events", len(hub.ring))
+    yield _one("ring_bytes", hub.ring.size_bytes)
+
+
+def _latency(hub: Hub) -> Iterator[Sample]:
+    histogram = hub.latency
+    *buckets, count = histogram.cumulative()
+    for bound, below in zip(histogram.bounds, buckets, strict=True):
+        yield "commit_to_send_seconds", "_bucket", {"le": str(bound)}, float(below)
+    yield "commit_to_send_seconds", "_bucket", {"le": "+Inf"}, float(count)
+    yield "commit_to_send_seconds", "_count", {}, float(count)
+    yield "commit_to_send_seconds", "_sum", {}, histogram.sum
+
+
+def _log(status: Status) -> Iterator[Sample]:
+    log = status.log
+    if log is None:
+        return
+    yield "log_newest_position", "", {}, float(log.newest)
+    yield "lag_commits", "", {}, float(log.lag)
+    if log.clock_ahead_ms is not None:
+        yield "clock_ahead_seconds", "", {}, log.clock_ahead_ms / 1000
+    if log.size_bytes is not None:
+        yield "log_bytes", "", {}, float(log.size_bytes)
+    if log.reach is not None and log.reach.oldest_at is not None:
+        yield "log_oldest_timestamp_seconds", "", {}, datetime.fromisoformat(log.reach.oldest_at).timestamp()
+
+
+def _process() -> Iterator[Sample]:
+    for family in ProcessCollector(registry=None).collect():
+        for sample in family.samples:
+            yield family.name, sample.name.removeprefix(family.name), {}, sample.value
+
+
+# -- the page that Prometheus reads ----------------------------------------------------------------------------
+
+
+def exposition(workers: Mapping[int, Iterable[Sample] | None], accept: str) -> tuple[bytes, str]:
+    """The answer to a scrape and its content type, which `accept` chooses; None is a worker that does not answer."""
+    gathered: dict[str, list[tuple[str, dict[str, str], float]]] = {}
+    for worker, samples in workers.items():
+        for name, suffix, labels, value in (("worker_up", "", {}, 0.0),) if samples is None else samples:
+            gathered.setdefault(name, []).append((suffix, {**labels, WORKER: str(worker)}, value))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Gathered(gathered))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Gathered(Collector):
+    """What has been read from all workers, in the order of `FAMILIES`."""
+
+    def __init__(self, samples: Mapping[str, Sequence[tuple[str, dict[str, str], float]]]) -> None:
+        self._samples = samples
+
+    def collect(self) -> Iterator[Metric]:
+        for family in (*FAMILIES, *PROCESS):
+            samples = self._samples.get(family.name, ())
+            name = family.name if family in PROCESS else PREFIX + family.name
+            metric = Metric(name, family.text, family.kind)
+            for suffix, labels, value in samples:
+                ending = suffix or ("_total" if family.kind is Kind.COUNTER else "")
+                metric.add_sample(name + ending, labels, value)
+            if samples:
+                yield metric
+
+
+def reference() -> str:
+    """The manual's page of metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "`GET /metrics`, in Prometheus' text format or OpenMetrics, as the scraper asks for it. Where the server asks",
+        "for credentials, it wants one with the right `admin`. `FLAGENT_CDC_METRICS_ENABLED=false` takes the path",
+        "away.",
+        "How to collect, chart and be woken: [Watch a server](../how-to/monitor.md).",
+        "",
+        "With several workers, whichever is asked answers for all. Every metric has the label `worker`, numbered from",
+        "0: add up counters and streams (`sum without (worker)`), and take the worst of what each worker knows for",
+        "itself, such as `max without (worker)` of a lag. The label `stream` is `flags`, or the name of a stream that",
+        "watched tables have of their own. What is not known is left out: the log's numbers while the",
+        "database is silent, and all numbers but `worker_up` of a worker that does not answer.",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or ""
+        lines.append(f"| `{family.exposed}` | {family.kind} | {labels} | {family.text} |")
+    for family in PROCESS:
+        name = family.name + ("_total" if family.kind is Kind.COUNTER else "")
+        lines.append(f"| `{name}` | {family.kind} |  | {family.text} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(reference())

@@ -1,0 +1,144 @@
+"""What a server knows of its own work: every number that is shown, to people or to machines, is read here."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from ..core.log.position import LogId, Position
+from ..errors import SourceError
+from ..node.pipeline import Feed
+from ..source.upstream import Freshness, Reach
+
+__all__ = ["ListenerStatus", "LogStatus", "RingStatus", "Status", "StatusReader"]
+
+logger = logging.getLogger(__name__)
+
+# How old an answer about the log may be: many pages that watch must not be many queries.
+_KEPT_S = 1.0
+
+_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """`mode` is `starting`, `listening`, `polling` or `disconnected`; `reason` says why where it is not listening."""
+
+    mode: str
+    reason: str
+    reconnects: int
+    notifications: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """`lag` counts positions from the catalog's to the log's newest. The others are None where the past cannot be
+    looked up. `clock_ahead_ms` is by how much the database's clock is ahead of this machine's."""
+
+    newest: Position
+    lag: int
+    reach: Reach | None = None
+    size_bytes: int | None = None
+    clock_ahead_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RingStatus:
+    """The latest events in memory, and the limits of that."""
+
+    events: int
+    size_bytes: int
+    limit_events: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One reading, of this process alone. `log` is None where nothing answers for it."""
+
+    now: datetime
+    started_at: datetime
+    freshness: Freshness
+    listener: ListenerStatus
+    log_id: LogId
+    position: Position
+    log: LogStatus | None
+    flags: int
+    schemas: Sequence[str]
+    ring: RingStatus
+    subscribers: int
+    behind: int
+    deliveries: int
+    resyncs: int
+    pauses: int
+
+
+class StatusReader:
+    """Reads a feed's numbers. All but the log's are counters in memory and cost nothing."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._started_at = datetime.now(UTC)
+        self._log: LogStatus | None = None
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+
+    async def read(self) -> Status:
+        log = await self._read_log()
+        feed, hub = self._feed, self._feed.hub
+        if log is not None and log.newest < hub.catalog.position:
+            # Asked a moment ago, and overtaken since.
+            log = replace(log, newest=hub.catalog.position)
+        return Status(
+            now=datetime.now(UTC),
+            started_at=self._started_at,
+            freshness=feed.freshness(),
+            listener=ListenerStatus(
+                feed.listener.mode, feed.listener.reason, feed.listener.reconnects, feed.listener.notifications
+            ),
+            log_id=hub.catalog.log,
+            position=hub.catalog.position,
+            log=log,
+            flags=hub.catalog.flag_count,
+            schemas=hub.catalog.schemas,
+            ring=RingStatus(len(hub.ring), hub.ring.size_bytes, hub.limits.ring_events, hub.limits.ring_bytes),
+            subscribers=hub.subscriber_count,
+            behind=hub.behind_count,
+            deliveries=hub.deliveries,
+            resyncs=hub.resyncs,
+            pauses=hub.pauses,
+        )
+
+    async def _read_log(self) -> LogStatus | None:
+        """Asked once for all who want to know at the same time; one that is silent keeps nobody waiting for long."""
+        loop = asyncio.get_running_loop()
+        if self._asking is None and loop.time() - self._asked_at > _KEPT_S:
+            self._asking = asyncio.create_task(self._ask())
+        if self._asking is not None:
+            done, _ = await asyncio.wait((self._asking,), timeout=_PATIENCE_S)
+            if not done:
+                return None
+        return self._log
+
+    async def _ask(self) -> None:
+        try:
+            self._log = await self._measure()
+        except SourceError as error:
+            logger.debug("The log's size is not known", extra={"action": "log_size_failed", "reason": str(error)})
+            self._log = None
+        finally:
+            self._asked_at = asyncio.get_running_loop().time()
+            self._asking = None
+
+    async def _measure(self) -> LogStatus:
+        before = datetime.now(UTC)
+        extent = await self._feed.past.extent()
+        applied = self._feed.hub.catalog.position
+        if extent is None:
+            newest = await self._feed.newest_position()
+            return LogStatus(newest, max(0, newest - applied))
+        reach, size_bytes = extent
+        middle = before + (datetime.now(UTC) - before) / 2
+        ahead_ms = (datetime.fromisoformat(reach.now) - middle).total_seconds() * 1000
+        return LogStatus(reach.newest, max(0, reach.newest - applied), reach, size_bytes, ahead_ms)

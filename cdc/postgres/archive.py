@@ -1,0 +1,132 @@
+"""The log as something to look things up in: what was when, and the changes that lead there.
+
+A connection of its own, apart from the store's that the listener reads with: whoever asks about the past, however much,
+must not hold up the present. It is closed again when nobody has asked for a while.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import psycopg
+
+from ..core.change_feed.cursor import Cursor
+from ..core.change_feed.logged_change import ChangePage, LoggedChange
+from ..core.change_feed.snapshot_visibility import Seen
+from ..core.flags.flag_tables import TABLES
+from ..core.log.change import Change, Commit, Op
+from ..core.log.lane import Stream
+from ..core.log.position import LogId, Position
+from ..database.queries import log_query, query
+from ..errors import OutOfReach, SchemaMismatch
+from ..source.upstream import Reach
+from .log_reader import Store
+
+__all__ = ["Archive", "read_reach"]
+
+_READ_S = 60.0
+
+# An index behind the last change of any commit.
+_WHOLE = 2**63 - 1
+
+# What the rows of one page may add up to. A larger row comes alone.
+_PAGE_BYTES = 8 * 1024 * 1024
+
+
+class Archive(Store):
+    """The port `PastLog`; one caller at a time, as in the store."""
+
+    async def reach(self) -> Reach:
+        async with self._use() as connection:
+            return await read_reach(connection, self._stream)
+
+    async def size_bytes(self) -> int:
+        async with self._use() as connection:
+            row = await (await connection.execute(query("size_on_disk"))).fetchone()
+            return int(row[0]) if row is not None and row[0] is not None else 0
+
+    async def position_at(self, time: datetime) -> Position | None:
+        async with self._use() as connection:
+            row = await (await connection.execute(query("position_at"), {"time": time})).fetchone()
+            return None if row is None or row[0] is None else Position(row[0])
+
+    async def flag_commits_before(
+        self, position: Position, down_to: Position, limit: int, most: int
+    ) -> list[Commit] | None:
+        bounds = {
+            "position": position, "down_to": down_to, "limit": limit, "most": most + 1, "tables": list(TABLES)
+        }  # fmt: skip
+        async with self._use(_READ_S) as connection:
+            rows = await (await self._ask(connection, "flag_commits_before", **bounds)).fetchall()
+        if len(rows) > most:
+            # The last one may be cut off.
+            last = rows[-1][0]
+            rows = [row for row in rows if row[0] != last]
+            if not rows:
+                return None
+        if not all(row[-1] for row in rows):
+            raise OutOfReach("the log no longer holds these changes", code="pruned")
+        commits: list[Commit] = []
+        for _, found in groupby(rows, key=itemgetter(0)):
+            group = list(found)
+            at, committed_at, xid, user, application = group[0][:5]
+            changes = tuple(
+                Change(schema, table, Op(op), before, after, key)
+                for *_, schema, table, op, before, after, key, _ in group
+                if op is not None
+            )
+            commits.append(Commit(Position(at), committed_at, xid, user, application, changes))
+        return commits
+
+    async def changes_after(
+        self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
+    ) -> ChangePage:
+        async with self._use(_READ_S) as connection, connection.transaction():
+            # Both questions are answered from one snapshot.
+            reach = await read_reach(connection, self._stream)
+            if after is None:
+                after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
+            reach.refuse(after)
+            bounds = {
+                "position": after.position,
+                "index": _WHOLE if after.index is None else after.index,
+                "limit": limit,
+                "scan": scan,
+                "tables": None if tables is None else list(tables),
+                "most_bytes": _PAGE_BYTES,
+                "seen": None if after.seen is None else after.seen.as_pg_snapshot,
+            }
+            rows = await (await self._ask(connection, "changes_after", **bounds)).fetchall()
+        if any(row[1] is None for row in rows):
+            raise reach.pruned()
+        changes = tuple(
+            LoggedChange(
+                Position(position), index, count, committed_at, xid, user, application,
+                schema, table, Op(op), key, before, after_row, self._stream.is_polled,
+            )
+            for position, index, count, committed_at, xid, user, application, schema, table, op, key, before, after_row,
+            is_wanted in rows
+            if is_wanted
+        )  # fmt: skip
+        next = after
+        if rows:
+            position, index, count = rows[-1][:3]
+            next = Cursor.after(Position(position), None if index >= count else index, reach.log, after.seen)
+        is_open = next.index is None and next.position >= reach.newest
+        if is_open and next.seen is not None and reach.horizon is not None and reach.horizon >= next.seen.end:
+            next = replace(next, seen=None)  # nothing of what it saw is still to come
+        return ChangePage(changes, next, reach.newest, is_open, reach.database, after.seen)
+
+
+async def read_reach(connection: psycopg.AsyncConnection[Any], stream: Stream) -> Reach:
+    row = await (await connection.execute(log_query("log_reach", stream.log_kind), {"stream": stream.id})).fetchone()
+    if row is None:
+        raise SchemaMismatch(f"the stream {stream.name} is no longer there")
+    log, oldest, oldest_at, newest, now, database, horizon, seen = row
+    return Reach(
+        LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now, database,
+        horizon, None if seen is None else Seen.of_pg_snapshot(seen),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""Reading tables as their changes tell them: which there are, of what types, and every row as of one position.
+
+A backfill reads a watched table block by block in one REPEATABLE READ transaction, whose snapshot sees the rows and the
+newest position of the log alike: what comes after that position is what is missing. Nothing is kept on either side but
+the blocks in hand.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+
+from ..core.change_feed.cursor import Cursor
+from ..core.change_feed.row_schema import Column, ColumnType
+from ..core.flags.flag_tables import TABLES
+from ..core.log.captured_table import CapturedTable
+from ..core.log.lane import Stream
+from ..database.queries import query
+from ..source.upstream import SnapshotRow
+from .archive import read_reach
+from .log_reader import Store
+
+__all__ = ["TableReader"]
+
+_READ_S = 60.0
+
+# Blocks of 8 KiB read at a time: from one, to see what the rows are like, up to so many.
+_MOST_BLOCKS = 256
+# A piece of this size takes some milliseconds to decode and to write, in which nobody else is served.
+_WANTED_BYTES = 256 * 1024
+
+
+class _Snapshot:
+    """The port `TableSnapshot`: a table as of `cursor`; `rows()` once, within the block that opened it."""
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], table: CapturedTable, cursor: Cursor, database: str,
+        committed_at: str, parts: Sequence[tuple[int, int]], estimated_rows: int,
+    ) -> None:  # fmt: skip
+        self.table = table
+        self.cursor = cursor
+        self.database = database
+        self.committed_at = committed_at
+        self.estimated_rows = estimated_rows
+        self._connection = connection
+        self._parts = parts
+
+    async def rows(self) -> AsyncIterator[list[SnapshotRow]]:
+        """The rows in pieces of about a quarter of a mebibyte; read only as they are asked for."""
+        for relation, blocks in self._parts:
+            begin, count = 0, 1
+            while begin < blocks:
+                bounds = {"id": self.table.id, "relation": relation, "from": begin, "to": begin + count}
+                found = await (await self._connection.execute(query("backfill_rows"), bounds)).fetchall()
+                begin += count
+                rows = [SnapshotRow(key, row) for key, row in found]
+                size_bytes = sum(len(row.row) for row in rows)
+                count = min(count * 2 if size_bytes < _WANTED_BYTES else max(count // 2, 1), _MOST_BLOCKS)
+                if rows:
+                    yield rows
+
+
+class TableReader(Store):
+    """The port `TableSource`."""
+
+    async def captured_tables(self) -> list[CapturedTable]:
+        async with self._use() as connection:
+            rows = await (await connection.execute(query("captured_tables"), {"tables": list(TABLES)})).fetchall()
+        return [
+            CapturedTable(
+                id, schema, table, tuple(key), None if included is None else tuple(included), tuple(masked),
+                tuple(operations), is_filtered, Stream(*stream),
+            )
+            for id, schema, table, key, included, masked, operations, is_filtered, *stream in rows
+        ]  # fmt: skip
+
+    async def columns(self, table: CapturedTable) -> tuple[list[Column], dict[int, ColumnType]]:
+        """The columns, and every type that they are made of by its number."""
+        name = {"schema": table.schema, "table": table.table}
+        async with self._use() as connection, connection.transaction():
+            columns = [
+                Column(*row) for row in await (await connection.execute(query("table_columns"), name)).fetchall()
+            ]
+            wanted = {"types": [column.type for column in columns]}
+            rows = await (await connection.execute(query("column_types"), wanted)).fetchall()
+        types = {
+            oid: ColumnType(
+                name, builtin, kind, base, element, [(field, type) for field, type in fields or ()], labels or (),
+                renders_itself,
+            )
+            for oid, name, builtin, kind, base, element, fields, labels, renders_itself in rows
+        }  # fmt: skip
+        return columns, types
+
+    @asynccontextmanager
+    async def snapshot(self, table: CapturedTable, timeout_s: float) -> AsyncIterator[_Snapshot]:
+        """All rows of a watched table as of one position, within `timeout_s` from the beginning to the end.
+
+        Raises `DatabaseUnavailable` when that is over, for a snapshot that is held keeps the database from tidying up.
+        """
+        async with self._use(timeout_s) as connection, connection.transaction():
+            parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
+            reach = await read_reach(connection, table.stream)
+            yield _Snapshot(
+                connection,
+                table,
+                Cursor(reach.newest, None, reach.log, reach.seen),
+                reach.database,
+                reach.now,
+                [(relation, blocks) for relation, blocks, _ in parts],
+                round(sum(rows for _, _, rows in parts)),
+            )

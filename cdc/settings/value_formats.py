@@ -1,0 +1,232 @@
+"""How values from outside are written: each form has words for people and a parser that raises `ValueError`."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..auth.json_web_token import public_key, secret_key
+from ..core.subscription.grant import Grant
+
+__all__ = [
+    "AGE",
+    "BOOLEAN",
+    "COUNT",
+    "COUNT_OR_OFF",
+    "DATABASE_URL",
+    "DIRECTORY",
+    "DURATION",
+    "FILE",
+    "FORMAT",
+    "JWKS",
+    "LEVEL",
+    "LIMIT",
+    "NAMES",
+    "NATS_URL",
+    "NETWORKS",
+    "ORIGINS",
+    "PORT",
+    "PUBLIC_KEY",
+    "REPLICAS",
+    "SCOPES",
+    "SECRET",
+    "SIZE",
+    "STREAM",
+    "TEXT",
+    "URL_PATH",
+    "WORKERS",
+    "Form",
+    "parse_duration",
+    "parse_size",
+]
+
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?(ms|s|m|h)?", re.ASCII)
+_SECONDS = {None: 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
+_BYTES = {None: 1, "B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?", re.ASCII)
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `30s`, `500ms`, `2m`, `1h`, `1.5s`; a bare number is milliseconds, as Flagent reads it.
+
+    Raises `ValueError` for anything else, and for nothing at all or more than a day.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= 86_400:
+        raise ValueError(text)
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `65536`, `512KiB`, `64MiB`, `1GB`; raises `ValueError` for anything else, and for 0."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    size = int(match[1]) * _BYTES[match[2]]
+    if size < 1:
+        raise ValueError(text)
+    return size
+
+
+def parse_age(text: str) -> float | None:
+    """As `parse_duration`, and days: `7d`; `off` is None, no age. At most ten years."""
+    if text.lower() == "off":
+        return None
+    days = re.fullmatch(r"(\d{1,4}) ?d", text, re.ASCII)
+    if days is None:
+        return parse_duration(text)
+    if not 0 < int(days[1]) <= 3_650:
+        raise ValueError(text)
+    return int(days[1]) * 86_400.0
+
+
+def parse_limit(text: str) -> int | None:
+    """As `parse_size`; `off` is None, no limit."""
+    return None if text.lower() == "off" else parse_size(text)
+
+
+def count_or_off(text: str) -> int | None:
+    return None if text.lower() == "off" else number(1, 100_000_000)(text)
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def truth(text: str) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def url_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError(text)
+    return text
+
+
+def names(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(0 < len(word.encode()) < 64 for word in words) or len(set(words)) < len(words):
+        raise ValueError(text)
+    return words
+
+
+def one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(text)
+        return text.lower()
+
+    return parse
+
+
+def stream_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text, re.ASCII):
+        raise ValueError(text)
+    return text
+
+
+def origins(text: str) -> tuple[str, ...]:
+    given = tuple(word.strip().lower() for word in text.split(","))
+    if not all(word == "*" or _ORIGIN.fullmatch(word) for word in given):
+        raise ValueError(text)
+    return given
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(word.strip()) for word in text.split(","))
+
+
+def secret(text: str) -> str:
+    secret_key(text)
+    return text
+
+
+def pem(text: str) -> str:
+    """The key itself, or the file that holds it."""
+    if "-----BEGIN" not in text:
+        try:
+            text = Path(text).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(text) from error
+    # A variable of one line carries the line ends as two characters.
+    text = text.replace("\\n", "\n")
+    public_key(text)
+    return text
+
+
+def jwks(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        # Whoever stands on the way could let in anybody.
+        raise ValueError(text)
+    if parts.scheme in ("http", "https") and not parts.hostname:
+        raise ValueError(text)
+    return text
+
+
+def scopes(text: str) -> Grant:
+    return Grant.parse(json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is written: `form` completes "must be …"."""
+
+    form: str
+    parse: Callable[[str], Any]
+
+
+BOOLEAN = Form("true or false", truth)
+PORT = Form("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
+
+
+def existing_file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(text)
+    return path
+
+
+COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
+WORKERS = Form("a whole number from 1 to 256", number(1, 256))
+COUNT_OR_OFF = Form("a whole number from 1 to 100000000, or off", count_or_off)
+DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
+AGE = Form("an age such as 12h or 7d, at most 3650d, or off", parse_age)
+LIMIT = Form("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
+SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
+URL_PATH = Form("a path such as /ws", url_path)
+TEXT = Form("a text", str)
+DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
+NETWORKS = Form("addresses and networks with commas between them, such as 10.0.0.0/8,192.0.2.7", networks)
+NATS_URL = Form("a URL such as nats://host:4222, several with commas between them", str)
+STREAM = Form("a name of letters, digits, _ and -", stream_name)
+REPLICAS = Form("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))
+FILE = Form("a file that is there", existing_file)
+DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
+NAMES = Form("different names with commas between them, such as public,tenant_1", names)
+LEVEL = Form("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
+FORMAT = Form("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
+ORIGINS = Form("origins with commas between them, such as https://app.example.com, or *", origins)
+SECRET = Form("a text of at least 32 bytes", secret)
+PUBLIC_KEY = Form("an RSA (2048 bits or more) or P-256 public key in PEM, or the file that holds it", pem)
+JWKS = Form("a file, or an address that begins with https://", jwks)
+SCOPES = Form('scopes as JSON, such as {"flags": ["web-*"]}', scopes)

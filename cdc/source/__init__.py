@@ -1,0 +1,1 @@
+"""The contract that every source of commits keeps."""

@@ -1,0 +1,289 @@
+"""The WebSocket as a client sees it: a real server, a real database, a real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from cdc.core.log.position import Position
+from tests.fixtures.flags import Writer
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
+
+
+@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
+async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
+    """Both ways that a WebSocket can take through the server must be alike."""
+    async with serving(database_url, with_handover=request.param) as running:
+        yield running
+
+
+class Client:
+    """Says and hears JSON."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def say(self, **message: Any) -> None:
+        await self.connection.send(json.dumps(message))
+
+    async def hear(self, *, heartbeats: bool = False) -> dict[str, Any]:
+        """The next message; a heartbeat may come at any time and counts only where it is asked for."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                message: dict[str, Any] = json.loads(await self.connection.recv())
+                if (message["type"] == "heartbeat") == heartbeats:
+                    return message
+
+    async def ask(self, **message: Any) -> dict[str, Any]:
+        await self.say(**message)
+        return await self.hear()
+
+
+@asynccontextmanager
+async def talking(server: RunningServer, **options: Any) -> AsyncIterator[Client]:
+    async with connect(server.websocket_url, max_size=None, open_timeout=DEADLINE_S, **options) as connection:
+        yield Client(connection)
+
+
+async def test_a_subscriber_of_everything_gets_the_event_object(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            subscribed = await client.ask(type="subscribe", requestId="r1", subscribeAll=True)
+            flag = writer.flag("a")
+            event = await client.hear()
+    assert (subscribed["type"], subscribed["requestId"]) == ("subscribed", "r1")
+    assert subscribed["selections"][0]["all"] is True
+    assert subscribed["fresh"] is True
+    assert (event["type"], event["flagKey"], event["flagID"], event["schema"]) == ("flag_created", "a", flag, "public")
+    assert event["flag"]["key"] == "a"
+    assert event["id"].endswith(subscribed["id"].split("@")[1])
+
+
+async def test_a_request_id_is_made_where_there_is_none(server: RunningServer) -> None:
+    async with talking(server) as client:
+        assert (await client.ask(type="subscribe", flags=["a"]))["requestId"]
+
+
+async def test_subscribes_add_up_and_unsubscribe_takes_away(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        a, b, tagged = (writer.flag(key) for key in ("a", "b", "t"))
+        writer.tag(tagged, "payment")
+        # So that no event of these comes after the first subscribe.
+        newest = writer.connection.execute("select max(position) from flagent_cdc.commit_log").fetchone()
+        assert newest is not None
+        await until(lambda: server.feed.hub.catalog.position >= newest[0], "the flags")
+        async with talking(server) as client:
+            await client.ask(type="subscribe", flags=["a"])
+            both = await client.ask(type="subscribe", tags=["payment"], flagIDs=[b])
+            for flag in (a, b, tagged):
+                writer.toggle(flag)
+            keys = [(await client.hear())["flagKey"] for _ in range(6)]
+            fewer = await client.ask(type="unsubscribe", flags=["a"], flagIDs=[b])
+            for flag in (a, b, tagged):
+                writer.toggle(flag)
+            rest = [(await client.hear())["flagKey"] for _ in range(2)]
+            nothing = await client.ask(type="unsubscribe")
+            writer.toggle(tagged)
+            silent = await client.ask(type="ping", requestId="p")
+    assert both["selections"] == [
+        {
+            "all": False,
+            "flags": ["a"],
+            "flagIDs": [b],
+            "tags": ["payment"],
+            "segments": False,
+            "tables": [],
+            "types": [],
+            "schemas": [],
+        }
+    ]
+    assert keys == ["a", "a", "b", "b", "t", "t"]
+    assert fewer["type"] == "unsubscribed"
+    assert rest == ["t", "t"]
+    assert nothing["selections"] == []
+    assert silent == {"type": "pong", "requestId": "p"}
+
+
+async def test_a_snapshot_holds_what_the_new_part_selects(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            await client.ask(type="subscribe", subscribeAll=True)
+            for key in ("a", "b", "c"):
+                writer.flag(key)
+                await client.hear()
+        async with talking(server) as client:
+            await client.say(type="subscribe", requestId="s", flags=["b"], snapshot=True)
+            await client.hear()
+            snapshot = await client.hear()
+    assert (snapshot["type"], snapshot["requestId"]) == ("snapshot", "s")
+    assert [flag["key"] for flag in snapshot["flags"]] == ["b"]
+    assert snapshot["id"].startswith(snapshot["position"] + "@")
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            await client.ask(type="subscribe", subscribeAll=True)
+            writer.flag("a")
+            last = (await client.hear())["id"]
+        writer.flag("b")
+        writer.flag("c")
+        async with talking(server) as client:
+            await client.ask(type="subscribe", subscribeAll=True, lastEventId=last)
+            keys = [(await client.hear())["flagKey"] for _ in range(2)]
+    assert keys == ["b", "c"]
+
+
+async def test_an_added_part_with_an_id_replays_only_what_is_new(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            subscribed = await client.ask(type="subscribe", flags=["a"])
+            writer.flag("a")
+            await client.hear()
+            writer.flag("b")
+            writer.flag("a2")
+            await client.ask(type="subscribe", flags=["b"], lastEventId=subscribed["id"])
+            missed = await client.hear()
+            assert (await client.ask(type="ping"))["type"] == "pong"
+    assert missed["flagKey"] == "b"
+
+
+async def test_batches_and_stamps(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            await client.ask(type="subscribe", subscribeAll=True, batchMs=300, stamps=True)
+            for key in "abc":
+                writer.flag(key)
+            batch = await client.hear()
+            await client.ask(type="subscribe", subscribeAll=True, batchMs=0)
+            writer.flag("d")
+            single = await client.hear()
+    assert batch["type"] == "batch"
+    assert [event["flagKey"] for event in batch["events"]] == ["a", "b", "c"]
+    assert batch["sentAt"] >= batch["events"][-1]["committedAt"]
+    assert single["sentAt"] >= single["committedAt"]
+
+
+async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str) -> None:
+    async with serving(database_url, ws_ping_interval_s=0.2) as server:
+        with Writer(database_url) as writer:
+            async with talking(server) as client:
+                await client.ask(type="subscribe", subscribeAll=True)
+                writer.flag("a")
+                await client.hear()
+                heartbeat = await client.hear(heartbeats=True)
+            async with talking(server) as client:
+                await client.ask(type="subscribe", flags=["a"])
+                filtered = await client.hear(heartbeats=True)
+    assert (heartbeat["type"], heartbeat["position"], heartbeat["fresh"]) == ("heartbeat", "2", True)
+    assert heartbeat["digest"] == server.feed.hub.catalog.digest
+    assert heartbeat["digest"].startswith("1:")
+    assert "digest" not in filtered
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ("{", "invalid_json", ("not JSON",)),
+        ("[]", "invalid_message", ("object",)),
+        ('{"type":"subscribee"}', "unknown_type", ("subscribee", "subscribe", "ping")),
+        ('{"type":"subscribe","flagz":[]}', "unknown_field", ("flagz", "flags")),
+        ('{"type":"subscribe","flags":"a"}', "invalid_parameter", ("flags", "list")),
+        ('{"type":"subscribe","types":["nope"]}', "invalid_parameter", ("types", "nope", "flag_updated")),
+        ('{"type":"subscribe","lastEventId":"junk"}', "invalid_event_id", ("junk",)),
+        ('{"type":"ping","requestId":7}', "invalid_parameter", ("requestId",)),
+        (json.dumps({"type": "ping", "requestId": "x" * 140_000}), "message_too_large", ("131072",)),
+        ("[" * 100_000, "invalid_message", ("nested",)),
+        (b"\x00", "binary_message", ("binary",)),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else None,
+)
+async def test_bad_input_gets_an_error_and_the_connection_stays(
+    server: RunningServer, message: str | bytes, code: str, words: tuple[str, ...]
+) -> None:
+    async with talking(server) as client:
+        await client.connection.send(message)
+        error = await client.hear()
+        assert (await client.ask(type="ping", requestId="still here"))["requestId"] == "still here"
+    assert (error["type"], error["code"]) == ("error", code)
+    for word in words:
+        assert word in error["message"]
+
+
+async def test_a_frame_beyond_all_measure_closes_the_connection(server: RunningServer) -> None:
+    async with talking(server) as client:
+        await client.connection.send("x" * 2_000_000)
+        with pytest.raises(ConnectionClosed):
+            await client.hear()
+    assert client.connection.close_code == 1009
+
+
+async def test_fragments_make_one_message(server: RunningServer) -> None:
+    async with talking(server) as client:
+        await client.connection.send(iter(['{"type":', '"ping","requestId"', ':"f"}']))
+        assert await client.hear() == {"type": "pong", "requestId": "f"}
+
+
+async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
+    server: RunningServer, database_url: str
+) -> None:
+    with Writer(database_url) as writer:
+        for n in range(30):
+            writer.flag(f"f{n}", description="x" * 100_000)
+        assert await server.feed.hub.reached(Position(31), DEADLINE_S)
+        async with talking(server) as client:
+            await client.say(type="subscribe", subscribeAll=True, snapshot=True)
+            for n in range(20):
+                await client.say(type="ping", requestId=str(n))
+            await asyncio.sleep(0)
+            heard = [await client.hear() for _ in range(22)]
+    assert [message["type"] for message in heard[:2]] == ["subscribed", "snapshot"]
+    assert len(heard[1]["flags"]) == 30
+    assert [message["requestId"] for message in heard[2:]] == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+async def test_large_and_small_events_are_read_with_and_without_compression(
+    server: RunningServer, database_url: str, compression: str | None
+) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server, compression=compression) as client:
+            await client.ask(type="subscribe", subscribeAll=True)
+            for key, size in (("s", 1), ("m", 5_000), ("l", 200_000)):
+                writer.flag(key, description="ä" * size)
+            events = [await client.hear() for _ in range(3)]
+            assert (await client.ask(type="ping", requestId="x" * 100))["type"] == "pong"
+    assert [len(event["flag"]["description"]) for event in events] == [1, 5_000, 200_000]
+
+
+async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> None:
+    async with serving(database_url, ws_max_connections=1) as server:
+        async with talking(server):
+            with pytest.raises(InvalidStatus) as refused:
+                async with talking(server):
+                    pass
+        assert refused.value.response.status_code == 503
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+        await until(lambda: server.feed.hub.subscriber_count == 0, "the first client's leaving")
+        async with talking(server) as client:
+            assert (await client.ask(type="ping"))["type"] == "pong"
+
+
+async def test_a_plain_get_on_the_path_is_refused(server: RunningServer) -> None:
+    async with httpx.AsyncClient() as client:
+        response = await client.get(server.url + "/ws")
+    assert response.status_code in (404, 426)
+
+
+async def test_it_can_be_switched_off(database_url: str) -> None:
+    async with serving(database_url, ws_enabled=False) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            async with talking(server):
+                pass
+    assert refused.value.response.status_code in (403, 404)

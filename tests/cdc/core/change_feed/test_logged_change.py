@@ -1,0 +1,45 @@
+"""Changes of the feed: where they stand, and what subscribers are told of them."""
+
+from dataclasses import replace
+
+from cdc.core.change_feed.logged_change import LoggedChange
+from cdc.core.change_feed.snapshot_visibility import Seen
+from cdc.core.flags.events import EventType
+from cdc.core.log.change import Op
+from cdc.core.log.position import LogId, Position
+
+LOG = LogId("k7q2mxs2")
+
+CHANGE = LoggedChange(
+    position=Position(1052), index=40, count=42, committed_at="2026-11-23T08:00:00.123456Z", xid=1052, user="shop",
+    application="psql", schema="shop", table="orders", op=Op.UPDATE, key='{"id":5}', before='{"id":5,"n":1}',
+    after='{"id":5,"n":2}', has_sequence=True,
+)  # fmt: skip
+
+
+def test_a_cursor_carries_what_was_seen_until_that_lies_behind() -> None:
+    seen = Seen(1050, 1054, frozenset({1052}))
+    assert str(CHANGE.cursor(LOG)) == "1052.40@k7q2mxs2"
+    assert str(CHANGE.cursor(LOG, seen)) == "1052.40~1050_4_2@k7q2mxs2"
+    assert str(replace(CHANGE, index=42).cursor(LOG, seen)) == "1052~1050_4_2@k7q2mxs2"
+    assert str(replace(CHANGE, position=Position(1053), index=42).cursor(LOG, seen)) == "1053@k7q2mxs2"
+    assert str(replace(CHANGE, position=Position(1053)).cursor(LOG, seen)) == "1053.40~1050_4_2@k7q2mxs2"
+    assert str(replace(CHANGE, position=Position(1054)).cursor(LOG, seen)) == "1054.40@k7q2mxs2"
+
+
+def test_as_an_event_it_tells_what_the_stream_would() -> None:
+    event = CHANGE.event(LOG)
+    assert (event.type, event.schema, event.committed_at) == (EventType.ROW_UPDATED, "shop", CHANGE.committed_at)
+    assert event.detail == {
+        "table": "shop.orders",
+        "key": {"id": 5},
+        "before": {"id": 5, "n": 1},
+        "after": {"id": 5, "n": 2},
+        "changed": ["n"],
+        "transaction": "1052",
+        "user": "shop",
+        "application": "psql",
+        "sequence": "40",
+    }
+    gone = replace(CHANGE, op=Op.TRUNCATE, key=None, before=None, after=None, has_sequence=False).event(LOG)
+    assert (gone.type, gone.detail["key"], "sequence" in gone.detail) == (EventType.TABLE_TRUNCATED, None, False)

@@ -1,0 +1,207 @@
+"""What a grant allows, and how events look to its holder."""
+
+from typing import Any
+
+import pytest
+
+from cdc.core.errors import InvalidInput
+from cdc.core.flags.events import Event, EventType, Standing
+from cdc.core.log.position import EventId, LogId, Position
+from cdc.core.subscription.grant import EVERYTHING, Grant, View
+from cdc.core.subscription.selection import Selection, SelectionIndex, Selections
+from cdc.core.wire.encoded import EncodedEvent, told_to
+
+ID = EventId(Position(7), 0, LogId("k7q2mx"))
+
+
+def flag(
+    key: str = "a", *, tags: tuple[str, ...] = (), project: int | None = None, environment: int | None = None
+) -> Any:
+    return {
+        "id": 1,
+        "key": key,
+        "tags": [{"id": number, "value": tag} for number, tag in enumerate(tags)],
+        "projectId": project,
+        "environmentId": environment,
+    }
+
+
+def standing(*tags: str, project: int | None = None, environment: int | None = None) -> Standing:
+    return Standing(frozenset(tags), project, environment)
+
+
+def event(
+    type: EventType = EventType.FLAG_UPDATED,
+    *,
+    key: str = "a",
+    now: Any = None,
+    before: Standing | None = None,
+    schema: str = "public",
+) -> Event:
+    tags = frozenset(tag["value"] for tag in now["tags"]) if now else frozenset()
+    return Event(ID, type, schema, "t", key, 1, tags | (before.tags if before else frozenset()), now, {}, before)
+
+
+def row(table: str, schema: str = "public") -> Event:
+    detail: dict[str, Any] = {"table": f"{schema}.{table}", "key": {}, "before": None, "after": {}}
+    return Event(ID, EventType.ROW_INSERTED, schema, "t", None, None, frozenset(), None, detail)
+
+
+def grant(**scopes: Any) -> Grant:
+    return Grant.parse(scopes)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "subject", "is_allowed"),
+    [
+        ({}, flag(), True),
+        ({"flags": ["a"]}, flag("a"), True),
+        ({"flags": ["a"]}, flag("ab"), False),
+        ({"flags": ["web-*"]}, flag("web-1"), True),
+        ({"flags": ["web-*"]}, flag("api-1"), False),
+        ({"flags": ["*"]}, flag("anything"), True),
+        ({"flags": []}, flag(), False),
+        ({"tags": ["t"]}, flag(tags=("s", "t")), True),
+        ({"tags": ["t"]}, flag(tags=("s",)), False),
+        ({"flags": ["a"], "tags": ["t"]}, flag("a"), False),
+        ({"schemas": ["public"]}, flag(), True),
+        ({"schemas": ["tenant_1"]}, flag(), False),
+        ({"projects": [1]}, flag(project=1), True),
+        ({"projects": [1]}, flag(project=2), False),
+        ({"projects": [1]}, flag(), False),
+        ({"environments": [1]}, flag(environment=1), True),
+        ({"environments": [1]}, flag(environment=2), False),
+        ({"environments": [1]}, flag(), True),
+        ({"tables": ["orders"]}, flag(), False),
+        ({"tables": ["orders"], "flags": ["*"]}, flag(), True),
+        ({"evaluate": False}, flag(), True),
+    ],
+)
+def test_a_flag_is_allowed_when_every_part_allows_it(scopes: dict[str, Any], subject: Any, is_allowed: bool) -> None:
+    assert grant(**scopes).allows_flag("public", subject) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("scopes", "table", "is_allowed"),
+    [
+        ({}, "orders", True),
+        ({"flags": ["*"]}, "orders", False),
+        ({"tables": ["orders"]}, "orders", True),
+        ({"tables": ["public.orders"]}, "orders", True),
+        ({"tables": ["other.orders"]}, "orders", False),
+        ({"tables": ["orders"]}, "customers", False),
+        ({"tables": ["*"]}, "customers", True),
+        ({"schemas": ["tenant_1"]}, "orders", False),
+        ({"schemas": ["public"]}, "orders", True),
+    ],
+)
+def test_a_table_is_allowed_by_its_name_with_or_without_schema(
+    scopes: dict[str, Any], table: str, is_allowed: bool
+) -> None:
+    assert grant(**scopes).allows_table("public", table) is is_allowed
+    assert grant(**scopes).view(row(table)) is (View.WHOLE if is_allowed else View.HIDDEN)
+
+
+def test_an_event_is_seen_by_the_flag_before_and_after() -> None:
+    tagged = grant(tags=["t"])
+    with_tag, without = flag(tags=("t",)), flag()
+    assert tagged.view(event(now=with_tag, before=standing("t"))) is View.WHOLE
+    assert tagged.view(event(now=with_tag, before=standing())) is View.WHOLE
+    assert tagged.view(event(now=without, before=standing("t"))) is View.LEFT
+    assert tagged.view(event(now=without, before=standing())) is View.HIDDEN
+    assert tagged.view(event(EventType.FLAG_CREATED, now=without)) is View.HIDDEN
+    assert tagged.view(event(EventType.FLAG_DELETED, before=standing("t"))) is View.WHOLE
+    assert tagged.view(event(EventType.FLAG_DELETED, before=standing())) is View.HIDDEN
+    assert grant(projects=[1]).view(event(now=flag(project=2), before=standing(project=1))) is View.LEFT
+    assert grant(schemas=["other"]).view(event(now=None, before=standing())) is View.HIDDEN
+    assert EVERYTHING.view(event(EventType.FLAG_DELETED, before=standing())) is View.WHOLE
+
+
+def test_a_flag_that_leaves_is_told_as_deleted_once_and_without_its_state() -> None:
+    holder = grant(tags=["t"])
+    leaving = [
+        EncodedEvent(event(type, now=flag(), before=standing("t")))
+        for type in (EventType.FLAG_UPDATED, EventType.FLAG_ENABLED)
+    ]
+    staying = EncodedEvent(event(now=flag(tags=("t",)), before=standing("t")))
+    told = told_to(holder, [staying, *leaving])
+    assert told[0] is staying
+    assert [one.event.type for one in told[1:]] == [EventType.FLAG_DELETED]
+    assert told[1].event.flag is None
+    assert told[1].id == leaving[0].id
+    assert "tags" not in told[1].text
+    assert leaving[0].departure() is leaving[0].departure()
+
+
+def test_the_index_finds_only_whom_the_grant_allows() -> None:
+    index: SelectionIndex[str] = SelectionIndex()
+    everything = Selection.of()
+    index.add("all", Selections((everything.within(EVERYTHING),)))
+    index.add("web", Selections((everything.within(grant(flags=["web-*"])),)))
+    index.add("tagged", Selections((everything.within(grant(tags=["t"])),)))
+    assert index.match(event(key="web-1", now=flag("web-1"))) == ["all", "web"]
+    assert index.match(event(now=flag(tags=("t",)))) == ["all", "tagged"]
+    assert index.match(event(now=flag(), before=standing("t"))) == ["all", "tagged"]
+
+
+def test_a_leaving_flag_passes_as_a_deletion_and_not_by_what_it_has_become() -> None:
+    left = event(now=flag(tags=("secret",)), before=standing("t"))
+    holder = grant(tags=["t"])
+    assert Selection.of(types=[EventType.FLAG_DELETED]).within(holder).matches(left)
+    assert not Selection.of(types=[EventType.FLAG_UPDATED]).within(holder).matches(left)
+    assert Selection.of(tags=["t"]).within(holder).matches(left)
+    assert not Selection.of(tags=["secret"]).within(holder).matches(left)
+    assert Selection.of(flag_keys=["a"]).within(holder).matches(left)
+    assert Selection.of(flag_ids=[1]).within(holder).matches(left)
+
+
+def test_a_restricted_selection_is_never_everything() -> None:
+    assert Selections((Selection.of().within(EVERYTHING),)).is_everything
+    assert not Selections((Selection.of().within(grant(flags=["*"])),)).is_everything
+    assert not Selection.of().within(grant(flags=["a"])).selects("public", flag("b"))
+
+
+def test_unsubscribing_takes_away_within_a_grant() -> None:
+    holder = grant(flags=["*"])
+    both = Selections((Selection.of(flag_keys=["a", "b"]).within(holder),))
+    rest = both.remove(Selection.of(flag_keys=["a"]))
+    assert rest.clauses == (Selection.of(flag_keys=["b"]).within(holder),)
+
+
+@pytest.mark.parametrize("scopes", [{}, {"flags": ["a", "b-*"], "projects": [1], "evaluate": False, "admin": True}])
+def test_scopes_survive_being_written_and_read(scopes: dict[str, Any]) -> None:
+    assert Grant.parse(scopes).to_json() == scopes
+    assert Grant.parse(Grant.parse(scopes).to_json()) == Grant.parse(scopes)
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        None,
+        [],
+        {"flogs": ["a"]},
+        {"flags": "a"},
+        {"flags": [1]},
+        {"flags": [""]},
+        {"flags": ["x" * 257]},
+        {"flags": ["a"] * 1001},
+        {"projects": ["1"]},
+        {"projects": [True]},
+        {"environments": 1},
+        {"evaluate": "yes"},
+        {"admin": 1},
+    ],
+)
+def test_scopes_that_cannot_be_read_are_refused(scopes: object) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Grant.parse(scopes)
+    assert caught.value.code == "invalid_scopes"
+
+
+def test_only_what_lets_read_everything_is_unrestricted() -> None:
+    assert not Grant().is_restricted
+    assert not grant(evaluate=False, admin=True).is_restricted
+    assert not Grant().admin
+    cases: list[dict[str, Any]] = [{"flags": ["*"]}, {"schemas": ["public"]}, {"tables": ["*"]}, {"environments": []}]
+    for scopes in cases:
+        assert grant(**scopes).is_restricted

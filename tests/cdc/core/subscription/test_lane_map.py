@@ -1,0 +1,86 @@
+import pytest
+
+from cdc.core.errors import InvalidInput
+from cdc.core.flags.events import EventType
+from cdc.core.log.lane import FLAGS, Stream, WatchedTable
+from cdc.core.subscription.grant import Grant
+from cdc.core.subscription.lane_map import StreamMap
+from cdc.core.subscription.selection import Selection, Selections
+
+ORDERS, CLICKS = Stream("orders", 1, "notify"), Stream("clicks", 2, "horizon")
+
+MAP = StreamMap(
+    (
+        WatchedTable("public", "plain", FLAGS),
+        WatchedTable("shop", "orders", ORDERS),
+        WatchedTable("shop", "items", ORDERS),
+        WatchedTable("web", "clicks", CLICKS),
+        WatchedTable("web", "orders", CLICKS),
+        WatchedTable("web.shop", "orders", ORDERS),
+    )
+)
+
+
+def of(*clauses: Selection) -> Stream:
+    return MAP.of(Selections(clauses))
+
+
+@pytest.mark.parametrize(
+    ("selection", "stream"),
+    [
+        (Selection.of(), FLAGS),
+        (Selection.of(flag_keys=["a"], tables=["plain"]), FLAGS),
+        (Selection.of(tables=["not watched"]), FLAGS),
+        (Selection.of(tables=["shop.orders"]), ORDERS),
+        (Selection.of(tables=["items", "shop.orders", "not watched"]), ORDERS),
+        (Selection.of(tables=["clicks", "web.orders"], types=[EventType.ROW_DELETED]), CLICKS),
+        (Selection.of(tables=["orders"], schemas=["web"]), CLICKS),
+        (Selection.of(tables=['"web.shop".orders']), ORDERS),
+    ],
+)
+def test_a_subscription_belongs_to_the_stream_of_its_tables(selection: Selection, stream: Stream) -> None:
+    assert of(selection) == stream
+
+
+@pytest.mark.parametrize(
+    ("clauses", "sentence"),
+    [
+        (
+            [Selection.of(tables=["orders"])],
+            "shop.orders belongs to the stream orders, and web.orders to the stream clicks",
+        ),
+        (
+            [Selection.of(tables=["shop.orders", "plain"])],
+            "public.plain belongs to .* flags, and shop.orders to .* orders",
+        ),
+        (
+            [Selection.of(tables=["items"], tags=["t"])],
+            "what is selected of flags belongs to the stream flags, and shop.items",
+        ),
+        ([Selection.of(tables=["items"], segments=True)], "what is selected of flags"),
+        (
+            [Selection.of(tables=["items"]), Selection.of(flag_ids=[1])],
+            "shop.items belongs to the stream orders, and what",
+        ),
+        (
+            [Selection.of(tables=["items"]), Selection.of(everything=True)],
+            "subscribe to each stream on a connection of its own",
+        ),
+    ],
+)
+def test_a_subscription_of_two_streams_is_refused_with_both_names(clauses: list[Selection], sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence) as refused:
+        of(*clauses)
+    assert refused.value.code == "several_streams"
+
+
+def test_tables_that_a_grant_hides_are_as_if_they_were_not_watched() -> None:
+    grant = Grant(tables=frozenset({"shop.orders"}))
+    assert of(Selection.of(tables=["orders"]).within(grant)) == ORDERS
+    assert of(Selection.of(tables=["clicks"]).within(grant)) == FLAGS
+
+
+def test_nothing_selected_is_of_the_flags_stream_and_streams_know_how_they_are_read() -> None:
+    assert of() == FLAGS
+    assert MAP.streams == {FLAGS, ORDERS, CLICKS}
+    assert [stream.is_polled for stream in (FLAGS, ORDERS, CLICKS)] == [False, False, True]

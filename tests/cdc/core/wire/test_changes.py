@@ -1,0 +1,204 @@
+"""Pages of the change feed as text."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cdc.core.change_feed.cursor import Cursor
+from cdc.core.change_feed.logged_change import ChangePage, LoggedChange
+from cdc.core.log.change import Op
+from cdc.core.log.position import LogId, Position
+from cdc.core.wire.changes import ChangeFormat, content_type, page_text
+
+LOG = LogId("k7q2mx")
+
+
+def change(**fields: Any) -> LoggedChange:
+    values: dict[str, Any] = {
+        "position": Position(7),
+        "index": 2,
+        "count": 3,
+        "committed_at": "2026-11-23T08:00:00.123456Z",
+        "xid": 761,
+        "user": "flagent",
+        "application": "psql",
+        "schema": "shop",
+        "table": "orders",
+        "op": Op.UPDATE,
+        "key": '{"id":5}',
+        "before": '{"id":5,"total":1.10,"old":1}',
+        "after": '{"id":5,"total":1.1,"new":null}',
+    }
+    return LoggedChange(**{**values, **fields})
+
+
+def page(*changes: LoggedChange, is_open: bool = False) -> ChangePage:
+    return ChangePage(changes, Cursor(Position(7), 2, LOG), Position(9), is_open, "shopdb")
+
+
+def told(format: ChangeFormat, *changes: LoggedChange) -> Any:
+    return json.loads(page_text(format, page(*changes), "1.2.3"))
+
+
+def test_a_change_has_its_place_its_rows_and_where_it_came_from() -> None:
+    document = told(ChangeFormat.JSON, change())
+    assert document == {
+        "changes": [
+            {
+                "cursor": "7.2@k7q2mx",
+                "position": "7",
+                "index": 2,
+                "count": 3,
+                "committedAt": "2026-11-23T08:00:00.123456Z",
+                "transactionId": "761",
+                "user": "flagent",
+                "application": "psql",
+                "schema": "shop",
+                "table": "shop.orders",
+                "op": "update",
+                "key": {"id": 5},
+                "before": {"id": 5, "total": 1.1, "old": 1},
+                "after": {"id": 5, "total": 1.1, "new": None},
+                "changed": ["total", "new", "old"],
+            }
+        ],
+        "next": "7.2@k7q2mx",
+        "isOpen": False,
+    }
+
+
+def test_the_last_change_of_a_commit_ends_it() -> None:
+    (last,) = told(ChangeFormat.JSON, change(index=3))["changes"]
+    assert last["cursor"] == "7@k7q2mx"
+
+
+def test_rows_stay_as_postgres_wrote_them() -> None:
+    row = '{"n": 12345678901234567890.1234567890123456789, "j": {"half" : "\\ud800"}}'
+    text = page_text(ChangeFormat.JSON, page(change(op=Op.INSERT, before=None, after=row)), "1")
+    assert f'"after":{row}' in text
+    text.encode()
+
+
+def test_an_empty_page_still_says_where_to_go_on() -> None:
+    assert json.loads(page_text(ChangeFormat.JSON, page(is_open=True), "1")) == {
+        "changes": [], "next": "7.2@k7q2mx", "isOpen": True
+    }  # fmt: skip
+    assert told(ChangeFormat.CLOUDEVENTS) == []
+
+
+def test_rows_of_flagents_tables_are_known_by_their_id() -> None:
+    insert = change(table="flags", op=Op.INSERT, key=None, before=None, after='{"id":4}')
+    gone = change(table="flags", op=Op.DELETE, key=None, before='{"id":5}', after=None)
+    other = change(key=None)
+    odd = change(table="tags", op=Op.DELETE, key=None, before="{}", after=None)
+    cleared = change(table="flags", op=Op.TRUNCATE, key=None, before=None, after=None)
+    keys = [each["key"] for each in told(ChangeFormat.JSON, insert, gone, other, odd, cleared)["changes"]]
+    assert keys == [{"id": 4}, {"id": 5}, None, None, None]
+
+
+def test_debezium_gets_its_envelope() -> None:
+    (record,) = told(ChangeFormat.DEBEZIUM, change())["changes"]
+    us = 1795420800123456
+    lsn = 7 << 24 | 2
+    assert record == {
+        "key": {"id": 5},
+        "value": {
+            "before": {"id": 5, "total": 1.1, "old": 1},
+            "after": {"id": 5, "total": 1.1, "new": None},
+            "source": {
+                "version": "1.2.3",
+                "connector": "postgresql",
+                "name": "flagent-cdc",
+                "ts_ms": us // 1000,
+                "snapshot": "false",
+                "db": "shopdb",
+                "sequence": f'["{7 << 24}","{lsn}"]',
+                "ts_us": us,
+                "ts_ns": us * 1000,
+                "schema": "shop",
+                "table": "orders",
+                "txId": 761,
+                "lsn": lsn,
+                "xmin": None,
+            },
+            "transaction": {"id": f"761:{7 << 24}", "total_order": 2, "data_collection_order": 2},
+            "op": "u",
+            "ts_ms": us // 1000,
+            "ts_us": us,
+            "ts_ns": us * 1000,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("op", "code", "before", "after"),
+    [
+        (Op.INSERT, "c", None, '{"id":5}'),
+        (Op.UPDATE, "u", '{"id":5}', '{"id":5}'),
+        (Op.DELETE, "d", '{"id":5}', None),
+        (Op.TRUNCATE, "t", None, None),
+    ],
+)
+def test_debezium_gets_its_letter(op: Op, code: str, before: str | None, after: str | None) -> None:
+    (record,) = told(ChangeFormat.DEBEZIUM, change(op=op, before=before, after=after))["changes"]
+    assert record["value"]["op"] == code
+    assert (record["value"]["before"] is None, record["value"]["after"] is None) == (before is None, after is None)
+
+
+def test_debezium_tells_a_changed_key_as_a_deletion_and_a_creation() -> None:
+    moved = change(key='{"id":6,"n":1.50}', before='{"n":1.5,"id":5}', after='{"n":1.50,"id":6}')
+    gone, new = told(ChangeFormat.DEBEZIUM, moved)["changes"]
+    assert (gone["value"]["op"], gone["key"], gone["value"]["after"]) == ("d", {"id": 5, "n": 1.5}, None)
+    assert (new["value"]["op"], new["key"], new["value"]["before"]) == ("c", {"id": 6, "n": 1.5}, None)
+    # A key column that the row did not have before tells nothing about what the key was.
+    (added,) = told(ChangeFormat.DEBEZIUM, change(key='{"new":null}'))["changes"]
+    assert added["value"]["op"] == "u"
+
+
+def test_the_lsn_grows_from_change_to_change() -> None:
+    places = [(7, 1), (7, 2), (7, 1 << 23), (8, 1), (8, 2), (1 << 38, 1)]
+    changes = [change(position=Position(position), index=index, count=1 << 24) for position, index in places]
+    lsns = [record["value"]["source"]["lsn"] for record in told(ChangeFormat.DEBEZIUM, *changes)["changes"]]
+    assert lsns == sorted(set(lsns))
+    assert lsns[-1] < 1 << 63
+
+
+def test_cloud_events_say_what_where_and_when() -> None:
+    first, cleared = told(
+        ChangeFormat.CLOUDEVENTS,
+        change(),
+        change(index=3, op=Op.TRUNCATE, key=None, before=None, after=None),
+    )
+    data = first.pop("data")
+    assert first == {
+        "specversion": "1.0",
+        "id": "7.2@k7q2mx",
+        "source": "/flagent-cdc/k7q2mx",
+        "type": "flagent_cdc.row_updated",
+        "subject": "shop.orders",
+        "time": "2026-11-23T08:00:00.123456Z",
+        "datacontenttype": "application/json",
+        "sequence": "0000000000000000007.000000002",
+        "partitionkey": '{"id":5}',
+    }
+    assert data == told(ChangeFormat.JSON, change())["changes"][0]
+    assert (cleared["type"], "partitionkey" in cleared) == ("flagent_cdc.table_truncated", False)
+
+
+def test_each_format_has_its_content_type() -> None:
+    assert [content_type(format) for format in ChangeFormat] == [
+        "application/json",
+        "application/json",
+        "application/cloudevents-batch+json; charset=utf-8",
+    ]
+
+
+def test_a_sequence_takes_the_place_of_the_number_within_the_commit() -> None:
+    one = change(index=99_812, count=99_815, has_sequence=True)
+    (told_one,) = told(ChangeFormat.JSON, one)["changes"]
+    assert (told_one["sequence"], told_one["index"], told_one["count"]) == ("99812", 99_812, 99_815)
+    (record,) = told(ChangeFormat.DEBEZIUM, one)["changes"]
+    assert record["value"]["source"]["lsn"] == record["value"]["transaction"]["total_order"] == 99_812
+    (event,) = told(ChangeFormat.CLOUDEVENTS, one)
+    assert event["sequence"] == f"{7:019d}.{99_812:019d}"

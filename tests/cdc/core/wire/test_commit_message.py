@@ -1,0 +1,160 @@
+"""Commits cut into messages are the same commits when put together, whatever they hold and however small a message."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdc.core.log.change import Change, Commit, Op
+from cdc.core.log.position import LogId, Position
+from cdc.core.wire.commit_message import Assembler, Label, Parcel, Torn, pack
+
+LOG = LogId("k7q2mx")
+
+rows = st.none() | st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(max_size=300), max_size=4)
+changes = st.builds(
+    Change,
+    st.sampled_from(["public", "tenant ü"]),
+    st.sampled_from(["flags", "tags", "a.b"]),
+    st.sampled_from(list(Op)),
+    rows,
+    rows,
+    rows,
+    st.none() | st.integers(0, 1 << 62),
+)
+commits = st.builds(
+    Commit,
+    st.just(Position(42)),
+    st.just("2026-11-23T08:00:00.123456Z"),
+    st.just(7),
+    st.text(max_size=10),
+    st.text(max_size=10),
+    st.lists(changes, min_size=1, max_size=30).map(tuple),
+)
+
+
+def label(commit: Commit, parcel: Parcel, start: int = 100) -> Label:
+    return Label(
+        LOG,
+        commit.position,
+        Position(commit.position - 1),
+        commit.committed_at,
+        commit.xid,
+        parcel.part,
+        parcel.of,
+        start,
+        parcel.continues,
+    )
+
+
+def commit_of(*tables: str, text: str = "x") -> Commit:
+    changed = tuple(Change("public", table, Op.INSERT, None, {"id": n, "t": text}) for n, table in enumerate(tables))
+    return Commit(Position(42), "2026-11-23T08:00:00.123456Z", 7, "ann", "psql", changed)
+
+
+@settings(max_examples=200)
+@given(commits, st.integers(300, 2000))
+def test_what_was_cut_is_put_together_unchanged(commit: Commit, limit_bytes: int) -> None:
+    parcels = pack(commit, LOG, limit_bytes)
+    assert all(len(parcel.data) <= limit_bytes for parcel in parcels)
+    assembler = Assembler()
+    taken = [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels]
+    assert taken[:-1] == [None] * (len(parcels) - 1)
+    assert taken[-1] == commit
+
+
+def test_a_small_commit_of_one_table_is_one_message_that_reads_by_itself() -> None:
+    (parcel,) = pack(commit_of("flags", "flags"), LOG, 10_000)
+    assert (parcel.schema, parcel.table, parcel.part, parcel.of) == ("public", "flags", 1, 1)
+    said = json.loads(parcel.data)
+    assert said["position"] == "42"
+    assert said["log"] == LOG
+    assert [change["after"]["id"] for change in said["changes"]] == [0, 1]
+
+
+def test_each_table_gets_its_own_message_and_the_order_of_changes_is_kept() -> None:
+    commit = commit_of("flags", "tags", "flags", "segments")
+    parcels = pack(commit, LOG, 10_000)
+    assert [(parcel.table, parcel.part, parcel.of) for parcel in parcels] == [
+        ("flags", 1, 3),
+        ("tags", 2, 3),
+        ("segments", 3, 3),
+    ]
+    assert json.loads(parcels[0].data)["order"] == [0, 2]
+    assembler = Assembler()
+    assert [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels][-1] == commit
+
+
+def test_changes_are_kept_whole_unless_one_is_larger_than_a_message() -> None:
+    parcels = pack(commit_of("flags", "flags", "flags", text="y" * 300), LOG, 700)
+    assert [parcel.continues for parcel in parcels] == [False] * 3
+    assert all(json.loads(parcel.data)["changes"] for parcel in parcels)
+    parcels = pack(commit_of("flags", text="y" * 1500), LOG, 700)
+    assert [parcel.continues for parcel in parcels] == [True, True, False]
+
+
+def test_an_attempt_that_was_cut_off_is_forgotten_when_another_begins() -> None:
+    commit = commit_of("flags", "tags", "segments")
+    parcels = pack(commit, LOG, 10_000)
+    assembler = Assembler()
+    assert assembler.take(label(commit, parcels[0]), parcels[0].data) is None
+    assert assembler.take(label(commit, parcels[1]), parcels[1].data) is None
+    again = [assembler.take(label(commit, parcel, start=102), parcel.data) for parcel in parcels]
+    assert again == [None, None, commit]
+
+
+@pytest.mark.parametrize(
+    ("seen", "then"),
+    [([], 2), ([1], 3)],
+    ids=["reading begins in the middle", "one is missing"],
+)
+def test_a_part_without_those_before_it_is_torn(seen: list[int], then: int) -> None:
+    commit = commit_of("flags", "tags", "segments")
+    parcels = pack(commit, LOG, 10_000)
+    assembler = Assembler()
+    for part in seen:
+        assembler.take(label(commit, parcels[part - 1]), parcels[part - 1].data)
+    torn = parcels[then - 1]
+    assert assembler.take(label(commit, torn), torn.data) == Torn(Position(42))
+    # And the next whole commit is taken again.
+    assert [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels][-1] == commit
+
+
+def test_parts_of_two_attempts_are_never_mixed() -> None:
+    commit = commit_of("flags", "tags")
+    first, second = pack(commit, LOG, 10_000)
+    assembler = Assembler()
+    assembler.take(label(commit, first, start=100), first.data)
+    assert assembler.take(label(commit, second, start=102), second.data) == Torn(Position(42))
+
+
+def test_headers_say_what_the_label_says() -> None:
+    one = label(commit_of("flags", "tags"), Parcel("public", "tags", 2, 2, True, b""))
+    assert Label.read(one.headers()) == one
+    assert one.message_id == "k7q2mx:42:2@100"
+    assert label(commit_of("flags"), Parcel("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        None,
+        {},
+        {"Flagent-Cdc-Part": "1"},
+        {"Flagent-Cdc-Part": "a/b@c"},
+        {"Flagent-Cdc-Position": "x"},
+        {"Flagent-Cdc-Stamp": "2026"},
+    ],
+)
+def test_a_message_of_somebody_else_has_no_label(changed: dict[str, str] | None) -> None:
+    ours = label(commit_of("flags"), Parcel("public", "flags", 1, 1, False, b"")).headers()
+    assert Label.read(ours) is not None
+    assert Label.read({**ours, **changed} if changed else changed) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"changes": 1}', b'{"changes": [{}]}', b"\xff"])
+def test_data_that_are_not_a_commit_are_refused(data: bytes) -> None:
+    commit = commit_of("flags")
+    with pytest.raises(ValueError):
+        Assembler().take(label(commit, Parcel("public", "flags", 1, 1, False, data)), data)

@@ -1,0 +1,136 @@
+"""The demo's writer: repeatable, realistic, and careful with what is not its own."""
+
+import re
+import threading
+
+import psycopg
+import pytest
+
+from cdc.demo.flags import FLAGS
+from cdc.demo.writer import AUTHOR, Writer
+from cdc.demo.writer_loop import WriterLoop
+from tests.fixtures.postgres import Postgres
+
+OPERATORS = {"EQ", "NEQ", "LT", "LTE", "GT", "GTE", "EREG", "NEREG", "IN", "NOTIN", "CONTAINS", "NOTCONTAINS"}
+
+
+def story(url: str, seed: int, steps: int = 120) -> list[str]:
+    with Writer(url, seed=seed) as writer:
+        writer.fill()
+        return [writer.step() for _ in range(steps)]
+
+
+def test_its_flags_are_such_as_flagent_allows() -> None:
+    assert len({flag.key for flag in FLAGS}) == len(FLAGS) >= 30
+    for flag in FLAGS:
+        assert re.fullmatch(r"[\w\-/.:]{1,63}", flag.key, re.ASCII)
+        assert flag.segments
+        for segment in flag.segments:
+            assert sum(segment.shares.values()) == 100
+            assert segment.shares.keys() <= flag.variants.keys()
+            assert {operator for _, operator, _ in segment.rules} <= OPERATORS
+
+
+def test_filling_twice_creates_the_flags_once(flagent_url: str) -> None:
+    with Writer(flagent_url, seed=1) as writer:
+        assert writer.fill() == len(FLAGS)
+        assert writer.fill() == 0
+
+
+def test_the_same_seed_tells_the_same_story(postgres: Postgres) -> None:
+    with (
+        postgres.database("flagent") as one,
+        postgres.database("flagent") as two,
+        postgres.database("flagent") as three,
+    ):
+        assert story(one, seed=7) == story(two, seed=7) != story(three, seed=8)
+
+
+def test_it_does_every_kind_of_thing_in_its_first_minutes(flagent_url: str) -> None:
+    told = "\n".join(story(flagent_url, seed=1, steps=300))
+    for words in (
+        "turned off",
+        "turned on",
+        "rollout of",
+        "shares of",
+        "in three commits",
+        " added",
+        "tag ",
+        "new segment",
+        "removed",
+        "of variant",
+        "described as",
+        ": created",
+        "deleted for good",
+        "archived",
+        "restored",
+        "in one statement",
+    ):
+        assert words in told
+    assert re.search(r": \w+ (EQ|NEQ|IN|GT|GTE|LT) .* → ", told)
+
+
+def test_it_leaves_the_flags_of_others_alone(flagent_url: str) -> None:
+    with psycopg.connect(flagent_url, autocommit=True) as connection:
+        # One of the demo's own keys is taken: that flag belongs to somebody else.
+        connection.execute(
+            "insert into flags (key, description, created_by, enabled, created_at) "
+            "values ('ops.read_only', 'ours', 'ann', true, now()), ('theirs', '', null, true, now())"
+        )
+        question = "select f, f.xmin from flags f where created_by is distinct from %s order by id"
+        before = connection.execute(question, [AUTHOR]).fetchall()
+        story(flagent_url, seed=3, steps=300)
+        assert connection.execute(question, [AUTHOR]).fetchall() == before
+
+
+def test_shares_always_add_up_to_a_hundred(flagent_url: str) -> None:
+    story(flagent_url, seed=5, steps=300)
+    with psycopg.connect(flagent_url) as connection:
+        sums = connection.execute("select distinct sum(percent) from distributions group by segment_id").fetchall()
+    assert sums == [(100,)]
+
+
+def test_it_writes_into_the_schema_that_it_is_given(flagent_url: str) -> None:
+    with psycopg.connect(flagent_url, autocommit=True) as connection:
+        connection.execute("create schema tenant_1")
+        for table in ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags"):
+            connection.execute(f"alter table {table} set schema tenant_1")
+        with Writer(flagent_url, seed=1, schema="tenant_1") as writer:
+            writer.fill()
+        assert connection.execute("select count(*) from tenant_1.flags").fetchone() == (len(FLAGS),)
+
+
+@pytest.mark.usefixtures("flagent_url")
+def test_the_loop_tells_what_it_does_until_it_is_stopped(flagent_url: str) -> None:
+    with Writer(flagent_url, seed=1) as writer:
+        writer.fill()
+    told: list[str] = []
+    three = threading.Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 3:
+            three.set()
+
+    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, tell=tell)
+    loop.start()
+    assert three.wait(20)
+    loop.stop()
+    count = len(told)
+    loop.stop()
+    assert len(told) == count
+
+
+def test_the_loop_says_why_it_cannot_go_on() -> None:
+    told: list[str] = []
+    said = threading.Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        said.set()
+
+    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, tell=tell)
+    loop.start()
+    assert said.wait(20)
+    loop.stop()
+    assert told[0].startswith("the writer waits for its database: postgresql://ann@127.0.0.1:1/d cannot be reached")

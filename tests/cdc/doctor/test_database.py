@@ -1,0 +1,433 @@
+"""The doctor names each way in which a database was really broken, nothing else, and what it names mends it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, pool
+
+from cdc.admin.installation import migrate
+from cdc.admin.watched_tables import WatchOptions, watch
+from cdc.core.diagnosis import Limits, judge_database
+from cdc.database.queries import flagent_tables
+from cdc.doctor import read_database, read_keys
+from cdc.doctor.database import RUNTIME_TABLES
+from cdc.embedded.server import EmbeddedPostgres
+from cdc.errors import DatabaseUnavailable
+from tests.fixtures.doctor import examine, mend, wrong
+from tests.fixtures.flags import Writer
+from tests.fixtures.postgres import Postgres, embedded, throwaway_directory
+
+Sessions = Callable[..., psycopg.Connection]
+
+
+def run(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_a_healthy_database_is_silent(database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.static_flag("a", "on")
+    assert examine(database_url) == {}
+
+
+# name, what breaks it, what is found, a word of the sentence
+BROKEN = {
+    "a dropped trigger": (
+        ["drop trigger flagent_cdc_110_capture on segments"],
+        {"triggers"},
+        "flagent_cdc_110_capture on segments is missing",
+    ),
+    "a table without triggers": (
+        [f"drop trigger flagent_cdc_{n}_capture on tags" for n in (100, 110, 120, 130)],
+        {"triggers"},
+        "tags has no triggers",
+    ),
+    "disabled triggers": (
+        ["alter table flags disable trigger flagent_cdc_100_capture"],
+        {"triggers"},
+        "flagent_cdc_100_capture on flags is disabled",
+    ),
+    "a trigger that is passed over where session_replication_role is replica": (
+        ["alter table flags enable trigger flagent_cdc_100_capture"],
+        {"triggers"},
+        "wrong session_replication_role",
+    ),
+    "a trigger of the right name that calls another function": (
+        [
+            "drop trigger flagent_cdc_100_capture on flags",
+            "create function pg_temp.idle() returns trigger language plpgsql as 'begin return null; end'",
+        ],
+        {"triggers"},
+        "flagent_cdc_100_capture on flags is missing",
+    ),
+    "a function that was changed": (
+        [
+            "create or replace function flagent_cdc.key_of(in_row json, in_columns text[]) returns json"
+            " language sql immutable as 'select null::json'"
+        ],
+        {"functions"},
+        "key_of",
+    ),
+    "a capture that no longer runs as its owner": (
+        ["alter function flagent_cdc.capture() security invoker"],
+        {"functions"},
+        "capture",
+    ),
+    "a function that is gone": (["drop function flagent_cdc.detach(text)"], {"functions"}, "missing: detach"),
+    "a seal that is disabled": (
+        ["alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal"],
+        {"seal"},
+        "flagent_cdc_900_seal on change_log_first",
+    ),
+    "a seal that is gone": (
+        ["drop trigger flagent_cdc_910_seal on flagent_cdc.seal_request"],
+        {"seal"},
+        "flagent_cdc_910_seal on seal_request",
+    ),
+    "changes that were never sealed": (
+        [
+            "alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal",
+            "insert into flags (key, description, created_at) values ('unheard', '', now())",
+            "alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_seal",
+        ],
+        {"unsealed"},
+        "1 committed changes have no position",
+    ),
+    "triggers left behind": (
+        [
+            "create table old_flags (like flags)",
+            "create trigger flagent_cdc_100_capture after insert on old_flags"
+            " for each row execute function flagent_cdc.capture()",
+        ],
+        {"leftovers"},
+        "public.old_flags",
+    ),
+    "a position sequence that went back": (
+        ["select setval('flagent_cdc.commit_position', 1)"],
+        {"sequences"},
+        "positions would be given twice",
+    ),
+    "a batch sequence that went back": (
+        ["select setval('flagent_cdc.change_batch', 1)"],
+        {"sequences"},
+        "batches would be numbered twice",
+    ),
+    "positions kept in stock": (
+        ["alter sequence flagent_cdc.commit_position cache 20"],
+        {"sequences"},
+        "keep 20 positions in stock",
+    ),
+    "positions that stand there twice": (
+        [
+            "alter table flagent_cdc.commit_log drop constraint commit_log_pkey",
+            "insert into flagent_cdc.commit_log select * from flagent_cdc.commit_log order by position limit 1",
+        ],
+        {"positions"},
+        "1 positions of the log stand there more than once",
+    ),
+    "a log that is never cleaned up": (
+        ["alter table flagent_cdc.commit_log set (autovacuum_enabled = off)"],
+        {"autovacuum"},
+        "commit_log",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_named_and_the_remedy_mends_it(database_url: str, name: str) -> None:
+    statements, checks, words = BROKEN[name]
+    with Writer(database_url) as writer:
+        for key in ("a", "b", "c"):
+            writer.flag(key)
+    run(database_url, *statements)
+    found = examine(database_url)
+    assert found.keys() == checks
+    assert words in " ".join(finding.text for finding in found.values())
+    for finding in found.values():
+        mend(database_url, finding)
+    assert examine(database_url) == {}
+    with Writer(database_url) as writer:
+        writer.flag("written after it was mended")
+
+
+def test_a_database_without_us_is_named_and_mended(flagent_url: str) -> None:
+    found = examine(flagent_url)
+    assert found.keys() == {"installed"}
+    mend(flagent_url, found["installed"])
+    assert examine(flagent_url) == {}
+
+
+def test_a_missing_migration_is_named_and_mended(database_url: str) -> None:
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool
+    )
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "sql:migrations")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "-1")
+    found = examine(database_url)
+    assert "revision" in found
+    assert "this program needs" in found["revision"].text
+    mend(database_url, found["revision"])
+    assert examine(database_url) == {}
+
+
+def test_a_watched_table_that_is_told_no_more_is_named_and_mended(database_url: str) -> None:
+    run(
+        database_url, "create schema analytics", "create table analytics.orders (id integer primary key, total integer)"
+    )
+    watch(database_url, "analytics.orders", WatchOptions(), print)
+    assert examine(database_url) == {}
+    run(database_url, "alter table analytics.orders disable trigger flagent_cdc_200_watch")
+    found = examine(database_url)
+    assert found.keys() == {"watched"}
+    assert "the trigger flagent_cdc_200_watch is disabled" in found["watched"].text
+    mend(database_url, found["watched"])
+    assert examine(database_url) == {}
+    run(database_url, "drop table analytics.orders")
+    found = examine(database_url)
+    assert "the table is gone" in found["watched"].text
+    mend(database_url, found["watched"])
+    assert examine(database_url) == {}
+
+
+def test_a_database_installed_by_a_newer_program_is_named(database_url: str) -> None:
+    run(database_url, "update flagent_cdc.alembic_version set version_num = '9999'")
+    found = examine(database_url)
+    assert found.keys() == {"revision"}
+    assert "does not know" in found["revision"].text
+
+
+def test_a_schema_that_nobody_attached_is_named_and_mended(database_url: str) -> None:
+    run(database_url, "create schema tenant_1", "set search_path to tenant_1", flagent_tables())
+    found = examine(database_url, schemas=["public", "tenant_1"])
+    assert found.keys() == {"schema"}
+    mend(database_url, found["schema"])
+    assert examine(database_url, schemas=["public", "tenant_1"]) == {}
+
+
+def test_a_schema_whose_tables_have_appeared_is_named_and_mended(database_url: str) -> None:
+    migrate(database_url, ["tenant_1"])
+    found = examine(database_url)
+    assert "waits for Flagent's tables" in found["schema"].text
+    run(database_url, "create schema tenant_1", "set search_path to tenant_1", flagent_tables())
+    found = examine(database_url)
+    assert "has its tables now" in found["schema"].text
+    mend(database_url, found["schema"])
+    assert examine(database_url) == {}
+
+
+def test_tables_that_are_gone_are_named(database_url: str) -> None:
+    run(database_url, "drop table flags cascade")
+    assert "Flagent's tables are gone: flags" in examine(database_url)["schema"].text
+
+
+def test_a_role_that_may_not_serve_is_named_and_mended(role: str, database_url: str) -> None:
+    found = examine(database_url, role=role)
+    assert found.keys() == {"privileges"}
+    assert "usage on schema flagent_cdc" in found["privileges"].text
+    mend(database_url, found["privileges"])
+    assert examine(database_url, role=role) == {}
+    run(database_url, f"revoke select on public.segments from {role}")
+    assert "select on public.segments" in examine(database_url, role=role)["privileges"].text
+
+
+def test_the_rights_that_are_looked_for_are_those_that_are_granted(role: str, database_url: str) -> None:
+    migrate(database_url, grant_to=role)
+    with psycopg.connect(database_url) as connection:
+        granted = connection.execute(
+            "select table_name from information_schema.role_table_grants"
+            " where grantee = %s and table_schema = 'flagent_cdc'",
+            (role,),
+        ).fetchall()
+    assert {name for (name,) in granted} == set(RUNTIME_TABLES)
+
+
+def test_a_role_that_may_only_serve_can_ask_too(role: str, database_url: str) -> None:
+    migrate(database_url, grant_to=role)
+    as_role = psycopg.conninfo.make_conninfo(database_url, user=role, password="a long password")
+    assert examine(as_role) == {}
+    assert read_keys(as_role) == (0, ())
+
+
+def test_a_capture_whose_owner_may_not_write_the_log_is_named_and_mended(role: str, database_url: str) -> None:
+    run(database_url, f"alter function flagent_cdc.capture() owner to {role}")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), Writer(database_url) as writer:
+        writer.flag("refused")
+    found = examine(database_url)
+    assert found.keys() == {"capture_rights"}
+    mend(database_url, found["capture_rights"])
+    assert examine(database_url) == {}
+
+
+def test_rows_hidden_by_row_level_security_are_named_and_mended(role: str, database_url: str) -> None:
+    migrate(database_url, grant_to=role)
+    run(database_url, "alter table flags enable row level security")
+    found = examine(database_url, role=role)
+    assert found.keys() == {"row_security"}
+    assert "public.flags" in found["row_security"].text
+    mend(database_url, found["row_security"])
+    assert examine(database_url, role=role) == {}
+
+
+def test_a_role_that_writes_past_the_foreign_keys_is_named_and_mended(role: str, database_url: str) -> None:
+    run(database_url, f"alter role {role} set session_replication_role = replica")
+    found = examine(database_url)
+    assert found.keys() == {"session_replication_role"}
+    assert f"role {role} (replica)" in found["session_replication_role"].text
+    mend(database_url, found["session_replication_role"])
+    assert examine(database_url) == {}
+
+
+@pytest.mark.parametrize("setting", ["idle_session_timeout", "statement_timeout"])
+def test_settings_that_cut_the_server_are_named(database_url: str, setting: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set {setting} = 5000".encode())
+    assert examine(database_url).keys() == {setting}
+
+
+def test_a_transaction_that_is_open_for_long_is_named_and_mended(database_url: str, open_session: Sessions) -> None:
+    session = open_session(database_url, autocommit=False)
+    session.execute("set application_name = 'a forgotten shell'")
+    found = examine(database_url, limits=Limits(transaction_s=0.0))
+    assert found.keys() == {"transactions"}
+    assert f"session {session.info.backend_pid} of " in found["transactions"].text
+    assert "a forgotten shell" in found["transactions"].text
+    mend(database_url, found["transactions"])
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("select 1")
+
+
+def test_a_large_log_and_dead_rows_are_named(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into flags (key, description, created_at) select 'f' || n, '', now() from generate_series(1, 500) n"
+        )
+        connection.execute("delete from flagent_cdc.change_log where id > 1")
+        # The counts reach others when the session ends, or when it is asked to hand them over.
+        connection.execute("select pg_stat_force_next_flush()")
+    found = examine(database_url, limits=Limits(log_bytes=8192, dead_rows=100))
+    assert found.keys() == {"log_size", "dead_rows"}
+    assert found["log_size"].remedy == "flagent-cdc prune --larger-than 8192"
+    mend(database_url, found["dead_rows"])
+    assert examine(database_url, limits=Limits(dead_rows=100)) == {}
+
+
+def test_large_logs_of_other_streams_are_named_by_themselves(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("create table clicks (id integer primary key)")
+        connection.execute("select flagent_cdc.watch('clicks', stream => 'clicks', mode => 'horizon')")
+        connection.execute("insert into clicks select generate_series(1, 2000)")
+    found = examine(database_url, limits=Limits(stream_log_bytes=65_536))
+    assert found.keys() == {"stream_log_size"}
+    assert found["stream_log_size"].remedy == "flagent-cdc prune --streams-larger-than 65536"
+    assert examine(database_url, limits=Limits(stream_log_bytes=10_000_000, log_bytes=65_536 * 4)) == {}
+
+
+def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.flag("a")
+    run(database_url, "update flagent_cdc.commit_log set committed_at = committed_at - interval '30 days'")
+    # The newest commit always stays, however old.
+    limits = Limits(log_age_s=7 * 86_400.0)
+    found = examine(database_url, limits=limits)
+    assert found.keys() == {"log_age"}
+    assert "30.0 days old, though 7 are kept" in found["log_age"].text
+    mend(database_url, found["log_age"])
+    assert examine(database_url, limits=limits) == {}
+
+
+def test_a_transaction_pool_in_between_is_named(pooled_url: str) -> None:
+    found = examine(pooled_url)
+    assert found.keys() == {"notifications"}
+    assert "PgBouncer" in found["notifications"].text
+
+
+def test_a_database_that_is_not_in_utf_8_is_named(postgres: Postgres) -> None:
+    with postgres.admin() as admin:
+        admin.execute("create database doctor_latin1 template template0 encoding 'LATIN1' locale 'C'")
+    try:
+        assert examine(postgres.url_of("doctor_latin1")).keys() == {"encoding", "installed"}
+    finally:
+        postgres.drop("doctor_latin1")
+
+
+def test_a_database_that_does_not_answer_is_an_error_of_ours() -> None:
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        read_database("postgresql://ann:secret@127.0.0.1:1/flags", ["public"])
+
+
+# -- a server of its own ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strained() -> Iterator[EmbeddedPostgres]:
+    """A server on which little suffices to fill everything up."""
+    options = {"max_connections": "12", "max_prepared_transactions": "3", "max_notify_queue_pages": "64"}
+    options["autovacuum_naptime"] = "1h"
+    with throwaway_directory() as directory, embedded(directory / "server", 0, **options) as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(flagent_tables())
+        migrate(server.url)
+        yield server
+
+
+def test_nothing_is_written(strained: EmbeddedPostgres) -> None:
+    def next_transaction() -> int:
+        with psycopg.connect(strained.url) as connection:
+            row = connection.execute("select pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    before = next_transaction()
+    assert examine(strained.url) == {}
+    # Who writes is given a number. The one that was given here is the trial notification's, which writes nothing.
+    assert next_transaction() == before + 1
+
+
+def test_a_queue_that_fills_up_is_named_with_the_session_that_holds_it_up(
+    strained: EmbeddedPostgres, open_session: Sessions
+) -> None:
+    deaf = open_session(strained.url)
+    deaf.execute("listen something")
+    deaf.execute("begin")
+    deaf.execute("select 1")
+    run(strained.url, "select pg_notify('something', repeat('x', 7900) || n) from generate_series(1, 50) n")
+    found = examine(strained.url)
+    assert found.keys() == {"queue"}
+    assert f"session {deaf.info.backend_pid} of " in found["queue"].text
+    mend(strained.url, found["queue"])
+    # PostgreSQL lets go of the queue's tail with the next notification.
+    run(strained.url, *(f"select pg_notify('something', repeat('x', 7900) || {n})" for n in range(4)))
+    assert examine(strained.url) == {}
+
+
+def test_a_forgotten_prepared_transaction_is_named_and_mended(strained: EmbeddedPostgres) -> None:
+    run(strained.url, "begin", "create table forgotten ()", "prepare transaction 'it''s forgotten'")
+    found = examine(strained.url, limits=Limits(transaction_s=0.0))
+    assert found.keys() == {"prepared"}
+    assert "it's forgotten" in found["prepared"].text
+    mend(strained.url, found["prepared"])
+    assert examine(strained.url, limits=Limits(transaction_s=0.0)) == {}
+
+
+def test_connections_that_run_out_are_named(strained: EmbeddedPostgres, open_session: Sessions) -> None:
+    for _ in range(7):
+        open_session(strained.url)
+    assert examine(strained.url, limits=Limits(connections_share=0.6)).keys() == {"connections"}
+
+
+def test_a_server_that_may_lose_its_log_is_named_and_mended(open_directory: Path) -> None:
+    with embedded(open_directory / "server", autovacuum="off") as server:
+        run(server.url, flagent_tables())
+        migrate(server.url)
+        found = wrong(judge_database(read_database(server.url, ["public"]), Limits()))
+        assert found.keys() == {"durability", "autovacuum"}
+        assert "fsync and full_page_writes off" in found["durability"].text

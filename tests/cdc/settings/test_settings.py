@@ -1,0 +1,238 @@
+"""Settings: what is read, what is refused, and that the manual says the same."""
+
+from dataclasses import FrozenInstanceError
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from cdc.core.errors import InvalidInput
+from cdc.core.subscription.grant import Grant
+from cdc.settings.settings import Settings, reference, variables_by_field
+from cdc.settings.value_formats import parse_duration, parse_size
+
+ROOT = Path(__file__).parents[3]
+
+P256_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyar60+CM7+VAtu6dOV3kBGsPwRWZ
+7KI4TQE/He1nRcFDVksc/lVc1B1D9wFa2USBm/zZzXfR3kMjXUNOABVvvw==
+-----END PUBLIC KEY-----"""
+
+
+def test_defaults_are_those_that_flagent_announced() -> None:
+    settings = Settings.from_environment({})
+    assert settings.ws_enabled
+    assert settings.port == 8080
+    assert settings.ws_path == "/ws"
+    assert settings.ws_ping_interval_s == 30
+    assert settings.ws_max_connections == 10_000
+    assert settings.sse_enabled
+    assert settings.sse_path == "/api/v1/events/stream"
+    assert settings.sse_keep_alive_s == 30
+    assert settings.sse_max_clients == 10_000
+
+
+def test_without_a_database_the_embedded_one_is_meant() -> None:
+    assert Settings.from_environment({}).database_url is None
+
+
+def test_our_database_url_wins_over_flagents() -> None:
+    flagent = {"FLAGENT_DB_DBCONNECTIONSTR": "jdbc:postgresql://db/flagent?user=u"}
+    assert Settings.from_environment(flagent).database_url == "jdbc:postgresql://db/flagent?user=u"
+    ours = {**flagent, "FLAGENT_CDC_DATABASE_URL": "postgresql://u@db/flagent"}
+    assert Settings.from_environment(ours).database_url == "postgresql://u@db/flagent"
+
+
+def test_a_database_url_that_cannot_be_one_names_its_variable() -> None:
+    with pytest.raises(InvalidInput, match=r"^FLAGENT_DB_DBCONNECTIONSTR is no database URL"):
+        Settings.from_environment({"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite"})
+    both = {"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite", "FLAGENT_CDC_DATABASE_URL": "postgresql://h/d"}
+    assert Settings.from_environment(both).database_url == "postgresql://h/d"
+
+
+def test_every_variable_reaches_its_field() -> None:
+    written = {
+        "host": ("::1", "::1"),
+        "port": ("0", 0),
+        "insecure": ("yes", True),
+        "auth_enabled": ("true", True),
+        "auth_open_realtime": ("true", True),
+        "auth_cookie": ("session", "session"),
+        "auth_jwt_secret": ("s" * 32, "s" * 32),
+        "auth_jwt_public_key": (P256_KEY, P256_KEY),
+        "auth_jwt_jwks": ("https://id.example.com/jwks", "https://id.example.com/jwks"),
+        "auth_jwt_audience": ("flags", "flags"),
+        "auth_jwt_issuer": ("https://id.example.com", "https://id.example.com"),
+        "auth_jwt_claim": ("scopes", "scopes"),
+        "auth_jwt_default_scopes": ('{"flags": ["web-*"]}', Grant(flags=frozenset({"web-*"}))),
+        "cors_origins": (
+            "https://a.example.com,http://localhost:3000",
+            ("https://a.example.com", "http://localhost:3000"),
+        ),
+        "workers": ("4", 4),
+        "ws_enabled": ("FALSE", False),
+        "ws_path": ("/live/ws", "/live/ws"),
+        "ws_ping_interval_s": ("500ms", 0.5),
+        "ws_max_connections": ("7", 7),
+        "sse_enabled": ("off", False),
+        "sse_path": ("/stream", "/stream"),
+        "sse_keep_alive_s": ("15000", 15.0),
+        "sse_max_clients": ("8", 8),
+        "database_url": ("postgresql://h/d", "postgresql://h/d"),
+        "handshakes_per_second": ("500", 500),
+        "auth_stream_token_secret": ("t" * 32, "t" * 32),
+        "source": ("nats://a,nats://b", "nats://a,nats://b"),
+        "nats_url": ("tls://a:4222", "tls://a:4222"),
+        "nats_stream": ("flags-1", "flags-1"),
+        "nats_replicas": ("3", 3),
+        "nats_max_age_s": ("7d", 604_800.0),
+        "nats_max_bytes": ("4GiB", 2**32),
+        "nats_snapshot_interval_s": ("10m", 600.0),
+        "nats_user": ("ann", "ann"),
+        "nats_password": ("secret", "secret"),
+        "nats_token": ("token", "token"),
+        "nats_credentials": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats_nkey": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats_adopt": ("k7q2mx", "k7q2mx"),
+        "nats_tls_ca": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats_tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats_tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "page_enabled": ("false", False),
+        "metrics_enabled": ("false", False),
+        "traces_enabled": ("true", True),
+        "request_timeout_s": ("5s", 5.0),
+        "max_connections": ("off", None),
+        "max_connections_per_client": ("100", 100),
+        "requests_per_second": ("5000", 5000),
+        "requests_per_second_per_client": ("50", 50),
+        "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        "tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "tls_key": (str(ROOT / "README.md"), ROOT / "README.md"),
+        "data_dir": ("/var/lib/flags", Path("/var/lib/flags")),
+        "schemas": ("public, tenant_1", ("public", "tenant_1")),
+        "probe_interval_s": ("2s", 2.0),
+        "poll_interval_s": ("100ms", 0.1),
+        "ring_events": ("50", 50),
+        "ring_bytes": ("1MiB", 2**20),
+        "replay_limit": ("9", 9),
+        "log_max_age_s": ("30d", 2_592_000.0),
+        "log_max_bytes": ("off", None),
+        "stream_log_max_bytes": ("2GiB", 2 * 1024**3),
+        "log_prune_interval_s": ("10s", 10.0),
+        "backfill_timeout_s": ("5m", 300.0),
+        "stall_timeout_s": ("1m", 60.0),
+        "gather_window_s": ("5", 0.005),
+        "log_level": ("DEBUG", "debug"),
+        "log_format": ("json", "json"),
+    }
+    variables = variables_by_field()
+    assert written.keys() == variables.keys()
+    settings = Settings.from_environment({variables[name].name: text for name, (text, _) in written.items()})
+    assert {name: getattr(settings, name) for name in written} == {name: value for name, (_, value) in written.items()}
+
+
+@pytest.mark.parametrize("text", ["too-short-a-secret", P256_KEY])
+def test_a_refused_secret_is_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidInput, match="at least 32 bytes; this value is not") as caught:
+        Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": text})
+    assert text not in str(caught.value)
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert "s" * 32 not in repr(Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}))
+
+
+def test_a_way_to_verify_tokens_asks_for_credentials() -> None:
+    assert not Settings.from_environment({}).asks_for_credentials
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_ENABLED": "true"}).asks_for_credentials
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}).asks_for_credentials
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings.from_environment({}).port = 1  # type: ignore[misc]
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert Settings.from_environment({"FLAGENT_WS_PORT": " ", "FLAGENT_CDC_DATABASE_URL": ""}) == (
+        Settings.from_environment({})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("FLAGENT_WS_PORT", "70000", "a port number from 0 to 65535"),
+        ("FLAGENT_WS_PING_INTERVAL", "30 seconds", "a duration such as 30s"),
+        ("FLAGENT_SSE_KEEP_ALIVE", "0s", "a duration such as 30s"),
+        ("FLAGENT_SSE_ENABLED", "maybe", "true or false"),
+        ("FLAGENT_SSE_PATH", "stream", "a path such as /ws"),
+        ("FLAGENT_CDC_RING_BYTES", "64 megs", "a size in bytes such as"),
+        ("FLAGENT_CDC_AUTH_JWT_PUBLIC_KEY", "/no/such/file", "or P-256 public key in PEM"),
+        ("FLAGENT_CDC_AUTH_JWT_JWKS", "http://id.example.com/jwks", "begins with https://"),
+        ("FLAGENT_CDC_AUTH_JWT_DEFAULT_SCOPES", '{"flogs": []}', "scopes as JSON"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "app.example.com", "origins with commas"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "https://a.example.com/path", "origins with commas"),
+        ("FLAGENT_CDC_SCHEMAS", "public,,", "different names with commas"),
+        ("FLAGENT_CDC_SCHEMAS", "public,public", "different names with commas"),
+        ("FLAGENT_CDC_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("FLAGENT_CDC_WORKERS", "0", "a whole number from 1 to 256"),
+    ],
+)
+def test_a_bad_value_names_variable_value_and_form(name: str, text: str, allowed: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Settings.from_environment({name: text})
+    assert caught.value.name == name
+    assert caught.value.code == "invalid_setting"
+    for part in (name, repr(text), allowed):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("FLAGENT_CDC_SCHEMA", "FLAGENT_CDC_SCHEMAS"),
+        ("FLAGENT_CDC_PORT", "FLAGENT_WS_PORT"),
+        ("FLAGENT_CDC_KEEPALIVE", "FLAGENT_SSE_KEEP_ALIVE"),
+        ("FLAGENT_CDC_DB_URL", "FLAGENT_CDC_DATABASE_URL"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, near: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^{name} is not a setting; did you mean {near}\?$") as caught:
+        Settings.from_environment({name: "x"})
+    assert caught.value.code == "unknown_setting"
+
+
+def test_variables_of_the_tests_and_of_flagent_itself_pass() -> None:
+    Settings.from_environment({"FLAGENT_CDC_TEST_DATABASE_URL": "x", "FLAGENT_EVAL_ONLY_MODE": "x", "FLAGENTX": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("1500", 1.5), ("1.5s", 1.5)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "0", "25h", "1d", "1e3s", "٣s", "1s2m", "inf"])
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("65536", 65536), ("512KiB", 2**19), ("64 MiB", 2**26), ("1GB", 10**9), ("1kB", 1000), ("7B", 7)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5MiB", "1mib", "1 TB", "١"])
+def test_what_is_not_a_size(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_size(text)
+
+
+def test_the_manual_is_current() -> None:
+    """`python -m cdc.settings.settings > docs/reference/settings.md` brings it up to date."""
+    assert (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8") == reference()
