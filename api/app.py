@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 from cdc.evaluation.evaluator import Evaluator as CatalogEvaluator
-from cdc.node.pipeline import Feed
+from cdc.node.pipeline import Pipeline
 from cdc.observe.status import StatusReader
 
 from .access.authentication import IDENTITY
@@ -123,7 +123,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    feed: Feed,
+    pipeline: Pipeline,
     evaluator: CatalogEvaluator,
     gateway: Gateway,
     version: str,
@@ -143,13 +143,13 @@ def create_app(
         # Every refusal has this form; with it said, the framework does not promise one of its own, 422.
         responses={"default": {"description": "Why not", "content": {PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}}}},
     )
-    web.state.feed = feed
+    web.state.pipeline = pipeline
     web.state.evaluator = evaluator
     web.state.gateway = gateway
     web.state.guard = gateway.guard
-    web.state.status = StatusReader(feed) if status_reader is None else status_reader
+    web.state.status = StatusReader(pipeline) if status_reader is None else status_reader
     web.state.metrics = metrics
-    web.state.exports = export.Exports(feed)
+    web.state.exports = export.Exports(pipeline)
     web.add_exception_handler(Problem, _on_problem)
     for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)

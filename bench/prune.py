@@ -56,7 +56,7 @@ select m.batch, id, 'public', 'flags', 'update', i.row, i.row
 
 
 # what the pruner did then, and from when to when
-Turn = tuple[str, float, float]
+StreamCopier = tuple[str, float, float]
 
 
 class Load(threading.Thread):
@@ -159,9 +159,9 @@ def totals(url: str) -> tuple[int, int, int]:
     return row[0], row[1], row[2]
 
 
-async def alternate(url: str, seconds: float) -> tuple[list[Turn], tuple[int, int, float]]:
+async def alternate(url: str, seconds: float) -> tuple[list[StreamCopier], tuple[int, int, float]]:
     """Prune in turns until nothing old is left; the turns, and commits, changes and time of the pruning."""
-    turns: list[Turn] = []
+    turns: list[StreamCopier] = []
     commits = changes = 0
     pruning_s = 0.0
     began = time.perf_counter()
@@ -182,7 +182,7 @@ async def alternate(url: str, seconds: float) -> tuple[list[Turn], tuple[int, in
     return turns, (commits, changes, pruning_s)
 
 
-def report(writers: list[Load], turns: list[Turn], pruned: tuple[int, int, float]) -> None:
+def report(writers: list[Load], turns: list[StreamCopier], pruned: tuple[int, int, float]) -> None:
     p99 = {}
     print(f"{'':<12}{'commits/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99.9 ms':>10}")
     for kind in ("before", "in between", "pruning"):

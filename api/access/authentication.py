@@ -20,7 +20,7 @@ from cdc.errors import Unauthorized
 from ..http.problem import Problem
 from .credential import lasting_credential, query_token
 
-__all__ = ["IDENTITY", "Entrant", "Guard", "grant_of", "identity_of", "refuse_evaluation"]
+__all__ = ["IDENTITY", "AuthenticatedStream", "Authentication", "grant_of", "identity_of", "refuse_evaluation"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -63,17 +63,17 @@ _CHALLENGE = 'Bearer realm="flagent-cdc"'
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class AuthenticatedStream:
     """Who a stream is for; a stream token must be used up when the stream opens. `identity` None: not known yet."""
 
     identity: Identity | None
     token: StreamToken | None = None
 
 
-_UNASKED = Entrant(ANYBODY)
+_UNASKED = AuthenticatedStream(ANYBODY)
 
 
-class Guard:
+class Authentication:
     def __init__(
         self,
         authenticator: Authenticator | None = None,
@@ -103,20 +103,20 @@ class Guard:
             raise Problem(403, "not_allowed", "this credential does not open this path")
         return identity
 
-    def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> Entrant:
+    def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> AuthenticatedStream:
         """Decide about a stream; raises `Problem`. With `may_wait` one without any credential may still send it."""
         if self.authenticator is None:
             return _UNASKED
         if path in self._open_paths:
-            return Entrant(_OPEN)
+            return AuthenticatedStream(_OPEN)
         credential = lasting_credential(headers, None)
         if credential is None and (token := query_token(query)) is not None:
             return self.admit_token(token, only_brief=True)
         if credential is None and (credential := lasting_credential(headers, self._cookie)) is None and may_wait:
-            return Entrant(None)
-        return Entrant(self._identify(self.authenticator, credential))
+            return AuthenticatedStream(None)
+        return AuthenticatedStream(self._identify(self.authenticator, credential))
 
-    def admit_token(self, text: str, *, only_brief: bool = False) -> Entrant:
+    def admit_token(self, text: str, *, only_brief: bool = False) -> AuthenticatedStream:
         """Decide about a credential that was given as text; raises `Problem`."""
         authenticator = self.authenticator
         if authenticator is None:
@@ -127,7 +127,7 @@ class Guard:
                 token = authenticator.read_stream_token(text)
             except Unauthorized as error:
                 raise _refused(error) from error
-            return Entrant(token.holder, token)
+            return AuthenticatedStream(token.holder, token)
         if only_brief:
             raise Problem(
                 401,
@@ -135,9 +135,9 @@ class Guard:
                 "a lasting credential must not stand in an address; POST /api/v1/stream-tokens gives a token for it",
                 challenge=_CHALLENGE,
             )
-        return Entrant(self._identify(authenticator, text))
+        return AuthenticatedStream(self._identify(authenticator, text))
 
-    def use_up(self, entrant: Entrant) -> None:
+    def use_up(self, entrant: AuthenticatedStream) -> None:
         """The stream opens: its token, if it came by one, opens no other here."""
         if entrant.token is not None and self.authenticator is not None:
             self.authenticator.use_up(entrant.token)

@@ -7,7 +7,7 @@ Programs that are no browsers send none.
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-__all__ = ["ALLOWED_HEADERS", "ALLOWED_METHODS", "EXPOSED_HEADERS", "Origins"]
+__all__ = ["ALLOWED_HEADERS", "ALLOWED_METHODS", "EXPOSED_HEADERS", "Cors"]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -18,7 +18,7 @@ EXPOSED_HEADERS = b"ETag, Retry-After, WWW-Authenticate, X-Total-Count"
 _MAX_AGE_S = b"600"
 
 
-class Origins:
+class Cors:
     """`allowed` as in the settings; `with_local` allows pages of this machine too, for development."""
 
     def __init__(self, allowed: Sequence[str] = (), *, with_local: bool = False) -> None:

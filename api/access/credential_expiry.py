@@ -14,14 +14,14 @@ from cdc.auth.identity import Identity
 from cdc.errors import Unauthorized
 from cdc.fanout.subscriber import CloseReason, Subscriber
 
-__all__ = ["Watch"]
+__all__ = ["CredentialExpiryWatcher"]
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 
 
-class Watch:
+class CredentialExpiryWatcher:
     def __init__(self, authenticator: Authenticator | None) -> None:
         self._authenticator = authenticator
         self._streams: dict[Identity, dict[Subscriber, None]] = {}

@@ -9,14 +9,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Admission"]
+__all__ = ["HandshakeRateLimiter"]
 
 # So much of a second's handshakes may begin in one turn of the loop: at the default rate, ten to twenty milliseconds
 # of work.
 _BURST_S = 0.01
 
 
-class Admission:
+class HandshakeRateLimiter:
     """Calls what it is given now or soon, never more than `rate_per_s` a second; 0 is no limit."""
 
     def __init__(self, rate_per_s: int) -> None:

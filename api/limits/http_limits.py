@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from ..http.problem import Problem
 from .client_address import Proxies, account
 
-__all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "Limits", "Visitors", "refusal"]
+__all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "ConnectionCounter", "Limits", "refusal"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Limits:
     connections_per_client: int | None = None
 
 
-class Visitors:
+class ConnectionCounter:
     """Counts connections, those of streams too, in total and by client.
 
     One that comes from a trusted proxy counts for the client of its latest request.
@@ -131,7 +131,7 @@ def refusal(server_state: ServerState, problem: Problem) -> bytes:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """For uvicorn's `http=`, by way of a subclass that sets `visitors`."""
 
-    visitors: Visitors
+    visitors: ConnectionCounter
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -249,7 +249,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """For uvicorn's `ws=`: counts out what its HTTP protocol counted in and handed over."""
 
-    visitors: Visitors
+    visitors: ConnectionCounter
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.visitors.leave(self.transport)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 from ..http.problem import Problem
 
-__all__ = ["Quota"]
+__all__ = ["RequestRateLimiter"]
 
 # Buckets kept; the one that was not used for the longest goes first, and has filled up again long since.
 _MAX_CLIENTS = 10_000
@@ -30,7 +30,7 @@ class _Bucket:
         return True
 
 
-class Quota:
+class RequestRateLimiter:
     """None is no limit."""
 
     def __init__(self, per_s: int | None = None, per_s_and_client: int | None = None) -> None:

@@ -59,8 +59,8 @@ async def get_changes(
         raise Problem(403, "not_allowed", "this credential opens flags alone, no rows of tables")
     cursor = None if after is None else Cursor.parse(after)
     gateway: Gateway = request.app.state.gateway
-    feed = await gateway.feed_of_tables(table or (), grant, None if cursor is None else cursor.log)
-    page = await feed.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
+    pipeline = await gateway.pipeline_of_tables(table or (), grant, None if cursor is None else cursor.log)
+    page = await pipeline.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
     # The end of the log grows, and without a cursor the beginning is pruned.
     is_cacheable = cursor is not None and not page.is_open
     is_private = request.app.state.guard.authenticator is not None

@@ -17,7 +17,7 @@ from cdc.core.log.position import Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.wire.export import export_text
 from cdc.errors import SourceError
-from cdc.node.pipeline import Feed
+from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
@@ -43,8 +43,8 @@ _TEXTS_KEPT = 64
 class Exports:
     """The texts of the present position, one per schema, plain and compressed."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._texts: dict[tuple[str, bool, Grant | None], tuple[Position, bytes]] = {}
         self._asking: asyncio.Task[Position] | None = None
 
@@ -56,7 +56,7 @@ class Exports:
             # The stream says that it is stale; the export is as old as the stream, so nothing is contradicted.
             logger.warning("Export without asking the database", extra={"action": "export_stale", "reason": str(error)})
             return
-        await self._feed.hub.reached(newest, _CATCH_UP_S)
+        await self._pipeline.hub.reached(newest, _CATCH_UP_S)
 
     def _ask(self) -> asyncio.Task[Position]:
         # A question that was asked before this call could miss what was committed meanwhile; one that has not been
@@ -68,10 +68,10 @@ class Exports:
     async def _ask_newest(self) -> Position:
         await asyncio.sleep(0)
         self._asking = None
-        return await self._feed.newest_position()
+        return await self._pipeline.newest_position()
 
     def body(self, schema: str, *, compressed: bool, grant: Grant) -> bytes:
-        catalog = self._feed.hub.catalog
+        catalog = self._pipeline.hub.catalog
         name = (schema, compressed, grant if grant.is_restricted else None)
         position, body = self._texts.get(name, (Position(-1), b""))
         if position != catalog.position:
@@ -81,7 +81,7 @@ class Exports:
                 for _, flag in catalog.flags(schema)
                 if grant.allows_flag(schema, flag)
             )
-            text = export_text(flags, revision=str(self._feed.hub.here()))
+            text = export_text(flags, revision=str(self._pipeline.hub.here()))
             body = text.encode()
             if compressed:
                 body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
@@ -96,13 +96,13 @@ class Exports:
     summary="Every enabled flag, in the shape that every client of Flagent reads",
 )
 async def export(request: Request, schema: str | None = None) -> Response:
-    feed: Feed = request.app.state.feed
+    pipeline: Pipeline = request.app.state.pipeline
     exports: Exports = request.app.state.exports
     await exports.caught_up()
     grant = grant_of(request)
-    name = schema_of(feed.hub.catalog, schema, grant)
+    name = schema_of(pipeline.hub.catalog, schema, grant)
     # Weak: the same tag stands for the plain and for the compressed text.
-    etag = f'W/"{feed.hub.here()}{_mark(grant)}"'
+    etag = f'W/"{pipeline.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
     if request.app.state.guard.authenticator is not None:
         headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from cdc.core.log.point_in_time import AtPosition, parse_moment
 from cdc.errors import InvalidInput
 from cdc.history.flag_history import flag_history
-from cdc.node.pipeline import Feed
+from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from .flags import schema_of
@@ -29,16 +29,16 @@ async def history(
 ) -> dict[str, Any]:
     """An answer may hold fewer than `limit` changes, even none, though there are more: then `next` is not null. A flag
     that never was, or must not be seen, has an empty history."""
-    feed: Feed = request.app.state.feed
+    pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
-    name = schema_of(feed.hub.catalog, schema, grant)
+    name = schema_of(pipeline.hub.catalog, schema, grant)
     position = None
     if before is not None:
         moment = parse_moment("before", before)
         if not isinstance(moment, AtPosition):
             raise InvalidInput("before must be a position, as `next` gives it", name="before", code="invalid_moment")
         position = moment.position
-    found = await flag_history(feed.past, name, key, grant, before=position, limit=limit)
+    found = await flag_history(pipeline.past, name, key, grant, before=position, limit=limit)
     return {
         "flagKey": key,
         "schema": name,

@@ -9,7 +9,7 @@ from cdc.core.flags.catalog import Catalog
 from cdc.core.log.point_in_time import parse_moment
 from cdc.core.subscription.grant import Grant
 from cdc.history.rewind import refuse_before_attachment
-from cdc.node.pipeline import Feed
+from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from ..http.problem import Problem
@@ -29,11 +29,11 @@ POSITION_HEADER = "flagent-position"
 AT = Query(None, description="As of this position, event id or RFC 3339 time, instead of now.")
 
 
-async def catalog_at(feed: Feed, at: object, response: Response) -> Catalog:
+async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Catalog:
     """The catalog as of `at`, the present one without it; for the past, notes the position in the answer's head."""
     if at is None:
-        return feed.hub.catalog
-    catalog = await feed.past.at(parse_moment("at", at))
+        return pipeline.hub.catalog
+    catalog = await pipeline.past.at(parse_moment("at", at))
     response.headers[POSITION_HEADER] = str(catalog.here)
     return catalog
 
@@ -76,7 +76,7 @@ async def list_flags(
     """`X-Total-Count` tells how many there are without `limit` and `offset`. Segments and variants are left out
     unless `preload` is true. Deleted flags do not exist here: asking for them gets an empty list."""
     grant = grant_of(request)
-    catalog = await catalog_at(request.app.state.feed, at, response)
+    catalog = await catalog_at(request.app.state.pipeline, at, response)
     name = schema_of(catalog, schema, grant)
     if deleted or include_archived:
         found: list[Flag] = []
@@ -115,7 +115,7 @@ async def get_flag(
             f"flagID is {flag_id[:64]!r}, but must be an integer",
             fields={"parameter": "flagID"},
         )
-    catalog = await catalog_at(request.app.state.feed, at, response)
+    catalog = await catalog_at(request.app.state.pipeline, at, response)
     name = schema_of(catalog, schema, grant)
     flag = catalog.flag_json(name, int(flag_id))
     if flag is None or not grant.allows_flag(name, flag):

@@ -18,22 +18,22 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The catalog is loaded and proven current", responses={503: {"description": "Not yet"}})
 async def readyz(request: Request, response: Response) -> dict[str, object]:
     gateway: Gateway = request.app.state.gateway
-    feed = gateway.streams.flags
-    freshness = feed.freshness()
+    pipeline = gateway.pipelines.flags
+    freshness = pipeline.freshness()
     response.status_code = 200 if gateway.is_ready else 503
     response.headers["cache-control"] = "no-store"
     told: dict[str, object] = {"ready": gateway.is_ready, "loaded": gateway.is_loaded, "fresh": freshness.fresh}
     if not grant_of(request).admin:
         # Addresses and states of the inside are for those who run the server.
         return told
-    reason = feed.listener.reason
-    if not reason and not gateway.streams.is_loaded:
+    reason = pipeline.listener.reason
+    if not reason and not gateway.pipelines.is_loaded:
         reason = "the streams of tables have not been read yet"
     return {
         **told,
         "ageMs": freshness.age_ms,
-        "listener": feed.listener.mode,
+        "listener": pipeline.listener.mode,
         "reason": reason,
-        "position": str(feed.hub.catalog.position),
-        "log": feed.hub.catalog.log,
+        "position": str(pipeline.hub.catalog.position),
+        "log": pipeline.hub.catalog.log,
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fastapi import APIRouter, Request, Response
 
 from cdc.evaluation.evaluator import Evaluator
-from cdc.node.worker_peers import Peers
+from cdc.node.worker_peers import WorkerPeers
 from cdc.observe.metrics import Connections, Sample, exposition, read_samples
 from cdc.observe.status import StatusReader
 
@@ -23,7 +23,7 @@ class Metrics:
     """Reads what this worker knows, and asks the others for the same."""
 
     def __init__(
-        self, status: StatusReader, gateway: Gateway, evaluator: Evaluator, peers: Peers, version: str
+        self, status: StatusReader, gateway: Gateway, evaluator: Evaluator, peers: WorkerPeers, version: str
     ) -> None:
         self._status = status
         self._gateway = gateway
@@ -45,7 +45,7 @@ class Metrics:
         return list(
             read_samples(
                 status,
-                gateway.streams.feeds,
+                gateway.pipelines.pipelines,
                 connections,
                 self._evaluator.evaluations,
                 self._version,

@@ -11,7 +11,7 @@ from cdc.core.evaluation import Entity, decode_json
 from cdc.core.log.position import EventId
 from cdc.core.wire.ofrep import answer, read_context, request_for
 from cdc.evaluation.evaluator import Evaluator
-from cdc.node.pipeline import Feed
+from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of, refuse_evaluation
 from ..http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
@@ -50,20 +50,20 @@ async def evaluate_all(
     schema: str | None = None,
 ) -> Response:
     """A refetch that a notice caused is answered from that notice's position on, never from before it."""
-    feed: Feed = request.app.state.feed
+    pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
     if flag_config_etag is not None:
-        await _wait_for(feed, flag_config_etag)
+        await _wait_for(pipeline, flag_config_etag)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error)
-    name = schema_of(feed.hub.catalog, schema, grant)
+    name = schema_of(pipeline.hub.catalog, schema, grant)
     evaluator: Evaluator = request.app.state.evaluator
     flags = [
         _evaluate(evaluator, flag, entity, name)
-        for _, flag in feed.hub.catalog.flags(name)
+        for _, flag in pipeline.hub.catalog.flags(name)
         if grant.allows_flag(name, flag)
     ]
     body = json.dumps(
@@ -84,15 +84,15 @@ async def evaluate_all(
 
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
 async def evaluate_one(request: Request, key: str, schema: str | None = None) -> Response:
-    feed: Feed = request.app.state.feed
+    pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error, key)
-    name = schema_of(feed.hub.catalog, schema, grant)
-    flag = feed.hub.catalog.find(name, key)
+    name = schema_of(pipeline.hub.catalog, schema, grant)
+    flag = pipeline.hub.catalog.find(name, key)
     if flag is None or not grant.allows_flag(name, flag):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"there is no flag {key!r}"})
     return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))
@@ -103,13 +103,13 @@ def _evaluate(evaluator: Evaluator, flag: Any, entity: Entity, schema: str) -> d
     return answer(flag, result)
 
 
-async def _wait_for(feed: Feed, etag: str) -> None:
+async def _wait_for(pipeline: Pipeline, etag: str) -> None:
     try:
         wanted = EventId.parse(etag.strip('"'))
     except InvalidEventId:
         return  # Not one of ours: the refetch is then answered like any other.
-    if wanted.log == feed.hub.catalog.log:
-        await feed.hub.reached(wanted.position, _CATCH_UP_S)
+    if wanted.log == pipeline.hub.catalog.log:
+        await pipeline.hub.reached(wanted.position, _CATCH_UP_S)
 
 
 def _failure(status: int, error: InvalidInput, key: str | None = None) -> Response:

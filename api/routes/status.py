@@ -8,7 +8,7 @@ from cdc.observe.status import LogStatus, Status, StatusReader
 
 from ..access.authentication import grant_of
 from ..http.problem import Problem
-from ..streams.gateway import Door, Gateway
+from ..streams.gateway import ConnectionLimit, Gateway
 
 __all__ = ["router"]
 
@@ -73,6 +73,6 @@ def _log(log: LogStatus | None) -> dict[str, Any]:
     }
 
 
-def _door(gateway: Gateway, door: Door, transport: str) -> dict[str, int]:
+def _door(gateway: Gateway, door: ConnectionLimit, transport: str) -> dict[str, int]:
     refused = sum(count for (of, _), count in gateway.refusals.items() if of == transport)
     return {"open": door.open_count, "limit": door.limit, "refused": refused}

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from cdc.auth.stream_token import TOKEN_PREFIX
 from cdc.core.errors import InvalidInput
 
-from ..access.authentication import Guard, identity_of
+from ..access.authentication import Authentication, identity_of
 from ..http.problem import Problem
 
 __all__ = ["router"]
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1", tags=["credentials"])
 async def create(request: Request, response: Response) -> dict[str, str | None]:
     """Give it to the stream as the query parameter `token`. It carries the rights of the credential that asked, and its
     stream ends when that one ends. A lasting secret so stands in no address and no log."""
-    guard: Guard = request.app.state.guard
+    guard: Authentication = request.app.state.guard
     response.headers["cache-control"] = "no-store"
     if guard.authenticator is None:
         # Nobody asks for it here; a client that is written for a server that does must work all the same.

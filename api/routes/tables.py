@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from cdc.change_feed.backfill import Backfill, Tables
+from cdc.change_feed.backfill import Backfill, Backfills
 from cdc.core.change_feed.row_schema import row_schema
 from cdc.core.log.captured_table import CapturedTable
 from cdc.core.text.json_text import encode
@@ -30,7 +30,7 @@ _SCHEMA_TYPE = "application/schema+json"
 @router.get("/tables", summary="The tables whose changes are captured")
 async def list_tables(request: Request) -> dict[str, Any]:
     """`columns` is null where all are told, else the names of those that are. An empty `key` is none."""
-    tables: Tables = request.app.state.feed.tables
+    tables: Backfills = request.app.state.pipeline.tables
     return {"tables": [_described(table) for table in await tables.captured(grant_of(request))]}
 
 
@@ -45,13 +45,13 @@ def _described(table: CapturedTable) -> dict[str, Any]:
         "masked": list(table.masked),
         "operations": list(table.operations),
         "isFiltered": table.is_filtered,
-        "stream": table.stream.name,
+        "lane": table.lane.name,
     }
 
 
 @router.get("/tables/{name:path}/schema", summary="JSON Schema (2020-12) of a table's rows")
 async def get_schema(request: Request, name: str) -> Response:
-    tables: Tables = request.app.state.feed.tables
+    tables: Backfills = request.app.state.pipeline.tables
     table = await _find(request, name)
     columns, types = await tables.columns(table)
     document = row_schema(table, columns, types, id=f"{request.base_url}api/v1/tables/{table.name}/schema")
@@ -68,11 +68,11 @@ async def get_rows(
     answer has broken off."""
     if format is ChangeFormat.CLOUDEVENTS:
         raise InvalidInput("format must be json or debezium here", name="format")
-    return _Rows(request.app.state.feed.tables, await _find(request, name), format, request.app.version)
+    return _Rows(request.app.state.pipeline.tables, await _find(request, name), format, request.app.version)
 
 
 async def _find(request: Request, name: str) -> CapturedTable:
-    tables: Tables = request.app.state.feed.tables
+    tables: Backfills = request.app.state.pipeline.tables
     try:
         return await tables.find(name, grant_of(request))
     except InvalidInput as error:
@@ -84,7 +84,7 @@ async def _find(request: Request, name: str) -> CapturedTable:
 class _Rows(Response):
     """Reads as fast as the client takes the rows; each piece is sent before the next one is read."""
 
-    def __init__(self, tables: Tables, table: CapturedTable, format: ChangeFormat, version: str) -> None:
+    def __init__(self, tables: Backfills, table: CapturedTable, format: ChangeFormat, version: str) -> None:
         self._tables = tables
         self._table = table
         self._format = format

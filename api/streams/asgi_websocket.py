@@ -42,7 +42,7 @@ class SocketEndpoint:
         may_read = asyncio.Event()
         may_read.set()
         session = Session(
-            self._gateway.streams,
+            self._gateway.pipelines,
             sink,
             Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,

@@ -25,27 +25,27 @@ from cdc.core.wire.ofrep import GATHERED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
 from cdc.fanout.subscriber import Sink, Subscriber
-from cdc.node.pipeline import Feed
-from cdc.node.pipelines import Streams
+from cdc.node.pipeline import Pipeline
+from cdc.node.pipelines import Pipelines
 
-from ..access.authentication import Entrant, Guard
-from ..access.cors import Origins
+from ..access.authentication import AuthenticatedStream, Authentication
+from ..access.cors import Cors
 from ..access.credential import SUBPROTOCOL, TOKEN_PARAMETER
-from ..access.credential_expiry import Watch
+from ..access.credential_expiry import CredentialExpiryWatcher
 from ..http.content_encoding import accepts_gzip
 from ..http.problem import Problem
-from ..limits.handshake_rate import Admission
-from ..limits.http_limits import Limits, Visitors
-from ..limits.request_rate import Quota
+from ..limits.handshake_rate import HandshakeRateLimiter
+from ..limits.http_limits import ConnectionCounter, Limits
+from ..limits.request_rate import RequestRateLimiter
 
 __all__ = [
     "RETRY_MS",
     "STREAM_HEADERS",
-    "Door",
+    "ConnectionLimit",
     "Gateway",
     "Opening",
     "SocketOpening",
-    "Surface",
+    "StreamEndpointSpec",
     "own_surface",
     "realtime_surface",
     "refetch_surface",
@@ -81,7 +81,7 @@ STREAM_HEADERS: Headers = (
 )
 
 
-class Door:
+class ConnectionLimit:
     """Counts what is open of one kind, and refuses what is beyond `limit`."""
 
     __slots__ = ("kind", "limit", "open_count")
@@ -106,7 +106,7 @@ class Door:
         self.open_count -= 1
 
 
-class Surface(Protocol):
+class StreamEndpointSpec(Protocol):
     """One path with an event stream: what its query means, and in which dialect it is answered."""
 
     def __call__(self, pairs: Sequence[tuple[str, str]], /) -> tuple[StreamRequest, Dialect]:
@@ -142,7 +142,7 @@ def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Di
 class Opening:
     """An SSE stream that has been admitted and not yet begun."""
 
-    feed: Feed
+    pipeline: Pipeline
     request: StreamRequest
     last_event_id: str | None
     format: Format
@@ -155,7 +155,7 @@ class Opening:
 class SocketOpening:
     """A WebSocket that has been admitted; without an identity its first message must bring a credential."""
 
-    entrant: Entrant
+    entrant: AuthenticatedStream
     subprotocol: str | None
 
 
@@ -164,22 +164,22 @@ class Gateway:
 
     def __init__(
         self,
-        streams: Streams,
-        sse_door: Door,
-        websocket_door: Door,
-        surfaces: Mapping[str, Surface],
+        pipelines: Pipelines,
+        sse_door: ConnectionLimit,
+        websocket_door: ConnectionLimit,
+        surfaces: Mapping[str, StreamEndpointSpec],
         *,
-        guard: Guard | None = None,
-        origins: Origins | None = None,
+        guard: Authentication | None = None,
+        origins: Cors | None = None,
     ) -> None:
-        self.streams = streams
-        self.guard = Guard() if guard is None else guard
-        self.origins = Origins(with_local=True) if origins is None else origins
-        self.watch = Watch(self.guard.authenticator)
+        self.pipelines = pipelines
+        self.guard = Authentication() if guard is None else guard
+        self.origins = Cors(with_local=True) if origins is None else origins
+        self.watch = CredentialExpiryWatcher(self.guard.authenticator)
         self.surfaces = surfaces
-        self.admission = Admission(0)
-        self.visitors = Visitors(Limits())
-        self.quota = Quota()
+        self.admission = HandshakeRateLimiter(0)
+        self.visitors = ConnectionCounter(Limits())
+        self.quota = RequestRateLimiter()
         # Counted where the answer is given: one connection may be decided about twice, before and in ASGI.
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.sse_door = sse_door
@@ -188,12 +188,12 @@ class Gateway:
     @property
     def is_loaded(self) -> bool:
         """Whether anybody can be let in: the flags, the streams and the keys have been read."""
-        return self.streams.is_loaded and self.guard.is_loaded
+        return self.pipelines.is_loaded and self.guard.is_loaded
 
     @property
     def is_ready(self) -> bool:
         """Whether clients may be sent here: loaded, and the flags proven current."""
-        return self.is_loaded and self.streams.flags.is_ready
+        return self.is_loaded and self.pipelines.flags.is_ready
 
     # -- SSE ---------------------------------------------------------------------------------------------------
 
@@ -224,15 +224,15 @@ class Gateway:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
                 request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
-        feed = self._feed_of(Selections((request.selection,)))
-        self._refuse_until_loaded(feed)
+        pipeline = self._feed_of(Selections((request.selection,)))
+        self._refuse_until_loaded(pipeline)
         self.sse_door.enter()
         self.guard.use_up(entrant)
         format = _shared(Format(dialect, "gzip" if reads_gzip else "identity", is_chunked=is_chunked))
         coding: Headers = ((b"content-encoding", b"gzip"),) if reads_gzip else ()
         cors = self.origins.headers(origin)
         return Opening(
-            feed, request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
+            pipeline, request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
         )
 
     def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
@@ -246,9 +246,9 @@ class Gateway:
             stamps=request.stamps,
             grant=opening.identity.grant,
             # A client that comes back is told at once that the replay has ended, and how fresh it is now.
-            on_live=None if opening.last_event_id is None else opening.feed.sse_heart.beat,
+            on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.beat,
         )
-        subscriber.hub = opening.feed.hub
+        subscriber.hub = opening.pipeline.hub
         return subscriber
 
     def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
@@ -257,7 +257,7 @@ class Gateway:
         `head` is the response's own, sent in one write with the first blocks: each write is a system call, and of a
         connection's beginning the largest part.
         """
-        format, hub = opening.format, opening.feed.hub
+        format, hub = opening.format, opening.pipeline.hub
         freshness = hub.freshness()
         first = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 - jitter, not a secret
         if opening.last_event_id is not None:
@@ -268,7 +268,7 @@ class Gateway:
             age_ms=freshness.age_ms,
             heartbeat_ms=round(hub.limits.keep_alive_s * 1000),
         )
-        opening.feed.sse_heart.add(subscriber)
+        opening.pipeline.sse_keepalive.add(subscriber)
         self.watch.add(subscriber, opening.identity)
         hub.subscribe(
             subscriber,
@@ -300,7 +300,7 @@ class Gateway:
         return SocketOpening(entrant, SUBPROTOCOL if is_offered else None)
 
     def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
-        self.streams.flags.websocket_heart.add(subscriber)
+        self.pipelines.flags.websocket_keepalive.add(subscriber)
         if opening.entrant.identity is not None:
             self.watch.add(subscriber, opening.entrant.identity)
         subscriber.hub.subscribe(subscriber)
@@ -319,32 +319,32 @@ class Gateway:
         """A stream of this kind was answered with a problem."""
         self.refusals[transport, problem.code] += 1
 
-    async def feed_of_tables(self, tables: Sequence[str], grant: Grant, log: LogId | None) -> Feed:
+    async def pipeline_of_tables(self, tables: Sequence[str], grant: Grant, log: LogId | None) -> Pipeline:
         """The feed that has the changes of these tables, that of the flags where none are named; raises `Problem`.
 
         `log` is whose position the client has: where it is another one, the tables may have moved just now.
         """
         if not tables:
-            return self.streams.flags
+            return self.pipelines.flags
         self._refuse_until_loaded()
-        await self.streams.learn_of(tables)
+        await self.pipelines.learn_of(tables)
         selections = Selections((Selection.of(tables=tables).within(grant),))
-        feed = self._feed_of(selections)
-        if log is not None and log != feed.hub.catalog.log:
-            await self.streams.look()
-            feed = self._feed_of(selections)
-        await feed.loaded(_LOAD_S)
-        self._refuse_until_loaded(feed)
-        return feed
+        pipeline = self._feed_of(selections)
+        if log is not None and log != pipeline.hub.catalog.log:
+            await self.pipelines.look()
+            pipeline = self._feed_of(selections)
+        await pipeline.loaded(_LOAD_S)
+        self._refuse_until_loaded(pipeline)
+        return pipeline
 
-    def _feed_of(self, selections: Selections) -> Feed:
+    def _feed_of(self, selections: Selections) -> Pipeline:
         try:
-            return self.streams.of(selections)
+            return self.pipelines.of(selections)
         except InvalidInput as error:
             raise Problem.of_input(error) from error
 
-    def _refuse_until_loaded(self, feed: Feed | None = None) -> None:
-        if not (self.streams if feed is None else feed).is_loaded:
+    def _refuse_until_loaded(self, pipeline: Pipeline | None = None) -> None:
+        if not (self.pipelines if pipeline is None else pipeline).is_loaded:
             raise Problem(
                 503,
                 "not_ready",
@@ -361,7 +361,7 @@ def _shared(format: Format) -> Format:
 _formats: dict[Format, Format] = {}
 
 
-def _asked(surface: Surface, query: bytes) -> tuple[StreamRequest, Dialect, str]:
+def _asked(surface: StreamEndpointSpec, query: bytes) -> tuple[StreamRequest, Dialect, str]:
     """What a query string asks for, and the last event id in it; raises `Problem`."""
     pairs = _pairs(query)
     try:

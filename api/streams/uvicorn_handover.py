@@ -193,7 +193,7 @@ class WebSocketStream(_Stream):
         # What is compressed once for all uses the whole window; a client with a smaller one gets plain frames.
         can_share = deflate is not None and deflate.local_max_window_bits == 15
         self._session = Session(
-            gateway.streams,
+            gateway.pipelines,
             self,
             _DEFLATED if can_share else _PLAIN,
             stop_reading=transport.pause_reading,

@@ -33,11 +33,11 @@ from cdc.core.wire.message import (
 )
 from cdc.errors import OutOfReach, SourceError, TooBusy, Unauthorized
 from cdc.fanout.subscriber import Sink, Subscriber
-from cdc.node.pipeline import Feed
-from cdc.node.pipelines import Streams
+from cdc.node.pipeline import Pipeline
+from cdc.node.pipelines import Pipelines
 
-from ..access.authentication import Entrant, Guard
-from ..access.credential_expiry import Watch, end_unauthorized
+from ..access.authentication import AuthenticatedStream, Authentication
+from ..access.credential_expiry import CredentialExpiryWatcher, end_unauthorized
 from ..http.problem import Problem
 
 __all__ = ["MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Evaluator", "Session"]
@@ -81,7 +81,7 @@ class Evaluator(Protocol):
     def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
 
     async def catalog_at(self, moment: Moment, /) -> Catalog:
-        """Raises as `Past.at` does."""
+        """Raises as `TimeTravel.at` does."""
 
 
 class Session:
@@ -97,9 +97,9 @@ class Session:
         "_hub",
         "_inbox",
         "_patience",
+        "_pipelines",
         "_read_on",
         "_stop_reading",
-        "_streams",
         "_waiting",
         "_watch",
         "subscriber",
@@ -107,19 +107,19 @@ class Session:
 
     def __init__(
         self,
-        streams: Streams,
+        pipelines: Pipelines,
         sink: Sink,
         format: Format,
         *,
         stop_reading: Callable[[], None],
         read_on: Callable[[], None],
-        entrant: Entrant,
-        guard: Guard,
-        watch: Watch,
+        entrant: AuthenticatedStream,
+        guard: Authentication,
+        watch: CredentialExpiryWatcher,
         evaluator: Evaluator | None = None,
     ) -> None:
-        self._streams = streams
-        self._hub = streams.flags.hub
+        self._pipelines = pipelines
+        self._hub = pipelines.flags.hub
         self._guard = guard
         self._watch = watch
         self._grant: Grant | None = None
@@ -263,18 +263,18 @@ class Session:
             )
         request_id = wish.request_id or _new_request_id()
         try:
-            feed = self._streams.of(selections)
+            pipeline = self._pipelines.of(selections)
         except InvalidInput as error:
             self.say_error(error.code, str(error), request_id)
             return
-        if not feed.is_loaded:
+        if not pipeline.is_loaded:
             self.say_error(
                 "not_ready", "this stream has not been read from the database yet; ask again soon", request_id
             )
             return
-        hub = feed.hub
+        hub = pipeline.hub
         if hub is not subscriber.hub:
-            self._move_to(feed)
+            self._move_to(pipeline)
         freshness = hub.freshness()
         answer = websocket.subscribed(
             request_id,
@@ -296,15 +296,15 @@ class Session:
             stamps=wish.stamps,
         )
 
-    def _move_to(self, feed: Feed) -> None:
+    def _move_to(self, pipeline: Pipeline) -> None:
         """Go on in another stream; nothing is subscribed to in the present one, or it would have been refused."""
         subscriber = self.subscriber
         subscriber.hub.remove(subscriber)
         if subscriber.heart is not None:
             subscriber.heart.remove(subscriber)
         subscriber.selections = _NOTHING
-        feed.websocket_heart.add(subscriber)
-        feed.hub.subscribe(subscriber)
+        pipeline.websocket_keepalive.add(subscriber)
+        pipeline.hub.subscribe(subscriber)
 
     def _unsubscribe(self, wish: Unsubscribe) -> None:
         hub, subscriber = self.subscriber.hub, self.subscriber

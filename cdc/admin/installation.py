@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, pool
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, Report, connect, patiently, set_lock_timeout
+from ..database.lock_retry import Connection, Report, connect, retry_on_lock, set_lock_timeout
 from ..database.queries import objects, query
 from ..errors import InvalidInput, SchemaMismatch
 
@@ -67,7 +67,7 @@ def migrate(
     with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         _require_version(connection)
         install = partial(_install, conninfo, report, repair=repair)
-        changed = patiently(install, "the tables of flagent_cdc", report, deadline_s)
+        changed = retry_on_lock(install, "the tables of flagent_cdc", report, deadline_s)
         for schema in dict.fromkeys(schemas):
             outcome = _attach(connection, schema, report, deadline_s)
             changed = changed or outcome == "attached"
@@ -92,7 +92,7 @@ def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)):
-        return patiently(partial(_downgrade, conninfo, revision, report), "the watched tables", report, deadline_s)
+        return retry_on_lock(partial(_downgrade, conninfo, revision, report), "the watched tables", report, deadline_s)
 
 
 def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> tuple[str, ...]:
@@ -128,9 +128,9 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
                     "run flagent-cdc migrate first, then uninstall takes all of it out"
                 )
             for schema in _schemas(connection):
-                patiently(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
+                retry_on_lock(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
                 report(f"schema {schema}: detached")
-        patiently(lambda: _drop(connection), "the watched tables", report, deadline_s)
+        retry_on_lock(lambda: _drop(connection), "the watched tables", report, deadline_s)
         report("schema flagent_cdc: removed")
     return True
 
@@ -245,7 +245,7 @@ def _attach(connection: Connection, schema: str, report: Report, deadline_s: flo
             row = connection.execute(query("attach"), {"schema": schema}).fetchone()
         return "" if row is None else str(row[0])
 
-    return patiently(attach, f"schema {schema}", report, deadline_s)
+    return retry_on_lock(attach, f"schema {schema}", report, deadline_s)
 
 
 def _detach(connection: Connection, schema: str) -> None:

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, Report, connect, patiently, set_lock_timeout
+from ..database.lock_retry import Connection, Report, connect, retry_on_lock, set_lock_timeout
 from ..database.queries import query
 from ..errors import InvalidInput
 
@@ -91,7 +91,7 @@ def _listed(columns: Sequence[str] | None) -> list[str] | None:
 def _change(url: str, name: str, wish: dict[str, Any], report: Report, deadline_s: float) -> str:
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), connect(conninfo) as connection:
-        return patiently(_once(connection, name, wish), f"table {wish['table']}", report, deadline_s)
+        return retry_on_lock(_once(connection, name, wish), f"table {wish['table']}", report, deadline_s)
 
 
 def _once(connection: Connection, name: str, wish: dict[str, Any]) -> Callable[[], str]:

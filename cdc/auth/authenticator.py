@@ -23,7 +23,7 @@ from ..source.upstream import KeyStore
 from .api_key import KEY_PREFIX, KeyRing
 from .identity import Identity
 from .json_web_token import JwtVerifier, VerificationKey, public_key, read_jwks, secret_key
-from .stream_token import StreamToken, TokenDesk
+from .stream_token import StreamToken, StreamTokenIssuer
 
 __all__ = ["Authenticator", "JwksSource"]
 
@@ -87,7 +87,7 @@ class Authenticator:
         self._now = now
         self._version: str | None = None
         self._jwks_read_at: float | None = None
-        self._desk: TokenDesk | None = None
+        self._desk: StreamTokenIssuer | None = None
         self._is_failing = False
         self._is_jwks_failing = False
 
@@ -126,7 +126,7 @@ class Authenticator:
         token = self._desk.read(text, self._now())
         holder = token.holder
         if holder.key_id is not None and (key := self._ring.find(holder.key_id)) is not None:
-            holder = Identity(holder.name, key.grant, key.key_id, key.expires_at, is_brief=True)
+            holder = Identity(holder.name, key.grant, key.key_id, key.expires_at, is_stream_token=True)
         if (ended := self.why_ended(holder)) is not None:
             raise ended
         return StreamToken(token.id, token.ends_at, holder)
@@ -190,7 +190,7 @@ class Authenticator:
                 self._version = version
                 logger.info("API keys read", extra={"action": "keys_read", "count": len(self._ring)})
             if self._desk is None:
-                self._desk = TokenDesk(await self._store.stream_token_secret())
+                self._desk = StreamTokenIssuer(await self._store.stream_token_secret())
                 if not len(self._ring) and self._verifier is None:
                     logger.warning(
                         "Nobody can come in: there is no API key; make one with `flagent-cdc keys create`",

@@ -12,14 +12,15 @@ class Identity:
     """One holder of a credential; equal only to itself.
 
     `name` is fit for a log. `key_id` is the API key that it stands or falls with, `expires_at` its end in seconds
-    since the epoch, None for none. `is_brief` is one that came by a stream token, which opens streams and no more.
+    since the epoch, None for none. `is_stream_token` is True for a stream
+    token, which opens streams and nothing else.
     """
 
     name: str
     grant: Grant
     key_id: int | None = None
     expires_at: float | None = None
-    is_brief: bool = False
+    is_stream_token: bool = False
 
 
 ANYBODY = Identity("anybody", EVERYTHING)

@@ -20,7 +20,7 @@ from ..core.subscription.grant import Grant
 from ..errors import Unauthorized
 from .identity import Identity
 
-__all__ = ["LIFETIME_S", "TOKEN_PREFIX", "StreamToken", "TokenDesk"]
+__all__ = ["LIFETIME_S", "TOKEN_PREFIX", "StreamToken", "StreamTokenIssuer"]
 
 TOKEN_PREFIX = "fla_st_"  # noqa: S105 - how a token begins
 LIFETIME_S = 60.0
@@ -38,7 +38,7 @@ class StreamToken:
     holder: Identity
 
 
-class TokenDesk:
+class StreamTokenIssuer:
     """Issues and reads tokens, and remembers those that were used here while they could be used again."""
 
     def __init__(self, secret: bytes) -> None:

@@ -20,7 +20,7 @@ from ..core.wire.rows import RowsPiece, rows_text
 from ..errors import OutOfReach, TooBusy
 from ..source.upstream import SnapshotRow, TableSnapshot, TableSource
 
-__all__ = ["Backfill", "Tables"]
+__all__ = ["Backfill", "Backfills"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _PROGRESS_S = 10.0
 class Backfill:
     """One table being read. `sent` is how many rows have been given out."""
 
-    def __init__(self, snapshot: TableSnapshot, tables: "Tables") -> None:
+    def __init__(self, snapshot: TableSnapshot, tables: "Backfills") -> None:
         self.snapshot = snapshot
         self.sent = 0
         self._tables = tables
@@ -73,7 +73,7 @@ class Backfill:
         }
 
 
-class Tables:
+class Backfills:
     """`open` gives a source for each that reads, None where there are no tables to read; none is read for longer than
     `timeout_s`."""
 

@@ -15,7 +15,7 @@ from ..core.log.position import Position
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
 from ..fanout.hub import Hub
-from ..source.upstream import PastLog
+from ..source.upstream import LogHistory
 
 __all__ = ["ChangeFeed"]
 
@@ -28,7 +28,7 @@ _Question = tuple[Cursor | None, int, tuple[str, ...] | None]
 
 
 class ChangeFeed:
-    def __init__(self, log: PastLog | None, hub: Hub) -> None:
+    def __init__(self, log: LogHistory | None, hub: Hub) -> None:
         self._log = log
         self._hub = hub
         self._asked: dict[_Question, asyncio.Task[ChangePage]] = {}

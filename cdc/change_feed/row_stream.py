@@ -16,10 +16,10 @@ from ..core.wire.rows import RowsPiece, stream_message
 from ..errors import OutOfReach, SourceError, TooBusy
 from ..fanout.hub import RowsFailure
 from ..fanout.subscriber import Subscriber
-from .backfill import Backfill, Tables
+from .backfill import Backfill, Backfills
 from .page_reader import ChangeFeed
 
-__all__ = ["RowDelivery"]
+__all__ = ["RowStream"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ _LOOK_S = 0.5
 _SIGN_OF_LIFE_S = 5.0
 
 
-class RowDelivery:
+class RowStream:
     """Reads rows from `tables`, and from `changes` what the transactions did that were running meanwhile."""
 
-    def __init__(self, tables: Tables, changes: ChangeFeed) -> None:
+    def __init__(self, tables: Backfills, changes: ChangeFeed) -> None:
         self._tables = tables
         self._changes = changes
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
 from cdc.settings.settings import Settings, variables_by_field
-from cdc.settings.value_formats import Form
+from cdc.settings.value_formats import ValueFormat
 
 __all__ = ["BAD_INPUT", "Command", "Parser", "database_url", "settings_from"]
 
@@ -39,14 +39,14 @@ class Parser(argparse.ArgumentParser):
             help=words.replace("%", "%%"),
         )
 
-    def add_form(self, option: str, form: Form, written: str | None, text: str) -> None:
+    def add_form(self, option: str, form: ValueFormat, written: str | None, text: str) -> None:
         """Add an option that is no setting, in one of the forms that settings have; without a default it is None."""
         default = None if written is None else form.parse(written)
         words = text if written is None else f"{text} (default: {written})"
         self.add_argument(option, type=_reader(form), default=default, help=words)
 
 
-def _reader(form: Form) -> Callable[[str], Any]:
+def _reader(form: ValueFormat) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             return form.parse(text)

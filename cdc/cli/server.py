@@ -18,19 +18,26 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api.access.authentication import Guard
-from api.access.cors import Origins
+from api.access.authentication import Authentication
+from api.access.cors import Cors
 from api.app import Application, create_app
 from api.limits.client_address import Proxies
-from api.limits.handshake_rate import Admission
-from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, Limits, Visitors
-from api.limits.request_rate import Quota
+from api.limits.handshake_rate import HandshakeRateLimiter
+from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, ConnectionCounter, Limits
+from api.limits.request_rate import RequestRateLimiter
 from api.page import Page
 from api.routes.export import EXPORT_PATH
 from api.routes.metrics import Metrics
 from api.routes.ofrep import REFETCH_PATH
 from api.routes.realtime import REALTIME_PATHS
-from api.streams.gateway import Door, Gateway, Surface, own_surface, realtime_surface, refetch_surface
+from api.streams.gateway import (
+    ConnectionLimit,
+    Gateway,
+    StreamEndpointSpec,
+    own_surface,
+    realtime_surface,
+    refetch_surface,
+)
 from api.streams.uvicorn_handover import make_http_protocol
 from cdc.auth.authenticator import Authenticator
 from cdc.cli.workers import run_workers
@@ -39,9 +46,9 @@ from cdc.database.database_url import read_database_url
 from cdc.evaluation.evaluator import Evaluator
 from cdc.fanout.hub import Hub
 from cdc.jetstream.upstream import JetStreamUpstream
-from cdc.node.pipeline import Feed
-from cdc.node.pipelines import Streams
-from cdc.node.worker_peers import Peers
+from cdc.node.pipeline import Pipeline
+from cdc.node.pipelines import Pipelines
+from cdc.node.worker_peers import WorkerPeers
 from cdc.observe.status import StatusReader
 from cdc.postgres.upstream import PostgresUpstream
 from cdc.settings.settings import Settings
@@ -81,17 +88,17 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    def work(peers: Peers, on_ready: Callable[[], None]) -> int:
+    def work(peers: WorkerPeers, on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
             return asyncio.run(_serve(settings, upstream, listener, on_ready, peers))
 
     if settings.workers == 1:
-        return work(Peers(), on_ready)
+        return work(WorkerPeers(), on_ready)
     # Nobody but this user gets into it.
     with TemporaryDirectory(prefix="flagent-cdc-") as directory:
 
         def work_among(place: int, on_ready: Callable[[], None]) -> int:
-            return work(Peers(Path(directory), place, settings.workers), on_ready)
+            return work(WorkerPeers(Path(directory), place, settings.workers), on_ready)
 
         return run_workers(settings.workers, work_among, on_ready)
 
@@ -143,12 +150,12 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Who waits for changes is answered now: uvicorn waits for answers that are under way.
-        self._gateway.streams.stop_answering()
+        self._gateway.pipelines.stop_answering()
         await super().shutdown(sockets)
 
 
 async def _serve(
-    settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: Peers
+    settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: WorkerPeers
 ) -> int:
     tracing = _tracing() if settings.traces_enabled else None
     await build_server(settings, upstream, on_ready, peers=peers, tracing=tracing).serve(sockets=[listener])
@@ -167,7 +174,7 @@ def build_server(
     upstream: Upstream,
     on_ready: Callable[[], None] = lambda: None,
     *,
-    peers: Peers | None = None,
+    peers: WorkerPeers | None = None,
     tracing: "Tracing | None" = None,
     with_handover: bool = True,
 ) -> uvicorn.Server:
@@ -176,15 +183,15 @@ def build_server(
     `peers` are the other workers; None for a server that is alone. With `tracing` it is traced, and closes it at its
     end. `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
     """
-    peers = Peers() if peers is None else peers
+    peers = WorkerPeers() if peers is None else peers
     make_hub = Hub if tracing is None else tracing.hub
-    feed = Feed(settings, upstream, make_hub=make_hub)
-    streams = Streams(
-        feed, partial(Feed, settings, upstream, make_hub=make_hub, tables=feed.tables), upstream.streams()
+    pipeline = Pipeline(settings, upstream, make_hub=make_hub)
+    pipelines = Pipelines(
+        pipeline, partial(Pipeline, settings, upstream, make_hub=make_hub, tables=pipeline.tables), upstream.lanes()
     )
     make_evaluator = Evaluator if tracing is None else tracing.evaluator
-    evaluator = make_evaluator(lambda: feed.hub.catalog, past=feed.past.at)
-    surfaces: dict[str, Surface] = {}
+    evaluator = make_evaluator(lambda: pipeline.hub.catalog, past=pipeline.past.at)
+    surfaces: dict[str, StreamEndpointSpec] = {}
     if settings.sse_enabled:
         surfaces = {
             settings.sse_path: own_surface,
@@ -193,23 +200,23 @@ def build_server(
         }
     authenticator = Authenticator.of(settings, upstream.key_store()) if settings.asks_for_credentials else None
     gateway = Gateway(
-        streams,
-        Door("SSE", settings.sse_max_clients),
-        Door("WebSocket", settings.ws_max_connections),
+        pipelines,
+        ConnectionLimit("SSE", settings.sse_max_clients),
+        ConnectionLimit("WebSocket", settings.ws_max_connections),
         surfaces,
-        guard=Guard(
+        guard=Authentication(
             authenticator,
             cookie=settings.auth_cookie,
             open_paths=(*REALTIME_PATHS, EXPORT_PATH) if settings.auth_open_realtime else (),
         ),
-        origins=Origins(settings.cors_origins, with_local=authenticator is None),
+        origins=Cors(settings.cors_origins, with_local=authenticator is None),
     )
-    gateway.admission = Admission(settings.handshakes_per_second)
-    gateway.visitors = Visitors(
+    gateway.admission = HandshakeRateLimiter(settings.handshakes_per_second)
+    gateway.visitors = ConnectionCounter(
         Limits(settings.request_timeout_s, settings.max_connections, settings.max_connections_per_client),
         Proxies(settings.trusted_proxies),
     )
-    gateway.quota = Quota(settings.requests_per_second, settings.requests_per_second_per_client)
+    gateway.quota = RequestRateLimiter(settings.requests_per_second, settings.requests_per_second_per_client)
     websocket_path = settings.ws_path if settings.ws_enabled else None
 
     @asynccontextmanager
@@ -217,7 +224,7 @@ def build_server(
         async with AsyncExitStack() as running:
             if tracing is not None:
                 running.push_async_callback(tracing.close)
-            await running.enter_async_context(streams.running())
+            await running.enter_async_context(pipelines.running())
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
                 await running.enter_async_context(gateway.watch.running())
@@ -225,17 +232,17 @@ def build_server(
                 await running.enter_async_context(peers.answering(metrics.own_as_text))
             # Connections wait in the backlog meanwhile. Answered with 503 they would be lost: a browser's EventSource
             # never comes back after a status other than 200. Without a source, health must be told all the same.
-            await streams.loaded(_LOAD_S)
+            await pipelines.loaded(_LOAD_S)
             # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
             gc.collect()
             gc.freeze()
             yield
 
     page = Page(settings.sse_path if settings.sse_enabled else None) if settings.page_enabled else None
-    status = StatusReader(feed)
+    status = StatusReader(pipeline)
     metrics = Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.metrics_enabled else None
     web = create_app(
-        feed, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
+        pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
     )
     protocol: type[BoundedHttpProtocol] = type(
         "BoundedProtocol", (BoundedHttpProtocol,), {"visitors": gateway.visitors}

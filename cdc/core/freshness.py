@@ -1,6 +1,6 @@
 """When it was last proven that nothing is missing, and for how long that holds (promise P7).
 
->>> proof = Proof(100.0)
+>>> proof = FreshnessTracker(100.0)
 >>> proof.renew(104.0)
 >>> proof.renew(102.0)
 >>> proof.freshness(109.5, interval_s=3.0), proof.freshness(109.75, interval_s=3.0)
@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Freshness", "Proof"]
+__all__ = ["Freshness", "FreshnessTracker"]
 
 # A proof holds for this many of the intervals in which it is renewed, and a second more for a busy machine.
 _INTERVALS = 1.5
@@ -24,7 +24,7 @@ class Freshness:
     age_ms: int
 
 
-class Proof:
+class FreshnessTracker:
     """`at` is a time of the clock that all times given here are of, in seconds."""
 
     def __init__(self, at: float) -> None:

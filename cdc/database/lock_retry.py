@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from ..errors import LockNotAvailable
 
-__all__ = ["Connection", "Report", "connect", "patiently", "set_lock_timeout"]
+__all__ = ["Connection", "Report", "connect", "retry_on_lock", "set_lock_timeout"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def set_lock_timeout(connection: Connection) -> None:
     connection.execute(f"set local lock_timeout = {LOCK_TIMEOUT_MS}")
 
 
-def patiently(work: Callable[[], T], what: str, report: Report, deadline_s: float) -> T:
+def retry_on_lock(work: Callable[[], T], what: str, report: Report, deadline_s: float) -> T:
     """Call `work` until it gets its locks; raises `LockNotAvailable` after `deadline_s`."""
     give_up_at = time.monotonic() + deadline_s
     pause_s, told = 0.05, False

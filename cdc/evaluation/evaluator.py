@@ -120,7 +120,7 @@ class Evaluator:
         return results
 
     async def catalog_at(self, moment: Moment) -> Catalog:
-        """The catalog of a moment, to be given to `evaluate`; raises as `Past.at` does."""
+        """The catalog of a moment, to be given to `evaluate`; raises as `TimeTravel.at` does."""
         if self._past is None:
             raise OutOfReach("nothing is known of the past here", code="pruned")
         return await self._past(moment)

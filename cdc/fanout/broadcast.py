@@ -4,10 +4,10 @@ from socket import socket
 
 from .subscriber import Subscriber
 
-__all__ = ["Crowd"]
+__all__ = ["BroadcastGroup"]
 
 
-class Crowd:
+class BroadcastGroup:
     """The plain subscribers of every flag event in one form.
 
     `_direct` is keyed by socket, which is all that the loop touches of a subscriber: calling each transport's `write`

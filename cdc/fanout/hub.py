@@ -28,14 +28,14 @@ from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
 from ..core.subscription.ring import Ring
 from ..core.subscription.selection import SelectionIndex, Selections
-from ..core.wire.encoded import EncodedEvent, encode_commit, told_to
+from ..core.wire.encoded import EncodedEvent, encode_commit, filter_for_grant
 from ..core.wire.fields import Overflow
 from ..core.wire.format import Format
 from ..core.wire.rows import RowsPiece, stream_message
 from ..core.wire.snapshot import ResyncReason
 from ..source.upstream import Freshness
-from .broadcast import Crowd
-from .snapshot_cache import WholeState, WholeStates
+from .broadcast import BroadcastGroup
+from .snapshot_cache import SnapshotCache, SnapshotMessage
 from .subscriber import CloseReason, State, Subscriber
 
 __all__ = ["Historian", "History", "Hub", "HubLimits", "RowSender", "RowsFailure"]
@@ -109,13 +109,13 @@ class Hub:
         self.resyncs_by: Counter[ResyncReason] = Counter()
         self.cuts: Counter[CloseReason] = Counter()
         self.latency = Histogram()
-        self._everyone: dict[Format, Crowd] = {}
+        self._everyone: dict[Format, BroadcastGroup] = {}
         self._index: SelectionIndex[Subscriber] = SelectionIndex()
         self._subscribers: dict[Subscriber, None] = {}
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
         self._turns: deque[Subscriber] = deque()
-        self._states = WholeStates(catalog)
+        self._states = SnapshotCache(catalog)
         self._advanced: asyncio.Event = asyncio.Event()
 
     # -- commits -----------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Hub:
         """Go on from another catalog: the log was replaced, or commits between the two can no longer be read."""
         self.catalog = catalog
         self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
-        self._states = WholeStates(catalog)
+        self._states = SnapshotCache(catalog)
         for subscriber in list(self._subscribers):
             self._forget_delivery(subscriber)
             self._leave(subscriber)
@@ -191,7 +191,7 @@ class Hub:
             for subscriber in self._index.match(event.event):
                 matched.setdefault(subscriber, []).append(event)
         for subscriber, found in matched.items():
-            its = found if subscriber.grant is None else told_to(subscriber.grant, found)
+            its = found if subscriber.grant is None else filter_for_grant(subscriber.grant, found)
             self.deliveries += len(its)
             if subscriber.batch_s:
                 self._collect(subscriber, its)
@@ -331,7 +331,7 @@ class Hub:
             if added.matches(event.event) and not previous.matches(event.event)
         ]
         if subscriber.grant is not None:
-            missed = told_to(subscriber.grant, missed)
+            missed = filter_for_grant(subscriber.grant, missed)
         subscriber.outbox.extend(event.framed(subscriber.format) for event in missed)
 
     def say(self, subscriber: Subscriber, data: bytes) -> None:
@@ -421,7 +421,7 @@ class Hub:
         if self._is_of_everyone(subscriber):
             crowd = self._everyone.get(subscriber.format)
             if crowd is None:
-                crowd = self._everyone[subscriber.format] = Crowd()
+                crowd = self._everyone[subscriber.format] = BroadcastGroup()
             crowd.add(subscriber)
         else:
             self._index.add(subscriber, subscriber.selections)
@@ -511,7 +511,7 @@ class Hub:
                 if size_bytes >= _SLICE_BYTES:
                     break
         if subscriber.grant is not None:
-            its = told_to(subscriber.grant, its)
+            its = filter_for_grant(subscriber.grant, its)
         if its:
             self.deliveries += len(its)
             if subscriber.batch_s:
@@ -633,7 +633,9 @@ class Hub:
         waiting = subscriber.outbox or deque()
         begun = 1 if subscriber.sent_bytes else 0
         subscriber.outbox = deque(
-            message for place, message in enumerate(waiting) if place < begun or not isinstance(message, WholeState)
+            message
+            for place, message in enumerate(waiting)
+            if place < begun or not isinstance(message, SnapshotMessage)
         )
         subscriber.outbox.extend(self._states.resync(subscriber.format, subscriber.selections, reason))
         subscriber.history = None

@@ -15,7 +15,7 @@ from ..core.wire.format import Format, websocket_frame
 from .hub import Hub
 from .subscriber import CloseReason, Subscriber
 
-__all__ = ["Heart"]
+__all__ = ["Keepalive"]
 
 # A peer that has answered nothing for so many beats is gone.
 _MISSED_BEATS = 2
@@ -30,7 +30,7 @@ _LATE_S = 0.05
 _HURRY_S = 1.0
 
 
-class Heart:
+class Keepalive:
     """Beats for the subscribers of one transport, each once per `interval_s`, and all soon after freshness changes."""
 
     def __init__(self, hub: Hub, interval_s: float) -> None:

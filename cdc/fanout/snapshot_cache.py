@@ -11,17 +11,17 @@ from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
 from ..core.wire.snapshot import ResyncReason, snapshot_text
 
-__all__ = ["WholeState", "WholeStates"]
+__all__ = ["SnapshotCache", "SnapshotMessage"]
 
 # Messages held for the catalog's present position; when there are more, all are forgotten.
 _KEPT = 64
 
 
-class WholeState(bytes):
+class SnapshotMessage(bytes):
     """A framed snapshot or resync: a newer one makes it needless."""
 
 
-class WholeStates:
+class SnapshotCache:
     """The snapshots and resyncs of one catalog. Whoever moves the catalog must `forget` them."""
 
     def __init__(self, catalog: Catalog) -> None:
@@ -53,7 +53,7 @@ class WholeStates:
         key = (name, format, selections)
         message = self._kept.get(key)
         if message is None:
-            message = self._keep(key, WholeState(format.frame(say(lambda: self._text(selections)))))
+            message = self._keep(key, SnapshotMessage(format.frame(say(lambda: self._text(selections)))))
         return [message] if message else []
 
     def _keep(self, key: object, data: bytes) -> bytes:

@@ -22,7 +22,7 @@ __all__ = ["CloseReason", "Sink", "State", "Subscriber"]
 
 if TYPE_CHECKING:
     from .hub import History, Hub
-    from .keepalive import Heart
+    from .keepalive import Keepalive
 
 
 class CloseReason(Enum):
@@ -117,7 +117,7 @@ class Subscriber:
         self.on_live = on_live
         self.let_in(grant)
         self.hub: Hub
-        self.heart: Heart | None = None
+        self.heart: Keepalive | None = None
         self.state = State.NEW
         self.is_paused = False
         self.cursor = 0

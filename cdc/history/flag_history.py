@@ -18,7 +18,7 @@ from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach
-from .time_travel import Past
+from .time_travel import TimeTravel
 
 __all__ = ["FlagHistory", "flag_history"]
 
@@ -39,11 +39,11 @@ class FlagHistory:
 
 
 async def flag_history(
-    past: Past, schema: str, key: str, grant: Grant, *, before: Position | None, limit: int
+    past: TimeTravel, schema: str, key: str, grant: Grant, *, before: Position | None, limit: int
 ) -> FlagHistory:
     """The newest `limit` changes of a flag before a position; what `grant` does not show was never there.
 
-    Raises as `Past.at` does.
+    Raises as `TimeTravel.at` does.
     """
     entries: list[Mapping[str, Any]] = []
     async with past.travelling(before) as catalog:

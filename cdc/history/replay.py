@@ -19,7 +19,7 @@ from ..fanout.hub import History, Hub
 from ..source.upstream import Log
 from .rewind import rewound
 
-__all__ = ["LogHistorian"]
+__all__ = ["ReplayReader"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _TURN_COMMITS = 25
 _KEEP_S = 60.0
 
 
-class LogHistorian:
+class ReplayReader:
     """The hub's historian: at most `limit_changes` changes back, beyond that a resync is cheaper for everyone."""
 
     def __init__(self, log: Log, hub: Hub, limit_changes: int) -> None:

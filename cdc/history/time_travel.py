@@ -17,10 +17,10 @@ from ..core.log.point_in_time import AtPosition, Moment
 from ..core.log.position import Position
 from ..errors import OutOfReach, TooBusy
 from ..fanout.hub import Hub
-from ..source.upstream import PastLog, Reach
+from ..source.upstream import LogHistory, LogRange
 from .rewind import refuse_before_attachment, rewound
 
-__all__ = ["Past"]
+__all__ = ["TimeTravel"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ _CATCH_UP_S = 2.0
 _MOST_CHANGES = 200_000
 
 
-class Past:
+class TimeTravel:
     """Goes back at most `limit_changes` changes at once."""
 
-    def __init__(self, log: PastLog | None, hub: Hub, limit_changes: int) -> None:
+    def __init__(self, log: LogHistory | None, hub: Hub, limit_changes: int) -> None:
         self._log = log
         self._hub = hub
         self._limit_changes = limit_changes
@@ -50,12 +50,12 @@ class Past:
         self._forget: asyncio.TimerHandle | None = None
 
     @property
-    def log(self) -> PastLog:
+    def log(self) -> LogHistory:
         if self._log is None:
             raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
         return self._log
 
-    async def extent(self) -> tuple[Reach, int] | None:
+    async def extent(self) -> tuple[LogRange, int] | None:
         """How far back the log reaches and what it takes on disk, in bytes; None where the past cannot be looked up.
 
         Raises `DatabaseError`.
@@ -139,7 +139,7 @@ class Past:
             raise reach.pruned()
         return position
 
-    async def _reach(self) -> Reach:
+    async def _reach(self) -> LogRange:
         reach = await self.log.reach()
         if reach.log != self._hub.catalog.log:
             raise TooBusy("the log was replaced by another one, which is being read; come back soon")

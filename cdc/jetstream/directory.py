@@ -1,4 +1,4 @@
-"""Which tables are watched, and in which streams, as the relay tells it: the port `StreamDirectory` of a tier."""
+"""Which tables are watched, and in which streams, as the relay tells it: the port `LaneDirectory` of a tier."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
-from ..core.log.lane import Stream, WatchedTable
+from ..core.log.lane import Lane, WatchedTable
 from ..errors import NatsUnavailable
 from .address import NatsAddress
 from .connection import Link
@@ -22,7 +22,7 @@ class JetStreamDirectory:
         self._layout = layout
         self._link = Link(address, "streams")
 
-    async def watched_streams(self) -> Sequence[WatchedTable]:
+    async def watched_lanes(self) -> Sequence[WatchedTable]:
         async with self._link.use() as jetstream:
             try:
                 entry = await (await jetstream.key_value(self._layout.state)).get(_KEY)
@@ -31,7 +31,7 @@ class JetStreamDirectory:
                     f"{self._layout.state!r} does not tell the streams yet; `flagent-cdc relay` does"
                 ) from error
         return [
-            WatchedTable(raw["schema"], raw["table"], Stream(raw["stream"], raw["id"], raw["mode"]))
+            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["mode"]))
             for raw in json.loads(entry.value or b"[]")
         ]
 
@@ -44,9 +44,9 @@ async def write_streams(jetstream: JetStreamContext, layout: Layout, tables: Seq
         {
             "schema": table.schema,
             "table": table.table,
-            "stream": table.stream.name,
-            "id": table.stream.id,
-            "mode": table.stream.mode,
+            "lane": table.lane.name,
+            "id": table.lane.id,
+            "mode": table.lane.mode,
         }
         for table in tables
     ]

@@ -20,7 +20,7 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
 
-from ..core.log.lane import FLAGS, Stream
+from ..core.log.lane import FLAGS, Lane
 from ..core.wire.commit_message import subject_token
 from ..errors import NatsMismatch
 from ..settings.settings import Settings
@@ -52,7 +52,7 @@ class Layout:
 
     name: str
 
-    def of(self, stream: Stream) -> Self:
+    def of(self, stream: Lane) -> Self:
         return self if stream == FLAGS else type(self)(f"{self.name}_s{stream.id}")
 
     @property

@@ -1,4 +1,4 @@
-"""Keeps a replica current from the stream: the port `LiveFeed` of a tier.
+"""Keeps a replica current from the stream: the port `Follower` of a tier.
 
 A consumer pushes the messages after the last one applied. Its deliveries are counted by it and numbered by the stream,
 so a hole in either is seen at once; commits also say which position they follow. A hole in delivery is read again; what
@@ -19,9 +19,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ..core.backoff import Backoff
 from ..core.flags.catalog import Catalog
-from ..core.freshness import Proof
+from ..core.freshness import FreshnessTracker
 from ..core.log.change import Commit
-from ..core.wire.commit_message import Assembler, Label, Torn
+from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
@@ -31,7 +31,7 @@ from .cancellation import end
 from .connection import Connection, connect, nats_errors
 from .layout import Layout
 from .log import JetStreamLog
-from .relay_status import RelayWord, ask_relay
+from .relay_status import RelayStatus, ask_relay
 
 __all__ = ["JetStreamListener", "StreamTimes"]
 
@@ -73,7 +73,7 @@ class JetStreamListener:
         self._log = log
         self._replica = replica
         self._times = times
-        self._proof = Proof(asyncio.get_running_loop().time())
+        self._proof = FreshnessTracker(asyncio.get_running_loop().time())
         self._is_stopping = False
         self._connection: Connection | None = None
         self._advanced = asyncio.Event()
@@ -263,13 +263,13 @@ class JetStreamListener:
         self._delivered, self._seen = numbers.consumer, numbers.stream
 
     def _take(self, message: Msg, sequence: int) -> None:
-        if (label := Label.read(message.headers)) is not None:
+        if (label := PartHeader.read(message.headers)) is not None:
             match self._assembler.take(label, message.data):
                 case Commit() as commit:
                     self._check(label)
                     self._batch.append(commit)
                     self._sequence = sequence
-                case Torn(position):
+                case IncompleteCommit(position):
                     raise _Hole(f"the commit {position} is not whole", ResyncReason.PRUNED)
             return
         self._flush()
@@ -286,7 +286,7 @@ class JetStreamListener:
     def _catalog(self) -> Catalog:
         return self._replica.catalog if self._loaded is None else self._loaded[0]
 
-    def _check(self, label: Label) -> None:
+    def _check(self, label: PartHeader) -> None:
         position = self._batch[-1].position if self._batch else self._catalog.position
         if label.log != self._catalog.log:
             raise _Hole(f"the commit {label.position} is of log {label.log}", ResyncReason.LOG_REPLACED)
@@ -333,6 +333,6 @@ class JetStreamListener:
                 return
         self.reason = "behind the relay"
 
-    def _has_reached(self, word: RelayWord) -> bool:
+    def _has_reached(self, word: RelayStatus) -> bool:
         catalog = self._replica.catalog
         return self._loaded is None and catalog.log == word.log and catalog.position >= word.position

@@ -16,10 +16,10 @@ from nats.js.client import JetStreamContext
 
 from ..core.log.change import Commit
 from ..core.log.position import LogId, Position
-from ..core.wire.commit_message import Assembler, Label
+from ..core.wire.commit_message import Assembler, PartHeader
 from ..core.wire.notice import Notice
 from ..errors import NatsUnavailable
-from ..source.upstream import Bootstrap, LogState, Stamp
+from ..source.upstream import Bootstrap, CommitFingerprint, LogState
 from .address import NatsAddress
 from .connection import Link
 from .layout import Layout
@@ -44,11 +44,11 @@ class Tail:
     sequence: int
     log: LogId | None
     position: Position
-    stamp: Stamp | None = None
-    begun: tuple[Label, bytes] | None = None
+    stamp: CommitFingerprint | None = None
+    begun: tuple[PartHeader, bytes] | None = None
 
 
-Record = Label | Notice
+Record = PartHeader | Notice
 
 
 async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
@@ -56,10 +56,12 @@ async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
     first, last = await _bounds(jetstream, layout)
     for sequence in range(last, first - 1, -1):
         match await _record(jetstream, layout, sequence):
-            case Label() as label, data:
+            case PartHeader() as label, data:
                 if not label.is_last:
                     return Tail(last, label.log, label.after, None, (label, data))
-                return Tail(last, label.log, label.position, Stamp(label.position, label.committed_at, label.xid))
+                return Tail(
+                    last, label.log, label.position, CommitFingerprint(label.position, label.committed_at, label.xid)
+                )
             case Notice() as notice, _:
                 return Tail(last, notice.log, notice.position)
     # All has aged away since the last change: what the newest snapshot says still holds.
@@ -85,7 +87,7 @@ async def _record(jetstream: JetStreamContext, layout: Layout, sequence: int) ->
     except nats.js.errors.NotFoundError:
         return None
     data = message.data or b""
-    record = Label.read(message.headers) or Notice.read(message.headers, data)
+    record = PartHeader.read(message.headers) or Notice.read(message.headers, data)
     return None if record is None else (record, data)
 
 
@@ -177,9 +179,9 @@ class JetStreamLog:
                 return notice.position, origin.seq
         for sequence in range(first, tail.sequence + 1):
             match await _record(jetstream, self._layout, sequence):
-                case Label(part=1, after=after), _:
+                case PartHeader(part=1, after=after), _:
                     return after, sequence
-                case (Label() | Notice()) as record, _:
+                case (PartHeader() | Notice()) as record, _:
                     return record.position, sequence
         return tail.position, tail.sequence + 1
 
@@ -208,7 +210,7 @@ class JetStreamLog:
                 high = middle
         return low
 
-    async def _read(self, jetstream: JetStreamContext, first: int, last: int) -> list[tuple[Label, bytes]]:
+    async def _read(self, jetstream: JetStreamContext, first: int, last: int) -> list[tuple[PartHeader, bytes]]:
         """Our messages of a part of the stream."""
         client = jetstream._nc
         inbox = client.new_inbox()
@@ -223,14 +225,14 @@ class JetStreamLog:
             mem_storage=True,
             max_deliver=1,
         )
-        found: list[tuple[Label, bytes]] = []
+        found: list[tuple[PartHeader, bytes]] = []
         try:
             consumer = await jetstream.add_consumer(self._layout.name, config)
             async with asyncio.timeout(_READ_S):
                 while True:
                     message: Msg = await subscription.next_msg(timeout=_READ_S)
                     sequence = message.metadata.sequence.stream
-                    if sequence <= last and (label := Label.read(message.headers)) is not None:
+                    if sequence <= last and (label := PartHeader.read(message.headers)) is not None:
                         found.append((label, message.data))
                     if sequence >= last:
                         break
@@ -240,7 +242,7 @@ class JetStreamLog:
         return found
 
 
-def _assemble(assembler: Assembler, messages: Sequence[tuple[Label, bytes]]) -> list[Commit]:
+def _assemble(assembler: Assembler, messages: Sequence[tuple[PartHeader, bytes]]) -> list[Commit]:
     taken = [assembler.take(label, data) for label, data in messages]
     return [each for each in taken if isinstance(each, Commit)]
 

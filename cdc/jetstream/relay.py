@@ -11,10 +11,10 @@ import random
 from collections.abc import Sequence
 
 from ..core.backoff import Backoff
-from ..core.log.lane import FLAGS, Stream, WatchedTable
+from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..database.database_url import redact
 from ..errors import DatabaseRefused, SourceError, is_retryable
-from ..postgres.log_reader import Store
+from ..postgres.log_reader import LogReader
 from ..settings.settings import Settings
 from .address import NatsAddress
 from .api_keys import write_keys
@@ -23,7 +23,7 @@ from .connection import Connection, connect, nats_errors
 from .directory import write_streams
 from .election import Leadership, leadership
 from .layout import Layout
-from .stream_copier import Turn
+from .stream_copier import StreamCopier
 
 __all__ = ["Relay"]
 
@@ -45,7 +45,7 @@ class Relay:
         self._url = database_url
         self._address = address
         self._layout = Layout(settings.nats_stream)
-        self._turns: dict[Stream, Turn] = {}
+        self._turns: dict[Lane, StreamCopier] = {}
 
     @property
     def is_active(self) -> bool:
@@ -75,7 +75,7 @@ class Relay:
             await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter, not a secret
 
     async def _refuse_pooler(self) -> None:
-        store = Store(self._url)
+        store = LogReader(self._url)
         try:
             if await store.is_pooled():
                 raise DatabaseRefused(
@@ -87,7 +87,7 @@ class Relay:
 
     async def _lead(self, lead: Leadership, connection: Connection) -> None:
         """Copy all streams until one of them cannot be copied, or the place or the connection is lost; raises why."""
-        running: dict[Stream, asyncio.Task[None]] = {}
+        running: dict[Lane, asyncio.Task[None]] = {}
         # Its own task, so that a silent database does not keep the loss of the place from being noticed.
         keeping = [asyncio.create_task(lead.keep())]
         try:
@@ -109,15 +109,15 @@ class Relay:
             await end((*keeping, *running.values()))
             self._turns.clear()
 
-    def _start(self, running: dict[Stream, asyncio.Task[None]], stream: Stream, connection: Connection) -> None:
+    def _start(self, running: dict[Lane, asyncio.Task[None]], stream: Lane, connection: Connection) -> None:
         work = self._copy(stream, connection) if stream == FLAGS else self._keep_copying(stream, connection)
         running[stream] = asyncio.create_task(work, name=f"stream {stream.name}")
 
-    async def _copy(self, stream: Stream, connection: Connection) -> None:
-        self._turns[stream] = Turn(self._settings, self._url, connection, str(self._address), stream)
+    async def _copy(self, stream: Lane, connection: Connection) -> None:
+        self._turns[stream] = StreamCopier(self._settings, self._url, connection, str(self._address), stream)
         await self._turns[stream].run()
 
-    async def _keep_copying(self, stream: Stream, connection: Connection) -> None:
+    async def _keep_copying(self, stream: Lane, connection: Connection) -> None:
         """What is wrong with the stream of a table must not end that of the flags."""
         while True:
             try:
@@ -129,19 +129,19 @@ class Relay:
                 )
             await asyncio.sleep(_MOST_S)
 
-    async def _carry(self, running: dict[Stream, asyncio.Task[None]], connection: Connection) -> None:
+    async def _carry(self, running: dict[Lane, asyncio.Task[None]], connection: Connection) -> None:
         """Carry what nodes need beside the flags: the keys, which tables are watched, and the streams of these."""
         # The turn of the flags was begun before this, and makes the bucket that all is written to.
         await asyncio.sleep(0)
         await self._turns[FLAGS].copying.wait()
         keys: str | None = None
         tables: Sequence[WatchedTable] | None = None
-        store = Store(self._url)
+        store = LogReader(self._url)
         try:
             while True:
                 keys = await self._carry_keys(store, connection, keys)
                 tables = await self._carry_streams(store, connection, tables)
-                wanted = {FLAGS, *(table.stream for table in tables)}
+                wanted = {FLAGS, *(table.lane for table in tables)}
                 for stream in wanted - running.keys():
                     self._start(running, stream, connection)
                 for stream in running.keys() - wanted:
@@ -152,7 +152,7 @@ class Relay:
             store.sever()
             await store.close()
 
-    async def _carry_keys(self, store: Store, connection: Connection, version: str | None) -> str:
+    async def _carry_keys(self, store: LogReader, connection: Connection, version: str | None) -> str:
         """Copy the API keys where they are others than at that version; the version now."""
         newest = await store.keys_version()
         if newest != version:
@@ -163,10 +163,10 @@ class Relay:
         return newest
 
     async def _carry_streams(
-        self, store: Store, connection: Connection, known: Sequence[WatchedTable] | None
+        self, store: LogReader, connection: Connection, known: Sequence[WatchedTable] | None
     ) -> Sequence[WatchedTable]:
         """Tell the nodes which tables are watched, in which streams, where that is not what is known."""
-        tables = await store.watched_streams()
+        tables = await store.watched_lanes()
         if tables != known:
             with nats_errors(str(self._address)):
                 await write_streams(connection.jetstream, self._layout, tables)

@@ -11,13 +11,13 @@ from ..core.log.position import LogId, Position
 from ..errors import NatsUnavailable
 from .layout import Layout
 
-__all__ = ["RelayWord", "ask_relay", "hear_relay"]
+__all__ = ["RelayStatus", "ask_relay", "hear_relay"]
 
 _ANSWER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class RelayWord:
+class RelayStatus:
     """`position` is the newest it has heard of; `age_s` ago, in seconds, there was none newer. `reason` is for people,
     where the relay is not fresh itself."""
 
@@ -48,17 +48,17 @@ class RelayWord:
             raise ValueError(f"a word of the relay that cannot be read: {error!r}") from error
 
 
-async def hear_relay(client: Client, layout: Layout, timeout_s: float) -> RelayWord:
+async def hear_relay(client: Client, layout: Layout, timeout_s: float) -> RelayStatus:
     """Raises `NatsUnavailable`, which says why there is no word."""
     try:
-        return RelayWord.read((await client.request(layout.probe, b"", timeout=timeout_s)).data)
+        return RelayStatus.read((await client.request(layout.probe, b"", timeout=timeout_s)).data)
     except nats.errors.NoRespondersError as error:
         raise NatsUnavailable("no relay is active") from error
     except (nats.errors.Error, TimeoutError, ValueError) as error:
         raise NatsUnavailable("the relay does not answer, or not what can be read") from error
 
 
-async def ask_relay(client: Client, layout: Layout) -> RelayWord:
+async def ask_relay(client: Client, layout: Layout) -> RelayStatus:
     """As `hear_relay`, and `NatsUnavailable` also where the relay is not fresh itself: then nobody proves anything."""
     word = await hear_relay(client, layout, _ANSWER_S)
     if not word.is_fresh:

@@ -20,7 +20,7 @@ from nats.js.client import JetStreamContext
 from ..core.log.position import LogId, Position
 from ..core.text import exact_json
 from ..errors import NatsUnavailable
-from ..source.upstream import Bootstrap, Stamp
+from ..source.upstream import Bootstrap, CommitFingerprint
 from .layout import Layout
 
 __all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot", "written_at"]
@@ -51,7 +51,7 @@ class Pointer:
     object: str
     log: LogId
     position: Position
-    stamp: Stamp | None
+    stamp: CommitFingerprint | None
     sequence: int
     schemas: tuple[str, ...]
     database: str | None
@@ -154,8 +154,8 @@ async def _forget_all_but(jetstream: JetStreamContext, layout: Layout, kept: set
         logger.warning("Old snapshots stay", extra={"action": "snapshots_kept", "reason": str(error)})
 
 
-def _stamp(raw: Any) -> Stamp | None:
-    return None if raw is None else Stamp(Position(raw[0]), raw[1], raw[2])
+def _stamp(raw: Any) -> CommitFingerprint | None:
+    return None if raw is None else CommitFingerprint(Position(raw[0]), raw[1], raw[2])
 
 
 def _encode(raw: object) -> bytes:

@@ -14,26 +14,26 @@ from nats.aio.msg import Msg
 
 from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
-from ..core.log.lane import FLAGS, Stream
+from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
 from ..core.text import exact_json
-from ..core.wire.commit_message import Label, pack
+from ..core.wire.commit_message import PartHeader, pack
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.snapshot import ResyncReason
 from ..errors import ForeignStream, NatsMismatch
-from ..postgres.log_reader import Store
+from ..postgres.log_reader import LogReader
 from ..postgres.upstream import PostgresUpstream
 from ..settings.settings import Settings
-from ..source.upstream import LiveFeed, LogState
+from ..source.upstream import Follower, LogState
 from .cancellation import end
 from .connection import Connection, nats_errors
 from .layout import Layout, Limits, prepare
 from .log import Tail, read_tail
 from .publisher import Outgoing, Publisher
-from .relay_status import RelayWord
+from .relay_status import RelayStatus
 from .snapshot import Pointer, Snapshot, read_pointer, write_snapshot
 
-__all__ = ["Turn"]
+__all__ = ["StreamCopier"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Inbox:
         return commits
 
 
-class Turn:
+class StreamCopier:
     """One stream, for one time of being active, on one connection to NATS; ends by raising."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Turn:
         url: str,
         connection: Connection,
         target: str,
-        stream: Stream,
+        stream: Lane,
     ) -> None:
         self._settings = settings
         self._connection = connection
@@ -107,18 +107,18 @@ class Turn:
         self._inbox = Inbox()
         # Rows only pass through here, and no number may lose a digit.
         source = PostgresUpstream(settings, url, exact_json.loads, in_parts=False).open(self._inbox, stream)
-        self._listener: LiveFeed = source.listener
+        self._listener: Follower = source.listener
         self._heard_log = source.log
         # Where all nodes are fed from here, nobody else keeps the log from growing.
-        self._upkeep = source.upkeep
+        self._upkeep = source.maintenance
         # Apart from the listener's, which must not wait while all tables are read.
-        self._store = Store(url, stream, exact_json.loads)
+        self._store = LogReader(url, stream, exact_json.loads)
         self._database: str | None = None
         self._publisher = Publisher(connection, target, 0)
         self._limit_bytes = min(connection.max_payload, 1024 * 1024) - _OVERHEAD_BYTES
         self._log = LogId("none")
         self._position = Position(0)
-        self._begun: tuple[Label, bytes] | None = None
+        self._begun: tuple[PartHeader, bytes] | None = None
         self._pointer: Pointer | None = None
         self._schemas: tuple[str, ...] = ()
         self._bytes_since_snapshot = 0
@@ -200,7 +200,7 @@ class Turn:
                 parcels = parcels[label.part :]
         messages = []
         for parcel in parcels:
-            label = Label(
+            label = PartHeader(
                 self._log,
                 commit.position,
                 after,
@@ -308,7 +308,9 @@ class Turn:
         if self._inbox.must_compare or not self.copying.is_set():
             return
         catalog = self._inbox.catalog
-        word = RelayWord(catalog.log, catalog.position, freshness.fresh, freshness.age_ms / 1000, self._listener.reason)
+        word = RelayStatus(
+            catalog.log, catalog.position, freshness.fresh, freshness.age_ms / 1000, self._listener.reason
+        )
         if message.reply:
             await self._connection.client.publish(message.reply, word.data())
 

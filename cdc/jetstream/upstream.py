@@ -2,17 +2,17 @@
 
 import secrets
 
-from ..core.log.lane import FLAGS, Stream
+from ..core.log.lane import FLAGS, Lane
 from ..errors import InvalidInput
 from ..settings.settings import Settings
 from ..source.upstream import KeyStore, Replica, Source
 from .address import NatsAddress
 from .api_keys import JetStreamKeys
-from .archive import JetStreamArchive
 from .directory import JetStreamDirectory
 from .layout import Layout
 from .listener import JetStreamListener, StreamTimes
 from .log import JetStreamLog
+from .log_history import JetStreamLogHistory
 
 __all__ = ["JetStreamUpstream"]
 
@@ -30,20 +30,20 @@ class JetStreamUpstream:
         given = settings.auth_stream_token_secret
         self._secret = secrets.token_bytes(32) if given is None else given.encode()
 
-    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
+    def open(self, replica: Replica, stream: Lane = FLAGS) -> Source:
         layout = self._layout.of(stream)
         log = JetStreamLog(self.address, layout)
         return Source(log, JetStreamListener(self.address, layout, log, replica, self._times))
 
-    def streams(self) -> JetStreamDirectory:
+    def lanes(self) -> JetStreamDirectory:
         return JetStreamDirectory(self.address, self._layout)
 
     def table_source(self) -> None:
         """The tables themselves are in the database alone."""
 
-    def past_log(self, stream: Stream = FLAGS) -> JetStreamArchive | None:
+    def log_history(self, stream: Lane = FLAGS) -> JetStreamLogHistory | None:
         """Where nobody is notified, what comes after a cursor depends on transactions that only the database knows."""
-        return None if stream.is_polled else JetStreamArchive(self.address, self._layout.of(stream))
+        return None if stream.is_polled else JetStreamLogHistory(self.address, self._layout.of(stream))
 
     def key_store(self) -> KeyStore:
         return JetStreamKeys(self.address, self._layout, self._secret)

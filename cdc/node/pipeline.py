@@ -8,37 +8,37 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from ..change_feed.backfill import Tables
+from ..change_feed.backfill import Backfills
 from ..change_feed.page_reader import ChangeFeed
-from ..change_feed.row_stream import RowDelivery
+from ..change_feed.row_stream import RowStream
 from ..core.flags.catalog import Catalog
-from ..core.log.lane import FLAGS, Stream
+from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
 from ..fanout.hub import Hub, HubLimits
-from ..fanout.keepalive import Heart
-from ..history.replay import LogHistorian
-from ..history.time_travel import Past
+from ..fanout.keepalive import Keepalive
+from ..history.replay import ReplayReader
+from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings
 from ..source.upstream import Freshness, Upstream
 
-__all__ = ["Feed"]
+__all__ = ["Pipeline"]
 
 _NO_LOG = LogId("none")
 
 _STOP_S = 0.5
 
 
-class Feed:
+class Pipeline:
     """Everything between where commits come from and the sinks, for one process."""
 
     def __init__(
         self,
         settings: Settings,
         upstream: Upstream,
-        stream: Stream = FLAGS,
+        lane: Lane = FLAGS,
         *,
         make_hub: Callable[..., Hub] = Hub,
-        tables: Tables | None = None,
+        tables: Backfills | None = None,
     ) -> None:
         """`tables` are those of another feed of this process, so that all together read no more of them at a time."""
         limits = HubLimits(
@@ -49,18 +49,18 @@ class Feed:
             stall_s=settings.stall_timeout_s,
         )
         self.hub = make_hub(Catalog(_NO_LOG), limits, self.freshness)
-        source = upstream.open(self.hub, stream)
+        source = upstream.open(self.hub, lane)
         self.log = source.log
         self.listener = source.listener
-        self.upkeep = source.upkeep
-        self.hub.historian = LogHistorian(self.log, self.hub, settings.replay_limit)
-        self.changes = ChangeFeed(upstream.past_log(stream), self.hub)
+        self.maintenance = source.maintenance
+        self.hub.historian = ReplayReader(self.log, self.hub, settings.replay_limit)
+        self.changes = ChangeFeed(upstream.log_history(lane), self.hub)
         self._has_own_tables = tables is None
-        self.tables = Tables(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
-        self.hub.row_sender = RowDelivery(self.tables, self.changes).send
-        self.past = Past(upstream.past_log(), self.hub, settings.replay_limit)
-        self.sse_heart = Heart(self.hub, limits.keep_alive_s)
-        self.websocket_heart = Heart(self.hub, limits.ping_s)
+        self.tables = Backfills(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
+        self.hub.row_sender = RowStream(self.tables, self.changes).send
+        self.past = TimeTravel(upstream.log_history(), self.hub, settings.replay_limit)
+        self.sse_keepalive = Keepalive(self.hub, limits.keep_alive_s)
+        self.websocket_keepalive = Keepalive(self.hub, limits.ping_s)
 
     @property
     def is_loaded(self) -> bool:
@@ -95,19 +95,19 @@ class Feed:
     async def running(self) -> AsyncIterator[None]:
         """Follow the source until the end of the block."""
         tasks = [asyncio.create_task(self.listener.run(), name="listener")]
-        if self.upkeep is not None:
-            tasks.append(asyncio.create_task(self.upkeep.run(), name="upkeep"))
-        self.sse_heart.start()
-        self.websocket_heart.start()
+        if self.maintenance is not None:
+            tasks.append(asyncio.create_task(self.maintenance.run(), name="upkeep"))
+        self.sse_keepalive.start()
+        self.websocket_keepalive.start()
         try:
             yield
         finally:
-            await self.sse_heart.stop()
-            await self.websocket_heart.stop()
+            await self.sse_keepalive.stop()
+            await self.websocket_keepalive.stop()
             # Cut, not cancelled: a driver would first ask the other side, which may be silent, to cancel its query.
             self.listener.stop()
-            if self.upkeep is not None:
-                self.upkeep.stop()
+            if self.maintenance is not None:
+                self.maintenance.stop()
             await asyncio.wait(tasks, timeout=_STOP_S)
             for task in tasks:
                 task.cancel()

@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 
 from ..core.errors import InvalidInput
 from ..core.flags.flag_tables import TABLES
-from ..core.log.lane import FLAGS, Stream
-from ..core.subscription.lane_map import StreamMap
+from ..core.log.lane import FLAGS, Lane
+from ..core.subscription.lane_map import LaneMap
 from ..core.subscription.selection import Selections
 from ..errors import SourceError, is_retryable
 from ..fanout.subscriber import Subscriber
-from ..source.upstream import StreamDirectory
-from .pipeline import Feed
+from ..source.upstream import LaneDirectory
+from .pipeline import Pipeline
 
-__all__ = ["Streams"]
+__all__ = ["Pipelines"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,25 +30,25 @@ _LOOK_S = 2.0
 _FIRST_LOOK_S = 0.2
 
 
-class Streams:
+class Pipelines:
     """Finds the feed of a subscription. `directory` None is a source that knows the stream of the flags alone."""
 
-    def __init__(self, flags: Feed, open: Callable[[Stream], Feed], directory: StreamDirectory | None) -> None:
+    def __init__(self, flags: Pipeline, open: Callable[[Lane], Pipeline], directory: LaneDirectory | None) -> None:
         self.flags = flags
         self._open = open
         self._directory = directory
-        self._map = StreamMap()
-        self._feeds: dict[Stream, Feed] = {FLAGS: flags}
-        self._running: dict[Stream, asyncio.Task[None]] = {}
+        self._map = LaneMap()
+        self._pipelines: dict[Lane, Pipeline] = {FLAGS: flags}
+        self._running: dict[Lane, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
         self._looked = asyncio.Event()
         if directory is None:
             self._looked.set()
 
     @property
-    def feeds(self) -> Mapping[str, Feed]:
+    def pipelines(self) -> Mapping[str, Pipeline]:
         """Every feed there is now, by the name of its stream."""
-        return {stream.name: feed for stream, feed in self._feeds.items()}
+        return {lane.name: pipeline for lane, pipeline in self._pipelines.items()}
 
     @property
     def is_loaded(self) -> bool:
@@ -63,9 +63,9 @@ class Streams:
                 await self.flags.loaded(timeout_s)
         return self.is_loaded
 
-    def of(self, selections: Selections) -> Feed:
+    def of(self, selections: Selections) -> Pipeline:
         """The feed that has all that is selected, loaded or not; raises `InvalidInput` where no single one has."""
-        return self._feeds.get(self._map.of(selections), self.flags)
+        return self._pipelines.get(self._map.of(selections), self.flags)
 
     async def learn_of(self, tables: Iterable[str]) -> None:
         """Look now where one of these tables is not known yet: it may have been watched a moment ago."""
@@ -80,8 +80,8 @@ class Streams:
 
     def stop_answering(self) -> None:
         """The server ends: whoever waits for changes, or reads a table, is told now."""
-        for feed in self._feeds.values():
-            feed.stop_answering()
+        for pipeline in self._pipelines.values():
+            pipeline.stop_answering()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -94,8 +94,8 @@ class Streams:
                 looking.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await looking
-                for stream in list(self._running):
-                    await self._close(stream)
+                for lane in list(self._running):
+                    await self._close(lane)
                 if self._directory is not None:
                     await self._directory.close()
 
@@ -108,26 +108,26 @@ class Streams:
                 if not is_retryable(error):
                     # What cannot be asked for at all, by an older installation, has no streams.
                     self._looked.set()
-                logger.info("Streams cannot be read", extra={"action": "streams_unread", "reason": str(error)})
+                logger.info("Lanes are unavailable", extra={"action": "lanes_unavailable", "reason": str(error)})
             except Exception:
                 # Unknown; but streams that come later must still be found.
-                logger.exception("Looking for streams failed", extra={"action": "streams_failed"})
+                logger.exception("Reading the lanes failed", extra={"action": "lanes_failed"})
             await asyncio.sleep(_LOOK_S if self._looked.is_set() else _FIRST_LOOK_S)
 
-    async def _look(self, directory: StreamDirectory) -> None:
-        found = StreamMap(tuple(await directory.watched_streams()))
+    async def _look(self, directory: LaneDirectory) -> None:
+        found = LaneMap(tuple(await directory.watched_lanes()))
         if found == self._map:
             return
-        wanted = found.streams | {FLAGS}
-        for stream in wanted - self._feeds.keys():
-            feed = self._feeds[stream] = self._open(stream)
-            self._running[stream] = asyncio.create_task(_run(feed), name=f"stream {stream.name}")
-            logger.info("A stream is followed", extra={"action": "stream_opened", "stream": stream.name})
+        wanted = found.lanes | {FLAGS}
+        for lane in wanted - self._pipelines.keys():
+            pipeline = self._pipelines[lane] = self._open(lane)
+            self._running[lane] = asyncio.create_task(_run(pipeline), name=f"lane {lane.name}")
+            logger.info("Lane opened", extra={"action": "lane_opened", "lane": lane.name})
         self._map = found
-        for feed in self._feeds.values():
-            feed.hub.cut_those(self._is_misplaced)
-        for stream in self._feeds.keys() - wanted:
-            await self._close(stream)
+        for pipeline in self._pipelines.values():
+            pipeline.hub.cut_those(self._is_misplaced)
+        for lane in self._pipelines.keys() - wanted:
+            await self._close(lane)
 
     def _is_misplaced(self, subscriber: Subscriber) -> bool:
         if not subscriber.selections.clauses:
@@ -137,15 +137,15 @@ class Streams:
         except InvalidInput:
             return True
 
-    async def _close(self, stream: Stream) -> None:
-        running = self._running.pop(stream)
-        feed = self._feeds.pop(stream)
-        feed.hub.cut_those(lambda _: True)
+    async def _close(self, lane: Lane) -> None:
+        running = self._running.pop(lane)
+        pipeline = self._pipelines.pop(lane)
+        pipeline.hub.cut_those(lambda _: True)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
 
 
-async def _run(feed: Feed) -> None:
-    async with feed.running():
+async def _run(pipeline: Pipeline) -> None:
+    async with pipeline.running():
         await asyncio.Event().wait()

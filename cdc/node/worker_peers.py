@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-__all__ = ["Peers"]
+__all__ = ["WorkerPeers"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _MOST_BYTES = 1024 * 1024
 Answer = Callable[[], Awaitable[bytes]]
 
 
-class Peers:
+class WorkerPeers:
     """The workers numbered from 0 to `count` - 1, of which this is the one at `place`."""
 
     def __init__(self, directory: Path | None = None, place: int = 0, count: int = 1) -> None:

@@ -20,7 +20,7 @@ from ..core.flags.events import EventType
 from ..core.wire.snapshot import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
-from ..node.pipeline import Feed
+from ..node.pipeline import Pipeline
 from .status import Status
 
 __all__ = ["FAMILIES", "PREFIX", "Connections", "Family", "Kind", "Sample", "exposition", "read_samples", "reference"]
@@ -59,35 +59,35 @@ FAMILIES = (
     Family("ready", Kind.GAUGE, "Whether clients may be sent here: loaded and proven current."),
     Family("subscribers", Kind.GAUGE, "Open streams.", ("transport",)),
     Family("subscribers_limit", Kind.GAUGE, "Streams that may be open at once.", ("transport",)),
-    Family("subscribers_behind", Kind.GAUGE, "Streams that still have something to catch up with.", ("stream",)),
+    Family("subscribers_behind", Kind.GAUGE, "Streams that still have something to catch up with.", ("lane",)),
     Family("handshakes_waiting", Kind.GAUGE, "New streams that wait for their turn."),
     Family("connections_refused", Kind.COUNTER, "Streams that were refused, by the code of the answer.",
            ("transport", "code")),
     Family("requests_refused", Kind.COUNTER, "Requests beyond the rate that is allowed."),
-    Family("events", Kind.COUNTER, "Events that changes became.", ("stream", "type")),
-    Family("deliveries", Kind.COUNTER, "Events written to subscribers, each counted for each.", ("stream",)),
-    Family("sent_bytes", Kind.COUNTER, "Bytes written to subscribers, after compression, before TLS.", ("stream",)),
+    Family("events", Kind.COUNTER, "Events that changes became.", ("lane", "type")),
+    Family("deliveries", Kind.COUNTER, "Events written to subscribers, each counted for each.", ("lane",)),
+    Family("sent_bytes", Kind.COUNTER, "Bytes written to subscribers, after compression, before TLS.", ("lane",)),
     Family("commit_to_send_seconds", Kind.HISTOGRAM,
            "From the commit, by the database's clock, until its events were written to all who follow live.",
-           ("stream",)),
-    Family("resyncs", Kind.COUNTER, "Subscribers that had to start over from a snapshot.", ("stream", "reason")),
+           ("lane",)),
+    Family("resyncs", Kind.COUNTER, "Subscribers that had to start over from a snapshot.", ("lane", "reason")),
     Family("subscriber_pauses", Kind.COUNTER, "Times a subscriber did not take fast enough what it was sent.",
-           ("stream",)),
-    Family("subscribers_cut", Kind.COUNTER, "Subscribers whose stream the server ended.", ("stream", "reason")),
-    Family("position", Kind.GAUGE, "The position up to which commits were taken in.", ("stream",)),
+           ("lane",)),
+    Family("subscribers_cut", Kind.COUNTER, "Subscribers whose stream the server ended.", ("lane", "reason")),
+    Family("position", Kind.GAUGE, "The position up to which commits were taken in.", ("lane",)),
     Family("log_newest_position", Kind.GAUGE, "The newest position of the log, in the stream of the flags."),
     Family("lag_commits", Kind.GAUGE, "Positions from that of the flags in memory to that one."),
-    Family("fresh", Kind.GAUGE, "Whether this worker has lately proven that it misses nothing.", ("stream",)),
-    Family("freshness_age_seconds", Kind.GAUGE, "How long ago that was last proven.", ("stream",)),
+    Family("fresh", Kind.GAUGE, "Whether this worker has lately proven that it misses nothing.", ("lane",)),
+    Family("freshness_age_seconds", Kind.GAUGE, "How long ago that was last proven.", ("lane",)),
     Family("listener_state", Kind.GAUGE, "1 for the state that the listener is in, 0 for the others.",
-           ("stream", "state")),
-    Family("listener_reconnects", Kind.COUNTER, "Times the listener had to begin anew.", ("stream",)),
-    Family("listener_notifications", Kind.COUNTER, "Notifications heard, probes included.", ("stream",)),
+           ("lane", "state")),
+    Family("listener_reconnects", Kind.COUNTER, "Times the listener had to begin anew.", ("lane",)),
+    Family("listener_notifications", Kind.COUNTER, "Notifications heard, probes included.", ("lane",)),
     Family("clock_ahead_seconds", Kind.GAUGE, "By how much the database's clock is ahead of this machine's."),
     Family("flags", Kind.GAUGE, "Live flags in memory, of all schemas."),
     Family("schemas", Kind.GAUGE, "Schemas with Flagent's tables that are followed."),
-    Family("ring_events", Kind.GAUGE, "Latest events in memory for subscribers that come back.", ("stream",)),
-    Family("ring_bytes", Kind.GAUGE, "The same in bytes.", ("stream",)),
+    Family("ring_events", Kind.GAUGE, "Latest events in memory for subscribers that come back.", ("lane",)),
+    Family("ring_bytes", Kind.GAUGE, "The same in bytes.", ("lane",)),
     Family("log_bytes", Kind.GAUGE, "What the log takes on disk."),
     Family("log_oldest_timestamp_seconds", Kind.GAUGE, "When the oldest commit of the log was made."),
     Family("evaluations", Kind.COUNTER, "Evaluations answered, each of a batch by itself."),
@@ -120,7 +120,7 @@ class Connections:
 
 def read_samples(
     status: Status,
-    feeds: Mapping[str, Feed],
+    pipelines: Mapping[str, Pipeline],
     connections: Connections,
     evaluations: int,
     version: str,
@@ -134,7 +134,7 @@ def read_samples(
     yield _one("build_info", 1, version=version)
     yield _one("start_time_seconds", status.started_at.timestamp())
     yield _one("worker_up", 1)
-    yield _one("ready", is_ready and all(feed.is_ready for feed in feeds.values()))
+    yield _one("ready", is_ready and all(pipeline.is_ready for pipeline in pipelines.values()))
     for transport, count in connections.open.items():
         yield _one("subscribers", count, transport=transport)
         yield _one("subscribers_limit", connections.limit[transport], transport=transport)
@@ -142,9 +142,9 @@ def read_samples(
     for (transport, code), count in connections.refused.items():
         yield _one("connections_refused", count, transport=transport, code=code)
     yield _one("requests_refused", connections.requests_refused)
-    for stream, feed in feeds.items():
-        for name, suffix, labels, value in _of_stream(feed):
-            yield name, suffix, {"stream": stream, **labels}, value
+    for lane, pipeline in pipelines.items():
+        for name, suffix, labels, value in _of_lane(pipeline):
+            yield name, suffix, {"lane": lane, **labels}, value
     yield _one("flags", status.flags)
     yield _one("schemas", len(status.schemas))
     yield _one("evaluations", evaluations)
@@ -156,8 +156,8 @@ def _one(name: str, value: float, **labels: str) -> Sample:
     return name, "", labels, float(value)
 
 
-def _of_stream(feed: Feed) -> Iterator[Sample]:
-    hub, listener, freshness = feed.hub, feed.listener, feed.freshness()
+def _of_lane(pipeline: Pipeline) -> Iterator[Sample]:
+    hub, listener, freshness = pipeline.hub, pipeline.listener, pipeline.freshness()
     yield _one("subscribers_behind", hub.behind_count)
     for type in EventType:
         yield _one("events", hub.events[type], type=type)

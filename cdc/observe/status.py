@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from ..core.log.position import LogId, Position
 from ..errors import SourceError
-from ..node.pipeline import Feed
-from ..source.upstream import Freshness, Reach
+from ..node.pipeline import Pipeline
+from ..source.upstream import Freshness, LogRange
 
 __all__ = ["ListenerStatus", "LogStatus", "RingStatus", "Status", "StatusReader"]
 
@@ -38,7 +38,7 @@ class LogStatus:
 
     newest: Position
     lag: int
-    reach: Reach | None = None
+    reach: LogRange | None = None
     size_bytes: int | None = None
     clock_ahead_ms: float | None = None
 
@@ -77,8 +77,8 @@ class Status:
 class StatusReader:
     """Reads a feed's numbers. All but the log's are counters in memory and cost nothing."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._started_at = datetime.now(UTC)
         self._log: LogStatus | None = None
         self._asked_at = float("-inf")
@@ -86,16 +86,19 @@ class StatusReader:
 
     async def read(self) -> Status:
         log = await self._read_log()
-        feed, hub = self._feed, self._feed.hub
+        pipeline, hub = self._pipeline, self._pipeline.hub
         if log is not None and log.newest < hub.catalog.position:
             # Asked a moment ago, and overtaken since.
             log = replace(log, newest=hub.catalog.position)
         return Status(
             now=datetime.now(UTC),
             started_at=self._started_at,
-            freshness=feed.freshness(),
+            freshness=pipeline.freshness(),
             listener=ListenerStatus(
-                feed.listener.mode, feed.listener.reason, feed.listener.reconnects, feed.listener.notifications
+                pipeline.listener.mode,
+                pipeline.listener.reason,
+                pipeline.listener.reconnects,
+                pipeline.listener.notifications,
             ),
             log_id=hub.catalog.log,
             position=hub.catalog.position,
@@ -133,10 +136,10 @@ class StatusReader:
 
     async def _measure(self) -> LogStatus:
         before = datetime.now(UTC)
-        extent = await self._feed.past.extent()
-        applied = self._feed.hub.catalog.position
+        extent = await self._pipeline.past.extent()
+        applied = self._pipeline.hub.catalog.position
         if extent is None:
-            newest = await self._feed.newest_position()
+            newest = await self._pipeline.newest_position()
             return LogStatus(newest, max(0, newest - applied))
         reach, size_bytes = extent
         middle = before + (datetime.now(UTC) - before) / 2

@@ -22,15 +22,15 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from ..core.backoff import Backoff
-from ..core.freshness import Proof
+from ..core.freshness import FreshnessTracker
 from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
 from ..core.log.position import Position
 from ..core.wire.snapshot import ResyncReason
 from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..errors import DatabaseError, DatabaseUnavailable
-from ..source.upstream import Freshness, LogState, Replica, Stamp
-from .log_reader import FLAG_TABLES, Store, answering_within, connect, sever
+from ..source.upstream import CommitFingerprint, Freshness, LogState, Replica
+from .log_reader import FLAG_TABLES, LogReader, answering_within, connect, sever
 
 __all__ = ["Listener", "ListenerTimes"]
 
@@ -79,7 +79,7 @@ class Listener:
     def __init__(
         self,
         url: str,
-        store: Store,
+        store: LogReader,
         replica: Replica,
         times: ListenerTimes,
         while_idle: Callable[[], Any] | None = None,
@@ -100,7 +100,7 @@ class Listener:
         self._tells_changes = tells_changes
         self._in_parts = in_parts
         self._part: tuple[Position, int, int] | None = None  # what was published of a commit that has not ended
-        self._proof = Proof(asyncio.get_running_loop().time())
+        self._proof = FreshnessTracker(asyncio.get_running_loop().time())
         self._is_pooled = False
         self._inbox: list[Commit] = []
         self._must_read = asyncio.Event()
@@ -115,7 +115,7 @@ class Listener:
         self._is_reading = False
         self._is_stopping = False
         # The commit that the catalog is as of; None while it is as of an empty log or not loaded.
-        self._stamp: Stamp | None = None
+        self._stamp: CommitFingerprint | None = None
         # Something went wrong within an apply: the catalog may hold half a commit.
         self._is_distrusted = False
         self._heard_up_to = Position(0)
@@ -352,7 +352,7 @@ class Listener:
             self._part = (last.position, number, told)
         for commit in commits[-2:]:
             if commit.ends:
-                self._stamp = Stamp.of(commit)
+                self._stamp = CommitFingerprint.of(commit)
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
         known = self._replica.catalog.schemas

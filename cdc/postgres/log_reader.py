@@ -23,15 +23,15 @@ from psycopg.types.json import set_json_loads
 from ..auth.api_key import ApiKey, readable_grant
 from ..core.deadline import Deadline
 from ..core.log.change import Change, Commit, LoadJson, Op, Row
-from ..core.log.lane import FLAGS, Stream, WatchedTable
+from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import LogId, Position
 from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..database.queries import log_query, query
 from ..errors import DatabaseSilent, DatabaseUnavailable, SchemaMismatch
-from ..source.upstream import Bootstrap, LogState, Stamp
+from ..source.upstream import Bootstrap, CommitFingerprint, LogState
 
-__all__ = ["FLAG_TABLES", "Store", "answering_within", "connect", "sever"]
+__all__ = ["FLAG_TABLES", "LogReader", "answering_within", "connect", "sever"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +109,15 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
         timer.cancel()
 
 
-class Store:
+class LogReader:
     """The log and the tables, as a reader sees them: the ports `Log` and `KeyStore` of a database.
 
     `stream` is whose log it reads; what is asked about the tables is the same for all. `loads` reads the rows.
     """
 
-    def __init__(self, url: str, stream: Stream = FLAGS, loads: LoadJson = json.loads) -> None:
+    def __init__(self, url: str, lane: Lane = FLAGS, loads: LoadJson = json.loads) -> None:
         self._url = url
-        self._stream = stream
+        self._lane = lane
         self._loads = loads
         self._target = redact(url)
         self._lock = asyncio.Lock()
@@ -139,11 +139,11 @@ class Store:
             row = await (await self._ask(connection, "newest_position")).fetchone()
             return Position(row[0] if row is not None else 0)
 
-    async def stamp(self, position: Position) -> Stamp | None:
+    async def stamp(self, position: Position) -> CommitFingerprint | None:
         """The stamp of the commit at a position, None where there is none, or none any more."""
         async with self._use() as connection:
             row = await (await self._ask(connection, "commit_stamp", position=position)).fetchone()
-            return None if row is None else Stamp(position, row[0], row[1])
+            return None if row is None else CommitFingerprint(position, row[0], row[1])
 
     def sever(self) -> None:
         """Make whatever waits for an answer fail now."""
@@ -184,7 +184,7 @@ class Store:
         async with self._read() as connection, connection.transaction():
             state = await self._state(connection)
             schemas: dict[str, dict[str, Sequence[Row]]] = {}
-            if self._stream != FLAGS:
+            if self._lane != FLAGS:
                 return Bootstrap(state.log, state.newest, state.stamp, schemas)
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
                 schemas[schema] = {table: await _rows(connection, schema, table) for table in FLAG_TABLES}
@@ -220,11 +220,11 @@ class Store:
         async with self._read() as connection:
             return self._commits(await self._all(connection, "commits_before", **bounds))
 
-    async def watched_streams(self) -> list[WatchedTable]:
+    async def watched_lanes(self) -> list[WatchedTable]:
         """Every watched table and the stream that it belongs to."""
         async with self._use() as connection:
             rows = await (await connection.execute(query("watched_streams"))).fetchall()
-        return [WatchedTable(schema, table, Stream(name, id, mode)) for schema, table, name, id, mode in rows]
+        return [WatchedTable(schema, table, Lane(name, id, mode)) for schema, table, name, id, mode in rows]
 
     async def keys_version(self) -> str:
         async with self._use() as connection:
@@ -247,8 +247,8 @@ class Store:
 
     async def _ask(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> _Cursor:
         """One of the questions that are asked of each log in its own words."""
-        stream = self._stream
-        return await connection.execute(log_query(name, stream.log_kind), {**bounds, "stream": stream.id})
+        lane = self._lane
+        return await connection.execute(log_query(name, lane.log_kind), {**bounds, "stream": lane.id})
 
     async def _all(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> list[tuple[Any, ...]]:
         cursor = await self._ask(connection, name, **bounds)
@@ -270,13 +270,13 @@ class Store:
         return not await self._has_flags(connection, commit.position)
 
     async def _has_flags(self, connection: psycopg.AsyncConnection[Any], position: Position) -> bool:
-        if self._stream != FLAGS:
+        if self._lane != FLAGS:
             return False
         row = await (await self._ask(connection, "has_flags", position=position, tables=list(FLAG_TABLES))).fetchone()
         return row is not None and bool(row[0])
 
     def _commits(self, rows: Sequence[tuple[Any, ...]], begin: int = 0) -> list[Commit]:
-        has_sequence = self._stream.is_polled
+        has_sequence = self._lane.is_polled
         commits: list[Commit] = []
         for _, group in groupby(rows, key=itemgetter(0)):
             found = list(group)
@@ -298,11 +298,11 @@ class Store:
     async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:
         row = await (await self._ask(connection, "log_state")).fetchone()
         if row is None:
-            raise SchemaMismatch(f"the stream {self._stream.name} is no longer there")
+            raise SchemaMismatch(f"lane {self._lane.name} no longer exists")
         log, channel, oldest, newest, committed_at, xid, *held_back = row
         if newest is None:
             return LogState(LogId(log), channel, None, Position(0), None, not any(held_back))
-        stamp = Stamp(Position(newest), committed_at, xid)
+        stamp = CommitFingerprint(Position(newest), committed_at, xid)
         return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp, not any(held_back))
 
     @asynccontextmanager

@@ -43,15 +43,15 @@ _BATCH_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What the logs may hold; None is no limit. `stream_max_bytes` is for each stream besides that of the flags."""
+    """What the logs may hold; None is no limit. `lane_max_bytes` is for each stream besides that of the flags."""
 
     max_age_s: float | None
     max_bytes: int | None
-    stream_max_bytes: int | None = None
+    lane_max_bytes: int | None = None
 
     @property
     def is_unlimited(self) -> bool:
-        return self.max_age_s is None and self.max_bytes is None and self.stream_max_bytes is None
+        return self.max_age_s is None and self.max_bytes is None and self.lane_max_bytes is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,10 @@ class Pruner:
             return await self._batch_of_others(connection, "prune_streams", older_than_s=older_than_s)
 
         changes = await self._prune_repeatedly(too_old, started + at_most_s)
-        for stream, excess in await self._excess_of_others(connection):
+        for lane, excess in await self._excess_of_others(connection):
 
-            async def too_much(gone: int, stream: int = stream, excess: int = excess) -> int:
-                return await self._batch_of_others(connection, "prune_stream", stream=stream, changes=excess - gone)
+            async def too_much(gone: int, lane: int = lane, excess: int = excess) -> int:
+                return await self._batch_of_others(connection, "prune_stream", lane=lane, changes=excess - gone)
 
             changes += await self._prune_repeatedly(too_much, started + at_most_s)
         return changes
@@ -151,15 +151,13 @@ class Pruner:
 
     async def _excess_of_others(self, connection: psycopg.AsyncConnection[Any]) -> list[tuple[int, int]]:
         """Each stream besides that of the flags whose log is too large, and how many changes must go."""
-        max_bytes = self._retention.stream_max_bytes
+        max_bytes = self._retention.lane_max_bytes
         if max_bytes is None:
             return []
         with answering_within(connection, _BATCH_S, self._target):
             rows = await (await connection.execute(query("stream_log_sizes"), {"max_bytes": max_bytes})).fetchall()
         return [
-            (stream, held - held * max_bytes // size_bytes)
-            for stream, held, size_bytes in rows
-            if size_bytes > max_bytes
+            (lane, held - held * max_bytes // size_bytes) for lane, held, size_bytes in rows if size_bytes > max_bytes
         ]
 
     async def run(self) -> None:

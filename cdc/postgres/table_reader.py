@@ -15,11 +15,11 @@ from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.row_schema import Column, ColumnType
 from ..core.flags.flag_tables import TABLES
 from ..core.log.captured_table import CapturedTable
-from ..core.log.lane import Stream
+from ..core.log.lane import Lane
 from ..database.queries import query
 from ..source.upstream import SnapshotRow
-from .archive import read_reach
-from .log_reader import Store
+from .log_history import read_log_range
+from .log_reader import LogReader
 
 __all__ = ["TableReader"]
 
@@ -61,7 +61,7 @@ class _Snapshot:
                     yield rows
 
 
-class TableReader(Store):
+class TableReader(LogReader):
     """The port `TableSource`."""
 
     async def captured_tables(self) -> list[CapturedTable]:
@@ -70,9 +70,9 @@ class TableReader(Store):
         return [
             CapturedTable(
                 id, schema, table, tuple(key), None if included is None else tuple(included), tuple(masked),
-                tuple(operations), is_filtered, Stream(*stream),
+                tuple(operations), is_filtered, Lane(*lane),
             )
-            for id, schema, table, key, included, masked, operations, is_filtered, *stream in rows
+            for id, schema, table, key, included, masked, operations, is_filtered, *lane in rows
         ]  # fmt: skip
 
     async def columns(self, table: CapturedTable) -> tuple[list[Column], dict[int, ColumnType]]:
@@ -101,7 +101,7 @@ class TableReader(Store):
         """
         async with self._use(timeout_s) as connection, connection.transaction():
             parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
-            reach = await read_reach(connection, table.stream)
+            reach = await read_log_range(connection, table.lane)
             yield _Snapshot(
                 connection,
                 table,

@@ -6,13 +6,13 @@ import logging
 
 from ..admin.installation import attach_pending
 from ..core.log.change import LoadJson
-from ..core.log.lane import FLAGS, Stream
+from ..core.log.lane import FLAGS, Lane
 from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
 from ..source.upstream import KeyStore, Replica, Source
-from .archive import Archive
 from .listener import Listener, ListenerTimes
-from .log_reader import Store
+from .log_history import PostgresLogHistory
+from .log_reader import LogReader
 from .pruner import Pruner, Retention
 from .table_reader import TableReader
 
@@ -38,16 +38,16 @@ class PostgresUpstream:
             probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s
         )
 
-    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source:
-        store = Store(self._url, stream, self._loads)
-        is_flags = stream == FLAGS
+    def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:
+        store = LogReader(self._url, lane, self._loads)
+        is_flags = lane == FLAGS
         listener = Listener(
             self._url,
             store,
             replica,
             self._times,
             _Attaching(self._url, store).attach_pending if is_flags else None,
-            is_polled=stream.is_polled,
+            is_polled=lane.is_polled,
             # Of the others a position alone is announced, see sql/objects/330_seal_stream.sql.
             tells_changes=is_flags,
             in_parts=self._in_parts,
@@ -55,21 +55,21 @@ class PostgresUpstream:
         )
         return Source(store, listener, Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None)
 
-    def streams(self) -> Store:
-        return Store(self._url)
+    def lanes(self) -> LogReader:
+        return LogReader(self._url)
 
-    def past_log(self, stream: Stream = FLAGS) -> Archive:
-        return Archive(self._url, stream)
+    def log_history(self, lane: Lane = FLAGS) -> PostgresLogHistory:
+        return PostgresLogHistory(self._url, lane)
 
     def table_source(self) -> TableReader:
         return TableReader(self._url)
 
     def key_store(self) -> KeyStore:
-        return Store(self._url)
+        return LogReader(self._url)
 
 
 class _Attaching:
-    def __init__(self, url: str, store: Store) -> None:
+    def __init__(self, url: str, store: LogReader) -> None:
         self._url = url
         self._store = store
         self._refused_schemas: frozenset[str] = frozenset()

@@ -45,7 +45,7 @@ from cdc.settings.value_formats import (
     TEXT,
     URL_PATH,
     WORKERS,
-    Form,
+    ValueFormat,
 )
 
 __all__ = ["Settings", "Variable", "read", "reference", "variables_by_field"]
@@ -60,17 +60,17 @@ class Variable:
     """Where a field comes from: `written` is its default as one would write it, a `secret` value is never shown."""
 
     name: str
-    form: Form
+    form: ValueFormat
     written: str
     text: str
     secret: bool = False
 
 
-def _setting(name: str, form: Form, written: str, text: str) -> Any:
+def _setting(name: str, form: ValueFormat, written: str, text: str) -> Any:
     return field(default=form.parse(written), metadata={"variable": Variable(name, form, written, text)})
 
 
-def _optional(name: str, form: Form, text: str, *, secret: bool = False) -> Any:
+def _optional(name: str, form: ValueFormat, text: str, *, secret: bool = False) -> Any:
     """A setting that is None when unset."""
     return field(default=None, repr=not secret, metadata={"variable": Variable(name, form, "", text, secret)})
 

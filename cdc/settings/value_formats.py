@@ -39,7 +39,7 @@ __all__ = [
     "TEXT",
     "URL_PATH",
     "WORKERS",
-    "Form",
+    "ValueFormat",
     "parse_duration",
     "parse_size",
 ]
@@ -188,15 +188,15 @@ def scopes(text: str) -> Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ValueFormat:
     """How a value is written: `form` completes "must be …"."""
 
     form: str
     parse: Callable[[str], Any]
 
 
-BOOLEAN = Form("true or false", truth)
-PORT = Form("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
+BOOLEAN = ValueFormat("true or false", truth)
+PORT = ValueFormat("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
 
 
 def existing_file(text: str) -> Path:
@@ -206,27 +206,27 @@ def existing_file(text: str) -> Path:
     return path
 
 
-COUNT = Form("a whole number from 1 to 100000000", number(1, 100_000_000))
-WORKERS = Form("a whole number from 1 to 256", number(1, 256))
-COUNT_OR_OFF = Form("a whole number from 1 to 100000000, or off", count_or_off)
-DURATION = Form("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
-AGE = Form("an age such as 12h or 7d, at most 3650d, or off", parse_age)
-LIMIT = Form("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
-SIZE = Form("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
-URL_PATH = Form("a path such as /ws", url_path)
-TEXT = Form("a text", str)
-DATABASE_URL = Form("a URL such as postgresql://user:password@host:5432/database", str)
-NETWORKS = Form("addresses and networks with commas between them, such as 10.0.0.0/8,192.0.2.7", networks)
-NATS_URL = Form("a URL such as nats://host:4222, several with commas between them", str)
-STREAM = Form("a name of letters, digits, _ and -", stream_name)
-REPLICAS = Form("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))
-FILE = Form("a file that is there", existing_file)
-DIRECTORY = Form("a directory", lambda text: Path(text).expanduser())
-NAMES = Form("different names with commas between them, such as public,tenant_1", names)
-LEVEL = Form("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
-FORMAT = Form("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
-ORIGINS = Form("origins with commas between them, such as https://app.example.com, or *", origins)
-SECRET = Form("a text of at least 32 bytes", secret)
-PUBLIC_KEY = Form("an RSA (2048 bits or more) or P-256 public key in PEM, or the file that holds it", pem)
-JWKS = Form("a file, or an address that begins with https://", jwks)
-SCOPES = Form('scopes as JSON, such as {"flags": ["web-*"]}', scopes)
+COUNT = ValueFormat("a whole number from 1 to 100000000", number(1, 100_000_000))
+WORKERS = ValueFormat("a whole number from 1 to 256", number(1, 256))
+COUNT_OR_OFF = ValueFormat("a whole number from 1 to 100000000, or off", count_or_off)
+DURATION = ValueFormat("a duration such as 30s, 500ms, 2m or 1h, at most 24h", parse_duration)
+AGE = ValueFormat("an age such as 12h or 7d, at most 3650d, or off", parse_age)
+LIMIT = ValueFormat("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
+SIZE = ValueFormat("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
+URL_PATH = ValueFormat("a path such as /ws", url_path)
+TEXT = ValueFormat("a text", str)
+DATABASE_URL = ValueFormat("a URL such as postgresql://user:password@host:5432/database", str)
+NETWORKS = ValueFormat("addresses and networks with commas between them, such as 10.0.0.0/8,192.0.2.7", networks)
+NATS_URL = ValueFormat("a URL such as nats://host:4222, several with commas between them", str)
+STREAM = ValueFormat("a name of letters, digits, _ and -", stream_name)
+REPLICAS = ValueFormat("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))
+FILE = ValueFormat("a file that is there", existing_file)
+DIRECTORY = ValueFormat("a directory", lambda text: Path(text).expanduser())
+NAMES = ValueFormat("different names with commas between them, such as public,tenant_1", names)
+LEVEL = ValueFormat("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
+FORMAT = ValueFormat("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
+ORIGINS = ValueFormat("origins with commas between them, such as https://app.example.com, or *", origins)
+SECRET = ValueFormat("a text of at least 32 bytes", secret)
+PUBLIC_KEY = ValueFormat("an RSA (2048 bits or more) or P-256 public key in PEM, or the file that holds it", pem)
+JWKS = ValueFormat("a file, or an address that begins with https://", jwks)
+SCOPES = ValueFormat('scopes as JSON, such as {"flags": ["web-*"]}', scopes)

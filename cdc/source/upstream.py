@@ -1,7 +1,7 @@
 """What a node needs of where its commits come from: PostgreSQL itself, or the tier that copies its log.
 
 Nothing above this knows which of them it is. Commits, positions and log are the same on either, and so are the ids of
-all events. `Log` answers questions about the past and about the whole state; `LiveFeed` keeps a replica current;
+all events. `Log` answers questions about the past and about the whole state; `Follower` keeps a replica current;
 `KeyStore` holds the credentials. An `Upstream` opens them for one process. Whatever they raise is a `SourceError`.
 """
 
@@ -15,38 +15,38 @@ from ..auth.api_key import ApiKey
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage
 from ..core.change_feed.row_schema import Column, ColumnType
-from ..core.change_feed.snapshot_visibility import Seen
+from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.captured_table import CapturedTable
 from ..core.log.change import Commit, Row
-from ..core.log.lane import FLAGS, Stream, WatchedTable
+from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import LogId, Position
 from ..core.wire.snapshot import ResyncReason
 from ..errors import OutOfReach
 
 __all__ = [
     "Bootstrap",
+    "CommitFingerprint",
+    "Follower",
     "Freshness",
     "KeyStore",
-    "LiveFeed",
     "Log",
+    "LogHistory",
+    "LogRange",
     "LogState",
-    "PastLog",
-    "Reach",
+    "Maintenance",
     "Replica",
     "SnapshotRow",
     "Source",
-    "Stamp",
     "TableSnapshot",
     "TableSource",
-    "Upkeep",
     "Upstream",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class CommitFingerprint:
     """What tells a commit from another one that was given the same position."""
 
     position: Position
@@ -70,7 +70,7 @@ class LogState:
     channel: str
     oldest: Position | None
     newest: Position
-    stamp: Stamp | None
+    stamp: CommitFingerprint | None
     is_complete: bool = True
 
     def reaches(self, position: Position) -> bool:
@@ -84,7 +84,7 @@ class LogState:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class LogRange:
     """Which log this is and how far it reaches; `oldest` is None while it is empty, and then `newest` is 0.
 
     Times are ISO-8601 in UTC with microseconds; `now` is the clock of the database, whose name is `database`.
@@ -99,7 +99,7 @@ class Reach:
     now: str
     database: str
     horizon: int | None = None
-    seen: Seen | None = None
+    seen: SnapshotVisibility | None = None
 
     def holds_all_after(self, position: Position) -> bool:
         """Whether every commit after `position` is still there; an empty log reaches back only to its beginning."""
@@ -144,7 +144,7 @@ class Bootstrap:
 
     log: LogId
     position: Position
-    stamp: Stamp | None
+    stamp: CommitFingerprint | None
     schemas: Mapping[str, Mapping[str, Sequence[Row]]]
 
     def catalog(self) -> Catalog:
@@ -178,11 +178,11 @@ class Log(Protocol):
     async def close(self) -> None: ...
 
 
-class PastLog(Protocol):
+class LogHistory(Protocol):
     """The log as something to look things up in, apart from `Log`: whoever asks about the past, however much, must not
     hold up the present."""
 
-    async def reach(self) -> Reach: ...
+    async def reach(self) -> LogRange: ...
 
     async def size_bytes(self) -> int:
         """Everything of ours on disk: the log, its indexes, and the little else that there is."""
@@ -268,7 +268,7 @@ class Replica(Protocol):
         """Go on from another state, for this reason."""
 
 
-class LiveFeed(Protocol):
+class Follower(Protocol):
     """Brings each commit to a replica as it happens. `mode` and `reason` say, for people, how that goes."""
 
     mode: str
@@ -285,7 +285,7 @@ class LiveFeed(Protocol):
         """Make `run` return soon, whatever it waits for."""
 
 
-class Upkeep(Protocol):
+class Maintenance(Protocol):
     """What must be done to the source now and then, by whoever reads it."""
 
     async def run(self) -> None:
@@ -298,8 +298,8 @@ class Upkeep(Protocol):
 @dataclass(frozen=True, slots=True)
 class Source:
     log: Log
-    listener: LiveFeed
-    upkeep: Upkeep | None = None
+    listener: Follower
+    maintenance: Maintenance | None = None
 
 
 class KeyStore(Protocol):
@@ -319,10 +319,10 @@ class KeyStore(Protocol):
     async def close(self) -> None: ...
 
 
-class StreamDirectory(Protocol):
+class LaneDirectory(Protocol):
     """Which tables are watched, and in which streams."""
 
-    async def watched_streams(self) -> Sequence[WatchedTable]: ...
+    async def watched_lanes(self) -> Sequence[WatchedTable]: ...
 
     async def close(self) -> None: ...
 
@@ -330,12 +330,12 @@ class StreamDirectory(Protocol):
 class Upstream(Protocol):
     """Opens what one process needs; nothing is connected before it is first used."""
 
-    def open(self, replica: Replica, stream: Stream = FLAGS) -> Source: ...
+    def open(self, replica: Replica, lane: Lane = FLAGS) -> Source: ...
 
-    def streams(self) -> StreamDirectory | None:
+    def lanes(self) -> LaneDirectory | None:
         """None where there is only the stream of the flags."""
 
-    def past_log(self, stream: Stream = FLAGS) -> PastLog | None:
+    def log_history(self, lane: Lane = FLAGS) -> LogHistory | None:
         """None where the past cannot be looked up."""
 
     def table_source(self) -> TableSource | None:

@@ -181,13 +181,13 @@ async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url:
             flag = writer.flag("a")
             async with raw(port) as slow:
                 reading = asyncio.create_task(slow.trickle() if reads else asyncio.sleep(0))
-                while not any(subscriber.is_paused for subscriber in server.feed.hub._subscribers):
+                while not any(subscriber.is_paused for subscriber in server.pipeline.hub._subscribers):
                     writer.connection.execute(
                         "update flags set description = %s where id = %s", (f"{time.monotonic()} {FILLER}", flag)
                     )
                     await asyncio.sleep(0)
-                await until(lambda: server.feed.hub.subscriber_count == 0, "the cut")
-                assert server.feed.hub.cuts == {CloseReason.TOO_SLOW: 1}
+                await until(lambda: server.pipeline.hub.subscriber_count == 0, "the cut")
+                assert server.pipeline.hub.cuts == {CloseReason.TOO_SLOW: 1}
                 assert reading.done() is not reads
                 reading.cancel()
 
@@ -199,11 +199,11 @@ async def test_a_snapshot_that_is_half_sent_is_finished_before_a_resync(database
         with Writer(database_url) as writer:
             for number in range(200):
                 writer.flag(f"f{number}", description=FILLER)
-            await until(lambda: server.feed.hub.catalog.find("public", "f199"), "the last flag")
+            await until(lambda: server.pipeline.hub.catalog.find("public", "f199"), "the last flag")
             async with raw(port, "?snapshot=true") as slow:
-                await until(lambda: any(each.is_paused for each in server.feed.hub._subscribers), "the stall")
+                await until(lambda: any(each.is_paused for each in server.pipeline.hub._subscribers), "the stall")
                 writer.run("update flagent_cdc.installation set id = gen_random_uuid()")
-                await until(lambda: server.feed.hub.resyncs, "the new log")
+                await until(lambda: server.pipeline.hub.resyncs, "the new log")
                 await slow.read_until('"reason":"log_replaced"')
                 await slow.read_until(r'"reason":"log_replaced".*\n\n')
     data = [line.removeprefix("data: ") for line in slow.text.split("\n") if line.startswith("data: ")]

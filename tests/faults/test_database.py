@@ -57,7 +57,7 @@ async def test_terminated_sessions_are_replaced_and_nothing_is_lost(database_url
                 writer.flag(f"b{round}")
             assert await keys(stream, 2) == [f"a{round}", f"b{round}"]
         await until(lambda: is_ready(server), "readiness")
-        assert server.feed.listener.reconnects >= 3
+        assert server.pipeline.listener.reconnects >= 3
 
 
 async def test_a_server_that_does_not_know_all_streams_yet_is_not_ready(database_url: str) -> None:
@@ -175,7 +175,7 @@ async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(databa
             proxy.stall()
             loop = asyncio.get_running_loop()
             stalled_at = loop.time()
-            await until(lambda: not server.feed.is_ready, "noticing")
+            await until(lambda: not server.pipeline.is_ready, "noticing")
             assert loop.time() - stalled_at < 4
             assert (await ask(server))[1]["fresh"] is False
             writer.flag("meanwhile")
@@ -211,7 +211,7 @@ async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
         proxy_to(database_url) as proxy,
         serving(proxy.url, **QUICK) as lagging,
     ):
-        lagging.feed.hub.limits = replace(lagging.feed.hub.limits, ahead_wait_s=0.2, ahead_proof_s=1.5)
+        lagging.pipeline.hub.limits = replace(lagging.pipeline.hub.limits, ahead_wait_s=0.2, ahead_proof_s=1.5)
         with Writer(database_url) as writer:
             proxy.stall()
             async with sse(current.stream_url) as stream:
@@ -230,7 +230,7 @@ async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
                     await socket.recv()
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == 1013
-            lagging.feed.hub.limits = replace(lagging.feed.hub.limits, ahead_proof_s=30.0)
+            lagging.pipeline.hub.limits = replace(lagging.pipeline.hub.limits, ahead_proof_s=30.0)
             async with sse(lagging.stream_url, last_event_id=last_id) as late:
                 proxy.resume()
                 writer.flag("d")

@@ -73,8 +73,8 @@ async def test_a_full_notification_queue_fails_no_writer_and_hides_no_commit(sma
             await until(lambda: usage(url) < 0.1, "the queue's emptying")
             writer.flag("after")
             assert (await stream.next()).data["key"] == "after"
-            await until(lambda: server.feed.is_ready, "readiness")
-            assert server.feed.listener.mode == "listening"
+            await until(lambda: server.pipeline.is_ready, "readiness")
+            assert server.pipeline.listener.mode == "listening"
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ async def test_a_full_disk_of_the_log_fails_writers_whole_and_pruning_mends_it(
             row = writer.connection.execute("select description from flags where id = %s", (flag,)).fetchone()
             assert row == (written,), "half of the transaction is there"
             # Those who only read, the server among them, notice nothing.
-            assert server.feed.is_ready
+            assert server.pipeline.is_ready
             pruned = await Pruner(url, Retention(0.001, None)).prune()
             assert pruned.commits > 10
             vacuum(writer)

@@ -312,7 +312,7 @@ async def test_who_has_closed_half_is_let_go(server: RunningServer) -> None:
         await connection.frame()
         connection.writer.write_eof()
         await connection.read_to_end()
-    await until(lambda: server.feed.hub.subscriber_count == 0, "the end")
+    await until(lambda: server.pipeline.hub.subscriber_count == 0, "the end")
 
 
 async def test_pings_of_one_who_never_reads_are_not_answered_without_end(database_url: str) -> None:

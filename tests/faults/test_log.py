@@ -118,7 +118,7 @@ async def test_a_dump_restored_into_the_same_database_is_another_log(database_ur
         with Writer(database_url) as writer:
             writer.flag("a")
             assert await flag(stream) == "a"
-            log = server.feed.hub.catalog.log
+            log = server.pipeline.hub.catalog.log
             writer.run(
                 "alter table flagent_cdc.commit_log rename to old",
                 "create table flagent_cdc.commit_log (like flagent_cdc.old including all)",
@@ -127,7 +127,7 @@ async def test_a_dump_restored_into_the_same_database_is_another_log(database_ur
             )
             reason, keys = resynced(await stream.next())
             assert (reason, keys) == ("log_replaced", ["a"])
-            assert server.feed.hub.catalog.log != log
+            assert server.pipeline.hub.catalog.log != log
 
 
 async def test_what_was_pruned_while_the_server_was_away_is_a_resync(database_url: str) -> None:
@@ -242,7 +242,7 @@ async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str)
         with Writer(database_url) as writer:
             writer.flag("true")
             assert await flag(stream) == "true"
-            before = server.feed.hub.catalog.position
+            before = server.pipeline.hub.catalog.position
             row = {"id": 99, "key": "forged", "description": "", "enabled": True, "snapshot_id": 0}
             row |= {"data_records_enabled": False}
             change = {"schema": "public", "table": "flags", "op": "insert", "before": None, "after": row}
@@ -258,12 +258,12 @@ async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str)
 async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(database_url: str) -> None:
     async with serving(database_url, probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
-            before = server.feed.hub.catalog.position
+            before = server.pipeline.hub.catalog.position
             change = {"schema": "public", "table": "flags", "op": "truncate", "before": None, "after": None}
             commit = {"position": before + 1, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
             payload = json.dumps({**commit, "application": "", "changes": [change]})
             writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
-            await until(lambda: server.feed.hub.catalog.position == before + 1, "the forgery")
+            await until(lambda: server.pipeline.hub.catalog.position == before + 1, "the forgery")
             writer.flag("true")
             assert resynced(await stream.next()) == ("log_replaced", ["true"])
 
@@ -276,9 +276,9 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
         )
         (channel,) = writer.connection.execute("select channel from flagent_cdc.stream").fetchone() or ("",)
         async with serving(database_url, probe_interval_s=30.0) as server:
-            await until(lambda: "orders" in server.streams.feeds, "the stream")
-            feed = server.streams.feeds["orders"]
-            await until(lambda: feed.is_loaded and feed.listener.mode == "listening", "its listener")
+            await until(lambda: "orders" in server.pipelines.pipelines, "the stream")
+            pipeline = server.pipelines.pipelines["orders"]
+            await until(lambda: pipeline.is_loaded and pipeline.listener.mode == "listening", "its listener")
             async with sse(server.stream_url, {"table": "public.orders"}) as stream:
                 row = {"id": 666}
                 forged = {
@@ -292,11 +292,11 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
 
                 async def say(text: str) -> None:
                     """One by one: what is heard together with something doubtful is read from the log anyway."""
-                    wanted = feed.listener.notifications + 1
+                    wanted = pipeline.listener.notifications + 1
                     writer.connection.execute("select pg_notify(%s, %s)", (channel, text))
-                    await until(lambda: feed.listener.notifications >= wanted, "what was said")
+                    await until(lambda: pipeline.listener.notifications >= wanted, "what was said")
 
-                for position in (feed.hub.catalog.position + 1, feed.hub.catalog.position + 7, 1, -1):
+                for position in (pipeline.hub.catalog.position + 1, pipeline.hub.catalog.position + 7, 1, -1):
                     commit = {"position": position, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
                     await say(json.dumps({**commit, "application": "", "changes": [forged]}))
                     await say(json.dumps({"position": position}))
@@ -306,7 +306,7 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
                     writer.run(f"insert into orders values ({number})")
                     event = await stream.next()
                     assert (event.type, event.data["after"]) == ("row_inserted", {"id": number})
-                assert feed.hub.resyncs == 0
+                assert pipeline.hub.resyncs == 0
 
 
 async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database_url: str) -> None:
@@ -316,7 +316,7 @@ async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database
             writer.flag("a")
             assert await flag(stream) == "a"
             commit = {"position": 0, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
-            commit["position"] = server.feed.hub.catalog.position + 1
+            commit["position"] = server.pipeline.hub.catalog.position + 1
             changes = [{"schema": "public", "table": "flags", "op": "insert", "before": None, "after": {"x": 1}}]
             payload = json.dumps({**commit, "application": "", "changes": changes})
             writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
@@ -359,7 +359,7 @@ async def test_a_database_clock_that_was_set_back_changes_no_order(database_url:
             assert [await flag(stream) for _ in range(3)] == ["b", "c", "d"]
             writer.flag("e")
             assert await flag(stream) == "e"
-            assert server.feed.hub.resyncs == 0
+            assert server.pipeline.hub.resyncs == 0
 
 
 @pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0])
@@ -373,12 +373,12 @@ async def test_a_server_whose_clock_is_set_goes_on(
             assert await flag(stream) == "a"
             now = time.time
             monkeypatch.setattr(time, "time", lambda: now() + step_s)
-            proven = server.feed.listener.notifications
+            proven = server.pipeline.listener.notifications
             for key in ("b", "c"):
                 writer.flag(key)
                 assert await flag(stream) == key
-            await until(lambda: server.feed.listener.notifications >= proven + 4, "two more probes")
+            await until(lambda: server.pipeline.listener.notifications >= proven + 4, "two more probes")
             while not (block := await stream.next_block()).comment.startswith("keep-alive"):
                 pass
             assert "fresh=true" in block.comment
-            assert server.feed.hub.subscriber_count == 1
+            assert server.pipeline.hub.subscriber_count == 1

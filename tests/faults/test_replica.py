@@ -42,7 +42,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
         await asyncio.to_thread(own_postgres.kill)
         # A standby answers, but nobody can listen there: the server says that it is not fresh, and waits.
         proxy.lead_to(standby.port)
-        await until(lambda: not server.feed.is_ready, "noticing")
+        await until(lambda: not server.pipeline.is_ready, "noticing")
         promote(standby)
         resync = await stream.next()
         assert (resync.type, resync.data["reason"]) == ("resync", "log_replaced")
@@ -51,7 +51,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
             writer.flag("new")
         assert (await stream.next()).data["key"] == "new"
         assert stream.last_id.partition("@")[2] != last_id.partition("@")[2]
-        await until(lambda: server.feed.is_ready, "readiness")
+        await until(lambda: server.pipeline.is_ready, "readiness")
         # Who was away meanwhile is not continued from a position that means something else now.
         async with sse(server.stream_url, last_event_id=last_id) as late:
             resync = await late.next()

@@ -100,7 +100,7 @@ async def test_a_client_resumes_by_its_last_event_id(proxy: Proxy, database_url:
 
 async def test_a_client_that_goes_is_noticed(proxy: Proxy, database_url: str) -> None:
     async with through(proxy, database_url, sse_keep_alive_s=0.2) as passage:
-        hub = passage.server.feed.hub
+        hub = passage.server.pipeline.hub
         async with sse(passage.stream_url):
             assert hub.subscriber_count == 1
         await until(lambda: hub.subscriber_count == 0, "the end of the subscription")

@@ -13,7 +13,7 @@ from typing import Self
 
 from ..errors import InvalidInput
 from ..log.position import LogId, Position
-from .snapshot_visibility import Seen
+from .snapshot_visibility import SnapshotVisibility
 
 __all__ = ["Cursor"]
 
@@ -34,7 +34,7 @@ class Cursor:
     position: Position
     index: int | None
     log: LogId
-    seen: Seen | None = None
+    seen: SnapshotVisibility | None = None
 
     def __str__(self) -> str:
         index = "" if self.index is None else f".{self.index}"
@@ -42,7 +42,7 @@ class Cursor:
         return f"{self.position}{index}{seen}@{self.log}"
 
     @classmethod
-    def after(cls, position: Position, index: int | None, log: LogId, seen: Seen | None) -> Self:
+    def after(cls, position: Position, index: int | None, log: LogId, seen: SnapshotVisibility | None) -> Self:
         """The cursor of somebody who has come so far; what was seen is left out once it is behind."""
         if seen is not None and position >= (seen.end - 1 if index is None else seen.end):
             seen = None
@@ -53,7 +53,7 @@ class Cursor:
         """Read a cursor as `str()` writes it, or an id of a whole commit; raises `InvalidInput`."""
         match = _FORM.fullmatch(text)
         position, index, seen, log = (None, None, None, "") if match is None else match.groups()
-        parsed = None if seen is None else Seen.parse(seen)
+        parsed = None if seen is None else SnapshotVisibility.parse(seen)
         is_whole = seen is None or parsed is not None
         if position is None or max(int(position), int(index or 0)) > _MAX_POSITION or not is_whole:
             shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -11,7 +11,7 @@ from ..flags.row_event import row_event
 from ..log.change import Change, Commit, Op
 from ..log.position import EventId, LogId, Position
 from .cursor import Cursor
-from .snapshot_visibility import Seen
+from .snapshot_visibility import SnapshotVisibility
 
 __all__ = ["ChangePage", "LoggedChange"]
 
@@ -51,7 +51,7 @@ class LoggedChange:
         commit = Commit(self.position, self.committed_at, self.xid, self.user, self.application, (change,))
         return row_event(EventId(self.position, None, log), commit, change)
 
-    def cursor(self, log: LogId, seen: Seen | None = None) -> Cursor:
+    def cursor(self, log: LogId, seen: SnapshotVisibility | None = None) -> Cursor:
         """After this change."""
         return Cursor.after(self.position, None if self.index >= self.count else self.index, log, seen)
 
@@ -69,4 +69,4 @@ class ChangePage:
     newest: Position
     is_open: bool
     database: str
-    seen: Seen | None = None
+    seen: SnapshotVisibility | None = None

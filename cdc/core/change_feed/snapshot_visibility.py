@@ -3,7 +3,7 @@
 Streams of mode horizon are read only below the oldest transaction that is still running. A snapshot of a table also
 sees quicker ones that are not below it: they are read later, and must not be told again.
 
->>> seen = Seen.parse("1050_10_0_5")
+>>> seen = SnapshotVisibility.parse("1050_10_0_5")
 >>> [seen.sees(xid) for xid in (1049, 1050, 1054, 1055, 1059, 1060)]
 [True, False, True, False, True, False]
 """
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["Seen"]
+__all__ = ["SnapshotVisibility"]
 
 _MAX_XID = 2**63 - 1
 
@@ -20,7 +20,7 @@ _FORM = re.compile(r"\d{1,19}_\d{1,10}(_\d{1,10})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SnapshotVisibility:
     """Every transaction below `end` but those from `begin` on that were still `running`."""
 
     begin: int

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .lane import Stream
+from .lane import Lane
 
 __all__ = ["CapturedTable"]
 
@@ -20,7 +20,7 @@ class CapturedTable:
     masked: tuple[str, ...]
     operations: tuple[str, ...]
     is_filtered: bool
-    stream: Stream
+    lane: Lane
 
     @property
     def name(self) -> str:

@@ -7,11 +7,11 @@ each other, so a subscription is of exactly one.
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["FLAGS", "Stream", "WatchedTable"]
+__all__ = ["FLAGS", "Lane", "WatchedTable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class Lane:
     """`id` is its number in the database; `mode` is `notify` or `horizon`, which nobody is notified of."""
 
     name: str
@@ -30,11 +30,11 @@ class Stream:
         return "horizon" if self.is_polled else "stream"
 
 
-FLAGS = Stream("flags", 0, "notify")
+FLAGS = Lane("flags", 0, "notify")
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedTable:
     schema: str
     table: str
-    stream: Stream
+    lane: Lane

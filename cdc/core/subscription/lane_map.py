@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import InvalidInput
-from ..log.lane import FLAGS, Stream, WatchedTable
+from ..log.lane import FLAGS, Lane, WatchedTable
 from ..log.table_name import both_ways, qualified
 from .selection import Selection, Selections
 
-__all__ = ["StreamMap"]
+__all__ = ["LaneMap"]
 
 
 @dataclass(frozen=True, slots=True)
-class StreamMap:
+class LaneMap:
     """The watched tables, to be found as subscriptions name them."""
 
     tables: tuple[WatchedTable, ...] = ()
@@ -24,38 +24,38 @@ class StreamMap:
                 self._by_name.setdefault(name, []).append(table)
 
     @property
-    def streams(self) -> frozenset[Stream]:
-        return frozenset(table.stream for table in self.tables)
+    def lanes(self) -> frozenset[Lane]:
+        return frozenset(table.lane for table in self.tables)
 
     def knows(self, name: str) -> bool:
         """Whether a watched table is called so, with its schema or without."""
         return name in self._by_name
 
-    def of(self, selections: Selections) -> Stream:
+    def of(self, selections: Selections) -> Lane:
         """The stream of all that is selected; that of the flags for tables that are not watched.
 
         Raises `InvalidInput` where it is more than one. Tables that a grant hides are as if they were not watched.
         """
-        first: tuple[str, Stream] | None = None
+        first: tuple[str, Lane] | None = None
         for clause in selections.clauses:
-            for what, stream in self._parts(clause):
+            for what, lane in self._parts(clause):
                 if first is None:
-                    first = what, stream
-                elif stream != first[1]:
+                    first = what, lane
+                elif lane != first[1]:
                     raise InvalidInput(
-                        f"{first[0]} belongs to the stream {first[1].name}, and {what} to the stream {stream.name}: "
-                        "subscribe to each stream on a connection of its own",
+                        f"{first[0]} belongs to the lane {first[1].name}, and {what} to the lane {lane.name}: "
+                        "subscribe to each lane on a connection of its own",
                         name="table",
-                        code="several_streams",
+                        code="several_lanes",
                     )
         return FLAGS if first is None else first[1]
 
-    def _parts(self, clause: Selection) -> Iterator[tuple[str, Stream]]:
+    def _parts(self, clause: Selection) -> Iterator[tuple[str, Lane]]:
         if clause.everything or clause.flag_keys or clause.flag_ids or clause.tags or clause.segments:
             yield "what is selected of flags", FLAGS
         for name in sorted(clause.tables):
             for table in self._seen(clause, self._by_name.get(name, ())):
-                yield qualified(table.schema, table.table), table.stream
+                yield qualified(table.schema, table.table), table.lane
 
     def _seen(self, clause: Selection, tables: Iterable[WatchedTable]) -> Iterator[WatchedTable]:
         for table in tables:

@@ -162,7 +162,7 @@ def snapshot_tail(table: CapturedTable, position: Position, at: str, database: s
     """What follows the row in Debezium's record of one that was read, not changed: the same for all that are read as of
     a position, at a time. Before it stands `{"key":…,"value":{"before":null,"after":…`."""
     # No change has a sequence below 0; which ones are in the rows, no single sequence can say.
-    lsn = 0 if table.stream.is_polled else position << _INDEX_BITS
+    lsn = 0 if table.lane.is_polled else position << _INDEX_BITS
     source = _source((table.schema, table.table, None), position, lsn, at, database, version, snapshot="true")
     return _tail("r", source, "null", at)
 

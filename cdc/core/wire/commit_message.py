@@ -18,7 +18,7 @@ from ..log.change import Change, Commit, LoadJson, decode_change
 from ..log.position import LogId, Position
 from ..text import exact_json
 
-__all__ = ["Assembler", "Label", "Parcel", "Torn", "pack", "subject_token"]
+__all__ = ["Assembler", "IncompleteCommit", "MessagePart", "PartHeader", "pack", "subject_token"]
 
 _LOG, _POSITION, _AFTER = "Flagent-Cdc-Log", "Flagent-Cdc-Position", "Flagent-Cdc-After"
 _STAMP, _PART, _CONTINUES = "Flagent-Cdc-Stamp", "Flagent-Cdc-Part", "Flagent-Cdc-Continues"
@@ -28,7 +28,7 @@ _SUBJECT_SAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class MessagePart:
     """One message of a commit, before it is sent. `part` counts from 1; where `continues`, its JSON goes on."""
 
     schema: str
@@ -40,7 +40,7 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class PartHeader:
     """What the headers of a message say. `after` is the position that the commit follows."""
 
     log: LogId
@@ -74,7 +74,7 @@ class Label:
         return whole if self.of == 1 else f"{whole}:{self.part}@{self.start}"
 
     @classmethod
-    def read(cls, headers: Mapping[str, str] | None) -> "Label | None":
+    def read(cls, headers: Mapping[str, str] | None) -> "PartHeader | None":
         """None where the message is not one of ours."""
         try:
             assert headers is not None
@@ -105,7 +105,7 @@ def subject_token(name: str) -> str:
     return _SUBJECT_SAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
 
 
-def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[Parcel]:
+def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[MessagePart]:
     """The messages of a commit, each with at most `limit_bytes` of data; the same for the same arguments."""
     head = json.dumps(
         {
@@ -131,7 +131,7 @@ def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[Parcel]:
                 end = start + limit_bytes
                 pieces.append((schema, table, end < len(data), data[start:end]))
     return [
-        Parcel(schema, table, number, len(pieces), continues, data)
+        MessagePart(schema, table, number, len(pieces), continues, data)
         for number, (schema, table, continues, data) in enumerate(pieces, 1)
     ]
 
@@ -167,7 +167,7 @@ def _groups(changes: list[tuple[int, str]], limit_bytes: int) -> Iterator[list[t
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
+class IncompleteCommit:
     """A part came without those before it: reading began in the middle of a commit, or something is missing."""
 
     position: Position
@@ -178,12 +178,12 @@ class Assembler:
 
     def __init__(self, loads: LoadJson = json.loads) -> None:
         self._loads = loads
-        self._labels: list[Label] = []
+        self._labels: list[PartHeader] = []
         self._changes: list[tuple[int, Change, int | None]] = []
         self._head: Mapping[str, object] = {}
         self._text = b""
 
-    def take(self, label: Label, data: bytes) -> Commit | Torn | None:
+    def take(self, label: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
         """The commit that this message completes, None while parts of it are to come.
 
         A first part begins anew: whoever sent what came before it was cut off, and somebody else starts over.
@@ -193,7 +193,7 @@ class Assembler:
             self._labels, self._changes, self._text = [], [], b""
         elif not self._labels or not _follows(label, self._labels[-1]):
             self._labels = []
-            return Torn(label.position)
+            return IncompleteCommit(label.position)
         self._labels.append(label)
         self._text += data
         if not label.continues:
@@ -219,7 +219,7 @@ class Assembler:
             raise ValueError(f"a message of a commit that cannot be read: {error!r}") from error
 
 
-def _follows(label: Label, last: Label) -> bool:
+def _follows(label: PartHeader, last: PartHeader) -> bool:
     return (label.log, label.position, label.of, label.start, label.part) == (
         last.log,
         last.position,

@@ -205,7 +205,7 @@ async def test_a_connection_that_brings_no_credential_is_closed(server: RunningS
             assert (await hear(socket))["code"] == "credential_missing"
             await socket.wait_closed()
         assert socket.close_code == 4401
-    await until(lambda: server.feed.hub.subscriber_count == 0, "its leaving")
+    await until(lambda: server.pipeline.hub.subscriber_count == 0, "its leaving")
 
 
 async def test_a_stream_token_opens_one_stream_with_the_rights_behind_it(server: RunningServer, writer: Writer) -> None:
@@ -326,7 +326,7 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
     async with sse(server.stream_url, authorization=f"Bearer {token()}") as all_of_it:
         begin = (await _after(all_of_it, writer)).id
     mine, secret = seed(writer)
-    await server.feed.hub.reached(await server.feed.newest_position(), DEADLINE_S)
+    await server.pipeline.hub.reached(await server.pipeline.newest_position(), DEADLINE_S)
     credential = {"authorization": f"Bearer {token(**scopes)}"}
 
     # replay, snapshot and live, each until a change of the flag that is allowed has come
@@ -361,7 +361,7 @@ async def test_a_scope_holds_on_every_stream(server: RunningServer, writer: Writ
                     assert "secret" not in line
             assert "secret" not in line
 
-    await server.feed.hub.reached(await server.feed.newest_position(), DEADLINE_S)
+    await server.pipeline.hub.reached(await server.pipeline.newest_position(), DEADLINE_S)
     async with talking(server, token(**scopes)) as socket:
         await ask(socket, type="subscribe", requestId="r", snapshot=True)
         assert [flag["key"] for flag in (await hear(socket))["flags"]] == ["mine"]
@@ -451,10 +451,10 @@ async def test_a_dependency_that_is_hidden_counts_and_is_not_told(one_server: Ru
         async def variant() -> Any:
             return (await http.post(EVALUATION, json=question)).json()["variantKey"]
 
-        await one_server.feed.hub.reached(await one_server.feed.newest_position(), DEADLINE_S)
+        await one_server.pipeline.hub.reached(await one_server.pipeline.newest_position(), DEADLINE_S)
         assert await variant() == "mine-variant"
         writer.toggle(secret)
-        await one_server.feed.hub.reached(await one_server.feed.newest_position(), DEADLINE_S)
+        await one_server.pipeline.hub.reached(await one_server.pipeline.newest_position(), DEADLINE_S)
         blocked = (await http.post(EVALUATION, json=question)).json()
         assert blocked["variantKey"] is None
         assert "secret" not in json.dumps(blocked)
@@ -566,7 +566,7 @@ async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer)
             assert (await hear(connection))["code"] == "credential_expired"
             await connection.wait_closed()
             assert connection.close_code == 4401
-    await until(lambda: server.feed.hub.subscriber_count == 0, "their leaving")
+    await until(lambda: server.pipeline.hub.subscriber_count == 0, "their leaving")
 
 
 async def test_a_token_of_a_newly_published_key_is_let_in_soon(

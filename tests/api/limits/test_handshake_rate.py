@@ -4,18 +4,18 @@ import asyncio
 
 import httpx
 
-from api.limits.handshake_rate import Admission
+from api.limits.handshake_rate import HandshakeRateLimiter
 from tests.fixtures.server import DEADLINE_S, serving, until
 
 
 async def test_an_unhurried_handshake_begins_at_once() -> None:
     begun: list[int] = []
-    Admission(1_000).admit(lambda: begun.append(1))
+    HandshakeRateLimiter(1_000).admit(lambda: begun.append(1))
     assert begun == [1]
 
 
 async def test_a_rush_is_served_first_come_first_served_at_the_rate() -> None:
-    admission, begun = Admission(1_000), []
+    admission, begun = HandshakeRateLimiter(1_000), []
     loop = asyncio.get_running_loop()
     started = loop.time()
     for number in range(200):
@@ -30,7 +30,7 @@ async def test_a_rush_is_served_first_come_first_served_at_the_rate() -> None:
 
 async def test_no_limit_is_no_limit() -> None:
     begun: list[int] = []
-    admission = Admission(0)
+    admission = HandshakeRateLimiter(0)
     for number in range(1_000):
         admission.admit(lambda number=number: begun.append(number))  # type: ignore[misc]
     assert len(begun) == 1_000
@@ -56,4 +56,4 @@ async def test_everybody_gets_in_also_past_one_who_gave_up_waiting(database_url:
             writer.transport.abort()
 
         await asyncio.gather(*(give_up() for _ in range(10)), *(greeting() for _ in range(40)))
-        await until(lambda: server.feed.hub.subscriber_count == 0, "everyone's leaving")
+        await until(lambda: server.pipeline.hub.subscriber_count == 0, "everyone's leaving")

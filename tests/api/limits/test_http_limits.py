@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from api.limits.client_address import Proxies
-from api.limits.http_limits import Limits, Visitors
+from api.limits.http_limits import ConnectionCounter, Limits
 from tests.fixtures.server import serving, sse, until
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -66,7 +66,7 @@ async def test_an_upgrade_where_there_is_no_websocket_is_counted_out_again(datab
 
 
 async def test_a_client_is_an_address_and_this_machine_has_no_limit() -> None:
-    visitors = Visitors(Limits(connections_per_client=1))
+    visitors = ConnectionCounter(Limits(connections_per_client=1))
 
     def connection(address: str) -> asyncio.BaseTransport:
         return asyncio.BaseTransport(extra={"peername": (address, 1)})

@@ -319,7 +319,7 @@ async def test_the_copy_is_proven_equal_to_the_servers(database_url: str, writer
         page = await visits.open(f"{server.url}/#server")
         await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
         writer.run("update flags set description = 'other'")
-        await expect(page.locator("#instrument-position")).to_have_text(f"#{await server.feed.newest_position()}")
+        await expect(page.locator("#instrument-position")).to_have_text(f"#{await server.pipeline.newest_position()}")
         await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
         await page.click("#tab-events")
         await expect(page.locator(".event ins").first).to_have_text("other")

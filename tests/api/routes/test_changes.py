@@ -70,7 +70,7 @@ def newest(writer: Writer) -> int:
 
 async def test_folding_the_pages_from_any_cursor_gives_the_tables(server: RunningServer, database_url: str) -> None:
     with writing(database_url, seed="feed", count=3):
-        assert await server.feed.hub.reached(Position(150), DEADLINE_S)
+        assert await server.pipeline.hub.reached(Position(150), DEADLINE_S)
     rng = random.Random(5)
     async with client(server) as http:
         whole = await everything(http)
@@ -93,7 +93,7 @@ async def test_folding_the_pages_from_any_cursor_gives_the_tables(server: Runnin
 async def test_a_huge_commit_comes_in_pages(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("before")
-        begin = f"{newest(writer)}@{server.feed.hub.catalog.log}"
+        begin = f"{newest(writer)}@{server.pipeline.hub.catalog.log}"
         writer.run("insert into tags (value, created_at) select 't' || n, now() from generate_series(1, 10000) n")
         writer.flag("after")
     async with client(server) as http:
@@ -113,7 +113,7 @@ async def test_a_huge_commit_comes_in_pages(server: RunningServer, database_url:
 
 async def test_large_rows_make_short_pages(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        begin = f"{newest(writer)}@{server.feed.hub.catalog.log}"
+        begin = f"{newest(writer)}@{server.pipeline.hub.catalog.log}"
         rows = "select 'k' || n, repeat(md5(n::text), 100000), now() from generate_series(1, 6) n"
         writer.run(f"insert into flags (key, description, created_at) {rows}")
         writer.run("insert into flags (key, description, created_at) values ('huge', repeat('x', 12000000), now())")
@@ -156,7 +156,7 @@ async def test_a_change_tells_where_it_came_from(server: RunningServer, database
 async def test_a_cursor_that_cannot_be_continued_says_why_and_where_to_begin(
     server: RunningServer, database_url: str
 ) -> None:
-    log = server.feed.hub.catalog.log
+    log = server.pipeline.hub.catalog.log
     with Writer(database_url) as writer:
         for number in range(6):
             writer.flag(f"f{number}")
@@ -230,7 +230,7 @@ async def test_a_long_poll_is_answered_by_the_next_change(server: RunningServer,
         assert await page(http, after=end, waitMs=50) == {"changes": [], "next": end, "isOpen": True}
         waiting = [asyncio.create_task(page(http, after=end, waitMs=15_000)) for _ in range(5)]
         picky = asyncio.create_task(page(http, after=end, waitMs=15_000, table="tags"))
-        await until(lambda: server.feed.changes._waiting == 6, "six waiting readers")
+        await until(lambda: server.pipeline.changes._waiting == 6, "six waiting readers")
         with Writer(database_url) as writer:
             flag = writer.flag("a")
             for found in await asyncio.gather(*waiting):
@@ -246,7 +246,7 @@ async def test_who_waits_is_answered_when_the_server_ends(database_url: str) -> 
     async with serving(database_url) as server, client(server) as http:
         end = (await page(http))["next"]
         waiting = asyncio.create_task(page(http, after=end, waitMs=60_000))
-        await until(lambda: server.feed.changes._waiting == 1, "a waiting reader")
+        await until(lambda: server.pipeline.changes._waiting == 1, "a waiting reader")
         server.uvicorn.should_exit = True
         assert await asyncio.wait_for(waiting, DEADLINE_S) == {"changes": [], "next": end, "isOpen": True}
 
@@ -256,7 +256,7 @@ async def test_too_many_that_wait_are_told_not_to(server: RunningServer, monkeyp
     async with client(server) as http:
         end = (await page(http))["next"]
         waiting = asyncio.create_task(page(http, after=end, waitMs=1_000))
-        await until(lambda: server.feed.changes._waiting == 1, "a waiting reader")
+        await until(lambda: server.pipeline.changes._waiting == 1, "a waiting reader")
         refused = await problem(http, after=end, waitMs=1_000)
         assert (refused["status"], refused["code"]) == (503, "too_busy")
         assert (await waiting)["changes"] == []
@@ -268,7 +268,7 @@ async def test_too_many_that_wait_are_told_not_to(server: RunningServer, monkeyp
 
 async def test_pages_of_the_past_may_be_cached_and_the_open_end_never(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        begin = f"{newest(writer)}@{server.feed.hub.catalog.log}"
+        begin = f"{newest(writer)}@{server.pipeline.hub.catalog.log}"
         for number in range(4):
             writer.flag(f"f{number}")
         async with client(server) as http:
@@ -310,7 +310,7 @@ async def test_pages_are_compressed_for_who_can_read_that(server: RunningServer,
 
 async def test_debezium_and_cloudevents_tell_the_same_changes(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        begin = f"{newest(writer)}@{server.feed.hub.catalog.log}"
+        begin = f"{newest(writer)}@{server.pipeline.hub.catalog.log}"
         flag = writer.flag("a")
         writer.toggle(flag)
         writer.run(f"update flags set id = 77 where id = {flag}")
@@ -351,7 +351,7 @@ async def test_rows_of_flags_are_for_those_alone_who_may_see_every_flag(database
         for scopes in opening:
             async with client(server, scopes) as http:
                 assert [change["table"] for change in await everything(http)][-1] == "public.flags", scopes
-                past = await http.get(CHANGES, params={"limit": 1, "after": f"0@{server.feed.hub.catalog.log}"})
+                past = await http.get(CHANGES, params={"limit": 1, "after": f"0@{server.pipeline.hub.catalog.log}"})
                 assert past.headers["cache-control"].startswith("private")
                 assert "authorization" in past.headers["vary"]
         of_flags: list[dict[str, Any]] = [

@@ -33,9 +33,9 @@ async def client(server: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def caught_up(server: RunningServer) -> EventId:
-    newest = await server.feed.newest_position()
-    assert await server.feed.hub.reached(newest, DEADLINE_S)
-    return server.feed.hub.here()
+    newest = await server.pipeline.newest_position()
+    assert await server.pipeline.hub.reached(newest, DEADLINE_S)
+    return server.pipeline.hub.here()
 
 
 def conforms(evaluated: dict[str, Any]) -> bool:
@@ -178,7 +178,7 @@ async def test_a_refetch_waits_for_the_position_of_its_notice(
     here = await caught_up(server)
     coming = EventId(type(here.position)(here.position + 1), None, here.log)
     waiting = asyncio.create_task(client.post(BULK, json=CONTEXT, params={"flagConfigEtag": f'"{coming}"'}))
-    await until(lambda: server.feed.hub.here() == here and not waiting.done(), "the refetch's waiting")
+    await until(lambda: server.pipeline.hub.here() == here and not waiting.done(), "the refetch's waiting")
     writer.toggle(1)
     assert (await waiting).json()["flags"][0]["value"] is True
 
@@ -193,7 +193,7 @@ async def test_an_etag_of_somebody_else_does_not_keep_a_refetch_waiting(client: 
 async def test_a_position_that_never_comes_is_answered_with_what_there_is(
     server: RunningServer, client: httpx.AsyncClient
 ) -> None:
-    far = EventId(type(server.feed.hub.here().position)(10**9), None, server.feed.hub.here().log)
+    far = EventId(type(server.pipeline.hub.here().position)(10**9), None, server.pipeline.hub.here().log)
     assert (await client.post(BULK, json=CONTEXT, params={"flagConfigEtag": str(far)})).json()["flags"] == []
 
 
@@ -281,4 +281,4 @@ async def test_keep_alives_move_the_id_and_dispatch_nothing(database_url: str) -
         await reader.next()
         while "keep-alive" not in (block := await reader.next_block()).comment:
             pass
-        assert (block.data, block.id) == (None, str(server.feed.hub.here()))
+        assert (block.data, block.id) == (None, str(server.pipeline.hub.here()))

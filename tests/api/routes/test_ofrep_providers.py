@@ -155,8 +155,8 @@ async def test_the_python_provider_evaluates_our_flags(
     writer.static_flag("theme", "dark", "light")
     writer.static_flag("asleep", "on", "off", enabled=False)
     writer.flag("nobody", enabled=True)
-    newest = await server.feed.newest_position()
-    assert await server.feed.hub.reached(newest, 20)
+    newest = await server.pipeline.newest_position()
+    assert await server.pipeline.hub.reached(newest, 20)
 
     def ask() -> None:
         checkout = client.get_boolean_details("team/checkout:v2", False, US)
@@ -183,6 +183,6 @@ async def test_the_python_provider_sees_a_change_at_its_next_question(
 ) -> None:
     flag_id = writer.static_flag("checkout", "on", "off")
     for expected in (True, False, True):
-        assert await server.feed.hub.reached(await server.feed.newest_position(), 20)
+        assert await server.pipeline.hub.reached(await server.pipeline.newest_position(), 20)
         assert await asyncio.to_thread(client.get_boolean_value, "checkout", False, US) is expected
         writer.toggle(flag_id)

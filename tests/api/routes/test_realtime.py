@@ -207,7 +207,7 @@ async def test_flags_are_listed_newest_first_with_a_total(server: RunningServer,
             "update flags set environment_id = 7, project_id = 9 where key = 'f4'",
         )
         async with httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
-            assert await server.feed.hub.reached(Position(9), DEADLINE_S)
+            assert await server.pipeline.hub.reached(Position(9), DEADLINE_S)
             page = await client.get("/flags", params={"limit": 2, "offset": 1})
             assert [flag["key"] for flag in page.json()] == ["f3", "f2"]
             assert page.headers["x-total-count"] == "5"

@@ -324,7 +324,7 @@ def idle_readers(team: Session) -> int:
 async def test_it_is_read_only_as_fast_as_the_client_takes_it(server: RunningServer, team: Session) -> None:
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
-    tables = server.feed.tables
+    tables = server.pipeline.tables
     async with stalled(server) as response:
         assert response.status_code == 200
         await until(lambda: idle_readers(team) == 1, "a reader that waits for its client")
@@ -343,15 +343,15 @@ async def test_who_goes_away_lets_go_of_the_snapshot(server: RunningServer, team
     team.run("select flagent_cdc.watch('big')")
     async with stalled(server):
         await until(lambda: idle_readers(team) == 1, "a reader that waits for its client")
-    await until(lambda: not server.feed.tables.running and idle_readers(team) == 0, "the end of the reading")
+    await until(lambda: not server.pipeline.tables.running and idle_readers(team) == 0, "the end of the reading")
 
 
 async def test_a_client_that_is_too_slow_loses_its_snapshot(database_url: str, team: Session) -> None:
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
     async with serving(database_url, backfill_timeout_s=1.0) as server, stalled(server) as response:
-        await until(lambda: len(server.feed.tables.running) == 1, "the beginning")
-        await until(lambda: not server.feed.tables.running and idle_readers(team) == 0, "the end of the reading")
+        await until(lambda: len(server.pipeline.tables.running) == 1, "the beginning")
+        await until(lambda: not server.pipeline.tables.running and idle_readers(team) == 0, "the end of the reading")
         with pytest.raises(httpx.RemoteProtocolError):
             await response.aread()
 
@@ -363,7 +363,7 @@ async def test_few_tables_are_read_at_the_same_time(
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
     async with stalled(server):
-        await until(lambda: len(server.feed.tables.running) == 1, "the beginning")
+        await until(lambda: len(server.pipeline.tables.running) == 1, "the beginning")
         async with client(server) as http:
             refused = await http.get("/api/v1/tables/big/rows")
     assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
@@ -490,7 +490,7 @@ async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
                     changes += [event.data] if event.type != "rows" else []
                     event = await stream.next()
                 assert (event.data["rows"], event.data["table"]) == (rows, "public.n")
-                assert (event.id or "").startswith(f"{event.data['position']}@{server.feed.hub.catalog.log}")
+                assert (event.id or "").startswith(f"{event.data['position']}@{server.pipeline.hub.catalog.log}")
                 seen = busy.commits
                 await until(lambda: busy.commits > seen + 50, "more changes")
                 for one in (busy, patient):
@@ -534,7 +534,7 @@ async def test_a_websocket_begins_with_the_rows_too(server: RunningServer, team:
 async def test_a_stream_reads_only_as_fast_as_its_client_takes(server: RunningServer, team: Session) -> None:
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
-    tables = server.feed.tables
+    tables = server.pipeline.tables
     async with sse(server.stream_url, {"table": "big", "snapshot": "true"}) as stream:
         await until(lambda: idle_readers(team) == 1, "a reader that waits for its client")
         (backfill,) = tables.running
@@ -565,8 +565,8 @@ async def test_a_stream_without_the_rows_that_were_asked_for_says_why_and_ends(
                 with pytest.raises(StopAsyncIteration):
                     await stream.next()
         async with sse(server.stream_url, {"table": "big", "snapshot": "true"}) as stream:
-            await until(lambda: len(server.feed.tables.running) == 1, "the beginning")
-            await until(lambda: not server.feed.tables.running and idle_readers(team) == 0, "the end of the time")
+            await until(lambda: len(server.pipeline.tables.running) == 1, "the beginning")
+            await until(lambda: not server.pipeline.tables.running and idle_readers(team) == 0, "the end of the time")
             kinds = []
             with contextlib.suppress(StopAsyncIteration, httpx.RemoteProtocolError):
                 kinds += [(await stream.next()).type for _ in itertools.count()]

@@ -58,7 +58,7 @@ async def refused(http: httpx.AsyncClient, at: object, path: str = "/api/v1/flag
 
 
 async def test_the_flags_of_any_moment_are_what_they_were_then(server: RunningServer, database_url: str) -> None:
-    hub = server.feed.hub
+    hub = server.pipeline.hub
     states: dict[int, list[dict[str, Any]]] = {}
     with writing(database_url, seed=7, count=2) as writers:
         for _ in range(15):
@@ -90,7 +90,7 @@ async def test_a_flag_and_what_a_user_got_yesterday(server: RunningServer, datab
     async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
         was = await http.get(f"/api/v1/flags/{flag}", params={"at": at})
         assert (was.status_code, was.json()["description"]) == (200, "")
-        assert was.headers["flagent-position"] == f"{before}@{server.feed.hub.catalog.log}"
+        assert was.headers["flagent-position"] == f"{before}@{server.pipeline.hub.catalog.log}"
         assert (await http.get(f"/api/v1/flags/{flag}", params={"at": deleted})).status_code == 404
         question = {"flagKey": "checkout", "entityID": "u"}
         for moment, variant in ((at, "new"), (before, "new"), (deleted - 1, "old"), (deleted, None)):
@@ -158,7 +158,7 @@ async def test_an_attachment_ends_the_past_of_its_schema_alone(server: RunningSe
             "set local search_path = tenant", "insert into flags (key, description, created_at) values ('t', '', now())"
         )
         writer.run("update flags set description = 'later' where key = 'a'")
-        await until(lambda: server.feed.hub.catalog.position == newest(writer), "the last commit")
+        await until(lambda: server.pipeline.hub.catalog.position == newest(writer), "the last commit")
     async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
         assert [flag["description"] for flag in await flags_at(http, before)] == [""]
         assert await flags_at(http, attached, schema="tenant") == []
@@ -217,7 +217,7 @@ async def test_the_way_back_is_bounded(database_url: str) -> None:
         assert len(await flags_at(http, begin + 22)) == 22
         # What was reached is kept, and the next one goes on from there.
         assert len(await flags_at(http, begin + 14)) == 14
-        server.feed.past._drop()
+        server.pipeline.past._drop()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cdc.history.rewind._PAGE_CHANGES", 5)
             problem = await refused(http, begin + 14)
@@ -314,7 +314,10 @@ async def test_history_tells_who_changed_what_when(server: RunningServer, databa
         (["flag_deleted"], []),
         (["flag_deleted", "flag_created"], ["key"]),
     ]
-    assert (renamed[0]["position"], renamed[0]["id"]) == (str(position), f"{position}@{server.feed.hub.catalog.log}")
+    assert (renamed[0]["position"], renamed[0]["id"]) == (
+        str(position),
+        f"{position}@{server.pipeline.hub.catalog.log}",
+    )
     assert [entry["events"] for entry in changes] == [
         ["flag_deleted"],
         ["flag_updated", "flag_enabled"],

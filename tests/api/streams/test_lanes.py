@@ -80,7 +80,7 @@ async def test_a_stream_of_its_own_has_ids_of_its_own_and_resumes(
     assert [event.data["changed"] for event in events] == [[], ["n"], [], []]
     assert {event.data["user"] for event in events} == {events[0].data["user"]}
     ids = [event.id or "" for event in events]
-    flags = server.feed.hub.catalog.log
+    flags = server.pipeline.hub.catalog.log
     assert all(id.split("@")[1].startswith(flags + "s") for id in ids)
     assert ids[1] == ids[0].replace("-0@", "-1@")
     async with sse(server.stream_url, {"table": table, "lastEventId": ids[0]}) as stream:
@@ -133,25 +133,25 @@ async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
     wishes: tuple[tuple[Any, str], ...] = (
         (
             [("table", "shop.orders"), ("table", "clicks")],
-            "shop.clicks belongs to the stream clicks, and shop.orders",
+            "shop.clicks belongs to the lane clicks, and shop.orders",
         ),
-        ([("table", "shop.orders"), ("table", "shop.plain")], "shop.plain to the stream flags"),
-        ([("table", "shop.orders"), ("flag", "a")], "what is selected of flags belongs to the stream flags"),
+        ([("table", "shop.orders"), ("table", "shop.plain")], "shop.plain to the lane flags"),
+        ([("table", "shop.orders"), ("flag", "a")], "what is selected of flags belongs to the lane flags"),
     )
     async with httpx.AsyncClient() as client:
         for parameters, sentence in wishes:
             refused = await client.get(server.stream_url, params=parameters)
-            assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
+            assert (refused.status_code, refused.json()["code"]) == (400, "several_lanes")
             assert sentence in refused.json()["detail"]
         refused = await client.get(server.url + "/api/v1/changes", params={"table": ["shop.orders", "plain"]})
-        assert (refused.status_code, refused.json()["code"]) == (400, "several_streams")
+        assert (refused.status_code, refused.json()["code"]) == (400, "several_lanes")
         assert (await client.get(server.url + "/api/v1/changes", params={"table": "plain"})).status_code == 200
     async with connect(server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["orders"]}))
         assert (await hear(socket))["type"] == "subscribed"
         await socket.send(json.dumps({"type": "subscribe", "flags": ["a"], "requestId": "r"}))
         error = await hear(socket)
-        assert (error["type"], error["code"], error["requestId"]) == ("error", "several_streams", "r")
+        assert (error["type"], error["code"], error["requestId"]) == ("error", "several_lanes", "r")
         assert "orders" in error["message"]
         # The subscription that there was goes on.
         writer.run("insert into shop.orders values (1, 1)")
@@ -173,7 +173,7 @@ async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_b
             assert (await hear(socket))["type"] == "unsubscribed"
             await socket.send(json.dumps({"type": "ping", "requestId": "p"}))
             assert (await hear(socket)) == {"type": "pong", "requestId": "p"}
-    await until(lambda: server.feed.hub.subscriber_count == 0, "the end of the connection")
+    await until(lambda: server.pipeline.hub.subscriber_count == 0, "the end of the connection")
 
 
 async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
@@ -274,7 +274,7 @@ async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belo
             writer.run("insert into shop.orders values (1, 1)")
             assert (await stream.next(DEADLINE_S)).data["table"] == "shop.orders"
         async with sse(server.stream_url, {"table": "shop.clicks"}, authorization=orders) as stream:
-            assert str(stream.greeting["id"]).endswith("@" + server.feed.hub.catalog.log)
+            assert str(stream.greeting["id"]).endswith("@" + server.pipeline.hub.catalog.log)
 
 
 # -- the change feed and the rows --------------------------------------------------------------------------------------
@@ -354,7 +354,8 @@ async def test_a_long_poll_is_answered_by_the_next_change_of_its_stream(
         begun = await page(http, table=table)
         waiting = asyncio.create_task(page(http, table=table, after=begun["next"], waitMs=20_000))
         await until(
-            lambda: any(feed.changes._waiting for feed in feeding.streams.feeds.values()), "a reader that waits"
+            lambda: any(pipeline.changes._waiting for pipeline in feeding.pipelines.pipelines.values()),
+            "a reader that waits",
         )
         writer.run(f"insert into {table} values (1, 1)", "insert into shop.plain values (1)")
         told = await waiting

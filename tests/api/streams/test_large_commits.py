@@ -8,7 +8,7 @@ import pytest
 from cdc.core.log.change import Commit
 from cdc.core.log.position import Position
 from cdc.fanout.hub import Hub
-from cdc.postgres.log_reader import Store
+from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse, until
 
@@ -47,12 +47,12 @@ async def served(server: RunningServer) -> Hub:
     """The hub of the table's stream, once it has been read."""
 
     async def is_read() -> bool:
-        await server.streams.look()
-        feeds = server.streams.feeds
-        return feeds.get("n", feeds["flags"]).is_ready
+        await server.pipelines.look()
+        pipelines = server.pipelines.pipelines
+        return pipelines.get("n", pipelines["flags"]).is_ready
 
     await until(is_read, "the stream")
-    return server.streams.feeds.get("n", server.feed).hub
+    return server.pipelines.pipelines.get("n", server.pipeline).hub
 
 
 async def told(server: RunningServer, count: int, **parameters: str) -> list[tuple[str, Any]]:
@@ -101,7 +101,10 @@ async def test_numbers_that_a_savepoint_took_with_it_are_not_missed(
                 writer.run(f"insert into n select g from generate_series({first}, {first + 129}) g")
         events = await told(server, 260, lastEventId=begin)
         assert [number for _, number in events] == list(range(260))
-        position, log = events[0][0].partition("-")[0], server.streams.feeds.get("n", server.feed).hub.catalog.log
+        position, log = (
+            events[0][0].partition("-")[0],
+            server.pipelines.pipelines.get("n", server.pipeline).hub.catalog.log,
+        )
         assert [id for id, _ in events] == [f"{position}-{index}@{log}" for index in range(260)]
 
 
@@ -128,7 +131,7 @@ async def test_a_part_that_cannot_be_read_is_read_again_and_nothing_comes_twice(
         events = await told(server, ROWS, lastEventId=begin)
         assert [number for _, number in events] == list(range(ROWS))
         assert len({id for id, _ in events}) == ROWS
-        assert server.streams.feeds.get("n", server.feed).listener.reconnects > 0
+        assert server.pipelines.pipelines.get("n", server.pipeline).listener.reconnects > 0
 
 
 async def test_whoever_comes_within_a_large_commit_gets_what_follows(
@@ -158,10 +161,10 @@ async def test_whoever_comes_within_a_large_commit_gets_what_follows(
 async def test_a_part_is_found_by_its_place_however_far_within(database_url: str, writer: Writer) -> None:
     # Beyond what two bytes hold, as the driver sends small numbers.
     writer.run("insert into n select g from generate_series(0, 33999) g")
-    directory = Store(database_url)
-    (table,) = await directory.watched_streams()
+    directory = LogReader(database_url)
+    (table,) = await directory.watched_lanes()
     await directory.close()
-    store = Store(database_url, table.stream)
+    store = LogReader(database_url, table.lane)
     try:
         (begin,) = [one for one in await store.commits_after(Position(0), 100, in_parts=True) if not one.ends]
         number = begin.changes[-1].sequence
@@ -180,7 +183,7 @@ async def test_a_large_commit_with_flags_is_told_as_a_whole(database_url: str, p
     with Writer(database_url) as writer:
         writer.run("create table n (id integer primary key)", "select flagent_cdc.watch('n')")
         async with serving(database_url) as server:
-            begin = str(server.feed.hub.here())
+            begin = str(server.pipeline.hub.here())
             writer.run(
                 f"insert into n select g from generate_series(1, {ROWS}) g",
                 "insert into flags (key, description, created_at) values ('a', '', now())",

@@ -32,7 +32,7 @@ async def test_a_plain_sql_insert_arrives_with_the_whole_flag(server: RunningSer
             event = await stream.next()
     assert (event.type, event.data["key"], event.data["description"]) == ("flag_created", "a", "first")
     assert event.id is not None
-    assert event.id.endswith("@" + server.feed.hub.catalog.log)
+    assert event.id.endswith("@" + server.pipeline.hub.catalog.log)
 
 
 async def test_a_toggle_gives_updated_and_enabled_with_one_position(server: RunningServer, database_url: str) -> None:
@@ -67,7 +67,7 @@ async def test_the_snapshot_comes_first_and_the_stream_joins_it(server: RunningS
     with Writer(database_url) as writer:
         writer.flag("a")
         writer.flag("b")
-        assert await server.feed.hub.reached(Position(3), DEADLINE_S)
+        assert await server.pipeline.hub.reached(Position(3), DEADLINE_S)
         async with sse(server.stream_url, {"snapshot": "true"}) as stream:
             snapshot = await stream.next()
             writer.flag("c")
@@ -162,7 +162,7 @@ async def test_an_id_that_cannot_be_continued_gets_a_resync(
         async with sse(server.stream_url) as stream:
             writer.flag("b")
             await stream.next()
-        last_id = last_id.format(log=server.feed.hub.catalog.log)
+        last_id = last_id.format(log=server.pipeline.hub.catalog.log)
         async with sse(server.stream_url, last_event_id=last_id) as stream:
             resync = await stream.next()
             writer.flag("c")
@@ -327,7 +327,7 @@ async def test_beyond_the_limit_a_client_is_told_when_to_come_back(database_url:
             assert refused.status_code == 503
             assert refused.json()["code"] == "too_many_connections"
             assert 1 <= int(refused.headers["retry-after"]) <= 5
-        await until(lambda: server.feed.hub.subscriber_count == 0, "the first client's leaving")
+        await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
         async with sse(server.stream_url):
             pass
 

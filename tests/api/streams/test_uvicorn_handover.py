@@ -93,10 +93,10 @@ async def test_what_a_full_socket_did_not_take_comes_next_and_whole(server: Runn
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
     with await asyncio.to_thread(event_stream, server) as stream, await asyncio.to_thread(websocket, server) as socket:
-        subscribers = list(server.feed.hub._subscribers)
+        subscribers = list(server.pipeline.hub._subscribers)
         assert None not in {subscriber.sink.socket for subscriber in subscribers}, "asyncio shows its sockets no more"
         written = await asyncio.to_thread(write_at_random, database_url, random.Random(seed))
-        await until(lambda: server.feed.hub.pauses >= 2, "the pauses of both")
+        await until(lambda: server.pipeline.hub.pauses >= 2, "the pauses of both")
         blocks = await asyncio.to_thread(lambda: [stream.event() for _ in range(151)])
         messages = await asyncio.to_thread(lambda: [socket.frame() for _ in range(151)])
     assert {tuple(line.split(":")[0] for line in block) for block in blocks} == {("event", "id", "data")}
@@ -119,10 +119,10 @@ async def test_nothing_follows_the_goodbye(database_url: str) -> None:
                 return text
 
             reading = [asyncio.create_task(read_to_end()) for _ in range(200)]
-            await until(lambda: server.feed.hub.subscriber_count == len(reading), "all streams")
+            await until(lambda: server.pipeline.hub.subscriber_count == len(reading), "all streams")
             # The first goodbyes come at once, before a busy machine has made another change.
             await asyncio.to_thread(writer.toggle, flag)
-            await until(lambda: server.feed.hub.deliveries >= len(reading), "an event for everyone")
+            await until(lambda: server.pipeline.hub.deliveries >= len(reading), "an event for everyone")
             server.uvicorn.should_exit = True
             while not all(task.done() for task in reading):
                 await asyncio.to_thread(writer.toggle, flag)

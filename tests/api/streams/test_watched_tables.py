@@ -174,8 +174,8 @@ async def test_a_scope_holds_for_tables_live_and_in_replay(
                         async with sse(server.stream_url, wanted, authorization=f"Bearer {credential}") as other:
                             writer.run("insert into shop.orders values (0)")
                             await other.next()
-                        await server.feed.hub.reached(await server.feed.newest_position(), 10)
-                        assert server.feed.hub.deliveries == 1
+                        await server.pipeline.hub.reached(await server.pipeline.newest_position(), 10)
+                        assert server.pipeline.hub.deliveries == 1
                     return found, str(stream.greeting["id"])
 
             def write() -> None:

@@ -77,7 +77,7 @@ async def test_subscribes_add_up_and_unsubscribe_takes_away(server: RunningServe
         # So that no event of these comes after the first subscribe.
         newest = writer.connection.execute("select max(position) from flagent_cdc.commit_log").fetchone()
         assert newest is not None
-        await until(lambda: server.feed.hub.catalog.position >= newest[0], "the flags")
+        await until(lambda: server.pipeline.hub.catalog.position >= newest[0], "the flags")
         async with talking(server) as client:
             await client.ask(type="subscribe", flags=["a"])
             both = await client.ask(type="subscribe", tags=["payment"], flagIDs=[b])
@@ -182,7 +182,7 @@ async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str
                 await client.ask(type="subscribe", flags=["a"])
                 filtered = await client.hear(heartbeats=True)
     assert (heartbeat["type"], heartbeat["position"], heartbeat["fresh"]) == ("heartbeat", "2", True)
-    assert heartbeat["digest"] == server.feed.hub.catalog.digest
+    assert heartbeat["digest"] == server.pipeline.hub.catalog.digest
     assert heartbeat["digest"].startswith("1:")
     assert "digest" not in filtered
 
@@ -236,7 +236,7 @@ async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
     with Writer(database_url) as writer:
         for n in range(30):
             writer.flag(f"f{n}", description="x" * 100_000)
-        assert await server.feed.hub.reached(Position(31), DEADLINE_S)
+        assert await server.pipeline.hub.reached(Position(31), DEADLINE_S)
         async with talking(server) as client:
             await client.say(type="subscribe", subscribeAll=True, snapshot=True)
             for n in range(20):
@@ -270,7 +270,7 @@ async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> N
                     pass
         assert refused.value.response.status_code == 503
         assert int(refused.value.response.headers["retry-after"]) >= 1
-        await until(lambda: server.feed.hub.subscriber_count == 0, "the first client's leaving")
+        await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
         async with talking(server) as client:
             assert (await client.ask(type="ping"))["type"] == "pong"
 

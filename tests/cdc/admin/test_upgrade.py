@@ -169,4 +169,4 @@ async def test_a_server_lives_through_the_way_back_and_forth(database_url: str) 
         assert [(await stream.next()).type for _ in range(2)] == ["flag_updated", "flag_enabled"]
         do(database_url, "delete from flags")
         assert (await stream.next()).type == "flag_deleted"
-        await until(lambda: server.feed.is_ready, "readiness")
+        await until(lambda: server.pipeline.is_ready, "readiness")

@@ -21,7 +21,7 @@ from cdc.auth.api_key import ApiKey, KeyRing, new_key
 from cdc.auth.authenticator import JwksSource
 from cdc.auth.identity import Identity
 from cdc.auth.json_web_token import JwtRules, JwtVerifier, public_key, read_jwks, secret_key
-from cdc.auth.stream_token import LIFETIME_S, TokenDesk
+from cdc.auth.stream_token import LIFETIME_S, StreamTokenIssuer
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.grant import Grant
 from cdc.errors import Unauthorized
@@ -115,12 +115,16 @@ def test_keys_are_compared_in_constant_time_whether_known_or_not(monkeypatch: py
 
 
 def test_a_stream_token_carries_its_holders_rights_once_and_for_a_minute() -> None:
-    desk = TokenDesk(b"s" * 32)
+    desk = StreamTokenIssuer(b"s" * 32)
     holder = Identity("token of 'x'", Grant(flags=frozenset({"web-*"})), expires_at=NOW + 500)
     text, ends_at = desk.issue(holder, NOW)
     assert ends_at == NOW + LIFETIME_S
     token = desk.read(text, NOW)
-    assert (token.holder.grant, token.holder.expires_at, token.holder.is_brief) == (holder.grant, NOW + 500, True)
+    assert (token.holder.grant, token.holder.expires_at, token.holder.is_stream_token) == (
+        holder.grant,
+        NOW + 500,
+        True,
+    )
     assert desk.read(text, NOW).id == token.id  # reading is not using
     desk.use_up(token, NOW)
     assert refused(lambda: desk.read(text, NOW)) == "token_used"
@@ -129,11 +133,11 @@ def test_a_stream_token_carries_its_holders_rights_once_and_for_a_minute() -> No
 
 
 def test_a_stream_token_never_outlives_the_credential_behind_it() -> None:
-    assert TokenDesk(b"s" * 32).issue(Identity("x", Grant(), expires_at=NOW + 5), NOW)[1] == NOW + 5
+    assert StreamTokenIssuer(b"s" * 32).issue(Identity("x", Grant(), expires_at=NOW + 5), NOW)[1] == NOW + 5
 
 
 def test_a_stream_token_that_was_altered_or_signed_elsewhere_is_refused() -> None:
-    desk = TokenDesk(b"s" * 32)
+    desk = StreamTokenIssuer(b"s" * 32)
     text, _ = desk.issue(Identity("x", Grant(flags=frozenset())), NOW)
     body, signature = text.split(".")
     forged = base64.urlsafe_b64encode(json.dumps({"i": "1", "e": NOW + 60, "n": "x"}).encode()).decode().rstrip("=")
@@ -143,7 +147,7 @@ def test_a_stream_token_that_was_altered_or_signed_elsewhere_is_refused() -> Non
         body,
         "fla_st_",
         text + "ü",
-        TokenDesk(b"t" * 32).issue(Identity("x", Grant()), NOW)[0],
+        StreamTokenIssuer(b"t" * 32).issue(Identity("x", Grant()), NOW)[0],
         "fla_st_" + "x" * 20_000,
     ):
         assert refused(lambda wrong=wrong: desk.read(wrong, NOW)) == "invalid_credential"
@@ -152,7 +156,7 @@ def test_a_stream_token_that_was_altered_or_signed_elsewhere_is_refused() -> Non
 def test_a_grant_too_long_for_an_address_is_refused() -> None:
     long = Grant(flags=frozenset(f"{number:0200}" for number in range(500)))
     with pytest.raises(InvalidInput, match="too long"):
-        TokenDesk(b"s" * 32).issue(Identity("x", long), NOW)
+        StreamTokenIssuer(b"s" * 32).issue(Identity("x", long), NOW)
 
 
 # -- JSON Web Tokens -------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Bottomless:
 async def test_however_many_catch_up_one_has_its_turn_between_two_looks_at_the_sockets(
     server: RunningServer, database_url: str
 ) -> None:
-    hub = server.feed.hub
+    hub = server.pipeline.hub
     begin = str(hub.here())
     with Writer(database_url) as writer:
         writer.run(

@@ -34,7 +34,7 @@ async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
 async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str) -> None:
     """It is pinged meanwhile: without a question there is no answer."""
     async with serving(database_url, ws_ping_interval_s=0.1) as server:
-        hub = server.feed.hub
+        hub = server.pipeline.hub
         may_answer = asyncio.Event()
 
         async def slow(id: EventId) -> ResyncReason:

@@ -12,20 +12,20 @@ from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.wire.snapshot import ResyncReason
 from cdc.database.queries import flagent_tables
 from cdc.fanout.hub import History, Hub, HubLimits
-from cdc.history.replay import LogHistorian
-from cdc.postgres.log_reader import Store
+from cdc.history.replay import ReplayReader
+from cdc.postgres.log_reader import LogReader
 from cdc.source.upstream import Freshness
 from tests.fixtures.flags import Writer
 
 
 @asynccontextmanager
-async def hub_on(url: str, *, limit_changes: int = 1000) -> AsyncIterator[tuple[Hub, LogHistorian, Store]]:
+async def hub_on(url: str, *, limit_changes: int = 1000) -> AsyncIterator[tuple[Hub, ReplayReader, LogReader]]:
     """A hub that has just been loaded, so that nothing of the past is in its memory."""
-    store = Store(url)
+    store = LogReader(url)
     try:
         catalog: Catalog = (await store.bootstrap()).catalog()
         hub = Hub(catalog, HubLimits(), lambda: Freshness(True, 0))
-        yield hub, LogHistorian(store, hub, limit_changes), store
+        yield hub, ReplayReader(store, hub, limit_changes), store
     finally:
         await store.close()
 
@@ -146,8 +146,8 @@ async def test_an_id_of_another_log_or_of_an_emptied_one_is_a_resync(database_ur
 
 async def test_a_database_that_is_away_is_a_resync_too(database_url: str) -> None:
     async with hub_on(database_url) as (hub, _, _):
-        nowhere = Store("postgresql://127.0.0.1:1/nothing")
-        assert await LogHistorian(nowhere, hub, 10)(after(hub, 0)) is ResyncReason.OVERFLOW
+        nowhere = LogReader("postgresql://127.0.0.1:1/nothing")
+        assert await ReplayReader(nowhere, hub, 10)(after(hub, 0)) is ResyncReason.OVERFLOW
 
 
 @pytest.mark.parametrize("page", [1, 3])
@@ -162,7 +162,7 @@ async def test_pages_join_without_gap(database_url: str, page: int, monkeypatch:
 
 
 async def position(url: str) -> int:
-    store = Store(url)
+    store = LogReader(url)
     try:
         return (await store.state()).newest
     finally:

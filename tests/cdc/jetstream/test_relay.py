@@ -13,10 +13,10 @@ from nats.js.api import RetentionPolicy
 from cdc.admin.installation import migrate, uninstall
 from cdc.core.log.change import Commit
 from cdc.core.log.position import Position
-from cdc.core.wire.commit_message import Assembler, Label, pack
+from cdc.core.wire.commit_message import Assembler, PartHeader, pack
 from cdc.embedded.server import EmbeddedPostgres
 from cdc.errors import DatabaseRefused, ForeignStream, NatsMismatch
-from cdc.postgres.log_reader import Store
+from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
 from tests.fixtures.nats import NatsServer, RelayProcess, active, nats_client, relaying, run_nats
 from tests.fixtures.proxy import proxy_to
@@ -30,17 +30,17 @@ pytestmark = pytest.mark.timeout(90)
 TAKEOVER_S = 10.0
 
 
-async def stream_of(client: Client) -> list[tuple[Label, bytes]]:
+async def stream_of(client: Client) -> list[tuple[PartHeader, bytes]]:
     """Everything in the stream, in order."""
     jetstream = client.jetstream()
     last = (await jetstream.stream_info("flagent_cdc")).state.last_seq
     subscription = await jetstream.subscribe("flagent_cdc.>", ordered_consumer=True)
-    found: list[tuple[Label, bytes]] = []
+    found: list[tuple[PartHeader, bytes]] = []
     sequence = 0
     while sequence < last:
         message = await subscription.next_msg(timeout=10)
         sequence = message.metadata.sequence.stream
-        if (label := Label.read(message.headers)) is not None:
+        if (label := PartHeader.read(message.headers)) is not None:
             found.append((label, message.data))
     await subscription.unsubscribe()
     return found
@@ -53,7 +53,7 @@ async def commits_of(client: Client) -> list[Commit]:
 
 
 async def log_of(url: str, after: int = 0) -> list[Commit]:
-    store = Store(url)
+    store = LogReader(url)
     commits = await store.commits_after(Position(after), 10_000_000)
     await store.close()
     return commits
@@ -210,7 +210,7 @@ async def test_a_commit_that_was_cut_off_is_finished(database_url: str, nats_ser
         assert [parcel.table for parcel in parcels] == ["flags", "tags", "segments"]
         # What a relay with another limit has sent is not what this one would have.
         sent = parcels if is_same else pack(commit, label.log, 500)
-        half = Label(
+        half = PartHeader(
             label.log,
             commit.position,
             before.position,

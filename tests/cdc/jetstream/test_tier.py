@@ -22,7 +22,7 @@ from cdc.jetstream.address import NatsAddress
 from cdc.jetstream.api_keys import decode_keys, encode_keys
 from cdc.jetstream.layout import Layout
 from cdc.jetstream.log import JetStreamLog
-from cdc.postgres.log_reader import Store
+from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
 from tests.fixtures.nats import NatsServer, RunningRelay, active, nats_client, relay_settings, relaying
 from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
@@ -50,10 +50,10 @@ async def node(relay: RunningRelay, nats_server: NatsServer) -> AsyncIterator[Ru
 
 async def reaches(node: RunningServer, url: str) -> None:
     """Wait until a node has all that is committed now."""
-    store = Store(url)
+    store = LogReader(url)
     newest = await store.newest()
     await store.close()
-    await until(lambda: node.feed.hub.catalog.position >= newest, "the node's catching up")
+    await until(lambda: node.pipeline.hub.catalog.position >= newest, "the node's catching up")
 
 
 async def told(stream: SseReader, count: int) -> list[tuple[str, str]]:
@@ -133,9 +133,9 @@ async def test_a_commit_of_ten_thousand_rows_arrives_whole(database_url: str, no
             "insert into tags (value, created_at) values ('t', now())",
         )
     await reaches(node, database_url)
-    store = Store(database_url)
-    assert node.feed.hub.catalog.digest == (await store.bootstrap()).catalog().digest
-    (commit,) = await node.feed.log.commits_before(node.feed.hub.catalog.position, Position(0), 1)
+    store = LogReader(database_url)
+    assert node.pipeline.hub.catalog.digest == (await store.bootstrap()).catalog().digest
+    (commit,) = await node.pipeline.log.commits_before(node.pipeline.hub.catalog.position, Position(0), 1)
     assert commit == (await store.commits_after(Position(commit.position - 1), 1))[0]
     assert len(commit.changes) == 10_001
     await store.close()
@@ -167,10 +167,10 @@ async def test_no_commit_waits_behind_a_heartbeat(
         with Writer(database_url) as writer:
             for number in range(10):
                 ended.clear()
-                before = node.feed.listener.notifications
+                before = node.pipeline.listener.notifications
                 beating = asyncio.create_task(beat())
                 await asyncio.to_thread(writer.flag, f"f{number}")
-                await until(lambda: node.feed.listener.notifications > before, "the delivery")  # noqa: B023
+                await until(lambda: node.pipeline.listener.notifications > before, "the delivery")  # noqa: B023
                 ended.set()
                 await beating
                 assert await told(stream, 1) == [(stream.last_id, f"flag_created f{number}")]
@@ -234,7 +234,7 @@ async def test_a_stream_of_a_table_that_cannot_be_copied_does_not_stop_the_flags
 
 
 def node_streams(node: RunningServer) -> Any:
-    return node.uvicorn.config.app.web.state.gateway.streams._feeds  # type: ignore[union-attr]
+    return node.uvicorn.config.app.web.state.gateway.pipelines._pipelines  # type: ignore[union-attr]
 
 
 async def served(server: RunningServer, table: str) -> None:
@@ -267,10 +267,10 @@ async def test_a_late_node_starts_from_the_newest_snapshot(
         async with nats_client(nats_server.url) as client:
             await client.jetstream().purge_stream("flagent_cdc")
         async with serving(None, source=nats_server.url, **QUICK) as node:
-            assert len(list(node.feed.hub.catalog.flags())) == 20
+            assert len(list(node.pipeline.hub.catalog.flags())) == 20
             writer.flag("later")
             await reaches(node, database_url)
-            assert node.feed.hub.catalog.find("public", "later") is not None
+            assert node.pipeline.hub.catalog.find("public", "later") is not None
 
 
 async def test_without_nats_a_node_is_not_fresh_and_afterwards_it_goes_on(
@@ -279,25 +279,25 @@ async def test_without_nats_a_node_is_not_fresh_and_afterwards_it_goes_on(
     async with httpx.AsyncClient() as client, sse(node.stream_url, EVERYTHING) as stream:
         assert (await client.get(node.url + "/readyz")).status_code == 200
         await asyncio.to_thread(nats_server.stop)
-        await until(lambda: not node.feed.freshness().fresh, "the node's noticing")
+        await until(lambda: not node.pipeline.freshness().fresh, "the node's noticing")
         told_so = (await client.get(node.url + "/readyz")).json()
         assert (told_so["ready"], told_so["loaded"], told_so["listener"]) == (False, True, "disconnected")
         with Writer(database_url) as writer:
             writer.flag("meanwhile")
         await asyncio.to_thread(nats_server.start)
         assert await told(stream, 1) == [(stream.last_id, "flag_created meanwhile")]
-        await until(lambda: node.feed.is_ready, "the node's readiness")
+        await until(lambda: node.pipeline.is_ready, "the node's readiness")
 
 
 async def test_without_a_relay_a_node_is_not_fresh_and_says_why(
     database_url: str, node: RunningServer, relay: RunningRelay, nats_server: NatsServer
 ) -> None:
     await relay.stop()
-    await until(lambda: not node.feed.freshness().fresh, "the node's noticing")
-    assert node.feed.listener.reason == "no relay is active"
+    await until(lambda: not node.pipeline.freshness().fresh, "the node's noticing")
+    assert node.pipeline.listener.reason == "no relay is active"
     async with relaying(database_url, nats_server.url):
-        await until(lambda: node.feed.is_ready, "the node's readiness")
-        assert node.feed.listener.reason == ""
+        await until(lambda: node.pipeline.is_ready, "the node's readiness")
+        assert node.pipeline.listener.reason == ""
 
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
@@ -305,7 +305,7 @@ async def test_a_node_that_is_cut_off_sends_nobody_back(
     database_url: str, node: RunningServer, relay: RunningRelay, transport: str
 ) -> None:
     """A client that knows more is sent away, to another node; as long as this one cannot prove that it is current."""
-    node.feed.hub.limits = replace(node.feed.hub.limits, ahead_wait_s=0.1, ahead_proof_s=1.0)
+    node.pipeline.hub.limits = replace(node.pipeline.hub.limits, ahead_wait_s=0.1, ahead_proof_s=1.0)
     with Writer(database_url) as writer:
         writer.flag("before")
         await reaches(node, database_url)
@@ -434,7 +434,7 @@ async def test_api_keys_reach_nodes_without_a_database(
 async def test_the_log_reads_alike_in_both_places(
     database_url: str, node: RunningServer, nats_server: NatsServer
 ) -> None:
-    here, there = Store(database_url), node.feed.log
+    here, there = LogReader(database_url), node.pipeline.log
     with Writer(database_url) as writer:
         for number in range(12):
             writer.run(

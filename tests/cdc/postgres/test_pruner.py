@@ -267,10 +267,10 @@ async def test_a_server_prunes_by_itself_and_its_subscribers_notice_nothing(
                 await until(lambda: len(positions(database_url)) == 1, "the pruning")
                 writer.flag("after")
                 assert (await stream.next()).data["key"] == "after"
-            pruner = server.feed.upkeep
+            pruner = server.pipeline.maintenance
             assert isinstance(pruner, Pruner)
             await until(lambda: pruner.pruned_commits >= 19, "the count")
-            assert server.feed.hub.resyncs == 0
+            assert server.pipeline.hub.resyncs == 0
             async with sse(server.stream_url, last_event_id=last_id) as late:
                 resync = await late.next()
                 assert (resync.type, resync.data["reason"]) == ("resync", "pruned")

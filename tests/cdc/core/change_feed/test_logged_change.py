@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cdc.core.change_feed.logged_change import LoggedChange
-from cdc.core.change_feed.snapshot_visibility import Seen
+from cdc.core.change_feed.snapshot_visibility import SnapshotVisibility
 from cdc.core.flags.events import EventType
 from cdc.core.log.change import Op
 from cdc.core.log.position import LogId, Position
@@ -18,7 +18,7 @@ CHANGE = LoggedChange(
 
 
 def test_a_cursor_carries_what_was_seen_until_that_lies_behind() -> None:
-    seen = Seen(1050, 1054, frozenset({1052}))
+    seen = SnapshotVisibility(1050, 1054, frozenset({1052}))
     assert str(CHANGE.cursor(LOG)) == "1052.40@k7q2mxs2"
     assert str(CHANGE.cursor(LOG, seen)) == "1052.40~1050_4_2@k7q2mxs2"
     assert str(replace(CHANGE, index=42).cursor(LOG, seen)) == "1052~1050_4_2@k7q2mxs2"

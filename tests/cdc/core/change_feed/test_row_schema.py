@@ -22,7 +22,7 @@ TYPES = {
 
 def table(**fields: Any) -> CapturedTable:
     values: dict[str, Any] = {"id": 1, "schema": "s", "table": "t", "key": ("a",), "included": None, "masked": ()}
-    return CapturedTable(**{**values, "operations": ("insert",), "is_filtered": False, "stream": "flags", **fields})
+    return CapturedTable(**{**values, "operations": ("insert",), "is_filtered": False, "lane": "flags", **fields})
 
 
 def schema_of(

@@ -9,7 +9,7 @@ from cdc.core.flags.events import Event, EventType, Standing
 from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.subscription.grant import EVERYTHING, Grant, View
 from cdc.core.subscription.selection import Selection, SelectionIndex, Selections
-from cdc.core.wire.encoded import EncodedEvent, told_to
+from cdc.core.wire.encoded import EncodedEvent, filter_for_grant
 
 ID = EventId(Position(7), 0, LogId("k7q2mx"))
 
@@ -124,7 +124,7 @@ def test_a_flag_that_leaves_is_told_as_deleted_once_and_without_its_state() -> N
         for type in (EventType.FLAG_UPDATED, EventType.FLAG_ENABLED)
     ]
     staying = EncodedEvent(event(now=flag(tags=("t",)), before=standing("t")))
-    told = told_to(holder, [staying, *leaving])
+    told = filter_for_grant(holder, [staying, *leaving])
     assert told[0] is staying
     assert [one.event.type for one in told[1:]] == [EventType.FLAG_DELETED]
     assert told[1].event.flag is None

@@ -2,14 +2,14 @@ import pytest
 
 from cdc.core.errors import InvalidInput
 from cdc.core.flags.events import EventType
-from cdc.core.log.lane import FLAGS, Stream, WatchedTable
+from cdc.core.log.lane import FLAGS, Lane, WatchedTable
 from cdc.core.subscription.grant import Grant
-from cdc.core.subscription.lane_map import StreamMap
+from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
 
-ORDERS, CLICKS = Stream("orders", 1, "notify"), Stream("clicks", 2, "horizon")
+ORDERS, CLICKS = Lane("orders", 1, "notify"), Lane("clicks", 2, "horizon")
 
-MAP = StreamMap(
+MAP = LaneMap(
     (
         WatchedTable("public", "plain", FLAGS),
         WatchedTable("shop", "orders", ORDERS),
@@ -21,12 +21,12 @@ MAP = StreamMap(
 )
 
 
-def of(*clauses: Selection) -> Stream:
+def of(*clauses: Selection) -> Lane:
     return MAP.of(Selections(clauses))
 
 
 @pytest.mark.parametrize(
-    ("selection", "stream"),
+    ("selection", "lane"),
     [
         (Selection.of(), FLAGS),
         (Selection.of(flag_keys=["a"], tables=["plain"]), FLAGS),
@@ -38,8 +38,8 @@ def of(*clauses: Selection) -> Stream:
         (Selection.of(tables=['"web.shop".orders']), ORDERS),
     ],
 )
-def test_a_subscription_belongs_to_the_stream_of_its_tables(selection: Selection, stream: Stream) -> None:
-    assert of(selection) == stream
+def test_a_subscription_belongs_to_the_lane_of_its_tables(selection: Selection, lane: Lane) -> None:
+    assert of(selection) == lane
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_subscription_belongs_to_the_stream_of_its_tables(selection: Selection
     [
         (
             [Selection.of(tables=["orders"])],
-            "shop.orders belongs to the stream orders, and web.orders to the stream clicks",
+            "shop.orders belongs to the lane orders, and web.orders to the lane clicks",
         ),
         (
             [Selection.of(tables=["shop.orders", "plain"])],
@@ -55,23 +55,23 @@ def test_a_subscription_belongs_to_the_stream_of_its_tables(selection: Selection
         ),
         (
             [Selection.of(tables=["items"], tags=["t"])],
-            "what is selected of flags belongs to the stream flags, and shop.items",
+            "what is selected of flags belongs to the lane flags, and shop.items",
         ),
         ([Selection.of(tables=["items"], segments=True)], "what is selected of flags"),
         (
             [Selection.of(tables=["items"]), Selection.of(flag_ids=[1])],
-            "shop.items belongs to the stream orders, and what",
+            "shop.items belongs to the lane orders, and what",
         ),
         (
             [Selection.of(tables=["items"]), Selection.of(everything=True)],
-            "subscribe to each stream on a connection of its own",
+            "subscribe to each lane on a connection of its own",
         ),
     ],
 )
-def test_a_subscription_of_two_streams_is_refused_with_both_names(clauses: list[Selection], sentence: str) -> None:
+def test_a_subscription_of_two_lanes_is_refused_with_both_names(clauses: list[Selection], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence) as refused:
         of(*clauses)
-    assert refused.value.code == "several_streams"
+    assert refused.value.code == "several_lanes"
 
 
 def test_tables_that_a_grant_hides_are_as_if_they_were_not_watched() -> None:
@@ -80,7 +80,7 @@ def test_tables_that_a_grant_hides_are_as_if_they_were_not_watched() -> None:
     assert of(Selection.of(tables=["clicks"]).within(grant)) == FLAGS
 
 
-def test_nothing_selected_is_of_the_flags_stream_and_streams_know_how_they_are_read() -> None:
+def test_nothing_selected_is_of_the_flags_lane_and_lanes_know_how_they_are_read() -> None:
     assert of() == FLAGS
-    assert MAP.streams == {FLAGS, ORDERS, CLICKS}
-    assert [stream.is_polled for stream in (FLAGS, ORDERS, CLICKS)] == [False, False, True]
+    assert MAP.lanes == {FLAGS, ORDERS, CLICKS}
+    assert [lane.is_polled for lane in (FLAGS, ORDERS, CLICKS)] == [False, False, True]

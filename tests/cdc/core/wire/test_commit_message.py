@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cdc.core.log.change import Change, Commit, Op
 from cdc.core.log.position import LogId, Position
-from cdc.core.wire.commit_message import Assembler, Label, Parcel, Torn, pack
+from cdc.core.wire.commit_message import Assembler, IncompleteCommit, MessagePart, PartHeader, pack
 
 LOG = LogId("k7q2mx")
 
@@ -34,8 +34,8 @@ commits = st.builds(
 )
 
 
-def label(commit: Commit, parcel: Parcel, start: int = 100) -> Label:
-    return Label(
+def label(commit: Commit, parcel: MessagePart, start: int = 100) -> PartHeader:
+    return PartHeader(
         LOG,
         commit.position,
         Position(commit.position - 1),
@@ -116,7 +116,7 @@ def test_a_part_without_those_before_it_is_torn(seen: list[int], then: int) -> N
     for part in seen:
         assembler.take(label(commit, parcels[part - 1]), parcels[part - 1].data)
     torn = parcels[then - 1]
-    assert assembler.take(label(commit, torn), torn.data) == Torn(Position(42))
+    assert assembler.take(label(commit, torn), torn.data) == IncompleteCommit(Position(42))
     # And the next whole commit is taken again.
     assert [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels][-1] == commit
 
@@ -126,14 +126,14 @@ def test_parts_of_two_attempts_are_never_mixed() -> None:
     first, second = pack(commit, LOG, 10_000)
     assembler = Assembler()
     assembler.take(label(commit, first, start=100), first.data)
-    assert assembler.take(label(commit, second, start=102), second.data) == Torn(Position(42))
+    assert assembler.take(label(commit, second, start=102), second.data) == IncompleteCommit(Position(42))
 
 
 def test_headers_say_what_the_label_says() -> None:
-    one = label(commit_of("flags", "tags"), Parcel("public", "tags", 2, 2, True, b""))
-    assert Label.read(one.headers()) == one
+    one = label(commit_of("flags", "tags"), MessagePart("public", "tags", 2, 2, True, b""))
+    assert PartHeader.read(one.headers()) == one
     assert one.message_id == "k7q2mx:42:2@100"
-    assert label(commit_of("flags"), Parcel("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
+    assert label(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_headers_say_what_the_label_says() -> None:
     ],
 )
 def test_a_message_of_somebody_else_has_no_label(changed: dict[str, str] | None) -> None:
-    ours = label(commit_of("flags"), Parcel("public", "flags", 1, 1, False, b"")).headers()
-    assert Label.read(ours) is not None
-    assert Label.read({**ours, **changed} if changed else changed) is None
+    ours = label(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).headers()
+    assert PartHeader.read(ours) is not None
+    assert PartHeader.read({**ours, **changed} if changed else changed) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"changes": 1}', b'{"changes": [{}]}', b"\xff"])
 def test_data_that_are_not_a_commit_are_refused(data: bytes) -> None:
     commit = commit_of("flags")
     with pytest.raises(ValueError):
-        Assembler().take(label(commit, Parcel("public", "flags", 1, 1, False, data)), data)
+        Assembler().take(label(commit, MessagePart("public", "flags", 1, 1, False, data)), data)

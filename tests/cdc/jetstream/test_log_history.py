@@ -60,9 +60,9 @@ class Pair:
 
     async def reaches(self) -> int:
         """Wait until both have all that is committed now; how far that is."""
-        newest = await self.direct.feed.log.newest()
+        newest = await self.direct.pipeline.log.newest()
         for server in (self.direct, self.node):
-            assert await server.feed.hub.reached(newest, DEADLINE_S)
+            assert await server.pipeline.hub.reached(newest, DEADLINE_S)
         return newest
 
 
@@ -81,9 +81,9 @@ async def both(database_url: str, nats_url: str) -> AsyncIterator[Pair]:
 
 async def begin_of(pair: Pair) -> str:
     """The cursor at which the stream begins: what came before, the node behind the relay does not have."""
-    oldest = (await pair.node.feed.past.log.reach()).oldest
+    oldest = (await pair.node.pipeline.past.log.reach()).oldest
     assert oldest is not None
-    return f"{oldest - 1}@{pair.node.feed.hub.catalog.log}"
+    return f"{oldest - 1}@{pair.node.pipeline.hub.catalog.log}"
 
 
 async def test_pages_of_changes_are_the_same_and_a_cursor_holds_on_both(
@@ -94,7 +94,7 @@ async def test_pages_of_changes_are_the_same_and_a_cursor_holds_on_both(
         writer.run("select flagent_cdc.watch('orders')")
         async with both(database_url, nats_server.url) as pair:
             with writing(database_url, seed="past", count=3):
-                assert await pair.direct.feed.hub.reached(Position(80), DEADLINE_S)
+                assert await pair.direct.pipeline.hub.reached(Position(80), DEADLINE_S)
             writer.run(
                 "insert into orders values (1, 0.1234567890123456789012345678901234567890, '{\"a\":1.50}')",
                 "insert into orders values (2, 1e30, '[\"ü\\t\\u0001\",null,1e-9]')",
@@ -180,7 +180,7 @@ async def test_a_reader_at_the_end_waits_for_what_comes_next(database_url: str, 
         async with both(database_url, nats_server.url) as pair:
             writer.flag("a")
             newest = await pair.reaches()
-            after = f"{newest}@{pair.node.feed.hub.catalog.log}"
+            after = f"{newest}@{pair.node.pipeline.hub.catalog.log}"
             waiting = asyncio.create_task(pair.ask_node(CHANGES, after=after, waitMs=20_000))
             await asyncio.sleep(0)
             await asyncio.to_thread(writer.flag, "b")
@@ -195,11 +195,12 @@ async def test_the_flags_of_any_moment_and_a_flags_history_are_the_same(
         async with both(database_url, nats_server.url) as pair:
             first = int((await begin_of(pair)).partition("@")[0])
             with writing(database_url, seed="moments", count=3):
-                assert await pair.direct.feed.hub.reached(Position(first + 60), DEADLINE_S)
+                assert await pair.direct.pipeline.hub.reached(Position(first + 60), DEADLINE_S)
             newest = await pair.reaches()
             rng = random.Random(7)
             times = [
-                commit.committed_at for commit in await pair.direct.feed.log.commits_after(Position(first), 1_000_000)
+                commit.committed_at
+                for commit in await pair.direct.pipeline.log.commits_after(Position(first), 1_000_000)
             ]
             moments = [str(position) for position in rng.sample(range(first, newest + 1), 12)]
             for moment in [*moments, *rng.sample(times, 12), str(first), str(newest), times[-1]]:
@@ -221,7 +222,7 @@ async def test_what_lies_outside_is_refused_with_where_it_begins(database_url: s
             for number in range(8):
                 writer.flag(f"f{number}")
             newest = await pair.reaches()
-            log = pair.node.feed.hub.catalog.log
+            log = pair.node.pipeline.hub.catalog.log
             async with nats_client(nats_server.url) as client:
                 jetstream = client.jetstream()
                 last = (await jetstream.stream_info("flagent_cdc")).state.last_seq
@@ -258,7 +259,7 @@ async def test_what_lies_outside_is_refused_with_where_it_begins(database_url: s
 async def test_a_moment_that_nobody_can_prove_is_not_made_up(
     database_url: str, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdc.jetstream.archive._PROOF_S", 0.5)
+    monkeypatch.setattr("cdc.jetstream.log_history._PROOF_S", 0.5)
     async with relaying(database_url, nats_server.url) as relay:
         await active(relay)
         with Writer(database_url) as writer:
@@ -270,7 +271,7 @@ async def test_a_moment_that_nobody_can_prove_is_not_made_up(
             httpx.AsyncClient(base_url=node.url, timeout=DEADLINE_S) as http,
         ):
             await relay.stop()
-            earlier = await http.get("/api/v1/flags", params={"at": str(node.feed.hub.catalog.position)})
+            earlier = await http.get("/api/v1/flags", params={"at": str(node.pipeline.hub.catalog.position)})
             assert [flag["key"] for flag in earlier.json()] == ["a"]
             answer = await http.get("/api/v1/flags", params={"at": row[0].isoformat()})
             assert answer.status_code == 503

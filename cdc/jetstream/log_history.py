@@ -1,4 +1,4 @@
-"""The stream as something to look things up in: the port `PastLog` of a tier.
+"""The stream as something to look things up in: the port `LogHistory` of a tier.
 
 It answers what `cdc.archive` answers from the database, for as long as the stream keeps its messages: positions,
 cursors and pages are the same. On a connection of its own, so that whoever asks about the past, however much, does not
@@ -21,16 +21,16 @@ from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Commit
 from ..core.log.position import Position
 from ..core.text import exact_json
-from ..core.wire.commit_message import Assembler, Label
+from ..core.wire.commit_message import Assembler, PartHeader
 from ..errors import NatsUnavailable, TooBusy
-from ..source.upstream import Reach
+from ..source.upstream import LogRange
 from .address import NatsAddress
 from .layout import Layout
 from .log import JetStreamLog, Record, Tail
 from .relay_status import ask_relay
 from .snapshot import read_pointer
 
-__all__ = ["JetStreamArchive"]
+__all__ = ["JetStreamLogHistory"]
 
 # What the rows of one page may add up to, as in `cdc.archive`. A larger row comes alone.
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -41,11 +41,11 @@ _PROOF_S = 7.0
 _PROOF_AGAIN_S = 0.2
 
 
-class JetStreamArchive(JetStreamLog):
+class JetStreamLogHistory(JetStreamLog):
     def __init__(self, address: NatsAddress, layout: Layout) -> None:
         super().__init__(address, layout, name="archive")
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> LogRange:
         async with self._link.use() as jetstream:
             return await self._reach(jetstream, await self._tail(jetstream))
 
@@ -59,7 +59,7 @@ class JetStreamArchive(JetStreamLog):
         moment = _text(time)
 
         def is_later(record: Record) -> bool | None:
-            return record.committed_at > moment if isinstance(record, Label) else None
+            return record.committed_at > moment if isinstance(record, PartHeader) else None
 
         deadline = monotonic() + _PROOF_S
         async with self._link.use() as jetstream:
@@ -114,14 +114,14 @@ class JetStreamArchive(JetStreamLog):
                         break
         return builder.page(reach.newest, reach.database)
 
-    async def _reach(self, jetstream: JetStreamContext, tail: Tail) -> Reach:
+    async def _reach(self, jetstream: JetStreamContext, tail: Tail) -> LogRange:
         assert tail.log is not None
         pointer = await read_pointer(jetstream, self._layout)
         if pointer is None or pointer.database is None:
             raise NatsUnavailable(f"{self._layout.state!r} does not name the database yet; `flagent-cdc relay` does")
         now = _text(datetime.now(UTC))
         if tail.position == 0:
-            return Reach(tail.log, None, None, tail.position, now, pointer.database)
+            return LogRange(tail.log, None, None, tail.position, now, pointer.database)
         floor, sequence = await self._floor(jetstream, tail)
         first = await self._label_from(jetstream, sequence, tail.sequence)
         if first is not None:
@@ -130,19 +130,19 @@ class JetStreamArchive(JetStreamLog):
             # No commit is left, or came since the log began here: what is known is the newest state, since it was made.
             stamp = tail.stamp or (pointer.stamp if pointer.position == tail.position else None)
             oldest_at = now if stamp is None else stamp.committed_at
-        return Reach(tail.log, Position(floor + 1), oldest_at, tail.position, now, pointer.database)
+        return LogRange(tail.log, Position(floor + 1), oldest_at, tail.position, now, pointer.database)
 
-    async def _label_from(self, jetstream: JetStreamContext, sequence: int, last: int) -> Label | None:
+    async def _label_from(self, jetstream: JetStreamContext, sequence: int, last: int) -> PartHeader | None:
         """Of the first message of a commit from there on."""
         for number in range(sequence, last + 1):
             match await self._record(jetstream, number):
-                case Label() as label:
+                case PartHeader() as label:
                     return label
         return None
 
     async def _commits(
         self, jetstream: JetStreamContext, tail: Tail, after: Position, most: int
-    ) -> AsyncGenerator[tuple[Label, Commit], None]:
+    ) -> AsyncGenerator[tuple[PartHeader, Commit], None]:
         """The commits after a position in order, with the label of the last message of each; read as they are asked
         for."""
         assembler = Assembler(exact_json.loads)

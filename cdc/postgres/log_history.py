@@ -15,17 +15,17 @@ import psycopg
 
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage, LoggedChange
-from ..core.change_feed.snapshot_visibility import Seen
+from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, Op
-from ..core.log.lane import Stream
+from ..core.log.lane import Lane
 from ..core.log.position import LogId, Position
 from ..database.queries import log_query, query
 from ..errors import OutOfReach, SchemaMismatch
-from ..source.upstream import Reach
-from .log_reader import Store
+from ..source.upstream import LogRange
+from .log_reader import LogReader
 
-__all__ = ["Archive", "read_reach"]
+__all__ = ["PostgresLogHistory", "read_log_range"]
 
 _READ_S = 60.0
 
@@ -36,12 +36,12 @@ _WHOLE = 2**63 - 1
 _PAGE_BYTES = 8 * 1024 * 1024
 
 
-class Archive(Store):
-    """The port `PastLog`; one caller at a time, as in the store."""
+class PostgresLogHistory(LogReader):
+    """The port `LogHistory`; one caller at a time, as in the store."""
 
-    async def reach(self) -> Reach:
+    async def reach(self) -> LogRange:
         async with self._use() as connection:
-            return await read_reach(connection, self._stream)
+            return await read_log_range(connection, self._lane)
 
     async def size_bytes(self) -> int:
         async with self._use() as connection:
@@ -86,7 +86,7 @@ class Archive(Store):
     ) -> ChangePage:
         async with self._use(_READ_S) as connection, connection.transaction():
             # Both questions are answered from one snapshot.
-            reach = await read_reach(connection, self._stream)
+            reach = await read_log_range(connection, self._lane)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
             reach.refuse(after)
@@ -105,7 +105,7 @@ class Archive(Store):
         changes = tuple(
             LoggedChange(
                 Position(position), index, count, committed_at, xid, user, application,
-                schema, table, Op(op), key, before, after_row, self._stream.is_polled,
+                schema, table, Op(op), key, before, after_row, self._lane.is_polled,
             )
             for position, index, count, committed_at, xid, user, application, schema, table, op, key, before, after_row,
             is_wanted in rows
@@ -121,12 +121,12 @@ class Archive(Store):
         return ChangePage(changes, next, reach.newest, is_open, reach.database, after.seen)
 
 
-async def read_reach(connection: psycopg.AsyncConnection[Any], stream: Stream) -> Reach:
-    row = await (await connection.execute(log_query("log_reach", stream.log_kind), {"stream": stream.id})).fetchone()
+async def read_log_range(connection: psycopg.AsyncConnection[Any], lane: Lane) -> LogRange:
+    row = await (await connection.execute(log_query("log_reach", lane.log_kind), {"stream": lane.id})).fetchone()
     if row is None:
-        raise SchemaMismatch(f"the stream {stream.name} is no longer there")
+        raise SchemaMismatch(f"lane {lane.name} no longer exists")
     log, oldest, oldest_at, newest, now, database, horizon, seen = row
-    return Reach(
+    return LogRange(
         LogId(log), None if oldest is None else Position(oldest), oldest_at, Position(newest), now, database,
-        horizon, None if seen is None else Seen.of_pg_snapshot(seen),
+        horizon, None if seen is None else SnapshotVisibility.of_pg_snapshot(seen),
     )  # fmt: skip
