@@ -95,15 +95,15 @@ class Authenticator:
     def of(cls, settings: Settings, store: KeyStore) -> Self:
         """As the settings say; raises `InvalidInput`."""
         keys: list[VerificationKey] = []
-        if settings.auth_jwt_secret is not None:
-            keys.append(secret_key(settings.auth_jwt_secret))
-        if settings.auth_jwt_public_key is not None:
-            keys.append(public_key(settings.auth_jwt_public_key))
-        has_jwt = bool(keys) or settings.auth_jwt_jwks is not None
+        if settings.auth.jwt_secret is not None:
+            keys.append(secret_key(settings.auth.jwt_secret))
+        if settings.auth.jwt_public_key is not None:
+            keys.append(public_key(settings.auth.jwt_public_key))
+        has_jwt = bool(keys) or settings.auth.jwt_jwks is not None
         return cls(
             store,
-            JwtVerifier(settings.jwt_rules, keys) if has_jwt else None,
-            None if settings.auth_jwt_jwks is None else JwksSource(settings.auth_jwt_jwks),
+            JwtVerifier(settings.auth.jwt_rules, keys) if has_jwt else None,
+            None if settings.auth.jwt_jwks is None else JwksSource(settings.auth.jwt_jwks),
             own_keys=keys,
         )
 

@@ -34,20 +34,20 @@ class Banner:
     kind: str = "database"
 
     def lines(self) -> Sequence[str]:
-        base = f"http://{_address(self.settings.host)}:{self.settings.port}"
+        base = f"http://{_address(self.settings.listen.host)}:{self.settings.listen.port}"
         rows = [(self.kind, self.database)]
         if self.psql is not None:
             rows.append(("connect", f"psql {shlex.quote(self.psql)}"))
             rows.append(("change", f"psql {shlex.quote(self.psql)} -c {quoted(self.change)}"))
-        if self.settings.page_enabled:
+        if self.settings.web.page_enabled:
             rows.append(("page", f"{base}/"))
-        if self.settings.sse_enabled:
-            stream = f"{base}{self.settings.sse_path}"
+        if self.settings.sse.enabled:
+            stream = f"{base}{self.settings.sse.path}"
             rows.append(("watch", f"curl -N '{stream}?snapshot=true'"))
-            path = f" --path {self.settings.sse_path}" if self.settings.sse_path != "/api/v1/events/stream" else ""
+            path = f" --path {self.settings.sse.path}" if self.settings.sse.path != "/api/v1/events/stream" else ""
             rows.append(("", f"{_program()} tail {base}{path}"))
-        if self.settings.ws_enabled:
-            rows.append(("websocket", f"ws{base.removeprefix('http')}{self.settings.ws_path}"))
+        if self.settings.websocket.enabled:
+            rows.append(("websocket", f"ws{base.removeprefix('http')}{self.settings.websocket.path}"))
         rows.append(("stop", "Ctrl-C"))
         version = importlib.metadata.version("flagent-cdc")
         return [f"flagent-cdc {version} is ready at {base}", "", *(f"  {name:<10} {text}" for name, text in rows), ""]

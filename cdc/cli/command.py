@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
-from cdc.settings.settings import Settings, variables_by_field
+from cdc.settings.settings import Settings, variables
 from cdc.settings.value_formats import ValueFormat
 
 __all__ = ["BAD_INPUT", "Command", "Parser", "database_url", "settings_from"]
@@ -24,11 +24,11 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(BAD_INPUT)
 
     def add_setting(self, option: str, name: str, *, repeatable: bool = False) -> None:
-        """Add `option`, which wins over the variable of the setting `name`; both are written in the same form.
+        """Add `option`, which takes precedence over the variable of the setting `name` (`section.field`).
 
         A repeatable option takes one item of a setting that is a list.
         """
-        variable = variables_by_field()[name]
+        variable = variables()[name]
         words = f"{variable.text} Default: {variable.written or 'unset'} ({variable.name})."
         self.add_argument(
             option,
@@ -75,18 +75,18 @@ def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str])
         for name, value in vars(arguments).items()
         if name.startswith("setting:") and value is not None
     }
-    if "database_url" in given:
+    if "database.url" in given:
         # Refused here, where the option's name is known.
-        read_database_url(given["database_url"], name="--database-url")
-    return dataclasses.replace(Settings.from_environment(environment), **given)
+        read_database_url(given["database.url"], name="--database-url")
+    return Settings.from_environment(environment).with_values(given)
 
 
 def database_url(settings: Settings) -> str:
     """The database that was named; raises `InvalidInput` where none was."""
-    if settings.database_url is None:
+    if settings.database.url is None:
         raise InvalidInput(
             "no database was named: give --database-url, or set FLAGENT_CDC_DATABASE_URL or FLAGENT_DB_DBCONNECTIONSTR",
             name="--database-url",
             code="missing_database_url",
         )
-    return settings.database_url
+    return settings.database.url

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,38 +28,38 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
-    if settings.database_url is not None:
-        installed = migrate(settings.database_url, settings.schemas)
-        if settings.schemas[0] in installed.pending:
+    if settings.database.url is not None:
+        installed = migrate(settings.database.url, settings.database.schemas)
+        if settings.database.schemas[0] in installed.pending:
             raise InvalidInput(
-                f"schema {settings.schemas[0]!r} has no tables of Flagent yet: start Flagent on that database first, "
-                "or run the demo on a database of its own, without --database-url",
+                f"schema {settings.database.schemas[0]!r} has no tables of Flagent yet: start Flagent on that database "
+                "first, or run the demo on a database of its own, without --database-url",
                 name="--schema",
                 code="no_flagent_tables",
             )
-        banner = Banner(settings, redact(read_database_url(settings.database_url)), change=CHANGE)
-        return _serve(settings, settings.database_url, banner, arguments)
+        banner = Banner(settings, redact(read_database_url(settings.database.url)), change=CHANGE)
+        return _serve(settings, settings.database.url, banner, arguments)
 
     # Not needed for another database.
     from cdc.cli.own_database import own_database
 
-    with _data_dir(settings) as data_dir, own_database(data_dir, settings.schemas) as url:
+    with _data_dir(settings) as data_dir, own_database(data_dir, settings.database.schemas) as url:
         banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url, CHANGE)
-        return _serve(dataclasses.replace(settings, database_url=url), url, banner, arguments)
+        return _serve(settings.with_values({"database.url": url}), url, banner, arguments)
 
 
 @contextlib.contextmanager
 def _data_dir(settings: Settings) -> Iterator[Path]:
     """A fresh directory at every start, so that a seed tells the whole story; a named one keeps what happened."""
-    if settings.data_dir is not None:
-        yield settings.data_dir
+    if settings.database.data_dir is not None:
+        yield settings.database.data_dir
         return
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-demo-") as directory:
         yield Path(directory)
 
 
 def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Namespace) -> int:
-    seed, schema = arguments.seed, settings.schemas[0]
+    seed, schema = arguments.seed, settings.database.schemas[0]
     with Writer(url, seed=seed, schema=schema) as writer:
         created = writer.fill()
     loop = WriterLoop(url, seed=seed, schema=schema, interval_s=arguments.interval, tell=_tell)

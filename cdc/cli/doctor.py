@@ -32,11 +32,11 @@ _COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHE
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_setting("--database-url", "database_url")
-    parser.add_setting("--schema", "schemas", repeatable=True)
-    parser.add_setting("--nats", "nats_url")
-    parser.add_setting("--source", "source")
-    parser.add_setting("--stream", "nats_stream")
+    parser.add_setting("--database-url", "database.url")
+    parser.add_setting("--schema", "database.schemas", repeatable=True)
+    parser.add_setting("--nats", "nats.url")
+    parser.add_setting("--source", "nats.source")
+    parser.add_setting("--stream", "nats.stream")
     parser.add_argument("--role", help="the role that serves, where it is not the one that looks")
     parser.add_argument("--url", metavar="URL", help="also look at the server at this address, through its proxies")
     parser.add_argument(
@@ -46,26 +46,29 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="say only what is not fine")
     parser.add_form("--longest-transaction", DURATION, "5m", "a transaction may be open for so long")
     parser.add_form(
-        "--largest-log", SIZE, None, "the log may take so much on disk; else half more than FLAGENT_CDC_LOG_MAX_BYTES"
+        "--largest-log",
+        SIZE,
+        None,
+        "the log may take so much on disk; else half more than FLAGENT_CDC_RETENTION_MAX_BYTES",
     )
     parser.add_form("--patience", DURATION, "60s", "wait so long for two keep-alives of the stream")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
-    if not any((settings.database_url, arguments.url, settings.nats_url, settings.source)):
+    if not any((settings.database.url, arguments.url, settings.nats.url, settings.nats.source)):
         raise InvalidInput(
             "nothing to look at was named: give --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, --nats or "
             "--source, or several of them",
             name="--database-url",
             code="missing_database_url",
         )
-    largest = arguments.largest_log or int((settings.log_max_bytes or Limits().log_bytes) * _LOG_SLACK)
+    largest = arguments.largest_log or int((settings.retention.max_bytes or Limits().log_bytes) * _LOG_SLACK)
     limits = Limits(
         transaction_s=arguments.longest_transaction,
         log_bytes=largest,
-        stream_log_bytes=int((settings.stream_log_max_bytes or Limits().stream_log_bytes) * _LOG_SLACK),
-        log_age_s=settings.log_max_age_s,
+        stream_log_bytes=int((settings.retention.lane_max_bytes or Limits().stream_log_bytes) * _LOG_SLACK),
+        log_age_s=settings.retention.max_age_s,
     )
     findings = list(_look(settings, arguments, limits))
     if arguments.json:
@@ -90,25 +93,25 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
     )
 
     keys = identity = None
-    if settings.database_url is not None:
+    if settings.database.url is not None:
         try:
-            facts = read_database(settings.database_url, settings.schemas, arguments.role)
-            keys, identity = read_keys(settings.database_url), read_log_identity(settings.database_url)
+            facts = read_database(settings.database.url, settings.database.schemas, arguments.role)
+            keys, identity = read_keys(settings.database.url), read_log_identity(settings.database.url)
         except DatabaseError as error:
             yield Finding("database", State.UNCHECKED, str(error), "pg_isready --dbname …  # and the password, in psql")
         else:
             yield Finding("database", State.FINE, f"{facts.target} answers")
             yield from judge_database(facts, limits)
-    if settings.nats_url is not None or settings.source is not None:
+    if settings.nats.url is not None or settings.nats.source is not None:
         yield from judge_tier(read_tier(settings, identity), limits)
-    machine = read_machine(settings, is_exposed=not is_loopback(settings.host), keys=keys)
+    machine = read_machine(settings, is_exposed=not is_loopback(settings.listen.host), keys=keys)
     yield from judge_machine(machine, limits)
     if arguments.url is not None:
         target = Target(
             arguments.url,
             _credential(arguments.credential_file),
-            settings.sse_path if settings.sse_enabled else None,
-            settings.ws_path if settings.ws_enabled else None,
+            settings.sse.path if settings.sse.enabled else None,
+            settings.websocket.path if settings.websocket.enabled else None,
             arguments.patience,
         )
         if sys.stderr.isatty():

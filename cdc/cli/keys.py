@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
     revoke.add_argument("key", help="its number or its beginning, as `list` shows them")
     for action in (create, show, revoke):
         assert isinstance(action, Parser)
-        action.add_setting("--database-url", "database_url")
+        action.add_setting("--database-url", "database.url")
 
 
 _CREATE = (

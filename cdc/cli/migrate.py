@@ -8,8 +8,8 @@ from cdc.cli.command import Command, Parser, database_url, settings_from
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_setting("--database-url", "database_url")
-    parser.add_setting("--schema", "schemas", repeatable=True)
+    parser.add_setting("--database-url", "database.url")
+    parser.add_setting("--schema", "database.schemas", repeatable=True)
     parser.add_argument(
         "--grant-to", metavar="ROLE", help="let this role run a server: it may listen and read, no more"
     )
@@ -27,7 +27,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         downgrade(database_url(settings), arguments.to, report=print)
         return 0
     migrate(
-        database_url(settings), settings.schemas, grant_to=arguments.grant_to, report=print, repair=arguments.repair
+        database_url(settings),
+        settings.database.schemas,
+        grant_to=arguments.grant_to,
+        report=print,
+        repair=arguments.repair,
     )
     return 0
 

@@ -11,10 +11,10 @@ from cdc.settings.value_formats import AGE
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_setting("--database-url", "database_url")
-    parser.add_setting("--older-than", "log_max_age_s")
-    parser.add_setting("--larger-than", "log_max_bytes")
-    parser.add_setting("--streams-larger-than", "stream_log_max_bytes")
+    parser.add_setting("--database-url", "database.url")
+    parser.add_setting("--older-than", "retention.max_age_s")
+    parser.add_setting("--larger-than", "retention.max_bytes")
+    parser.add_setting("--streams-larger-than", "retention.lane_max_bytes")
     parser.add_form(
         "--keep-at-least",
         AGE,
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if arguments.keep_at_least is not None:
         keep_at_least(url, arguments.keep_at_least)
         print("set: what is younger stays, whoever prunes")
-    retention = Retention(settings.log_max_age_s, settings.log_max_bytes, settings.stream_log_max_bytes)
+    retention = Retention(settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes)
     pruned = asyncio.run(Pruner(url, retention).prune())
     print(f"pruned {pruned.commits} commits with {pruned.changes} changes")
     if pruned.is_busy:

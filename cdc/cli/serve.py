@@ -1,7 +1,6 @@
 """`flagent-cdc serve`: the server, on the database that was named or on an embedded one."""
 
 import argparse
-import dataclasses
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
@@ -16,22 +15,22 @@ from cdc.settings.settings import Settings
 
 def add_arguments(parser: Parser) -> None:
     add_server_arguments(parser)
-    parser.add_setting("--source", "source")
-    parser.add_setting("--workers", "workers")
+    parser.add_setting("--source", "nats.source")
+    parser.add_setting("--workers", "listen.workers")
 
 
 def add_server_arguments(parser: Parser) -> None:
     """What every command takes that serves; `demo` is the other one."""
-    parser.add_setting("--host", "host")
-    parser.add_setting("--port", "port")
-    parser.add_setting("--database-url", "database_url")
-    parser.add_setting("--data-dir", "data_dir")
-    parser.add_setting("--schema", "schemas", repeatable=True)
-    parser.add_setting("--log-level", "log_level")
-    parser.add_setting("--log-format", "log_format")
+    parser.add_setting("--host", "listen.host")
+    parser.add_setting("--port", "listen.port")
+    parser.add_setting("--database-url", "database.url")
+    parser.add_setting("--data-dir", "database.data_dir")
+    parser.add_setting("--schema", "database.schemas", repeatable=True)
+    parser.add_setting("--log-level", "log.level")
+    parser.add_setting("--log-format", "log.format")
     parser.add_argument(
         "--insecure",
-        dest="setting:insecure",
+        dest="setting:listen.insecure",
         action="store_true",
         default=None,
         help="serve on an address that other machines reach, without any credentials (FLAGENT_CDC_INSECURE)",
@@ -41,28 +40,28 @@ def add_server_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
     # Slow to import, and what was typed wrong is told at once.
-    if settings.source is not None:
+    if settings.nats.source is not None:
         from cdc.jetstream.address import NatsAddress
 
-        address = NatsAddress.of(settings, settings.source, name="FLAGENT_CDC_SOURCE")
+        address = NatsAddress.of(settings, settings.nats.source, name="FLAGENT_CDC_SOURCE")
         return serve(settings, Banner(settings, str(address), kind="source").show)
     from cdc.cli.own_database import own_database
     from cdc.embedded.server import default_data_dir
 
-    if settings.database_url is not None:
-        banner = Banner(settings, redact(read_database_url(settings.database_url)))
+    if settings.database.url is not None:
+        banner = Banner(settings, redact(read_database_url(settings.database.url)))
         return serve(settings, banner.show)
-    data_dir = settings.data_dir or default_data_dir(environment)
-    with own_database(data_dir, settings.schemas) as url:
+    data_dir = settings.database.data_dir or default_data_dir(environment)
+    with own_database(data_dir, settings.database.schemas) as url:
         banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url)
-        return serve(dataclasses.replace(settings, database_url=url), banner.show)
+        return serve(settings.with_values({"database.url": url}), banner.show)
 
 
 def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
     """Run the server until Ctrl-C or SIGTERM, which are the ordinary ways to end it and no failure."""
     from cdc.cli.server import run_server
 
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
     try:
         return run_server(settings, on_ready=on_ready)
     except KeyboardInterrupt:
@@ -71,15 +70,15 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
 
 def ready_to_listen(settings: Settings) -> Settings:
     """The settings with a real port; refuses an address that others reach where nobody is asked for credentials."""
-    if not settings.asks_for_credentials and not settings.insecure and not is_loopback(settings.host):
+    if not settings.auth.is_required and not settings.listen.insecure and not is_loopback(settings.listen.host):
         raise InvalidInput(
-            f"{settings.host!r} can be reached from other machines, and everybody could read every flag there; "
+            f"{settings.listen.host!r} can be reached from other machines, and everybody could read every flag there; "
             "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say "
             "--insecure",
             name="FLAGENT_CDC_HOST",
             code="exposed_host",
         )
-    return dataclasses.replace(settings, port=_free_port(settings.host, settings.port))
+    return settings.with_values({"listen.port": _free_port(settings.listen.host, settings.listen.port)})
 
 
 def is_loopback(host: str) -> bool:

@@ -71,13 +71,13 @@ _LOAD_S = 3.0
 
 
 def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
-    """Serve until a signal ends it; the exit code. `settings.source` or `settings.database_url` must be given."""
-    if (settings.tls_cert is None) != (settings.tls_key is None):
+    """Serve until a signal ends it; the exit code. `settings.nats.source` or `settings.database.url` must be given."""
+    if (settings.listen.tls_cert is None) != (settings.listen.tls_key is None):
         raise InvalidInput(
             "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
             name="FLAGENT_CDC_TLS_CERT",
         )
-    if settings.traces_enabled and find_spec("opentelemetry.sdk") is None:
+    if settings.web.traces_enabled and find_spec("opentelemetry.sdk") is None:
         raise InvalidInput(
             "FLAGENT_CDC_TRACES_ENABLED needs OpenTelemetry: pip install 'flagent-cdc[otel]'",
             name="FLAGENT_CDC_TRACES_ENABLED",
@@ -92,35 +92,39 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
             return asyncio.run(_serve(settings, upstream, listener, on_ready, peers))
 
-    if settings.workers == 1:
+    if settings.listen.workers == 1:
         return work(WorkerPeers(), on_ready)
     # Nobody but this user gets into it.
     with TemporaryDirectory(prefix="flagent-cdc-") as directory:
 
         def work_among(place: int, on_ready: Callable[[], None]) -> int:
-            return work(WorkerPeers(Path(directory), place, settings.workers), on_ready)
+            return work(WorkerPeers(Path(directory), place, settings.listen.workers), on_ready)
 
-        return run_workers(settings.workers, work_among, on_ready)
+        return run_workers(settings.listen.workers, work_among, on_ready)
 
 
 def upstream_of(settings: Settings) -> Upstream:
     """What the settings say that this server is fed by."""
-    if settings.source is not None:
+    if settings.nats.source is not None:
         return JetStreamUpstream(settings)
-    if settings.database_url is None:
+    if settings.database.url is None:
         raise ValueError("the server needs a database URL; the command starts the embedded database before")
-    return PostgresUpstream(settings, read_database_url(settings.database_url))
+    return PostgresUpstream(settings, read_database_url(settings.database.url))
 
 
 def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in settings.listen.host else socket.AF_INET
     try:
         listener = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1
+            (settings.listen.host, settings.listen.port),
+            family=family,
+            backlog=_BACKLOG,
+            reuse_port=settings.listen.workers > 1,
         )
     except OSError as error:
         raise InvalidInput(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", name="FLAGENT_WS_PORT"
+            f"cannot listen on {settings.listen.host} port {settings.listen.port}: {error.strerror or error}",
+            name="FLAGENT_WS_PORT",
         ) from error
     # Connections inherit it. asyncio sets it only on sockets that were made with the number of TCP, and without it the
     # body of every answer waits 40 ms for the acknowledgement of its head.
@@ -157,7 +161,7 @@ class _Server(uvicorn.Server):
 async def _serve(
     settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: WorkerPeers
 ) -> int:
-    tracing = _tracing() if settings.traces_enabled else None
+    tracing = _tracing() if settings.web.traces_enabled else None
     await build_server(settings, upstream, on_ready, peers=peers, tracing=tracing).serve(sockets=[listener])
     return 0
 
@@ -192,32 +196,38 @@ def build_server(
     make_evaluator = Evaluator if tracing is None else tracing.evaluator
     evaluator = make_evaluator(lambda: pipeline.hub.catalog, past=pipeline.past.at)
     surfaces: dict[str, StreamEndpointSpec] = {}
-    if settings.sse_enabled:
+    if settings.sse.enabled:
         surfaces = {
-            settings.sse_path: own_surface,
+            settings.sse.path: own_surface,
             **dict.fromkeys(REALTIME_PATHS, realtime_surface),
             REFETCH_PATH: refetch_surface,
         }
-    authenticator = Authenticator.of(settings, upstream.key_store()) if settings.asks_for_credentials else None
+    authenticator = Authenticator.of(settings, upstream.key_store()) if settings.auth.is_required else None
     gateway = Gateway(
         pipelines,
-        ConnectionLimit("SSE", settings.sse_max_clients),
-        ConnectionLimit("WebSocket", settings.ws_max_connections),
+        ConnectionLimit("SSE", settings.sse.max_clients),
+        ConnectionLimit("WebSocket", settings.websocket.max_connections),
         surfaces,
         guard=Authentication(
             authenticator,
-            cookie=settings.auth_cookie,
-            open_paths=(*REALTIME_PATHS, EXPORT_PATH) if settings.auth_open_realtime else (),
+            cookie=settings.auth.cookie,
+            open_paths=(*REALTIME_PATHS, EXPORT_PATH) if settings.auth.open_realtime else (),
         ),
-        origins=Cors(settings.cors_origins, with_local=authenticator is None),
+        origins=Cors(settings.web.cors_origins, with_local=authenticator is None),
     )
-    gateway.admission = HandshakeRateLimiter(settings.handshakes_per_second)
+    gateway.admission = HandshakeRateLimiter(settings.limits.handshakes_per_second)
     gateway.visitors = ConnectionCounter(
-        Limits(settings.request_timeout_s, settings.max_connections, settings.max_connections_per_client),
-        Proxies(settings.trusted_proxies),
+        Limits(
+            settings.limits.request_timeout_s,
+            settings.limits.max_connections,
+            settings.limits.max_connections_per_client,
+        ),
+        Proxies(settings.limits.trusted_proxies),
     )
-    gateway.quota = RequestRateLimiter(settings.requests_per_second, settings.requests_per_second_per_client)
-    websocket_path = settings.ws_path if settings.ws_enabled else None
+    gateway.quota = RequestRateLimiter(
+        settings.limits.requests_per_second, settings.limits.requests_per_second_per_client
+    )
+    websocket_path = settings.websocket.path if settings.websocket.enabled else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -238,9 +248,11 @@ def build_server(
             gc.freeze()
             yield
 
-    page = Page(settings.sse_path if settings.sse_enabled else None) if settings.page_enabled else None
+    page = Page(settings.sse.path if settings.sse.enabled else None) if settings.web.page_enabled else None
     status = StatusReader(pipeline)
-    metrics = Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.metrics_enabled else None
+    metrics = (
+        Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.web.metrics_enabled else None
+    )
     web = create_app(
         pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
     )
@@ -266,7 +278,7 @@ def build_server(
         server_header=False,
         timeout_graceful_shutdown=_GRACEFUL_S,
         backlog=_BACKLOG,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
+        ssl_certfile=settings.listen.tls_cert,
+        ssl_keyfile=None if settings.listen.tls_key is None else str(settings.listen.tls_key),
     )
     return _Server(config, gateway, on_ready)

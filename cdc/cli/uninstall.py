@@ -8,7 +8,7 @@ from cdc.cli.command import Command, Parser, database_url, settings_from
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--database-url", "database.url")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

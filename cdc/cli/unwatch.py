@@ -9,7 +9,7 @@ from cdc.cli.command import Command, Parser, database_url, settings_from
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("table", metavar="TABLE", help="written as in SQL; it may be gone already")
-    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--database-url", "database.url")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

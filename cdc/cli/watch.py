@@ -51,7 +51,7 @@ def add_arguments(parser: Parser) -> None:
         choices=MODES,
         help="how that stream gets its order: at each commit, or by its readers, which costs writers least",
     )
-    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--database-url", "database.url")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

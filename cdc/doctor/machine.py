@@ -22,34 +22,34 @@ def read_machine(
 ) -> MachineFacts:
     """`keys` is what the database says of API keys, None where it was not asked."""
     return MachineFacts(
-        host=settings.host,
+        host=settings.listen.host,
         is_exposed=is_exposed,
-        asks_for_credentials=settings.asks_for_credentials,
-        is_insecure=settings.insecure,
+        asks_for_credentials=settings.auth.is_required,
+        is_insecure=settings.listen.insecure,
         verifies_tokens=_verifies_tokens(settings),
-        has_audience=settings.auth_jwt_audience is not None,
-        allows_any_origin="*" in settings.cors_origins,
-        workers=settings.workers,
+        has_audience=settings.auth.jwt_audience is not None,
+        allows_any_origin="*" in settings.web.cors_origins,
+        workers=settings.listen.workers,
         max_connections=_max_connections(settings),
         # The server lifts its soft limit up to this one.
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        certificate=_certificate(settings.tls_cert, settings.tls_key),
-        jwks=settings.auth_jwt_jwks,
-        jwks_error=None if settings.auth_jwt_jwks is None else _jwks_error(settings.auth_jwt_jwks),
+        certificate=_certificate(settings.listen.tls_cert, settings.listen.tls_key),
+        jwks=settings.auth.jwt_jwks,
+        jwks_error=None if settings.auth.jwt_jwks is None else _jwks_error(settings.auth.jwt_jwks),
         keys_in_force=None if keys is None else keys[0],
         keys_unreadable=() if keys is None else keys[1],
     )
 
 
 def _verifies_tokens(settings: Settings) -> bool:
-    ways = (settings.auth_jwt_secret, settings.auth_jwt_public_key, settings.auth_jwt_jwks)
+    ways = (settings.auth.jwt_secret, settings.auth.jwt_public_key, settings.auth.jwt_jwks)
     return any(way is not None for way in ways)
 
 
 def _max_connections(settings: Settings) -> int:
     """What one process may have open at most."""
-    sse = settings.sse_max_clients if settings.sse_enabled else 0
-    websocket = settings.ws_max_connections if settings.ws_enabled else 0
+    sse = settings.sse.max_clients if settings.sse.enabled else 0
+    websocket = settings.websocket.max_connections if settings.websocket.enabled else 0
     return sse + websocket
 
 

@@ -28,13 +28,13 @@ def read_tier(settings: Settings, database: LogIdentity | None = None) -> TierFa
 
     What only the relay decides, such as how much the stream keeps, is compared where the relay's settings are given.
     """
-    is_relays = settings.nats_url is not None
+    is_relays = settings.nats.url is not None
     name = "FLAGENT_CDC_NATS_URL" if is_relays else "FLAGENT_CDC_SOURCE"
-    address = NatsAddress.of(settings, settings.nats_url or settings.source or "", name=name)
+    address = NatsAddress.of(settings, settings.nats.url or settings.nats.source or "", name=name)
     facts = TierFacts(
         str(address),
-        settings.nats_stream,
-        snapshot_interval_s=settings.nats_snapshot_interval_s,
+        settings.nats.stream,
+        snapshot_interval_s=settings.nats.snapshot_interval_s,
         log_in_database=None if database is None else database.log,
         newest_in_database=None if database is None else database.newest,
     )

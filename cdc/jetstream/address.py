@@ -39,29 +39,29 @@ class NatsAddress:
         servers = tuple(url.strip() for url in urls.split(","))
         has_login = [_read(server, name) for server in servers]
         ways = {
-            "FLAGENT_CDC_NATS_USER": settings.nats_user,
-            "FLAGENT_CDC_NATS_TOKEN": settings.nats_token,
-            "FLAGENT_CDC_NATS_CREDENTIALS": settings.nats_credentials,
-            "FLAGENT_CDC_NATS_NKEY": settings.nats_nkey,
+            "FLAGENT_CDC_NATS_USER": settings.nats.user,
+            "FLAGENT_CDC_NATS_TOKEN": settings.nats.token,
+            "FLAGENT_CDC_NATS_CREDENTIALS": settings.nats.credentials,
+            "FLAGENT_CDC_NATS_NKEY": settings.nats.nkey,
             f"a login in {name}": True if any(has_login) else None,
         }
         given = [way for way, value in ways.items() if value is not None]
         if len(given) > 1:
             raise InvalidInput(f"more than one way to log in to NATS: {', '.join(given)}; give one", name=name)
-        if (settings.nats_user is None) != (settings.nats_password is None):
+        if (settings.nats.user is None) != (settings.nats.password is None):
             raise InvalidInput("FLAGENT_CDC_NATS_USER and FLAGENT_CDC_NATS_PASSWORD belong together", name=name)
-        if (settings.nats_tls_cert is None) != (settings.nats_tls_key is None):
+        if (settings.nats.tls_cert is None) != (settings.nats.tls_key is None):
             raise InvalidInput("FLAGENT_CDC_NATS_TLS_CERT and FLAGENT_CDC_NATS_TLS_KEY belong together", name=name)
         address = cls(
             servers,
-            settings.nats_user,
-            settings.nats_password,
-            settings.nats_token,
-            settings.nats_credentials,
-            settings.nats_nkey,
-            settings.nats_tls_ca,
-            settings.nats_tls_cert,
-            settings.nats_tls_key,
+            settings.nats.user,
+            settings.nats.password,
+            settings.nats.token,
+            settings.nats.credentials,
+            settings.nats.nkey,
+            settings.nats.tls_ca,
+            settings.nats.tls_cert,
+            settings.nats.tls_key,
         )
         address.tls()
         return address

@@ -43,7 +43,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.nats_replicas, settings.nats_max_age_s or 0.0, settings.nats_max_bytes)
+        return cls(settings.nats.replicas, settings.nats.max_age_s or 0.0, settings.nats.max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Relay:
         self._settings = settings
         self._url = database_url
         self._address = address
-        self._layout = Layout(settings.nats_stream)
+        self._layout = Layout(settings.nats.stream)
         self._turns: dict[Lane, StreamCopier] = {}
 
     @property

@@ -102,7 +102,7 @@ class StreamCopier:
         self._connection = connection
         self._target = target
         self._stream = stream
-        self._layout = Layout(settings.nats_stream).of(stream)
+        self._layout = Layout(settings.nats.stream).of(stream)
         self._limits = Limits.of(settings)
         self._inbox = Inbox()
         # Rows only pass through here, and no number may lose a digit.
@@ -277,7 +277,7 @@ class StreamCopier:
         assert tail.log is not None
         if await self._store.succeeds(tail.log):
             logger.warning("The log goes on after a failover", extra={"action": "relay_succeeds", "before": tail.log})
-        elif self._settings.nats_adopt == tail.log:
+        elif self._settings.nats.adopt == tail.log:
             logger.warning("Another log is replaced", extra={"action": "relay_adopts", "before": tail.log, "log": log})
         else:
             raise ForeignStream(
@@ -334,7 +334,7 @@ class StreamCopier:
         """A new one when something has changed since the last: at intervals, or sooner when much has."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.nats_snapshot_interval_s):
+                async with asyncio.timeout(self._settings.nats.snapshot_interval_s):
                     await self._due.wait()
             pointer = self._pointer
             is_current = pointer is None or (pointer.log, pointer.position) == (self._log, self._position)

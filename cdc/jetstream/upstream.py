@@ -22,12 +22,12 @@ class JetStreamUpstream:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `InvalidInput`."""
-        if settings.source is None:
+        if settings.nats.source is None:
             raise InvalidInput("FLAGENT_CDC_SOURCE names no NATS server", name="FLAGENT_CDC_SOURCE")
-        self.address = NatsAddress.of(settings, settings.source, name="FLAGENT_CDC_SOURCE")
-        self._layout = Layout(settings.nats_stream)
-        self._times = StreamTimes(probe_s=settings.probe_interval_s)
-        given = settings.auth_stream_token_secret
+        self.address = NatsAddress.of(settings, settings.nats.source, name="FLAGENT_CDC_SOURCE")
+        self._layout = Layout(settings.nats.stream)
+        self._times = StreamTimes(probe_s=settings.listener.probe_interval_s)
+        given = settings.auth.stream_token_secret
         self._secret = secrets.token_bytes(32) if given is None else given.encode()
 
     def open(self, replica: Replica, stream: Lane = FLAGS) -> Source:

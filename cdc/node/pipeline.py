@@ -42,23 +42,25 @@ class Pipeline:
     ) -> None:
         """`tables` are those of another feed of this process, so that all together read no more of them at a time."""
         limits = HubLimits(
-            ring_events=settings.ring_events,
-            ring_bytes=settings.ring_bytes,
-            keep_alive_s=settings.sse_keep_alive_s,
-            ping_s=settings.ws_ping_interval_s,
-            stall_s=settings.stall_timeout_s,
+            ring_events=settings.pipeline.ring_events,
+            ring_bytes=settings.pipeline.ring_bytes,
+            keep_alive_s=settings.sse.keep_alive_s,
+            ping_s=settings.websocket.ping_interval_s,
+            stall_s=settings.pipeline.stall_timeout_s,
         )
         self.hub = make_hub(Catalog(_NO_LOG), limits, self.freshness)
         source = upstream.open(self.hub, lane)
         self.log = source.log
         self.listener = source.listener
         self.maintenance = source.maintenance
-        self.hub.historian = ReplayReader(self.log, self.hub, settings.replay_limit)
+        self.hub.historian = ReplayReader(self.log, self.hub, settings.pipeline.replay_limit)
         self.changes = ChangeFeed(upstream.log_history(lane), self.hub)
         self._has_own_tables = tables is None
-        self.tables = Backfills(upstream.table_source, settings.backfill_timeout_s) if tables is None else tables
+        self.tables = (
+            Backfills(upstream.table_source, settings.pipeline.backfill_timeout_s) if tables is None else tables
+        )
         self.hub.row_sender = RowStream(self.tables, self.changes).send
-        self.past = TimeTravel(upstream.log_history(), self.hub, settings.replay_limit)
+        self.past = TimeTravel(upstream.log_history(), self.hub, settings.pipeline.replay_limit)
         self.sse_keepalive = Keepalive(self.hub, limits.keep_alive_s)
         self.websocket_keepalive = Keepalive(self.hub, limits.ping_s)
 

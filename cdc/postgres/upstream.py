@@ -32,10 +32,14 @@ class PostgresUpstream:
         self._url = url
         self._loads = loads
         self._in_parts = in_parts
-        self._retention = Retention(settings.log_max_age_s, settings.log_max_bytes, settings.stream_log_max_bytes)
-        self._prune_interval_s = settings.log_prune_interval_s
+        self._retention = Retention(
+            settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes
+        )
+        self._prune_interval_s = settings.retention.prune_interval_s
         self._times = ListenerTimes(
-            probe_s=settings.probe_interval_s, poll_s=settings.poll_interval_s, gather_s=settings.gather_window_s
+            probe_s=settings.listener.probe_interval_s,
+            poll_s=settings.listener.poll_interval_s,
+            gather_s=settings.listener.coalesce_window_s,
         )
 
     def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:

@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from cdc.cli import _find
-from cdc.settings.settings import variables_by_field
+from cdc.settings.settings import variables
 from tests.fixtures.server import RunningServer
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 FILES = ("Dockerfile", "compose.yaml", "systemd/flagent-cdc.service", "kubernetes/flagent-cdc.yaml")
-SETTINGS = {variable.name for variable in variables_by_field().values()}
+SETTINGS = {variable.name for variable in variables().values()}
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 

@@ -128,7 +128,7 @@ def watched_url(database_url: str) -> str:
 
 async def test_every_websocket_message_is_as_documented(watched_url: str) -> None:
     async with (
-        serving(watched_url, ws_ping_interval_s=0.3) as server,
+        serving(watched_url, websocket_ping_interval_s=0.3) as server,
         connect(server.websocket_url) as socket,
         asyncio.timeout(DEADLINE_S),
     ):

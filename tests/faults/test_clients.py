@@ -152,7 +152,7 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
 
 
 async def test_a_slow_subscriber_that_asked_for_it_is_cut_and_may_come_back(database_url: str) -> None:
-    async with serving(database_url, ring_bytes=200_000) as server:
+    async with serving(database_url, pipeline_ring_bytes=200_000) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
             flag = writer.flag("a")
@@ -175,7 +175,7 @@ async def test_a_slow_subscriber_that_asked_for_it_is_cut_and_may_come_back(data
 
 @pytest.mark.parametrize("reads", [False, True], ids=["nothing", "a byte now and then"])
 async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url: str, reads: bool) -> None:
-    async with serving(database_url, sse_keep_alive_s=0.3, stall_timeout_s=0.6) as server:
+    async with serving(database_url, sse_keep_alive_s=0.3, pipeline_stall_timeout_s=0.6) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
             flag = writer.flag("a")
@@ -194,7 +194,7 @@ async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url:
 
 async def test_a_snapshot_that_is_half_sent_is_finished_before_a_resync(database_url: str) -> None:
     """A stalled reader of a large snapshot, and a database that is replaced meanwhile."""
-    async with serving(database_url, probe_interval_s=0.3) as server:
+    async with serving(database_url, listener_probe_interval_s=0.3) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
             for number in range(200):

@@ -27,7 +27,7 @@ from tests.fixtures.server import RunningServer, ServerProcess, SseReader, servi
 
 pytestmark = pytest.mark.timeout(60)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5, "poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "listener_poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
 
 
 async def ask(server: RunningServer) -> tuple[int, dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.fixtures.server import serving, sse, until
 
 pytestmark = pytest.mark.timeout(90)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5, "poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "listener_poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
 
 
 def usage(url: str) -> float:

@@ -168,7 +168,7 @@ WEBSOCKET: dict[str, tuple[bytes, int]] = {
 
 @pytest.fixture
 async def server(database_url: str) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, request_timeout_s=2.0) as running:
+    async with serving(database_url, limits_request_timeout_s=2.0) as running:
         yield running
 
 
@@ -343,7 +343,7 @@ async def test_pings_of_one_who_never_reads_are_not_answered_without_end(databas
 
 async def test_connections_and_requests_are_limited_in_total_and_to_one_client(database_url: str) -> None:
     async with (
-        serving(database_url, max_connections=2) as server,
+        serving(database_url, limits_max_connections=2) as server,
         raw(port_of(server)),
         raw(port_of(server)),
         raw(port_of(server)) as third,

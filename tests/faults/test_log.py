@@ -21,7 +21,7 @@ from tests.fixtures.server import RunningServer, SseEvent, SseReader, serving, s
 
 pytestmark = pytest.mark.timeout(60)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5}
 
 
 async def flag(stream: SseReader) -> str:
@@ -256,7 +256,7 @@ async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str)
 
 
 async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(database_url: str) -> None:
-    async with serving(database_url, probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
+    async with serving(database_url, listener_probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             before = server.pipeline.hub.catalog.position
             change = {"schema": "public", "table": "flags", "op": "truncate", "before": None, "after": None}
@@ -275,7 +275,7 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
             "create table orders (id integer primary key)", "select flagent_cdc.watch('orders', stream => 'orders')"
         )
         (channel,) = writer.connection.execute("select channel from flagent_cdc.stream").fetchone() or ("",)
-        async with serving(database_url, probe_interval_s=30.0) as server:
+        async with serving(database_url, listener_probe_interval_s=30.0) as server:
             await until(lambda: "orders" in server.pipelines.pipelines, "the stream")
             pipeline = server.pipelines.pipelines["orders"]
             await until(lambda: pipeline.is_loaded and pipeline.listener.mode == "listening", "its listener")

@@ -14,7 +14,7 @@ from tests.fixtures.standby import ask, promote
 
 pytestmark = pytest.mark.timeout(90)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5, "sse_keep_alive_s": 0.3}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "sse_keep_alive_s": 0.3}
 
 
 async def test_a_failover_to_a_replica_that_lags_is_another_log(

@@ -108,7 +108,9 @@ async def test_a_client_that_goes_is_noticed(proxy: Proxy, database_url: str) ->
 
 async def test_quiet_connections_outlive_the_proxys_patience(proxy: Proxy, database_url: str) -> None:
     async with (
-        through(proxy, database_url, patience_s=PATIENCE_S, sse_keep_alive_s=0.5, ws_ping_interval_s=0.5) as passage,
+        through(
+            proxy, database_url, patience_s=PATIENCE_S, sse_keep_alive_s=0.5, websocket_ping_interval_s=0.5
+        ) as passage,
         sse(passage.stream_url) as stream,
         connect(passage.url.replace("http", "ws") + "/ws") as socket,
         asyncio.timeout(DEADLINE_S + 2 * PATIENCE_S),
@@ -225,4 +227,4 @@ def test_the_shipped_patience_is_more_than_two_keep_alives(proxy: Proxy) -> None
     defaults = Settings.from_environment({})
     written = proxy.patience[0]
     assert written in (SHIPPED / proxy.file).read_text(encoding="utf-8")
-    assert int(re.findall(r"\d+", written)[0]) > 2 * max(defaults.sse_keep_alive_s, defaults.ws_ping_interval_s)
+    assert int(re.findall(r"\d+", written)[0]) > 2 * max(defaults.sse.keep_alive_s, defaults.websocket.ping_interval_s)

@@ -16,7 +16,7 @@ _MOST_SHOWN = 20
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_setting("--database-url", "database_url")
+    parser.add_setting("--database-url", "database.url")
     parser.add_form("--duration", DURATION, "1m", "how long writers write and faults come")
     parser.add_form("--every", DURATION, "3s", "the mean time between two faults")
     parser.add_form("--writers", COUNT, "4", "sessions that write at the same time")
@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory())
         postgres = None
-        if settings.database_url is not None:
-            url = read_database_url(settings.database_url)
+        if settings.database.url is not None:
+            url = read_database_url(settings.database.url)
             print(f"torture of {redact(url)}, in a schema of its own; seed {plan.seed}", flush=True)
         else:
             from cdc.cli.torture.port import lasting_port

@@ -481,7 +481,9 @@ async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(one_s
 
 
 async def test_a_restricted_stream_has_no_digest(database_url: str) -> None:
-    async with serving(database_url, auth_jwt_secret=SECRET, sse_keep_alive_s=0.2, ws_ping_interval_s=0.2) as server:
+    async with serving(
+        database_url, auth_jwt_secret=SECRET, sse_keep_alive_s=0.2, websocket_ping_interval_s=0.2
+    ) as server:
         cases: tuple[tuple[dict[str, Any], bool], ...] = (({}, True), ({"flags": ["*"]}, False))
         for scopes, has_digest in cases:
             async with sse(server.stream_url, authorization=f"Bearer {token(**scopes)}") as stream:
@@ -609,7 +611,9 @@ PAGE = "https://app.example.com"
 async def test_pages_of_the_list_may_read_and_others_may_not(database_url: str) -> None:
     for with_handover in (True, False):
         async with (
-            serving(database_url, auth_jwt_secret=SECRET, cors_origins=(PAGE,), with_handover=with_handover) as server,
+            serving(
+                database_url, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,), with_handover=with_handover
+            ) as server,
             client(server, token()) as http,
         ):
             for path in ("/api/v1/flags", "/api/v1/events/stream", "/realtime/sse"):
@@ -628,7 +632,10 @@ async def test_pages_of_the_list_may_read_and_others_may_not(database_url: str) 
 
 
 async def test_a_preflight_needs_no_credential(one_server: RunningServer, database_url: str) -> None:
-    async with serving(database_url, auth_jwt_secret=SECRET, cors_origins=(PAGE,)) as server, client(server) as http:
+    async with (
+        serving(database_url, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,)) as server,
+        client(server) as http,
+    ):
         asked = {"origin": PAGE, "access-control-request-method": "GET"}
         for path in ("/api/v1/events/stream", "/api/v1/flags"):
             answer = await http.options(path, headers=asked)
@@ -641,7 +648,7 @@ async def test_a_preflight_needs_no_credential(one_server: RunningServer, databa
 
 
 async def test_any_page_may_read_without_cookies_where_all_are_allowed(database_url: str) -> None:
-    async with serving(database_url, auth_jwt_secret=SECRET, cors_origins=("*",)) as server:
+    async with serving(database_url, auth_jwt_secret=SECRET, web_cors_origins=("*",)) as server:
         async with client(server, token()) as http:
             answer = await http.get("/api/v1/flags", headers={"origin": PAGE})
         assert answer.headers["access-control-allow-origin"] == "*"
@@ -652,7 +659,9 @@ async def test_a_page_elsewhere_may_not_open_a_websocket(database_url: str) -> N
     for with_handover in (True, False):
         for asks in (True, False):
             settings: dict[str, Any] = {"auth_jwt_secret": SECRET} if asks else {}
-            async with serving(database_url, with_handover=with_handover, cors_origins=(PAGE,), **settings) as server:
+            async with serving(
+                database_url, with_handover=with_handover, web_cors_origins=(PAGE,), **settings
+            ) as server:
                 cookie = {"cookie": f"access_token={token()}"}
                 local = Origin("http://localhost:5173")
                 allowed = [None, Origin(PAGE), Origin(server.url), *([] if asks else [local])]

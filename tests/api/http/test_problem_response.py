@@ -44,7 +44,7 @@ async def test_no_answer_tells_of_the_database(database_url: str, caplog: pytest
     target = conninfo_to_dict(database_url)
     words = [str(target[name]) for name in ("password", "dbname") if target.get(name)]
     words.append(f":{target['port']}")
-    async with serving(database_url, auth_jwt_secret=SECRET, probe_interval_s=0.3) as server:
+    async with serving(database_url, auth_jwt_secret=SECRET, listener_probe_interval_s=0.3) as server:
         with Writer(database_url) as writer:
             writer.run("create table notes (id integer primary key)", "select flagent_cdc.watch('notes')")
             for key in ("a", "b"):

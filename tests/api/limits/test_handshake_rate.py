@@ -37,7 +37,7 @@ async def test_no_limit_is_no_limit() -> None:
 
 
 async def test_everybody_gets_in_also_past_one_who_gave_up_waiting(database_url: str) -> None:
-    async with serving(database_url, handshakes_per_second=100) as server:
+    async with serving(database_url, limits_handshakes_per_second=100) as server:
         address = httpx.URL(server.stream_url)
 
         async def greeting() -> bytes:

@@ -682,7 +682,7 @@ async def test_the_page_is_open_and_carries_no_data(database_url: str, writer: W
         for path in ("/page/__init__.py", "/page/nothing.js", "/page/..%2fapp.py"):
             assert (await http.get(path)).status_code == 404, path
         assert (await http.get("/api/v1/status")).status_code == 401
-    async with serving(database_url, page_enabled=False) as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with serving(database_url, web_page_enabled=False) as server, httpx.AsyncClient(base_url=server.url) as http:
         for path in ("/", "/page/app.js"):
             assert (await http.get(path)).status_code == 404, path
 

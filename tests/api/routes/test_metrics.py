@@ -148,7 +148,7 @@ GRANTS = {
 
 
 async def test_it_can_be_switched_off(database_url: str) -> None:
-    async with serving(database_url, metrics_enabled=False) as server, httpx.AsyncClient() as client:
+    async with serving(database_url, web_metrics_enabled=False) as server, httpx.AsyncClient() as client:
         assert (await client.get(server.url + "/metrics")).status_code == 404
 
 

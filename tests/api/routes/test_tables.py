@@ -349,7 +349,7 @@ async def test_who_goes_away_lets_go_of_the_snapshot(server: RunningServer, team
 async def test_a_client_that_is_too_slow_loses_its_snapshot(database_url: str, team: Session) -> None:
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
-    async with serving(database_url, backfill_timeout_s=1.0) as server, stalled(server) as response:
+    async with serving(database_url, pipeline_backfill_timeout_s=1.0) as server, stalled(server) as response:
         await until(lambda: len(server.pipeline.tables.running) == 1, "the beginning")
         await until(lambda: not server.pipeline.tables.running and idle_readers(team) == 0, "the end of the reading")
         with pytest.raises(httpx.RemoteProtocolError):
@@ -471,7 +471,7 @@ async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
     team.run("create table n (id int primary key, text text)")
     team.run("insert into n select n, repeat('x', 200) from generate_series(0, 4999) n")
     team.run(watch)
-    async with serving(database_url, with_handover=with_handover, poll_interval_s=0.05) as server:
+    async with serving(database_url, with_handover=with_handover, listener_poll_interval_s=0.05) as server:
         held: dict[int, Any] = {}
         changes: list[dict[str, Any]] = []
         with Busy(database_url, "n") as busy, Patient(database_url, "n") as patient:
@@ -554,7 +554,7 @@ async def test_a_stream_without_the_rows_that_were_asked_for_says_why_and_ends(
 ) -> None:
     team.run(BIG)
     team.run("select flagent_cdc.watch('big')")
-    async with serving(database_url, backfill_timeout_s=1.0) as server:
+    async with serving(database_url, pipeline_backfill_timeout_s=1.0) as server:
         unknown: list[tuple[Any, str]] = [
             ({"table": "none"}, "unknown_table"), ({"table": ["big", "public.big"]}, "several_tables")
         ]  # fmt: skip

@@ -211,7 +211,7 @@ async def test_the_way_back_is_bounded(database_url: str) -> None:
         for number in range(30):
             writer.flag(f"f{number}")
     async with (
-        serving(database_url, replay_limit=10) as server,
+        serving(database_url, pipeline_replay_limit=10) as server,
         httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http,
     ):
         assert len(await flags_at(http, begin + 22)) == 22

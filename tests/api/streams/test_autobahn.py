@@ -63,7 +63,7 @@ def told(error: FailureError) -> str:
 
 async def test_every_case_passes_with_an_echo(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "Session", Echo)
-    async with serving(database_url, ws_ping_interval_s=NO_PINGS) as server:
+    async with serving(database_url, websocket_ping_interval_s=NO_PINGS) as server:
         try:
             results = await run_fuzzingclient(server.websocket_url, exclude_cases=TOO_LARGE + NOT_RUN, concurrency=4)
         except FailureError as error:
@@ -72,7 +72,7 @@ async def test_every_case_passes_with_an_echo(database_url: str, monkeypatch: py
 
 
 async def test_the_cases_without_an_echo_pass_on_our_own_session(database_url: str) -> None:
-    async with serving(database_url, ws_ping_interval_s=NO_PINGS) as server:
+    async with serving(database_url, websocket_ping_interval_s=NO_PINGS) as server:
         try:
             results = await run_fuzzingclient(server.websocket_url, cases=WITHOUT_ECHO, concurrency=4)
         except FailureError as error:

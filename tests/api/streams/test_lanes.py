@@ -42,7 +42,7 @@ def writer(database_url: str) -> Iterator[Writer]:
 
 @pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
 async def server(request: pytest.FixtureRequest, database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, with_handover=request.param, poll_interval_s=0.05) as running:
+    async with serving(database_url, with_handover=request.param, listener_poll_interval_s=0.05) as running:
         yield running
 
 
@@ -94,14 +94,14 @@ async def test_a_stream_of_its_own_has_ids_of_its_own_and_resumes(
 async def test_what_was_missed_is_read_from_the_log_after_a_restart(
     database_url: str, writer: Writer, table: str
 ) -> None:
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         await ready(server, table)
         async with sse(server.stream_url, {"table": table}) as stream:
             writer.run(f"insert into {table} values (0, 0)")
             last = (await stream.next()).id
     for n in range(1, 4):
         writer.run(f"insert into {table} select g, g from generate_series({n} * 1000, {n} * 1000 + 399) g")
-    async with serving(database_url, poll_interval_s=0.05, ring_events=10) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05, pipeline_ring_events=10) as server:
         await ready(server, table)
         async with sse(server.stream_url, {"table": table, "lastEventId": last}) as stream:
             missed = [(await stream.next()).data["after"]["id"] for _ in range(1200)]
@@ -115,7 +115,9 @@ async def test_a_runtime_role_is_enough_for_streams_of_their_own(database_url: s
     writer.run(f"create role {role} login password 'p'")
     try:
         migrate(database_url, grant_to=role)
-        async with serving(make_conninfo(database_url, user=role, password="p"), poll_interval_s=0.05) as server:
+        async with serving(
+            make_conninfo(database_url, user=role, password="p"), listener_poll_interval_s=0.05
+        ) as server:
             for table in ("shop.orders", "shop.clicks", "shop.plain"):
                 await ready(server, table)
                 async with sse(server.stream_url, {"table": table}) as stream:
@@ -196,7 +198,7 @@ async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
 async def test_terminated_sessions_of_a_stream_are_replaced_and_nothing_is_lost(
     database_url: str, writer: Writer, table: str
 ) -> None:
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         await ready(server, table)
         async with sse(server.stream_url, {"table": table}) as stream:
             for n in range(3):
@@ -209,7 +211,7 @@ async def test_terminated_sessions_of_a_stream_are_replaced_and_nothing_is_lost(
 
 
 async def test_a_stream_waits_for_the_horizon_and_says_that_it_is_not_fresh(database_url: str, writer: Writer) -> None:
-    async with serving(database_url, poll_interval_s=0.05, sse_keep_alive_s=0.3) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05, sse_keep_alive_s=0.3) as server:
         await ready(server, "shop.clicks")
         with Writer(database_url) as slow, slow.connection.transaction():
             slow.connection.execute("insert into shop.clicks values (1, 1)")
@@ -230,7 +232,7 @@ async def test_the_sequence_orders_the_changes_of_a_row_where_transactions_are_t
     database_url: str, writer: Writer
 ) -> None:
     writer.run("insert into shop.clicks values (1, 1)")
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         await ready(server, "shop.clicks")
         async with sse(server.stream_url, {"table": "shop.clicks"}) as stream:
             with Writer(database_url) as earlier, earlier.connection.transaction():
@@ -250,7 +252,7 @@ async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belo
         claims = {"sub": "u", "exp": time.time() + 300, "flagent_cdc": scopes}
         return "Bearer " + jwt.encode(claims, SECRET, "HS256")
 
-    async with serving(database_url, poll_interval_s=0.05, auth_jwt_secret=SECRET) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05, auth_jwt_secret=SECRET) as server:
         everything, orders = bearer(), bearer(tables=["shop.orders"])
         both: Any = [("table", "shop.orders"), ("table", "shop.clicks")]
         async with httpx.AsyncClient() as client:
@@ -282,7 +284,7 @@ async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belo
 
 @pytest.fixture
 async def feeding(database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, poll_interval_s=0.05) as running:
+    async with serving(database_url, listener_poll_interval_s=0.05) as running:
         yield running
 
 

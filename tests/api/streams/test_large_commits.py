@@ -66,7 +66,7 @@ async def told(server: RunningServer, count: int, **parameters: str) -> list[tup
 async def test_a_large_commit_is_told_in_parts_and_resumed_anywhere(
     database_url: str, writer: Writer, published: list[list[int]]
 ) -> None:
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         hub = await served(server)
         begin = str(hub.here())
         writer.run("insert into n values (-1)")
@@ -81,7 +81,7 @@ async def test_a_large_commit_is_told_in_parts_and_resumed_anywhere(
         for place in (0, 1, 77, ROWS):
             assert await told(server, len(events) - place - 1, lastEventId=events[place][0]) == events[place + 1 :]
     # From the log, and with all of it at once, it is the same.
-    async with serving(database_url, poll_interval_s=0.05, ring_events=10) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05, pipeline_ring_events=10) as server:
         await served(server)
         assert await told(server, len(events), lastEventId=begin) == events
 
@@ -91,7 +91,7 @@ async def test_numbers_that_a_savepoint_took_with_it_are_not_missed(
     database_url: str, writer: Writer, published: list[list[int]], lost: int
 ) -> None:
     """More of them than a part has, also, before the commit's first change and among the others."""
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         begin = str((await served(server)).here())
         with writer.connection.transaction():
             for first in (0, 130):
@@ -111,7 +111,7 @@ async def test_numbers_that_a_savepoint_took_with_it_are_not_missed(
 async def test_a_part_that_cannot_be_read_is_read_again_and_nothing_comes_twice(
     database_url: str, writer: Writer, published: list[list[int]]
 ) -> None:
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         hub = await served(server)
         begin = str(hub.here())
 
@@ -137,7 +137,7 @@ async def test_a_part_that_cannot_be_read_is_read_again_and_nothing_comes_twice(
 async def test_whoever_comes_within_a_large_commit_gets_what_follows(
     database_url: str, writer: Writer, published: list[list[int]]
 ) -> None:
-    async with serving(database_url, poll_interval_s=0.05) as server:
+    async with serving(database_url, listener_poll_interval_s=0.05) as server:
         hub = await served(server)
         begin = str(hub.here())
         ids = []

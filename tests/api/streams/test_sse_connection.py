@@ -4,7 +4,6 @@ import asyncio
 import socket
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import httpx
 import psycopg
@@ -13,9 +12,9 @@ import pytest
 from cdc.cli import server as server_of_command
 from cdc.cli.server import build_server, upstream_of
 from cdc.core.log.position import Position
-from cdc.settings.settings import Settings
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
+from tests.fixtures.settings import settings_with
 
 
 @pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
@@ -351,7 +350,7 @@ async def test_a_stream_that_is_asked_for_before_the_flags_are_read_waits_for_th
 ) -> None:
     """A 503 would be the end: an EventSource never comes back after a status other than 200."""
     monkeypatch.setattr(server_of_command, "_LOAD_S", DEADLINE_S)
-    settings = replace(Settings.from_environment({}), database_url=database_url)
+    settings = settings_with(database_url=database_url)
     waits = "select count(*) from pg_locks where not granted and relation = 'public.flags'::regclass"
     with (
         psycopg.connect(database_url) as blocker,

@@ -32,7 +32,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def tls_server(database_url: str, certificate: Path) -> AsyncIterator[RunningServer]:
     cert, key = certificate / "cert.pem", certificate / "key.pem"
-    async with serving(database_url, tls_cert=cert, tls_key=key) as running:
+    async with serving(database_url, listen_tls_cert=cert, listen_tls_key=key) as running:
         yield running
 
 

@@ -171,7 +171,7 @@ async def test_batches_and_stamps(server: RunningServer, database_url: str) -> N
 
 
 async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str) -> None:
-    async with serving(database_url, ws_ping_interval_s=0.2) as server:
+    async with serving(database_url, websocket_ping_interval_s=0.2) as server:
         with Writer(database_url) as writer:
             async with talking(server) as client:
                 await client.ask(type="subscribe", subscribeAll=True)
@@ -263,7 +263,7 @@ async def test_large_and_small_events_are_read_with_and_without_compression(
 
 
 async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> None:
-    async with serving(database_url, ws_max_connections=1) as server:
+    async with serving(database_url, websocket_max_connections=1) as server:
         async with talking(server):
             with pytest.raises(InvalidStatus) as refused:
                 async with talking(server):
@@ -282,7 +282,7 @@ async def test_a_plain_get_on_the_path_is_refused(server: RunningServer) -> None
 
 
 async def test_it_can_be_switched_off(database_url: str) -> None:
-    async with serving(database_url, ws_enabled=False) as server:
+    async with serving(database_url, websocket_enabled=False) as server:
         with pytest.raises(InvalidStatus) as refused:
             async with talking(server):
                 pass

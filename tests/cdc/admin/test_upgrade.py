@@ -159,7 +159,7 @@ def test_after_the_way_back_a_migrate_is_asked_for_before_it_can_be_uninstalled(
 
 
 async def test_a_server_lives_through_the_way_back_and_forth(database_url: str) -> None:
-    async with serving(database_url, probe_interval_s=0.2) as server, sse(server.stream_url) as stream:
+    async with serving(database_url, listener_probe_interval_s=0.2) as server, sse(server.stream_url) as stream:
         do(database_url, "insert into flags (key, description, enabled, created_at) values ('a', '', false, now())")
         assert (await stream.next()).type == "flag_created"
         downgrade(database_url, REVISIONS[-2])

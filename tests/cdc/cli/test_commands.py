@@ -9,7 +9,7 @@ import pytest
 
 from cdc.cli import main
 from cdc.cli.banner import CHANGE, Banner
-from cdc.settings.settings import Settings
+from tests.fixtures.settings import settings_with
 
 
 def flagent_cdc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -118,7 +118,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
-    settings = Settings(host="0.0.0.0", port=8099)
+    settings = settings_with(listen_host="0.0.0.0", listen_port=8099)
     text = "\n".join(Banner(settings, "embedded PostgreSQL", "postgresql://u:p@127.0.0.1:5433/flagent").lines())
     assert "is ready at http://127.0.0.1:8099" in text
     assert "psql postgresql://u:p@127.0.0.1:5433/flagent\n" in text
@@ -128,7 +128,7 @@ def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
 
 
 def test_the_banner_of_a_foreign_database_shows_no_way_in() -> None:
-    text = "\n".join(Banner(Settings(sse_enabled=False, ws_enabled=False), "postgresql://u@h/d").lines())
+    text = "\n".join(Banner(settings_with(sse_enabled=False, websocket_enabled=False), "postgresql://u@h/d").lines())
     assert "psql" not in text
     assert "curl" not in text
     assert "ws://" not in text

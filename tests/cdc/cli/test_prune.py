@@ -32,7 +32,7 @@ def test_it_says_what_it_pruned_and_keeps_what_the_owner_keeps(
 
 
 def test_limits_can_be_switched_off(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    switched_off = {"FLAGENT_CDC_LOG_MAX_AGE": "off", "FLAGENT_CDC_LOG_MAX_BYTES": "off"}
+    switched_off = {"FLAGENT_CDC_RETENTION_MAX_AGE": "off", "FLAGENT_CDC_RETENTION_MAX_BYTES": "off"}
     assert main(["prune", "--database-url", database_url, "--keep-at-least", "1ms"], switched_off) == 0
     assert capsys.readouterr().out.endswith("pruned 0 commits with 0 changes\n")
 

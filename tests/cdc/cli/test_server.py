@@ -1,15 +1,14 @@
 """The socket that the server listens on."""
 
 import socket
-from dataclasses import replace
 
 from cdc.cli.server import _listen
-from cdc.settings.settings import Settings
+from tests.fixtures.settings import settings_with
 
 
 def test_connections_do_not_hold_back_small_writes() -> None:
     with (
-        _listen(replace(Settings.from_environment({}), port=0)) as listener,
+        _listen(settings_with(listen_port=0)) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()

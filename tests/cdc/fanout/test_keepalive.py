@@ -21,7 +21,7 @@ async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
 ) -> None:
     """A client that comes back is not heard at once: an id that it is sent meanwhile would skip what it missed."""
     async with (
-        serving(database_url, with_handover=with_handover, ws_ping_interval_s=0.1) as server,
+        serving(database_url, with_handover=with_handover, websocket_ping_interval_s=0.1) as server,
         connect(server.websocket_url) as connection,
     ):
         with pytest.raises(TimeoutError):
@@ -33,7 +33,7 @@ async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
 
 async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str) -> None:
     """It is pinged meanwhile: without a question there is no answer."""
-    async with serving(database_url, ws_ping_interval_s=0.1) as server:
+    async with serving(database_url, websocket_ping_interval_s=0.1) as server:
         hub = server.pipeline.hub
         may_answer = asyncio.Event()
 
@@ -76,7 +76,9 @@ async def test_a_change_of_freshness_is_told_long_before_the_next_heartbeat_is_d
     """Else who is greeted by a server that has just started takes its first doubt for true during a whole interval."""
     async with (
         proxy_to(database_url) as proxy,
-        serving(proxy.url, probe_interval_s=0.3, ws_ping_interval_s=120, sse_keep_alive_s=120) as server,
+        serving(
+            proxy.url, listener_probe_interval_s=0.3, websocket_ping_interval_s=120, sse_keep_alive_s=120
+        ) as server,
         connect(server.websocket_url) as socket,
         sse(server.stream_url) as stream,
     ):

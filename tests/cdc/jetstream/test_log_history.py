@@ -18,7 +18,7 @@ from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 
 pytestmark = pytest.mark.timeout(90)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5}
 
 CHANGES = "/api/v1/changes"
 
@@ -71,7 +71,7 @@ async def both(database_url: str, nats_url: str) -> AsyncIterator[Pair]:
     async with (
         relaying(database_url, nats_url) as relay,
         serving(database_url, **QUICK) as direct,
-        serving(None, source=nats_url, **QUICK) as node,
+        serving(None, nats_source=nats_url, **QUICK) as node,
         httpx.AsyncClient(base_url=direct.url, timeout=DEADLINE_S) as here,
         httpx.AsyncClient(base_url=node.url, timeout=DEADLINE_S) as there,
     ):
@@ -267,7 +267,7 @@ async def test_a_moment_that_nobody_can_prove_is_not_made_up(
             row = writer.connection.execute("select max(committed_at) from flagent_cdc.commit_log").fetchone()
             assert row is not None
         async with (
-            serving(None, source=nats_server.url, **QUICK) as node,
+            serving(None, nats_source=nats_server.url, **QUICK) as node,
             httpx.AsyncClient(base_url=node.url, timeout=DEADLINE_S) as http,
         ):
             await relay.stop()

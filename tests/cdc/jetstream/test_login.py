@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,13 @@ from cdc.settings.settings import Settings
 from tests.fixtures.flags import Writer
 from tests.fixtures.nats import active, nats_client, relaying, run_nats
 from tests.fixtures.server import serving, sse, until
+from tests.fixtures.settings import settings_with
 
 pytestmark = pytest.mark.timeout(90)
 
 SECRET = "very-secret-word"
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5}
 
 
 class Signer:
@@ -133,7 +133,7 @@ async def test_relays_and_nodes_log_in(
         url = f"nats://{login}127.0.0.1:{server.port}"
         async with (
             relaying(database_url, url, **settings) as relay,
-            serving(None, source=url, **settings, **QUICK) as node,
+            serving(None, nats_source=url, **settings, **QUICK) as node,
             sse(node.stream_url) as stream,
         ):
             await active(relay)
@@ -150,14 +150,14 @@ async def test_a_server_that_nobody_vouches_for_is_told_no_secret(tmp_path: Path
     other, _ = certificate(tmp_path / "other")
     config = f'tls {{ cert_file: "{cert}", key_file: "{key}" }}\nauthorization {{ user: ann, password: "{SECRET}" }}'
     with run_nats(tmp_path, config) as server:
-        settings = replace(Settings.from_environment({}), nats_user="ann", nats_password=SECRET)
+        login = {"nats_user": "ann", "nats_password": SECRET}
         url = f"{scheme}://127.0.0.1:{server.port}"
-        trusting = NatsAddress.of(replace(settings, nats_tls_ca=cert), url, name="x")
+        trusting = NatsAddress.of(settings_with(**login, nats_tls_ca=cert), url, name="x")
         await until(lambda: "Server is ready" in server.log(), "NATS's start")
         await (await nats_connect(trusting, "test")).close()
         # With its own certificate authority, and as `tls://` asks, with those of the system.
         for trusted in (other, None) if scheme == "tls" else (other,):
-            address = NatsAddress.of(replace(settings, nats_tls_ca=trusted), url, name="x")
+            address = NatsAddress.of(settings_with(**login, nats_tls_ca=trusted), url, name="x")
             with pytest.raises(NatsUnavailable, match="certificate verify failed"):
                 await nats_connect(address, "test")
 
@@ -171,7 +171,7 @@ async def test_the_rights_of_the_manual_are_enough_and_let_no_node_write(databas
         place = f"{SECRET}@127.0.0.1:{server.port}"
         async with (
             relaying(database_url, f"nats://relay:{place}") as relay,
-            serving(None, source=f"nats://node:{place}", **QUICK) as node,
+            serving(None, nats_source=f"nats://node:{place}", **QUICK) as node,
             sse(node.stream_url) as stream,
             nats_client(f"nats://node:{place}") as client,
         ):
@@ -239,7 +239,7 @@ def test_a_wrong_login_ends_the_relay_and_is_never_shown(
     ],
 )
 def test_bad_addresses_and_logins_are_told_without_secrets(url: str, changes: dict[str, Any], words: str) -> None:
-    settings = replace(Settings.from_environment({}), **changes)
+    settings = settings_with(**changes)
     with pytest.raises(InvalidInput, match=words) as refused:
         NatsAddress.of(settings, url, name="FLAGENT_CDC_NATS_URL")
     assert SECRET not in str(refused.value)

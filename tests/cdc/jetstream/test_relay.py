@@ -269,7 +269,7 @@ async def test_of_two_primaries_the_one_that_was_promoted_last_is_copied(
     async with (
         nats_client(nats_server.url) as client,
         relaying(own_postgres.url, nats_server.url) as old,
-        serving(None, source=nats_server.url, probe_interval_s=0.5) as node,
+        serving(None, nats_source=nats_server.url, listener_probe_interval_s=0.5) as node,
         sse(node.stream_url) as stream,
     ):
         await active(old)

@@ -29,7 +29,7 @@ from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
 
 pytestmark = pytest.mark.timeout(90)
 
-QUICK: dict[str, Any] = {"probe_interval_s": 0.5}
+QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5}
 
 EVERYTHING = {"envelope": "true"}
 
@@ -44,7 +44,7 @@ async def relay(database_url: str, nats_server: NatsServer) -> AsyncIterator[Run
 @pytest.fixture
 async def node(relay: RunningRelay, nats_server: NatsServer) -> AsyncIterator[RunningServer]:
     """A node behind the relay."""
-    async with serving(None, source=nats_server.url, **QUICK) as running:
+    async with serving(None, nats_source=nats_server.url, **QUICK) as running:
         yield running
 
 
@@ -111,7 +111,7 @@ async def test_events_behind_the_ring_come_from_the_stream_as_they_were(
     database_url: str, relay: RunningRelay, nats_server: NatsServer
 ) -> None:
     with Writer(database_url) as writer:
-        async with serving(None, source=nats_server.url, ring_events=10, **QUICK) as node:
+        async with serving(None, nats_source=nats_server.url, pipeline_ring_events=10, **QUICK) as node:
             async with sse(node.stream_url, EVERYTHING) as stream:
                 flag = writer.flag("a", description="0")
                 await stream.next()
@@ -199,9 +199,9 @@ async def test_a_stream_of_a_tables_own_is_the_same_on_both_kinds_of_node(
         writer.run(f"select flagent_cdc.watch('orders', stream => 'orders', mode => '{mode}')")
         parameters = {**EVERYTHING, "table": "orders"}
         async with (
-            relaying(database_url, nats_server.url, poll_interval_s=0.05),
-            serving(None, source=nats_server.url, **QUICK) as node,
-            serving(database_url, poll_interval_s=0.05, **QUICK) as direct,
+            relaying(database_url, nats_server.url, listener_poll_interval_s=0.05),
+            serving(None, nats_source=nats_server.url, **QUICK) as node,
+            serving(database_url, listener_poll_interval_s=0.05, **QUICK) as direct,
         ):
             await served(node, "orders")
             await served(direct, "orders")
@@ -266,7 +266,7 @@ async def test_a_late_node_starts_from_the_newest_snapshot(
         # Nothing of what the snapshot holds is read again.
         async with nats_client(nats_server.url) as client:
             await client.jetstream().purge_stream("flagent_cdc")
-        async with serving(None, source=nats_server.url, **QUICK) as node:
+        async with serving(None, nats_source=nats_server.url, **QUICK) as node:
             assert len(list(node.pipeline.hub.catalog.flags())) == 20
             writer.flag("later")
             await reaches(node, database_url)
@@ -408,7 +408,7 @@ async def test_api_keys_reach_nodes_without_a_database(
     database_url: str, relay: RunningRelay, nats_server: NatsServer
 ) -> None:
     key = await asyncio.to_thread(create_key, database_url, "app", Grant())
-    shared = {"auth_enabled": True, "auth_stream_token_secret": "s" * 32, "source": nats_server.url, **QUICK}
+    shared = {"auth_enabled": True, "auth_stream_token_secret": "s" * 32, "nats_source": nats_server.url, **QUICK}
     async with serving(None, **shared) as first, serving(None, **shared) as second, httpx.AsyncClient() as client:
         headers = {"authorization": f"Bearer {key}"}
 

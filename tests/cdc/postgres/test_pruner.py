@@ -254,7 +254,11 @@ async def test_a_server_prunes_by_itself_and_its_subscribers_notice_nothing(
 ) -> None:
     """As the run-time role, which can delete nothing itself; who comes back too late is told."""
     async with serving(
-        runtime_url, log_max_age_s=0.5, log_prune_interval_s=0.2, ring_events=1, probe_interval_s=0.3
+        runtime_url,
+        retention_max_age_s=0.5,
+        retention_prune_interval_s=0.2,
+        pipeline_ring_events=1,
+        listener_probe_interval_s=0.3,
     ) as server:
         with Writer(database_url) as writer:
             async with sse(server.stream_url) as stream:

@@ -2,13 +2,14 @@
 
 from dataclasses import FrozenInstanceError
 from ipaddress import ip_network
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.grant import Grant
-from cdc.settings.settings import Settings, reference, variables_by_field
+from cdc.settings.settings import Settings, reference, variables
 from cdc.settings.value_formats import parse_duration, parse_size
 
 ROOT = Path(__file__).parents[3]
@@ -21,114 +22,115 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyar60+CM7+VAtu6dOV3kBGsPwRWZ
 
 def test_defaults_are_those_that_flagent_announced() -> None:
     settings = Settings.from_environment({})
-    assert settings.ws_enabled
-    assert settings.port == 8080
-    assert settings.ws_path == "/ws"
-    assert settings.ws_ping_interval_s == 30
-    assert settings.ws_max_connections == 10_000
-    assert settings.sse_enabled
-    assert settings.sse_path == "/api/v1/events/stream"
-    assert settings.sse_keep_alive_s == 30
-    assert settings.sse_max_clients == 10_000
+    assert settings.websocket.enabled
+    assert settings.listen.port == 8080
+    assert settings.websocket.path == "/ws"
+    assert settings.websocket.ping_interval_s == 30
+    assert settings.websocket.max_connections == 10_000
+    assert settings.sse.enabled
+    assert settings.sse.path == "/api/v1/events/stream"
+    assert settings.sse.keep_alive_s == 30
+    assert settings.sse.max_clients == 10_000
 
 
 def test_without_a_database_the_embedded_one_is_meant() -> None:
-    assert Settings.from_environment({}).database_url is None
+    assert Settings.from_environment({}).database.url is None
 
 
 def test_our_database_url_wins_over_flagents() -> None:
     flagent = {"FLAGENT_DB_DBCONNECTIONSTR": "jdbc:postgresql://db/flagent?user=u"}
-    assert Settings.from_environment(flagent).database_url == "jdbc:postgresql://db/flagent?user=u"
+    assert Settings.from_environment(flagent).database.url == "jdbc:postgresql://db/flagent?user=u"
     ours = {**flagent, "FLAGENT_CDC_DATABASE_URL": "postgresql://u@db/flagent"}
-    assert Settings.from_environment(ours).database_url == "postgresql://u@db/flagent"
+    assert Settings.from_environment(ours).database.url == "postgresql://u@db/flagent"
 
 
 def test_a_database_url_that_cannot_be_one_names_its_variable() -> None:
     with pytest.raises(InvalidInput, match=r"^FLAGENT_DB_DBCONNECTIONSTR is no database URL"):
         Settings.from_environment({"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite"})
     both = {"FLAGENT_DB_DBCONNECTIONSTR": "flagent.sqlite", "FLAGENT_CDC_DATABASE_URL": "postgresql://h/d"}
-    assert Settings.from_environment(both).database_url == "postgresql://h/d"
+    assert Settings.from_environment(both).database.url == "postgresql://h/d"
 
 
 def test_every_variable_reaches_its_field() -> None:
     written = {
-        "host": ("::1", "::1"),
-        "port": ("0", 0),
-        "insecure": ("yes", True),
-        "auth_enabled": ("true", True),
-        "auth_open_realtime": ("true", True),
-        "auth_cookie": ("session", "session"),
-        "auth_jwt_secret": ("s" * 32, "s" * 32),
-        "auth_jwt_public_key": (P256_KEY, P256_KEY),
-        "auth_jwt_jwks": ("https://id.example.com/jwks", "https://id.example.com/jwks"),
-        "auth_jwt_audience": ("flags", "flags"),
-        "auth_jwt_issuer": ("https://id.example.com", "https://id.example.com"),
-        "auth_jwt_claim": ("scopes", "scopes"),
-        "auth_jwt_default_scopes": ('{"flags": ["web-*"]}', Grant(flags=frozenset({"web-*"}))),
-        "cors_origins": (
+        "listen.host": ("::1", "::1"),
+        "listen.port": ("0", 0),
+        "listen.insecure": ("yes", True),
+        "auth.enabled": ("true", True),
+        "auth.open_realtime": ("true", True),
+        "auth.cookie": ("session", "session"),
+        "auth.jwt_secret": ("s" * 32, "s" * 32),
+        "auth.jwt_public_key": (P256_KEY, P256_KEY),
+        "auth.jwt_jwks": ("https://id.example.com/jwks", "https://id.example.com/jwks"),
+        "auth.jwt_audience": ("flags", "flags"),
+        "auth.jwt_issuer": ("https://id.example.com", "https://id.example.com"),
+        "auth.jwt_claim": ("scopes", "scopes"),
+        "auth.jwt_default_scopes": ('{"flags": ["web-*"]}', Grant(flags=frozenset({"web-*"}))),
+        "web.cors_origins": (
             "https://a.example.com,http://localhost:3000",
             ("https://a.example.com", "http://localhost:3000"),
         ),
-        "workers": ("4", 4),
-        "ws_enabled": ("FALSE", False),
-        "ws_path": ("/live/ws", "/live/ws"),
-        "ws_ping_interval_s": ("500ms", 0.5),
-        "ws_max_connections": ("7", 7),
-        "sse_enabled": ("off", False),
-        "sse_path": ("/stream", "/stream"),
-        "sse_keep_alive_s": ("15000", 15.0),
-        "sse_max_clients": ("8", 8),
-        "database_url": ("postgresql://h/d", "postgresql://h/d"),
-        "handshakes_per_second": ("500", 500),
-        "auth_stream_token_secret": ("t" * 32, "t" * 32),
-        "source": ("nats://a,nats://b", "nats://a,nats://b"),
-        "nats_url": ("tls://a:4222", "tls://a:4222"),
-        "nats_stream": ("flags-1", "flags-1"),
-        "nats_replicas": ("3", 3),
-        "nats_max_age_s": ("7d", 604_800.0),
-        "nats_max_bytes": ("4GiB", 2**32),
-        "nats_snapshot_interval_s": ("10m", 600.0),
-        "nats_user": ("ann", "ann"),
-        "nats_password": ("secret", "secret"),
-        "nats_token": ("token", "token"),
-        "nats_credentials": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "nats_nkey": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "nats_adopt": ("k7q2mx", "k7q2mx"),
-        "nats_tls_ca": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "nats_tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "nats_tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "page_enabled": ("false", False),
-        "metrics_enabled": ("false", False),
-        "traces_enabled": ("true", True),
-        "request_timeout_s": ("5s", 5.0),
-        "max_connections": ("off", None),
-        "max_connections_per_client": ("100", 100),
-        "requests_per_second": ("5000", 5000),
-        "requests_per_second_per_client": ("50", 50),
-        "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
-        "tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
-        "tls_key": (str(ROOT / "README.md"), ROOT / "README.md"),
-        "data_dir": ("/var/lib/flags", Path("/var/lib/flags")),
-        "schemas": ("public, tenant_1", ("public", "tenant_1")),
-        "probe_interval_s": ("2s", 2.0),
-        "poll_interval_s": ("100ms", 0.1),
-        "ring_events": ("50", 50),
-        "ring_bytes": ("1MiB", 2**20),
-        "replay_limit": ("9", 9),
-        "log_max_age_s": ("30d", 2_592_000.0),
-        "log_max_bytes": ("off", None),
-        "stream_log_max_bytes": ("2GiB", 2 * 1024**3),
-        "log_prune_interval_s": ("10s", 10.0),
-        "backfill_timeout_s": ("5m", 300.0),
-        "stall_timeout_s": ("1m", 60.0),
-        "gather_window_s": ("5", 0.005),
-        "log_level": ("DEBUG", "debug"),
-        "log_format": ("json", "json"),
+        "listen.workers": ("4", 4),
+        "websocket.enabled": ("FALSE", False),
+        "websocket.path": ("/live/ws", "/live/ws"),
+        "websocket.ping_interval_s": ("500ms", 0.5),
+        "websocket.max_connections": ("7", 7),
+        "sse.enabled": ("off", False),
+        "sse.path": ("/stream", "/stream"),
+        "sse.keep_alive_s": ("15000", 15.0),
+        "sse.max_clients": ("8", 8),
+        "database.url": ("postgresql://h/d", "postgresql://h/d"),
+        "limits.handshakes_per_second": ("500", 500),
+        "auth.stream_token_secret": ("t" * 32, "t" * 32),
+        "nats.source": ("nats://a,nats://b", "nats://a,nats://b"),
+        "nats.url": ("tls://a:4222", "tls://a:4222"),
+        "nats.stream": ("flags-1", "flags-1"),
+        "nats.replicas": ("3", 3),
+        "nats.max_age_s": ("7d", 604_800.0),
+        "nats.max_bytes": ("4GiB", 2**32),
+        "nats.snapshot_interval_s": ("10m", 600.0),
+        "nats.user": ("ann", "ann"),
+        "nats.password": ("secret", "secret"),
+        "nats.token": ("token", "token"),
+        "nats.credentials": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats.nkey": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats.adopt": ("k7q2mx", "k7q2mx"),
+        "nats.tls_ca": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats.tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "nats.tls_key": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "web.page_enabled": ("false", False),
+        "web.metrics_enabled": ("false", False),
+        "web.traces_enabled": ("true", True),
+        "limits.request_timeout_s": ("5s", 5.0),
+        "limits.max_connections": ("off", None),
+        "limits.max_connections_per_client": ("100", 100),
+        "limits.requests_per_second": ("5000", 5000),
+        "limits.requests_per_second_per_client": ("50", 50),
+        "limits.trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        "listen.tls_cert": (str(ROOT / "LICENSE"), ROOT / "LICENSE"),
+        "listen.tls_key": (str(ROOT / "README.md"), ROOT / "README.md"),
+        "database.data_dir": ("/var/lib/flags", Path("/var/lib/flags")),
+        "database.schemas": ("public, tenant_1", ("public", "tenant_1")),
+        "listener.probe_interval_s": ("2s", 2.0),
+        "listener.poll_interval_s": ("100ms", 0.1),
+        "pipeline.ring_events": ("50", 50),
+        "pipeline.ring_bytes": ("1MiB", 2**20),
+        "pipeline.replay_limit": ("9", 9),
+        "retention.max_age_s": ("30d", 2_592_000.0),
+        "retention.max_bytes": ("off", None),
+        "retention.lane_max_bytes": ("2GiB", 2 * 1024**3),
+        "retention.prune_interval_s": ("10s", 10.0),
+        "pipeline.backfill_timeout_s": ("5m", 300.0),
+        "pipeline.stall_timeout_s": ("1m", 60.0),
+        "listener.coalesce_window_s": ("5", 0.005),
+        "log.level": ("DEBUG", "debug"),
+        "log.format": ("json", "json"),
     }
-    variables = variables_by_field()
-    assert written.keys() == variables.keys()
-    settings = Settings.from_environment({variables[name].name: text for name, (text, _) in written.items()})
-    assert {name: getattr(settings, name) for name in written} == {name: value for name, (_, value) in written.items()}
+    known = variables()
+    assert written.keys() == known.keys()
+    settings = Settings.from_environment({known[name].name: text for name, (text, _) in written.items()})
+    found = {name: attrgetter(name)(settings) for name in written}
+    assert found == {name: value for name, (_, value) in written.items()}
 
 
 @pytest.mark.parametrize("text", ["too-short-a-secret", P256_KEY])
@@ -143,14 +145,14 @@ def test_a_secret_is_not_shown() -> None:
 
 
 def test_a_way_to_verify_tokens_asks_for_credentials() -> None:
-    assert not Settings.from_environment({}).asks_for_credentials
-    assert Settings.from_environment({"FLAGENT_CDC_AUTH_ENABLED": "true"}).asks_for_credentials
-    assert Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}).asks_for_credentials
+    assert not Settings.from_environment({}).auth.is_required
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_ENABLED": "true"}).auth.is_required
+    assert Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}).auth.is_required
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        Settings.from_environment({}).port = 1  # type: ignore[misc]
+        Settings.from_environment({}).listen.port = 1  # type: ignore[misc]
 
 
 def test_an_empty_value_counts_as_unset() -> None:
