@@ -1,6 +1,6 @@
 """Writes results into docs/scale.md: `python -m bench.cluster.page bench/cluster/measured.json docs/scale.md`.
 
-Between `<!-- bench NAME -->` and `<!-- end -->` the page belongs to this program. The chart goes to `charts/`.
+The text between `<!-- bench NAME -->` and `<!-- end -->` is generated. The chart is written to `charts/`.
 """
 
 import json
@@ -24,7 +24,7 @@ _RATES = (1, 10, 100, 1_000, 10_000)
 
 
 def fill(page: str, results: Results) -> str:
-    """The page with every section written anew."""
+    """The page with every generated section rewritten."""
     costs = Costs.of(results)
     sections = {
         "machine": _machine(results),
@@ -44,7 +44,7 @@ def fill(page: str, results: Results) -> str:
 
 
 def chart(results: Results) -> str:
-    """Commits per second over the number of nodes. The axis is logarithmic, so that none stands at one node."""
+    """Commits per second over the number of nodes. The axis is logarithmic, so the run without nodes is left out."""
     series: dict[str, dict[float, float]] = {"direct": {}, "tier": {}}
     for each in results["cost"]:
         if each["kind"] in series:
@@ -91,7 +91,7 @@ def _takeover(results: Results) -> str:
         return "No figures yet."
     return "\n".join(
         [
-            "| the active relay is | times | median | longest |",
+            "| fault of the active relay | runs | median | longest |",
             "| --- | --- | --- | --- |",
             *(
                 f"| {how} | {len(times)} | {statistics.median(times):.2f} s | {max(times):.2f} s |"
@@ -113,26 +113,26 @@ def _cost(results: Results) -> str:
             + " |"
         )
     return (
-        "| nodes are fed | nodes | commits/s | cores of PostgreSQL then | its CPU per commit at 200/s | relay | NATS |"
-        " all nodes |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| source of nodes | nodes | commits/s | cores of PostgreSQL at that rate | its CPU per commit at 200/s |"
+        " relay | NATS | all nodes |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
-        + "\n\n![What nodes cost PostgreSQL](charts/cluster.svg)"
+        + "\n\n![Cost of nodes for PostgreSQL](charts/cluster.svg)"
     )
 
 
 def _costs(costs: Costs) -> str:
     return "\n".join(
         [
-            "| what | costs |",
+            "| item | cost |",
             "| --- | --- |",
-            f"| a delivery | {costs.delivery_cpu_s * 1e6:.2f} µs of processor, {costs.delivery_bytes:.0f} bytes |",
+            f"| a delivery | {costs.delivery_cpu_s * 1e6:.2f} µs of CPU, {costs.delivery_bytes:.0f} bytes |",
             f"| a subscriber | {costs.subscriber_bytes:,.0f} bytes, and 4 KiB assumed for the kernel |",
             f"| a process of a node | {costs.process_bytes / 1e6:.0f} MB |",
             f"| a commit, in each process | {costs.commit_cpu_s * 1e6:.0f} µs |",
             f"| a commit, in the relay | {costs.relay_cpu_s * 1e6:.0f} µs;"
-            f" 60 % of its most are {costs.relay_commits_per_s:,.0f}/s |",
+            f" 60 % of its maximum is {costs.relay_commits_per_s:,.0f}/s |",
             f"| a commit, in NATS | {costs.nats_in_cpu_s * 1e6:.0f} µs, and {costs.nats_out_cpu_s * 1e6:.1f} µs"
-            f" for each process that gets it; {costs.message_bytes:,.0f} bytes |",
+            f" for each process that receives it; {costs.message_bytes:,.0f} bytes |",
             f"| a commit, in PostgreSQL | {costs.postgres_cpu_s * 1e6:.0f} µs, and"
             f" {costs.postgres_listener_cpu_s * 1e6:.1f} µs for each process that listens |",
         ]
@@ -141,8 +141,8 @@ def _costs(costs: Costs) -> str:
 
 def _plans(costs: Costs, share: float) -> str:
     rows = [
-        "| subscribers | commits/s | processes | machines of 8 cores | memory | network out | NATS: cores, network |"
-        " could listen directly | first limit |",
+        "| subscribers | commits/s | processes | 8-core machines | memory | network out | NATS: cores, network |"
+        " direct listeners possible | first limit |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for subscribers in _SUBSCRIBERS:

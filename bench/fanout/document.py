@@ -1,8 +1,8 @@
-"""Puts results into docs/performance.md: `python -m bench.fanout.document RESULTS.json docs/performance.md`.
+"""Writes results into docs/performance.md: `python -m bench.fanout.document RESULTS.json docs/performance.md`.
 
-Between `<!-- bench NAME -->` and `<!-- end -->` the page belongs to this program; NAME is `machine`, a scenario with
-its mode (`fanout-sse`, `burst-ws-compressed`), or `charts-` and a scenario. What has no result stays as it is. Charts
-go to `charts/` beside the page.
+The text between `<!-- bench NAME -->` and `<!-- end -->` is generated; NAME is `machine`, a scenario with its mode
+(`fanout-sse`, `burst-ws-compressed`), or `charts-` and a scenario. Sections without a result stay unchanged. Charts
+are written to `charts/` beside the page.
 """
 
 import json
@@ -37,7 +37,7 @@ def section(record: Record) -> str:
             f" {'met' if verdict.met else '**missed**'} |"
             for verdict in judged
         )
-        parts.append(f"| target | measured | asked | |\n| --- | --- | --- | --- |\n{rows}")
+        parts.append(f"| metric | measured | target | |\n| --- | --- | --- | --- |\n{rows}")
     return "\n\n".join(parts)
 
 
@@ -87,7 +87,7 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
             found[f"{name}.svg"] = (scenario, title, bars(title, unit, groups))
 
     def pairs(scenario: str, figures: Mapping[str, str]) -> dict[str, dict[str, float]]:
-        """Two figures of our own server side by side, each under its name."""
+        """Figures of flagent-cdc side by side, each under its name."""
         groups: dict[str, dict[str, float]] = {}
         for figure, shown in figures.items():
             for mode, values in by_mode(scenario, figure).items():
@@ -96,17 +96,17 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
         return groups
 
     add("fanout", "fanout", "CPU per delivery, one event at a time", "µs", by_mode("fanout", "cpu_us"))
-    add("fanout", "latency", "99 % have the event after", "ms", by_mode("fanout", "p99_ms"))
+    add("fanout", "latency", "Commit to receipt, p99", "ms", by_mode("fanout", "p99_ms"))
     add("fanout", "memory", "Memory per idle subscriber", "KB", by_mode("fanout", "memory_kb"))
     add("fanout", "connects", "Connects per second", "/s", by_mode("fanout", "connects_per_s"))
     add("burst", "burst", "CPU per delivery in a burst", "µs", by_mode("burst", "cpu_us"))
-    add("burst", "burst-time", "The whole burst is everywhere after", "s", by_mode("burst", "everywhere_s"))
+    add("burst", "burst-time", "Time to deliver the whole burst", "s", by_mode("burst", "everywhere_s"))
     add(
         "selective",
         "selective",
         "CPU per change",
         "ms",
-        pairs("selective", {"cpu_ms": "10 000 others", "alone_cpu_ms": "nobody"}),
+        pairs("selective", {"cpu_ms": "10 000 connected", "alone_cpu_ms": "no subscribers"}),
     )
     add(
         "catchup",
@@ -118,19 +118,25 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
     add(
         "catchup",
         "catchup-others",
-        "An event reaches the others meanwhile after",
+        "Delivery to live subscribers during catch-up",
         "ms",
         pairs("catchup", {"rest_p50_ms": "at rest", "meanwhile_p50_ms": "p50", "meanwhile_worst_ms": "worst"}),
     )
     add(
         "storm",
         "storm",
-        "Everyone is back after",
+        "Time until all clients have reconnected",
         "s",
         pairs("storm", {"handshakes_s": "handshakes", "snapshots_s": "snapshots"}),
     )
-    add("slow", "slow", "p99 of the others", "ms", pairs("slow", {"without_p99_ms": "without", "with_p99_ms": "with"}))
-    # The naive server's bar would leave nothing to see of the others.
+    add(
+        "slow",
+        "slow",
+        "p99 of the other subscribers",
+        "ms",
+        pairs("slow", {"without_p99_ms": "without", "with_p99_ms": "with"}),
+    )
+    # Beside the naive server's bar the others would be invisible.
     for name, title, servers in (
         ("profile", "One delivery", ("flagent-cdc", "c-loop")),
         ("profile-naive", "One delivery, naive", ("naive",)),
@@ -140,7 +146,7 @@ def charts(records: Sequence[Record]) -> dict[str, tuple[str, str, str]]:
             for server in servers
             for record in sorted(records, key=name_of)
             if record["scenario"] == "profile"
-            and "failed" not in (figures := record["servers"].get(server, {"failed": "it was left out"}))
+            and "failed" not in (figures := record["servers"].get(server, {"failed": "not measured"}))
         }
         if rows:
             found[f"{name}.svg"] = ("profile", title, stacked(title, "µs", rows))

@@ -27,7 +27,7 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("deliveries_per_s", "deliveries/s", "{:,.0f}"),
         ("p50_ms", "p50", "{:,.0f} ms"),
         ("p99_ms", "p99", "{:,.0f} ms"),
-        ("everywhere_s", "all everywhere after", "{:.2f} s"),
+        ("everywhere_s", "all delivered after", "{:.2f} s"),
         ("after_last_sent_s", "after the last commit", "{:.2f} s"),
     ],
     "storm": [
@@ -37,12 +37,12 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("snapshots_p99_s", "p99", "{:.2f} s"),
         ("snapshots_cpu_us", "CPU each", "{:.0f} µs"),
         ("snapshots_bytes", "bytes each", "{:,.0f}"),
-        ("snapshots_refusals", "told to come later", "{:.0f}"),
-        ("snapshots_refused_again", "told so twice", "{:.0f}"),
+        ("snapshots_refusals", "refused", "{:.0f}"),
+        ("snapshots_refused_again", "refused twice", "{:.0f}"),
     ],
     "selective": [
         ("cpu_ms", "CPU per change", "{:.3f} ms"),
-        ("alone_cpu_ms", "the same with nobody connected", "{:.3f} ms"),
+        ("alone_cpu_ms", "without subscribers", "{:.3f} ms"),
         ("p50_ms", "p50", "{:.2f} ms"),
         ("p99_ms", "p99", "{:.2f} ms"),
     ],
@@ -51,10 +51,10 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("without_p99_ms", "p99 without", "{:.1f} ms"),
         ("with_p50_ms", "p50 with", "{:.1f} ms"),
         ("with_p99_ms", "p99 with", "{:.1f} ms"),
-        ("memory_per_slow_kb", "memory per slow one", "{:.0f} KB"),
-        ("slow_cut", "cut", "{:.0f}"),
+        ("memory_per_slow_kb", "memory per slow subscriber", "{:.0f} KB"),
+        ("slow_cut", "disconnected", "{:.0f}"),
         ("slow_resynced", "resynchronised", "{:.0f}"),
-        ("slow_current", "up to date in the end", "{:.0f}"),
+        ("slow_current", "up to date at the end", "{:.0f}"),
     ],
     "catchup": [
         ("events", "events", "{:,.0f}"),
@@ -160,11 +160,11 @@ def _judge(scenario: str, mode: str, ours: Result, others: Mapping[str, Result])
         case "burst":
             if "nchan" in others:
                 yield Verdict("CPU per delivery, × Nchan", ratio("nchan", "cpu_us"), 0.15)
-                yield Verdict("all events everywhere, × Nchan", ratio("nchan", "everywhere_s"), 1)
+                yield Verdict("all events delivered, × Nchan", ratio("nchan", "everywhere_s"), 1)
         case "storm":
             yield Verdict("with snapshot, × handshakes alone", ours["snapshots_s"] / ours["handshakes_s"], 2)
             yield Verdict("refused after their Retry-After", ours["snapshots_refused_again"], 0)
         case "selective":
             yield Verdict("CPU per change, ms", ours["cpu_ms"], 1)
         case "slow":
-            yield Verdict("p99 with slow ones, × without", ours["with_p99_ms"] / ours["without_p99_ms"], 1.3)
+            yield Verdict("p99 with slow subscribers, × without", ours["with_p99_ms"] / ours["without_p99_ms"], 1.3)
