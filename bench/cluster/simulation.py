@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from bench.cluster.model import Costs
 
-__all__ = ["SnapshotVisibility", "simulate"]
+__all__ = ["SimulationResult", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotVisibility:
+class SimulationResult:
     """Seconds from the commit to a receipt, over all receipts; and which part of the time the process is busy."""
 
     p50_s: float
@@ -24,7 +24,7 @@ class SnapshotVisibility:
 
 def simulate(
     costs: Costs, subscribers: int, commits_per_s: float, *, hop_s: float, commits: int = 400, seed: int = 0
-) -> SnapshotVisibility:
+) -> SimulationResult:
     """`hop_s` is from the commit to the process, one way, when nothing waits; a rate of 0 is one at a time."""
     rng = random.Random(seed)
     committed_at = free_at = worked_s = 0.0
@@ -41,4 +41,4 @@ def simulate(
             begun + costs.commit_cpu_s + told * (number + 0.5) / taken - committed_at for number in range(taken)
         ]
     quantiles = statistics.quantiles(receipts, n=100)
-    return SnapshotVisibility(statistics.median(receipts), quantiles[98], worked_s / free_at)
+    return SimulationResult(statistics.median(receipts), quantiles[98], worked_s / free_at)

@@ -90,7 +90,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "flagent-cdc COMMAND --help tells a command's options.",
+            "flagent-cdc COMMAND --help shows a command's options.",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""What a person sees once the server is ready: how to connect, how to change a flag, how to watch."""
+"""The banner of a server that is ready: how to connect, how to change a flag, how to watch."""
 
 import importlib.metadata
 import shlex
@@ -13,7 +13,7 @@ from cdc.settings.settings import Settings
 
 __all__ = ["Banner"]
 
-# Works on an empty table as on a full one: the first time it makes the flag, later it turns it on and off.
+# Works on an empty table too: the first run creates the flag, later runs toggle it.
 CHANGE = (
     "insert into flags (key, description, enabled, created_at) values ('hello', 'My first flag', true, now()) "
     "on conflict (key) do update set enabled = not flags.enabled"
@@ -22,9 +22,9 @@ CHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """`database` is how to name the database, without secrets; `psql` a URL that anybody may connect with.
+    """`database` names the database without secrets; `psql` is a URL with the password.
 
-    `psql` is None for a database that is not ours to show the way into.
+    `psql` is None for a database that is not the embedded one: its password is not printed.
     """
 
     settings: Settings
@@ -66,7 +66,7 @@ def _address(host: str) -> str:
 
 
 def _program() -> str:
-    """How to call this program from here: it may have been started from an environment that is not on the path."""
+    """How to call this program from here: its environment may not be on the path."""
     started = Path(sys.argv[0]).absolute()
     if started.name != "flagent-cdc" or shutil.which("flagent-cdc") == str(started):
         return "flagent-cdc"

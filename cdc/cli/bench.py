@@ -1,4 +1,4 @@
-"""`flagent-cdc bench NAME …`: the benchmarks, which come with the source and not with the wheel."""
+"""`flagent-cdc bench NAME …`: runs a benchmark; they are part of the source, not of the wheel."""
 
 import argparse
 import os
@@ -14,8 +14,8 @@ _ROOT = Path(__file__).parent.parent.parent
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("name", help="which one, such as cluster, fanout, latency, writer")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="its own options")
+    parser.add_argument("name", help="the benchmark, such as cluster, fanout, latency, writer")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="the benchmark's options")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -24,8 +24,10 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if not names:
         raise InvalidInput("the benchmarks are not installed; run this from a checkout of the source", name="bench")
     if arguments.name not in names:
-        raise InvalidInput(f"{arguments.name!r} is no benchmark; there are {', '.join(sorted(names))}", name="name")
-    # Also for the processes that a benchmark starts.
+        raise InvalidInput(
+            f"{arguments.name!r} is not a benchmark; choose from {', '.join(sorted(names))}", name="name"
+        )
+    # Inherited by the processes that a benchmark starts.
     sys.path.insert(0, str(_ROOT))
     os.environ["PYTHONPATH"] = str(_ROOT)
     sys.argv = [f"bench.{arguments.name}", *arguments.rest]

@@ -17,7 +17,7 @@ BAD_INPUT = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence instead of repeating the usage."""
+    """Reports bad arguments in one sentence instead of repeating the usage."""
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
@@ -39,8 +39,8 @@ class Parser(argparse.ArgumentParser):
             help=words.replace("%", "%%"),
         )
 
-    def add_form(self, option: str, form: ValueFormat, written: str | None, text: str) -> None:
-        """Add an option that is no setting, in one of the forms that settings have; without a default it is None."""
+    def add_value(self, option: str, form: ValueFormat, written: str | None, text: str) -> None:
+        """Add an option that is not a setting, with a value format of the settings; without a default it is None."""
         default = None if written is None else form.parse(written)
         words = text if written is None else f"{text} (default: {written})"
         self.add_argument(option, type=_reader(form), default=default, help=words)
@@ -58,9 +58,9 @@ def _reader(form: ValueFormat) -> Callable[[str], Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """`run` gets the parsed options and the environment, and returns the exit code.
+    """`run` takes the parsed options and the environment, and returns the exit code.
 
-    It raises `FlagentCdcError` for what the user can mend: one sentence on stderr, exit code 2.
+    It raises `FlagentCdcError` for errors that the user can fix: one sentence on stderr, exit code 2.
     """
 
     help: str
@@ -69,23 +69,23 @@ class Command:
 
 
 def settings_from(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """The settings of the environment, with the options that were given in their place."""
+    """The settings of the environment, overridden by the given options."""
     given: dict[str, Any] = {
         name.removeprefix("setting:"): tuple(value) if isinstance(value, list) else value
         for name, value in vars(arguments).items()
         if name.startswith("setting:") and value is not None
     }
     if "database.url" in given:
-        # Refused here, where the option's name is known.
+        # Checked here, where the option's name is known.
         read_database_url(given["database.url"], name="--database-url")
     return Settings.from_environment(environment).with_values(given)
 
 
 def database_url(settings: Settings) -> str:
-    """The database that was named; raises `InvalidInput` where none was."""
+    """The database's URL; raises `InvalidInput` if none is set."""
     if settings.database.url is None:
         raise InvalidInput(
-            "no database was named: give --database-url, or set FLAGENT_CDC_DATABASE_URL or FLAGENT_DB_DBCONNECTIONSTR",
+            "no database: pass --database-url, or set FLAGENT_CDC_DATABASE_URL or FLAGENT_DB_DBCONNECTIONSTR",
             name="--database-url",
             code="missing_database_url",
         )

@@ -22,8 +22,13 @@ CHANGE = "update flags set enabled = not enabled where key = 'new_payment_flow'"
 
 def add_arguments(parser: Parser) -> None:
     add_server_arguments(parser)
-    parser.add_form("--interval", DURATION, "1s", "time between two changes")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed does the same (default: %(default)s)")
+    parser.add_value("--interval", DURATION, "1s", "time between two changes")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="seed of the writer; the same seed makes the same changes (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -32,15 +37,15 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         installed = migrate(settings.database.url, settings.database.schemas)
         if settings.database.schemas[0] in installed.pending:
             raise InvalidInput(
-                f"schema {settings.database.schemas[0]!r} has no tables of Flagent yet: start Flagent on that database "
-                "first, or run the demo on a database of its own, without --database-url",
+                f"schema {settings.database.schemas[0]!r} has none of Flagent's tables yet: start Flagent on that "
+                "database first, or run the demo on its embedded database, without --database-url",
                 name="--schema",
                 code="no_flagent_tables",
             )
         banner = Banner(settings, redact(read_database_url(settings.database.url)), change=CHANGE)
         return _serve(settings, settings.database.url, banner, arguments)
 
-    # Not needed for another database.
+    # Imported late: not needed for another database.
     from cdc.cli.own_database import own_database
 
     with _data_dir(settings) as data_dir, own_database(data_dir, settings.database.schemas) as url:
@@ -50,7 +55,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 @contextlib.contextmanager
 def _data_dir(settings: Settings) -> Iterator[Path]:
-    """A fresh directory at every start, so that a seed tells the whole story; a named one keeps what happened."""
+    """A new directory at every start, so that a seed determines everything; a given directory keeps its data."""
     if settings.database.data_dir is not None:
         yield settings.database.data_dir
         return
@@ -62,11 +67,11 @@ def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Nam
     seed, schema = arguments.seed, settings.database.schemas[0]
     with Writer(url, seed=seed, schema=schema) as writer:
         created = writer.fill()
-    loop = WriterLoop(url, seed=seed, schema=schema, interval_s=arguments.interval, tell=_tell)
+    loop = WriterLoop(url, seed=seed, schema=schema, interval_s=arguments.interval, report=_report)
 
     def on_ready() -> None:
         banner.show()
-        _tell(f"{created} flags were created, and now they change:")
+        _report(f"{created} flags were created; changes follow:")
         loop.start()
 
     try:
@@ -75,8 +80,10 @@ def _serve(settings: Settings, url: str, banner: Banner, arguments: argparse.Nam
         loop.stop()
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"  writer  {line}", flush=True)
 
 
-COMMAND = Command("Serve an embedded PostgreSQL with some thirty flags that change every second.", add_arguments, run)
+COMMAND = Command(
+    "Run the server on an embedded PostgreSQL with about thirty flags that change every second.", add_arguments, run
+)

@@ -1,4 +1,4 @@
-"""`flagent-cdc doctor`: looks at everything that breaks such systems, and names the command that mends it."""
+"""`flagent-cdc doctor`: checks for known problems and prints the fix for each."""
 
 import argparse
 import dataclasses
@@ -25,7 +25,7 @@ from cdc.errors import DatabaseError
 from cdc.settings.settings import Settings
 from cdc.settings.value_formats import DURATION, SIZE
 
-# Servers prune to the size that is allowed; what they delete is taken up again, not given back.
+# Servers prune to the allowed size; PostgreSQL reuses the freed space, it does not return it.
 _LOG_SLACK = 1.5
 
 _COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHECKED: "33"}
@@ -36,30 +36,30 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--schema", "database.schemas", repeatable=True)
     parser.add_setting("--nats", "nats.url")
     parser.add_setting("--source", "nats.source")
-    parser.add_setting("--stream", "nats.stream")
-    parser.add_argument("--role", help="the role that serves, where it is not the one that looks")
-    parser.add_argument("--url", metavar="URL", help="also look at the server at this address, through its proxies")
+    parser.add_setting("--nats-stream", "nats.stream")
+    parser.add_argument("--role", help="the role that runs the server, if it is not the one that runs the doctor")
+    parser.add_argument("--url", metavar="URL", help="also check the server at this address, through its proxies")
     parser.add_argument(
-        "--credential-file", metavar="FILE", type=Path, help="holds an API key or a token to show to that server"
+        "--credential-file", metavar="FILE", type=Path, help="file with an API key or a token for that server"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    parser.add_argument("--quiet", action="store_true", help="say only what is not fine")
-    parser.add_form("--longest-transaction", DURATION, "5m", "a transaction may be open for so long")
-    parser.add_form(
+    parser.add_argument("--quiet", action="store_true", help="show problems only")
+    parser.add_value("--longest-transaction", DURATION, "5m", "maximum age of an open transaction")
+    parser.add_value(
         "--largest-log",
         SIZE,
         None,
-        "the log may take so much on disk; else half more than FLAGENT_CDC_RETENTION_MAX_BYTES",
+        "maximum size of the change log on disk (default: 1.5 x FLAGENT_CDC_RETENTION_MAX_BYTES)",
     )
-    parser.add_form("--patience", DURATION, "60s", "wait so long for two keep-alives of the stream")
+    parser.add_value("--keep-alive-timeout", DURATION, "60s", "maximum wait for two keep-alives")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
     if not any((settings.database.url, arguments.url, settings.nats.url, settings.nats.source)):
         raise InvalidInput(
-            "nothing to look at was named: give --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, --nats or "
-            "--source, or several of them",
+            "nothing to check: pass --database-url (or set FLAGENT_CDC_DATABASE_URL), --url, --nats or --source, "
+            "or several of them",
             name="--database-url",
             code="missing_database_url",
         )
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> Iterable[Finding]:
-    # Slow to import, and what was typed wrong is told at once.
+    # Imported late: it is slow, and bad options are reported at once.
     from cdc.doctor import (
         Target,
         read_database,
@@ -112,15 +112,15 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
             _credential(arguments.credential_file),
             settings.sse.path if settings.sse.enabled else None,
             settings.websocket.path if settings.websocket.enabled else None,
-            arguments.patience,
+            arguments.keep_alive_timeout,
         )
         if sys.stderr.isatty():
-            print(f"waiting for keep-alives of {target.url}, for a minute at most", file=sys.stderr)
+            print(f"waiting for keep-alives of {target.url}, for up to a minute", file=sys.stderr)
         yield from judge_server(read_server(target, version("flagent-cdc"), identity), limits)
 
 
 def _credential(file: Path | None) -> str | None:
-    """From a file, since what stands on a command line is seen by everybody on the machine."""
+    """From a file, because every user of the machine can see a command line."""
     if file is None:
         return None
     try:
@@ -128,7 +128,7 @@ def _credential(file: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{file} cannot be read: {error}", name="--credential-file") from error
     if not text or not text.isascii() or any(char.isspace() for char in text):
-        raise InvalidInput(f"{file} must hold one credential and nothing else", name="--credential-file")
+        raise InvalidInput(f"{file} must contain one credential and nothing else", name="--credential-file")
     return text
 
 
@@ -144,4 +144,4 @@ def _show(findings: Iterable[Finding], *, quiet: bool, colour: bool) -> None:
             print(f"{'':<9} {'':<24} → {finding.remedy}")
 
 
-COMMAND = Command("Look for everything that breaks such systems, and name what mends it.", add_arguments, run)
+COMMAND = Command("Check for known problems and print the fix for each.", add_arguments, run)

@@ -1,4 +1,4 @@
-"""`flagent-cdc keys`: makes, lists and revokes the keys of the API."""
+"""`flagent-cdc keys`: creates, lists and revokes API keys."""
 
 import argparse
 import json
@@ -17,32 +17,31 @@ MAX_NAME = 100
 
 def add_arguments(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
-    create = actions.add_parser("create", help="make a key and show it, once", description=_CREATE)
+    create = actions.add_parser("create", help="create a key and print it, once", description=_CREATE)
     create.add_argument("name", help="what it is for")
     for option, metavar, what in (
-        ("--flag", "KEY", "a flag's key, or a beginning with *: 'web-*'"),
-        ("--tag", "TAG", "a tag; a flag needs one of the given ones"),
+        ("--flag", "KEY", "a flag's key, or a prefix with *: 'web-*'"),
+        ("--tag", "TAG", "a tag; a flag needs at least one of the given tags"),
         ("--project", "ID", "a project"),
-        ("--environment", "ID", "an environment; flags without one are in all"),
+        ("--environment", "ID", "an environment; flags without one belong to all"),
         ("--table", "TABLE", "a watched table"),
         ("--in-schema", "SCHEMA", "a schema (a tenant)"),
     ):
         create.add_argument(option, metavar=metavar, action="append", help=what + "; repeatable")
-    create.add_argument("--no-evaluate", action="store_true", help="it may read, but not evaluate")
-    create.add_argument("--admin", action="store_true", help="it may see the server's inside, such as /readyz in full")
-    create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until it ends; without, never")
-    show = actions.add_parser("list", help="show all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="end a key; its open streams end within seconds")
-    revoke.add_argument("key", help="its number or its beginning, as `list` shows them")
+    create.add_argument("--no-evaluate", action="store_true", help="allow reading, but not evaluation")
+    create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
+    create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until the key expires (default: never)")
+    show = actions.add_parser("list", help="list all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="revoke a key; its open streams close within seconds")
+    revoke.add_argument("key", help="its id or its prefix, as `list` shows them")
     for action in (create, show, revoke):
         assert isinstance(action, Parser)
         action.add_setting("--database-url", "database.url")
 
 
 _CREATE = (
-    "Make a key. What is given narrows what it may read; without any of it, the key reads everything. A key that "
-    "names flags, tags, projects or environments reads no tables, one that names tables reads no flags, unless both "
-    "are given."
+    "Create an API key. Options narrow its scope; without any, the key reads everything. A key with flags, tags, "
+    "projects or environments reads no tables, and one with tables reads no flags, unless both are given."
 )
 
 
@@ -57,8 +56,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         for line in _table(list_keys(url)):
             print(line)
     else:
-        prefix, was_in_force = revoke_key(url, arguments.key)
-        print(f"{prefix}: {'revoked; its open streams end within seconds' if was_in_force else 'was revoked already'}")
+        prefix, was_active = revoke_key(url, arguments.key)
+        print(f"{prefix}: {'revoked; its open streams close within seconds' if was_active else 'was revoked already'}")
     return 0
 
 
@@ -106,8 +105,8 @@ def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at is None:
-        return "in force"
+        return "active"
     return f"{'expired' if key.expires_at <= _now() else 'until'} {key.expires_at:%Y-%m-%d}"
 
 
-COMMAND = Command("Make, list and revoke the keys of the API.", add_arguments, run)
+COMMAND = Command("Create, list and revoke API keys.", add_arguments, run)

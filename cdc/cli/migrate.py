@@ -1,4 +1,4 @@
-"""`flagent-cdc migrate`: installs capture and log into an existing database, or upgrades them."""
+"""`flagent-cdc migrate`: installs capture and change log into an existing database, or upgrades them."""
 
 import argparse
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
     parser.add_setting("--schema", "database.schemas", repeatable=True)
     parser.add_argument(
-        "--grant-to", metavar="ROLE", help="let this role run a server: it may listen and read, no more"
+        "--grant-to", metavar="ROLE", help="allow this role to run a server: to listen and to read, nothing else"
     )
     parser.add_argument(
-        "--repair", action="store_true", help="create every function and trigger anew: somebody may have changed them"
+        "--repair", action="store_true", help="create every function and trigger again, in case one was changed by hand"
     )
     parser.add_argument(
-        "--to", metavar="REVISION", help="take the tables back to this revision, before an older version is installed"
+        "--to", metavar="REVISION", help="downgrade the tables to this revision, before an older version is installed"
     )
 
 

@@ -1,4 +1,4 @@
-"""The database of those who name none: an embedded PostgreSQL with Flagent's tables, migrated."""
+"""The default database: an embedded PostgreSQL with Flagent's tables, migrated."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ __all__ = ["create_flagent_tables", "own_database"]
 
 @contextmanager
 def own_database(data_dir: Path, schemas: Sequence[str]) -> Iterator[str]:
-    """Its URL, with the password; the server runs as long as the context lasts, and a second start finds the data."""
+    """The URL of the running server, with the password; the data is kept for the next start."""
     with EmbeddedPostgres(data_dir) as postgres:
         for schema in schemas:
             create_flagent_tables(postgres.url, schema)
@@ -26,7 +26,7 @@ def own_database(data_dir: Path, schemas: Sequence[str]) -> Iterator[str]:
 
 
 def create_flagent_tables(url: str, schema: str) -> None:
-    """Create the tables that Flagent would create in this schema, unless they are there."""
+    """Create Flagent's tables in this schema unless they exist."""
     with driver_errors("the embedded PostgreSQL"), psycopg.connect(url) as connection:
         found = connection.execute(query("has_flags"), {"schema": schema}).fetchone()
         if found is not None and not found[0]:

@@ -1,4 +1,4 @@
-"""`flagent-cdc prune`: deletes the log's oldest commits now, and says what nobody may delete."""
+"""`flagent-cdc prune`: deletes the oldest commits of the change log now, and sets what must be kept."""
 
 import argparse
 import asyncio
@@ -14,12 +14,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
     parser.add_setting("--older-than", "retention.max_age_s")
     parser.add_setting("--larger-than", "retention.max_bytes")
-    parser.add_setting("--streams-larger-than", "retention.lane_max_bytes")
-    parser.add_form(
+    parser.add_setting("--lanes-larger-than", "retention.lane_max_bytes")
+    parser.add_value(
         "--keep-at-least",
         AGE,
         None,
-        "forbid from now on to prune what is younger, to every server and to this command; needs the owner's rights",
+        "keep commits younger than this, whatever servers and this command are set to; needs the owner's rights",
     )
 
 
@@ -28,15 +28,15 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     url = read_database_url(database_url(settings))
     if arguments.keep_at_least is not None:
         keep_at_least(url, arguments.keep_at_least)
-        print("set: what is younger stays, whoever prunes")
+        print("set: younger commits are kept")
     retention = Retention(settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes)
     pruned = asyncio.run(Pruner(url, retention).prune())
     print(f"pruned {pruned.commits} commits with {pruned.changes} changes")
     if pruned.is_busy:
-        print("a server is pruning this log just now; it does the rest")
+        print("a server is pruning the change log at this moment and prunes the rest")
     return 0
 
 
 COMMAND = Command(
-    "Delete the log's oldest commits, by age and by size, as servers do by themselves.", add_arguments, run
+    "Delete the oldest commits of the change log, by age and by size, as servers do by themselves.", add_arguments, run
 )

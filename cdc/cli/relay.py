@@ -1,4 +1,4 @@
-"""`flagent-cdc relay`: copies the log to NATS JetStream, for nodes that are fed from there."""
+"""`flagent-cdc relay`: copies the change log to NATS JetStream, for nodes that read from there."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from cdc.observe import log_format as logs
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
     parser.add_setting("--nats", "nats.url")
-    parser.add_setting("--stream", "nats.stream")
+    parser.add_setting("--nats-stream", "nats.stream")
     parser.add_setting("--replicas", "nats.replicas")
     parser.add_setting("--adopt", "nats.adopt")
     parser.add_setting("--log-level", "log.level")
@@ -21,12 +21,12 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    """Several may run: one is active, the others stand by. Ends with Ctrl-C or SIGTERM, which is no failure."""
+    """Several relays may run: one is active, the others stand by. Ctrl-C and SIGTERM end it with exit code 0."""
     settings = settings_from(arguments, environment)
     url = read_database_url(database_url(settings))
     if settings.nats.url is None:
-        raise InvalidInput("no NATS server was named: give --nats, or set FLAGENT_CDC_NATS_URL", name="--nats")
-    # Slow to import, and what was typed wrong is told at once.
+        raise InvalidInput("no NATS server: pass --nats, or set FLAGENT_CDC_NATS_URL", name="--nats")
+    # Imported late: it is slow, and bad options are reported at once.
     from cdc.jetstream.address import NatsAddress
     from cdc.jetstream.relay import Relay
 
@@ -43,4 +43,4 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return 1
 
 
-COMMAND = Command("Copy the log to NATS JetStream, for servers that are fed from there.", add_arguments, run)
+COMMAND = Command("Copy the change log to NATS JetStream, for servers that read from there.", add_arguments, run)

@@ -1,4 +1,4 @@
-"""`flagent-cdc serve`: the server, on the database that was named or on an embedded one."""
+"""`flagent-cdc serve`: runs the server on a given database, on NATS, or on an embedded PostgreSQL."""
 
 import argparse
 import ipaddress
@@ -20,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_server_arguments(parser: Parser) -> None:
-    """What every command takes that serves; `demo` is the other one."""
+    """The options of every command that runs the server: `serve` and `demo`."""
     parser.add_setting("--host", "listen.host")
     parser.add_setting("--port", "listen.port")
     parser.add_setting("--database-url", "database.url")
@@ -33,13 +33,13 @@ def add_server_arguments(parser: Parser) -> None:
         dest="setting:listen.insecure",
         action="store_true",
         default=None,
-        help="serve on an address that other machines reach, without any credentials (FLAGENT_CDC_INSECURE)",
+        help="allow an address that other machines can reach, without authentication (FLAGENT_CDC_INSECURE)",
     )
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = ready_to_listen(settings_from(arguments, environment))
-    # Slow to import, and what was typed wrong is told at once.
+    # Imported late: it is slow, and bad options are reported at once.
     if settings.nats.source is not None:
         from cdc.jetstream.address import NatsAddress
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
-    """Run the server until Ctrl-C or SIGTERM, which are the ordinary ways to end it and no failure."""
+    """Run the server until Ctrl-C or SIGTERM; both end it with exit code 0."""
     from cdc.cli.server import run_server
 
     logs.configure(settings.log.level, settings.log.format)
@@ -69,11 +69,11 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
 
 
 def ready_to_listen(settings: Settings) -> Settings:
-    """The settings with a real port; refuses an address that others reach where nobody is asked for credentials."""
+    """The settings with a real port; rejects an address that other machines can reach while authentication is off."""
     if not settings.auth.is_required and not settings.listen.insecure and not is_loopback(settings.listen.host):
         raise InvalidInput(
-            f"{settings.listen.host!r} can be reached from other machines, and everybody could read every flag there; "
-            "ask for credentials with FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or say "
+            f"{settings.listen.host!r} can be reached from other machines, and authentication is off: anyone there "
+            "could read every flag. Set FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or pass "
             "--insecure",
             name="FLAGENT_CDC_HOST",
             code="exposed_host",
@@ -92,9 +92,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, which must be free, or for 0 one that is: all workers and the banner must name the same one.
+    """The port if it is free, or a free one for 0: all workers and the banner use the same one.
 
-    Asked before anything is started, because the server itself would find out last.
+    Checked before anything starts, because the server itself binds last.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -112,5 +112,5 @@ def _free_port(host: str, port: int) -> int:
 
 
 COMMAND = Command(
-    "Serve the stream of a database, or of an embedded PostgreSQL when none is named.", add_arguments, run
+    "Run the server on a database, on NATS, or on an embedded PostgreSQL if none is given.", add_arguments, run
 )

@@ -1,4 +1,4 @@
-"""Runs the server: one process, or several that share one port."""
+"""Builds and runs the server: one process, or several that share one port."""
 
 import asyncio
 import gc
@@ -61,12 +61,12 @@ __all__ = ["build_server", "run_server", "upstream_of"]
 
 logger = logging.getLogger(__name__)
 
-# Streams say goodbye within two seconds; what has not ended by then is cut.
+# Streams close within two seconds; connections that are still open after this are dropped.
 _GRACEFUL_S = 4
 
 _BACKLOG = 4096
 
-# How long the first answer may wait for the flags to be read.
+# How long the first answer may wait until the flags are loaded.
 _LOAD_S = 3.0
 
 
@@ -94,7 +94,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
 
     if settings.listen.workers == 1:
         return work(WorkerPeers(), on_ready)
-    # Nobody but this user gets into it.
+    # Readable by this user only.
     with TemporaryDirectory(prefix="flagent-cdc-") as directory:
 
         def work_among(place: int, on_ready: Callable[[], None]) -> int:
@@ -104,7 +104,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
 
 
 def upstream_of(settings: Settings) -> Upstream:
-    """What the settings say that this server is fed by."""
+    """The source that the settings name."""
     if settings.nats.source is not None:
         return JetStreamUpstream(settings)
     if settings.database.url is None:
@@ -133,7 +133,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells once when it listens and has something to say."""
+    """uvicorn's server; it calls `on_ready` once, when it listens and the flags are loaded."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Who waits for changes is answered now: uvicorn waits for answers that are under way.
+        # Answer waiting long polls now: uvicorn waits for pending answers.
         self._gateway.pipelines.stop_answering()
         await super().shutdown(sockets)
 
@@ -167,7 +167,7 @@ async def _serve(
 
 
 def _tracing() -> "Tracing":
-    """Imported only where it is asked for: it takes a quarter of a second, and packages that not everybody has."""
+    """Imported only when enabled: it takes a quarter of a second and needs optional packages."""
     from cdc.observe.tracing import Tracing
 
     return Tracing(version("flagent-cdc"))
@@ -184,8 +184,8 @@ def build_server(
 ) -> uvicorn.Server:
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
-    `peers` are the other workers; None for a server that is alone. With `tracing` it is traced, and closes it at its
-    end. `with_handover` false leaves every stream on the ordinary ASGI path, as under another ASGI server.
+    `peers` are the other workers; None for a single process. With `tracing` the server is traced, and closes it at its
+    end. `with_handover=False` serves every stream by plain ASGI, as under another ASGI server.
     """
     peers = WorkerPeers() if peers is None else peers
     make_hub = Hub if tracing is None else tracing.hub
@@ -241,9 +241,10 @@ def build_server(
             if metrics is not None:
                 await running.enter_async_context(peers.answering(metrics.own_as_text))
             # Connections wait in the backlog meanwhile. Answered with 503 they would be lost: a browser's EventSource
-            # never comes back after a status other than 200. Without a source, health must be told all the same.
+            # never comes back after a status other than 200. Without a source, health checks are still
+            # answered.
             await pipelines.loaded(_LOAD_S)
-            # What lives now lives on: taking it out of the collector's sight doubles the connects per second.
+            # These objects live as long as the process: hiding them from the collector doubles the connects per second.
             gc.collect()
             gc.freeze()
             yield
@@ -268,7 +269,7 @@ def build_server(
         application,
         http=protocol,
         ws=type("WebSocketProtocol", (BoundedWebSocketProtocol,), {"visitors": gateway.visitors}),
-        # Whom a proxy speaks for is `Proxies`' to say: uvicorn would believe every process of this machine.
+        # `Proxies` decides which peers may name the client: uvicorn would trust every process of this machine.
         proxy_headers=False,
         ws_max_size=1024 * 1024,
         ws_per_message_deflate=False,

@@ -1,4 +1,4 @@
-"""Reading an event stream, comments included: they carry the server's word on its own freshness."""
+"""Parses an event stream, including comments, which carry the server's freshness."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ __all__ = ["Block", "Blocks", "read_blocks"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What stands between two empty lines; None where a field was not sent.
+    """The fields between two empty lines; None where a field was not sent.
 
-    A block with an `id` and nothing else moves the resume point forward and tells nothing.
+    A block with only an `id` moves the resume position forward without an event.
     """
 
     event: str | None = None
@@ -21,8 +21,8 @@ class Block:
 
 
 class Blocks:
-    """Takes a stream in pieces and gives its blocks as they become whole; an unfinished last one is dropped, as the
-    standard demands.
+    """Parses a stream in chunks and returns blocks as they complete; an unfinished last one is dropped, as the standard
+    requires.
 
     Lines end at CR, LF or CRLF only (HTML standard, 9.2.5): `str.splitlines` would also split at characters that JSON
     may hold unescaped, such as U+2028.
@@ -34,7 +34,7 @@ class Blocks:
         self._after_cr = False
 
     def feed(self, chunk: str) -> Iterator[Block]:
-        """The blocks that end within this piece."""
+        """The blocks that end within this chunk."""
         for line in self._whole_lines(chunk):
             if line:
                 self._lines.append(line)
@@ -54,7 +54,7 @@ class Blocks:
 
 
 def read_blocks(chunks: Iterable[str]) -> Iterator[Block]:
-    """The blocks of a stream that arrives in pieces, as `Blocks` gives them."""
+    """The blocks of a stream that arrives in chunks, as `Blocks` returns them."""
     blocks = Blocks()
     for chunk in chunks:
         yield from blocks.feed(chunk)

@@ -1,4 +1,4 @@
-"""`flagent-cdc tail`: the stream of a server, live, for people or (`--json`) for pipes."""
+"""`flagent-cdc tail`: shows a server's stream, for people or (`--json`) for pipes."""
 
 import argparse
 import json
@@ -22,22 +22,22 @@ from cdc.settings.value_formats import COUNT
 
 STREAM_PATH = "/api/v1/events/stream"
 LONGEST_WAIT_S = 30.0
-# Servers say something every 30 s unless told otherwise; after three silent rounds the connection is dead.
+# By default a server sends a keep-alive every 30 s; after three missed ones the connection is dead.
 SILENCE_S = 100.0
 
 
 class StreamRefused(FlagentCdcError):
-    """The server answered the request for its stream with a refusal."""
+    """The server rejected the request for its stream."""
 
 
 class StreamLost(FlagentCdcError):
-    """The server cannot be reached, or the stream broke off."""
+    """The server cannot be reached, or the connection was lost."""
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8080", help="the server (default: %(default)s)")
     parser.add_argument("--path", default=STREAM_PATH, help="the stream's path there (default: %(default)s)")
-    filters = parser.add_argument_group("what to see; several add up, nothing means everything")
+    filters = parser.add_argument_group("filters; several add up, none means everything")
     filters.add_argument("--flag", action="append", default=[], metavar="KEY", help="this flag (repeatable)")
     filters.add_argument(
         "--flag-id", action="append", default=[], type=int, metavar="ID", help="this flag (repeatable)"
@@ -49,12 +49,14 @@ def add_arguments(parser: Parser) -> None:
         "--type", action="append", default=[], choices=[*EventType], help="only this type (repeatable)"
     )
     filters.add_argument("--schema", action="append", default=[], help="only this schema (repeatable)")
-    parser.add_argument("--snapshot", action="store_true", help="show the flags as they are before what changes")
-    parser.add_argument("--last-event-id", metavar="ID", help="continue after this event")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, snapshot and resync")
+    parser.add_argument("--snapshot", action="store_true", help="show the present flags first, then changes")
+    parser.add_argument("--last-event-id", metavar="ID", help="resume after this event")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object per line: every event, snapshot and resync"
+    )
     parser.add_argument("--no-color", action="store_true", help="no colours; also with NO_COLOR set, and in a pipe")
-    parser.add_argument("--once", action="store_true", help="end when the connection ends instead of connecting again")
-    parser.add_form("--count", COUNT, None, "end after so many events")
+    parser.add_argument("--once", action="store_true", help="exit when the connection ends instead of reconnecting")
+    parser.add_value("--count", COUNT, None, "exit after this number of events")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     except httpx2.InvalidURL:
         url = httpx2.URL("")
     if url.scheme not in ("http", "https") or not url.host:
-        raise StreamRefused(f"{arguments.url!r} is not a server's address; it looks like http://127.0.0.1:8080")
+        raise StreamRefused(f"{arguments.url!r} is not the address of a server, such as http://127.0.0.1:8080")
     colour = sys.stdout.isatty() and not arguments.no_color and not environment.get("NO_COLOR")
     tail = Tail(arguments, url.join(arguments.path), View(colour=colour and environment.get("TERM") != "dumb"))
     try:
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 @dataclass(slots=True)
 class Tail:
-    """Follows one stream over as many connections as it takes; each line is flushed, a pipe sees it at once."""
+    """Follows one stream across reconnects; each line is flushed, so that a pipe receives it at once."""
 
     arguments: argparse.Namespace
     url: httpx2.URL
@@ -98,7 +100,7 @@ class Tail:
                     if self.arguments.once or self._is_done():
                         return 0
                 except (StreamLost, StreamRefused) as error:
-                    # What was never reached, or refuses what is asked, will not get better by asking again.
+                    # A server that was never reached, or that rejects the request, would answer a retry alike.
                     if not self.connected or self.arguments.once or isinstance(error, StreamRefused):
                         raise
                     lost = StreamLost(str(error))
@@ -111,7 +113,7 @@ class Tail:
         """The server's own `retry:` time, doubled with each failure in a row, and jittered so that clients spread."""
         seconds = min(LONGEST_WAIT_S, self.retry_s * 2**self.failures) * self._waits.uniform(0.5, 1.0)
         self.failures = min(self.failures + 1, 10)
-        print(f"-- {lost}; connecting again in {seconds:.1f} s", file=sys.stderr, flush=True)
+        print(f"-- {lost}; reconnecting in {seconds:.1f} s", file=sys.stderr, flush=True)
         time.sleep(seconds)
 
     def _connection(self, client: httpx2.Client) -> None:
@@ -130,7 +132,7 @@ class Tail:
                     if self._is_done():
                         return
         except httpx2.TimeoutException as error:
-            raise StreamLost(f"no sign of life from {self.url.netloc.decode()}") from error
+            raise StreamLost(f"no data and no keep-alive from {self.url.netloc.decode()}") from error
         except httpx2.TransportError as error:
             raise StreamLost(f"cannot reach {self.url.netloc.decode()}: {error or type(error).__name__}") from error
 
@@ -151,7 +153,7 @@ class Tail:
         }
         if wanted.segments:
             query["segments"] = "true"
-        # People get told what changed, which takes knowing what was there; a continued stream has it already.
+        # Showing what changed needs the state before; a resumed stream has it already.
         if not self.last_id and (wanted.snapshot or not wanted.json):
             query["snapshot"] = "true"
         return {name: value for name, value in query.items() if value}
@@ -165,7 +167,7 @@ class Tail:
         except (ValueError, KeyError, TypeError) as error:
             what = f"({block.event or 'message'}: {type(error).__name__} {error})"
             raise StreamRefused(
-                f"{self.url.netloc.decode()} sends what is not an event stream of flagent-cdc {what}"
+                f"{self.url.netloc.decode()} sends data that is not an event stream of flagent-cdc {what}"
             ) from error
         for line in lines:
             print(line, flush=True)
@@ -205,13 +207,13 @@ def _compact(value: Mapping[str, Any]) -> str:
 
 
 def _refusal(response: httpx2.Response) -> StreamLost | StreamRefused:
-    """The server's own sentence; a busy server (429, 5xx) is worth another try, if it ever was reached."""
+    """The error from the server's answer; 429 and 5xx are retried if the server was reached before."""
     try:
         detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = response.reason_phrase
     busy = response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error
-    return (StreamLost if busy else StreamRefused)(f"{response.url.host} refuses ({response.status_code}): {detail}")
+    return (StreamLost if busy else StreamRefused)(f"{response.url.host} answered {response.status_code}: {detail}")
 
 
 COMMAND = Command("Show the stream of a server, live.", add_arguments, run)

@@ -1,4 +1,4 @@
-"""`flagent-cdc uninstall`: takes everything out of a database again."""
+"""`flagent-cdc uninstall`: removes everything from a database."""
 
 import argparse
 from collections.abc import Mapping
@@ -16,4 +16,4 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return 0
 
 
-COMMAND = Command("Remove triggers, functions and the log from a database, without a trace.", add_arguments, run)
+COMMAND = Command("Remove triggers, functions and the change log from a database.", add_arguments, run)

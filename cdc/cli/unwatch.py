@@ -1,4 +1,4 @@
-"""`flagent-cdc unwatch`: captures the changes of a data team's table no longer."""
+"""`flagent-cdc unwatch`: stops capturing a table."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from cdc.cli.command import Command, Parser, database_url, settings_from
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("table", metavar="TABLE", help="written as in SQL; it may be gone already")
+    parser.add_argument("table", metavar="TABLE", help="the name as in SQL; the table may be dropped already")
     parser.add_setting("--database-url", "database.url")
 
 
@@ -18,4 +18,4 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return 0
 
 
-COMMAND = Command("Watch a table no longer; what the log holds stays.", add_arguments, run)
+COMMAND = Command("Stop capturing a table; the change log keeps its past changes.", add_arguments, run)

@@ -1,4 +1,4 @@
-"""The event stream as a person reads it: one line for each event, with what changed since the flag was last seen."""
+"""The event stream for people: one line per event, with what changed since the flag was last seen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ COLOURS = {
     "distribution_updated": MAGENTA,
     "variant_updated": BLUE,
 }
-# Older than this at its arrival, an event was not late but replayed, and its age is told in coarser words.
+# An event older than this at arrival was replayed, and its age is shown in coarser units.
 _REPLAYED = timedelta(seconds=10)
 
 
@@ -46,9 +46,9 @@ class _Known:
 
 @dataclass(slots=True)
 class View:
-    """Remembers flags and turns what the stream says into lines; it prints nothing itself.
+    """Remembers flags and turns stream messages into lines; it prints nothing itself.
 
-    `several_schemas` shows each event's schema. It is set by the first snapshot or event that tells of a second one.
+    `several_schemas` shows each event's schema. The first snapshot or event of a second schema sets it.
     """
 
     colour: bool = False
@@ -75,16 +75,18 @@ class View:
         return lines + [self._line("", "snapshot", str(flag["key"]), describe_flag(flag), "", DIM) for flag in flags]
 
     def resync(self, data: JsonObject) -> list[str]:
-        """The stream could not be continued; the state is right again, the events between are not to be had."""
+        """The stream could not be resumed: the snapshot replaces the state, and the events in between are lost."""
         lines = self.snapshot(data["snapshot"], shown=False)
         count = len(data["snapshot"]["flags"])
         return [
             *lines,
-            self._note(f"resync ({plain(data['reason'])}): {count} flags as of now, events were left out", YELLOW),
+            self._note(
+                f"resync ({plain(data['reason'])}): {count} flags as of now, events in between are lost", YELLOW
+            ),
         ]
 
     def freshness(self, comment: str) -> list[str]:
-        """The words of a keep-alive (`fresh=… ageMs=…`); a line only where freshness is lost or won."""
+        """The fields of a keep-alive (`fresh=… ageMs=…`); a line only where freshness changes."""
         words = dict(word.split("=", 1) for word in comment.split() if "=" in word)
         fresh = words.get("fresh", "true") == "true"
         if fresh == self._fresh:
@@ -94,7 +96,7 @@ class View:
             return [self._note("fresh again")]
         age = words.get("ageMs", "0")
         span = _span(timedelta(milliseconds=int(age) if age.isdigit() else 0))
-        return [self._note(f"STALE: the server has had no proof of its database for {span}", YELLOW)]
+        return [self._note(f"STALE: the server could not confirm freshness for {span}", YELLOW)]
 
     def event(self, event: JsonObject, received: datetime) -> list[str]:
         """One event object (with `envelope=true`), received at this time."""
@@ -166,7 +168,7 @@ def _phrases(kind: str, before: JsonObject | None, after: JsonObject | None, eve
                 return [f"variant {plain(variant['key'])}"]
             return difference_of_variant(_part(before, "variants", event["variantID"]), variant)
         case _:
-            # A type that a newer server knows: its flag is still worth a word.
+            # A type of a newer server: show at least the flag.
             return difference_of_flag(before, after) if before else describe_flag(after)
 
 

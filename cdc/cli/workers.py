@@ -1,8 +1,8 @@
-"""Several processes that share one port: each complete in itself, none needs another.
+"""Several worker processes that share one port; each one works without the others.
 
-The processes are forked before any of them has a loop or a thread. Each has a listening socket of its own on the same
-port (SO_REUSEPORT): the kernel spreads connections evenly, and those that wait for a slow or dead worker are its own
-alone. A worker that ends unasked is started again.
+The processes are forked before any of them has a loop or a thread. Each opens a separate listening socket on the same
+port (SO_REUSEPORT): the kernel spreads connections evenly, and a slow or dead worker delays only its own. A worker that
+exits unexpectedly is restarted.
 """
 
 import logging
@@ -18,19 +18,19 @@ __all__ = ["run_workers"]
 
 logger = logging.getLogger(__name__)
 
-# A worker says goodbye to its streams within four seconds; what is still there after this is killed.
+# A worker closes its streams within four seconds; one that is still running after this is killed.
 _STOP_S = 8.0
 
-# A worker that lives shorter than this has not proven itself: its successor waits longer and longer.
+# A worker that exits sooner than this is restarted with growing delays.
 _PROVEN_S = 5.0
 _BACKOFF_S = (0.1, 5.0)
 
-# So many deaths in a row before any worker was ready mean that none will be.
-_HOPELESS = 5
+# After this many exits before any worker was ready, none will be.
+_MAX_EARLY_EXITS = 5
 
 Work = Callable[[int, Callable[[], None]], int]
-"""What a worker does, which is told its number from 0 on: serve, call the function when it is ready, and return its
-exit code. A worker that is started again keeps the number."""
+"""The work of one worker. It takes its number, from 0 on, and a function to call when it is ready, and returns the exit
+code. A restarted worker keeps its number."""
 
 
 class _Worker:
@@ -46,7 +46,7 @@ class _Worker:
         self.is_ready = False
 
     def look(self) -> None:
-        """Note whether it has become ready."""
+        """Check whether it has become ready."""
         if not self.is_ready and select.select([self._ready], [], [], 0)[0]:
             self.is_ready = os.read(self._ready, 1) == b"1"
 
@@ -80,7 +80,7 @@ def run_workers(count: int, work: Work, on_ready: Callable[[], None]) -> int:
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     workers = [_Worker(work, place) for place in range(count)]
-    was_ready, deaths, delay_s = False, 0, _BACKOFF_S[0]
+    was_ready, exits, delay_s = False, 0, _BACKOFF_S[0]
     try:
         while not asked_to_stop:
             time.sleep(0.05)
@@ -90,12 +90,14 @@ def run_workers(count: int, work: Work, on_ready: Callable[[], None]) -> int:
                 if not ended:
                     continue
                 if not was_ready:
-                    deaths += 1
-                    if deaths >= _HOPELESS:
+                    exits += 1
+                    if exits >= _MAX_EARLY_EXITS:
                         return 1
-                has_proven_itself = time.monotonic() - worker.started_at > _PROVEN_S
-                delay_s = _BACKOFF_S[0] if has_proven_itself else min(delay_s * 2, _BACKOFF_S[1])
-                logger.error("A worker died and is started again", extra={"action": "worker_died", "pid": ended})
+                was_stable = time.monotonic() - worker.started_at > _PROVEN_S
+                delay_s = _BACKOFF_S[0] if was_stable else min(delay_s * 2, _BACKOFF_S[1])
+                logger.error(
+                    "A worker exited unexpectedly and is restarted", extra={"action": "worker_died", "pid": ended}
+                )
                 time.sleep(delay_s)
                 worker.close()
                 workers[place] = _Worker(work, place)

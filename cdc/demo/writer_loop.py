@@ -1,4 +1,4 @@
-"""Keeps the demo's writer writing, in a thread of its own, until it is told to stop."""
+"""Runs the demo's writer in a thread until `stop`."""
 
 import threading
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from cdc.errors import FlagentCdcError, is_retryable
 __all__ = ["WriterLoop"]
 
 PAUSE_S = 2.0
-"""How long it waits before it comes back to a database that went away."""
+"""Pause before it reconnects to a database that was lost."""
 
 
 class WriterLoop:
-    """One `Writer.step` every `interval_s`; `tell` gets each line, from the thread."""
+    """One `Writer.step` every `interval_s`; `report` receives each line, from the thread."""
 
-    def __init__(self, url: str, *, seed: int, schema: str, interval_s: float, tell: Callable[[str], None]) -> None:
+    def __init__(self, url: str, *, seed: int, schema: str, interval_s: float, report: Callable[[str], None]) -> None:
         self._url = url
         self._seed = seed
         self._schema = schema
         self._interval_s = interval_s
-        self._tell = tell
+        self._report = report
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo writer", daemon=True)
 
@@ -28,7 +28,7 @@ class WriterLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when the writer has finished what it was at; may be called before `start`, and again."""
+        """Return after the current step; may be called before `start`, and more than once."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -38,12 +38,12 @@ class WriterLoop:
             try:
                 with Writer(self._url, seed=self._seed, schema=self._schema) as writer:
                     while not self._stopped.wait(self._interval_s):
-                        self._tell(writer.step())
+                        self._report(writer.step())
             except FlagentCdcError as error:
                 if not is_retryable(error):
-                    self._tell(f"the writer has stopped: {error}")
+                    self._report(f"the writer has stopped: {error}")
                     return
-                self._tell(f"the writer waits for its database: {error}")
-                # With the same seed it would repeat its first deeds on a state that has them already.
+                self._report(f"the writer waits for its database: {error}")
+                # With the same seed it would repeat its first changes on a state that has them already.
                 self._seed += 1
                 self._stopped.wait(PAUSE_S)

@@ -1,7 +1,7 @@
-"""Where log lines go and how they look: `text` for people, `json` (one object a line) for machines.
+"""The application log: its destination and its format, `text` for people or `json` (one object per line) for programs.
 
-A call gives a short constant sentence and puts its facts into `extra`, one of which is `action`, a stable name.
-ERROR = a person must act; WARNING = we coped and lost something; INFO = life cycle; DEBUG = each step.
+A log call passes a short constant sentence and puts facts into `extra`, one of which is `action`, a stable name.
+ERROR: a person must act. WARNING: the server recovered but lost something. INFO: life cycle. DEBUG: each step.
 """
 
 import json
@@ -12,11 +12,11 @@ from typing import Any
 
 __all__ = ["configure"]
 
-# What every record has; the rest of its attributes came with `extra`.
+# Attributes of every record; the others come from `extra`.
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
-# Libraries that tell of each step at INFO.
-_TALKATIVE = ("alembic", "httpx2", "httpcore2", "uvicorn")
+# Libraries that log each step at INFO.
+_VERBOSE = ("alembic", "httpx2", "httpcore2", "uvicorn")
 
 
 def configure(level: str, form: str) -> None:
@@ -24,7 +24,7 @@ def configure(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in _TALKATIVE:
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

@@ -1,9 +1,9 @@
-"""What Prometheus is told: the numbers that the server keeps anyway, read when it asks, under its names and units.
+"""Metrics for Prometheus: counters that the server keeps anyway, collected at each scrape.
 
-Nothing in here runs while events are delivered, so there is nothing to switch off but the path. A process hands its
-numbers out as plain samples, which JSON can carry: with several workers the one that is asked collects those of all
-(`cdc.peers`), and every sample names its worker. A counter then falls to zero only when its own worker was started
-again, which Prometheus understands; numbers added up here would fall whenever any of them was.
+Nothing here runs while events are delivered. A process returns its numbers as plain samples, which JSON can carry: with
+several workers, the one that is scraped collects the samples of all (`cdc.node.worker_peers`), and every sample names
+its worker. A counter then resets only when its own worker restarts, which Prometheus understands; sums would reset
+whenever any worker does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,42 +55,43 @@ class Family:
 FAMILIES = (
     Family("build_info", Kind.GAUGE, "1, with the version of the server.", ("version",)),
     Family("start_time_seconds", Kind.GAUGE, "When this worker started, in seconds since the epoch."),
-    Family("worker_up", Kind.GAUGE, "Whether the worker answered; the others' numbers are missing where it is 0."),
-    Family("ready", Kind.GAUGE, "Whether clients may be sent here: loaded and proven current."),
+    Family("worker_up", Kind.GAUGE, "1 if the worker answered; at 0 its other metrics are missing."),
+    Family("ready", Kind.GAUGE, "1 if the server accepts clients: loaded, and freshness confirmed."),
     Family("subscribers", Kind.GAUGE, "Open streams.", ("transport",)),
-    Family("subscribers_limit", Kind.GAUGE, "Streams that may be open at once.", ("transport",)),
-    Family("subscribers_behind", Kind.GAUGE, "Streams that still have something to catch up with.", ("lane",)),
-    Family("handshakes_waiting", Kind.GAUGE, "New streams that wait for their turn."),
-    Family("connections_refused", Kind.COUNTER, "Streams that were refused, by the code of the answer.",
+    Family("subscribers_limit", Kind.GAUGE, "Maximum of open streams.", ("transport",)),
+    Family("subscribers_behind", Kind.GAUGE, "Subscribers that are catching up.", ("lane",)),
+    Family("handshakes_waiting", Kind.GAUGE, "New streams that wait for the handshake rate limit."),
+    Family("connections_refused", Kind.COUNTER, "Rejected streams, by the status code of the answer.",
            ("transport", "code")),
-    Family("requests_refused", Kind.COUNTER, "Requests beyond the rate that is allowed."),
-    Family("events", Kind.COUNTER, "Events that changes became.", ("lane", "type")),
-    Family("deliveries", Kind.COUNTER, "Events written to subscribers, each counted for each.", ("lane",)),
+    Family("requests_refused", Kind.COUNTER, "Requests rejected by the request rate limit."),
+    Family("events", Kind.COUNTER, "Events made from commits.", ("lane", "type")),
+    Family("deliveries", Kind.COUNTER, "Events written, counted once per subscriber.", ("lane",)),
     Family("sent_bytes", Kind.COUNTER, "Bytes written to subscribers, after compression, before TLS.", ("lane",)),
     Family("commit_to_send_seconds", Kind.HISTOGRAM,
-           "From the commit, by the database's clock, until its events were written to all who follow live.",
+           "Time from the commit, by the database's clock, until its events were written to all live subscribers.",
            ("lane",)),
-    Family("resyncs", Kind.COUNTER, "Subscribers that had to start over from a snapshot.", ("lane", "reason")),
-    Family("subscriber_pauses", Kind.COUNTER, "Times a subscriber did not take fast enough what it was sent.",
+    Family("resyncs", Kind.COUNTER, "Resyncs sent: subscribers that started from a new snapshot.", ("lane", "reason")),
+    Family("subscriber_pauses", Kind.COUNTER, "Times a subscriber's socket was full.",
            ("lane",)),
-    Family("subscribers_cut", Kind.COUNTER, "Subscribers whose stream the server ended.", ("lane", "reason")),
-    Family("position", Kind.GAUGE, "The position up to which commits were taken in.", ("lane",)),
-    Family("log_newest_position", Kind.GAUGE, "The newest position of the log, in the stream of the flags."),
-    Family("lag_commits", Kind.GAUGE, "Positions from that of the flags in memory to that one."),
-    Family("fresh", Kind.GAUGE, "Whether this worker has lately proven that it misses nothing.", ("lane",)),
-    Family("freshness_age_seconds", Kind.GAUGE, "How long ago that was last proven.", ("lane",)),
-    Family("listener_state", Kind.GAUGE, "1 for the state that the listener is in, 0 for the others.",
+    Family("subscribers_disconnected", Kind.COUNTER, "Subscribers that the server disconnected.",
+           ("lane", "reason")),
+    Family("position", Kind.GAUGE, "Position of the newest applied commit.", ("lane",)),
+    Family("change_log_newest_position", Kind.GAUGE, "Newest position in the change log, in the lane of the flags."),
+    Family("lag_commits", Kind.GAUGE, "Positions between the flags in memory and the change log's newest position."),
+    Family("fresh", Kind.GAUGE, "1 if this worker has confirmed recently that it has every commit.", ("lane",)),
+    Family("freshness_age_seconds", Kind.GAUGE, "Time since freshness was last confirmed.", ("lane",)),
+    Family("listener_state", Kind.GAUGE, "1 for the listener's state, 0 for the other states.",
            ("lane", "state")),
-    Family("listener_reconnects", Kind.COUNTER, "Times the listener had to begin anew.", ("lane",)),
-    Family("listener_notifications", Kind.COUNTER, "Notifications heard, probes included.", ("lane",)),
-    Family("clock_ahead_seconds", Kind.GAUGE, "By how much the database's clock is ahead of this machine's."),
+    Family("listener_reconnects", Kind.COUNTER, "Reconnects of the listener.", ("lane",)),
+    Family("listener_notifications", Kind.COUNTER, "Notifications received, including probes.", ("lane",)),
+    Family("clock_ahead_seconds", Kind.GAUGE, "How far the database's clock is ahead of this machine's."),
     Family("flags", Kind.GAUGE, "Live flags in memory, of all schemas."),
-    Family("schemas", Kind.GAUGE, "Schemas with Flagent's tables that are followed."),
-    Family("ring_events", Kind.GAUGE, "Latest events in memory for subscribers that come back.", ("lane",)),
+    Family("schemas", Kind.GAUGE, "Attached schemas."),
+    Family("ring_events", Kind.GAUGE, "Events kept in memory for subscribers that reconnect.", ("lane",)),
     Family("ring_bytes", Kind.GAUGE, "The same in bytes.", ("lane",)),
-    Family("log_bytes", Kind.GAUGE, "What the log takes on disk."),
-    Family("log_oldest_timestamp_seconds", Kind.GAUGE, "When the oldest commit of the log was made."),
-    Family("evaluations", Kind.COUNTER, "Evaluations answered, each of a batch by itself."),
+    Family("change_log_bytes", Kind.GAUGE, "Size of the change log on disk."),
+    Family("change_log_oldest_timestamp_seconds", Kind.GAUGE, "Time of the oldest commit in the change log."),
+    Family("evaluations", Kind.COUNTER, "Evaluations answered, counting each one in a batch."),
 )  # fmt: skip
 
 # Prometheus' own names for what it knows of every process; the collector of its client reads them.
@@ -98,8 +99,8 @@ PROCESS = (
     Family("process_cpu_seconds", Kind.COUNTER, "Processor time used."),
     Family("process_resident_memory_bytes", Kind.GAUGE, "Memory in use."),
     Family("process_virtual_memory_bytes", Kind.GAUGE, "Memory addressed."),
-    Family("process_open_fds", Kind.GAUGE, "Files that are open, every connection being one."),
-    Family("process_max_fds", Kind.GAUGE, "Files that may be open."),
+    Family("process_open_fds", Kind.GAUGE, "Open files, including one for each connection."),
+    Family("process_max_fds", Kind.GAUGE, "Maximum of open files."),
     Family("process_start_time_seconds", Kind.GAUGE, "When the process started, in seconds since the epoch."),
 )
 
@@ -109,7 +110,7 @@ Sample = tuple[str, str, Mapping[str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The doors' numbers by transport; `refused` by transport and code."""
+    """Open and allowed connections by transport; `refused` by transport and status code."""
 
     open: Mapping[str, int] = field(default_factory=dict)
     limit: Mapping[str, int] = field(default_factory=dict)
@@ -127,9 +128,9 @@ def read_samples(
     *,
     is_ready: bool,
 ) -> Iterator[Sample]:
-    """The numbers of this process; `feeds` by the names of their streams, `status` of the flags' feed.
+    """The samples of this process; `pipelines` by the names of their lanes, `status` of the flags' pipeline.
 
-    What is not known now, such as the log of a silent database, is left out.
+    Unknown values, such as the size of the change log while the database does not answer, are left out.
     """
     yield _one("build_info", 1, version=version)
     yield _one("start_time_seconds", status.started_at.timestamp())
@@ -168,7 +169,7 @@ def _of_lane(pipeline: Pipeline) -> Iterator[Sample]:
         yield _one("resyncs", hub.resyncs_by[reason], reason=reason)
     yield _one("subscriber_pauses", hub.pauses)
     for cause in CloseReason:
-        yield _one("subscribers_cut", hub.cuts[cause], reason=cause.name.lower())
+        yield _one("subscribers_disconnected", hub.cuts[cause], reason=cause.name.lower())
     yield _one("position", hub.catalog.position)
     yield _one("fresh", freshness.fresh)
     yield _one("freshness_age_seconds", freshness.age_ms / 1000)
@@ -194,14 +195,14 @@ def _log(status: Status) -> Iterator[Sample]:
     log = status.log
     if log is None:
         return
-    yield "log_newest_position", "", {}, float(log.newest)
+    yield "change_log_newest_position", "", {}, float(log.newest)
     yield "lag_commits", "", {}, float(log.lag)
     if log.clock_ahead_ms is not None:
         yield "clock_ahead_seconds", "", {}, log.clock_ahead_ms / 1000
     if log.size_bytes is not None:
-        yield "log_bytes", "", {}, float(log.size_bytes)
+        yield "change_log_bytes", "", {}, float(log.size_bytes)
     if log.reach is not None and log.reach.oldest_at is not None:
-        yield "log_oldest_timestamp_seconds", "", {}, datetime.fromisoformat(log.reach.oldest_at).timestamp()
+        yield "change_log_oldest_timestamp_seconds", "", {}, datetime.fromisoformat(log.reach.oldest_at).timestamp()
 
 
 def _process() -> Iterator[Sample]:

@@ -15,7 +15,7 @@ __all__ = ["ListenerStatus", "LogStatus", "RingStatus", "Status", "StatusReader"
 
 logger = logging.getLogger(__name__)
 
-# How old an answer about the log may be: many pages that watch must not be many queries.
+# How long an answer about the change log is reused: many open pages must not be many queries.
 _KEPT_S = 1.0
 
 _PATIENCE_S = 1.0
@@ -33,8 +33,8 @@ class ListenerStatus:
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """`lag` counts positions from the catalog's to the log's newest. The others are None where the past cannot be
-    looked up. `clock_ahead_ms` is by how much the database's clock is ahead of this machine's."""
+    """`lag` counts positions from the catalog's to the newest in the change log. The others are None where the
+    source has no history. `clock_ahead_ms` is by how much the database's clock is ahead of this machine's."""
 
     newest: Position
     lag: int
@@ -45,7 +45,7 @@ class LogStatus:
 
 @dataclass(frozen=True, slots=True)
 class RingStatus:
-    """The latest events in memory, and the limits of that."""
+    """The events kept in memory, and the limits."""
 
     events: int
     size_bytes: int
@@ -55,7 +55,7 @@ class RingStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One reading, of this process alone. `log` is None where nothing answers for it."""
+    """The status of this process. `log` is None while the change log cannot be read."""
 
     now: datetime
     started_at: datetime
@@ -75,7 +75,7 @@ class Status:
 
 
 class StatusReader:
-    """Reads a feed's numbers. All but the log's are counters in memory and cost nothing."""
+    """Reads the status of a pipeline. All but the change log's numbers are counters in memory and cost nothing."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -114,7 +114,7 @@ class StatusReader:
         )
 
     async def _read_log(self) -> LogStatus | None:
-        """Asked once for all who want to know at the same time; one that is silent keeps nobody waiting for long."""
+        """Query the change log once for all concurrent readers; a silent database delays them for a second at most."""
         loop = asyncio.get_running_loop()
         if self._asking is None and loop.time() - self._asked_at > _KEPT_S:
             self._asking = asyncio.create_task(self._ask())
@@ -128,7 +128,10 @@ class StatusReader:
         try:
             self._log = await self._measure()
         except SourceError as error:
-            logger.debug("The log's size is not known", extra={"action": "log_size_failed", "reason": str(error)})
+            logger.debug(
+                "The size of the change log is unknown",
+                extra={"action": "change_log_size_failed", "reason": str(error)},
+            )
             self._log = None
         finally:
             self._asked_at = asyncio.get_running_loop().time()

@@ -17,10 +17,10 @@ _MOST_SHOWN = 20
 
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
-    parser.add_form("--duration", DURATION, "1m", "how long writers write and faults come")
-    parser.add_form("--every", DURATION, "3s", "the mean time between two faults")
-    parser.add_form("--writers", COUNT, "4", "sessions that write at the same time")
-    parser.add_form("--subscribers", COUNT, "6", "subscribers, half on SSE and half on WebSocket")
+    parser.add_value("--duration", DURATION, "1m", "how long writers write and faults come")
+    parser.add_value("--every", DURATION, "3s", "the mean time between two faults")
+    parser.add_value("--writers", COUNT, "4", "sessions that write at the same time")
+    parser.add_value("--subscribers", COUNT, "6", "subscribers, half on SSE and half on WebSocket")
     parser.add_argument("--seed", help="repeats the writes and the order of the faults of another run")
 
 

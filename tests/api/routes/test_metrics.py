@@ -75,13 +75,13 @@ async def test_what_happened_is_counted(server: RunningServer, writer: Writer) -
     assert total(numbers, "events_total", type="flag_created") == 2
     assert total(numbers, "deliveries_total") == 3
     assert total(numbers, "sent_bytes_total") > 1000
-    assert total(numbers, "position") == total(numbers, "log_newest_position") == 3
+    assert total(numbers, "position") == total(numbers, "change_log_newest_position") == 3
     assert total(numbers, "flags") == 2
     assert total(numbers, "ring_events") == 2
     assert total(numbers, "fresh") == total(numbers, "ready") == 1
     assert total(numbers, "listener_state", state="listening") == 1
     assert total(numbers, "listener_state") == 1
-    assert total(numbers, "log_bytes") > 0
+    assert total(numbers, "change_log_bytes") > 0
     # Two commits, and however long they took, none took longer than for ever.
     assert total(numbers, "commit_to_send_seconds_count") == 2
     assert total(numbers, "commit_to_send_seconds_bucket", le="+Inf") == 2

@@ -82,7 +82,7 @@ async def test_a_database_that_cannot_be_asked_is_exit_code_2(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "nothing to look at was named"),
+        ([], "nothing to check: pass"),
         (["--url", "flags.example"], "is not a server's address"),
         (["--url", "http://127.0.0.1:1", "--credential-file", "/nowhere"], "/nowhere cannot be read"),
         (["--longest-transaction", "soon", "--url", "http://h"], "must be a duration"),

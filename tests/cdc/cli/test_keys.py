@@ -51,7 +51,7 @@ def test_keys_are_listed_and_revoked_by_number_or_beginning(
     run(capsys, "create", "one", *url)
     run(capsys, "create", "two", "--admin", *url)
     first, second = list_keys(database_url)
-    assert "revoked; its open streams end" in run(capsys, "revoke", str(first.id), *url)
+    assert "revoked; its open streams close" in run(capsys, "revoke", str(first.id), *url)
     assert "was revoked already" in run(capsys, "revoke", first.prefix, *url)
     assert second.prefix in run(capsys, "revoke", second.prefix, *url)
     table = run(capsys, "list", *url).splitlines()

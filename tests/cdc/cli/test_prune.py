@@ -26,7 +26,7 @@ def test_it_says_what_it_pruned_and_keeps_what_the_owner_keeps(
     assert capsys.readouterr().out == "pruned 0 commits with 0 changes\n"
     assert main([*command, "--keep-at-least", "1ms"], {}) == 0
     said, pruned = capsys.readouterr().out.splitlines()
-    assert said == "set: what is younger stays, whoever prunes"
+    assert said == "set: younger commits are kept"
     assert pruned.startswith(f"pruned {held - 1} commits with ")
     assert commits(database_url) == 1
 

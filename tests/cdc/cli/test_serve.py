@@ -146,7 +146,7 @@ def test_the_demo_on_a_given_database_installs_itself_there(flagent_url: str) ->
 
 def test_the_demo_needs_flagents_tables(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--port", "0", "--database-url", empty_url], {}) == 2
-    assert "schema 'public' has no tables of Flagent yet" in capsys.readouterr().err
+    assert "schema 'public' has none of Flagent's tables yet" in capsys.readouterr().err
 
 
 def test_migrate_and_uninstall_say_what_they_do(flagent_url: str, capsys: pytest.CaptureFixture[str]) -> None:

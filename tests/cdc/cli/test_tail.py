@@ -106,8 +106,8 @@ def test_it_comes_back_with_the_last_id_that_was_sent(serve: Serve, capsys: pyte
     assert main(["tail", url, "--count", "2"]) == 0
     assert [last_id for _, _, last_id in script.requests] == [None, "8-0@k7q2mx", "8-0@k7q2mx", "9@k7q2mx"]
     said = capsys.readouterr().err
-    assert "closed the stream; connecting again in" in said
-    assert "refuses (503): try later; connecting again in" in said
+    assert "closed the stream; reconnecting in" in said
+    assert "answered 503: try later; reconnecting in" in said
 
 
 def test_json_gives_one_object_a_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,19 +135,19 @@ def test_a_refusal_is_one_sentence_with_the_servers_words(serve: Serve, capsys: 
         (400, '{"title": "Bad Request", "detail": "schema \'x\' is not attached", "code": "unknown_schema"}')
     )
     assert main(["tail", url, "--schema", "x"]) == 2
-    assert capsys.readouterr().err == "flagent-cdc: 127.0.0.1 refuses (400): schema 'x' is not attached\n"
+    assert capsys.readouterr().err == "flagent-cdc: 127.0.0.1 answered 400: schema 'x' is not attached\n"
 
 
 def test_another_kind_of_server_is_told_apart(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     url, _ = serve((404, "no such page"))
     assert main(["tail", url]) == 2
-    assert "refuses (404): Not Found" in capsys.readouterr().err
+    assert "answered 404: Not Found" in capsys.readouterr().err
 
 
 def test_a_stream_that_makes_no_sense_is_refused(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     url, _ = serve(HELLO + "event: flag_updated\nid: 8-0@k7q2mx\ndata: not json\n\n")
     assert main(["tail", url]) == 2
-    assert "sends what is not an event stream of flagent-cdc" in capsys.readouterr().err
+    assert "sends data that is not an event stream of flagent-cdc" in capsys.readouterr().err
 
 
 def test_an_unreachable_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,4 +160,4 @@ def test_an_unreachable_server_is_one_sentence(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("address", ["127.0.0.1:8080", "ftp://h", "http://", "http://h:port", "ws://h/ws"])
 def test_what_is_not_a_servers_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tail", address]) == 2
-    assert "is not a server's address" in capsys.readouterr().err
+    assert "is not the address of a server" in capsys.readouterr().err

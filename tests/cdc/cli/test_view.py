@@ -217,7 +217,7 @@ def test_a_snapshot_shows_each_flag_by_key() -> None:
 
 def test_a_resync_says_that_events_were_left_out(view: View) -> None:
     data = {"reason": "pruned", "snapshot": {"position": "90", "flags": [changed(enabled=False)]}}
-    assert view.resync(data) == ["-- resync (pruned): 1 flags as of now, events were left out"]
+    assert view.resync(data) == ["-- resync (pruned): 1 flags as of now, events in between are lost"]
     assert told(view, "flag_updated", changed(), position=91) == "enabled false → true"
 
 
@@ -228,7 +228,7 @@ def test_lost_freshness_is_told_once_and_its_return_too() -> None:
     ]
     assert view.freshness("keep-alive position=7 fresh=true ageMs=2") == []
     stale = "keep-alive position=7 fresh=false ageMs=12000"
-    assert view.freshness(stale) == ["-- STALE: the server has had no proof of its database for 12 s"]
+    assert view.freshness(stale) == ["-- STALE: the server could not confirm freshness for 12 s"]
     assert view.freshness(stale) == []
     assert view.freshness("keep-alive position=8 fresh=true ageMs=1") == ["-- fresh again"]
 

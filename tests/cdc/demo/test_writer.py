@@ -112,7 +112,7 @@ def test_the_loop_tells_what_it_does_until_it_is_stopped(flagent_url: str) -> No
         if len(told) == 3:
             three.set()
 
-    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, tell=tell)
+    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, report=tell)
     loop.start()
     assert three.wait(20)
     loop.stop()
@@ -129,7 +129,7 @@ def test_the_loop_says_why_it_cannot_go_on() -> None:
         told.append(line)
         said.set()
 
-    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, tell=tell)
+    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, report=tell)
     loop.start()
     assert said.wait(20)
     loop.stop()

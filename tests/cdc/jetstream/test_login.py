@@ -256,11 +256,11 @@ def test_an_address_is_shown_without_its_login() -> None:
     ("arguments", "words"),
     [
         (["relay", "--database-url", "postgresql://h/d"], "no NATS server was named"),
-        (["relay", "--nats", "nats://h"], "no database was named"),
+        (["relay", "--nats", "nats://h"], "no database: pass"),
         (["relay", "--nats", "ftp://h", "--database-url", "postgresql://h/d"], "must be nats://"),
         (["serve", "--source", "h"], "must be nats://"),
         (["relay", "--replicas", "2"], "must be 1, 3 or 5"),
-        (["relay", "--stream", "a.b"], "must be a name"),
+        (["relay", "--nats-stream", "a.b"], "must be a name"),
     ],
 )
 def test_bad_options_are_one_sentence(arguments: list[str], words: str) -> None:

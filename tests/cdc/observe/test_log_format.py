@@ -28,7 +28,7 @@ def test_text_has_the_facts_behind_the_sentence(capsys: pytest.CaptureFixture[st
     logging.getLogger("cdc.postgres.listener").info("connected", extra={"action": "listener_connected", "position": 7})
     logging.getLogger("cdc.postgres.listener").debug("not shown")
     (line,) = said(capsys)
-    assert line.endswith("Z INFO cdc.listener: connected action=listener_connected position=7")
+    assert line.endswith("Z INFO cdc.postgres.listener: connected action=listener_connected position=7")
 
 
 def test_a_line_break_in_a_fact_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
