@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from ._backoff import Backoff, ReconnectConfig
 from ._clock import Clock, SystemClock
-from ._dispatch import Dispatcher, Invoke, invoke_here
+from ._dispatcher import Dispatcher, Invoke, invoke_here
 from ._event_id import is_seen
 from ._liveness import Liveness
 from ._selection import EVERYTHING, Selection, unite
-from ._subscribing import Subscribing
+from ._subscription_registry import Subscribing
 from .errors import ClientClosed, ConnectionLost, FlagentError, ProtocolError, ReconnectExhausted, Refused
 from .events import Event, EventType, decode_event
 from .flags import Flag

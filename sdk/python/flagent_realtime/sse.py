@@ -14,10 +14,10 @@ import httpx
 
 from ._client import Plan, RealtimeClient
 from ._http import key_headers, refusal
-from ._keepalive import parse_keep_alive
+from ._keep_alive import parse_keep_alive
 from ._policy import Outcome, is_event_stream, judge_status, resolve_redirect
 from ._selection import Selection
-from ._sse import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
+from ._sse_parser import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
 from .errors import ConnectionLost, FlagentError, ProtocolError, Refused
 from .subscriptions import Subscription
 

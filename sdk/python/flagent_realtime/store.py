@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._evaluation import ContextValue, EvaluationResult, evaluate_flag
 from ._selection import EVERYTHING, Selection
-from ._store_core import ChangeKind, CoreChange, Entry, Identity, Outcome, Status, StoreCore
+from ._store_core import ChangeKind, Entry, Identity, Outcome, Status, StoreCore
+from ._store_driver import Change, _typed
 from .errors import AmbiguousFlag, ClientClosed, NotReady
 from .flags import Flag
 
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "ChangeKind", "FlagStore", "Status"]
 
 Listener = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Change:
-    """How a flag of the store changed; ``before`` is ``None`` when created, ``after`` when deleted."""
-
-    kind: ChangeKind
-    key: str
-    schema: str | None
-    before: Flag | None
-    after: Flag | None
 
 
 class FlagStore:
@@ -232,13 +221,3 @@ class FlagStore:
     async def _tell_status(self, status: Status) -> None:
         for listener in list(self._status_listeners):
             await self._client._dispatcher.call(listener, status)
-
-
-def _typed(change: CoreChange) -> Change:
-    return Change(
-        change.kind,
-        change.key,
-        change.schema or None,
-        None if change.before is None else change.before.flag,
-        None if change.after is None else change.after.flag,
-    )

@@ -10,8 +10,8 @@ from .events import Event, EventType
 from .flags import Flag
 
 if TYPE_CHECKING:
-    from ._dispatch import Dispatcher
-    from ._subscribing import Subscribing
+    from ._dispatcher import Dispatcher
+    from ._subscription_registry import Subscribing
 
 __all__ = ["Subscription"]
 

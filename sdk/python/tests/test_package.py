@@ -54,7 +54,7 @@ def test_the_sdk_imports_neither_the_server_nor_more_than_it_declares() -> None:
 
 def test_the_core_knows_no_input_and_output() -> None:
     for name in (
-        "_sse",
+        "_sse_parser",
         "_backoff",
         "_store_core",
         "_digest",
@@ -63,7 +63,7 @@ def test_the_core_knows_no_input_and_output() -> None:
         "_liveness",
         "_selection",
         "_regex",
-        "_keepalive",
+        "_keep_alive",
     ):
         assert imported(PACKAGE / f"{name}.py").isdisjoint(
             {"asyncio", "httpx", "websockets", "socket", "time", "random", "threading"}

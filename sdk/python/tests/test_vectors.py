@@ -14,9 +14,9 @@ from flagent_realtime import ReconnectConfig
 from flagent_realtime._backoff import Backoff, reconnect_delay
 from flagent_realtime._digest import canonical_json, digest_of
 from flagent_realtime._event_id import compare_event_ids
-from flagent_realtime._keepalive import parse_keep_alive
+from flagent_realtime._keep_alive import parse_keep_alive
 from flagent_realtime._policy import is_event_stream, judge_close, judge_status, parse_retry_after, resolve_redirect
-from flagent_realtime._sse import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
+from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
 from flagent_realtime._store_core import CoreChange, StoreCore
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant

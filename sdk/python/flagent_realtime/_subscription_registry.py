@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ._dispatch import Dispatcher
+from ._dispatcher import Dispatcher
 from ._selection import EVERYTHING, Selection
 from .errors import ClientClosed
 from .events import EventType
