@@ -12,46 +12,48 @@ from .errors import (
     AmbiguousFlag,
     ClientClosed,
     ConnectionLost,
+    ConnectionRefused,
     FlagentError,
     HandlerFailed,
+    MalformedMessage,
     NotReady,
-    ProtocolError,
     ReconnectExhausted,
-    Refused,
     RequestFailed,
+    RequestTimeout,
 )
-from .events import Event, EventType
+from .events import EventType, FlagentEvent
 from .flags import Constraint, Distribution, Flag, Segment, Tag, Variant
 from .sse import FlagentSSEClient
-from .store import Change, ChangeKind, FlagStore, Status
+from .store import ChangeKind, FlagChange, FlagStore, StoreStatus
 from .subscriptions import Subscription
 from .websocket import FlagentWebSocketClient
 
 __all__ = [
     "AmbiguousFlag",
-    "Change",
     "ChangeKind",
     "ClientClosed",
     "ConnectionLost",
+    "ConnectionRefused",
     "Constraint",
     "Distribution",
     "EvaluationResult",
-    "Event",
     "EventType",
     "Flag",
+    "FlagChange",
     "FlagStore",
     "FlagentError",
+    "FlagentEvent",
     "FlagentSSEClient",
     "FlagentWebSocketClient",
     "HandlerFailed",
+    "MalformedMessage",
     "NotReady",
-    "ProtocolError",
     "ReconnectConfig",
     "ReconnectExhausted",
-    "Refused",
     "RequestFailed",
+    "RequestTimeout",
     "Segment",
-    "Status",
+    "StoreStatus",
     "Subscription",
     "Tag",
     "Variant",

@@ -1,23 +1,24 @@
-"""Reconnection timing without a clock and without randomness of its own.
+"""Reconnection timing. Pure: the caller supplies clock and randomness.
 
-Exponential backoff with full jitter: the wait is a random share of a growing ceiling, so that clients that lost their
-server together do not return together. What the server asks for (``retry:``, ``Retry-After``) is the least wait.
+Exponential backoff with full jitter: the wait is a random part of a growing ceiling, so that clients that lost the same
+server do not reconnect at the same time. The server's ``retry:`` or ``Retry-After`` is the minimum wait.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-RETRY_AFTER_LIMIT_MS = 3_600_000
-"""A ``Retry-After`` is believed up to one hour."""
+MAX_RETRY_AFTER_MS = 3_600_000
+"""A longer ``Retry-After`` counts as one hour."""
 
 
 @dataclass(frozen=True)
 class ReconnectConfig:
-    """How a client reconnects. Times are in seconds.
+    """When a client reconnects and when it gives up. Times are in seconds. Invalid values raise :exc:`ValueError`.
 
-    ``max_attempts`` counts attempts in a row without a connection that proved itself; 0 is without limit.
-    A connection has proven itself once it has lived ``stable_after`` past its first message.
+    The wait before attempt *n* is random, up to ``min(max_delay, initial_delay * multiplier ** (n - 1))``. The client
+    gives up after ``max_attempts`` failed attempts in a row; 0 means no limit. The count returns to zero when a
+    connection has lasted ``stable_after`` past its first message.
     """
 
     max_attempts: int = 10
@@ -28,11 +29,12 @@ class ReconnectConfig:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 0:
-            raise ValueError(f"max_attempts must be 0 (without limit) or more, not {self.max_attempts}")
-        if self.initial_delay < 0 or self.max_delay < 0 or self.stable_after < 0:
-            raise ValueError("initial_delay, max_delay and stable_after must not be negative")
+            raise ValueError(f"max_attempts is {self.max_attempts}; it must be 0 (no limit) or more")
+        for name in ("initial_delay", "max_delay", "stable_after"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more, in seconds")
         if not self.multiplier >= 1:
-            raise ValueError(f"multiplier must be 1 or more, not {self.multiplier}")
+            raise ValueError(f"multiplier is {self.multiplier}; it must be 1 or more")
 
 
 def reconnect_delay(
@@ -42,9 +44,9 @@ def reconnect_delay(
     retry_ms: int | None = None,
     retry_after_ms: int | None = None,
 ) -> float | None:
-    """Seconds to wait before reconnection *attempt* (1 is the first), ``None`` to give up.
+    """Seconds to wait before reconnection *attempt* (1 is the first); ``None`` to give up.
 
-    *random* is in [0, 1].
+    *random* is in [0, 1]; *retry_ms* is the last ``retry:`` and *retry_after_ms* the ``Retry-After``, if any.
 
     >>> [reconnect_delay(ReconnectConfig(), n, 1.0) for n in (1, 2, 3, 7, 11)]
     [1.0, 2.0, 4.0, 60.0, None]
@@ -60,12 +62,12 @@ def reconnect_delay(
     if retry_ms is not None:
         delay = max(delay, min(retry_ms / 1000, config.max_delay))
     if retry_after_ms is not None:
-        delay = max(delay, min(retry_after_ms, RETRY_AFTER_LIMIT_MS) / 1000 + jitter)
+        delay = max(delay, min(retry_after_ms, MAX_RETRY_AFTER_MS) / 1000 + jitter)
     return delay
 
 
 class Backoff:
-    """Counts attempts over the life of a client. Times given are of one monotonic clock, in seconds."""
+    """Counts the attempts of one client. Times are of one monotonic clock, in seconds."""
 
     def __init__(self, config: ReconnectConfig) -> None:
         self._config = config
@@ -74,7 +76,7 @@ class Backoff:
         self.attempts = 0
 
     def connected(self) -> None:
-        """A transport is up; that alone proves nothing."""
+        """The transport is connected; the count stays until the connection is stable."""
         self._first_message_at = None
 
     def message(self, now: float) -> None:
@@ -83,11 +85,11 @@ class Backoff:
             self._first_message_at = now
 
     def retry(self, ms: int) -> None:
-        """The server named its reconnection time; it holds until it names another."""
+        """The server sent ``retry:``, which applies until it sends another one."""
         self._retry_ms = ms
 
     def lost(self, now: float, random: float, retry_after_ms: int | None = None) -> float | None:
-        """The connection is gone or could not be made: seconds to wait, ``None`` to give up."""
+        """The connection was lost or could not be made; returns the seconds to wait, ``None`` to give up."""
         if self._first_message_at is not None and now - self._first_message_at >= self._config.stable_after:
             self.attempts = 0
         self._first_message_at = None

@@ -1,4 +1,4 @@
-"""Time and randomness, so that tests can play them."""
+"""Time and randomness, replaceable by tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a client needs of the world besides its server."""
+    """A source of time and randomness."""
 
     def now(self) -> float:
         """Seconds on a monotonic clock."""
@@ -18,17 +18,17 @@ class Clock(Protocol):
         """A number in [0, 1)."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait this long."""
 
 
 class SystemClock:
-    """The real one."""
+    """The system's monotonic clock and random numbers."""
 
     def now(self) -> float:
         return time.monotonic()
 
     def random(self) -> float:
-        return random.random()  # noqa: S311  jitter, no secret
+        return random.random()  # noqa: S311  jitter, not a secret
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

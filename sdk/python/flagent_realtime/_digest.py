@@ -1,6 +1,6 @@
-"""The digest of a catalog: ``<count>:<hex8>``, the sum modulo 2^32 of the CRC-32 of each flag's canonical JSON.
+"""The digest of a set of flags: ``<count>:<hex8>``, the sum modulo 2^32 of the CRC-32 of each flag's canonical JSON.
 
-A sum, not a hash of a concatenation, so that it is kept up to date by adding and subtracting one flag.
+It is a sum, not a hash of a concatenation, so that a change of one flag updates it by a subtraction and an addition.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy", "schema"})
-"""Fields that do not count: Flagent's bookkeeping, and the schema that snapshots of several schemas add."""
+"""Fields outside the digest: Flagent's bookkeeping, and the schema that snapshots of several schemas add."""
 
 _DIGEST = re.compile("[0-9]+:[0-9a-f]{8}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def canonical_json(flag: Mapping[str, Any]) -> str:
-    """A flag as text that is the same in every language.
+def canonical_flag(flag: Mapping[str, Any]) -> str:
+    """The canonical JSON of a flag, equal in every SDK and on the server.
 
-    Without bookkeeping, keys sorted by code point, no blanks, non-ASCII as it is, escapes as ``JSON.stringify`` makes
-    them (which escapes lone surrogates, unlike :mod:`json`).
+    Bookkeeping fields are left out, keys are sorted by code point, there is no white space, non-ASCII is not escaped.
+    Escapes are those of ``JSON.stringify``, which escapes lone surrogates, unlike :mod:`json`.
     """
     content = {name: value for name, value in flag.items() if name not in BOOKKEEPING}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -40,15 +40,15 @@ def format_digest(count: int, total: int) -> str:
 
 
 def digest_of(flags: Iterable[Mapping[str, Any]]) -> str:
-    """The digest of some flags.
+    """The digest of these flags.
 
     >>> digest_of([])
     '0:00000000'
     """
-    sums = [checksum(canonical_json(flag)) for flag in flags]
+    sums = [checksum(canonical_flag(flag)) for flag in flags]
     return format_digest(len(sums), sum(sums))
 
 
 def is_digest(value: object) -> bool:
-    """Whether a value is a digest of this form; others are ignored."""
+    """Whether a value is a digest of this form; clients ignore others."""
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None

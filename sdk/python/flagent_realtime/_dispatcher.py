@@ -1,7 +1,7 @@
-"""Handlers are called here: in order, one at a time, from a queue with a bound.
+"""Calls handlers in order, one at a time, from a bounded queue.
 
-The reader waits in :meth:`Dispatcher.room` while the queue is full, which stops reading the socket: a slow handler
-becomes TCP backpressure and never memory.
+While the queue is full, the reader waits in :meth:`Dispatcher.room` and the socket is not read: a slow handler causes
+TCP backpressure instead of memory growth.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Item = Callable[[], Awaitable[None]]
 
 
 async def invoke_here(handler: Handler, args: tuple[Any, ...]) -> None:
-    """Call a handler in this task, and wait for it when it is asynchronous."""
+    """Call a handler in this task and await it when it is asynchronous."""
     result = handler(*args)
     if inspect.isawaitable(result):
         await result
 
 
 class Dispatcher:
-    """Runs queued items one after another."""
+    """Runs queued items one after another. ``limit`` is the number of items at which the queue counts as full."""
 
     def __init__(self, limit: int, invoke: Invoke = invoke_here) -> None:
         self._limit = limit
@@ -41,12 +41,13 @@ class Dispatcher:
         self._is_stopped = False
         self._error_handlers: list[Handler] = []
         self.posted = 0
+        """The number of items queued so far."""
 
     def __len__(self) -> int:
         return len(self._items)
 
     def post(self, item: Item) -> None:
-        """Queue an item; never waits. The reader calls :meth:`room` before it reads on."""
+        """Queue an item; never waits. The reader must call :meth:`room` before it continues."""
         if not self._is_stopped:
             self._items.append(item)
             self.posted += 1
@@ -57,13 +58,13 @@ class Dispatcher:
         return len(self._items) >= self._limit
 
     async def room(self) -> None:
-        """Wait until the queue is below its bound."""
+        """Wait until the queue is below its limit."""
         while self.is_full and not self._is_stopped:
             self._drained.clear()
             await self._drained.wait()
 
     def stop(self) -> None:
-        """Call no further handler; what is queued is dropped."""
+        """Drop the queue; no further handler is called."""
         self._is_stopped = True
         self._items.clear()
         self._filled.set()
@@ -81,16 +82,16 @@ class Dispatcher:
             await item()
 
     async def call(self, handler: Handler, *args: Any) -> None:
-        """Call one handler; what it raises is reported and goes no further."""
+        """Call one handler; an exception is reported to the error handlers and not raised."""
         if self._is_stopped:
             return
         try:
             await self._invoke(handler, args)
         except Exception as cause:
-            error = HandlerFailed(f"a handler raised {type(cause).__name__}")
+            error = HandlerFailed(f"a handler raised {type(cause).__name__}: {cause}")
             error.__cause__ = cause
-            logger.exception("A handler raised", extra={"action": "handler_failed"})
-            await self._tell(error)
+            logger.exception("A handler raised an exception; the stream goes on", extra={"action": "handler_failed"})
+            await self._call_error_handlers(error)
 
     def add_error_handler(self, handler: Handler) -> None:
         self._error_handlers.append(handler)
@@ -101,13 +102,15 @@ class Dispatcher:
     def report(self, error: Exception) -> None:
         """Queue an error for the error handlers."""
         if self._error_handlers:
-            self.post(lambda: self._tell(error))
+            self.post(lambda: self._call_error_handlers(error))
 
-    async def _tell(self, error: Exception) -> None:
+    async def _call_error_handlers(self, error: Exception) -> None:
         for handler in list(self._error_handlers):
             if self._is_stopped:
                 return
             try:
                 await self._invoke(handler, (error,))
             except Exception:
-                logger.exception("An error handler raised", extra={"action": "error_handler_failed"})
+                logger.exception(
+                    "An error handler raised an exception; the stream goes on", extra={"action": "error_handler_failed"}
+                )

@@ -1,8 +1,8 @@
-"""Local evaluation with the semantics of the Flagent server; pure, on the flags of a store.
+"""Local evaluation with the semantics of the Flagent server, on the flags of a store. No network.
 
-The rules that are easy to get wrong: the bucket is salted with the flag's id, the rollout takes the first buckets of
-all, shares are sorted by percent, a failed rollout falls to the next segment, an absent property fails every operator,
-and the segment's id without a variant is that of the last segment looked at.
+Rules that are easy to miss: the bucket is salted with the flag's id; the rollout covers the lowest of all buckets;
+distributions are sorted by percent; an entity outside the rollout falls through to the next segment; a missing property
+fails every operator; without a variant, the result has the id of the last segment evaluated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .flags import Constraint, Flag, Segment
 
 __all__ = ["EvaluationResult", "evaluate_flag"]
 
-# What Kotlin calls whitespace: with no-break spaces, without U+0085, which str.strip would take.
+# Kotlin's whitespace. It includes no-break spaces; it does not include U+0085, which str.strip removes.
 _WHITESPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -37,7 +37,11 @@ Lookup = Callable[[str], Union[Flag, None]]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an entity gets. ``variant_key`` is ``None`` when it gets nothing. ``raw`` is the server's JSON."""
+    """The evaluation of one flag for one entity.
+
+    ``variant_key`` is ``None`` when the entity gets no variant. ``message`` says why, where that is known.
+    ``timestamp`` is ISO-8601. ``raw`` is the server's JSON, empty for a local evaluation.
+    """
 
     flag_id: int
     flag_key: str
@@ -56,7 +60,7 @@ class EvaluationResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EvaluationResult:
-        """Read an answer of the server, leniently."""
+        """Decode a result of the server, leniently."""
         context, debug = _object(data.get("evalContext")), _object(data.get("evalDebugLog"))
         timestamp = data.get("timestamp")
         tags, attachment = data.get("flagTags"), data.get("variantAttachment")
@@ -90,15 +94,15 @@ def evaluate_flag(
     flag: Flag | None,
     find: Lookup,
     *,
-    asked_id: int | None = None,
-    asked_key: str | None = None,
+    requested_id: int | None = None,
+    requested_key: str | None = None,
     entity_id: str | None = None,
     entity_type: str | None = None,
     entity_context: Mapping[str, ContextValue] | None = None,
 ) -> EvaluationResult:
-    """Evaluate *flag* (``None`` or disabled: not found) for an entity; *find* looks dependencies up by key."""
+    """Evaluate *flag* (``None`` or disabled: not found) for an entity. *find* returns a dependency by key."""
     if entity_id is None or not entity_id.strip(_WHITESPACE):
-        entity_id = f"randomly_generated_{random.randint(-(2**31), 2**31 - 1)}"  # noqa: S311  no secret
+        entity_id = f"randomly_generated_{random.randint(-(2**31), 2**31 - 1)}"  # noqa: S311  not a secret
     found = flag if flag is not None and flag.enabled and not flag.archived else None
     context = {
         name: text for name, value in (entity_context or {}).items() if (text := context_text(value)) is not None
@@ -113,8 +117,8 @@ def evaluate_flag(
             message = None if variant_id is not None else ("" if found.segments else "the flag has no segments")
     variant = next((v for v in found.variants if v.id == variant_id), None) if found is not None else None
     return EvaluationResult(
-        flag_id=found.id if found is not None else asked_id or 0,
-        flag_key=found.key if found is not None else asked_key or "",
+        flag_id=found.id if found is not None else requested_id or 0,
+        flag_key=found.key if found is not None else requested_key or "",
         flag_snapshot_id=found.snapshot_id if found is not None else 0,
         flag_tags=tuple(tag.value for tag in found.tags) if found is not None else (),
         segment_id=segment_id,
@@ -130,46 +134,46 @@ def evaluate_flag(
 
 
 def context_text(value: ContextValue) -> str | None:
-    """A property's value as the text that constraints see; ``None`` counts as absent."""
+    """A property's value as text for constraints; ``None`` counts as missing."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    raise TypeError(f"a context value must be a string, a number or a boolean, not {type(value).__name__}")
+    raise TypeError(f"a context value is a {type(value).__name__}; it must be a string, a number, a boolean or None")
 
 
 def _blocked_by(flag: Flag, find: Lookup, entity_id: str, context: Mapping[str, str]) -> str | None:
-    """Why the flag is blocked: each dependency must exist and give the entity a variant. A cycle blocks."""
-    answers = {flag.key: False}
+    """Why a dependency blocks the flag, or ``None``: each must exist and give the entity a variant. A cycle blocks."""
+    results = {flag.key: False}
     for key in flag.depends_on:
-        if not _answer(key, find, entity_id, context, answers):
+        if not _gives_variant(key, find, entity_id, context, results):
             return f"the dependency {key!r} is missing, disabled or has no variant"
     return None
 
 
-def _answer(key: str, find: Lookup, entity_id: str, context: Mapping[str, str], answers: dict[str, bool]) -> bool:
-    """Whether the flag of a key gives the entity a variant; on a stack of its own, so that a chain may be long."""
-    if key in answers:
-        return answers[key]
-    answers[key] = False  # met again below itself, it closes a cycle, and False is right
+def _gives_variant(key: str, find: Lookup, entity_id: str, context: Mapping[str, str], known: dict[str, bool]) -> bool:
+    """Whether the flag of a key gives the entity a variant. Iterative, so that a chain may have any length."""
+    if key in known:
+        return known[key]
+    known[key] = False  # reached again below itself, it is part of a cycle, and a cycle blocks
     path = [key]
     while path:
         flag = find(path[-1])
         below = None
         if flag is not None and flag.enabled:
-            below = next((each for each in flag.depends_on if not answers.get(each, False)), None)
+            below = next((each for each in flag.depends_on if not known.get(each, False)), None)
             if below is None:
-                answers[path[-1]] = _decide(flag, entity_id, context)[1] is not None
-        if below is None or below in answers:
+                known[path[-1]] = _decide(flag, entity_id, context)[1] is not None
+        if below is None or below in known:
             path.pop()
         else:
-            answers[below] = False
+            known[below] = False
             path.append(below)
-    return answers[key]
+    return known[key]
 
 
 def _decide(flag: Flag, entity_id: str, context: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """The last segment looked at, and the variant."""
+    """The ids of the last segment evaluated and of the variant."""
     if not flag.enabled:
         return None, None
     bucket = zlib.crc32(f"{flag.id}{entity_id}".encode("utf-8", "replace")) % 1000 + 1
@@ -243,7 +247,7 @@ def _compare(operator: str, left: float | None, right: float | None) -> bool:
 
 
 def parse_double(text: str) -> float | None:
-    """Read a number as Java's ``Double.parseDouble`` does; ``None`` where that refuses.
+    """Parse a number as Java's ``Double.parseDouble`` does; ``None`` where that raises.
 
     >>> parse_double("10d"), parse_double("0x1p4"), parse_double("1_0"), parse_double("inf")
     (10.0, 16.0, None, None)

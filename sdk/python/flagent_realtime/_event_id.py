@@ -1,7 +1,7 @@
 """Order of event ids: ``<position>-<index>@<log>``, or ``<position>@<log>`` for a whole commit.
 
-Anything that does not read so, and ids of different logs, have no order. After a failover positions may be used
-again, and only the log part tells.
+Ids of another form and ids of different logs have no order. After a failover the database may assign the same
+positions again; then the log part is the only difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _FORM = re.compile(r"([0-9]+)(?:-([0-9]+))?@(.+)", re.DOTALL)
 
 @dataclass(frozen=True)
 class EventId:
-    """A parsed id; ``index`` is ``None`` for a whole commit, which comes after each of its events."""
+    """A parsed id; ``index`` is ``None`` for a whole commit, which is ordered after each of its events."""
 
     position: int
     index: int | None
@@ -26,7 +26,7 @@ class EventId:
 
 
 def parse_event_id(text: str) -> EventId | None:
-    """Read an id; ``None`` when it is not of the known form."""
+    """Parse an id; ``None`` when it has another form."""
     match = _FORM.fullmatch(text)
     if match is None:
         return None
@@ -43,14 +43,32 @@ def compare_event_ids(a: str, b: str) -> int | None:
     return (left.order > right.order) - (left.order < right.order)
 
 
-def is_seen(event_id: str, last_id: str | None) -> bool:
-    """Whether an event of this id was received already, given the last id received."""
-    return last_id is not None and compare_event_ids(event_id, last_id) in (-1, 0)
+class Cursor:
+    """The id of the last event, snapshot or heartbeat received; ``id`` is ``None`` before the first."""
 
+    def __init__(self, last_id: str | None = None) -> None:
+        self.replace(last_id)
 
-def is_other_log(event_id: str, last_id: str | None) -> bool:
-    """Whether both ids are readable and belong to different logs."""
-    if last_id is None:
-        return False
-    left, right = parse_event_id(event_id), parse_event_id(last_id)
-    return left is not None and right is not None and left.log != right.log
+    @property
+    def position(self) -> int | None:
+        """The position in the id; ``None`` when there is none or it is not readable."""
+        return None if self._parsed is None else self._parsed.position
+
+    def covers(self, event_id: str) -> bool:
+        """Whether *event_id* is at or before this cursor in the same log, hence received already."""
+        return self.id is not None and compare_event_ids(event_id, self.id) in (-1, 0)
+
+    def is_other_log(self, event_id: str) -> bool:
+        """Whether both ids are readable and belong to different logs."""
+        other = parse_event_id(event_id)
+        return self._parsed is not None and other is not None and other.log != self._parsed.log
+
+    def advance(self, event_id: str) -> None:
+        """Move to *event_id*, never back within one log."""
+        if not self.covers(event_id):
+            self.replace(event_id)
+
+    def replace(self, event_id: str | None) -> None:
+        """Move to *event_id*, even when it is an earlier one: the state was replaced."""
+        self.id = event_id
+        self._parsed = None if event_id is None else parse_event_id(event_id)

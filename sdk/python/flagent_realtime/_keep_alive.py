@@ -1,4 +1,4 @@
-"""Keep-alive comments of the event stream, read into the form of a WebSocket heartbeat."""
+"""Keep-alive comments of the event stream, in the form of a WebSocket heartbeat. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _FIELD = re.compile(r"([A-Za-z]+)=(\S+)")
 
 
 def parse_keep_alive(comment: str) -> dict[str, Any] | None:
-    """The heartbeat that a comment stands for, ``None`` when it is no keep-alive.
+    """The heartbeat in a comment; ``None`` when the comment is not a keep-alive.
 
-    Fields that are missing or unreadable are left out: without ``fresh`` nothing is claimed about freshness.
+    Missing and unreadable fields are left out: without ``fresh``, freshness is unknown.
     """
     words = comment.split()
     if not words or words[0] != "keep-alive":

@@ -1,4 +1,4 @@
-"""What a status, a close code, a content type or a redirect means for a client: pure decisions."""
+"""What a status, a close code, a content type or a redirect means for a connection. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ._backoff import RETRY_AFTER_LIMIT_MS
+from ._backoff import MAX_RETRY_AFTER_MS
 
 MAX_REDIRECTS = 5
 
@@ -17,7 +17,7 @@ _SECURE = {"http": False, "ws": False, "https": True, "wss": True}
 
 
 class Outcome(Enum):
-    """What follows."""
+    """What the client does next: read the stream, follow, reconnect with backoff, or fail for good."""
 
     STREAM = "stream"
     REDIRECT = "redirect"
@@ -25,8 +25,8 @@ class Outcome(Enum):
     FATAL = "fatal"
 
 
-def judge_status(status: int) -> Outcome:
-    """What an HTTP status means. Asking again after a 4xx helps only where the status itself says so."""
+def status_outcome(status: int) -> Outcome:
+    """What an HTTP status means. A retry after a 4xx helps only for 408, 425 and 429."""
     if status == 200:
         return Outcome.STREAM
     if status in (301, 302, 303, 307, 308):
@@ -36,38 +36,38 @@ def judge_status(status: int) -> Outcome:
     return Outcome.FATAL
 
 
-def judge_close(code: int) -> Outcome:
-    """What a WebSocket close code means; 3000, 3003 and 44xx are HTTP's refusals in the range of applications."""
+def close_code_outcome(code: int) -> Outcome:
+    """What a WebSocket close code means. 44xx stands for HTTP status 4xx; 3000 and 3003 for 401 and 403 (IANA)."""
     if code in (1010, 3000, 3003):
         return Outcome.FATAL
-    if 4400 <= code < 4500 and judge_status(code - 4000) is Outcome.FATAL:
+    if 4400 <= code < 4500 and status_outcome(code - 4000) is Outcome.FATAL:
         return Outcome.FATAL
     return Outcome.RETRY
 
 
 def is_event_stream(content_type: str) -> bool:
-    """Whether a Content-Type names an event stream."""
+    """Whether a Content-Type is ``text/event-stream``."""
     return content_type.partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def parse_retry_after(value: str | None, now: datetime) -> int | None:
-    """Milliseconds that a ``Retry-After`` asks for (seconds or an HTTP date), ``None`` when unreadable."""
+    """A ``Retry-After`` (seconds or an HTTP date) in milliseconds, one hour at most; ``None`` when unreadable."""
     text = (value or "").strip()
     if re.fullmatch("[0-9]+", text):
-        return min(int(text[:12]) * 1000, RETRY_AFTER_LIMIT_MS)
+        return min(int(text[:12]) * 1000, MAX_RETRY_AFTER_MS)
     try:
-        moment = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0, min(round((moment - now).total_seconds() * 1000), RETRY_AFTER_LIMIT_MS))
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0, min(round((date - now).total_seconds() * 1000), MAX_RETRY_AFTER_MS))
 
 
 def resolve_redirect(url: str, location: str | None, hop: int) -> tuple[str, bool] | None:
-    """Where to go, and whether the key may go along; ``None`` when the redirect must be refused.
+    """The redirect's target and whether the API key may be sent to it; ``None`` when it must not be followed.
 
-    *hop* is 1 for the first redirect. The scheme family of *url* (http or ws) is kept.
+    *hop* is 1 for the first redirect. The result keeps the scheme family of *url* (http or ws).
     """
     if not location or hop > MAX_REDIRECTS:
         return None
@@ -87,7 +87,7 @@ def resolve_redirect(url: str, location: str | None, hop: int) -> tuple[str, boo
 
 
 def _as_http(url: str) -> str:
-    """urljoin knows how to resolve against http, not against ws."""
+    """``urljoin`` resolves relative to http, not to ws."""
     return re.sub("^ws", "http", url)
 
 

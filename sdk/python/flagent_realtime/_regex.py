@@ -1,12 +1,12 @@
-"""Regular expressions of constraints, bounded in time.
+"""Java's regular expressions for constraints, bounded in time. An expression must match the whole value.
 
-They are Java's, and they must match the whole value. Python's :mod:`re` with the ASCII flag agrees with Java on what
-people write, but it backtracks: one bad expression would stop the application. So :mod:`re` only reads the expression
-(its parse tree), and matching is a walk over all states at once, whose time is bounded by states x characters. That
-also settles the dot, which in Java excludes more line ends than in Python.
+Python's :mod:`re` with the ASCII flag agrees with Java on common expressions, but it backtracks: one bad expression
+would block the application. Therefore :mod:`re` only parses the expression, and matching simulates the automaton: all
+states at once, in time bounded by states x characters. The simulation also implements Java's dot, which excludes more
+line terminators than Python's.
 
-What such a walk cannot do (look-around, back references, atomic groups) goes to :mod:`re` itself when it cannot
-explode, which is when at most one part of it repeats. All else is undecided.
+Look-around, back references and atomic groups cannot be simulated. They are matched by :mod:`re` when at most one part
+of the expression repeats, so that backtracking stays linear or quadratic. Everything else is undecided.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_PATTERN_CHARS = 1000
 MAX_VALUE_CHARS = 4096
 MAX_STATES = 5000
 MAX_STEPS = 2_000_000
-"""States times characters; about half a second in the worst case."""
+"""States times characters; half a second in the worst case."""
 
 _JAVA_LINE_ENDS = "\n\r\x85\u2028\u2029"
 _NAMED_GROUP = re.compile(r"\\.|\(\?<(?=[A-Za-z])", re.DOTALL)
@@ -53,15 +53,15 @@ Test = Callable[[str], bool]
 
 
 class Undecided(Exception):
-    """Whether the expression matches cannot be told within the limits."""
+    """The match cannot be decided within the limits."""
 
 
 class _Unsupported(Exception):
-    """Nothing that a walk over states can do."""
+    """The expression cannot be simulated as an automaton."""
 
 
 def full_match(pattern: str, value: str) -> bool:
-    """Whether *pattern* matches the whole of *value*; an invalid pattern never does. Raises :exc:`Undecided`."""
+    """Whether *pattern* matches the whole *value*; an invalid pattern never matches. Raises :exc:`Undecided`."""
     if len(pattern) > MAX_PATTERN_CHARS or len(value) > MAX_VALUE_CHARS:
         raise Undecided
     program = _compile(pattern)
@@ -73,13 +73,13 @@ def _compile(pattern: str) -> Test | None:
     pattern = _NAMED_GROUP.sub(lambda match: "(?P<" if match[0] == "(?<" else match[0], pattern)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # FutureWarning on sets such as [[a]: what it means today is what counts
+            warnings.simplefilter("ignore")  # FutureWarning on sets such as [[a]: the present meaning applies
             tree = _parser.parse(pattern, re.ASCII)
             expression = re.compile(pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError):
         return None
     try:
-        return _Walker(tree).matches
+        return _Automaton(tree).matches
     except _Unsupported:
         if _repeats(tree) <= 1:
             return lambda value: expression.fullmatch(value) is not None
@@ -93,7 +93,7 @@ def _undecided(value: str) -> bool:
 
 
 def _repeats(tree: Any) -> int:
-    """How many parts repeat a varying number of times; one inside another repeat counts as many."""
+    """The number of parts that repeat a varying number of times; a nested repeat counts double."""
     total = 0
     for op, arg in tree:
         if op in (_sre.MAX_REPEAT, _sre.MIN_REPEAT) or op is getattr(_sre, "POSSESSIVE_REPEAT", None):
@@ -114,7 +114,7 @@ def _repeats(tree: Any) -> int:
     return total
 
 
-class _Walker:
+class _Automaton:
     """A nondeterministic automaton; state 0 accepts. Built from the end to the beginning."""
 
     def __init__(self, tree: Any) -> None:

@@ -1,21 +1,21 @@
-"""What a subscription selects: parts add up, ``types`` and ``schemas`` narrow."""
+"""What a subscription or store selects: selectors add up, ``types`` and ``schemas`` narrow the result. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .events import ROW_TYPES, SEGMENT_TYPES, Event
+from .events import ROW_TYPES, SEGMENT_TYPES, FlagentEvent
 
 _NONE: frozenset[Any] = frozenset()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A set of selectors: ``everything`` is every flag, rows come from ``tables`` alone.
+    """A set of selectors. ``everything`` selects every flag; rows are selected by ``tables`` only.
 
-    Empty ``types`` or ``schemas`` do not narrow; a selection of nothing matches nothing.
+    Empty ``types`` or ``schemas`` do not narrow. A selection without selectors selects nothing.
     """
 
     everything: bool = False
@@ -31,8 +31,24 @@ class Selection:
     def is_empty(self) -> bool:
         return not (self.everything or self.flags or self.flag_ids or self.tags or self.tables or self.segments)
 
-    def matches(self, event: Event) -> bool:
-        """Whether an event belongs here, as far as the event itself tells: the tags are those after the change."""
+    @classmethod
+    def of_flags(cls, flags: Iterable[str] = (), flag_ids: Iterable[int] = (), tags: Iterable[str] = ()) -> Selection:
+        """Flags by key, id or tag; every flag when nothing is named."""
+        selection = cls(flags=frozenset(flags), flag_ids=frozenset(flag_ids), tags=frozenset(tags))
+        return EVERYTHING if selection.is_empty else selection
+
+    def selects_flag(self, flag: Mapping[str, Any]) -> bool:
+        """Whether the selectors include a flag, given as JSON; ``types`` and ``schemas`` are not considered."""
+        if self.everything or flag.get("key") in self.flags or flag.get("id") in self.flag_ids:
+            return True
+        tags = flag.get("tags")
+        if not self.tags or not isinstance(tags, list):
+            return False
+        values = [tag.get("value") for tag in tags if isinstance(tag, dict)]
+        return any(isinstance(value, str) and value in self.tags for value in values)
+
+    def selects_event(self, event: FlagentEvent) -> bool:
+        """Whether an event belongs to the selection. Only the flag's tags after the change are known here."""
         if self.types and event.type_name not in self.types:
             return False
         if self.schemas and event.schema not in self.schemas:
@@ -48,7 +64,7 @@ class Selection:
         )
 
     def minus(self, other: Selection) -> Selection:
-        """The selectors of this selection that the other one lacks; the narrowing stays."""
+        """The selectors that are not in *other*; ``types`` and ``schemas`` stay."""
         return Selection(
             self.everything and not other.everything,
             self.flags - other.flags,
@@ -59,6 +75,18 @@ class Selection:
             self.types,
             self.schemas,
         )
+
+    def covers(self, other: Selection) -> bool:
+        """Whether an event stream that requested this selection delivers all of *other*.
+
+        A request without selectors delivers every flag; tables are delivered only when they were requested.
+        """
+        if (self.types, self.schemas) != (other.types, other.schemas) and (self.types or self.schemas):
+            return False
+        missing = other.minus(self)
+        if self.everything or self.is_empty:
+            return missing.tables == frozenset()
+        return missing.is_empty
 
     def to_message(self) -> dict[str, Any]:
         """The fields of a ``subscribe`` or ``unsubscribe`` message."""
@@ -75,7 +103,7 @@ class Selection:
         return {name: value for name, value in fields.items() if value}
 
     def to_query(self) -> list[tuple[str, str]]:
-        """The query of an event stream; there, naming no selector selects everything."""
+        """The query of an event stream. A query without selectors selects everything."""
         query = [("type", value) for value in sorted(self.types)]
         query += [("schema", value) for value in sorted(self.schemas)]
         if not self.everything:
@@ -90,10 +118,10 @@ class Selection:
 EVERYTHING = Selection(everything=True)
 
 
-def unite(selections: Iterable[Selection]) -> Selection:
-    """One selection that receives all that any of them selects.
+def union(selections: Iterable[Selection]) -> Selection:
+    """One selection that includes each of *selections*.
 
-    It narrows only where all of them narrow alike; else the client narrows by itself.
+    It keeps ``types`` and ``schemas`` only when they are the same in all; otherwise the client narrows itself.
     """
     parts = [selection for selection in selections if not selection.is_empty]
     if not parts:
@@ -110,10 +138,10 @@ def unite(selections: Iterable[Selection]) -> Selection:
     )
 
 
-def _names(event: Event) -> tuple[str, ...]:
-    """How a subscription may name the table of a row event: with its schema, and without.
+def _names(event: FlagentEvent) -> tuple[str, ...]:
+    """The names that select the table of a row event: with its schema, and without.
 
-    A part with a dot or a quote in it is quoted as in SQL.
+    A part that contains a dot or a quote is quoted as in SQL.
     """
     table, schema = event.table or "", event.schema or ""
     if "." in schema or '"' in schema:

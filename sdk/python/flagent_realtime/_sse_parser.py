@@ -1,8 +1,8 @@
-"""A server-sent events parser without I/O: feed bytes, get outputs.
+"""A parser of server-sent events without I/O: bytes in, items out.
 
-It follows the HTML Living Standard, section "Server-sent events" (interpreting an event stream), with two additions
-that the standard leaves to the reader: comments are reported, because keep-alives are comments, and a block that
-carries an id but no data is reported, because it moves the resume id.
+It follows the HTML Living Standard, section "Server-sent events" (interpreting an event stream), with two additions:
+comments are returned, because keep-alives are comments, and a block with an id and no data is returned, because it
+moves the resume id.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Union
 
-from .errors import ProtocolError
+from .errors import MalformedMessage
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,29 @@ class SseComment:
 
 @dataclass(frozen=True)
 class SseRetry:
-    """The server's wish for the reconnection time, in milliseconds."""
+    """The reconnection time that the server asks for, in milliseconds."""
 
     ms: int
 
 
 @dataclass(frozen=True)
 class SseId:
-    """A block with an id and no data has ended: the resume id moved, nothing is dispatched."""
+    """The end of a block with an id and no data: the resume id moved, no event is dispatched."""
 
     last_event_id: str
 
 
-SseOutput = Union[SseEvent, SseComment, SseRetry, SseId]
+SseItem = Union[SseEvent, SseComment, SseRetry, SseId]
 
 _LINE_END = re.compile("[\r\n]")
 _DIGITS = re.compile("[0-9]+")
 
 
 class SseParser:
-    """Turns the bytes of one stream into outputs; make a new one for every connection.
+    """Parses the bytes of one stream; each connection needs a new parser.
 
-    An unfinished block at the end of the stream is discarded by never being reported, so there is no ``close``.
-    :exc:`ProtocolError` is raised when one block grows over *max_block_chars*; the parser is unusable after that.
+    An unfinished block at the end of the stream is discarded, so there is no ``close``. When a block exceeds
+    *max_block_chars*, ``feed`` raises :exc:`MalformedMessage` and the parser is unusable.
     """
 
     def __init__(self, max_block_chars: int = 64 * 1024 * 1024) -> None:
@@ -70,13 +70,13 @@ class SseParser:
         self._has_id = False
         self.last_event_id = ""
 
-    def feed(self, chunk: bytes) -> list[SseOutput]:
-        """Take the next bytes, cut anywhere, and return what they complete, in order."""
+    def feed(self, chunk: bytes) -> list[SseItem]:
+        """Parse the next bytes, split anywhere; returns the items that they complete, in order."""
         text = self._decoder.decode(chunk)
         if text and self._at_start:
             self._at_start = False
             text = text[1:] if text[0] == "\ufeff" else text
-        outputs: list[SseOutput] = []
+        items: list[SseItem] = []
         start = 0
         if text and self._skip_lf:
             # The CR of a CRLF ended the line at the end of the previous chunk.
@@ -86,7 +86,7 @@ class SseParser:
             end = match.start()
             self._line.append(text[start:end])
             self._grow(end - start)
-            self._take("".join(self._line), outputs)
+            self._take("".join(self._line), items)
             self._line.clear()
             start = end + 1
             if text[end] == "\r":
@@ -97,23 +97,23 @@ class SseParser:
         if start < len(text):
             self._line.append(text[start:])
             self._grow(len(text) - start)
-        return outputs
+        return items
 
     def _grow(self, chars: int) -> None:
         self._block_chars += chars
         if self._block_chars > self._max_block_chars:
-            raise ProtocolError(f"a block of the event stream is larger than {self._max_block_chars} characters")
+            raise MalformedMessage(f"an event is larger than max_message_bytes ({self._max_block_chars} characters)")
 
-    def _take(self, line: str, outputs: list[SseOutput]) -> None:
+    def _take(self, line: str, items: list[SseItem]) -> None:
         if not line:
-            self._dispatch(outputs)
+            self._dispatch(items)
             return
         name, colon, value = line.partition(":")
         if value.startswith(" "):
             value = value[1:]
         if colon and not name:
-            outputs.append(SseComment(value))
-            # A comment is complete by itself: a stream of nothing but comments must not count as one endless block.
+            items.append(SseComment(value))
+            # A comment is complete by itself: a stream of comments only must not count as one endless block.
             self._block_chars -= len(line)
         elif name == "data":
             self._data.append(value)
@@ -124,13 +124,13 @@ class SseParser:
                 self.last_event_id = value
                 self._has_id = True
         elif name == "retry" and _DIGITS.fullmatch(value):
-            outputs.append(SseRetry(int(value[:12])))
+            items.append(SseRetry(int(value[:12])))
 
-    def _dispatch(self, outputs: list[SseOutput]) -> None:
+    def _dispatch(self, items: list[SseItem]) -> None:
         if self._data:
-            outputs.append(SseEvent(self._event or "message", "\n".join(self._data), self.last_event_id))
+            items.append(SseEvent(self._event or "message", "\n".join(self._data), self.last_event_id))
         elif self._has_id:
-            outputs.append(SseId(self.last_event_id))
+            items.append(SseId(self.last_event_id))
         self._event = ""
         self._data = []
         self._has_id = False

@@ -1,247 +1,166 @@
-"""The state of a live copy of flags, without I/O, clock or randomness.
+"""The state machine of a live copy of flags, without I/O, clock or randomness.
 
-Messages of the stream (in the WebSocket's form) and signals go in with a time; out comes an :class:`Outcome`: what
-changed, and what the shell must do next. The core never raises on what a server sends: a malformed message is an
-``error`` of the outcome and changes nothing.
+Input is the messages of the stream, in the WebSocket's form, and signals, each with a time in seconds of one monotonic
+clock. Output is a :class:`StoreUpdate`: the changes, and what the shell must do next. Server input never raises: a
+malformed message is the update's ``error`` and changes nothing.
 
-Who calls what: ``connected`` of the stream is a message (``connected`` or ``subscribed``) given with *resumed*, saying
-whether this connection resumed by id. ``caught_up`` is no message of the server: a shell that knows that a replay has
-ended may say so instead of waiting for a heartbeat. If ``request_snapshot`` is set, the shell must bring a snapshot of
-the store's selection, by whatever way; the core remembers that it waits and does not ask twice.
-
-Longer than other files, because state, cursor, healing and status decide about each other in every message.
+Call contract: the shell calls ``receive`` for each message in order; the stream's ``connected`` or ``subscribed`` is a
+message too, given with *resumed* (whether this connection resumed by id). The message ``caught_up`` is not on the
+wire: a shell that knows that a replay has ended may send it instead of waiting for a heartbeat. After an update with
+``requests_snapshot`` the shell must bring a snapshot of the store's selection; until then the core does not request
+another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from ._digest import canonical_json, checksum, format_digest, is_digest
-from ._event_id import is_other_log, is_seen, parse_event_id
+from ._digest import is_digest
+from ._digest_check import DigestCheck
+from ._event_id import Cursor
+from ._flag_table import EntryChange, FlagIdentity, FlagTable
 from ._liveness import Liveness
-from .errors import ProtocolError
-from .flags import Flag
+from ._selection import EVERYTHING, Selection
+from .errors import MalformedMessage
 
-__all__ = ["ChangeKind", "CoreChange", "Entry", "Outcome", "Status", "StoreCore"]
+__all__ = ["StoreCore", "StoreStatus", "StoreUpdate"]
 
-PENDING_LIMIT = 10_000
-"""Events kept while a snapshot is awaited; beyond it the oldest go, and the digest finds what that broke."""
-
-LONGEST_HEALING_PAUSE = 64
+MAX_PENDING_EVENTS = 10_000
+"""Events kept while a snapshot is awaited. Then the oldest are dropped, and the next digest shows the difference."""
 
 
-class Status(str, Enum):
-    """What a store knows about itself."""
+class StoreStatus(str, Enum):
+    """How current the flags of a store are. They stay readable in every status."""
 
     INITIALIZING = "INITIALIZING"
+    """No snapshot has arrived yet."""
     READY = "READY"
+    """Connected, caught up, and the server confirms that it is fresh."""
     STALE = "STALE"
+    """Connection, freshness or digest cannot be confirmed: the flags may be out of date."""
     ERROR = "ERROR"
+    """The client failed for good: the flags are no longer updated."""
     CLOSED = "CLOSED"
-
-
-class ChangeKind(str, Enum):
-    """How a flag changed."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    DELETED = "deleted"
-
-
-class Identity(NamedTuple):
-    """A flag is known by its id within its schema; the schema is empty while the server has one only."""
-
-    schema: str
-    id: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A stored flag: its JSON, its canonical text and that text's checksum."""
-
-    schema: str
-    raw: Mapping[str, Any]
-    canonical: str
-    checksum: int
-
-    @property
-    def key(self) -> str:
-        key: str = self.raw["key"]
-        return key
-
-    @cached_property
-    def flag(self) -> Flag:
-        """The flag, typed; built when it is first asked for."""
-        return Flag.from_json(self.raw, self.schema or None)
-
-
-@dataclass(frozen=True)
-class CoreChange:
-    """The difference that one message made to one key."""
-
-    kind: ChangeKind
-    key: str
-    schema: str
-    before: Entry | None
-    after: Entry | None
+    """The store or its client was closed."""
 
 
 @dataclass
-class Outcome:
-    """What a step did, and what the shell must do."""
+class StoreUpdate:
+    """What one message did, and what the shell must do."""
 
-    changes: list[CoreChange] = field(default_factory=list)
-    request_snapshot: bool = False
-    error: ProtocolError | None = None
+    changes: list[EntryChange] = field(default_factory=list)
+    requests_snapshot: bool = False
+    error: MalformedMessage | None = None
 
 
 class StoreCore:
-    """The machine. An empty selection selects everything."""
+    """The state machine of one selection of flags."""
 
-    def __init__(self, flags: Iterable[str] = (), flag_ids: Iterable[int] = (), tags: Iterable[str] = ()) -> None:
-        self.flag_keys = frozenset(flags)
-        self.flag_ids = frozenset(flag_ids)
-        self.tags = frozenset(tags)
-        self.status = Status.INITIALIZING
-        self.cursor: str | None = None
-        self.entries: dict[Identity, Entry] = {}
-        self.by_key: dict[str, dict[str, Entry]] = {}
+    def __init__(self, selection: Selection = EVERYTHING) -> None:
+        self.selection = selection
+        self.status = StoreStatus.INITIALIZING
+        self.table = FlagTable()
+        self.awaits_snapshot = True
+        """Whether the state must be replaced: a connection that does not resume must bring a snapshot."""
+        self._cursor = Cursor()
         self._liveness = Liveness()
-        self._sum = 0
-        self._awaits_snapshot = True
+        self._digest_check = DigestCheck()
         self._pending: list[Mapping[str, Any]] = []
-        self._has_several_schemas = False
-        self._only_schema: str | None = None
         self._is_connected = False
         self._is_fresh = False
         self._is_silent = False
         self._head: int | None = None
-        self._failed_heals = 0
-        self._heal_pause = 0
-        self._is_doubtful = False
-        self._healed_once = False
 
     # ---------------------------------------------------------------- state
 
     @property
-    def selects_everything(self) -> bool:
-        return not (self.flag_keys or self.flag_ids or self.tags)
-
-    @property
-    def awaits_snapshot(self) -> bool:
-        """Whether the state waits to be replaced: a connection that cannot resume must bring a snapshot."""
-        return self._awaits_snapshot
-
-    @property
-    def digest(self) -> str:
-        """The digest of the flags held, kept up to date flag by flag."""
-        return format_digest(len(self.entries), self._sum)
-
-    def selects(self, flag: Mapping[str, Any]) -> bool:
-        """Whether a flag belongs into this store."""
-        if self.selects_everything or flag.get("key") in self.flag_keys or flag.get("id") in self.flag_ids:
-            return True
-        tags = flag.get("tags")
-        return isinstance(tags, list) and any(isinstance(tag, dict) and tag.get("value") in self.tags for tag in tags)
-
-    def schemas_of(self, key: str) -> dict[str, Entry]:
-        """The flags of a key by schema; by the empty name while the server has one schema only."""
-        return self.by_key.get(key, {})
-
-    def names(self, schema: str) -> str:
-        """Under which name this store keeps a schema: without several of them, under the empty one."""
-        return schema if self._has_several_schemas or self._only_schema not in (None, schema) else ""
+    def last_event_id(self) -> str | None:
+        """The id up to which the state is complete; ``None`` before the first snapshot."""
+        return self._cursor.id
 
     # -------------------------------------------------------------- signals
 
     def tick(self, now: float) -> None:
-        """Time has passed; idempotent."""
+        """Time has passed. Idempotent."""
         if self._liveness.is_silent(now):
             self._is_silent = True
-            self._settle()
+            self._update_status()
 
-    def lost(self) -> None:
-        """The connection is gone; another will be tried."""
+    def connection_lost(self) -> None:
+        """The connection ended; the client will connect again."""
         self._is_connected = False
-        self._settle()
+        self._update_status()
 
-    def failed(self) -> None:
-        """The client gave up for good."""
-        if self.status is not Status.CLOSED:
-            self.status = Status.ERROR
+    def client_failed(self) -> None:
+        """The client failed for good. Later messages are ignored."""
+        if self.status is not StoreStatus.CLOSED:
+            self.status = StoreStatus.ERROR
 
     def close(self) -> None:
-        """Final: every later message and signal is ignored."""
-        self.status = Status.CLOSED
+        """Later messages and signals are ignored."""
+        self.status = StoreStatus.CLOSED
 
-    def request_refused(self) -> None:
-        """The snapshot that was asked for beside the stream could not be had; the next digest may ask again."""
-        if self.status is Status.STALE and self._is_connected:
-            self._awaits_snapshot = False
-            self._settle()
+    def snapshot_failed(self) -> None:
+        """The requested snapshot cannot be delivered; the next digest may request another one."""
+        if self.status is StoreStatus.STALE and self._is_connected:
+            self.awaits_snapshot = False
+            self._update_status()
 
     # ------------------------------------------------------------- messages
 
-    def receive(self, message: Mapping[str, Any], now: float, resumed: bool = False) -> Outcome:
-        """Fold one message of the stream."""
-        outcome = Outcome()
-        if self.status in (Status.CLOSED, Status.ERROR):
-            return outcome
+    def receive(self, message: Mapping[str, Any], now: float, resumed: bool = False) -> StoreUpdate:
+        """Apply one message of the stream. After ``close`` or ``client_failed``, an empty update."""
+        update = StoreUpdate()
+        if self.status in (StoreStatus.CLOSED, StoreStatus.ERROR):
+            return update
         self._liveness.message(now)
-        before: dict[tuple[str, str], Entry | None] = {}
         try:
-            self._fold(message, now, resumed, before, outcome)
-        except ProtocolError as error:
-            outcome.error = error
-        outcome.changes = self._difference(before)
-        self._settle()
-        return outcome
+            self._apply_message(message, now, resumed, update)
+        except MalformedMessage as error:
+            update.error = error
+        update.changes = self.table.take_changes()
+        self._update_status()
+        return update
 
-    def _fold(
-        self,
-        message: Mapping[str, Any],
-        now: float,
-        resumed: bool,
-        before: dict[tuple[str, str], Entry | None],
-        outcome: Outcome,
-    ) -> None:
+    def _apply_message(self, message: Mapping[str, Any], now: float, resumed: bool, update: StoreUpdate) -> None:
         kind = message.get("type")
         if not isinstance(kind, str):
-            raise ProtocolError("a message has no type")
+            raise MalformedMessage("a message has no type")
         if kind in ("connected", "subscribed"):
-            self._greet(message, now, resumed)
+            self._connected(message, now, resumed)
         elif kind == "caught_up":
             self._head = None
         elif kind == "heartbeat":
-            self._heartbeat(message, now, outcome)
+            self._heartbeat(message, now, update)
         elif kind == "snapshot":
-            self._replace(message, message, before, outcome)
+            self._replace(message, message, update)
         elif kind == "resync":
             snapshot = message.get("snapshot")
             if not isinstance(snapshot, dict):
-                raise ProtocolError("a resync carries no snapshot")
+                raise MalformedMessage("a resync has no snapshot")
             self._pending.clear()
-            self._replace(snapshot, message, before, outcome)
+            self._replace(snapshot, message, update)
         elif kind == "batch":
-            events = message.get("events")
-            if not isinstance(events, list):
-                raise ProtocolError("a batch carries no events")
-            problem: ProtocolError | None = None
-            for event in events:
-                try:
-                    self._event(event, before, outcome)
-                except ProtocolError as error:
-                    problem = error
-            if problem is not None:
-                raise problem
+            self._apply_events(message.get("events"), update)
         else:
-            self._event(message, before, outcome)
+            self._apply_event(message, update)
 
-    def _greet(self, message: Mapping[str, Any], now: float, resumed: bool) -> None:
+    def _apply_events(self, events: object, update: StoreUpdate) -> None:
+        if not isinstance(events, list):
+            raise MalformedMessage("a batch has no list of events")
+        malformed: MalformedMessage | None = None
+        for event in events:
+            try:
+                self._apply_event(event, update)
+            except MalformedMessage as error:
+                malformed = error
+        if malformed is not None:
+            raise malformed
+
+    def _connected(self, message: Mapping[str, Any], now: float, resumed: bool) -> None:
         self._liveness.connected(now)
         self._liveness.announced(message.get("heartbeatMs"))
         self._is_connected = True
@@ -249,212 +168,120 @@ class StoreCore:
         self._is_fresh = message.get("fresh") is not False
         self._head = _position(message)
         if not resumed:
-            self._awaits_snapshot = True
+            self.awaits_snapshot = True
             self._pending.clear()
 
-    def _heartbeat(self, message: Mapping[str, Any], now: float, outcome: Outcome) -> None:
+    def _heartbeat(self, message: Mapping[str, Any], now: float, update: StoreUpdate) -> None:
         self._liveness.heartbeat(now)
         self._is_silent = False
         fresh = message.get("fresh")
         if isinstance(fresh, bool):
             self._is_fresh = fresh
-        if self._awaits_snapshot:
+        if self.awaits_snapshot:
             return
-        position = _position(message)
         if fresh is True:
             self._head = None
-        digest = message.get("digest")
-        if self.selects_everything and is_digest(digest) and position is not None and self._has_reached(position):
-            self._check(digest, outcome)
+        position, mine, digest = _position(message), self._cursor.position, message.get("digest")
+        # Everything before a heartbeat has arrived and nothing after it, so the state is that of its position.
+        is_comparable = position is not None and mine is not None and mine <= position and is_digest(digest)
+        if self.selection.everything and is_comparable and self._digest_check.compare(self.table.digest, digest):
+            self._request_snapshot(update)
         event_id = message.get("id")
-        if isinstance(event_id, str) and not is_seen(event_id, self.cursor) and not is_other_log(event_id, self.cursor):
-            self.cursor = event_id
+        if isinstance(event_id, str) and not self._cursor.is_other_log(event_id):
+            self._cursor.advance(event_id)
 
-    def _has_reached(self, position: int) -> bool:
-        """Whether the state is the one of *position*: everything before a heartbeat has arrived, nothing after it."""
-        mine = None if self.cursor is None else parse_event_id(self.cursor)
-        return mine is not None and mine.position <= position
-
-    def _check(self, digest: object, outcome: Outcome) -> None:
-        if digest == self.digest:
-            self._is_doubtful = False
-            self._healed_once = False
-            self._failed_heals = self._heal_pause = 0
-            return
-        self._is_doubtful = True
-        if self._healed_once:
-            # The last snapshot did not help: leave more and more heartbeats between attempts.
-            self._healed_once = False
-            self._heal_pause = min(2**self._failed_heals, LONGEST_HEALING_PAUSE)
-            self._failed_heals += 1
-        if self._heal_pause > 0:
-            self._heal_pause -= 1
-            return
-        self._healed_once = True
-        self._request(outcome)
-
-    def _request(self, outcome: Outcome) -> None:
-        self._awaits_snapshot = True
+    def _request_snapshot(self, update: StoreUpdate) -> None:
+        self.awaits_snapshot = True
         self._pending.clear()
-        outcome.request_snapshot = True
+        update.requests_snapshot = True
 
-    def _replace(
-        self,
-        snapshot: Mapping[str, Any],
-        message: Mapping[str, Any],
-        before: dict[tuple[str, str], Entry | None],
-        outcome: Outcome,
-    ) -> None:
+    def _replace(self, snapshot: Mapping[str, Any], message: Mapping[str, Any], update: StoreUpdate) -> None:
         flags, event_id = snapshot.get("flags"), message.get("id")
         if not isinstance(flags, list) or not all(_is_flag(flag) for flag in flags):
-            raise ProtocolError("a snapshot carries no list of flags")
+            raise MalformedMessage("a snapshot has no list of flags")
         if not isinstance(event_id, str):
-            raise ProtocolError("a snapshot carries no id")
-        self._has_several_schemas = any(isinstance(flag.get("schema"), str) for flag in flags)
-        self._only_schema = None
-        old = dict(self.entries)
-        before.update({(entry.schema, entry.key): entry for entry in old.values()})
-        kept: set[Identity] = set()
+            raise MalformedMessage("a snapshot has no id")
+        self.table.begin_replacement(any(isinstance(flag.get("schema"), str) for flag in flags))
+        old = list(self.table.entries)
+        kept: set[FlagIdentity] = set()
         for flag in flags:
-            if self.selects(flag):
-                kept.add(self._put(flag, flag.get("schema"), before))
+            if self.selection.selects_flag(flag):
+                kept.add(self.table.put(flag, flag.get("schema")))
         for identity in old:
-            if identity not in kept and identity in self.entries:
-                self._remove(identity, before)
-        self.cursor = event_id
+            if identity not in kept:
+                self.table.remove(identity)
+        self._cursor.replace(event_id)
         self._head = None
-        self._awaits_snapshot = False
-        if self._failed_heals == 0:
-            self._is_doubtful = False
+        self.awaits_snapshot = False
+        self._digest_check.snapshot_received()
         pending, self._pending = self._pending, []
         for event in pending:
-            if not is_other_log(event["id"], self.cursor):
-                self._event(event, before, outcome)
+            if not self._cursor.is_other_log(event["id"]):
+                self._apply_event(event, update)
 
-    def _event(self, message: object, before: dict[tuple[str, str], Entry | None], outcome: Outcome) -> None:
+    def _apply_event(self, message: object, update: StoreUpdate) -> None:
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise ProtocolError("an event is not an object with a type")
+            raise MalformedMessage("an event is not an object with a type")
         flag = message.get("flag")
         if flag is not None and not _is_flag(flag):
-            raise ProtocolError("the flag of an event is not a flag")
+            raise MalformedMessage("the flag of an event has no key or no id")
         event_id = message.get("id")
         if not isinstance(event_id, str):
             if message["type"] == "flag_deleted" or flag is not None:
-                raise ProtocolError("an event carries no id")
+                raise MalformedMessage("an event has no id")
             return
-        if self._awaits_snapshot:
+        if self.awaits_snapshot:
             self._pending.append(message)
-            del self._pending[:-PENDING_LIMIT]
-            if self.cursor is None:
+            del self._pending[:-MAX_PENDING_EVENTS]
+            if self._cursor.id is None:
                 return
-        if is_seen(event_id, self.cursor):
+        if self._cursor.covers(event_id):
             return
-        if is_other_log(event_id, self.cursor):
-            self._ask_again(message, outcome)
+        if self._cursor.is_other_log(event_id):
+            self._defer(message, update)
             return
-        schema = message.get("schema")
-        self.cursor = event_id
-        if isinstance(schema, str) and not self._has_several_schemas and (flag is not None or _deletes(message)):
-            if self._only_schema is None:
-                self._only_schema = schema
-            elif self._only_schema != schema:
-                self._ask_again(message, outcome)
+        self._cursor.replace(event_id)
+        schema, table = message.get("schema"), self.table
+        deletes = message["type"] == "flag_deleted" and isinstance(message.get("flagKey"), str)
+        if isinstance(schema, str) and not table.has_several_schemas and (flag is not None or deletes):
+            if table.only_schema is None:
+                table.only_schema = schema
+            elif table.only_schema != schema:
+                self._defer(message, update)
                 return
-        self._apply(message, flag, before)
+        if flag is not None and self.selection.selects_flag(flag):
+            table.put(flag, schema)
+        elif flag is not None:
+            table.remove(FlagIdentity(table.stored_schema(schema), flag["id"]))
+        elif deletes:
+            table.remove_key(message["flagKey"], schema, message.get("flagID"))
 
-    def _ask_again(self, message: Mapping[str, Any], outcome: Outcome) -> None:
-        """The event cannot be placed: keep it, and get a state in which it can."""
-        self._is_doubtful = True
-        if not self._awaits_snapshot:
-            self._request(outcome)
+    def _defer(self, message: Mapping[str, Any], update: StoreUpdate) -> None:
+        """Keep an event that does not fit the state, and request a snapshot in which it does."""
+        self._digest_check.differs = True
+        if not self.awaits_snapshot:
+            self._request_snapshot(update)
             self._pending.append(message)
-
-    def _apply(
-        self,
-        message: Mapping[str, Any],
-        flag: Mapping[str, Any] | None,
-        before: dict[tuple[str, str], Entry | None],
-    ) -> None:
-        schema = message.get("schema")
-        if flag is not None:
-            if self.selects(flag):
-                self._put(flag, schema, before)
-            else:
-                identity = Identity(self._schema(schema), flag["id"])
-                if identity in self.entries:
-                    self._remove(identity, before)
-        elif _deletes(message):
-            stored = self.by_key.get(message["flagKey"], {}).get(self._schema(schema))
-            flag_id = message.get("flagID")
-            if stored is not None and (not isinstance(flag_id, int) or stored.raw["id"] == flag_id):
-                self._remove(Identity(stored.schema, stored.raw["id"]), before)
-
-    # -------------------------------------------------------------- entries
-
-    def _schema(self, schema: object) -> str:
-        return schema if self._has_several_schemas and isinstance(schema, str) else ""
-
-    def _put(self, flag: Mapping[str, Any], schema: object, before: dict[tuple[str, str], Entry | None]) -> Identity:
-        name = self._schema(schema)
-        identity = Identity(name, flag["id"])
-        canonical = canonical_json(flag)
-        entry = Entry(name, flag, canonical, checksum(canonical))
-        old = self.entries.get(identity)
-        if old is not None and old.key != entry.key:
-            self._remove(identity, before)
-            old = None
-        rival = self.by_key.get(entry.key, {}).get(name)
-        if rival is not None and rival is not old:
-            self._remove(Identity(name, rival.raw["id"]), before)
-        before.setdefault((name, entry.key), old)
-        self._sum += entry.checksum - (0 if old is None else old.checksum)
-        self.entries[identity] = entry
-        self.by_key[entry.key] = self.by_key.get(entry.key, {}) | {name: entry}
-        return identity
-
-    def _remove(self, identity: Identity, before: dict[tuple[str, str], Entry | None]) -> None:
-        entry = self.entries.pop(identity)
-        before.setdefault((identity.schema, entry.key), entry)
-        self._sum -= entry.checksum
-        # Replaced, not changed: readers in other threads may hold the inner dict.
-        rest = {name: other for name, other in self.by_key[entry.key].items() if name != identity.schema}
-        if rest:
-            self.by_key[entry.key] = rest
-        else:
-            del self.by_key[entry.key]
-
-    def _difference(self, before: Mapping[tuple[str, str], Entry | None]) -> list[CoreChange]:
-        changes: list[CoreChange] = []
-        for (schema, key), old in before.items():
-            new = self.by_key.get(key, {}).get(schema)
-            if old is None and new is not None:
-                changes.append(CoreChange(ChangeKind.CREATED, key, schema, None, new))
-            elif old is not None and new is None:
-                changes.append(CoreChange(ChangeKind.DELETED, key, schema, old, None))
-            elif old is not None and new is not None and old.canonical != new.canonical:
-                changes.append(CoreChange(ChangeKind.UPDATED, key, schema, old, new))
-        return changes
 
     # --------------------------------------------------------------- status
 
-    def _settle(self) -> None:
-        if self.status in (Status.CLOSED, Status.ERROR) or (
-            self.status is Status.INITIALIZING and self._awaits_snapshot
+    def _update_status(self) -> None:
+        if self.status in (StoreStatus.CLOSED, StoreStatus.ERROR) or (
+            self.status is StoreStatus.INITIALIZING and self.awaits_snapshot
         ):
             return
-        if self._head is not None and self.cursor is not None:
-            mine = parse_event_id(self.cursor)
-            if mine is not None and mine.position >= self._head:
-                self._head = None
-        proven = (
+        mine = self._cursor.position
+        if self._head is not None and mine is not None and mine >= self._head:
+            self._head = None
+        is_ready = (
             self._is_connected
             and self._is_fresh
             and not self._is_silent
-            and not self._awaits_snapshot
-            and not self._is_doubtful
+            and not self.awaits_snapshot
+            and not self._digest_check.differs
             and self._head is None
         )
-        self.status = Status.READY if proven else Status.STALE
+        self.status = StoreStatus.READY if is_ready else StoreStatus.STALE
 
 
 def _is_flag(value: object) -> bool:
@@ -464,10 +291,6 @@ def _is_flag(value: object) -> bool:
         and isinstance(value.get("id"), int)
         and not isinstance(value.get("id"), bool)
     )
-
-
-def _deletes(message: Mapping[str, Any]) -> bool:
-    return message.get("type") == "flag_deleted" and isinstance(message.get("flagKey"), str)
 
 
 def _position(message: Mapping[str, Any]) -> int | None:

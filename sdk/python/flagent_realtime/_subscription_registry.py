@@ -1,4 +1,4 @@
-"""The subscriptions of a client: who wants what, in which form."""
+"""The subscriptions of a client, and the methods that make and end them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from ._dispatcher import Dispatcher
 from ._selection import EVERYTHING, Selection
 from .errors import ClientClosed
 from .events import EventType
-from .subscriptions import FlagSubscription, Subscription
+from .subscriptions import EventSubscription, FlagSubscription, Subscription
 
 Handler = Callable[..., Any]
 
 
-class Subscribing(ABC):
-    """The part of a client that handlers are registered with."""
+class SubscriptionRegistry(ABC):
+    """The part of a client that handlers are registered with.
+
+    Handlers may be asynchronous. They are called one at a time and in order. Each method that registers one raises
+    :exc:`ClientClosed` when the client is closed.
+    """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -28,36 +32,39 @@ class Subscribing(ABC):
         """Subscriptions or stores were added or removed."""
 
     def on_event(self, handler: Handler) -> Subscription:
-        """Call *handler* with every event that arrives.
+        """Call *handler* with every :class:`FlagentEvent` that arrives.
 
-        It selects nothing by itself: beside other subscriptions and stores it sees what they select, alone it sees
-        everything.
+        It selects nothing itself: it receives what the other subscriptions and the stores select, or everything when
+        there are none.
         """
-        return self._add(Subscription(self, None, handler, self._dispatcher.posted))
+        return self._add(EventSubscription(self._forget, None, handler, self._dispatcher.posted))
 
     def on_error(self, handler: Handler) -> Callable[[], None]:
-        """Call *handler* with each reported error; returns a function that ends it."""
+        """Call *handler* with each reported :exc:`FlagentError`. Returns a function that removes the handler."""
         self._dispatcher.add_error_handler(handler)
         return lambda: self._dispatcher.remove_error_handler(handler)
 
     def subscribe_flag(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Subscription:
-        """Call *handler* with the :class:`Flag` of this key whenever it changed, *on_deleted* with the key."""
+        """Call *handler* with the :class:`Flag` of a key after each change, and *on_deleted* with the key."""
         return self._add_flags(Selection(flags=frozenset({flag_key})), handler, on_deleted, as_list=False)
 
     def subscribe_tags(self, tags: Iterable[str], handler: Handler, on_deleted: Handler | None = None) -> Subscription:
-        """Call *handler* with a list of the changed flags that carry any of these tags, or have just lost it."""
+        """Call *handler* with the list of changed flags that have any of *tags*, or had one before the change.
+
+        *on_deleted* is called with the key of each deleted flag.
+        """
         return self._add_flags(Selection(tags=frozenset(tags)), handler, on_deleted, as_list=True)
 
     def subscribe_all(self, handler: Handler) -> Subscription:
-        """Call *handler* with every :class:`Event`."""
+        """Call *handler* with every :class:`FlagentEvent` about a flag."""
         return self._add_events(EVERYTHING, handler)
 
     def subscribe_segments(self, handler: Handler) -> Subscription:
-        """Call *handler* with the events of segments and distributions."""
+        """Call *handler* with the events of segments and distributions of every flag."""
         return self._add_events(Selection(segments=True), handler)
 
     def subscribe_tables(self, tables: Iterable[str], handler: Handler) -> Subscription:
-        """Call *handler* with the row events of these watched tables."""
+        """Call *handler* with the row events of watched tables, named as in ``flagent-cdc watch``."""
         return self._add_events(Selection(tables=frozenset(tables)), handler)
 
     def subscribe_events(
@@ -72,7 +79,11 @@ class Subscribing(ABC):
         types: Iterable[EventType | str] = (),
         schemas: Iterable[str] = (),
     ) -> Subscription:
-        """Call *handler* with the events of a selection; naming no selector selects everything."""
+        """Call *handler* with the events of a selection.
+
+        The selectors *flags* (keys), *flag_ids*, *tags*, *tables* and *segments* add up; without any of them every
+        flag is selected. *types* and *schemas* narrow the result.
+        """
         selection = Selection(
             False,
             frozenset(flags),
@@ -88,24 +99,24 @@ class Subscribing(ABC):
         return self._add_events(selection, handler)
 
     def unsubscribe(self, subscription: Subscription | str | None = None) -> None:
-        """End a subscription, all subscriptions to a flag key, or (without argument) all of them."""
+        """End a subscription, all subscriptions to a flag key, or (without argument) all subscriptions. Stores stay."""
         of_key = Selection(flags=frozenset({subscription})) if isinstance(subscription, str) else None
         for candidate in list(self._subscriptions):
             if subscription is None or candidate is subscription or (of_key and candidate.selection == of_key):
                 candidate.unsubscribe()
 
     def _add_events(self, selection: Selection, handler: Handler) -> Subscription:
-        return self._add(Subscription(self, selection, handler, self._dispatcher.posted))
+        return self._add(EventSubscription(self._forget, selection, handler, self._dispatcher.posted))
 
     def _add_flags(
         self, selection: Selection, handler: Handler, on_deleted: Handler | None, as_list: bool
     ) -> Subscription:
         since = self._dispatcher.posted
-        return self._add(FlagSubscription(self, selection, handler, since, on_deleted, as_list))
+        return self._add(FlagSubscription(self._forget, selection, handler, since, on_deleted, as_list))
 
     def _add(self, subscription: Subscription) -> Subscription:
         if self._is_closed:
-            raise ClientClosed("the client is closed")
+            raise ClientClosed()
         self._subscriptions.append(subscription)
         self._selection_changed()
         return subscription

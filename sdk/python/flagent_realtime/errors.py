@@ -1,19 +1,21 @@
-"""The error tree of the SDK.
+"""The errors of the SDK.
 
 ::
 
     FlagentError
-     ├── ConnectionLost          reported; the client reconnects by itself
-     ├── ProtocolError           reported; one message was unusable and was skipped
+     ├── ConnectionLost          reported; the client reconnects
+     ├── MalformedMessage        reported; one message could not be decoded and was skipped
      ├── HandlerFailed           reported; a handler of the application raised
-     ├── Refused                 fatal: the server said no, and asking again would not help
-     ├── ReconnectExhausted      fatal: the configured number of attempts is used up
-     ├── RequestFailed           the server answered a request with an error
-     ├── NotReady                the store did not become ready in time
-     ├── ClientClosed            the client was closed, before or while waiting
-     └── AmbiguousFlag           several schemas hold a flag of this key
+     ├── ConnectionRefused       fatal: the server rejects this client, and a retry would not help
+     ├── ReconnectExhausted      fatal: all reconnection attempts failed
+     ├── RequestFailed           raised: the server answered a request with an error
+     ├── RequestTimeout          raised: no response to a request in time
+     ├── NotReady                raised: the store did not become ready in time
+     ├── ClientClosed            raised: the client is closed
+     └── AmbiguousFlag           raised: several schemas have a flag of this key
 
-The reported ones reach ``on_error`` handlers and the log, and are never raised at a caller.
+Reported errors go to ``on_error`` handlers and to the log. Fatal errors are reported once, end the client, are its
+``failure``, and are raised by calls that wait. A request that is open when its connection ends raises ConnectionLost.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ __all__ = [
     "AmbiguousFlag",
     "ClientClosed",
     "ConnectionLost",
+    "ConnectionRefused",
     "FlagentError",
     "HandlerFailed",
+    "MalformedMessage",
     "NotReady",
-    "ProtocolError",
     "ReconnectExhausted",
-    "Refused",
     "RequestFailed",
+    "RequestTimeout",
 ]
 
 
@@ -37,7 +40,11 @@ class FlagentError(Exception):
 
 
 class ConnectionLost(FlagentError):
-    """The connection could not be made, or has ended. ``status`` and ``close_code`` say how, where known."""
+    """The connection could not be made, or it ended; the client reconnects.
+
+    ``status`` is the HTTP status and ``close_code`` the WebSocket close code, where there was one. ``retry_after_ms``
+    is the wait that the server asked for.
+    """
 
     def __init__(
         self,
@@ -54,16 +61,19 @@ class ConnectionLost(FlagentError):
         self.retry_after_ms = retry_after_ms
 
 
-class ProtocolError(FlagentError):
-    """A message of the server cannot be understood; it was skipped."""
+class MalformedMessage(FlagentError):
+    """A message of the server could not be decoded and was skipped; the connection stays open."""
 
 
 class HandlerFailed(FlagentError):
-    """A handler of the application raised; its exception is the ``__cause__``."""
+    """A handler of the application raised an exception, which is the ``__cause__``."""
 
 
-class Refused(FlagentError):
-    """The server refuses this client for good. ``status`` is an HTTP status, ``close_code`` a WebSocket close code."""
+class ConnectionRefused(FlagentError):
+    """The server rejects this client for good; a retry would not help.
+
+    ``status`` is the HTTP status and ``close_code`` the WebSocket close code, where there was one.
+    """
 
     def __init__(self, reason: str, *, status: int | None = None, close_code: int | None = None) -> None:
         super().__init__(reason)
@@ -73,15 +83,18 @@ class Refused(FlagentError):
 
 
 class ReconnectExhausted(FlagentError):
-    """All reconnection attempts failed; the last failure is the ``__cause__``."""
+    """All reconnection attempts failed; the last error is the ``__cause__``."""
 
     def __init__(self, attempts: int) -> None:
-        super().__init__(f"gave up after {attempts} attempts to reconnect")
+        super().__init__(
+            f"the client gave up after {attempts} reconnection attempts; "
+            "ReconnectConfig(max_attempts=0) retries without limit"
+        )
         self.attempts = attempts
 
 
 class RequestFailed(FlagentError):
-    """The server answered a request with an error; ``code`` is stable, ``message`` is for people."""
+    """The server answered a request with an error; ``code`` is stable, ``message`` is text for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -89,18 +102,25 @@ class RequestFailed(FlagentError):
         self.message = message
 
 
+class RequestTimeout(FlagentError, TimeoutError):
+    """The server did not respond to a request within the given time."""
+
+
 class NotReady(FlagentError, TimeoutError):
-    """The store did not become ready within the given time."""
+    """The store did not become ready within the given time; ``__cause__`` is the last connection error, if any."""
 
 
 class ClientClosed(FlagentError):
     """The client is closed."""
 
+    def __init__(self) -> None:
+        super().__init__("the client is closed; make a new client to connect again")
+
 
 class AmbiguousFlag(FlagentError, LookupError):
-    """Several schemas hold a flag of this key; name the schema."""
+    """Several schemas have a flag of this key; the caller must name the schema."""
 
     def __init__(self, key: str, schemas: list[str]) -> None:
-        super().__init__(f"flag {key!r} exists in several schemas ({', '.join(schemas)}); name one")
+        super().__init__(f"flag {key!r} exists in several schemas ({', '.join(schemas)}); pass schema= to choose one")
         self.key = key
         self.schemas = schemas

@@ -1,4 +1,4 @@
-"""Events: what happened, typed."""
+"""Typed events."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Union
 
-from .errors import ProtocolError
+from .errors import MalformedMessage
 from .flags import Distribution, Flag, Segment, Variant
 
-__all__ = ["Event", "EventData", "EventType"]
+__all__ = ["EventData", "EventType", "FlagentEvent"]
 
 
 class EventType(str, Enum):
-    """The kinds of events. A server may know more: such an event has type UNKNOWN and its name in ``type_name``."""
+    """The event types. A type that this SDK does not know is UNKNOWN, with its name in ``type_name``."""
 
     FLAG_CREATED = "flag_created"
     FLAG_UPDATED = "flag_updated"
@@ -29,7 +29,7 @@ class EventType(str, Enum):
     ROW_DELETED = "row_deleted"
     TABLE_TRUNCATED = "table_truncated"
     RESYNC = "resync"
-    """The server could not replay: ``data`` is the list of all selected flags, which replaces what was known."""
+    """The server could not replay: ``data`` is the tuple of all selected flags, which replaces the state."""
     UNKNOWN = ""
 
 
@@ -44,13 +44,21 @@ EventData = Union[Flag, Segment, Variant, tuple[Distribution, ...], tuple[Flag, 
 
 
 @dataclass(frozen=True)
-class Event:
-    """One event.
+class FlagentEvent:
+    """One event about a flag or a row of a watched table.
 
-    ``data`` is the :class:`Flag` of ``flag_created/updated/enabled/disabled``, the key of ``flag_deleted``, the
-    :class:`Segment` (``None`` when removed), the tuple of :class:`Distribution`, the :class:`Variant` (``None`` when
-    removed), the tuple of all flags of a ``resync``, and the whole message for everything else. ``flag`` is the flag
-    as of the event's commit wherever the event carries it. ``committed_at`` is ISO-8601 in UTC.
+    ``data`` depends on ``type``:
+
+    - ``flag_created``, ``flag_updated``, ``flag_enabled``, ``flag_disabled``: the :class:`Flag`
+    - ``flag_deleted``: the key
+    - ``segment_updated``: the :class:`Segment`, ``None`` when it was removed
+    - ``distribution_updated``: the tuple of :class:`Distribution`
+    - ``variant_updated``: the :class:`Variant`, ``None`` when it was removed
+    - ``resync``: the tuple of all selected flags
+    - row events and unknown types: the message as a mapping
+
+    ``flag`` is the flag as of the event's commit, ``None`` where the event has none. ``id`` is the event id, from which
+    a client can resume. ``committed_at`` is ISO-8601 in UTC. ``raw`` is the message.
     """
 
     type: EventType
@@ -66,17 +74,17 @@ class Event:
 
     @property
     def table(self) -> str | None:
-        """The table of a row event."""
+        """The table of a row event, as ``schema.table``; otherwise ``None``."""
         return _string(self.raw.get("table"))
 
     @property
     def segment_id(self) -> int | None:
-        """The segment of a segment or distribution event, also when it is gone."""
+        """The id of the segment of a segment or distribution event, also when it was removed."""
         return _integer(self.raw.get("segmentID"))
 
     @property
     def variant_id(self) -> int | None:
-        """The variant of a variant event, also when it is gone."""
+        """The id of the variant of a variant event, also when it was removed."""
         return _integer(self.raw.get("variantID"))
 
 
@@ -88,22 +96,24 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def decode_event(message: Mapping[str, Any]) -> Event:
-    """Read an event object; raises :exc:`ProtocolError` when what its type promises is missing."""
+def decode_event(message: Mapping[str, Any]) -> FlagentEvent:
+    """Decode an event object; raises :exc:`MalformedMessage` when a field that its type requires is missing."""
     name = message.get("type")
     if not isinstance(name, str):
-        raise ProtocolError("a message has no type")
+        raise MalformedMessage("a message has no type")
     kind = _TYPES.get(name, EventType.UNKNOWN)
+    if kind is EventType.RESYNC:
+        return _decode_resync(message)
     schema = _string(message.get("schema"))
     raw_flag = message.get("flag")
     if raw_flag is not None and (not isinstance(raw_flag, dict) or not isinstance(raw_flag.get("key"), str)):
-        raise ProtocolError(f"the flag of a {name} message is not a flag")
+        raise MalformedMessage(f"the flag of a {name} message is not an object with a key")
     flag = None if raw_flag is None else Flag.from_json(raw_flag, schema)
     flag_key = _string(message.get("flagKey")) or (flag.key if flag is not None else None)
     flag_id = _integer(message.get("flagID"))
     if flag_id is None and flag is not None:
         flag_id = flag.id
-    return Event(
+    return FlagentEvent(
         type=kind,
         type_name=name,
         id=_string(message.get("id")),
@@ -117,14 +127,32 @@ def decode_event(message: Mapping[str, Any]) -> Event:
     )
 
 
+def _decode_resync(message: Mapping[str, Any]) -> FlagentEvent:
+    snapshot = message.get("snapshot")
+    flags = snapshot.get("flags") if isinstance(snapshot, dict) else None
+    if not isinstance(flags, list):
+        raise MalformedMessage("a resync has no list of flags")
+    return FlagentEvent(
+        type=EventType.RESYNC,
+        type_name="resync",
+        id=_string(message.get("id")),
+        flag_key=None,
+        flag_id=None,
+        schema=None,
+        committed_at=None,
+        data=tuple(Flag.from_json(flag) for flag in flags if isinstance(flag, dict)),
+        raw=message,
+    )
+
+
 def _data(kind: EventType, message: Mapping[str, Any], flag: Flag | None, flag_key: str | None) -> EventData:
     if kind in _FLAG_TYPES:
         if flag is None:
-            raise ProtocolError(f"a {kind.value} message carries no flag")
+            raise MalformedMessage(f"a {kind.value} message has no flag")
         return flag
     if kind is EventType.FLAG_DELETED:
         if flag_key is None:
-            raise ProtocolError("a flag_deleted message carries no key")
+            raise MalformedMessage("a flag_deleted message has no key")
         return flag_key
     if kind is EventType.SEGMENT_UPDATED:
         segment = message.get("segment")

@@ -1,7 +1,7 @@
-"""Flags as the server sends them (the REST shape of Flagent), typed and read leniently.
+"""Flags in the JSON shape of Flagent's REST API, typed and decoded leniently.
 
-A field that is missing or of the wrong type takes its default, an unknown field stays reachable in ``raw``. So a newer
-or odd server never breaks a client; evaluation works on these types too.
+A field that is missing or has the wrong type gets its default (``0``, ``""``, ``False``, ``()`` or ``None``); an
+unknown field is available in ``raw``. A newer server therefore does not break a client.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _items(data: Json, name: str, build: Callable[[Json], _T]) -> tuple[_T, ...]
 
 @dataclass(frozen=True)
 class Constraint:
-    """A condition on one property of the entity's context."""
+    """A condition on one property of the entity's context; ``operator`` is EQ, NEQ, IN, LT, EREG and so on."""
 
     id: int
     segment_id: int
@@ -68,7 +68,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A variant's share of a segment, in percent."""
+    """The percentage of a segment's entities that get a variant; ``percent`` is 0 to 100."""
 
     id: int
     segment_id: int
@@ -89,7 +89,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Segment:
-    """A group of entities: constraints, how many of them take part, and how they are shared out."""
+    """A group of entities: those that meet all constraints, ``rollout_percent`` of which get a variant.
+
+    Segments are evaluated by ascending ``rank``. ``distributions`` divide the entities among variants.
+    """
 
     id: int
     flag_id: int
@@ -116,7 +119,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Variant:
-    """An outcome of a flag; ``attachment`` maps strings to strings, or is ``None``."""
+    """A possible result of a flag; ``attachment`` maps strings to strings, or is ``None``."""
 
     id: int
     flag_id: int
@@ -140,7 +143,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Tag:
-    """A label of a flag."""
+    """A tag of a flag."""
 
     id: int
     value: str
@@ -152,7 +155,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Flag:
-    """A feature flag as of one commit; ``raw`` is the JSON object that it was read from."""
+    """A feature flag as of one commit; ``raw`` is the JSON object it was decoded from."""
 
     id: int
     key: str
@@ -177,7 +180,7 @@ class Flag:
 
     @classmethod
     def from_json(cls, data: Json, schema: str | None = None) -> Flag:
-        """Build a flag; *schema* is used where the object itself names none."""
+        """Decode a flag; *schema* applies when the object has none."""
         depends_on = data.get("dependsOn")
         return cls(
             id=_int(data, "id"),

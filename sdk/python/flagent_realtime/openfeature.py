@@ -1,12 +1,13 @@
-"""An OpenFeature provider on a live store: evaluation costs no network. Needs the extra ``openfeature``.
+"""An OpenFeature provider on a live store: evaluation uses no network. Requires the extra ``openfeature``.
 
     api.set_provider_and_wait(FlagentProvider(FlagentWebSocketClient("wss://host/ws")))   # the synchronous client
 
-What a flag's value is: Flagent knows variants, OpenFeature knows values. The value is the variant's attachment
-``value`` where it has one, else the variant's key; an object is the whole attachment. As a boolean, ``true``, ``on``,
-``yes`` and ``enabled`` are true, ``false``, ``off``, ``no`` and ``disabled`` are false, in any case. A flag that is
-disabled or gives the entity no variant yields the caller's default. Reasons are those of the server's OFREP: STATIC
-where everybody gets the variant, TARGETING_MATCH where a constraint chose, SPLIT where the rollout or the shares did.
+Values: a variant's value is its attachment's ``value`` or, without one, its key; an object is the whole attachment.
+As a boolean, ``true``, ``on``, ``yes`` and ``enabled`` are true, ``false``, ``off``, ``no`` and ``disabled`` are false,
+ignoring case. A disabled flag, and a flag that gives the entity no variant, return the caller's default.
+
+Reasons are those of the server's OFREP: STATIC when every entity gets the variant, TARGETING_MATCH when a constraint
+selected it, SPLIT when the rollout or the distribution did; STALE when the store is not READY.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from openfeature.provider import AbstractProvider, Metadata
 from ._evaluation import ContextValue, EvaluationResult
 from .errors import FlagentError, NotReady
 from .flags import Flag
-from .store import Change, Status
+from .store import FlagChange, StoreStatus
 from .sync import FlagentSSEClient, FlagentWebSocketClient, FlagStore
 
 __all__ = ["FlagentProvider"]
@@ -42,7 +43,10 @@ _FALSE = frozenset({"false", "off", "no", "disabled"})
 
 
 class FlagentProvider(AbstractProvider):
-    """Resolves flags from a live local copy. ``initialize`` starts the client, ``shutdown`` closes it."""
+    """Resolves flags from a live local copy. ``initialize`` starts the client, ``shutdown`` closes it.
+
+    *ready_timeout*, in seconds, bounds ``initialize``. *schema* is needed only when the server watches several.
+    """
 
     def __init__(
         self,
@@ -77,21 +81,21 @@ class FlagentProvider(AbstractProvider):
     def shutdown(self) -> None:
         self._client.close()
 
-    def _status_changed(self, status: Status) -> None:
-        if status is Status.READY:
-            # OpenFeature itself says READY the first time, when initialize has returned.
+    def _status_changed(self, status: StoreStatus) -> None:
+        if status is StoreStatus.READY:
+            # OpenFeature emits the first READY itself, when initialize has returned.
             if self._is_live or self._was_late:
                 self.emit_provider_ready(ProviderEventDetails())
             self._is_live = True
-        elif status is Status.STALE:
-            self.emit_provider_stale(ProviderEventDetails(message="the stream cannot prove that the flags are fresh"))
-        elif status is Status.ERROR:
+        elif status is StoreStatus.STALE:
+            self.emit_provider_stale(ProviderEventDetails(message="the freshness of the flags cannot be confirmed"))
+        elif status is StoreStatus.ERROR:
             self.emit_provider_error(
                 ProviderEventDetails(message=str(self._client.failure), error_code=ErrorCode.PROVIDER_FATAL)
             )
 
-    def _flag_changed(self, change: Change) -> None:
-        # The flags of the first snapshot come before the first READY: they are the configuration, not a change of it.
+    def _flag_changed(self, change: FlagChange) -> None:
+        # The first snapshot arrives before the first READY: it is the configuration, not a change of it.
         if self._is_live:
             self.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=[change.key]))
 
@@ -132,14 +136,14 @@ class FlagentProvider(AbstractProvider):
         context: EvaluationContext | None,
         read: Callable[[EvaluationResult], _T],
     ) -> FlagResolutionDetails[_T]:
-        if self._store.status is Status.INITIALIZING:
-            raise ProviderNotReadyError("no snapshot has arrived yet")
+        if self._store.status is StoreStatus.INITIALIZING:
+            raise ProviderNotReadyError("no flags have arrived yet; the first snapshot is pending")
         flag = self._store.get(flag_key, self._schema)
         if flag is None:
-            raise FlagNotFoundError(f"there is no flag {flag_key!r}")
+            raise FlagNotFoundError(f"flag {flag_key!r} does not exist")
         if not flag.enabled:
             return FlagResolutionDetails(default, reason=Reason.DISABLED)
-        # By id: a key of digits would be looked up among the ids first.
+        # By id: a key that consists of digits would be looked up among the ids first.
         result = self._store.evaluate(
             flag_id=flag.id,
             entity_id=None if context is None else context.targeting_key,
@@ -160,7 +164,7 @@ class FlagentProvider(AbstractProvider):
         )
 
     def _reason(self, flag: Flag, result: EvaluationResult) -> Reason:
-        if self._store.status is not Status.READY:
+        if self._store.status is not StoreStatus.READY:
             return Reason.STALE
         segment = next((each for each in flag.segments if each.id == result.segment_id), None)
         if segment is None:
@@ -179,18 +183,18 @@ def _text(result: EvaluationResult) -> str:
 def _boolean(result: EvaluationResult) -> bool:
     text = _text(result).lower()
     if text not in _TRUE | _FALSE:
-        raise ValueError(f"{text!r} is no boolean")
+        raise ValueError(f"{text!r} is not a boolean; true, on, yes, enabled, false, off, no and disabled are")
     return text in _TRUE
 
 
 def _attachment(result: EvaluationResult) -> Mapping[str, str]:
     if result.variant_attachment is None:
-        raise ValueError("it has no attachment")
+        raise ValueError("the variant has no attachment, and an object value requires one")
     return result.variant_attachment
 
 
 def _context_values(attributes: Mapping[str, Any]) -> dict[str, ContextValue]:
-    """Attributes as constraints can see them: times as ISO-8601, structures as JSON text."""
+    """Attributes as values for constraints: times as ISO-8601, structures as JSON text."""
     values: dict[str, ContextValue] = {}
     for name, value in attributes.items():
         if value is None or isinstance(value, (str, bool, int, float)):

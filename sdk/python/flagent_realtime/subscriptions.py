@@ -1,54 +1,62 @@
-"""Subscriptions: who gets which events in which form."""
+"""Subscriptions: which events or flags a handler receives, and in which form."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ._dispatcher import Dispatcher
 from ._selection import Selection
-from .events import Event, EventType
+from .events import EventType, FlagentEvent
 from .flags import Flag
-
-if TYPE_CHECKING:
-    from ._dispatcher import Dispatcher
-    from ._subscription_registry import Subscribing
 
 __all__ = ["Subscription"]
 
 Handler = Callable[..., Any]
+Forget = Callable[["Subscription"], None]
 
 
-class Subscription:
-    """A registered handler; ends with :meth:`unsubscribe`. This kind gets events."""
+class Subscription(ABC):
+    """A registered handler. :meth:`unsubscribe` ends it."""
 
-    def __init__(self, client: Subscribing, selection: Selection | None, handler: Handler, since: int) -> None:
-        self._client = client
+    def __init__(self, forget: Forget, selection: Selection | None, handler: Handler, since: int) -> None:
         self.selection = selection
+        """``None`` for ``on_event``, which selects nothing itself."""
         self.handler = handler
         self.since = since
+        """The number of items queued before this subscription was made; it receives later ones only."""
         self.is_active = True
+        self._forget = forget
 
     def unsubscribe(self) -> None:
-        """Stop: the handler is not called again. Idempotent."""
+        """End the subscription: the handler is not called again. Idempotent."""
         if self.is_active:
             self.is_active = False
-            self._client._forget(self)
+            self._forget(self)
 
-    async def _deliver(self, dispatcher: Dispatcher, events: Sequence[Event], is_only: bool) -> None:
-        """Hand over the events of one message; *is_only*: the connection receives for this selection alone."""
+    @abstractmethod
+    async def _deliver(self, dispatcher: Dispatcher, events: Sequence[FlagentEvent], is_only: bool) -> None:
+        """Deliver the events of one message. *is_only*: the connection requested this selection and no other."""
+
+
+class EventSubscription(Subscription):
+    """Calls its handler with each event of its selection."""
+
+    async def _deliver(self, dispatcher: Dispatcher, events: Sequence[FlagentEvent], is_only: bool) -> None:
         for event in events:
-            if self.is_active and (self.selection is None or self._takes(event, is_only)):
+            if self.is_active and self._accepts(event, is_only):
                 await dispatcher.call(self.handler, event)
 
-    def _takes(self, event: Event, is_only: bool) -> bool:
+    def _accepts(self, event: FlagentEvent, is_only: bool) -> bool:
         selection = self.selection
-        return selection is None or is_only or event.type is EventType.RESYNC or selection.matches(event)
+        return selection is None or is_only or event.type is EventType.RESYNC or selection.selects_event(event)
 
 
-class _FlagBook:
-    """What a flag handler has last seen of each flag, so that it is called once per difference.
+class SeenFlags:
+    """The flags as a handler last saw them, so that it is called once per difference.
 
-    Events name their schema, while snapshots of a server with one schema do not: there, the events' name stands for it.
+    Events name their schema. Snapshots of a server with one schema do not; there, the events' schema applies.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -56,8 +64,8 @@ class _FlagBook:
         self._seen: dict[tuple[str, int], Flag] = {}
         self._schema = ""
 
-    def take(self, event: Event, is_only: bool) -> tuple[list[Flag], list[str]]:
-        """The flags to hand over, and the keys that are gone."""
+    def update(self, event: FlagentEvent, is_only: bool) -> tuple[list[Flag], list[str]]:
+        """Apply an event; returns the flags to deliver and the keys of deleted flags."""
         if event.type is EventType.RESYNC:
             return self._replace(event)
         if event.schema and not self._schema:
@@ -65,65 +73,62 @@ class _FlagBook:
             self._seen = {(schema or event.schema, number): flag for (schema, number), flag in self._seen.items()}
         identity = (event.schema or self._schema, event.flag_id or 0)
         known = self._seen.get(identity)
-        if not (is_only or known is not None or self._selection.matches(event)):
+        if not (is_only or known is not None or self._selection.selects_event(event)):
             return [], []
         if event.type is EventType.FLAG_DELETED:
             if known is not None and known.key != event.flag_key:
-                return [], []  # renamed: the new key was seen already
+                return [], []  # a rename: the flag was delivered with its new key already
             self._seen.pop(identity, None)
             return [], [event.flag_key] if event.flag_key else []
         if event.flag is None or (known is not None and known.raw == event.flag.raw):
             return [], []
-        if self._matches(event.flag):
+        if self._selection.selects_flag(event.flag.raw):
             self._seen[identity] = event.flag
         else:
             self._seen.pop(identity, None)
         return [event.flag], []
 
-    def _replace(self, event: Event) -> tuple[list[Flag], list[str]]:
+    def _replace(self, event: FlagentEvent) -> tuple[list[Flag], list[str]]:
         data = event.data if isinstance(event.data, tuple) else ()
-        flags = [each for each in data if isinstance(each, Flag) and self._matches(each)]
+        flags = [each for each in data if isinstance(each, Flag) and self._selection.selects_flag(each.raw)]
         old, self._seen = self._seen, {(flag.schema or self._schema, flag.id): flag for flag in flags}
-        fresh = [flag for identity, flag in self._seen.items() if identity not in old or old[identity].raw != flag.raw]
+        changed = [
+            flag for identity, flag in self._seen.items() if identity not in old or old[identity].raw != flag.raw
+        ]
         keys = {flag.key for flag in flags}
-        return fresh, [flag.key for flag in old.values() if flag.key not in keys]
-
-    def _matches(self, flag: Flag) -> bool:
-        selection = self._selection
-        return (
-            flag.key in selection.flags
-            or flag.id in selection.flag_ids
-            or not selection.tags.isdisjoint(flag.tag_values)
-        )
+        return changed, [flag.key for flag in old.values() if flag.key not in keys]
 
 
 class FlagSubscription(Subscription):
-    """Gets flags: each one that differs from what this handler saw last. With tags, a list per message."""
+    """Calls its handler with each flag that differs from what the handler saw last.
+
+    With *as_list*, the handler receives one list per message. *on_deleted* receives the keys of deleted flags.
+    """
 
     def __init__(
         self,
-        client: Subscribing,
+        forget: Forget,
         selection: Selection,
         handler: Handler,
         since: int,
         on_deleted: Handler | None,
         as_list: bool,
     ) -> None:
-        super().__init__(client, selection, handler, since)
-        self._book = _FlagBook(selection)
+        super().__init__(forget, selection, handler, since)
+        self._seen = SeenFlags(selection)
         self._on_deleted = on_deleted
         self._as_list = as_list
 
-    async def _deliver(self, dispatcher: Dispatcher, events: Sequence[Event], is_only: bool) -> None:
+    async def _deliver(self, dispatcher: Dispatcher, events: Sequence[FlagentEvent], is_only: bool) -> None:
         flags: dict[tuple[str | None, int], Flag] = {}
         for event in events:
-            changed, gone = self._book.take(event, is_only)
+            changed, deleted = self._seen.update(event, is_only)
             for flag in changed:
                 if self._as_list:
                     flags[flag.schema, flag.id] = flag
                 elif self.is_active:
                     await dispatcher.call(self.handler, flag)
-            for key in gone:
+            for key in deleted:
                 if self._on_deleted is not None and self.is_active:
                     await dispatcher.call(self._on_deleted, key)
         if flags and self.is_active:

@@ -1,12 +1,15 @@
-"""The same clients and store without asyncio: an event loop runs in a thread of its own.
+"""The same clients and store without asyncio: the event loop runs in a background thread.
 
     with FlagentWebSocketClient("ws://host/ws") as client:
         store = FlagStore(client)
         store.ready(timeout=5)
         store.get("new_payment_flow").enabled
 
-Handlers are called in a second thread, one at a time and in order, so that a handler may block without keeping the
-socket unread (until the queue's bound). ``close`` ends both threads; it may be called from a handler.
+Handlers are called in a second thread, one at a time and in order. A handler may block: the socket is read until the
+queue is full. ``close`` ends both threads; it may be called from a handler.
+
+Arguments, results and errors are those of the asynchronous classes. Methods that register a handler return a function
+that removes it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from ._evaluation import ContextValue, EvaluationResult
 from .errors import ClientClosed, FlagentError
 from .events import EventType
 from .flags import Flag
-from .store import Status
+from .store import StoreStatus
 from .subscriptions import Subscription
 
 __all__ = ["FlagStore", "FlagentSSEClient", "FlagentWebSocketClient"]
@@ -37,7 +40,7 @@ Handler = Callable[..., Any]
 
 
 class _Client(Generic[_C]):
-    """A client in a thread. All methods may be called from any thread."""
+    """A client whose event loop runs in a thread. All methods may be called from any thread."""
 
     _make: type[_C]
 
@@ -64,13 +67,16 @@ class _Client(Generic[_C]):
             await result
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do work in the loop's thread and wait for it."""
+        """Run a coroutine in the loop's thread and wait for its result."""
         if self._is_closed:
             work.close()
-            raise ClientClosed("the client is closed")
+            raise ClientClosed()
         if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a synchronous method was called in the client's own thread")
+            raise RuntimeError(
+                "a synchronous method was called in the thread of the client's event loop, which it would block; "
+                "call it from a handler or from another thread"
+            )
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _call(self, function: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
@@ -91,11 +97,11 @@ class _Client(Generic[_C]):
         self.close()
 
     def start(self) -> None:
-        """Begin connecting in the background; returns at once. Idempotent."""
+        """Connect in the background; returns at once. Idempotent."""
         self._run(self._client.start())
 
     def close(self) -> None:
-        """End everything, threads too. Idempotent; a handler that calls it ends in the thread that is ending."""
+        """Close the connection and the stores, and end all threads. Idempotent; may be called from a handler."""
         with self._lock:
             is_first, self._is_closed = not self._is_closed, True
         in_handler = threading.current_thread().name.startswith("flagent-handlers")
@@ -108,7 +114,7 @@ class _Client(Generic[_C]):
 
     def _stop(self) -> None:
         self._is_closed = True
-        # Name look-ups leave threads behind in the loop's own executor.
+        # DNS look-ups leave threads in the loop's default executor.
         asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -118,24 +124,24 @@ class _Client(Generic[_C]):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is up at this moment."""
+        """Whether a connection is open now."""
         return self._client.is_connected
 
     @property
     def last_event_id(self) -> str | None:
-        """The id up to which everything was received."""
+        """The event id up to which everything was received; a new client can resume from it."""
         return self._client.last_event_id
 
     @property
     def failure(self) -> FlagentError | None:
-        """Why the client has given up for good."""
+        """The fatal error that ended the client; ``None`` while it works."""
         return self._client.failure
 
     # --------------------------------------------------------- subscriptions
 
     def on_event(self, handler: Handler) -> Callable[[], None]:
-        """See the asynchronous client; like all that follow, returns a function that ends it."""
-        return self._ending(self._call(self._client.on_event, handler))
+        """Call *handler* with every event that arrives."""
+        return self._remover(self._call(self._client.on_event, handler))
 
     def on_error(self, handler: Handler) -> Callable[[], None]:
         """Call *handler* with each reported error."""
@@ -143,26 +149,26 @@ class _Client(Generic[_C]):
         return lambda: self._call(end)
 
     def subscribe_flag(self, flag_key: str, handler: Handler, on_deleted: Handler | None = None) -> Callable[[], None]:
-        """Call *handler* with the flag whenever it changed."""
-        return self._ending(self._call(self._client.subscribe_flag, flag_key, handler, on_deleted))
+        """Call *handler* with the flag after each change, and *on_deleted* with its key."""
+        return self._remover(self._call(self._client.subscribe_flag, flag_key, handler, on_deleted))
 
     def subscribe_tags(
         self, tags: Iterable[str], handler: Handler, on_deleted: Handler | None = None
     ) -> Callable[[], None]:
-        """Call *handler* with a list of the changed flags of these tags."""
-        return self._ending(self._call(self._client.subscribe_tags, tags, handler, on_deleted))
+        """Call *handler* with the list of changed flags that have any of *tags*, or had one before the change."""
+        return self._remover(self._call(self._client.subscribe_tags, tags, handler, on_deleted))
 
     def subscribe_all(self, handler: Handler) -> Callable[[], None]:
-        """Call *handler* with every event."""
-        return self._ending(self._call(self._client.subscribe_all, handler))
+        """Call *handler* with every event about a flag."""
+        return self._remover(self._call(self._client.subscribe_all, handler))
 
     def subscribe_segments(self, handler: Handler) -> Callable[[], None]:
         """Call *handler* with the events of segments and distributions."""
-        return self._ending(self._call(self._client.subscribe_segments, handler))
+        return self._remover(self._call(self._client.subscribe_segments, handler))
 
     def subscribe_tables(self, tables: Iterable[str], handler: Handler) -> Callable[[], None]:
         """Call *handler* with the row events of watched tables."""
-        return self._ending(self._call(self._client.subscribe_tables, tables, handler))
+        return self._remover(self._call(self._client.subscribe_tables, tables, handler))
 
     def subscribe_events(
         self,
@@ -177,7 +183,7 @@ class _Client(Generic[_C]):
         schemas: Iterable[str] = (),
     ) -> Callable[[], None]:
         """Call *handler* with the events of a selection."""
-        return self._ending(
+        return self._remover(
             self._call(
                 self._client.subscribe_events,
                 handler,
@@ -191,7 +197,7 @@ class _Client(Generic[_C]):
             )
         )
 
-    def _ending(self, subscription: Subscription) -> Callable[[], None]:
+    def _remover(self, subscription: Subscription) -> Callable[[], None]:
         return lambda: self._call(subscription.unsubscribe)
 
 
@@ -216,7 +222,7 @@ class FlagentWebSocketClient(_Client[websocket.FlagentWebSocketClient]):
         min_position: str | int | None = None,
         timeout: float = 5.0,
     ) -> EvaluationResult:
-        """Let the server evaluate a flag."""
+        """Evaluate a flag on the server."""
         return self._run(
             self._client.evaluate(
                 flag_key,
@@ -242,7 +248,7 @@ class FlagentWebSocketClient(_Client[websocket.FlagentWebSocketClient]):
         min_position: str | int | None = None,
         timeout: float = 5.0,
     ) -> list[EvaluationResult]:
-        """Let the server evaluate several flags for several entities."""
+        """Evaluate several flags for several entities on the server."""
         return self._run(
             self._client.evaluate_batch(
                 entities,
@@ -258,17 +264,17 @@ class FlagentWebSocketClient(_Client[websocket.FlagentWebSocketClient]):
 
 
 class FlagentSSEClient(_Client[sse.FlagentSSEClient]):
-    """The event stream's client, synchronous."""
+    """The client of the event stream, synchronous."""
 
     _make = sse.FlagentSSEClient
 
     def subscribe(self, handler: Handler, **selectors: Any) -> Callable[[], None]:
-        """Call *handler* with the events of a selection; without one, with all."""
+        """The same as :meth:`subscribe_events`; without selectors, every event about a flag."""
         return self.subscribe_events(handler, **selectors)
 
 
 class FlagStore:
-    """The live local copy, synchronous. Reading it needs no thread change and never waits."""
+    """The live local copy, synchronous. Reading never waits and does not switch threads."""
 
     def __init__(
         self,
@@ -282,26 +288,26 @@ class FlagStore:
         self._store = client._call(store.FlagStore, client._client, flags=flags, flag_ids=flag_ids, tags=tags)
 
     @property
-    def status(self) -> Status:
+    def status(self) -> StoreStatus:
         """INITIALIZING, READY, STALE, ERROR or CLOSED."""
         return self._store.status
 
     @property
-    def position(self) -> str | None:
-        """The id of the last event or snapshot in this state."""
-        return self._store.position
+    def last_event_id(self) -> str | None:
+        """The event id up to which the store is complete; ``None`` before the first snapshot."""
+        return self._store.last_event_id
 
     @property
     def digest(self) -> str:
-        """``<count>:<hex8>``, comparable with the server's."""
+        """``<count>:<hex8>``, equal to the server's digest of the same flags."""
         return self._store.digest
 
     def get(self, key: str, schema: str | None = None) -> Flag | None:
-        """The flag of a key, ``None`` when there is none."""
+        """The flag of a key, or ``None``; raises :exc:`AmbiguousFlag`."""
         return self._store.get(key, schema)
 
     def all(self) -> list[Flag]:
-        """All flags, by schema and key."""
+        """All flags at this moment, ordered by schema and key."""
         return self._store.all()
 
     def __iter__(self) -> Iterator[Flag]:
@@ -323,25 +329,25 @@ class FlagStore:
         entity_type: str | None = None,
         schema: str | None = None,
     ) -> EvaluationResult:
-        """Evaluate a flag for an entity without network, exactly as the server does."""
+        """Evaluate a flag for an entity without network; the result equals the server's."""
         return self._store.evaluate(
             flag_key, entity_id, entity_context, flag_id=flag_id, entity_type=entity_type, schema=schema
         )
 
     def ready(self, timeout: float | None = None) -> None:
-        """Wait until the store is READY for the first time; *timeout* in seconds."""
+        """Wait until the store has been READY once; *timeout* is in seconds. Raises :exc:`NotReady`."""
         self._client._run(self._store.ready(timeout))
 
     def on_change(self, listener: Handler) -> Callable[[], None]:
-        """Call *listener* with each change; returns a function that ends it."""
+        """Call *listener* with each change."""
         end = self._client._call(self._store.on_change, listener)
         return lambda: self._client._call(end)
 
     def on_status(self, listener: Handler) -> Callable[[], None]:
-        """Call *listener* with each new status; returns a function that ends it."""
+        """Call *listener* with each new status."""
         end = self._client._call(self._store.on_status, listener)
         return lambda: self._client._call(end)
 
     def close(self) -> None:
-        """Detach from the client, which lives on."""
+        """Stop updating the store; the client stays open and the flags stay readable. Idempotent."""
         self._client._call(self._store.close)

@@ -6,22 +6,28 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.protocol import State
 
-from ._client import Plan, RealtimeClient
+from ._client import RealtimeClient
 from ._evaluation import ContextValue, EvaluationResult
-from ._http import key_headers, refusal
-from ._policy import Outcome, judge_close, judge_status, resolve_redirect
+from ._http import key_headers, response_error
+from ._pending_requests import PendingRequests
+from ._policy import Outcome, close_code_outcome, resolve_redirect, status_outcome
 from ._selection import Selection
-from .errors import ConnectionLost, FlagentError, ProtocolError, Refused, RequestFailed
+from ._store_driver import StoreDriver
+from .errors import (
+    ConnectionLost,
+    ConnectionRefused,
+    FlagentError,
+    MalformedMessage,
+    RequestFailed,
+    RequestTimeout,
+)
 from .subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from .store import FlagStore
 
 __all__ = ["FlagentWebSocketClient"]
 
@@ -29,7 +35,7 @@ CLOSE_TIMEOUT_S = 1.0
 
 
 class _Connection(ClientConnection):
-    """Waits no longer than the close timeout for a peer that said goodbye to also close the socket."""
+    """Aborts the socket when the peer sent its close frame but does not close the socket within the close timeout."""
 
     _abort_handle: asyncio.TimerHandle | None = None
 
@@ -45,26 +51,28 @@ class _Connection(ClientConnection):
 
 
 class _Connect(connect):
-    """Follows no redirect by itself: the key must not go to another origin."""
+    """Leaves redirects to the client: the API key must not be sent to another origin."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class FlagentWebSocketClient(RealtimeClient):
-    """Live events and evaluation over one WebSocket: ``FlagentWebSocketClient("wss://host/ws", api_key=…)``."""
+    """Live events and evaluation over one WebSocket: ``FlagentWebSocketClient("wss://host/ws", api_key=…)``.
+
+    See :class:`RealtimeClient` for the arguments.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._outbox: deque[dict[str, Any]] = deque()
         self._outbox_filled = asyncio.Event()
-        self._requests: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
-        self._snapshot_requests: dict[str, FlagStore] = {}
+        self._requests = PendingRequests()
+        self._snapshot_requests: dict[str, StoreDriver] = {}
         self._primary_request: str | None = None
         self._catch_up_request: str | None = None
-        self._sent = Selection()
+        self._subscribed = Selection()
         self._count = 0
-        self._waiters: list[asyncio.Future[None]] = []
 
     # ---------------------------------------------------------- the interface
 
@@ -86,12 +94,14 @@ class FlagentWebSocketClient(RealtimeClient):
         min_position: str | int | None = None,
         timeout: float = 5.0,
     ) -> EvaluationResult:
-        """Let the server evaluate a flag; waits for a connection where there is none.
+        """Evaluate a flag on the server.
 
-        ``min_position``: the server answers from a state at least as new. Raises :exc:`RequestFailed` with the
-        server's code, :exc:`ConnectionLost` also when *timeout* seconds are over, :exc:`ClientClosed`.
+        *min_position*: the server waits until its state has reached this position. *timeout* is in seconds and
+        includes the wait for a connection. Raises :exc:`RequestFailed` with the server's ``code``,
+        :exc:`RequestTimeout`, :exc:`ConnectionLost` when the connection ends before the response,
+        :exc:`MalformedMessage`, :exc:`ClientClosed`, and the client's ``failure`` when it failed for good.
         """
-        answer = await self._ask(
+        response = await self._call(
             {
                 "type": "evaluate",
                 "flagKey": flag_key,
@@ -104,9 +114,9 @@ class FlagentWebSocketClient(RealtimeClient):
             },
             timeout,
         )
-        result = answer.get("result")
+        result = response.get("result")
         if not isinstance(result, dict):
-            raise ProtocolError("an evaluation result carries no result")
+            raise MalformedMessage("the response to evaluate has no result")
         return EvaluationResult.from_json(result)
 
     async def evaluate_batch(
@@ -121,8 +131,13 @@ class FlagentWebSocketClient(RealtimeClient):
         min_position: str | int | None = None,
         timeout: float = 5.0,
     ) -> list[EvaluationResult]:
-        """Let the server evaluate several flags for several entities (``entityID``, ``entityType``, …)."""
-        answer = await self._ask(
+        """Evaluate several flags for several entities on the server.
+
+        Each entity is an object with ``entityID``, ``entityType`` and ``entityContext``, all optional. *flag_keys*,
+        *flag_ids* and *flag_tags* add up; *flag_tags_operator* is ``"ANY"`` (the default) or ``"ALL"``. The results
+        are in the server's order. *min_position*, *timeout* and errors are as in :meth:`evaluate`.
+        """
+        response = await self._call(
             {
                 "type": "evaluate_batch",
                 "entities": [dict(entity) for entity in entities],
@@ -135,57 +150,50 @@ class FlagentWebSocketClient(RealtimeClient):
             },
             timeout,
         )
-        results = answer.get("results")
+        results = response.get("results")
         if not isinstance(results, list):
-            raise ProtocolError("an evaluation result carries no results")
+            raise MalformedMessage("the response to evaluate_batch has no list of results")
         return [EvaluationResult.from_json(result) for result in results if isinstance(result, dict)]
 
-    async def _ask(self, message: dict[str, Any], timeout: float) -> Mapping[str, Any]:
-        """Send a request and wait for the answer of the same ``requestId``."""
+    async def _call(self, message: dict[str, Any], timeout: float) -> Mapping[str, Any]:
+        """Send a request and wait for its response, *timeout* seconds at most."""
         try:
-            return await asyncio.wait_for(self._ask_when_connected(message), timeout)
+            return await asyncio.wait_for(self._call_when_connected(message), timeout)
         except asyncio.TimeoutError:
-            raise ConnectionLost(f"no answer within {timeout:g} s") from None
+            raise RequestTimeout(f"no response to {message['type']} within {timeout:g} s") from None
 
-    async def _ask_when_connected(self, message: dict[str, Any]) -> Mapping[str, Any]:
+    async def _call_when_connected(self, message: dict[str, Any]) -> Mapping[str, Any]:
         if self.failure is not None:
             raise self.failure
         if not self.is_connected:
-            self._waiters.append(waiter := asyncio.get_running_loop().create_future())
-            await waiter
+            await self._requests.connection()
         request_id = self._post_request({name: value for name, value in message.items() if value is not None})
-        future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
-        self._requests[request_id] = future
-        try:
-            return await future
-        finally:
-            self._requests.pop(request_id, None)
+        return await self._requests.response(request_id)
 
-    # ------------------------------------------------------------ the session
+    # --------------------------------------------------------- the connection
 
-    async def _session(self, plan: Plan) -> None:
+    async def _run_connection(self) -> None:
         self._outbox.clear()
         self._snapshot_requests.clear()
-        self._sent = Selection()
+        self._subscribed = Selection()
         socket = await self._open()
         sender = asyncio.create_task(self._send(socket), name="flagent-sender")
         try:
             self._opened()
-            self._make_plan()  # once more: subscriptions and stores may have come while connecting
             self._subscribe_first()
             while True:
-                await self._frame(await socket.recv())
+                await self._process(await socket.recv())
         except ConnectionClosed as cause:
-            raise _closed(cause) from cause
+            raise _close_error(cause) from cause
         finally:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
-            if self._session_end is not None:
+            if self._supervisor.is_ending:
                 socket.transport.abort()
             await socket.close()
 
     async def _open(self) -> ClientConnection:
-        url, key, hop, asked_again = self.url, await self._key(), 0, False
+        url, key, hop, key_was_renewed = self.url, await self._key(), 0, False
         while True:
             try:
                 return await _Connect(
@@ -194,28 +202,33 @@ class FlagentWebSocketClient(RealtimeClient):
                     ssl=(self._ssl_context or True) if url.startswith("wss:") else None,
                     open_timeout=self._connect_timeout,
                     close_timeout=CLOSE_TIMEOUT_S,
-                    # Silence is watched by the heartbeats of the protocol; a ping would not be answered, and so break
-                    # the connection, while a slow handler keeps the socket unread.
+                    # The protocol's heartbeats reveal silence. A ping would get no pong while a slow handler keeps the
+                    # socket unread, and the library would then close a healthy connection.
                     ping_interval=None,
                     max_size=self._max_message_bytes,
                     create_connection=_Connection,
                 )
             except InvalidStatus as cause:
                 response = cause.response
-                if judge_status(response.status_code) is Outcome.REDIRECT:
+                if status_outcome(response.status_code) is Outcome.REDIRECT:
                     hop += 1
                     target = resolve_redirect(url, response.headers.get("Location"), hop)
                     if target is None:
-                        raise Refused("a redirect cannot be followed", status=response.status_code) from cause
+                        raise ConnectionRefused(
+                            "the server sent a redirect that must not be followed; check the URL",
+                            status=response.status_code,
+                        ) from cause
                     url, key = target[0], key if target[1] else None
-                elif response.status_code == 401 and callable(self._api_key) and not asked_again:
-                    asked_again, key = True, await self._key()
-                elif judge_status(response.status_code) is Outcome.STREAM:
-                    raise ConnectionLost("the server does not speak WebSocket here", status=200) from cause
+                elif response.status_code == 401 and callable(self._api_key) and not key_was_renewed:
+                    key_was_renewed, key = True, await self._key()
+                elif status_outcome(response.status_code) is Outcome.STREAM:
+                    raise ConnectionLost(
+                        "the server does not open a WebSocket at this URL; check its path", status=200
+                    ) from cause
                 else:
-                    raise refusal(response.status_code, response.headers) from cause
+                    raise response_error(response.status_code, response.headers) from cause
             except InvalidURI as cause:
-                raise Refused(f"{url!r} is no WebSocket address") from cause
+                raise ConnectionRefused(f"{url!r} is not a WebSocket URL such as wss://host/ws") from cause
             except (OSError, asyncio.TimeoutError, InvalidHandshake, EOFError, ConnectionClosed) as cause:
                 raise ConnectionLost(f"cannot connect: {type(cause).__name__}") from cause
 
@@ -234,125 +247,113 @@ class FlagentWebSocketClient(RealtimeClient):
         self._outbox_filled.set()
         return request_id
 
-    async def _frame(self, frame: str | bytes) -> None:
+    async def _process(self, frame: str | bytes) -> None:
         if isinstance(frame, bytes):
-            self._report(ProtocolError("a frame is binary"))
+            self._report(MalformedMessage("a WebSocket frame is binary; JSON text is expected"))
             return
         try:
             message = json.loads(frame)
         except (ValueError, RecursionError) as cause:
-            error = ProtocolError("a frame is not JSON")
+            error = MalformedMessage("a WebSocket frame is not JSON")
             error.__cause__ = cause
             self._report(error)
             return
         if not isinstance(message, dict):
-            self._report(ProtocolError("a frame is not an object"))
+            self._report(MalformedMessage("a WebSocket frame is not a JSON object"))
             return
         if message.get("type") == "pong" and message.get("requestId") == self._catch_up_request:
             await self._accept({"type": "caught_up"})
-        elif not self._answered(message):
+        elif not self._complete_request(message):
             await self._accept(message)
 
-    def _answered(self, message: Mapping[str, Any]) -> bool:
-        """Hand an answer to who asked; whether that was all there is to do."""
+    def _complete_request(self, message: Mapping[str, Any]) -> bool:
+        """Pass a response to the request that waits for it. Returns whether the message is complete with that."""
         kind, request_id = message.get("type"), message.get("requestId")
         request_id = request_id if isinstance(request_id, str) else None
         if kind in ("evaluation_result", "pong"):
-            future = self._requests.get(request_id or "")
-            if future is not None and not future.done():
-                future.set_result(message)
+            self._requests.resolve(request_id, message)
         elif kind == "error":
-            self._refused(request_id, RequestFailed(str(message.get("code")), str(message.get("message"))))
+            self._request_failed(request_id, RequestFailed(str(message.get("code")), str(message.get("message"))))
         elif kind not in ("unsubscribed", "subscribed") or (kind == "subscribed" and not self._is_greeted):
             return False
-        self._liveness.message(self._clock.now())
+        self._supervisor.liveness.message(self._clock.now())
         return True
 
-    def _refused(self, request_id: str | None, error: RequestFailed) -> None:
-        future = self._requests.get(request_id or "")
-        if future is not None:
-            if not future.done():
-                future.set_exception(error)
+    def _request_failed(self, request_id: str | None, error: RequestFailed) -> None:
+        if self._requests.reject(request_id, error):
             return
         self._report(error)
         store = self._snapshot_requests.pop(request_id or "", None)
         if store is not None:
-            store._request_refused()
+            store.snapshot_failed()
         if request_id is not None and request_id == self._primary_request:
-            self._drop(f"the subscription was refused: {error}")
+            self._supervisor.drop(f"the server rejected the subscription: {error}")
 
     # ---------------------------------------------------------- subscriptions
 
     def _subscribe_first(self) -> None:
-        plan = self._plan
+        # Decided only now: subscriptions and stores may have been added while connecting.
+        request = self._new_request()
         self._primary_request = None
-        if plan.selection.is_empty:
+        if request.selection.is_empty:
             return
-        message: dict[str, Any] = {"type": "subscribe", **plan.selection.to_message()}
-        if plan.last_event_id is not None:
-            message["lastEventId"] = plan.last_event_id
-        elif plan.snapshot:
+        message: dict[str, Any] = {"type": "subscribe", **request.selection.to_message()}
+        if request.last_event_id is not None:
+            message["lastEventId"] = request.last_event_id
+        elif request.snapshot:
             message["snapshot"] = True
-        self._sent = plan.selection
+        self._subscribed = request.selection
         self._primary_request = self._post_request(message)
-        # The server answers in order, and only once a subscriber is live: this pong says that the replay has ended.
-        self._catch_up_request = None if plan.last_event_id is None else self._post_request({"type": "ping"})
+        # The server answers in order, and a ping only after the replay: the pong marks the end of the replay.
+        self._catch_up_request = None if request.last_event_id is None else self._post_request({"type": "ping"})
 
     def _selection_changed(self) -> None:
-        if not self.is_connected or self._session_end is not None:
+        if not self.is_connected or self._supervisor.is_ending:
             return
-        if self._sent.is_empty:
-            self._make_plan()
+        if self._subscribed.is_empty:
             self._subscribe_first()
             return
         wanted = self._selection()
-        if (wanted.types, wanted.schemas) != (self._sent.types, self._sent.schemas):
-            self._restart()
+        if (wanted.types, wanted.schemas) != (self._subscribed.types, self._subscribed.schemas):
+            self._supervisor.replace("the selection has changed")
             return
-        added, removed = wanted.minus(self._sent), self._sent.minus(wanted)
+        added, removed = wanted.minus(self._subscribed), self._subscribed.minus(wanted)
         if not added.is_empty:
             self._post_request({"type": "subscribe", **added.to_message()})
         if wanted.is_empty:
             self._post_request({"type": "unsubscribe"})
         elif not removed.is_empty:
             self._post_request({"type": "unsubscribe", **removed.to_message()})
-        self._sent = wanted
+        self._subscribed = wanted
 
-    def _request_snapshot(self, store: FlagStore) -> None:
+    def _request_snapshot(self, store: StoreDriver) -> None:
         message = {"type": "subscribe", **store.selection.to_message(), "snapshot": True}
         self._snapshot_requests[self._post_request(message)] = store
 
-    def _snapshot_receivers(self, message: Mapping[str, Any]) -> list[FlagStore]:
+    def _snapshot_receivers(self, message: Mapping[str, Any]) -> list[StoreDriver]:
         store = self._snapshot_requests.pop(str(message.get("requestId")), None)
         if store is not None:
             return [store] if store in self._stores else []
         return super()._snapshot_receivers(message)
 
-    # ------------------------------------------------------------------ state
+    # ------------------------------------------- what the supervisor reports
 
     def _opened(self) -> None:
         super()._opened()
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._requests.connected()
 
     def _disconnected(self, error: FlagentError) -> None:
         super()._disconnected(error)
-        for future in self._requests.values():
-            if not future.done():
-                future.set_exception(error)
         if self._is_closed or self.failure is not None:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
+            self._requests.close(error)
+        else:
+            self._requests.connection_lost(error)
 
 
-def _closed(cause: ConnectionClosed) -> ConnectionLost | Refused:
+def _close_error(cause: ConnectionClosed) -> ConnectionLost | ConnectionRefused:
     code = 1006 if cause.rcvd is None else cause.rcvd.code
     reason = "" if cause.rcvd is None else cause.rcvd.reason
     text = f"closed with code {code}" + (f": {reason}" if reason else "")
-    if judge_close(code) is Outcome.FATAL:
-        return Refused(text, close_code=code)
+    if close_code_outcome(code) is Outcome.FATAL:
+        return ConnectionRefused(text, close_code=code)
     return ConnectionLost(text, close_code=code)

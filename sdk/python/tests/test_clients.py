@@ -15,20 +15,21 @@ from scripted import Peer, PlayedClock, Script, ScriptedServer, event, eventuall
 from flagent_realtime import (
     ClientClosed,
     ConnectionLost,
-    Event,
+    ConnectionRefused,
     EventType,
     Flag,
+    FlagentEvent,
     FlagentSSEClient,
     FlagentWebSocketClient,
     FlagStore,
     HandlerFailed,
+    MalformedMessage,
     NotReady,
-    ProtocolError,
     ReconnectConfig,
     ReconnectExhausted,
-    Refused,
     RequestFailed,
-    Status,
+    RequestTimeout,
+    StoreStatus,
 )
 from flagent_realtime._digest import digest_of
 
@@ -41,7 +42,7 @@ both = pytest.mark.parametrize("transport", ["sse", "ws"])
 @asynccontextmanager
 async def connected(transport: str, *scripts: Script, **options: Any) -> AsyncIterator[tuple[ScriptedServer, Client]]:
     """A scripted server and a client of it that has not started yet."""
-    options.setdefault("reconnect", QUICK)
+    options.setdefault("reconnect_config", QUICK)
     async with ScriptedServer(*scripts) as server:
         make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
         client = make(server.url(transport), **options)
@@ -105,7 +106,7 @@ async def test_tc_key_function(transport: str) -> None:
         await store.ready(5)
         await eventually(lambda: client.failure is not None)
         assert [peer.headers["x-api-key"] for peer in server.peers] == ["old", "new", "third", "fourth"]
-        assert isinstance(client.failure, Refused)
+        assert isinstance(client.failure, ConnectionRefused)
 
 
 async def test_tc_sse_request() -> None:
@@ -206,12 +207,12 @@ async def test_tc_401_403(transport: str, status: str) -> None:
         client.on_error(errors.append)
         store = FlagStore(client)
         await client.start()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ConnectionRefused) as refused:
             await store.ready(5)
         assert refused.value.status == int(status[:3])
-        assert store.status is Status.ERROR
+        assert store.status is StoreStatus.ERROR
         await eventually(lambda: errors)
-        assert [type(error) for error in errors] == [Refused]
+        assert [type(error) for error in errors] == [ConnectionRefused]
         assert len(server.peers) == 1
 
 
@@ -229,7 +230,10 @@ async def test_tc_503(transport: str) -> None:
 
     clock = PlayedClock(1.0, 0.5)
     config = ReconnectConfig(max_attempts=0, initial_delay=2, max_delay=60)
-    async with connected(transport, unavailable, broken, serving(), reconnect=config, clock=clock) as (_, client):
+    async with connected(transport, unavailable, broken, serving(), reconnect_config=config, clock=clock) as (
+        _,
+        client,
+    ):
         store = FlagStore(client)
         await client.start()
         await store.ready(5)
@@ -260,7 +264,7 @@ async def test_tc_redirect(transport: str) -> None:
         async with connected(transport, same) as (server, client):
             store = FlagStore(client)
             await client.start()
-            with pytest.raises(Refused, match="redirect"):
+            with pytest.raises(ConnectionRefused, match="redirect"):
                 await store.ready(5)
             assert len(server.peers) == 6
 
@@ -318,7 +322,7 @@ async def test_tc_keep_alive(transport: str) -> None:
     async with connected(transport, script) as (_, client):
         store = FlagStore(client)
         await client.start()
-        await eventually(lambda: store.status is Status.STALE)
+        await eventually(lambda: store.status is StoreStatus.STALE)
         await eventually(lambda: client.last_event_id == "20@k")
 
 
@@ -342,7 +346,7 @@ async def test_tc_malformed(transport: str) -> None:
         await peer.gone()
 
     errors: list[Exception] = []
-    events: list[Event] = []
+    events: list[FlagentEvent] = []
     async with connected(transport, script) as (server, client):
         client.on_error(errors.append)
         client.on_event(events.append)
@@ -350,7 +354,7 @@ async def test_tc_malformed(transport: str) -> None:
         await client.start()
         await eventually(lambda: store.get("a") is not None)
         await eventually(lambda: len(events) == 2)
-        assert [type(error) for error in errors] == [ProtocolError] * (6 if transport == "ws" else 4)
+        assert [type(error) for error in errors] == [MalformedMessage] * (6 if transport == "ws" else 4)
         assert [(each.type, each.type_name) for each in events] == [
             (EventType.UNKNOWN, "weather"),
             (EventType.FLAG_CREATED, "flag_created"),
@@ -476,7 +480,7 @@ async def test_tc_retry() -> None:
 
     clock = PlayedClock(0.5, 0.5, 0.5)
     async with connected(
-        "sse", script, gone, gone, serving(), clock=clock, reconnect=ReconnectConfig(max_attempts=0)
+        "sse", script, gone, gone, serving(), clock=clock, reconnect_config=ReconnectConfig(max_attempts=0)
     ) as (server, client):
         client.subscribe_all(lambda event: None)
         await client.start()
@@ -491,7 +495,7 @@ async def test_attempts_are_counted_and_end(transport: str) -> None:
 
     clock = PlayedClock(1.0, 1.0, 1.0)
     config = ReconnectConfig(max_attempts=3, initial_delay=1, max_delay=3)
-    async with connected(transport, gone, clock=clock, reconnect=config) as (server, client):
+    async with connected(transport, gone, clock=clock, reconnect_config=config) as (server, client):
         store = FlagStore(client)
         await client.start()
         with pytest.raises(ReconnectExhausted) as exhausted:
@@ -574,14 +578,14 @@ async def test_tc_half_open(transport: str) -> None:
         await peer.greet(10, heartbeatMs=60_000)
         await peer.gone()
 
-    statuses: list[Status] = []
+    statuses: list[StoreStatus] = []
     async with connected(transport, silent, resumed) as (server, client):
         store = FlagStore(client)
         store.on_status(statuses.append)
         await client.start()
-        await eventually(lambda: len(server.peers) == 2 and store.status is Status.READY)
+        await eventually(lambda: len(server.peers) == 2 and store.status is StoreStatus.READY)
         await eventually(lambda: len(statuses) == 3)
-        assert statuses == [Status.READY, Status.STALE, Status.READY]
+        assert statuses == [StoreStatus.READY, StoreStatus.STALE, StoreStatus.READY]
 
 
 @both
@@ -621,12 +625,12 @@ async def test_tc_heal(transport: str) -> None:
 
     async with connected(transport, main, serving(*truth, position=12)) as (server, client):
         store = FlagStore(client)
-        statuses: list[Status] = []
+        statuses: list[StoreStatus] = []
         store.on_status(statuses.append)
         await client.start()
         await eventually(lambda: store.digest == digest_of(truth))
         await eventually(lambda: len(statuses) == 3)
-        assert statuses == [Status.READY, Status.STALE, Status.READY]
+        assert statuses == [StoreStatus.READY, StoreStatus.STALE, StoreStatus.READY]
         assert not server.peers[0].reader.at_eof()
 
 
@@ -723,7 +727,7 @@ async def test_tc_handler_order(transport: str) -> None:
     running = 0
     seen: list[int] = []
 
-    async def slow(event: Event) -> None:
+    async def slow(event: FlagentEvent) -> None:
         nonlocal running
         running += 1
         assert running == 1
@@ -751,9 +755,9 @@ async def test_tc_handler_order(transport: str) -> None:
 async def test_tc_handler_raises(transport: str) -> None:
     """tc-handler-raises: reported, the others are called, the stream goes on."""
     errors: list[Exception] = []
-    seen: list[Event] = []
+    seen: list[FlagentEvent] = []
 
-    def raising(event: Event) -> None:
+    def raising(event: FlagentEvent) -> None:
         raise KeyError("mine")
 
     async with connected(transport, stream_of(3)) as (server, client):
@@ -785,16 +789,16 @@ async def test_tc_slow_handler(transport: str) -> None:
     gate = asyncio.Event()
     seen: list[str | None] = []
 
-    async def blocked(event: Event) -> None:
+    async def blocked(event: FlagentEvent) -> None:
         seen.append(event.id)
         await gate.wait()
 
     async with connected(transport, script, queue_size=5) as (server, client):
         client.on_event(blocked)
         await client.start()
-        await eventually(lambda: client.queued == 5)
+        await eventually(lambda: client.queued_messages == 5)
         await asyncio.sleep(0.9)  # longer than 2.5 announced intervals: nothing may happen now
-        assert client.queued == 5
+        assert client.queued_messages == 5
         assert written < total
         assert len(server.peers) == 1
         gate.set()
@@ -808,7 +812,7 @@ async def test_tc_close_in_handler(transport: str) -> None:
     """tc-close-in-handler: allowed, and no handler is called after it."""
     seen: list[str | None] = []
 
-    async def closing(event: Event) -> None:
+    async def closing(event: FlagentEvent) -> None:
         seen.append(event.id)
         await client.close()
 
@@ -834,7 +838,7 @@ async def test_tc_close_leaves_nothing(transport: str) -> None:
 
     async with ScriptedServer(script) as server:
         make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
-        client = make(server.url(transport), reconnect=QUICK)
+        client = make(server.url(transport), reconnect_config=QUICK)
         store = FlagStore(client)
         await client.start()
         await store.ready(5)
@@ -842,7 +846,7 @@ async def test_tc_close_leaves_nothing(transport: str) -> None:
         await client.close()
         await client.close()
         assert asyncio.get_running_loop().time() - started < 2
-        assert store.status is Status.CLOSED
+        assert store.status is StoreStatus.CLOSED
         await asyncio.wait_for(server.peers[0].gone(), 5)
     assert len(asyncio.all_tasks()) == tasks
     assert threading.active_count() == threads
@@ -856,10 +860,10 @@ async def test_tc_close_while_waiting(transport: str) -> None:
         peer.abort()
 
     config = ReconnectConfig(initial_delay=3600, max_delay=3600)
-    async with connected(transport, gone, reconnect=config) as (server, client):
+    async with connected(transport, gone, reconnect_config=config) as (server, client):
         client.subscribe_all(lambda event: None)
         await client.start()
-        await eventually(lambda: server.peers and client._backoff.attempts == 1)
+        await eventually(lambda: server.peers and client._supervisor.backoff.attempts == 1)
         await asyncio.wait_for(client.close(), 2)
 
 
@@ -917,11 +921,11 @@ async def test_tc_evaluate() -> None:
         assert failed.value.code == "invalid_input"
         with pytest.raises(ConnectionLost):
             await client.evaluate("cut", "e")
-        with pytest.raises(ConnectionLost, match="no answer"):
+        with pytest.raises(RequestTimeout, match="no response"):
             await client.evaluate("silent", "e", timeout=0.05)
-        assert client._requests == {}
+        assert len(client._requests) == 0
         waiting = asyncio.create_task(client.evaluate("silent", "e"))
-        await eventually(lambda: client._requests)
+        await eventually(lambda: len(client._requests) == 1)
         await client.close()
         with pytest.raises(ClientClosed):
             await waiting
@@ -936,7 +940,7 @@ async def test_a_refused_subscription_ends_the_connection_and_says_why() -> None
         await peer.gone()
 
     clock = PlayedClock()
-    async with connected("ws", script, clock=clock, reconnect=ReconnectConfig(max_attempts=2)) as (_, client):
+    async with connected("ws", script, clock=clock, reconnect_config=ReconnectConfig(max_attempts=2)) as (_, client):
         store = FlagStore(client)
         await client.start()
         with pytest.raises(ReconnectExhausted) as exhausted:

@@ -19,15 +19,15 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.server import ServerProcess, serving
 
 from flagent_realtime import (
-    Event,
+    ConnectionRefused,
     EventType,
     Flag,
+    FlagentEvent,
     FlagentSSEClient,
     FlagentWebSocketClient,
     FlagStore,
     ReconnectConfig,
-    Refused,
-    Status,
+    StoreStatus,
 )
 from flagent_realtime._event_id import compare_event_ids
 
@@ -47,7 +47,7 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 def client_of(transport: str, port: int, **options: Any) -> Client:
-    options.setdefault("reconnect", QUICK)
+    options.setdefault("reconnect_config", QUICK)
     if transport == "ws":
         return FlagentWebSocketClient(f"ws://127.0.0.1:{port}/ws", **options)
     return FlagentSSEClient(f"http://127.0.0.1:{port}/api/v1/events/stream", **options)
@@ -171,7 +171,7 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
         repeated: list[str] = []
         errors: list[Exception] = []
 
-        async def on_event(event: Event) -> None:
+        async def on_event(event: FlagentEvent) -> None:
             if event.type is not EventType.RESYNC and event.id is not None:
                 if ids and compare_event_ids(event.id, ids[-1]) != 1:
                     repeated.append(event.id)
@@ -209,11 +209,11 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
                 proxy.cut()
         await asyncio.gather(*writers)
         expected = await asyncio.to_thread(truth, database_url)
-        await eventually(lambda: state(store) == expected and store.status is Status.READY, "equality")
+        await eventually(lambda: state(store) == expected and store.status is StoreStatus.READY, "equality")
         await eventually(lambda: store.digest == server.feed.hub.catalog.digest, "an equal digest")
         tagged = {key: flag for key, flag in expected.items() if "t1" in flag[3]}
-        await eventually(lambda: state(partial) == tagged and partial.status is Status.READY, "the partial store")
-        await eventually(lambda: client.queued == 0, "an empty queue")
+        await eventually(lambda: state(partial) == tagged and partial.status is StoreStatus.READY, "the partial store")
+        await eventually(lambda: client.queued_messages == 0, "an empty queue")
         assert repeated == []
         assert ids
         assert changes > 20
@@ -238,14 +238,14 @@ async def test_a_silent_network_is_noticed_and_survived(database_url: str, trans
             async with client_of(transport, proxy.port, connect_timeout=1.0) as client:
                 store = FlagStore(client)
                 await store.ready(10)
-                await eventually(lambda: client._liveness._observed is not None, "two heartbeats")
+                await eventually(lambda: client._supervisor.liveness._observed is not None, "two heartbeats")
                 proxy.silence()
                 writer.toggle(number)
-                await eventually(lambda: store.status is Status.STALE, "staleness")
+                await eventually(lambda: store.status is StoreStatus.STALE, "staleness")
                 proxy.cut()
                 proxy.speak()
                 await eventually(lambda: (found := store.get("a")) is not None and found.enabled, "the change")
-                await eventually(lambda: store.status is Status.READY, "readiness")
+                await eventually(lambda: store.status is StoreStatus.READY, "readiness")
 
 
 @pytest.mark.timeout(180)  # two servers start, each with a deadline of a minute
@@ -266,14 +266,14 @@ async def test_a_killed_server_comes_back(database_url: str, transport: str) -> 
                 writer.toggle(number)
                 await eventually(lambda: seen == [("a", True)], "the first event")
                 process.kill()
-                await eventually(lambda: store.status is Status.STALE, "staleness")
+                await eventually(lambda: store.status is StoreStatus.STALE, "staleness")
                 writer.toggle(number)
                 writer.toggle(number)
                 process.start()
                 await process.ready()
                 await eventually(lambda: len(seen) == 3, "what was written meanwhile")
                 assert seen == [("a", True), ("a", False), ("a", True)]
-                await eventually(lambda: store.status is Status.READY, "readiness")
+                await eventually(lambda: store.status is StoreStatus.READY, "readiness")
         finally:
             process.kill()
 
@@ -344,7 +344,7 @@ async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
     async with FlagentSSEClient("http://127.0.0.1:9/") as client:
         store = FlagStore(client)
         client.subscribe_tables(["orders"], print)
-        with pytest.raises(Refused, match="everything and tables"):
+        with pytest.raises(ConnectionRefused, match="everything and tables"):
             await store.ready(DEADLINE_S)
 
 
@@ -353,7 +353,7 @@ async def test_the_issue_s_example(database_url: str) -> None:
         writer.flag("new_payment_flow", enabled=True)
         async with serving(database_url) as server:
             async with FlagentWebSocketClient(
-                server.websocket_url, api_key=None, reconnect=ReconnectConfig(max_attempts=0)
+                server.websocket_url, api_key=None, reconnect_config=ReconnectConfig(max_attempts=0)
             ) as client:
                 store = FlagStore(client)
                 await store.ready(timeout=5)
@@ -371,12 +371,13 @@ async def test_the_store_heals_from_a_wrong_state(database_url: str, transport: 
         async with behind_a_proxy(database_url) as (_, proxy), client_of(transport, proxy.port) as client:
             store = FlagStore(client)
             await store.ready(10)
-            statuses: list[Status] = []
+            statuses: list[StoreStatus] = []
             store.on_status(statuses.append)
-            store._core._remove(next(iter(store._core.entries)), {})
+            table = store._core.table
+            table.remove(next(iter(table.entries)))
             assert len(store) == 1
-            await eventually(lambda: len(store) == 2 and Status.READY in statuses, "healing")
-            await eventually(lambda: statuses == [Status.STALE, Status.READY], "the way of the status")
+            await eventually(lambda: len(store) == 2 and StoreStatus.READY in statuses, "healing")
+            await eventually(lambda: statuses == [StoreStatus.STALE, StoreStatus.READY], "the way of the status")
             assert proxy.accepted == (1 if transport == "ws" else 2)
 
 

@@ -19,7 +19,7 @@ from openfeature.flag_evaluation import Reason
 from scripted import Peer, Script, ScriptedServer, event, flag
 
 import flagent_realtime
-from flagent_realtime import ClientClosed, ReconnectConfig, Status, sync
+from flagent_realtime import ClientClosed, ReconnectConfig, StoreStatus, sync
 from flagent_realtime.openfeature import FlagentProvider
 
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
@@ -88,7 +88,7 @@ def test_a_store_without_asyncio(transport: str) -> None:
     with ThreadedServer(lively) as threaded:
         make = sync.FlagentWebSocketClient if transport == "ws" else sync.FlagentSSEClient
         changed, seen = threading.Event(), queue.SimpleQueue[str]()
-        client = make(threaded.server.url(transport), reconnect=QUICK)
+        client = make(threaded.server.url(transport), reconnect_config=QUICK)
         end = client.on_event(lambda event: seen.put(threading.current_thread().name))
         store = sync.FlagStore(client)
         store.on_change(lambda change: changed.set() if change.kind.value == "updated" else None)
@@ -97,11 +97,11 @@ def test_a_store_without_asyncio(transport: str) -> None:
             assert changed.wait(5)
             found = store.get("new_payment_flow")
             assert found is not None
-            assert (found.enabled, found.notes, len(store), store.status) == (True, "new", 1, Status.READY)
+            assert (found.enabled, found.notes, len(store), store.status) == (True, "new", 1, StoreStatus.READY)
             assert store.evaluate("new_payment_flow", "e").variant_key == "on"
             assert seen.get(timeout=5).startswith("flagent-handlers")
             end()
-        assert store.status is Status.CLOSED
+        assert store.status is StoreStatus.CLOSED
         client.close()
         with pytest.raises(ClientClosed):
             store.ready(1)
@@ -115,7 +115,7 @@ def test_closing_in_a_handler_of_a_thread() -> None:
             client.close()
             done.set()
 
-        client = sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect=QUICK)
+        client = sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect_config=QUICK)
         client.on_event(closing)
         client.start()
         assert done.wait(10)
@@ -125,7 +125,7 @@ def test_sync_and_async_are_twins() -> None:
     """Each public method of the asynchronous classes has its twin, or a reason why not."""
     missing_by_design = {
         "unsubscribe": "each subscription returns the function that ends it",
-        "queued": "a number of the loop's own queue",
+        "queued_messages": "a number of the loop's own queue",
         "selection": "internal",
     }
     for name in ("FlagentWebSocketClient", "FlagentSSEClient", "FlagStore"):
@@ -181,7 +181,7 @@ def test_the_openfeature_provider() -> None:
             ProviderEvent.PROVIDER_STALE,
             ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
         )
-        provider = FlagentProvider(sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect=QUICK))
+        provider = FlagentProvider(sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect_config=QUICK))
         try:
             api.set_provider_and_wait(provider)
             handlers = {kind: (lambda details, kind=kind: note(kind.value, details)) for kind in kinds}

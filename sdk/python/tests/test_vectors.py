@@ -12,12 +12,20 @@ import pytest
 
 from flagent_realtime import ReconnectConfig
 from flagent_realtime._backoff import Backoff, reconnect_delay
-from flagent_realtime._digest import canonical_json, digest_of
+from flagent_realtime._digest import canonical_flag, digest_of
 from flagent_realtime._event_id import compare_event_ids
+from flagent_realtime._flag_table import EntryChange
 from flagent_realtime._keep_alive import parse_keep_alive
-from flagent_realtime._policy import is_event_stream, judge_close, judge_status, parse_retry_after, resolve_redirect
-from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseOutput, SseParser, SseRetry
-from flagent_realtime._store_core import CoreChange, StoreCore
+from flagent_realtime._policy import (
+    close_code_outcome,
+    is_event_stream,
+    parse_retry_after,
+    resolve_redirect,
+    status_outcome,
+)
+from flagent_realtime._selection import Selection
+from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseItem, SseParser, SseRetry
+from flagent_realtime._store_core import StoreCore
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant
 
@@ -32,7 +40,7 @@ def name_of(case: dict[str, Any]) -> str:
     return str(case["id"])
 
 
-def shown(output: SseOutput) -> dict[str, Any]:
+def shown(output: SseItem) -> dict[str, Any]:
     match output:
         case SseEvent(event, data, last):
             return {"kind": "event", "event": event, "data": data, "lastEventId": last}
@@ -105,12 +113,12 @@ def test_the_count_of_attempts(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", load("policy.json")["http"], ids=name_of)
 def test_what_a_status_means(case: dict[str, Any]) -> None:
-    assert judge_status(case["status"]).value == case["outcome"]
+    assert status_outcome(case["status"]).value == case["outcome"]
 
 
 @pytest.mark.parametrize("case", load("policy.json")["close"], ids=name_of)
 def test_what_a_close_code_means(case: dict[str, Any]) -> None:
-    assert judge_close(case["code"]).value == case["outcome"]
+    assert close_code_outcome(case["code"]).value == case["outcome"]
 
 
 @pytest.mark.parametrize("case", load("policy.json")["contentType"], ids=name_of)
@@ -133,7 +141,7 @@ def test_where_a_redirect_leads(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", load("digest.json"), ids=name_of)
 def test_the_digest_of_flags(case: dict[str, Any]) -> None:
-    assert [canonical_json(flag) for flag in case["flags"]] == case["canonical"]
+    assert [canonical_flag(flag) for flag in case["flags"]] == case["canonical"]
     assert digest_of(case["flags"]) == case["digest"]
 
 
@@ -182,29 +190,31 @@ def test_messages_become_typed_events(case: dict[str, Any]) -> None:
     assert {name: seen[name] for name in expected} == expected
 
 
-def listed(change: CoreChange) -> list[str]:
+def listed(change: EntryChange) -> list[str]:
     return [change.kind.value, change.key, *([change.schema] if change.schema else [])]
 
 
 @pytest.mark.parametrize("case", load("store.json"), ids=name_of)
 def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
     selection = case.get("selection", {})
-    core = StoreCore(selection.get("flags", ()), selection.get("flagIDs", ()), selection.get("tags", ()))
+    core = StoreCore(
+        Selection.of_flags(selection.get("flags", ()), selection.get("flagIDs", ()), selection.get("tags", ()))
+    )
     for step in case["steps"]:
         now = step["at"] / 1000
         if "message" in step:
             resumed = step["message"].pop("resumed", False)
             outcome = core.receive(step["message"], now, resumed)
-            changes, requested, failed = outcome.changes, outcome.request_snapshot, outcome.error is not None
+            changes, requested, failed = outcome.changes, outcome.requests_snapshot, outcome.error is not None
         else:
             changes, requested, failed = [], False, False
             match step["signal"]:
                 case "tick":
                     core.tick(now)
                 case "lost":
-                    core.lost()
+                    core.connection_lost()
                 case "failed":
-                    core.failed()
+                    core.client_failed()
                 case "closed":
                     core.close()
         where = json.dumps(step)
@@ -212,11 +222,11 @@ def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
         assert [listed(change) for change in changes] == step["changes"], where
         assert requested == (step.get("request") == "snapshot"), where
         assert failed == step.get("error", False), where
-    flags = {entry.key: {k: v for k, v in entry.raw.items() if k != "schema"} for entry in core.entries.values()}
+    flags = {entry.key: {k: v for k, v in entry.raw.items() if k != "schema"} for entry in core.table.entries.values()}
     assert flags == case["flags"]
-    assert core.digest == case["digest"]
-    assert core.digest == digest_of([entry.raw for entry in core.entries.values()])
-    assert core.cursor == case["cursor"]
+    assert core.table.digest == case["digest"]
+    assert core.table.digest == digest_of([entry.raw for entry in core.table.entries.values()])
+    assert core.last_event_id == case["cursor"]
 
 
 def test_the_defaults_are_the_promised_ones() -> None:
