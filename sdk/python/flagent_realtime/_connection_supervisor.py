@@ -113,7 +113,7 @@ class ConnectionSupervisor:
         except Exception as cause:
             # An unexpected error may be permanent. Retrying within the configured attempts and reporting it is still
             # better than a client that stops for good.
-            logger.exception("The connection failed unexpectedly", extra={"action": "session_failed"})
+            logger.exception("The connection failed unexpectedly", extra={"action": "connection_failed"})
             lost = ConnectionLost(f"unexpected error: {type(cause).__name__}; the traceback is in the log")
             lost.__cause__ = cause
             return lost

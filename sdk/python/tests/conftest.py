@@ -1,4 +1,4 @@
-"""Tests against the real server need its checkout, Python 3.11 and PostgreSQL; without the first two they are left out."""
+"""Tests against the real server need its checkout, Python 3.11 and PostgreSQL; without the first two they are skipped."""
 
 from __future__ import annotations
 

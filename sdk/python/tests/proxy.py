@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts and goes silent."""
+"""A TCP proxy that resets connections and becomes silent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Proxy:
-    """Forwards to a port. ``cut`` resets all connections; while ``is_silent``, nothing passes and nothing breaks."""
+    """Forwards to a port. ``reset`` resets all connections; while silent, no bytes pass and no connection breaks."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -23,7 +23,7 @@ class Proxy:
 
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
-        self.cut()
+        self.reset()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -35,7 +35,7 @@ class Proxy:
     def retarget(self, port: int) -> None:
         self._target = port
 
-    def cut(self) -> None:
+    def reset(self) -> None:
         for pair in list(self._pairs):
             for writer in pair:
                 writer.transport.abort()

@@ -1,8 +1,7 @@
 """A small scripted server on real sockets.
 
-Each connection is played by the next script, an async function that is given a :class:`Peer`. A peer reads a request
-and writes raw bytes; on top of that it can say the same protocol message over either transport, so that a test can
-run for both.
+Each connection runs the next script, an async function with a :class:`Peer` as its argument. A peer reads a request and
+writes raw bytes; it can also send the same protocol message over either transport, so that one test covers both.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Peer:
         await self.writer.drain()
 
     async def answer(self, status: str, **headers: str) -> None:
-        """Answer without a body and close."""
+        """Respond without a body and close."""
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         await self.write(f"HTTP/1.1 {status}\r\n{lines}Content-Length: 0\r\nConnection: close\r\n\r\n")
         self.writer.close()
@@ -60,7 +59,7 @@ class Peer:
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Wait until the client has closed; its WebSocket goodbye is answered by closing."""
+        """Wait until the client has closed; its WebSocket close frame is answered by closing."""
         try:
             while data := await self.reader.read(65536):
                 if self.is_websocket and data[0] & 0x0F == 8:
@@ -102,8 +101,8 @@ class Peer:
         else:
             await self.write(f"event: connected\ndata: {json.dumps(fields)}\n\n")
 
-    async def say(self, message: dict[str, Any]) -> None:
-        """A message in the WebSocket's form."""
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message given in the WebSocket's form."""
         if self.is_websocket:
             await self.frame(message)
             return
@@ -121,16 +120,16 @@ class Peer:
         message["flags"] = list(flags)
         if self.is_websocket:
             message["requestId"] = self.subscribe.get("requestId")
-        await self.say(message)
+        await self.send(message)
 
     async def heartbeat(self, position: int, fresh: bool = True, log: str = "k", **more: Any) -> None:
         fields = {"position": str(position), "id": f"{position}@{log}", "fresh": fresh, "ageMs": 1, **more}
-        await self.say({"type": "heartbeat", **fields})
+        await self.send({"type": "heartbeat", **fields})
 
     # --------------------------------------------------------------- WebSocket
 
     async def frame(self, message: Any, opcode: int = 1) -> None:
-        """A whole frame; text is sent as it is, anything else as JSON."""
+        """Send a whole frame: text as it is, other values as JSON."""
         if isinstance(message, bytes):
             payload = message
         else:
@@ -164,7 +163,7 @@ class Peer:
 
 
 class ScriptedServer:
-    """Plays one script per connection, in the order in which connections arrive; the last one again and again."""
+    """Runs one script per connection, in the order in which connections arrive; the last one for all further ones."""
 
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
@@ -217,7 +216,7 @@ async def eventually(condition: Callable[[], object], what: str = "") -> None:
 
 
 class PlayedClock:
-    """Real time, played randomness, and sleeps that are noted and end at once."""
+    """Real time, given randomness, and sleeps that are recorded and end at once."""
 
     def __init__(self, *randoms: float) -> None:
         self.randoms = list(randoms)
@@ -239,7 +238,7 @@ def flag(id: int, key: str, **more: Any) -> dict[str, Any]:
 
 
 def event(kind: str, id: str, subject: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An event about a flag; a deleted one carries no flag."""
+    """An event about a flag; ``flag_deleted`` has no flag."""
     message = {"type": kind, "id": id, "flagKey": subject["key"], "flagID": subject["id"], "schema": "public"}
     message["committedAt"] = "2026-11-23T08:00:00.123456Z"
     return message | ({} if kind == "flag_deleted" else {"flag": subject}) | more

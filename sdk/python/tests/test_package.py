@@ -77,7 +77,7 @@ def test_the_sdk_imports_neither_the_server_nor_more_than_it_declares() -> None:
     assert [path.name for path in others] == ["openfeature.py"]
 
 
-def test_the_core_knows_no_input_and_output() -> None:
+def test_the_core_imports_no_input_or_output() -> None:
     for name in (
         "_sse_parser",
         "_backoff",

@@ -1,4 +1,4 @@
-"""Against the real server on a real PostgreSQL: random writers, a proxy that cuts and goes silent, restarts."""
+"""Against the real server on a real PostgreSQL: random writers, a proxy that resets and becomes silent, restarts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def behind_a_proxy(database_url: str, **settings: Any) -> AsyncIterator[tu
 
 
 class RandomWriter:
-    """Writes at random in a thread, in transactions of one to four statements, some of them rolled back."""
+    """Writes at random in a thread, in transactions of one to four statements; some are rolled back."""
 
     def __init__(self, url: str, seed: int, count: int) -> None:
         self._url, self._random, self._count = url, random.Random(seed), count
@@ -119,7 +119,7 @@ from flags f where f.deleted_at is null
 
 
 def truth(url: str) -> dict[str, Any]:
-    """What the database holds, asked of it directly."""
+    """The flags in the database, queried directly."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(TRUTH.encode()).fetchall()
     return {row[0]: json.loads(json.dumps(row[1:])) for row in rows}
@@ -162,7 +162,7 @@ def sockets() -> int:
 @both
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_the_store_ends_equal_to_the_database(database_url: str, transport: str, seed: int) -> None:
-    """Random writers, a proxy that cuts and goes silent; at the end all is equal, nothing came twice, nothing is left."""
+    """Random writers, a proxy that resets and becomes silent: at the end all is equal, no event came twice, no task is left."""
     print("seed", seed)
     chaos = random.Random(seed)
     async with behind_a_proxy(database_url, ring_events=200) as (server, proxy):
@@ -206,7 +206,7 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
                 await asyncio.sleep(chaos.uniform(0.1, 0.4))
                 proxy.speak()
             else:
-                proxy.cut()
+                proxy.reset()
         await asyncio.gather(*writers)
         expected = await asyncio.to_thread(truth, database_url)
         await eventually(lambda: state(store) == expected and store.status is StoreStatus.READY, "equality")
@@ -221,17 +221,17 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
         assert {type(error).__name__ for error in errors} <= {"ConnectionLost"}, errors
         await client.close()
         await eventually(lambda: proxy.connections == 0, "the end of all connections")
-        # The server in this loop makes tasks of its own; those of the SDK have names.
+        # The server in this loop has tasks too; those of the SDK have names.
         await eventually(
             lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("flagent-")], "the end"
         )
         left = [each.name for each in set(threading.enumerate()) - threads]
-        assert all(name.startswith("asyncio_") for name in left), left  # the loop's pool, which ran the writers
+        assert all(name.startswith("asyncio_") for name in left), left  # the loop's thread pool, which ran the writers
         await eventually(lambda: sockets() <= open_sockets, "the end of all sockets")
 
 
 @both
-async def test_a_silent_network_is_noticed_and_survived(database_url: str, transport: str) -> None:
+async def test_a_client_reconnects_after_a_silent_network(database_url: str, transport: str) -> None:
     with Writer(database_url) as writer:
         number = writer.flag("a")
         async with behind_a_proxy(database_url) as (_, proxy):
@@ -242,7 +242,7 @@ async def test_a_silent_network_is_noticed_and_survived(database_url: str, trans
                 proxy.silence()
                 writer.toggle(number)
                 await eventually(lambda: store.status is StoreStatus.STALE, "staleness")
-                proxy.cut()
+                proxy.reset()
                 proxy.speak()
                 await eventually(lambda: (found := store.get("a")) is not None and found.enabled, "the change")
                 await eventually(lambda: store.status is StoreStatus.READY, "readiness")
@@ -250,8 +250,8 @@ async def test_a_silent_network_is_noticed_and_survived(database_url: str, trans
 
 @pytest.mark.timeout(180)  # two servers start, each with a deadline of a minute
 @both
-async def test_a_killed_server_comes_back(database_url: str, transport: str) -> None:
-    """Subscriptions survive, nothing is missing, nothing comes twice; what was written meanwhile arrives."""
+async def test_a_client_resumes_after_a_killed_server(database_url: str, transport: str) -> None:
+    """Subscriptions survive, no event is lost or repeated, and changes made in between arrive."""
     seen: list[tuple[str | None, bool]] = []
     with Writer(database_url) as writer:
         number = writer.flag("a")
@@ -312,8 +312,8 @@ async def test_evaluation_over_the_wire_equals_local_evaluation(database_url: st
 
 @both
 async def test_rows_of_a_table_named_with_its_schema_or_without(database_url: str, transport: str) -> None:
-    """tc-tables: rows reach those alone that name their table."""
-    heard: dict[str, list[Any]] = {"orders": [], "analytics.orders": [], "analytics.other": []}
+    """tc-tables: rows reach only the handlers that name their table."""
+    delivered: dict[str, list[Any]] = {"orders": [], "analytics.orders": [], "analytics.other": []}
     with Writer(database_url) as writer:
         for statement in (
             "create schema analytics",
@@ -324,15 +324,17 @@ async def test_rows_of_a_table_named_with_its_schema_or_without(database_url: st
             writer.run(statement)
         async with serving(database_url) as server:
             async with client_of(transport, int(server.url.rpartition(":")[2])) as client:
-                for table, events in heard.items():
+                for table, events in delivered.items():
                     client.subscribe_tables([table], events.append)
                 await eventually(lambda: client._is_greeted, "the greeting")
                 writer.run("insert into analytics.orders values (7)")
                 writer.run("insert into analytics.other values (8)")
-                await eventually(lambda: heard["analytics.other"], "the last row")
-    told = {name: [(event.type, event.table, event.raw["key"]) for event in events] for name, events in heard.items()}
+                await eventually(lambda: delivered["analytics.other"], "the last row")
+    received = {
+        name: [(event.type, event.table, event.raw["key"]) for event in events] for name, events in delivered.items()
+    }
     row = (EventType.ROW_INSERTED, "analytics.orders", {"id": 7})
-    assert told == {
+    assert received == {
         "orders": [row],
         "analytics.orders": [row],
         "analytics.other": [(EventType.ROW_INSERTED, "analytics.other", {"id": 8})],
@@ -340,7 +342,7 @@ async def test_rows_of_a_table_named_with_its_schema_or_without(database_url: st
 
 
 async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
-    """tc-tables: its query has no word for everything, and tables in it would leave the flags out."""
+    """tc-tables: its query cannot express everything, and with tables alone it would not include the flags."""
     async with FlagentSSEClient("http://127.0.0.1:9/") as client:
         store = FlagStore(client)
         client.subscribe_tables(["orders"], print)
@@ -348,7 +350,7 @@ async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
             await store.ready(DEADLINE_S)
 
 
-async def test_the_issue_s_example(database_url: str) -> None:
+async def test_the_example_of_the_issue(database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("new_payment_flow", enabled=True)
         async with serving(database_url) as server:
@@ -363,8 +365,8 @@ async def test_the_issue_s_example(database_url: str) -> None:
 
 
 @both
-async def test_the_store_heals_from_a_wrong_state(database_url: str, transport: str) -> None:
-    """What no protocol can prevent, a bug or a cosmic ray, is found by the digest and healed by a snapshot."""
+async def test_the_store_repairs_a_wrong_state(database_url: str, transport: str) -> None:
+    """A wrong state, from a bug or a memory error, is found by the digest and repaired by a snapshot."""
     with Writer(database_url) as writer:
         writer.flag("a")
         writer.flag("b")
@@ -376,22 +378,24 @@ async def test_the_store_heals_from_a_wrong_state(database_url: str, transport: 
             table = store._core.table
             table.remove(next(iter(table.entries)))
             assert len(store) == 1
-            await eventually(lambda: len(store) == 2 and StoreStatus.READY in statuses, "healing")
-            await eventually(lambda: statuses == [StoreStatus.STALE, StoreStatus.READY], "the way of the status")
+            await eventually(lambda: len(store) == 2 and StoreStatus.READY in statuses, "the repair")
+            await eventually(lambda: statuses == [StoreStatus.STALE, StoreStatus.READY], "the sequence of statuses")
             assert proxy.accepted == (1 if transport == "ws" else 2)
 
 
 @both
 async def test_handlers_by_flag_tag_and_segment(database_url: str, transport: str) -> None:
-    heard: dict[str, list[Any]] = {"flag": [], "deleted": [], "tags": [], "segments": [], "typed": []}
+    delivered: dict[str, list[Any]] = {"flag": [], "deleted": [], "tags": [], "segments": [], "typed": []}
     with Writer(database_url) as writer:
         async with serving(database_url) as server:
             async with client_of(transport, int(server.url.rpartition(":")[2])) as client:
-                client.subscribe_flag("a", lambda flag: heard["flag"].append(flag.enabled), heard["deleted"].append)
-                client.subscribe_tags(["pay"], lambda flags: heard["tags"].append([flag.key for flag in flags]))
-                client.subscribe_segments(lambda event: heard["segments"].append(event.type))
+                client.subscribe_flag(
+                    "a", lambda flag: delivered["flag"].append(flag.enabled), delivered["deleted"].append
+                )
+                client.subscribe_tags(["pay"], lambda flags: delivered["tags"].append([flag.key for flag in flags]))
+                client.subscribe_segments(lambda event: delivered["segments"].append(event.type))
                 client.subscribe_events(
-                    lambda event: heard["typed"].append(event.data), flags=["a"], types=[EventType.FLAG_DELETED]
+                    lambda event: delivered["typed"].append(event.data), flags=["a"], types=[EventType.FLAG_DELETED]
                 )
                 await eventually(lambda: client._is_greeted, "the greeting")
                 number = writer.flag("a")
@@ -401,8 +405,8 @@ async def test_handlers_by_flag_tag_and_segment(database_url: str, transport: st
                 writer.run("delete from flags_tags")
                 writer.segment(other)
                 writer.run("delete from flags where key = 'a'")
-                await eventually(lambda: heard["typed"], "the last event")
-    assert heard == {
+                await eventually(lambda: delivered["typed"], "the last event")
+    assert delivered == {
         "flag": [False, True],
         "deleted": ["a"],
         "tags": [["other"], ["other"]],

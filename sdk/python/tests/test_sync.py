@@ -54,7 +54,7 @@ class ThreadedServer:
 def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    # OpenFeature keeps a pool of its own for the life of the process.
+    # OpenFeature keeps a thread pool for the life of the process.
     left = [each for each in threading.enumerate() if each not in before and not each.name.startswith("openfeature")]
     for thread in left:
         thread.join(5)
@@ -79,7 +79,7 @@ async def lively(peer: Peer) -> None:
     await peer.greet(10)
     if peer.wants_snapshot:
         await peer.snapshot(10, LIVE)
-    await peer.say(event("flag_updated", "11-0@k", LIVE | {"notes": "new"}))
+    await peer.send(event("flag_updated", "11-0@k", LIVE | {"notes": "new"}))
     await peer.gone()
 
 
@@ -122,10 +122,10 @@ def test_closing_in_a_handler_of_a_thread() -> None:
 
 
 def test_sync_and_async_are_twins() -> None:
-    """Each public method of the asynchronous classes has its twin, or a reason why not."""
+    """Each public method of the asynchronous classes has a synchronous twin, or a reason why not."""
     missing_by_design = {
-        "unsubscribe": "each subscription returns the function that ends it",
-        "queued_messages": "a number of the loop's own queue",
+        "unsubscribe": "each subscription returns the function that removes it",
+        "queued_messages": "the number belongs to the event loop's queue",
         "selection": "internal",
     }
     for name in ("FlagentWebSocketClient", "FlagentSSEClient", "FlagStore"):
@@ -153,21 +153,21 @@ def test_the_openfeature_provider() -> None:
         await peer.snapshot(
             10,
             rollout(1, "bool", "on"), rollout(2, "int", "a", {"value": "42"}), rollout(3, "float", "b", {"value": "1.5"}), rollout(4, "object", "c", {"x": "y"}),
-            flag(5, "off"), rollout(6, "text", "blue"), flag(7, "nobody", enabled=True),
+            flag(5, "off"), rollout(6, "text", "blue"), flag(7, "empty", enabled=True),
             targeted, partial,
         )  # fmt: skip
         await asyncio.get_running_loop().run_in_executor(None, step.wait, 10)
-        await peer.say(event("flag_updated", "11-0@k", rollout(6, "text", "green")))
+        await peer.send(event("flag_updated", "11-0@k", rollout(6, "text", "green")))
         await peer.heartbeat(11, fresh=False)
         await peer.heartbeat(11)
         await peer.gone()
 
-    heard: list[tuple[str, list[str] | None]] = []
+    received: list[tuple[str, list[str] | None]] = []
     ready_again = threading.Event()
 
     def note(kind: str, details: EventDetails) -> None:
-        heard.append((kind, details.flags_changed))
-        if [each for each, _ in heard] == [
+        received.append((kind, details.flags_changed))
+        if [each for each, _ in received] == [
             "PROVIDER_READY",
             "PROVIDER_CONFIGURATION_CHANGED",
             "PROVIDER_STALE",
@@ -195,8 +195,8 @@ def test_the_openfeature_provider() -> None:
             assert client.get_object_value("object", {}) == {"x": "y"}
             assert client.get_string_value("text", "") == "blue"
             assert client.get_boolean_details("off", True).reason == Reason.DISABLED
-            assert client.get_boolean_details("nobody", True).reason == Reason.DEFAULT
-            # A key of digits is a key here, although an id reads like it.
+            assert client.get_boolean_details("empty", True).reason == Reason.DEFAULT
+            # "7" is the key here, although it could be an id.
             chosen, lucky = (client.get_boolean_details(key, key == "7", context) for key in ("7", "some"))
             assert (chosen.value, chosen.reason) == (False, Reason.TARGETING_MATCH)
             assert (lucky.value, lucky.reason) == (True, Reason.SPLIT)
@@ -205,8 +205,8 @@ def test_the_openfeature_provider() -> None:
             details = client.get_string_details("text", "", context)
             assert (details.reason, details.variant) == (Reason.STATIC, "blue")
             step.set()
-            assert ready_again.wait(10), heard
-            assert ("PROVIDER_CONFIGURATION_CHANGED", ["text"]) in heard
+            assert ready_again.wait(10), received
+            assert ("PROVIDER_CONFIGURATION_CHANGED", ["text"]) in received
             assert client.get_string_value("text", "") == "green"
             for kind, handler in handlers.items():
                 api.remove_handler(kind, handler)

@@ -40,8 +40,8 @@ def name_of(case: dict[str, Any]) -> str:
     return str(case["id"])
 
 
-def shown(output: SseItem) -> dict[str, Any]:
-    match output:
+def shown(item: SseItem) -> dict[str, Any]:
+    match item:
         case SseEvent(event, data, last):
             return {"kind": "event", "event": event, "data": data, "lastEventId": last}
         case SseComment(text):
@@ -50,16 +50,16 @@ def shown(output: SseItem) -> dict[str, Any]:
             return {"kind": "retry", "ms": ms}
         case SseId(last):
             return {"kind": "id", "lastEventId": last}
-    raise AssertionError(output)
+    raise AssertionError(item)
 
 
 @pytest.mark.parametrize("case", load("sse.json"), ids=name_of)
-def test_sse_bytes_are_parsed_alike_however_they_are_cut(case: dict[str, Any]) -> None:
+def test_sse_bytes_are_parsed_alike_however_they_are_split(case: dict[str, Any]) -> None:
     raw = bytes.fromhex(case["inputHex"]) if "inputHex" in case else case["input"].encode()
-    cuts = [[raw], [raw[n : n + 1] for n in range(len(raw))], *([raw[:n], raw[n:]] for n in range(len(raw)))]
-    for chunks in cuts:
+    splits = [[raw], [raw[n : n + 1] for n in range(len(raw))], *([raw[:n], raw[n:]] for n in range(len(raw)))]
+    for chunks in splits:
         parser = SseParser()
-        outputs = [shown(output) for chunk in chunks for output in parser.feed(chunk)]
+        outputs = [shown(item) for chunk in chunks for item in parser.feed(chunk)]
         assert outputs == case["outputs"], chunks
         assert case["lastEventId"] in ([o["lastEventId"] for o in outputs if "lastEventId" in o][-1:] or [""])
 
@@ -204,8 +204,8 @@ def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
         now = step["at"] / 1000
         if "message" in step:
             resumed = step["message"].pop("resumed", False)
-            outcome = core.receive(step["message"], now, resumed)
-            changes, requested, failed = outcome.changes, outcome.requests_snapshot, outcome.error is not None
+            update = core.receive(step["message"], now, resumed)
+            changes, requested, failed = update.changes, update.requests_snapshot, update.error is not None
         else:
             changes, requested, failed = [], False, False
             match step["signal"]:
