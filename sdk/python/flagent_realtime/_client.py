@@ -344,7 +344,7 @@ class RealtimeClient(SubscriptionRegistry):
             self._request_snapshot(store)
         return update.error
 
-    def _report(self, error: FlagentError) -> None:
+    def _report(self, error: MalformedMessage) -> None:
         logger.warning("A message was skipped: %s", error, extra={"action": "message_skipped", "reason": str(error)})
         self._dispatcher.report(error)
 

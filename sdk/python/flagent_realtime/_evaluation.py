@@ -109,7 +109,7 @@ def evaluate_flag(
     }
     segment_id: int | None = None
     variant_id: int | None = None
-    message: str | None = "the flag is not found"
+    message: str | None = "the flag does not exist or is disabled"
     if found is not None:
         message = _blocked_by(found, find, entity_id, context)
         if message is None:

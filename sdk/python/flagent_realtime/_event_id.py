@@ -51,7 +51,7 @@ class Cursor:
 
     @property
     def position(self) -> int | None:
-        """The position in the id; ``None`` when there is none or it is not readable."""
+        """The position in the id; ``None`` without an id or when the id has another form."""
         return None if self._parsed is None else self._parsed.position
 
     def covers(self, event_id: str) -> bool:

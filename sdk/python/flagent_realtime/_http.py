@@ -21,7 +21,7 @@ def key_headers(key: str | None) -> dict[str, str]:
 
 
 def response_error(status: int, headers: Mapping[str, str]) -> ConnectionLost | ConnectionRefused:
-    """The error for a response with this status: fatal, or lost with the wait that the server asked for."""
+    """The error for a response with this status: fatal, or lost with the wait that the server requested."""
     text = f"the server answered with status {status}"
     if status_outcome(status) is Outcome.FATAL:
         hint = _HINTS.get(status)

@@ -33,7 +33,7 @@ class SseComment:
 
 @dataclass(frozen=True)
 class SseRetry:
-    """The reconnection time that the server asks for, in milliseconds."""
+    """The reconnection time that the server requests, in milliseconds."""
 
     ms: int
 

@@ -43,7 +43,7 @@ class ConnectionLost(FlagentError):
     """The connection could not be made, or it ended; the client reconnects.
 
     ``status`` is the HTTP status and ``close_code`` the WebSocket close code, where there was one. ``retry_after_ms``
-    is the wait that the server asked for.
+    is the wait that the server requested.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,8 @@ from .errors import (
 from .subscriptions import Subscription
 
 __all__ = ["FlagentWebSocketClient"]
+
+logger = logging.getLogger("flagent_realtime")
 
 CLOSE_TIMEOUT_S = 1.0
 
@@ -282,7 +285,10 @@ class FlagentWebSocketClient(RealtimeClient):
     def _request_failed(self, request_id: str | None, error: RequestFailed) -> None:
         if self._requests.reject(request_id, error):
             return
-        self._report(error)
+        logger.warning(
+            "The server rejected a request: %s", error, extra={"action": "request_failed", "reason": str(error)}
+        )
+        self._dispatcher.report(error)
         store = self._snapshot_requests.pop(request_id or "", None)
         if store is not None:
             store.snapshot_failed()
