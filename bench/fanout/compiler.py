@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["binary"]
 
 _HERE = Path(__file__).parent
-_SOURCES = {"load": ["load.c", "stream.c", "phase.c"], "cloop": ["cloop.c"]}
+_SOURCES = {"load": ["load.c", "stream.c", "phase.c", "conn.c"], "cloop": ["cloop.c"]}
 _LIBRARIES = {"load": ["-lz"], "cloop": []}
 
 
@@ -20,7 +20,7 @@ def binary(name: str) -> Path:
         raise SystemExit("bench.fanout needs a C compiler (`cc`) and zlib's header (Debian: gcc, zlib1g-dev)")
     sources = [_HERE / source for source in _SOURCES[name]]
     digest = hashlib.sha256()
-    for path in [*sources, _HERE / "load.h"]:
+    for path in [*sources, *sorted(_HERE.glob("*.h"))]:
         digest.update(path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"flagent-cdc-bench-{_user()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -14,9 +14,21 @@
  *   unmute / muted      muted connections read on / where they ended
  *   close, quit
  *
- * Exit status 2: the commands themselves are wrong. */
+ * Exit status 2: the commands themselves are wrong.
+ *
+ * load.c    the event loop and the commands on stdin
+ * stream.c  bytes of one connection -> payloads: HTTP, chunks, gzip, WebSocket frames, SSE blocks
+ * phase.c   payloads -> deliveries: order, completeness, equality, times
+ * conn.c    one connection: its state, opening and closing
+ *
+ * Each includes only those below it. A payload is an SSE block up to and including its empty line, or the text of a
+ * WebSocket message. The first connection that receives an event keeps its bytes as the reference; every other
+ * connection is compared with it byte by byte, which is stricter than a checksum and cheap enough for millions of
+ * deliveries per second. */
 #define _GNU_SOURCE
-#include "load.h"
+#include "conn.h"
+#include "phase.h"
+#include "stream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,96 +44,17 @@
 #include <time.h>
 #include <unistd.h>
 
-struct options options = {.host = "127.0.0.1", .window = 512, .sources = 8};
-struct conn *conns;
-uint32_t conn_count;
-uint64_t wire_bytes;
-
 #define SPIN_US 20
 #define SPIN_NS (SPIN_US * 1000)
 
 static uint8_t buffer[1 << 18];
-static int poller;
-static uint32_t first_expected, mute_count;
-static uint32_t started, in_flight, ready_count, failed, refusals, refused_again, closed_by_server, waiting_to_retry;
+static uint32_t first_expected, started;
 static uint64_t open_began_ns, deadline_ns, linger_ns;
 static enum { NOTHING, OPENING, AWAITING, LINGERING } doing;
 
-uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
-void bytes_append(struct bytes *bytes, const void *data, size_t len) {
-    if (!len) return;
-    if (bytes->len + len > bytes->cap) {
-        size_t cap = bytes->cap ? bytes->cap : 64;
-        while (cap < bytes->len + len) cap *= 2;
-        bytes->data = realloc(bytes->data, cap);
-        if (!bytes->data) {
-            fprintf(stderr, "load: out of memory\n");
-            exit(1);
-        }
-        bytes->cap = cap;
-    }
-    memcpy(bytes->data + bytes->len, data, len);
-    bytes->len += len;
-}
-
-void bytes_free(struct bytes *bytes) {
-    free(bytes->data);
-    *bytes = (struct bytes){0};
-}
-
-void bytes_consume(struct bytes *bytes, size_t used) {
-    if (used == bytes->len) {
-        bytes_free(bytes);
-    } else if (used) {
-        bytes->len -= used;
-        memmove(bytes->data, bytes->data + used, bytes->len);
-    }
-}
-
-static void fill(char *out, size_t size, const char *template, uint32_t index) {
-    const char *at = strstr(template, "%d");
-    if (at) snprintf(out, size, "%.*s%u%s", (int)(at - template), template, index, at + 2);
-    else snprintf(out, size, "%s", template);
-}
-
-static void send_all(struct conn *conn, const void *data, size_t len) {
-    /* What a client sends here is far below an empty socket's buffer. */
-    if (send(conn->fd, data, len, MSG_NOSIGNAL) != (ssize_t)len) conn_close(conn, now_ns());
-}
-
-void conn_send_frame(struct conn *conn, int opcode, const void *data, size_t len) {
-    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
-    uint8_t frame[sizeof options.hello + 64];
-    size_t size = 2;
-    if (len > sizeof frame - 8) len = sizeof frame - 8;
-    frame[0] = 0x80 | opcode;
-    if (len < 126) {
-        frame[1] = 0x80 | len;
-    } else {
-        frame[1] = 0x80 | 126;
-        frame[2] = len >> 8;
-        frame[3] = len & 0xff;
-        size = 4;
-    }
-    memcpy(frame + size, mask, 4);
-    size += 4;
-    for (size_t i = 0; i < len; i++) frame[size + i] = ((const uint8_t *)data)[i] ^ mask[i % 4];
-    send_all(conn, frame, size + len);
-}
-
-static void watch(struct conn *conn, uint32_t events, int how) {
-    struct epoll_event event = {.events = events, .data.u32 = conn->index};
-    epoll_ctl(poller, how, conn->fd, &event);
-}
-
 static void send_request(struct conn *conn) {
     char path[sizeof options.path + 16], request[sizeof options.path + sizeof options.headers + 1024];
-    fill(path, sizeof path, options.path, conn->index);
+    conn_fill(path, sizeof path, options.path, conn->index);
     int len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s\r\n", path, options.host,
                        options.port,
                        options.websocket ? "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -134,8 +67,8 @@ static void send_request(struct conn *conn) {
                            : "Accept-Encoding: gzip\r\n",
                        options.headers);
     conn->stage = HANDSHAKE;
-    watch(conn, EPOLLIN, EPOLL_CTL_MOD);
-    send_all(conn, request, len);
+    conn_watch(conn, EPOLLIN, EPOLL_CTL_MOD);
+    conn_send(conn, request, len);
 }
 
 static void conn_start(struct conn *conn) {
@@ -161,64 +94,11 @@ static void conn_start(struct conn *conn) {
     }
     conn->stage = CONNECTING;
     if (!conn->began_ns) conn->began_ns = now_ns();
-    in_flight++;
+    counts.in_flight++;
     int result = connect(conn->fd, (struct sockaddr *)&to, sizeof to);
-    watch(conn, EPOLLOUT, EPOLL_CTL_ADD);
+    conn_watch(conn, EPOLLOUT, EPOLL_CTL_ADD);
     if (result == 0) send_request(conn);
     else if (errno != EINPROGRESS) conn_close(conn, now_ns());
-}
-
-void conn_ready(struct conn *conn, uint64_t now) {
-    if (conn->ready) return;
-    conn->ready = true;
-    conn->ready_ns = now;
-    in_flight--;
-    ready_count++;
-    if (conn->index < mute_count) {
-        conn->muted = true;
-        watch(conn, 0, EPOLL_CTL_MOD);
-    }
-}
-
-void conn_handshake_done(struct conn *conn, int status, long retry_after_s, uint64_t now) {
-    if (status == (options.websocket ? 101 : 200)) {
-        conn->stage = OPEN;
-        conn->handshake_ns = now;
-        if (options.websocket && options.hello[0]) {
-            char hello[sizeof options.hello + 16];
-            fill(hello, sizeof hello, options.hello, conn->index);
-            conn_send_frame(conn, 0x1, hello, strlen(hello));
-        }
-        if (!options.ready[0] && conn->stage == OPEN) conn_ready(conn, now);
-        return;
-    }
-    if ((status == 503 || status == 429) && retry_after_s >= 0) {
-        refusals++;
-        if (conn->refusals++) refused_again++;
-        close(conn->fd);
-        conn->stage = REFUSED;
-        conn->retry_ns = now + retry_after_s * 1000000000ull;
-        in_flight--;
-        waiting_to_retry++;
-        return;
-    }
-    if (failed < 3) fprintf(stderr, "load: connection %u was answered with status %d\n", conn->index, status);
-    conn_close(conn, now);
-}
-
-void conn_close(struct conn *conn, uint64_t now) {
-    if (conn->stage == CLOSED || conn->stage == UNUSED || conn->stage == REFUSED) return;
-    close(conn->fd);
-    if (conn->ready) {
-        ready_count--;
-        closed_by_server++;
-        phase_lose(conn);
-    } else {
-        in_flight--;
-        failed++;
-    }
-    conn->stage = CLOSED;
-    conn->ready_ns = now;
 }
 
 static void conn_event(struct conn *conn, uint32_t events) {
@@ -258,9 +138,9 @@ static void report_open(bool complete) {
     qsort(ready, count, sizeof *ready, by_time);
     printf("{\"complete\":%s,\"ready\":%u,\"failed\":%u,\"refusals\":%u,\"refused_again\":%u,\"handshakes_s\":%.6f,"
            "\"seconds\":%.6f,\"ready_p50_s\":%.6f,\"ready_p99_s\":%.6f,\"bytes\":%lu}\n",
-           complete ? "true" : "false", count, failed, refusals, refused_again, (last_handshake - open_began_ns) / 1e9,
-           count ? ready[count - 1] / 1e9 : 0, count ? ready[count / 2] / 1e9 : 0,
-           count ? ready[count * 99 / 100] / 1e9 : 0, wire_bytes);
+           complete ? "true" : "false", count, counts.failed, counts.refusals, counts.refused_again,
+           (last_handshake - open_began_ns) / 1e9, count ? ready[count - 1] / 1e9 : 0,
+           count ? ready[count / 2] / 1e9 : 0, count ? ready[count * 99 / 100] / 1e9 : 0, wire_bytes);
     fflush(stdout);
     free(ready);
 }
@@ -276,7 +156,8 @@ static void command_open(uint32_t count, uint64_t timeout_ms) {
     conns = calloc(count, sizeof *conns);
     conn_count = count;
     for (uint32_t i = 0; i < count; i++) conns[i].index = i;
-    started = in_flight = ready_count = failed = refusals = refused_again = closed_by_server = waiting_to_retry = 0;
+    started = 0;
+    counts = (struct counts){0};
     wire_bytes = 0;
     open_began_ns = now_ns();
     deadline_ns = open_began_ns + timeout_ms * 1000000;
@@ -294,7 +175,7 @@ static void command_close(void) {
         stream_reset(conn);
         conn->stage = CLOSED;
     }
-    printf("{\"closed\":%u,\"closed_by_server\":%u}\n", count, closed_by_server);
+    printf("{\"closed\":%u,\"closed_by_server\":%u}\n", count, counts.closed_by_server);
     fflush(stdout);
 }
 
@@ -329,7 +210,7 @@ static void command(char *line) {
     sscanf(rest, "%lu %lu %lu %lu", &a, &b, &c, &d);
     if (strcmp(line, "set") == 0) command_set(rest);
     else if (strcmp(line, "expect") == 0) first_expected = a;
-    else if (strcmp(line, "mute") == 0) mute_count = a;
+    else if (strcmp(line, "mute") == 0) options.muted = a;
     else if (strcmp(line, "open") == 0) command_open(a, b);
     else if (strcmp(line, "begin") == 0) {
         stream_forget();
@@ -343,7 +224,7 @@ static void command(char *line) {
         doing = AWAITING;
     } else if (strcmp(line, "unmute") == 0) {
         for (uint32_t i = 0; i < conn_count; i++)
-            if (conns[i].muted && conns[i].stage == OPEN) watch(&conns[i], EPOLLIN, EPOLL_CTL_MOD);
+            if (conns[i].muted && conns[i].stage == OPEN) conn_watch(&conns[i], EPOLLIN, EPOLL_CTL_MOD);
     } else if (strcmp(line, "muted") == 0) phase_muted_report();
     else if (strcmp(line, "close") == 0) command_close();
     else if (strcmp(line, "quit") == 0) exit(0);
@@ -372,18 +253,18 @@ static void read_commands(void) {
 }
 
 static void open_on(uint64_t now) {
-    while (started < conn_count && in_flight < options.window) conn_start(&conns[started++]);
-    if (waiting_to_retry) {
-        for (uint32_t i = 0; i < conn_count && in_flight < options.window; i++)
+    while (started < conn_count && counts.in_flight < options.window) conn_start(&conns[started++]);
+    if (counts.waiting_to_retry) {
+        for (uint32_t i = 0; i < conn_count && counts.in_flight < options.window; i++)
             if (conns[i].stage == REFUSED && conns[i].retry_ns <= now) {
-                waiting_to_retry--;
+                counts.waiting_to_retry--;
                 conn_start(&conns[i]);
             }
     }
-    bool complete = started == conn_count && !in_flight && !waiting_to_retry;
+    bool complete = started == conn_count && !counts.in_flight && !counts.waiting_to_retry;
     if (complete || now > deadline_ns) {
         doing = NOTHING;
-        report_open(complete && !failed);
+        report_open(complete && !counts.failed);
     }
 }
 
@@ -410,6 +291,7 @@ static int patience(int count) {
 }
 
 int main(void) {
+    conn_lost = phase_lose;
     struct epoll_event events[1024], input = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);

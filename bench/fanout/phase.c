@@ -1,6 +1,6 @@
 /* What a delivery means: order, completeness, equality and the time it took. */
 #define _GNU_SOURCE
-#include "load.h"
+#include "phase.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ static void payload_set(struct payload *payload, const uint8_t *data, size_t len
 }
 
 void phase_begin(uint32_t first, uint32_t events, bool latencies, uint32_t connections) {
-    for (uint32_t i = 0; i < conn_count; i++) stream_settle(&conns[i]);
+    for (uint32_t i = 0; i < conn_count; i++) conn_settle(&conns[i]);
     for (uint32_t i = 0; i < phase.events; i++) free(phase.references[i].data);
     free(phase.references);
     free(phase.sent_ns);
@@ -193,7 +193,7 @@ void phase_payload(struct conn *conn, const uint8_t *data, size_t len, uint64_t 
             phase.resyncs++;
         } else {
             for (uint32_t i = 0; i < conn_count; i++)
-                if (conns[i].candidate == &snapshot) stream_settle(&conns[i]);
+                if (conns[i].candidate == &snapshot) conn_settle(&conns[i]);
             payload_set(&snapshot, data, len);
         }
     } else if (next_marker(&at, end, &seq)) {

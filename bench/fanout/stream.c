@@ -1,6 +1,7 @@
 /* From the bytes of one connection to its payloads. */
 #define _GNU_SOURCE
-#include "load.h"
+#include "stream.h"
+#include "phase.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,13 +105,6 @@ static const struct bytes *segment_text(const uint8_t *data, size_t len) {
 
 /* ---- payloads: compare with a reference while it fits, collect when it does not ----------------------------------- */
 
-void stream_settle(struct conn *conn) {
-    if (!conn->candidate) return;
-    bytes_append(&conn->text, conn->candidate->data, conn->matched);
-    conn->candidate = NULL;
-    conn->matched = 0;
-}
-
 void stream_reset(struct conn *conn) {
     bytes_free(&conn->wire);
     bytes_free(&conn->text);
@@ -155,7 +149,7 @@ static size_t match_begin(struct conn *conn, const uint8_t *data, size_t len, si
 static size_t match_on(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
     size_t want = conn->candidate->len - conn->matched, take = len < want ? len : want;
     if (memcmp(conn->candidate->data + conn->matched, data, take)) {
-        stream_settle(conn);
+        conn_settle(conn);
         return 0;
     }
     match_advance(conn, conn->candidate, take, now);

@@ -1,7 +1,7 @@
-"""What is wrong with a set-up: facts that were gathered go in, findings come out.
+"""Diagnosis of a set-up: facts go in, findings come out.
 
-`facts` says what must be known, one module judges each part, and `finding` is the answer. Nothing in here asks anybody
-anything, so every judgement is tested without a database.
+`facts` defines the input, `finding` the output, and each other module checks one part. The package does no I/O, so every check
+is tested without a database.
 """
 
 from .capture import judge_capture
@@ -59,5 +59,5 @@ __all__ = [
 
 
 def judge_database(facts: DatabaseFacts, limits: Limits) -> list[Finding]:
-    """Everything about a database that answered, in the order in which it should be mended."""
+    """Check a database that answered; findings come in the order in which to fix them."""
     return [*judge_sessions(facts, limits), *judge_capture(facts), *judge_log(facts, limits)]

@@ -1,4 +1,4 @@
-"""Whether changes are captured: the installation, its functions and triggers, the schemas that are wanted."""
+"""Checks of the capture: the installation, its functions and triggers, the configured schemas."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags
 
 _CAPTURE, _UPDATE, _TRUNCATE = "flagent_cdc.capture", "flagent_cdc.capture_update", "flagent_cdc.capture_truncate"
 
-# The same four as `flagent_cdc.has_triggers`. Bits: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+# The same four as in `flagent_cdc.has_triggers`. Bits of the type: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
 _WANTED = {
     "flagent_cdc_100_capture": (_CAPTURE, 1 + 4 + 8, "A", ""),
     "flagent_cdc_110_capture": (_UPDATE, 16, "O", ""),
@@ -19,7 +19,7 @@ _WANTED = {
     "flagent_cdc_130_capture": (_TRUNCATE, 2 + 32, "A", "rows\\000"),
 }
 
-_SEALS = {
+_POSITION_TRIGGERS = {
     ("change_log_first", "flagent_cdc_900_seal"): "flagent_cdc.seal",
     ("seal_request", "flagent_cdc_910_seal"): "flagent_cdc.seal",
     ("stream_change_log_first", "flagent_cdc_920_seal"): "flagent_cdc.seal_stream",
@@ -28,7 +28,7 @@ _SEALS = {
 
 _OURS = "flagent_cdc"
 
-# The functions that run in the transactions of Flagent.
+# The functions that run in the transactions of Flagent start with these.
 _WRITERS = ("capture", "seal")
 
 
@@ -40,7 +40,7 @@ def judge_capture(facts: DatabaseFacts) -> Iterator[Finding]:
     yield _revision(found)
     yield _functions(found)
     yield _rights_of_functions(facts.target, found)
-    yield _seals(found)
+    yield _position_triggers(found)
     yield from _schemas(found)
     yield from _watched(facts, found)
     yield _leftovers(facts.target, found)
@@ -50,13 +50,13 @@ def judge_capture(facts: DatabaseFacts) -> Iterator[Finding]:
 def _revision(found: InstallationFacts) -> Finding:
     newest = found.revisions[-1]
     if found.revision == newest:
-        return fine("revision", f"the tables are of revision {newest}, the newest")
+        return fine("revision", f"the tables are at revision {newest}, the newest")
     if found.revision in found.revisions:
-        text = f"the tables are of revision {found.revision}; this program needs {newest}"
+        text = f"the tables are at revision {found.revision}; this program needs {newest}"
         return wrong("revision", text, "flagent-cdc migrate")
     return wrong(
         "revision",
-        f"the tables are of revision {found.revision}, which this program does not know: a newer one installed them",
+        f"the tables are at revision {found.revision}, which this program does not know: a newer version installed them",
         "pip install --upgrade flagent-cdc",
     )
 
@@ -73,14 +73,14 @@ def _functions(found: InstallationFacts) -> Finding:
     if different:
         return wrong(
             "functions",
-            f"functions differ from those of this version: {', '.join(different)}",
+            f"functions differ from this version: {', '.join(different)}",
             "flagent-cdc migrate --repair",
         )
-    return fine("functions", f"all {len(found.shipped)} functions are those of this version")
+    return fine("functions", f"all {len(found.shipped)} functions match this version")
 
 
 def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
-    """A capture that may not write the log fails every write of Flagent."""
+    """A capture that may not write the change log fails every write of Flagent."""
     powerless = sorted(
         (function.name, function.owner)
         for function in found.functions.values()
@@ -90,28 +90,28 @@ def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
         names = ", ".join(f"{name} (of {owner})" for name, owner in powerless)
         return wrong(
             "capture_rights",
-            f"functions run as a role that may not write the log, so that writes of Flagent fail: {names}",
+            f"functions run as a role that may not write the change log, so writes of Flagent fail: {names}",
             psql(target, *(f'alter function flagent_cdc.{name} owner to "{found.owner}"' for name, _ in powerless)),
         )
-    return fine("capture_rights", "capture runs as a role that may write the log")
+    return fine("capture_rights", "capture runs as a role that may write the change log")
 
 
-def _seals(found: InstallationFacts) -> Finding:
+def _position_triggers(found: InstallationFacts) -> Finding:
     working = {
         (trigger.table, trigger.name)
         for trigger in found.triggers
         if trigger.schema == _OURS
-        and trigger.function == _SEALS.get((trigger.table, trigger.name))
+        and trigger.function == _POSITION_TRIGGERS.get((trigger.table, trigger.name))
         and trigger.enabled == "A"
     }
-    missing = sorted(f"{name} on {table}" for table, name in _SEALS.keys() - working)
+    missing = sorted(f"{name} on {table}" for table, name in _POSITION_TRIGGERS.keys() - working)
     if missing:
         return wrong(
             "seal",
-            f"commits are not sealed, so that nobody hears of them: {', '.join(missing)} is missing or disabled",
+            f"commits get no position, so no events are sent; missing or disabled triggers: {', '.join(missing)}",
             "flagent-cdc migrate --repair",
         )
-    return fine("seal", "every commit is sealed")
+    return fine("seal", "every commit gets a position")
 
 
 def _schemas(found: InstallationFacts) -> Iterator[Finding]:
@@ -123,7 +123,7 @@ def _schema(found: InstallationFacts, schema: str) -> Finding:
     migrate = f"flagent-cdc migrate --schema {schema}"
     absent = [table for table in TABLES if table not in found.tables.get(schema, frozenset())]
     if schema not in found.attachments:
-        return wrong("schema", f"schema {schema} is wanted but not attached", migrate)
+        return wrong("schema", f"schema {schema} is configured but not attached", migrate)
     if absent and not found.attachments[schema]:
         return wrong(
             "schema",
@@ -134,11 +134,11 @@ def _schema(found: InstallationFacts, schema: str) -> Finding:
     if absent:
         return wrong("schema", f"schema {schema}: Flagent's tables are gone: {', '.join(absent)}", migrate)
     if not found.attachments[schema]:
-        return wrong("schema", f"schema {schema} has its tables now and is not attached yet", migrate)
+        return wrong("schema", f"schema {schema} has its tables now, but is not attached yet", migrate)
     problems = sorted(_problems(found, schema))
     if problems:
         return wrong("triggers", f"schema {schema}: changes are not captured: {'; '.join(problems)}", migrate)
-    return fine("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers are there and enabled")
+    return fine("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers exist and are enabled")
 
 
 def _problems(found: InstallationFacts, schema: str) -> Iterator[str]:
@@ -168,20 +168,20 @@ def _problem(trigger: Trigger) -> str | None:
 
 def _watched(facts: DatabaseFacts, found: InstallationFacts) -> Iterator[Finding]:
     if found.watched is None:
-        yield note("watched", f"{facts.role.name} may not ask how the watched tables are")
+        yield note("watched", f"the watched tables were not checked: {facts.role.name} may not read their state")
         return
     for table, problems in found.watched.items():
         if problems:
-            remedy = f"flagent-cdc watch {table}  # with the options that are to hold"
+            remedy = f"flagent-cdc watch {table}  # with the options that it should have"
             if "the table is gone" in problems:
                 remedy = f"flagent-cdc unwatch {table}"
             yield wrong("watched", f"{table}: {'; '.join(problems)}", remedy)
         else:
-            yield fine("watched", f"{table} is watched as it was asked for")
+            yield fine("watched", f"{table} is watched as configured")
 
 
 def _leftovers(target: str, found: InstallationFacts) -> Finding:
-    """Triggers of ours where nothing is attached: a table that was renamed or copied, a schema that was moved."""
+    """Our triggers outside attached schemas and watched tables: a table was renamed or copied, or a schema was moved."""
     stray = [
         trigger
         for trigger in found.triggers
@@ -191,22 +191,22 @@ def _leftovers(target: str, found: InstallationFacts) -> Finding:
         and f"{trigger.schema}.{trigger.table}" not in found.watched_relations
     ]
     if not stray:
-        return fine("leftovers", "no trigger of ours is where nothing is attached")
+        return fine("leftovers", "no trigger of flagent-cdc is left on other tables")
     tables = sorted({f"{trigger.schema}.{trigger.table}" for trigger in stray})
     return wrong(
         "leftovers",
-        f"triggers of flagent-cdc are left on tables that nobody watches: {', '.join(tables)}",
+        f"triggers of flagent-cdc are left on tables that are not watched: {', '.join(tables)}",
         psql(target, *(f'drop trigger "{t.name}" on "{t.schema}"."{t.table}"' for t in stray)),
     )
 
 
 def _upgradable(target: str, found: InstallationFacts) -> Finding:
     if not found.foreign_tables:
-        return fine("installer", f"{found.owner}, which owns flagent_cdc, may alter Flagent's tables")
+        return fine("installer", f"{found.owner}, the owner of schema flagent_cdc, may alter Flagent's tables")
     owners = sorted(set(found.foreign_tables.values()))
     return note(
         "installer",
-        f"{found.owner} owns flagent_cdc but may not alter {', '.join(sorted(found.foreign_tables))}: the next upgrade "
-        "of the triggers would be refused",
+        f"{found.owner} owns schema flagent_cdc but may not alter {', '.join(sorted(found.foreign_tables))}: the next upgrade "
+        "of the triggers would fail",
         psql(target, *(f'grant "{owner}" to "{found.owner}"' for owner in owners)),
     )

@@ -1,4 +1,4 @@
-"""What must be known of a set-up to judge it. Durations are in seconds; None is what could not be learnt."""
+"""The input of the diagnosis. Durations are in seconds; None is what could not be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """As pg_trigger has it: `enabled` O, D, R or A; `type` its bits; `arguments` with \\000 after each."""
+    """A trigger as in pg_trigger: `enabled` is O, D, R or A; `type` are its bits; `arguments` end with \\000 each."""
 
     schema: str
     table: str
@@ -35,7 +35,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`may_log` is whether the owner, with whose rights it runs, may write the log."""
+    """An installed function; `may_log` is whether its owner may write the change log."""
 
     name: str
     body: str
@@ -46,7 +46,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session with an open transaction of `age_s`."""
+    """A session whose transaction has been open for `age_s`."""
 
     pid: int
     user: str
@@ -61,6 +61,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
+    """A prepared transaction."""
+
     gid: str
     owner: str
     age_s: float
@@ -68,8 +70,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class RoleFacts:
-    """The role that serves. `lacks` names rights as GRANT spells them; `filtered` are tables whose rows are hidden
-    from it by row level security. `sees_sessions`: whether it is shown what others do."""
+    """The role that serves. `lacks` names rights as GRANT spells them; `filtered` are tables whose rows row level
+    security hides from it. `sees_sessions`: whether it may see the sessions of other roles.
+    """
 
     name: str
     lacks: tuple[str, ...] = ()
@@ -106,13 +109,13 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class InstallationFacts:
-    """What is in the schema flagent_cdc, beside what this program would put there (`revisions`, the newest last, and
+    """What is installed in the schema flagent_cdc, and what this program would install (`revisions`, the newest last, and
     `shipped`: the body of each function, and whether it runs as its owner).
 
-    `attachments` is None for a schema that waits; `tables` are Flagent's tables that are there, by schema. `watched`
-    are tables of data teams and what is wrong with each, None where that may not be known; `watched_relations` those
-    and their partitions. `owner` owns our schema, `foreign_tables` are Flagent's tables that it may not alter, with
-    the owner of each.
+    `attachments` says for each schema whether it is attached or waits for its tables; `tables` are the existing tables
+    of Flagent by schema. `watched` are the watched tables with the problems of each, None if they may not be read;
+    `watched_relations` are those tables and their partitions. `owner` owns the schema flagent_cdc; `foreign_tables` are
+    Flagent's tables that it may not alter, with the owner of each.
     """
 
     revision: str | None
@@ -132,7 +135,7 @@ class InstallationFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """A database that answered. `target` names it without secrets; `hears` whether a notification came through."""
+    """A database that answered. `target` is its URL without secrets; `hears`: whether a notification arrived."""
 
     target: str
     server_version: int
@@ -157,7 +160,7 @@ class DatabaseFacts:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """`error` is why the files cannot be used; `days` until it ends."""
+    """A certificate; `error` is why its files cannot be used, `days` the time until it expires."""
 
     path: str
     error: str | None = None
@@ -166,7 +169,7 @@ class CertificateFacts:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """The settings, as far as they can be wrong together, and this machine."""
+    """This machine, and the settings that can contradict each other."""
 
     host: str
     is_exposed: bool
@@ -187,9 +190,10 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """What the event stream did. `first_byte_s` None: nothing came in time; `keep_alive` None: not waited for.
+    """The event stream of a server. `first_byte_s` None: nothing arrived in time; `keep_alive` None: not checked.
 
-    `position` and `log` are those of its greeting; `gzip_works` whether a compressed stream arrived at once too.
+    `position` and `log` are those of the `connected` event; `gzip_works`: whether a compressed stream arrived at once
+    too.
     """
 
     status: int
@@ -209,9 +213,9 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """A server, asked from outside. `error` is why it cannot be reached at all.
+    """A server as its clients see it. `error` is why it cannot be reached.
 
-    `websocket` is what went wrong with the upgrade, "" for nothing and None where it was not tried.
+    `websocket` is why the upgrade failed, "" if it worked, None if it was not tried.
     """
 
     url: str
@@ -234,7 +238,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """The newest snapshot of a tier: nodes load it, and read the stream after `sequence`."""
+    """The newest snapshot of a tier: nodes load it, then read the JetStream stream after `sequence`."""
 
     log: str
     position: int
@@ -244,7 +248,7 @@ class SnapshotFacts:
 
 @dataclass(frozen=True, slots=True)
 class RelayFacts:
-    """What the active relay answered; `reason` is why it is not current, "" where it is."""
+    """The answer of the active relay; `reason` is why it is not up to date, "" if it is."""
 
     position: int
     is_fresh: bool
@@ -253,10 +257,10 @@ class RelayFacts:
 
 @dataclass(frozen=True, slots=True)
 class TierFacts:
-    """NATS as a relay and nodes find it. `error` is why it cannot be asked at all.
+    """NATS as a relay and nodes see it. `error` is why it cannot be reached.
 
-    `differs` is None where there is no stream. The stream holds the messages `first` to `last`, the oldest for
-    `held_s` seconds, None for none; its end is at `position` of `log`. `relay` is None where nobody answers.
+    `differs` is None if there is no JetStream stream. The stream holds the messages `first` to `last`, the oldest for
+    `held_s` seconds, None if it is empty; it ends at `position` of `log`. `relay` is None if no relay answers.
     """
 
     target: str

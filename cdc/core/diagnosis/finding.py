@@ -1,4 +1,4 @@
-"""One answer of the doctor, and what all of them together mean for a script."""
+"""Findings of the doctor, and the exit code that sums them up."""
 
 import shlex
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ __all__ = ["Finding", "Limits", "State", "exit_code", "fine", "note", "psql", "u
 
 class State(StrEnum):
     FINE = "fine"
-    NOTE = "note"  # worth knowing, and nothing to mend
+    NOTE = "note"  # information, no action needed
     WRONG = "wrong"
-    UNCHECKED = "unchecked"  # it could not be looked at
+    UNCHECKED = "unchecked"  # the check could not be made
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`check` is a stable word for programs, `text` a sentence for people, `remedy` a command that mends it.
+    """The result of one check: `check` is its stable name, `text` a sentence, `remedy` a command that fixes the problem.
 
-    What is wrong always has a remedy.
+    An error always has a remedy.
     """
 
     check: str
@@ -32,7 +32,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From where on something is wrong. Times in seconds, shares from 0 to 1."""
+    """The limits beyond which a check fails. Times in seconds, shares from 0 to 1."""
 
     transaction_s: float = 300.0
     queue_share: float = 0.5
@@ -48,7 +48,7 @@ class Limits:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 healthy, 1 something is wrong, 2 nothing is known to be wrong, but something could not be looked at.
+    """0 healthy, 1 at least one error, 2 no known error, but a check could not be made.
 
     >>> exit_code([fine("a", ""), note("b", "")]), exit_code([unchecked("a", "")]), exit_code([wrong("a", "", "x")])
     (0, 2, 1)
@@ -76,7 +76,7 @@ def unchecked(check: str, text: str, remedy: str | None = None) -> Finding:
 
 
 def psql(target: str, *statements: str) -> str:
-    """The command that runs statements there, each by itself.
+    """The psql command that runs each statement on `target`, in a transaction per statement.
 
     >>> psql("postgresql://ann@db/flags", "select 'a'")
     'psql postgresql://ann@db/flags -c "select \\'a\\'"'

@@ -1,4 +1,4 @@
-"""What a file of `sql/objects` would create, to be compared with what is there."""
+"""Functions in the files of `sql/objects`, for the comparison with the installed ones."""
 
 import re
 
@@ -11,12 +11,12 @@ _FUNCTION = re.compile(
 
 
 def function_in(text: str) -> tuple[str, str, bool] | None:
-    """Name and body of the function, the body as PostgreSQL keeps it, and whether it runs as its owner.
+    """The name of the function, its body as PostgreSQL stores it, and whether it runs as its owner.
 
     >>> function_in("create or replace function flagent_cdc.one() returns int language sql as $$ select 1 $$;")
     ('one', ' select 1 ', False)
 
-    None for another kind of object.
+    None for an object that is not a function.
     """
     found = _FUNCTION.search(text)
     return None if found is None else (found["name"], found["body"], "security definer" in found["head"])

@@ -1,4 +1,4 @@
-"""The log: its size and age, whether it is cleaned up, and whether positions and batches are in order."""
+"""Checks of the change log: size and age, pruning and vacuuming, order of positions."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ __all__ = ["judge_log", "size"]
 
 _DAY_S = 86_400.0
 
-# Below this age a rate of growth says nothing.
+# A change log younger than this has no meaningful growth rate.
 _RATE_S = 3600.0
 
 
@@ -20,7 +20,7 @@ def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
     if log is None:
         yield unchecked(
             "log",
-            f"{facts.role.name} may not read the log",
+            f"{facts.role.name} may not read the change log",
             f"flagent-cdc migrate --grant-to {facts.role.name}",
         )
         return
@@ -33,7 +33,7 @@ def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
     yield _dead(facts.target, log, limits)
     yield _sequences(facts, log)
     yield _order(facts.target, log)
-    yield _sealed(facts, log)
+    yield _unpositioned(facts, log)
 
 
 def size(count: float) -> str:
@@ -49,7 +49,7 @@ def size(count: float) -> str:
 
 
 def _size(log: LogFacts, limits: Limits) -> Finding:
-    text = f"the log takes {size(log.size_bytes)} on disk and holds about {log.rows} changes"
+    text = f"the change log takes {size(log.size_bytes)} on disk and holds about {log.rows} changes"
     if log.oldest_age_s is not None:
         text += f", the oldest {log.oldest_age_s / _DAY_S:.1f} days old"
         if log.oldest_age_s > _RATE_S:
@@ -64,7 +64,7 @@ def _size(log: LogFacts, limits: Limits) -> Finding:
 
 
 def _stream_size(log: LogFacts, limits: Limits) -> Finding:
-    """Their tables are shared, so what is judged is all of it: one of them may have what others leave."""
+    """Lanes share their tables, so the limit applies to all of them together: one lane may use what others leave."""
     allowed = limits.stream_log_bytes * log.streams
     text = (
         f"the logs of {log.streams} other streams take {size(log.stream_size_bytes)} on disk and hold about "
@@ -80,14 +80,16 @@ def _stream_size(log: LogFacts, limits: Limits) -> Finding:
 
 
 def _age(log: LogFacts, limit_s: float) -> Finding:
-    """Servers prune once a minute or so; an hour is for those that were away."""
+    """Servers prune about once a minute; the hour of slack is for servers that were down."""
     limit_s = max(limit_s, log.kept_age_s)
     age_s = log.prunable_age_s or 0.0
     if age_s <= limit_s + _RATE_S:
-        return fine("log_age", f"nothing in the log is older than the {limit_s / _DAY_S:.3g} days that are kept")
+        return fine(
+            "log_age", f"no commit in the change log is older than the retention of {limit_s / _DAY_S:.3g} days"
+        )
     return wrong(
         "log_age",
-        f"the log holds commits {age_s / _DAY_S:.1f} days old, though {limit_s / _DAY_S:.3g} are kept: "
+        f"the change log holds commits {age_s / _DAY_S:.1f} days old, but the retention is {limit_s / _DAY_S:.3g} days: "
         "no server prunes it",
         "flagent-cdc prune",
     )
@@ -97,7 +99,7 @@ def _vacuum(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if facts.settings.get("autovacuum") == "off":
         return wrong(
             "autovacuum",
-            "autovacuum is off: the log only ever grows",
+            "autovacuum is off, so the change log only grows",
             psql(facts.target, "alter system set autovacuum = on", "select pg_reload_conf()"),
         )
     if log.unvacuumed:
@@ -106,13 +108,13 @@ def _vacuum(facts: DatabaseFacts, log: LogFacts) -> Finding:
             f"autovacuum is off for {', '.join(log.unvacuumed)}",
             psql(facts.target, *(f"alter table flagent_cdc.{t} reset (autovacuum_enabled)" for t in log.unvacuumed)),
         )
-    return fine("autovacuum", "autovacuum cleans up the log")
+    return fine("autovacuum", "autovacuum cleans up the change log")
 
 
 def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
     many = {table: dead for table, dead in log.dead_rows.items() if dead > limits.dead_rows}
     if not many:
-        return fine("dead_rows", "the log has no heap of dead rows")
+        return fine("dead_rows", "the change log has few dead rows")
     named = ", ".join(f"{dead} in {table}" for table, dead in sorted(many.items()))
     return wrong(
         "dead_rows",
@@ -123,36 +125,38 @@ def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
 
 def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if log.position_sequence is None or log.batch_sequence is None:
-        return note("sequences", f"{facts.role.name} may not read the sequences; run this as the role that installs")
+        return note(
+            "sequences", f"{facts.role.name} may not read the sequences; run the doctor as the role that installs"
+        )
     target = facts.target
     if log.position_sequence < log.newest:
         return wrong(
             "sequences",
-            f"positions would be given twice: the log is at {log.newest}, its sequence at {log.position_sequence}; "
+            f"positions would be assigned twice: the change log is at {log.newest}, its sequence at {log.position_sequence}; "
             "writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.commit_position', {log.newest})"),
         )
     if log.batch_sequence < log.newest_batch:
         return wrong(
             "sequences",
-            f"batches would be numbered twice: the log is at {log.newest_batch}, its sequence at "
+            f"transaction groups would be numbered twice: the change log is at {log.newest_batch}, its sequence at "
             f"{log.batch_sequence}; writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_batch})"),
         )
     if log.sequence_cache != 1:
         return wrong(
             "sequences",
-            f"sessions keep {log.sequence_cache} positions in stock, so that positions are not in commit order",
+            f"sessions cache {log.sequence_cache} positions, so positions are not in commit order",
             psql(target, "alter sequence flagent_cdc.commit_position cache 1"),
         )
-    return fine("sequences", "positions and batches are numbered on from the newest")
+    return fine("sequences", "positions and transaction groups continue after the newest")
 
 
 def _order(target: str, log: LogFacts) -> Finding:
     if log.duplicates:
         return wrong(
             "positions",
-            f"{log.duplicates} positions of the log stand there more than once: its primary key is gone",
+            f"{log.duplicates} positions exist more than once in the change log: its primary key is missing",
             psql(
                 target,
                 "delete from flagent_cdc.commit_log a using flagent_cdc.commit_log b"
@@ -165,17 +169,17 @@ def _order(target: str, log: LogFacts) -> Finding:
             "positions",
             f"{log.backward} commits are older than the one before them: the database's clock was set back",
         )
-    return fine("positions", "positions and times of commits grow together")
+    return fine("positions", "positions and commit times increase together")
 
 
-def _sealed(facts: DatabaseFacts, log: LogFacts) -> Finding:
+def _unpositioned(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if log.unsealed is None:
-        return unchecked("unsealed", "looking for unsealed changes took too long", "flagent-cdc doctor")
+        return unchecked("unsealed", "the search for changes without a position took too long", "flagent-cdc doctor")
     if not log.unsealed:
         return fine("unsealed", "every committed change has a position")
     found = facts.installation
     schemas = () if found is None else tuple(schema for schema, is_attached in found.attachments.items() if is_attached)
-    # Attaching anew tells everybody the present state, whatever it was that was not told.
+    # Attaching again publishes the present state, whatever was missed.
     return wrong(
         "unsealed",
         f"{log.unsealed} committed changes have no position, so that nobody heard of them",

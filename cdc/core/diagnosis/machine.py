@@ -1,4 +1,4 @@
-"""The settings as they stand together, and the machine that a server would run on with them."""
+"""Checks of the settings in combination, and of the machine that a server would run on."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from .finding import Finding, Limits, fine, note, wrong
 
 __all__ = ["judge_machine"]
 
-# What a process opens besides its clients: the database, libraries, log, listening sockets.
+# File descriptors besides those of clients: database, libraries, application log, listening sockets.
 _SPARE_DESCRIPTORS = 64
 
 
@@ -24,21 +24,23 @@ def judge_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
 
 def _exposure(facts: MachineFacts) -> Finding:
     if facts.is_exposed and not facts.asks_for_credentials:
-        text = f"with these settings everybody who reaches {facts.host} reads every flag"
+        text = f"with these settings everyone who reaches {facts.host} can read every flag"
         if not facts.is_insecure:
-            text = f"with these settings the server does not start: others reach {facts.host}, without credentials"
+            text = f"with these settings the server does not start: {facts.host} is reachable for others, without credentials"
         return wrong("authentication", text, "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME")
     if facts.verifies_tokens and not facts.has_audience:
         return note(
             "authentication",
-            "tokens are taken from any audience: one that was made for another service opens this one too",
+            "tokens of any audience are accepted, also those issued for another service",
             "export FLAGENT_CDC_AUTH_JWT_AUDIENCE=…",
         )
     if facts.asks_for_credentials and facts.allows_any_origin:
-        return note("authentication", "pages of any origin may read answers, with a credential of their own")
+        return note("authentication", "pages of any origin may read answers, if they send a credential")
     return fine(
         "authentication",
-        "the server asks for credentials" if facts.asks_for_credentials else f"only this machine reaches {facts.host}",
+        "the server requires credentials"
+        if facts.asks_for_credentials
+        else f"only this machine can reach {facts.host}",
     )
 
 
@@ -47,17 +49,17 @@ def _keys(facts: MachineFacts) -> Finding:
         names = ", ".join(facts.keys_unreadable)
         return wrong(
             "keys",
-            f"API keys whose scopes cannot be read open nothing: {names}",
+            f"API keys whose scopes cannot be read are rejected: {names}",
             " && ".join(f"flagent-cdc keys revoke {key}" for key in facts.keys_unreadable),
         )
     if facts.keys_in_force == 0 and not facts.verifies_tokens:
-        return wrong("keys", "nobody can come in: no API key is in force", "flagent-cdc keys create NAME")
+        return wrong("keys", "no API key is valid, so all requests will be rejected", "flagent-cdc keys create NAME")
     if facts.keys_in_force is None:
-        return note("keys", "how many API keys are in force is not known: the database was not read")
-    return fine("keys", f"API keys in force: {facts.keys_in_force}")
+        return note("keys", "the number of valid API keys is unknown: the database was not read")
+    return fine("keys", f"valid API keys: {facts.keys_in_force}")
 
 
-def _jwks(place: str, error: str | None) -> Finding:
+def _jwks(place: str, reason: str | None) -> Finding:
     if error is not None:
         return wrong("jwks", f"the JWK Set at {place} cannot be read: {error}", f"curl -sS {place}")
     return fine("jwks", f"the JWK Set at {place} can be read")
@@ -69,25 +71,25 @@ def _certificate(facts: MachineFacts, limits: Limits) -> Finding:
     if certificate.error is not None:
         return wrong(
             "certificate",
-            f"the server cannot speak TLS with {certificate.path}: {certificate.error}",
+            f"the server cannot use TLS with {certificate.path}: {certificate.error}",
             f"openssl x509 -noout -text -in {certificate.path}",
         )
     days = certificate.days
     if days is not None and days < limits.certificate_days:
-        text = "has ended" if days < 0 else f"ends in {days:.0f} days"
+        text = "has expired" if days < 0 else f"expires in {days:.0f} days"
         return wrong("certificate", f"the certificate {certificate.path} {text}", "certbot renew")
-    return fine("certificate", f"the certificate {certificate.path} can be used")
+    return fine("certificate", f"the certificate {certificate.path} is usable")
 
 
 def _descriptors(facts: MachineFacts) -> Finding:
-    """Connections spread evenly over the workers, and each has the limits of the settings for itself."""
+    """The limits of the settings apply to each worker, and so does the limit of open files."""
     needed = facts.max_connections + _SPARE_DESCRIPTORS
     if facts.descriptors >= needed:
         text = f"{facts.descriptors} files may be open, enough for {facts.max_connections} connections"
         return fine("descriptors", text)
     return wrong(
         "descriptors",
-        f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: those "
-        "beyond it are refused by the system",
+        f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: the "
+        "system refuses those beyond it",
         f"ulimit -Hn {needed}  # as root; for a service of systemd: LimitNOFILE={needed}",
     )

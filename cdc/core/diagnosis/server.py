@@ -1,4 +1,4 @@
-"""A running server as its clients see it, with whatever proxies stand in between."""
+"""Checks of a running server as its clients see it, through all proxies in between."""
 
 from collections.abc import Iterator
 
@@ -27,14 +27,14 @@ def judge_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
     yield _ready(facts)
     stream = facts.stream
     if stream is None:
-        yield note("stream", "there is no event stream to look at: it is switched off")
+        yield note("stream", "the event stream was not checked: it is disabled")
     elif stream.status in (401, 403):
-        yield unchecked("stream", f"the stream asks for a credential ({stream.problem or stream.status})", _TOKEN)
+        yield unchecked("stream", f"the stream requires a credential ({stream.problem or stream.status})", _TOKEN)
     else:
         if facts.is_exposed and not facts.has_credential and stream.greets:
             yield wrong(
                 "open",
-                f"everybody who reaches {facts.url} reads every flag",
+                f"everyone who reaches {facts.url} can read every flag",
                 "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME",
             )
         yield from _stream(facts, stream, limits)
@@ -55,18 +55,22 @@ def _unreachable(facts: ServerFacts) -> Finding:
 
 def _certificate(facts: ServerFacts, days: float, limits: Limits) -> Finding:
     if days < limits.certificate_days:
-        return wrong("server_certificate", f"the certificate of {facts.url} ends in {days:.0f} days", "certbot renew")
-    return fine("server_certificate", f"the certificate of {facts.url} is good for {days:.0f} days")
+        return wrong(
+            "server_certificate", f"the certificate of {facts.url} expires in {days:.0f} days", "certbot renew"
+        )
+    return fine("server_certificate", f"the certificate of {facts.url} is valid for {days:.0f} days")
 
 
 def _version(facts: ServerFacts) -> Finding:
     if facts.version is None:
         return wrong(
-            "server", f"{facts.url} is no flagent-cdc: it does not answer /api/v1/info", "flagent-cdc doctor --url …"
+            "server",
+            f"{facts.url} is not a flagent-cdc server: it does not answer /api/v1/info",
+            "flagent-cdc doctor --url …",
         )
     if facts.version != facts.own_version:
-        return note("server", f"the server is of version {facts.version}, this program of {facts.own_version}")
-    return fine("server", f"the server is of version {facts.version}")
+        return note("server", f"the server has version {facts.version}, this program {facts.own_version}")
+    return fine("server", f"the server has version {facts.version}")
 
 
 def _clock(ahead_s: float, limits: Limits) -> Finding:
@@ -101,21 +105,19 @@ def _stream(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Iterator
         yield wrong("stream", f"the stream answers {stream.status}{said}", f"curl -iN {facts.url}/api/v1/events/stream")
         return
     if stream.first_byte_s is None:
-        yield wrong(
-            "buffering", "nothing of the stream arrives: a proxy in between holds it back (it buffers)", _UNBUFFERED
-        )
+        yield wrong("buffering", "nothing of the stream arrives: a proxy in between buffers it", _UNBUFFERED)
         return
     if not stream.greets:
         yield wrong(
             "stream",
-            f"what answers is no event stream of ours ({stream.content_type or 'without a content type'})",
+            f"the answer is not a flagent-cdc event stream ({stream.content_type or 'without a content type'})",
             f"curl -iN {facts.url}/api/v1/events/stream",
         )
         return
     if stream.first_byte_s > limits.first_byte_s:
         yield wrong(
             "buffering",
-            f"the stream's first event took {stream.first_byte_s:.1f} s: a proxy in between holds it back",
+            f"the stream's first event took {stream.first_byte_s:.1f} s: a proxy in between buffers it",
             _UNBUFFERED,
         )
     else:
@@ -131,57 +133,56 @@ def _headers(stream: StreamFacts) -> Finding:
     if stream.coding:
         return wrong(
             "compression",
-            f"the stream comes as {stream.coding} though that was not asked for: a proxy compresses it",
+            f"the stream arrives as {stream.coding}, which was not requested: a proxy compresses it",
             "gzip off;  # nginx, for the stream's location",
         )
     if "no-cache" not in stream.cache_control and "no-store" not in stream.cache_control:
         return wrong(
             "caching",
-            f"a proxy in between has replaced Cache-Control ({stream.cache_control or 'there is none'}): "
-            "streams might be cached",
+            f"a proxy in between replaced Cache-Control ({stream.cache_control or 'missing'}): streams might be cached",
             "proxy_pass_header Cache-Control;  # nginx, for the stream's location",
         )
-    return fine("headers", "a proxy, if any, leaves the stream's headers alone")
+    return fine("headers", "no proxy changes the stream's headers")
 
 
 def _gzip(stream: StreamFacts) -> Finding:
     if stream.gzip_works is False:
-        return wrong("compression", "a compressed stream does not arrive at once: a proxy holds it back", _UNBUFFERED)
+        return wrong("compression", "a compressed stream does not arrive at once: a proxy buffers it", _UNBUFFERED)
     return fine("compression", "a compressed stream arrives at once too")
 
 
 def _keep_alive(stream: StreamFacts) -> Finding:
     if stream.keep_alive is None:
-        return note("keep_alive", "whether keep-alives arrive was not waited for")
+        return note("keep_alive", "keep-alives were not checked: the wait would exceed its limit")
     if stream.keep_alive:
-        return fine("keep_alive", f"keep-alives come every {stream.heartbeat_s or 0:g} s")
+        return fine("keep_alive", f"keep-alives arrive every {stream.heartbeat_s or 0:g} s")
     return wrong(
         "keep_alive",
-        f"keep-alives do not come every {stream.heartbeat_s or 0:g} s, or the connection is cut before: a proxy gives "
-        "up quiet connections sooner",
+        f"keep-alives do not arrive every {stream.heartbeat_s or 0:g} s, or the connection is closed before: a proxy "
+        "closes quiet connections too early",
         _UNBUFFERED,
     )
 
 
 def _log(facts: ServerFacts, stream: StreamFacts) -> Finding:
     if facts.log_in_database is None:
-        return note("same_log", "the server's database was not looked at, so that its log was not compared")
+        return note("same_log", "the server's database was not checked, so its change log was not compared")
     if facts.log_in_database != stream.log:
         return wrong(
             "same_log",
-            f"the server serves the log {stream.log}; the database that was looked at has {facts.log_in_database}",
+            f"the server serves the change log {stream.log}; the checked database has {facts.log_in_database}",
             "flagent-cdc doctor --database-url …  # the server's own",
         )
-    return fine("same_log", "the server serves the log of this database")
+    return fine("same_log", "the server serves the change log of this database")
 
 
 def _lag(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Finding:
     if not stream.is_fresh:
         return wrong(
-            "fresh", "the server says that it cannot prove to be current", "flagent-cdc doctor  # of its database"
+            "fresh", "the server cannot confirm that it is up to date", "flagent-cdc doctor  # of its database"
         )
     if facts.newest_in_database is None or facts.log_in_database != stream.log or stream.position is None:
-        return fine("fresh", "the server says that it is current")
+        return fine("fresh", "the server is up to date")
     lag = facts.newest_in_database - stream.position
     if lag > limits.lag_positions:
         return wrong(
@@ -189,7 +190,7 @@ def _lag(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Finding:
             f"the server is {lag} commits behind the database",
             f"curl -s {facts.url}/readyz",
         )
-    return fine("lag", f"the server is at position {stream.position}, as the database was")
+    return fine("lag", f"the server is at position {stream.position}, like the database")
 
 
 def _websocket(problem: str) -> Finding:

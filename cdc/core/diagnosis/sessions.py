@@ -1,4 +1,4 @@
-"""The database as such: its version and settings, the way to it, the role, and what other sessions hold up."""
+"""Checks of the database itself: version and settings, the connection, the role, and sessions that block others."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ __all__ = ["judge_sessions"]
 
 _OLDEST, _NEWEST = 14, 18
 
-# Where the queue begins to be worth a word.
+# From this share on the queue is worth a note.
 _QUEUE_NOTE = 0.1
 
-# The sessions named in one sentence.
+# At most so many sessions are named in one sentence.
 _NAMED = 3
 
 
@@ -39,7 +39,7 @@ def _version(facts: DatabaseFacts) -> Finding:
     if major < _OLDEST:
         return wrong("postgresql", f"PostgreSQL {major} is too old; {_OLDEST} to {_NEWEST} are supported", "pg_upgrade")
     if major > _NEWEST:
-        return note("postgresql", f"PostgreSQL {major} is newer than what was tested, {_OLDEST} to {_NEWEST}")
+        return note("postgresql", f"PostgreSQL {major} is newer than the tested versions, {_OLDEST} to {_NEWEST}")
     return fine("postgresql", f"PostgreSQL {major} is supported")
 
 
@@ -65,26 +65,26 @@ def _transport(facts: DatabaseFacts) -> Finding:
 
 def _encoding(facts: DatabaseFacts) -> Finding:
     if facts.encoding == "UTF8":
-        return fine("encoding", "the database is in UTF-8")
+        return fine("encoding", "the database encoding is UTF-8")
     return wrong(
         "encoding",
-        f"the database is in {facts.encoding}: what it cannot hold cannot be told, and text may not be readable",
+        f"the database encoding is {facts.encoding}, not UTF-8: some characters cannot be stored, others not delivered",
         "createdb --encoding UTF8 --template template0 NEW && pg_dump … | psql NEW",
     )
 
 
 def _pooler(facts: DatabaseFacts) -> Finding:
     if facts.hears:
-        return fine("notifications", "a notification came through")
+        return fine("notifications", "a notification arrived")
     if facts.is_pooled:
         return wrong(
             "notifications",
-            "a transaction-pooling PgBouncer stands in between: notifications do not pass it, and the server polls",
+            "a transaction-pooling PgBouncer is in between: it passes on no notifications, so the server polls",
             "export FLAGENT_CDC_DATABASE_URL='postgresql://…'  # PostgreSQL itself, or a pool with pool_mode=session",
         )
     return wrong(
         "notifications",
-        "a notification sent from one session did not reach another within two seconds",
+        "a notification from one session did not reach another within two seconds",
         psql(facts.target, "select pg_notification_queue_usage()"),
     )
 
@@ -96,7 +96,7 @@ def _clock(facts: DatabaseFacts, limits: Limits) -> Finding:
     return wrong(
         "database_clock",
         f"the database's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: "
-        "latencies and ends of credentials are judged wrongly",
+        "latencies and expiry times are wrong",
         "timedatectl set-ntp true",
     )
 
@@ -106,29 +106,29 @@ def _durability(facts: DatabaseFacts) -> Finding:
     if risky:
         return wrong(
             "durability",
-            f"{' and '.join(risky)} off: after a crash the database, and the log in it, may be damaged",
+            f"{' and '.join(risky)} off: a crash may damage the database, and the change log in it",
             psql(facts.target, *(f"alter system set {name} = on" for name in risky), "select pg_reload_conf()"),
         )
     if facts.settings.get("synchronous_commit") == "off":
         return note(
             "durability",
-            "synchronous_commit is off: a crash may take back commits that subscribers have heard of; they are "
-            "resynchronised then",
+            "synchronous_commit is off: a crash may roll back commits that subscribers have received; the server then "
+            "resynchronises them",
         )
     return fine("durability", "commits are durable")
 
 
 def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
-    """Settings that apply to the sessions of the role that serves."""
+    """Check the settings of the sessions of the role that serves."""
     name = facts.role.name
     if facts.settings.get("idle_session_timeout", "0") != "0":
         yield wrong(
             "idle_session_timeout",
-            f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it cuts the listener, which is idle",
+            f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it disconnects the listener, which is idle",
             psql(facts.target, f'alter role "{name}" set idle_session_timeout = 0'),
         )
     else:
-        yield fine("idle_session_timeout", "idle sessions are not cut")
+        yield fine("idle_session_timeout", "idle sessions are not disconnected")
     timeout = int(facts.settings.get("statement_timeout", "0"))
     if 0 < timeout < 10_000:
         yield wrong(
@@ -137,23 +137,23 @@ def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
             psql(facts.target, f'alter role "{name}" set statement_timeout = 0'),
         )
     else:
-        yield fine("statement_timeout", "statements are given time")
+        yield fine("statement_timeout", "no short statement_timeout")
 
 
 def _replication_role(facts: DatabaseFacts) -> Finding:
-    """Our triggers fire there too; those of foreign keys do not, and Flagent relies on their cascades."""
+    """Our triggers fire under every role; those of foreign keys do not, and Flagent relies on their cascades."""
     who = [f"{whom} ({value})" for whom, value in facts.role_settings if value != "origin"]
     if who:
         return wrong(
             "session_replication_role",
             f"session_replication_role is set for {', '.join(who)}: changes are captured, but foreign keys are not "
-            "kept and deleted flags leave their parts behind",
+            "enforced, and deleted flags leave their parts behind",
             psql(
                 facts.target,
                 *(f"alter {whom} reset session_replication_role" for whom, value in facts.role_settings),
             ),
         )
-    return fine("session_replication_role", "no role writes past the foreign keys")
+    return fine("session_replication_role", "no role writes without foreign keys")
 
 
 def _connections(facts: DatabaseFacts, limits: Limits) -> Finding:
@@ -161,7 +161,7 @@ def _connections(facts: DatabaseFacts, limits: Limits) -> Finding:
     if used > most * limits.connections_share:
         return wrong(
             "connections",
-            f"{used} of {most} connections are in use: the server may find none when it must come back",
+            f"{used} of {most} connections are in use: the server may get none when it reconnects",
             psql(facts.target, f"alter system set max_connections = {most * 2}") + "  # then restart PostgreSQL",
         )
     return fine("connections", f"{used} of {most} connections are in use")
@@ -189,7 +189,7 @@ def _role(facts: DatabaseFacts) -> Iterator[Finding]:
     if not role.sees_sessions:
         yield note(
             "visibility",
-            "this role is not shown what other sessions do: long transactions were not looked for",
+            "this role cannot see other sessions: long transactions were not checked",
             psql(facts.target, f'grant pg_monitor to "{role.name}"'),
         )
 
@@ -200,13 +200,13 @@ def _queue(facts: DatabaseFacts, limits: Limits) -> Finding:
     if share <= _QUEUE_NOTE:
         return fine("queue", text)
     oldest = max(facts.sessions, key=lambda session: session.age_s, default=None)
-    held = "" if oldest is None else f"; it is most likely held up by {oldest}"
+    held = "" if oldest is None else f"; most likely blocked by {oldest}"
     if share <= limits.queue_share:
         return note("queue", text + held)
     statement = "select pid, usename, state, xact_start from pg_stat_activity order by xact_start"
     if oldest is not None:
         statement = f"select pg_terminate_backend({oldest.pid})"
-    text += f": when it is full, commits are announced no more{held}"
+    text += f": when it is full, commits are no longer announced{held}"
     return wrong("queue", text, psql(facts.target, statement))
 
 
@@ -216,12 +216,12 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
     )
     if not long:
         if not facts.role.sees_sessions:
-            return fine("transactions", "no own transaction is open for long")
+            return fine("transactions", "no transaction of this role is open for long")
         return fine("transactions", f"no transaction is open for longer than {limits.transaction_s:.0f} s")
     named = "; ".join(map(str, long[:_NAMED])) + (f"; and {len(long) - _NAMED} more" if len(long) > _NAMED else "")
     return wrong(
         "transactions",
-        f"transactions that are open for long keep the log from being cleaned up: {named}",
+        f"long transactions keep the change log from being cleaned up: {named}",
         psql(facts.target, *(f"select pg_terminate_backend({session.pid})" for session in long[:_NAMED])),
     )
 
@@ -229,11 +229,11 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
 def _prepared(facts: DatabaseFacts, limits: Limits) -> Finding:
     old = [one for one in facts.prepared if one.age_s > limits.transaction_s]
     if not old:
-        return fine("prepared", "no prepared transaction was forgotten")
+        return fine("prepared", "no prepared transaction is old")
     named = ", ".join(f"{one.gid} of {one.owner} ({one.age_s:.0f} s)" for one in old)
     return wrong(
         "prepared",
-        f"prepared transactions were forgotten; they hold locks and keep the log from being cleaned up: {named}",
+        f"old prepared transactions hold locks and keep the change log from being cleaned up: {named}",
         psql(facts.target, *(f"rollback prepared '{one.gid.replace(chr(39), chr(39) * 2)}'" for one in old)),
     )
 
@@ -243,5 +243,5 @@ def _event_triggers(facts: DatabaseFacts) -> Finding:
         return fine("event_triggers", "no event trigger can refuse an upgrade")
     return note(
         "event_triggers",
-        f"event triggers run with every change of a schema, and may refuse ours: {', '.join(facts.event_triggers)}",
+        f"event triggers run with every schema change, and may refuse ours: {', '.join(facts.event_triggers)}",
     )

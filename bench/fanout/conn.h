@@ -1,14 +1,6 @@
-/* The load client of bench/fanout: thousands of subscribers in one thread.
- *
- * load.c    connections, the event loop and the commands on stdin
- * stream.c  bytes of one connection -> payloads: HTTP, chunks, gzip, WebSocket frames, SSE blocks
- * phase.c   payloads -> deliveries: order, completeness, equality, times
- *
- * A payload is an SSE block up to and including its empty line, or the text of a WebSocket message. The first
- * connection that receives an event keeps its bytes as the reference; every other connection is compared with it byte
- * by byte, which is stricter than a checksum and cheap enough for millions of deliveries a second. */
-#ifndef FANOUT_LOAD_H
-#define FANOUT_LOAD_H
+/* One connection of the load client. */
+#ifndef FANOUT_CONN_H
+#define FANOUT_CONN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,45 +59,38 @@ struct options {
     bool websocket, compress, own;
     char path[2048], hello[4096], ready[128], headers[4096];
     uint32_t window, sources;
+    uint32_t muted; /* so many connections, the first ones, stop reading once they are ready */
 };
 
 extern struct options options;
 extern struct conn *conns;
 extern uint32_t conn_count;
 extern uint64_t wire_bytes;
+extern int poller;
+
+/* Connections by what became of them, since the last `open`. */
+struct counts {
+    uint32_t in_flight, ready, failed, refusals, refused_again, closed_by_server, waiting_to_retry;
+};
+extern struct counts counts;
+
+/* Called when a connection that was ready has closed; load.c sets it. */
+extern void (*conn_lost)(struct conn *conn);
 
 uint64_t now_ns(void);
 void bytes_append(struct bytes *bytes, const void *data, size_t len);
 void bytes_consume(struct bytes *bytes, size_t used);
 void bytes_free(struct bytes *bytes);
 
-/* load.c, called by stream.c */
+/* `template` with `%d` replaced by a number. */
+void conn_fill(char *out, size_t size, const char *template, uint32_t index);
+void conn_watch(struct conn *conn, uint32_t events, int how);
+void conn_send(struct conn *conn, const void *data, size_t len);
 void conn_send_frame(struct conn *conn, int opcode, const void *data, size_t len);
+/* Copies what the running payload has in common with its candidate; to be called before a reference changes. */
+void conn_settle(struct conn *conn);
 void conn_handshake_done(struct conn *conn, int status, long retry_after_s, uint64_t now);
 void conn_ready(struct conn *conn, uint64_t now);
 void conn_close(struct conn *conn, uint64_t now);
-
-/* stream.c: everything that was received, in order. */
-void stream_receive(struct conn *conn, const uint8_t *data, size_t len, uint64_t now);
-void stream_reset(struct conn *conn);
-/* Copies what the running payload has in common with its candidate; to be called before a reference changes. */
-void stream_settle(struct conn *conn);
-/* Drops what compressed segments are known to mean. */
-void stream_forget(void);
-
-/* phase.c */
-void phase_begin(uint32_t first, uint32_t events, bool latencies, uint32_t connections);
-void phase_sent(uint32_t seq, uint64_t at_ns);
-bool phase_is_receiving(uint64_t now);
-bool phase_is_done(void);
-void phase_report(bool complete);
-void phase_lose(struct conn *conn);
-/* The references that this connection may receive next; NULL where there is none. */
-const struct payload *phase_expected(const struct conn *conn);
-const struct payload *phase_snapshot(void);
-/* A whole payload that equals the candidate, and one that has to be looked at. */
-void phase_matched(struct conn *conn, const struct payload *candidate, uint64_t now);
-void phase_payload(struct conn *conn, const uint8_t *data, size_t len, uint64_t now);
-void phase_muted_report(void);
 
 #endif
