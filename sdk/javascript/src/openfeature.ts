@@ -11,11 +11,11 @@ import {
   ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError, StandardResolutionReasons,
   type EvaluationContext, type JsonValue, type Provider, type ResolutionDetails,
 } from "@openfeature/web-sdk";
-import type { RealtimeClient } from "./client.js";
+import type { RealtimeClient } from "./realtime-client.js";
 import type { EvaluationResult, Scalar } from "./core/evaluation.js";
 import type { Flag } from "./core/flag.js";
 import { TimedOut } from "./errors.js";
-import { FlagStore } from "./store.js";
+import { FlagStore } from "./flag-store.js";
 
 export interface FlagentProviderOptions {
   /** How long `initialize` may take, in milliseconds; afterwards the provider becomes ready by itself. */

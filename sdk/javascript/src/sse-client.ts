@@ -1,5 +1,5 @@
 /** The one-way client: a plain HTTP response that any proxy lets through. */
-import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./client.js";
+import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./realtime-client.js";
 import { defaultFetch, SseTransport, type Fetch } from "./sse-transport.js";
 import { checkedUrl } from "./websocket-client.js";
 

@@ -1,5 +1,5 @@
 /** The event stream over `fetch`, which unlike EventSource can send headers, see statuses and read comments. */
-import { EventStreamParser, type StreamItem } from "./core/event-stream.js";
+import { EventStreamParser, type StreamItem } from "./core/sse-parser.js";
 import { decodeKeepAlive, decodeStreamEvent, type Message } from "./core/message.js";
 import { httpOutcome, isEventStream, isUnauthorized, parseRetryAfter, redirectTarget } from "./core/policy.js";
 import { isEverything, toQuery, type Selector } from "./core/selection.js";

@@ -2,7 +2,7 @@
 import type { AnyEvent } from "./core/event.js";
 import { tagsOf, tombstone, type Flag } from "./core/flag.js";
 import type { Message } from "./core/message.js";
-import { Replica, type Change, type Status } from "./core/replica.js";
+import { Replica, type Change, type Status } from "./core/store-core.js";
 import { isEverything, selectsEvent, type Selector } from "./core/selection.js";
 
 /** Ends one subscription. */

@@ -1,5 +1,5 @@
 /** Disconnects in a hidden tab after a while, and comes back at once when the tab or the network does. */
-import type { Link } from "./connector.js";
+import type { Link } from "./connection-supervisor.js";
 
 /** `graceMs` false = never disconnect. Returns how to stop; does nothing where there is no document. */
 export function followVisibility(link: Link, graceMs: number | false): () => void {

@@ -1,5 +1,5 @@
 /** The two-way client: subscriptions that change while connected, and evaluation by the server. */
-import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./client.js";
+import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./realtime-client.js";
 import type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
 import { ConnectionFailed } from "./errors.js";
 import { defaultSocket, standardSocket, WebSocketTransport, type WebSocketClass } from "./websocket-transport.js";

@@ -3,7 +3,7 @@ import { MalformedMessage } from "./core/event.js";
 import { decodeMessage, parseJson } from "./core/message.js";
 import { closeOutcome, httpOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
 import { asError, ConnectionFailed } from "./errors.js";
-import { failure } from "./connector.js";
+import { failure } from "./connection-supervisor.js";
 import { isNode } from "./platform.js";
 import type { OpenSocket, Socket } from "./socket.js";
 import type { Connection, Opening, Sink, Transport } from "./transport.js";

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { evaluate, evaluateBatch } from "../dist/core/evaluation.js";
 import { decodeMessage } from "../dist/core/message.js";
-import { Progress } from "../dist/core/position.js";
-import { Replica } from "../dist/core/replica.js";
+import { Progress } from "../dist/core/event-id.js";
+import { Replica } from "../dist/core/store-core.js";
 import { covers, isEverything, removed, toQuery, toSubscribe, union } from "../dist/core/selection.js";
 import { event, flag } from "./harness.js";
 

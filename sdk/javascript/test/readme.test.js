@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { evaluate } from "../dist/core/evaluation.js";
-import { Replica } from "../dist/core/replica.js";
+import { Replica } from "../dist/core/store-core.js";
 import { event, flag, ScriptedServer, transports, until } from "./harness.js";
 
 const PACKAGE = new URL("../", import.meta.url);

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Backoff, ReconnectConfig, reconnectDelay } from "../dist/core/backoff.js";
 import { canonicalFlag, digest } from "../dist/core/digest.js";
-import { EventStreamParser } from "../dist/core/event-stream.js";
+import { EventStreamParser } from "../dist/core/sse-parser.js";
 import { decodeEvent, EventType } from "../dist/core/event.js";
 import { decodeKeepAlive, decodeMessage, decodeStreamEvent } from "../dist/core/message.js";
 import { closeOutcome, httpOutcome, isEventStream, parseRetryAfter, redirectTarget } from "../dist/core/policy.js";
-import { isBefore, parseEventId } from "../dist/core/position.js";
-import { Replica } from "../dist/core/replica.js";
+import { isBefore, parseEventId } from "../dist/core/event-id.js";
+import { Replica } from "../dist/core/store-core.js";
 import { evaluate } from "../dist/core/evaluation.js";
 import { evaluationVectors, vectors } from "./vectors.js";
 

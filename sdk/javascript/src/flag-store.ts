@@ -1,8 +1,8 @@
 /** A live local copy of flags, and evaluation from it without the network. */
-import type { RealtimeClient } from "./client.js";
+import type { RealtimeClient } from "./realtime-client.js";
 import { evaluate, evaluateBatch, type BatchRequest, type EvaluationRequest, type EvaluationResult, type Surroundings } from "./core/evaluation.js";
 import type { Flag } from "./core/flag.js";
-import type { Change, Status } from "./core/replica.js";
+import type { Change, Status } from "./core/store-core.js";
 import { EVERYTHING, selectsFlags, type Selector } from "./core/selection.js";
 import { ClientClosed, GaveUp, TimedOut } from "./errors.js";
 import { View } from "./subscription.js";

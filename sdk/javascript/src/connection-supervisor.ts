@@ -4,11 +4,11 @@
  * One connection at a time. Subscriptions are given as one selection, the union of all; when it grows, an open
  * WebSocket is told, an open event stream is replaced by one that resumes.
  */
-import { Calls, type Fields } from "./calls.js";
+import { Calls, type Fields } from "./pending-requests.js";
 import type { Clock } from "./clock.js";
 import { Backoff, type ReconnectConfig } from "./core/backoff.js";
 import { isBeat, type Heartbeat, type Message } from "./core/message.js";
-import { Progress } from "./core/position.js";
+import { Progress } from "./core/event-id.js";
 import { covers, removed, toSubscribe, union, type Selector } from "./core/selection.js";
 import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused } from "./errors.js";
 import type { Connection, Failure, Sink, Transport } from "./transport.js";

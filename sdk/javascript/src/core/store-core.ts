@@ -11,7 +11,7 @@ import type { AnyEvent } from "./event.js";
 import { FlagTable, type Change } from "./flag-table.js";
 import type { Flag } from "./flag.js";
 import { isBeat, type Connected, type Heartbeat, type Message, type Snapshot } from "./message.js";
-import { isBefore, parseEventId } from "./position.js";
+import { isBefore, parseEventId } from "./event-id.js";
 import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./selection.js";
 
 export type { Change } from "./flag-table.js";

@@ -6,13 +6,13 @@
  * resumes after the oldest of their last ids; each tab drops what it has seen. A tab that was away (frozen, slow)
  * joins anew and gets a snapshot.
  */
-import { Calls, type Fields } from "./calls.js";
+import { Calls, type Fields } from "./pending-requests.js";
 import type { Clock } from "./clock.js";
 import { crc32 } from "./core/crc32.js";
 import type { Message } from "./core/message.js";
-import { isBefore, parseEventId, Progress } from "./core/position.js";
+import { isBefore, parseEventId, Progress } from "./core/event-id.js";
 import { union, type Selector } from "./core/selection.js";
-import type { ApiKey, Connector, Link, LinkListener, LinkState } from "./connector.js";
+import type { ApiKey, Connector, Link, LinkListener, LinkState } from "./connection-supervisor.js";
 import { asError, ClientClosed, FlagentError, RequestRefused } from "./errors.js";
 
 interface Member {
