@@ -9,11 +9,11 @@ export interface Clock {
 }
 
 /** Timers beyond this overflow to "at once" in every JavaScript engine. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => performance.now(),
   random: () => Math.random(),
-  setTimer: (action, delayMs) => setTimeout(action, Math.min(delayMs, LONGEST_TIMER_MS)),
+  setTimer: (action, delayMs) => setTimeout(action, Math.min(delayMs, MAX_TIMER_MS)),
   clearTimer: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };

@@ -1,137 +1,111 @@
 /**
- * The life of a connection: opens, resumes after the last id, notices silence, waits, tries again, gives up.
+ * The life of a connection: connects, resumes after the last id, detects silence, reconnects, gives up.
  *
- * One connection at a time. Subscriptions are given as one selection, the union of all; when it grows, an open
- * WebSocket is told, an open event stream is replaced by one that resumes.
+ * One connection at a time. It carries one selection, the union of all subscriptions. When the selection grows, an open
+ * WebSocket sends the difference; an open event stream is replaced by a new one, which resumes.
  */
-import { Calls, type Fields } from "./pending-requests.js";
+import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
 import type { Clock } from "./clock.js";
 import { Backoff, type ReconnectConfig } from "./core/backoff.js";
-import { isBeat, type Heartbeat, type Message } from "./core/message.js";
-import { Progress } from "./core/event-id.js";
-import { covers, removed, toSubscribe, union, type Selector } from "./core/selection.js";
-import { asError, ClientClosed, ConnectionFailed, GaveUp, RequestRefused } from "./errors.js";
-import type { Connection, Failure, Sink, Transport } from "./transport.js";
+import { Cursor } from "./core/cursor.js";
+import { Liveness } from "./core/liveness.js";
+import { isKeepAlive, type Heartbeat, type Message } from "./core/message.js";
+import { covers, minus, toSubscribe, union, type Selection } from "./core/selection.js";
+import { asError, ClientClosed, ConnectionLost, ConnectionRefused, ReconnectExhausted, RequestFailed } from "./errors.js";
+import { PendingRequests, type Fields } from "./pending-requests.js";
+import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionSink, type Transport } from "./transport.js";
 
-/** `waiting` = lost, until the next attempt; `paused` = on purpose (hidden tab, slow handlers); `failed` = given up for good. */
-export type LinkState = "idle" | "connecting" | "open" | "waiting" | "paused" | "failed" | "closed";
-
-export interface LinkListener {
-  message(message: Message): void;
-  /** `error` tells why a connection ended, or why the link failed. */
-  state(state: LinkState, error: Error | null): void;
-  error(error: Error): void;
-}
-
-/** What a client needs of its connection; `Connector` is one, and `SharedLink` is one that several tabs share. */
-export interface Link {
-  readonly state: LinkState;
-  /** Sets what the connection selects; `snapshot` asks for the state when it begins anew. Null selects nothing and disconnects. */
-  select(selector: Selector | null, snapshot: boolean): void;
-  /** Asks for a snapshot of `selector`, which comes as a message with that scope. */
-  requestSnapshot(selector: Selector): void;
-  /** Sends a request and resolves with its answer. */
-  call(fields: Fields, timeoutMs: number): Promise<Fields>;
-  /** Disconnects until every reason is taken back by `resume`. */
-  pause(reason: string): void;
-  resume(reason: string): void;
-  /** Ends a wait at once, because the network or the tab has come back. */
-  hurry(): void;
-  close(): void;
-}
-
-export type ApiKey = string | (() => string | Promise<string>) | null;
-
-export interface ConnectorOptions {
+export interface ConnectionSupervisorOptions {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly reconnect: ReconnectConfig;
   readonly apiKey: ApiKey;
-  /** How often a heartbeat is expected, until the server has shown how often it sends one. */
+  /** The heartbeat interval that is assumed until the server's own is known. */
   readonly heartbeatMs: number;
-  /** How long a connection may take to say its first word. */
+  /** The maximum wait for the server's first message. */
   readonly connectMs: number;
-  /** Where another tab's stream is taken over. */
+  /** The id to resume after, if the stream of another tab is taken over. */
   readonly lastEventId?: string | null;
 }
 
-const SILENT_INTERVALS = 2.5;
-const SHORTEST_INTERVAL_MS = 1000;
-const REFUSED_MS = 5000;
+/** The wait after a failed snapshot request, with jitter up to twice as long. */
+const SNAPSHOT_RETRY_MS = 5000;
+const MAX_SNAPSHOT_RETRY_MS = 60_000;
 
 const GREETING: Message & { kind: "connected" } = {
   kind: "connected", id: null, position: null, fresh: null, ageMs: null, heartbeatMs: null, resumed: false, requestId: null,
 };
 
-export class Connector implements Link {
-  state: LinkState = "idle";
-  private selector: Selector | null = null;
+export class ConnectionSupervisor implements ClientConnection {
+  state: ConnectionState = "idle";
+  private selection: Selection | null = null;
   private wantsSnapshot = false;
   private readonly pauses = new Set<string>();
   private readonly backoff: Backoff;
-  private readonly progress = new Progress();
+  private readonly cursor = new Cursor();
+  private readonly liveness: Liveness;
 
   private connection: Connection | null = null;
-  /** Counts openings, so that what a former one still says is not heard. */
+  /** Counts connections, so that reports of a former one are ignored. */
   private generation = 0;
   /** What the open connection selects. */
-  private selected: Selector | null = null;
+  private selected: Selection | null = null;
   private isResuming = false;
   private awaitsSnapshot = false;
   private openingId = "";
   private timer: unknown = null;
   private receivedAt = 0;
-  private heartbeatAt: number | null = null;
-  private intervalMs: number;
-  private pinged = false;
-  private askedForKeyAgain = false;
+  private hasPinged = false;
+  private hasRenewedKey = false;
+  private failure: Error | null = null;
 
-  private requests = 0;
-  private readonly scopes = new Map<string, Selector>();
-  private readonly calls: Calls;
+  private requestCount = 0;
+  /** The selections of the requested snapshots, by request id. */
+  private readonly scopes = new Map<string, Selection>();
+  private readonly requests: PendingRequests;
   private snapshots = new AbortController();
 
-  constructor(private readonly options: ConnectorOptions, private readonly listener: LinkListener) {
+  constructor(private readonly options: ConnectionSupervisorOptions, private readonly listener: ConnectionListener) {
     this.backoff = new Backoff(options.reconnect);
-    this.calls = new Calls(options.clock);
-    this.intervalMs = options.heartbeatMs;
-    if (options.lastEventId != null) this.progress.reset(options.lastEventId);
+    this.requests = new PendingRequests(options.clock);
+    this.liveness = new Liveness(options.heartbeatMs);
+    if (options.lastEventId != null) this.cursor.replace(options.lastEventId);
   }
 
   get lastEventId(): string | null {
-    return this.progress.last ?? null;
+    return this.cursor.last ?? null;
   }
 
-  select(selector: Selector | null, snapshot: boolean): void {
-    const former = this.selector;
-    this.selector = selector;
+  select(selection: Selection | null, snapshot: boolean): void {
+    const former = this.selection;
+    this.selection = selection;
     this.wantsSnapshot = snapshot;
     if (this.state === "closed" || this.state === "failed" || this.state === "paused") return;
-    if (selector === null) {
+    if (selection === null) {
       this.disconnect();
       this.become("idle", null);
     } else if (this.state === "idle") this.open();
-    else if (this.connection !== null && former !== null) this.change(selector);
+    else if (this.connection !== null && former !== null) this.updateSelection(selection);
   }
 
-  requestSnapshot(selector: Selector): void {
+  requestSnapshot(selection: Selection): void {
     const { connection } = this;
-    if (connection === null || this.state !== "open") return;
+    if (connection === null || this.state !== "connected") return;
     if (connection.isTwoWay) {
       const requestId = this.nextRequest();
-      this.scopes.set(requestId, selector);
-      this.selected = union([this.selected ?? selector, selector]);
-      connection.send({ type: "subscribe", requestId, ...toSubscribe(selector), snapshot: true });
-    } else void this.fetchSnapshot(selector, 1);
+      this.scopes.set(requestId, selection);
+      this.selected = union([this.selected ?? selection, selection]);
+      connection.send({ type: "subscribe", requestId, ...toSubscribe(selection), snapshot: true });
+    } else void this.fetchSnapshot(selection, 1);
   }
 
   call(fields: Fields, timeoutMs: number): Promise<Fields> {
     if (this.state === "closed") return Promise.reject(new ClientClosed());
-    if (this.state === "failed") return Promise.reject(new GaveUp("the client has given up"));
+    if (this.state === "failed") return Promise.reject(this.failure!);
     const requestId = this.nextRequest();
     const request = { ...fields, requestId };
-    if (this.state === "open") this.connection?.send(request);
-    return this.calls.wait(requestId, request, timeoutMs);
+    if (this.state === "connected") this.connection?.send(request);
+    return this.requests.wait(requestId, request, timeoutMs);
   }
 
   pause(reason: string): void {
@@ -144,66 +118,66 @@ export class Connector implements Link {
   resume(reason: string): void {
     if (!this.pauses.delete(reason) || this.pauses.size > 0 || this.state !== "paused") return;
     this.become("idle", null);
-    if (this.selector !== null) this.open();
+    if (this.selection !== null) this.open();
   }
 
-  hurry(): void {
-    if (this.state === "waiting") this.open();
-    else if (this.state === "open") this.watch();
+  reconnectNow(): void {
+    if (this.state === "reconnecting") this.open();
+    else if (this.state === "connected") this.watchSilence();
   }
 
   close(): void {
     if (this.state === "closed") return;
     this.disconnect();
-    this.calls.rejectAll(new ClientClosed());
+    this.requests.rejectAll(new ClientClosed());
     this.become("closed", null);
   }
 
   private open(): void {
-    const selector = this.selector!;
+    const selection = this.selection!;
     const generation = ++this.generation;
     this.clearTimer();
     this.become("connecting", null);
     this.timer = this.options.clock.setTimer(() => {
-      this.ended(failure(new ConnectionFailed(`the server did not answer within ${this.options.connectMs} ms`)));
+      this.ended(connectionFailure(new ConnectionLost(`no message from the server within ${this.options.connectMs} ms`)));
     }, this.options.connectMs);
     const { apiKey } = this.options;
-    if (typeof apiKey !== "function") return this.connect(selector, apiKey, generation);
+    if (typeof apiKey !== "function") return this.connect(selection, apiKey, generation);
     Promise.resolve().then(apiKey).then(
-      (key) => { if (generation === this.generation) this.connect(selector, key, generation); },
-      (error) => { if (generation === this.generation) this.ended(failure(asError(error))); },
+      (key) => { if (generation === this.generation) this.connect(selection, key, generation); },
+      (error) => { if (generation === this.generation) this.ended(connectionFailure(asError(error))); },
     );
   }
 
-  private connect(selector: Selector, apiKey: string | null, generation: number): void {
-    const lastEventId = this.progress.last ?? null;
-    this.selected = selector;
+  private connect(selection: Selection, apiKey: string | null, generation: number): void {
+    const { lastEventId } = this;
+    this.selected = selection;
     this.isResuming = lastEventId !== null;
     const snapshot = this.wantsSnapshot && lastEventId === null;
     this.awaitsSnapshot = snapshot;
     const isCurrent = () => generation === this.generation;
-    const sink: Sink = {
+    const sink: ConnectionSink = {
       received: () => { if (isCurrent()) this.receivedAt = this.options.clock.now(); },
       message: (message) => { if (isCurrent()) this.message(message); },
       retry: (ms) => { if (isCurrent()) this.backoff.retry(ms); },
       malformed: (error) => { if (isCurrent()) this.listener.error(error); },
       ended: (reason) => { if (isCurrent()) this.ended(reason); },
     };
-    this.connection = this.options.transport.open({ selector, lastEventId, snapshot, apiKey }, sink);
+    this.connection = this.options.transport.open({ selection, lastEventId, snapshot, apiKey }, sink);
     this.openingId = this.nextRequest();
     if (!this.connection.isTwoWay) return;
     const resume = lastEventId === null ? {} : { lastEventId };
     this.connection.send({
-      type: "subscribe", requestId: this.openingId, ...toSubscribe(selector), ...(snapshot ? { snapshot } : {}), ...resume,
+      type: "subscribe", requestId: this.openingId, ...toSubscribe(selection), ...(snapshot ? { snapshot } : {}), ...resume,
     });
   }
 
   private message(message: Message): void {
     const now = this.options.clock.now();
     this.receivedAt = now;
-    this.pinged = false;
+    this.hasPinged = false;
     this.backoff.message(now);
-    // A server that greets nobody is connected when it says anything about flags.
+    // A server without a greeting is connected once it sends anything about flags.
     if (this.state === "connecting" && (message.kind === "events" || message.kind === "snapshot" || message.kind === "heartbeat")) {
       this.connected(GREETING);
     }
@@ -215,38 +189,38 @@ export class Connector implements Link {
       case "heartbeat":
         return this.heartbeat(message, now);
       case "events": {
-        const events = message.events.filter((event) => this.progress.accept(event.id ?? undefined));
+        const events = message.events.filter((event) => this.cursor.accept(event.id ?? undefined));
         if (events.length > 0) this.listener.message({ kind: "events", events });
         return;
       }
-      case "reply":
-        return this.calls.resolve(message.requestId, message.body);
-      case "problem": {
-        const refused = new RequestRefused(message.message || message.code, message.code);
-        if (message.requestId !== null && this.calls.reject(message.requestId, refused)) return;
-        if (message.requestId === this.openingId) this.fail(refused);
-        else this.listener.error(refused);
-        this.askAgain(message.requestId);
+      case "response":
+        return this.requests.resolve(message.requestId, message.body);
+      case "error": {
+        const failed = new RequestFailed(message.message || message.code, message.code);
+        if (message.requestId !== null && this.requests.reject(message.requestId, failed)) return;
+        if (message.requestId === this.openingId) this.fail(new ConnectionRefused(failed));
+        else this.listener.error(failed);
+        this.retrySnapshot(message.requestId);
         return;
       }
-      case "pulse":
+      case "ignored":
         return;
     }
   }
 
   private connected(message: Message & { kind: "connected" }): void {
-    if (this.state === "open") return;
-    this.askedForKeyAgain = false;
+    if (this.state === "connected") return;
+    this.hasRenewedKey = false;
     this.clearTimer();
-    // Where a snapshot is awaited only that sets the id: lost before it, the next connection asks for it again.
-    if (!this.isResuming && !this.awaitsSnapshot && message.id !== null) this.progress.reset(message.id);
-    if (message.heartbeatMs !== null) this.intervalMs = message.heartbeatMs;
-    this.become("open", null);
+    // While a snapshot is awaited, only the snapshot sets the id: if the connection ends before it, the next one requests it again.
+    if (!this.isResuming && !this.awaitsSnapshot && message.id !== null) this.cursor.replace(message.id);
+    this.liveness.reset(message.heartbeatMs);
+    this.become("connected", null);
     this.listener.message({ ...message, resumed: this.isResuming });
     if (this.connection === null) return;
-    for (const request of this.calls.unanswered) this.connection.send(request);
-    this.change(this.selector!);
-    this.watch();
+    for (const request of this.requests.unanswered) this.connection.send(request);
+    this.updateSelection(this.selection!);
+    this.watchSilence();
   }
 
   private snapshot(message: Message & { kind: "snapshot" }): void {
@@ -257,76 +231,73 @@ export class Connector implements Link {
       if (scope !== undefined) this.listener.message({ ...message, scope });
       return;
     }
-    if (message.id !== null) this.progress.reset(message.id);
+    if (message.id !== null) this.cursor.replace(message.id);
     this.listener.message({ ...message, scope: this.selected });
   }
 
   private heartbeat(message: Heartbeat, now: number): void {
-    if (isBeat(message)) {
-      if (this.heartbeatAt !== null) this.intervalMs = Math.max(now - this.heartbeatAt, SHORTEST_INTERVAL_MS);
-      this.heartbeatAt = now;
-    }
-    if (message.id !== null) this.progress.advance(message.id);
+    if (isKeepAlive(message)) this.liveness.heartbeat(now);
+    if (message.id !== null) this.cursor.advance(message.id);
     this.listener.message(message);
-    if (this.state === "open") this.watch();
+    if (this.state === "connected") this.watchSilence();
   }
 
-  /** Tells an open connection what changed in the selection. */
-  private change(selector: Selector): void {
+  /** Brings an open connection in line with a new selection. */
+  private updateSelection(selection: Selection): void {
     const { connection, selected } = this;
-    if (connection === null || this.state !== "open" || selected === null) return;
-    if (!covers(selected, selector)) {
+    if (connection === null || this.state !== "connected" || selected === null) return;
+    if (!covers(selected, selection)) {
       if (!connection.isTwoWay) {
-        // The new stream resumes where this one stands, so nothing is lost between the two.
+        // The new stream resumes after the last id of this one, so that nothing is lost between the two.
         this.disconnect();
         return this.open();
       }
-      connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selector) });
-      this.selected = union([selected, selector]);
+      connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selection) });
+      this.selected = union([selected, selection]);
     }
-    const gone = connection.isTwoWay ? removed(this.selected!, selector) : null;
+    const gone = connection.isTwoWay ? minus(this.selected!, selection) : null;
     if (gone === null) return;
-    if (gone.all) connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selector) });
+    if (gone.all) connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selection) });
     connection.send({ type: "unsubscribe", requestId: this.nextRequest(), ...toSubscribe(gone) });
-    this.selected = selector;
+    this.selected = selection;
   }
 
-  /** Waits for silence: halfway through a WebSocket is asked for a sign of life, in the end the connection counts as dead. */
-  private watch(): void {
+  /** Ends a silent connection at the limit; at half of it, a WebSocket sends a ping first. */
+  private watchSilence(): void {
     this.clearTimer();
-    const limit = this.intervalMs * SILENT_INTERVALS;
-    const silent = this.options.clock.now() - this.receivedAt;
-    if (silent > limit) {
-      return this.ended(failure(new ConnectionFailed(`the connection has been silent for ${Math.round(silent)} ms`)));
+    const limit = this.liveness.silenceLimitMs;
+    const silentMs = this.options.clock.now() - this.receivedAt;
+    if (silentMs > limit) {
+      return this.ended(connectionFailure(new ConnectionLost(`no data from the server for ${Math.round(silentMs)} ms`)));
     }
-    const canPing = this.connection!.isTwoWay && !this.pinged;
-    if (canPing && silent >= limit / 2) {
-      this.pinged = true;
+    const canPing = this.connection!.isTwoWay && !this.hasPinged;
+    if (canPing && silentMs >= limit / 2) {
+      this.hasPinged = true;
       this.connection!.send({ type: "ping", requestId: this.nextRequest() });
     }
-    const until = (canPing && !this.pinged ? limit / 2 : limit) - silent;
-    this.timer = this.options.clock.setTimer(() => this.watch(), Math.max(until, 0) + 1);
+    const until = (canPing && !this.hasPinged ? limit / 2 : limit) - silentMs;
+    this.timer = this.options.clock.setTimer(() => this.watchSilence(), Math.max(until, 0) + 1);
   }
 
-  private ended(reason: Failure): void {
+  private ended(reason: ConnectionFailure): void {
     this.disconnect();
-    const canAskAgain = reason.isUnauthorized && typeof this.options.apiKey === "function" && !this.askedForKeyAgain;
-    if (canAskAgain) {
-      this.askedForKeyAgain = true;
+    const canRenewKey = reason.isUnauthorized && typeof this.options.apiKey === "function" && !this.hasRenewedKey;
+    if (canRenewKey) {
+      this.hasRenewedKey = true;
       return this.open();
     }
-    if (reason.outcome === "fatal") return this.fail(reason.error);
+    if (reason.outcome === "fatal") return this.fail(new ConnectionRefused(reason.error));
     const delay = this.backoff.lost(this.options.clock.now(), this.options.clock.random(), reason.retryAfterMs);
-    if (delay === null) return this.fail(reason.error);
-    this.become("waiting", reason.error);
-    if (this.state !== "waiting") return;
+    if (delay === null) return this.fail(new ReconnectExhausted(this.options.reconnect.maxAttempts, reason.error));
+    this.become("reconnecting", reason.error);
+    if (this.state !== "reconnecting") return;
     this.timer = this.options.clock.setTimer(() => this.open(), delay);
   }
 
-  private fail(cause: Error): void {
+  private fail(error: Error): void {
     this.disconnect();
-    const error = new GaveUp(`gave up: ${cause.message}`, { cause });
-    this.calls.rejectAll(error);
+    this.failure = error;
+    this.requests.rejectAll(error);
     this.become("failed", error);
   }
 
@@ -336,43 +307,42 @@ export class Connector implements Link {
     this.connection?.close();
     this.connection = null;
     this.selected = null;
-    this.heartbeatAt = null;
-    this.intervalMs = this.options.heartbeatMs;
-    this.pinged = false;
+    this.liveness.reset();
+    this.hasPinged = false;
     this.scopes.clear();
     this.snapshots.abort();
     this.snapshots = new AbortController();
   }
 
-  private async fetchSnapshot(selector: Selector, attempt: number): Promise<void> {
+  private async fetchSnapshot(selection: Selection, attempt: number): Promise<void> {
     const { signal } = this.snapshots;
     const { apiKey, transport, clock } = this.options;
     try {
       const key = typeof apiKey === "function" ? await apiKey() : apiKey;
-      const message = await transport.snapshot!(selector, key, signal);
-      if (!signal.aborted) this.listener.message({ ...message, scope: selector } as Message);
+      const message = await transport.snapshot!(selection, key, signal);
+      if (!signal.aborted) this.listener.message({ ...message, scope: selection } as Message);
     } catch (error) {
       if (signal.aborted) return;
       this.listener.error(asError(error));
-      const delay = clock.random() * Math.min(60_000, 1000 * 2 ** attempt);
-      const timer = clock.setTimer(() => { if (!signal.aborted) void this.fetchSnapshot(selector, attempt + 1); }, delay);
+      const delay = clock.random() * Math.min(MAX_SNAPSHOT_RETRY_MS, 1000 * 2 ** attempt);
+      const timer = clock.setTimer(() => { if (!signal.aborted) void this.fetchSnapshot(selection, attempt + 1); }, delay);
       signal.addEventListener("abort", () => clock.clearTimer(timer), { once: true });
     }
   }
 
-  /** A snapshot that was refused is still needed: the copy that asked for it is incomplete or wrong. */
-  private askAgain(requestId: string | null): void {
+  /** Requests a snapshot again after the server has answered the request with an error: the copy is still incomplete or wrong. */
+  private retrySnapshot(requestId: string | null): void {
     const scope = requestId === null ? undefined : this.scopes.get(requestId);
     if (scope === undefined) return;
     this.scopes.delete(requestId!);
     const { clock } = this.options;
     const { signal } = this.snapshots;
-    const timer = clock.setTimer(() => this.requestSnapshot(scope), REFUSED_MS * (1 + clock.random()));
+    const timer = clock.setTimer(() => this.requestSnapshot(scope), SNAPSHOT_RETRY_MS * (1 + clock.random()));
     signal.addEventListener("abort", () => clock.clearTimer(timer), { once: true });
   }
 
   private nextRequest(): string {
-    return `r${++this.requests}`;
+    return `r${++this.requestCount}`;
   }
 
   private clearTimer(): void {
@@ -380,12 +350,8 @@ export class Connector implements Link {
     this.timer = null;
   }
 
-  private become(state: LinkState, error: Error | null): void {
+  private become(state: ConnectionState, error: Error | null): void {
     this.state = state;
     this.listener.state(state, error);
   }
-}
-
-export function failure(error: Error, outcome: Failure["outcome"] = "retry", retryAfterMs: number | null = null): Failure {
-  return { outcome, error, retryAfterMs, isUnauthorized: false };
 }

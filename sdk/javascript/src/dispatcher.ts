@@ -4,7 +4,7 @@ import { asError } from "./errors.js";
 type Task = () => unknown;
 
 export interface DispatcherOptions {
-  /** When more tasks wait than this, `full` is called; when half have run, `drained`. */
+  /** The maximum number of queued tasks: when it is reached, `full` is called; when half have run, `drained`. */
   readonly limit: number;
   full(): void;
   drained(): void;
@@ -18,8 +18,7 @@ export class Dispatcher {
 
   constructor(private readonly options: DispatcherOptions) {}
 
-  /** How many tasks wait. */
-  get waiting(): number {
+  get queued(): number {
     return this.tasks.length;
   }
 
@@ -32,7 +31,7 @@ export class Dispatcher {
     if (!this.isRunning) void this.run();
   }
 
-  /** Forgets what waits; a task that runs is not interrupted. */
+  /** Drops the queued tasks; a running task is not interrupted. */
   clear(): void {
     this.tasks = [];
   }

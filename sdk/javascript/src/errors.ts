@@ -1,41 +1,88 @@
 /**
- * What goes wrong:
+ * The error tree of the SDK.
  *
  *   FlagentError
- *   ├── ConnectionFailed   the server refused, or the connection broke; `code` is the HTTP status or the close code
- *   ├── GaveUp             the client has ended: refused for good, or `maxAttempts` reached; the cause tells which
- *   ├── RequestRefused     the server answered a request with an error; `code` is the server's word for it
- *   ├── TimedOut           no answer in time
- *   └── ClientClosed       asked of a client that is closed
+ *   ├── ConnectionLost      the connection could not be made or has ended; the client reconnects
+ *   ├── ConnectionRefused   fatal: the server rejects this client, and a retry would not help
+ *   ├── ReconnectExhausted  fatal: `maxAttempts` reconnection attempts have failed
+ *   ├── RequestFailed       the server answered a request with an error
+ *   ├── RequestTimeout      no response to a request in time
+ *   ├── NotReady            the store did not become ready in time
+ *   ├── ClientClosed        the client is closed
+ *   ├── MalformedMessage    a message of the server cannot be decoded; it is skipped
+ *   ├── MessageTooLarge     a message of the server exceeds `maxMessageBytes`
+ *   └── AmbiguousFlag       several schemas hold a flag of this key
+ *
+ * The client passes errors to `onError` and `onState`; calls such as `ready` and `evaluate` reject with them.
  */
-export class FlagentError extends Error {
-  override readonly name: string = "FlagentError";
+import { FlagentError } from "./core/errors.js";
+
+export { AmbiguousFlag, FlagentError, MalformedMessage, MessageTooLarge } from "./core/errors.js";
+
+/** How a connection ended, where known. */
+export interface EndReason {
+  /** The HTTP status of the response. */
+  readonly status?: number | null;
+  /** The WebSocket close code. */
+  readonly closeCode?: number | null;
+  readonly cause?: unknown;
 }
 
-export class ConnectionFailed extends FlagentError {
-  override readonly name = "ConnectionFailed";
+/** The connection could not be made or has ended; the client reconnects by itself. */
+export class ConnectionLost extends FlagentError {
+  override readonly name = "ConnectionLost";
+  readonly status: number | null;
+  readonly closeCode: number | null;
 
-  constructor(message: string, readonly code: number | null = null, options?: ErrorOptions) {
-    super(message, options);
+  constructor(message: string, { status = null, closeCode = null, cause }: EndReason = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.status = status;
+    this.closeCode = closeCode;
   }
 }
 
-export class GaveUp extends FlagentError {
-  override readonly name = "GaveUp";
+/** The server rejects this client for good, for example because of its API key or its URL; the client has stopped. */
+export class ConnectionRefused extends FlagentError {
+  override readonly name = "ConnectionRefused";
+  readonly status: number | null;
+  readonly closeCode: number | null;
+
+  constructor(cause: Error) {
+    super(`connection refused, no further attempts: ${cause.message}`, { cause });
+    this.status = cause instanceof ConnectionLost ? cause.status : null;
+    this.closeCode = cause instanceof ConnectionLost ? cause.closeCode : null;
+  }
 }
 
-export class RequestRefused extends FlagentError {
-  override readonly name = "RequestRefused";
+/** All reconnection attempts have failed; `cause` is the last failure. The client has stopped. */
+export class ReconnectExhausted extends FlagentError {
+  override readonly name = "ReconnectExhausted";
+
+  constructor(readonly attempts: number, cause: Error) {
+    super(`gave up after ${attempts} reconnection attempts: ${cause.message}`, { cause });
+  }
+}
+
+/** The server answered a request with an error; `code` is stable, the message is for people. */
+export class RequestFailed extends FlagentError {
+  override readonly name = "RequestFailed";
 
   constructor(message: string, readonly code: string) {
     super(message);
   }
 }
 
-export class TimedOut extends FlagentError {
-  override readonly name = "TimedOut";
+/** No response to a request in time. */
+export class RequestTimeout extends FlagentError {
+  override readonly name = "RequestTimeout";
 }
 
+/** The store did not become ready in time; `cause` is why the last connection failed, if one did. */
+export class NotReady extends FlagentError {
+  override readonly name = "NotReady";
+}
+
+/** The client is closed. */
 export class ClientClosed extends FlagentError {
   override readonly name = "ClientClosed";
 

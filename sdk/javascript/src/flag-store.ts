@@ -1,72 +1,72 @@
-/** A live local copy of flags, and evaluation from it without the network. */
+/** A live local copy of flags, with local evaluation. */
 import type { RealtimeClient } from "./realtime-client.js";
-import { evaluate, evaluateBatch, type BatchRequest, type EvaluationRequest, type EvaluationResult, type Surroundings } from "./core/evaluation.js";
+import { evaluate, evaluateBatch, type BatchRequest, type EvaluationRequest, type EvaluationResult, type EvaluationEnvironment } from "./core/evaluation.js";
+import type { FlagChange } from "./core/flag-table.js";
 import type { Flag } from "./core/flag.js";
-import type { Change, Status } from "./core/store-core.js";
-import { EVERYTHING, selectsFlags, type Selector } from "./core/selection.js";
-import { ClientClosed, GaveUp, TimedOut } from "./errors.js";
-import { View } from "./subscription.js";
+import type { StoreStatus } from "./core/store-core.js";
+import { EVERYTHING, selectsFlags, type Selection } from "./core/selection.js";
+import { ClientClosed, FlagentError, NotReady } from "./errors.js";
+import { StoreDriver } from "./store-driver.js";
 
-/** Told of all differences that one commit or snapshot made. */
-export type ChangeListener = (changes: readonly Change[]) => unknown;
-export type StatusListener = (status: Status) => unknown;
+/** Called with all differences that one message made. */
+export type ChangeListener = (changes: readonly FlagChange[]) => unknown;
+export type StatusListener = (status: StoreStatus) => unknown;
 
-const SURROUNDINGS: Surroundings = {
+const ENVIRONMENT: EvaluationEnvironment = {
   newEntityID: () => `randomly_generated_${crypto.getRandomValues(new Int32Array(1))[0]}`,
   timestamp: () => new Date().toISOString(),
 };
 
 /**
- * `READY` means that the copy is complete and the server can prove that it is fresh; every other status tells that it
- * may be behind. What it holds stays readable in every status, also after `close`.
+ * `READY` means that the copy is complete and that the server confirms its freshness; in every other status it may be
+ * behind. Flags stay readable in every status, also after `close`.
  */
 export class FlagStore implements Iterable<Flag> {
-  private readonly view: View;
-  private readonly detach: () => void;
+  private readonly driver: StoreDriver;
   private readonly changeListeners = new Set<ChangeListener>();
   private readonly statusListeners = new Set<StatusListener>();
-  /** Called at once, not in the handlers' turn: a slow handler must not delay `ready`. */
+  /** Called at once, not from the queue of handlers: a slow handler must not delay `ready`. */
   private readonly waiters = new Set<() => void>();
 
-  /** `selector` = which flags to keep: by key, id or tag; all by default. A part cannot check itself by digest. */
-  constructor(private readonly client: RealtimeClient, selector: Selector = EVERYTHING) {
-    if (!selectsFlags(selector)) throw new TypeError("a store selects flags: by flags, flagIDs, tags, or all");
-    this.view = new View(selector, null, (changes) => {
+  /** `selection` = the flags to keep: by key, id or tag; all by default. A partial copy cannot be checked against the digest. */
+  constructor(private readonly client: RealtimeClient, selection: Selection = EVERYTHING) {
+    if (!selectsFlags(selection)) throw new TypeError("a store selects flags; pass flags, flagIDs, tags or all");
+    this.driver = new StoreDriver(selection, (changes) => {
       for (const listener of this.changeListeners) client.dispatch(() => listener(changes));
     }, (status) => {
       for (const waiter of this.waiters) waiter();
       for (const listener of this.statusListeners) client.dispatch(() => listener(status));
     });
-    this.detach = client.attach(this.view);
+    client.attach(this.driver);
   }
 
-  /** `INITIALIZING` before the first snapshot, `READY`, `STALE` while freshness is not proven, `ERROR` when the client has given up, `CLOSED`. */
-  get status(): Status {
-    return this.view.replica.status;
+  /** `INITIALIZING` before the first snapshot, `READY`, `STALE` while freshness is not confirmed, `ERROR` after the client has given up, `CLOSED`. */
+  get status(): StoreStatus {
+    return this.driver.store.status;
   }
 
-  /** How many flags there are. */
+  /** The number of flags. */
   get size(): number {
-    return this.view.replica.size;
+    return this.driver.store.size;
   }
 
   /** The id up to which the copy is complete; null before the first snapshot. */
-  get cursor(): string | null {
-    return this.view.replica.cursor;
+  get lastEventId(): string | null {
+    return this.driver.store.lastEventId;
   }
 
-  /** The flag with this key; undefined where there is none. `schema` matters only where the server watches several. */
+  /** The flag with this key, or undefined. Raises AmbiguousFlag if the server watches several schemas that have the key and `schema` is missing. */
   get(key: string, schema?: string): Flag | undefined {
-    return this.view.replica.get(key, schema);
+    return this.driver.store.get(key, schema);
   }
 
   has(key: string, schema?: string): boolean {
     return this.get(key, schema) !== undefined;
   }
 
-  /** All flags, as of this moment and in no particular order. */
+  /** All flags at this moment, in no particular order. */
   all(): Flag[] {
-    return [...this.view.replica.values()];
+    return [...this.driver.store.values()];
   }
 
   [Symbol.iterator](): IterableIterator<Flag> {
@@ -75,12 +75,12 @@ export class FlagStore implements Iterable<Flag> {
 
   /** `<count>:<hex8>`, equal to the server's for the same flags. */
   digest(): string {
-    return this.view.replica.digest();
+    return this.driver.store.digest();
   }
 
   /**
-   * Resolves when the copy is ready; rejects when the client gives up or is closed, or after `timeout` milliseconds with
-   * `TimedOut`, whose `cause` is why the last connection failed, where one did.
+   * Resolves when the copy is ready. Rejects with the client's `failure` if the client gives up, with ClientClosed, or after
+   * `timeout` milliseconds with NotReady, whose `cause` is why the last connection failed, if one did.
    */
   ready({ timeout }: { timeout?: number } = {}): Promise<this> {
     return new Promise((resolve, reject) => {
@@ -91,50 +91,51 @@ export class FlagStore implements Iterable<Flag> {
         this.waiters.delete(check);
         clearTimeout(timer);
         if (status === "READY") resolve(this);
-        else reject(status === "CLOSED" ? new ClientClosed() : this.client.trouble ?? new GaveUp("the client has given up"));
+        else reject(status === "CLOSED" ? new ClientClosed() : this.client.lastConnectionError ?? new FlagentError("the client has given up"));
       };
       this.waiters.add(check);
       if (timeout !== undefined) {
         timer = setTimeout(() => {
           this.waiters.delete(check);
-          const { trouble } = this.client;
-          const why = trouble === null ? "" : `; ${trouble.message}`;
-          reject(new TimedOut(`the store is ${this.status} after ${timeout} ms${why}`, { cause: trouble ?? undefined }));
+          const { lastConnectionError } = this.client;
+          const reason = lastConnectionError === null ? "" : `: ${lastConnectionError.message}`;
+          const options = lastConnectionError === null ? undefined : { cause: lastConnectionError };
+          reject(new NotReady(`the store is ${this.status} after ${timeout} ms${reason}`, options));
         }, timeout);
       }
       check();
     });
   }
 
-  /** Hears every difference, once per commit or snapshot. Returns how to stop. */
+  /** Calls `listener` with the differences, once per message. Returns a function that removes the listener. */
   onChange(listener: ChangeListener): () => void {
     this.changeListeners.add(listener);
     return () => void this.changeListeners.delete(listener);
   }
 
-  /** Hears every new status, in turn with the client's handlers. Returns how to stop. */
+  /** Calls `listener` with every new status, in order with the client's handlers. Returns a function that removes the listener. */
   onStatus(listener: StatusListener): () => void {
     this.statusListeners.add(listener);
     return () => void this.statusListeners.delete(listener);
   }
 
-  /** What the server would answer, from the copy. A dependency that the store does not select blocks. */
+  /** The server's result, computed from the copy. A dependency outside the store's selection blocks. */
   evaluate(request: EvaluationRequest): EvaluationResult;
   evaluate(flagKey: string, entityID: string, entityContext?: EvaluationRequest["entityContext"]): EvaluationResult;
   evaluate(what: EvaluationRequest | string, entityID?: string, entityContext?: EvaluationRequest["entityContext"]): EvaluationResult {
     const request = typeof what === "string" ? { flagKey: what, entityID: entityID ?? null, entityContext: entityContext ?? null } : what;
-    return evaluate(this.view.replica, request, SURROUNDINGS);
+    return evaluate(this.driver.store, request, ENVIRONMENT);
   }
 
-  /** `evaluate` for several flags and entities, in the server's order: what the tags select entity by entity, then each id and each key for all entities. */
+  /** `evaluate` for several flags and entities, in the server's order: flags by tags, entity by entity; then each id, then each key, for all entities. */
   evaluateBatch(request: BatchRequest): EvaluationResult[] {
-    return evaluateBatch(this.view.replica, request, SURROUNDINGS);
+    return evaluateBatch(this.driver.store, request, ENVIRONMENT);
   }
 
-  /** Ends the copy; the client goes on. */
+  /** Ends the copy; the client stays open. */
   close(): void {
-    this.view.replica.closed();
-    this.view.settle();
-    this.detach();
+    this.driver.store.close();
+    this.driver.reportStatus();
+    this.client.detach(this.driver);
   }
 }

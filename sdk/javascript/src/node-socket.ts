@@ -7,7 +7,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { request as httpsRequest } from "node:https";
 import type { Duplex } from "node:stream";
 import { encodeClose, encodeFrame, FrameParser, Opcode, ProtocolError, type FrameItem } from "./core/frame.js";
-import { httpOutcome, redirectTarget } from "./core/policy.js";
+import { statusOutcome, resolveRedirect } from "./core/policy.js";
 import type { Socket, SocketEvents } from "./socket.js";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -69,8 +69,8 @@ class NodeSocket implements Socket {
     response.resume();
     const status = response.statusCode ?? 0;
     if (this.isOver) return;
-    if (httpOutcome(status) === "redirect") {
-      const target = redirectTarget(url, response.headers.location ?? null, hop);
+    if (statusOutcome(status) === "redirect") {
+      const target = resolveRedirect(url, response.headers.location ?? null, hop);
       this.request?.destroy();
       if (target !== null) return this.handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
     }

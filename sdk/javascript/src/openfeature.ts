@@ -1,24 +1,24 @@
 /**
- * An OpenFeature web provider on a live store: evaluation costs no network. Needs the package `@openfeature/web-sdk`.
+ * An OpenFeature web provider on a live store: it evaluates without network access. Needs the package `@openfeature/web-sdk`.
  *
- * What a flag's value is: Flagent knows variants, OpenFeature knows values. The value is the variant's attachment
- * `value` where it has one, else the variant's key; an object is the whole attachment. As a boolean, `true`, `on`, `yes`
- * and `enabled` are true, `false`, `off`, `no` and `disabled` are false, in any case. A flag that is disabled or gives the
- * entity no variant yields the caller's default. Reasons are those of the server's OFREP: STATIC where everybody gets the
- * variant, TARGETING_MATCH where a constraint chose, SPLIT where the rollout or the shares did.
+ * Flagent has variants, OpenFeature has values. The value of a flag is the variant's attachment `value` if present,
+ * otherwise the variant's key; an object is the whole attachment. As a boolean, `true`, `on`, `yes` and `enabled` are true,
+ * `false`, `off`, `no` and `disabled` are false, in any letter case. A flag that is disabled or has no variant for the
+ * entity resolves to the caller's default. Reasons equal those of the server's OFREP: STATIC if every entity gets the
+ * variant, TARGETING_MATCH if a constraint selects it, SPLIT if the rollout or the distribution does.
  */
 import {
   ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError, StandardResolutionReasons,
   type EvaluationContext, type JsonValue, type Provider, type ResolutionDetails,
 } from "@openfeature/web-sdk";
-import type { RealtimeClient } from "./realtime-client.js";
 import type { EvaluationResult, Scalar } from "./core/evaluation.js";
 import type { Flag } from "./core/flag.js";
-import { TimedOut } from "./errors.js";
+import { NotReady } from "./errors.js";
 import { FlagStore } from "./flag-store.js";
+import type { RealtimeClient } from "./realtime-client.js";
 
 export interface FlagentProviderOptions {
-  /** How long `initialize` may take, in milliseconds; afterwards the provider becomes ready by itself. */
+  /** The maximum time of `initialize` in milliseconds; the provider still becomes ready later, when the store does. */
   readonly readyTimeout?: number;
 }
 
@@ -27,14 +27,14 @@ const FALSE = new Set(["false", "off", "no", "disabled"]);
 
 class TypeMismatch extends Error {}
 
-/** Resolves flags from a live local copy of everything. `onClose` closes the client. */
+/** Resolves flags from a live local copy of all flags. `onClose` closes the client. */
 export class FlagentProvider implements Provider {
   readonly metadata = { name: "flagent-realtime" } as const;
   readonly runsOn = "client";
   readonly events = new OpenFeatureEventEmitter();
   readonly store: FlagStore;
   private readonly readyTimeout: number;
-  /** OpenFeature itself says READY the first time, when `initialize` has resolved. */
+  /** OpenFeature itself reports READY the first time, when `initialize` has resolved. */
   private isLive = false;
   private wasLate = false;
 
@@ -46,12 +46,12 @@ export class FlagentProvider implements Provider {
         if (this.isLive || this.wasLate) this.events.emit(ProviderEvents.Ready);
         this.isLive = true;
       } else if (status === "STALE") {
-        this.events.emit(ProviderEvents.Stale, { message: "the stream cannot prove that the flags are fresh" });
+        this.events.emit(ProviderEvents.Stale, { message: "the freshness of the flags cannot be confirmed" });
       } else if (status === "ERROR") {
-        this.events.emit(ProviderEvents.Error, { message: "the client has given up", errorCode: ErrorCode.PROVIDER_FATAL });
+        this.events.emit(ProviderEvents.Error, { message: client.failure?.message ?? "the client has given up", errorCode: ErrorCode.PROVIDER_FATAL });
       }
     });
-    // The flags of the first snapshot are the configuration, not a change of it.
+    // The first snapshot is the configuration itself, not a change.
     this.store.onChange((changes) => {
       if (this.isLive) this.events.emit(ProviderEvents.ConfigurationChanged, { flagsChanged: changes.map(({ key }) => key) });
     });
@@ -61,13 +61,13 @@ export class FlagentProvider implements Provider {
     try {
       await this.store.ready({ timeout: this.readyTimeout });
     } catch (error) {
-      if (!(error instanceof TimedOut)) throw new ProviderFatalError((error as Error).message);
+      if (!(error instanceof NotReady)) throw new ProviderFatalError((error as Error).message);
       this.wasLate = true;
       throw new ProviderNotReadyError(error.message);
     }
   }
 
-  /** Evaluation is local, so that another context needs nothing. */
+  /** Evaluation is local: a new context needs no request. */
   onContextChange(): void {}
 
   async onClose(): Promise<void> {
@@ -77,7 +77,7 @@ export class FlagentProvider implements Provider {
   resolveBooleanEvaluation(flagKey: string, defaultValue: boolean, context: EvaluationContext): ResolutionDetails<boolean> {
     return this.resolve(flagKey, defaultValue, context, (result) => {
       const word = textOf(result).toLowerCase();
-      if (!TRUE.has(word) && !FALSE.has(word)) throw new TypeMismatch(`${textOf(result)} is neither true nor false`);
+      if (!TRUE.has(word) && !FALSE.has(word)) throw new TypeMismatch(`the value "${textOf(result)}" is not a boolean`);
       return TRUE.has(word);
     });
   }
@@ -90,7 +90,7 @@ export class FlagentProvider implements Provider {
     return this.resolve(flagKey, defaultValue, context, (result) => {
       const text = textOf(result);
       const number = text.trim() === "" ? NaN : Number(text);
-      if (!Number.isFinite(number)) throw new TypeMismatch(`${text} is not a number`);
+      if (!Number.isFinite(number)) throw new TypeMismatch(`the value "${text}" is not a number`);
       return number;
     });
   }
@@ -108,7 +108,7 @@ export class FlagentProvider implements Provider {
     }
     const flag = this.store.get(flagKey);
     if (flag === undefined) {
-      return { value, reason: StandardResolutionReasons.ERROR, errorCode: ErrorCode.FLAG_NOT_FOUND, errorMessage: `there is no flag ${flagKey}` };
+      return { value, reason: StandardResolutionReasons.ERROR, errorCode: ErrorCode.FLAG_NOT_FOUND, errorMessage: `the flag ${flagKey} does not exist` };
     }
     if (!flag.enabled) return { value, reason: StandardResolutionReasons.DISABLED };
     const { targetingKey, ...attributes } = context;
@@ -137,7 +137,7 @@ export class FlagentProvider implements Provider {
   }
 }
 
-/** What can be compared: texts, numbers and booleans; times as ISO-8601, lists and objects as their JSON text. */
+/** The context as constraints can compare it: strings, numbers and booleans; dates as ISO-8601, lists and objects as JSON text. */
 function scalars(attributes: Record<string, unknown>): Record<string, Scalar> {
   const entries = Object.entries(attributes).flatMap(([name, value]): [string, Scalar][] => {
     if (value === null || value === undefined || (typeof value === "number" && !Number.isFinite(value))) return [];

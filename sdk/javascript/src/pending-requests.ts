@@ -1,34 +1,34 @@
-/** Requests that wait for their answers. */
+/** Requests that wait for their responses. */
 import type { Clock } from "./clock.js";
-import { TimedOut } from "./errors.js";
+import { RequestTimeout } from "./errors.js";
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-interface Call {
+interface PendingRequest {
   readonly fields: Fields;
   readonly timer: unknown;
   resolve(body: Fields): void;
   reject(error: Error): void;
 }
 
-export class Calls {
-  private readonly waiting = new Map<string, Call>();
+export class PendingRequests {
+  private readonly requests = new Map<string, PendingRequest>();
 
   constructor(private readonly clock: Clock) {}
 
-  /** What must be sent, in order: asking again costs nothing, so that a request outlives its connection. */
+  /** The requests without a response, in order. A new connection sends them again: a request has no side effects, so it may outlive its connection. */
   get unanswered(): Fields[] {
-    return [...this.waiting.values()].map(({ fields }) => fields);
+    return [...this.requests.values()].map(({ fields }) => fields);
   }
 
-  /** Waits for the answer to `fields`; rejects with TimedOut. */
+  /** Waits for the response to `fields`; rejects with RequestTimeout. */
   wait(requestId: string, fields: Fields, timeoutMs: number): Promise<Fields> {
     return new Promise((resolve, reject) => {
       const timer = this.clock.setTimer(() => {
-        this.waiting.delete(requestId);
-        reject(new TimedOut(`no answer to ${String(fields.type)} within ${timeoutMs} ms`));
+        this.requests.delete(requestId);
+        reject(new RequestTimeout(`no response to ${String(fields.type)} within ${timeoutMs} ms`));
       }, timeoutMs);
-      this.waiting.set(requestId, { fields, timer, resolve, reject });
+      this.requests.set(requestId, { fields, timer, resolve, reject });
     });
   }
 
@@ -36,22 +36,22 @@ export class Calls {
     this.take(requestId)?.resolve(body);
   }
 
-  /** False where nobody waits for this answer. */
+  /** False if no request with this id is pending. */
   reject(requestId: string, error: Error): boolean {
-    const call = this.take(requestId);
-    call?.reject(error);
-    return call !== undefined;
+    const request = this.take(requestId);
+    request?.reject(error);
+    return request !== undefined;
   }
 
   rejectAll(error: Error): void {
-    for (const requestId of [...this.waiting.keys()]) this.reject(requestId, error);
+    for (const requestId of [...this.requests.keys()]) this.reject(requestId, error);
   }
 
-  private take(requestId: string): Call | undefined {
-    const call = this.waiting.get(requestId);
-    if (call === undefined) return undefined;
-    this.waiting.delete(requestId);
-    this.clock.clearTimer(call.timer);
-    return call;
+  private take(requestId: string): PendingRequest | undefined {
+    const request = this.requests.get(requestId);
+    if (request === undefined) return undefined;
+    this.requests.delete(requestId);
+    this.clock.clearTimer(request.timer);
+    return request;
   }
 }

@@ -1,313 +1,294 @@
-/** What both clients have in common: subscriptions, handlers, copies of flags, and the link that feeds them. */
+/** The base of both clients: subscriptions, handlers, copies of flags, and the connection that feeds them. */
+import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
+import type {
+  ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, ResyncHandler, SegmentHandler, StateHandler,
+} from "./client-options.js";
 import { systemClock, type Clock } from "./clock.js";
+import { ConnectionSupervisor } from "./connection-supervisor.js";
 import { ReconnectConfig } from "./core/backoff.js";
-import type { AnyEvent, DistributionUpdated, SegmentUpdated } from "./core/event.js";
-import type { Flag } from "./core/flag.js";
-import type { Message, Snapshot } from "./core/message.js";
-import type { Change } from "./core/store-core.js";
-import { EVERYTHING, union, type Selector } from "./core/selection.js";
-import { Connector, type ApiKey, type Link, type LinkListener, type LinkState } from "./connection-supervisor.js";
+import type { AnyEvent } from "./core/event.js";
+import type { Message, SnapshotMessage } from "./core/message.js";
+import { EVERYTHING, union, type Selection } from "./core/selection.js";
 import { Dispatcher } from "./dispatcher.js";
 import { ClientClosed } from "./errors.js";
-import { isShareable, SharedLink, shareName } from "./shared-connection.js";
-import { Listener, presented, Router, View, type Subscription } from "./subscription.js";
+import { EventRouter } from "./event-router.js";
+import { FlagSubscription, handledFlag } from "./flag-subscription.js";
+import { isShareable, SharedConnection, shareName } from "./shared-connection.js";
+import type { StoreDriver } from "./store-driver.js";
+import { EventSubscription, type Subscription } from "./subscription.js";
 import type { Transport } from "./transport.js";
 import { followVisibility } from "./visibility.js";
 
-export interface ClientOptions {
-  /** `wss://…/ws`, or `https://…/api/v1/events/stream`. */
-  readonly url: string;
-  /** A function is asked before each connection, and once more when the server answers 401. */
-  readonly apiKey?: string | (() => string | Promise<string>) | null;
-  readonly reconnectConfig?: Partial<ReconnectConfig>;
-  /** How often the server sends a heartbeat, in milliseconds, until it has shown it; 2.5 intervals of silence end a connection. */
-  readonly heartbeatInterval?: number;
-  /** How long a connection may take to say its first word, in milliseconds. */
-  readonly connectTimeout?: number;
-  /** Calls of handlers that may wait; beyond, the client disconnects until half have run, and then resumes. */
-  readonly maxQueue?: number;
-  /** The longest message that is taken, in bytes (stream: characters); a longer one ends the connection. A page's own WebSocket has no such limit. */
-  readonly maxMessageLength?: number;
-  /** Browsers: disconnect after this many milliseconds in a hidden tab; `false` never does. */
-  readonly pauseWhenHidden?: number | false;
-  /** Browsers: share one connection among all tabs of this origin; a text separates groups of tabs. */
-  readonly share?: boolean | string;
-  /** For tests. */
-  readonly clock?: Clock;
-}
-
-export const MAX_MESSAGE_LENGTH = 64 * 1024 * 1024;
-
-export type FlagHandler = (flag: Flag, change: Change) => unknown;
-export type FlagsHandler = (flags: Flag[], changes: readonly Change[]) => unknown;
-export type EventHandler = (event: AnyEvent) => unknown;
-export type SegmentHandler = (event: SegmentUpdated | DistributionUpdated) => unknown;
-/** What replaced the state, and why: `pruned`, `ahead`, `overflow`, `unknown_id`, `log_replaced`, or `rejoined` where tabs share a connection. */
-export interface Resync { readonly reason: string; readonly flags: readonly Flag[]; readonly position: string }
-export type ResyncHandler = (resync: Resync) => unknown;
-export type StateHandler = (state: LinkState, error: Error | null) => unknown;
-export type ErrorHandler = (error: Error) => unknown;
-
 export abstract class RealtimeClient {
-  protected readonly link: Link;
+  protected readonly connection: ClientConnection;
   private readonly clock: Clock;
   private readonly dispatcher: Dispatcher;
-  private readonly router = new Router();
-  private readonly views = new Set<View>();
-  private readonly listeners = new Set<Listener>();
+  private readonly router = new EventRouter();
+  private readonly drivers = new Set<StoreDriver>();
+  private readonly eventSubscriptions = new Set<EventSubscription>();
   private readonly resyncHandlers = new Set<ResyncHandler>();
   private readonly stateHandlers = new Set<StateHandler>();
   private readonly errorHandlers = new Set<ErrorHandler>();
   private readonly unfollow: () => void;
   private isRefreshing = false;
-  private readonly requests = new Set<View>();
+  /** The drivers that need a snapshot. */
+  private readonly requests = new Set<StoreDriver>();
   private greeting: (Message & { kind: "connected" }) | null = null;
   private staleTimer: unknown = null;
   private isClosed = false;
-  /** @internal Why there is no connection: what ended the last one, until the next is open. */
-  trouble: Error | null = null;
+  /** @internal Why the last connection ended; null while connected. */
+  lastConnectionError: Error | null = null;
 
   protected constructor(options: ClientOptions, transport: Transport) {
-    const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, maxQueue = 1000, pauseWhenHidden = 60_000 } = options;
+    const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
     this.clock = options.clock ?? systemClock;
     this.dispatcher = new Dispatcher({
-      limit: maxQueue,
-      full: () => this.link.pause("overflow"),
-      drained: () => this.link.resume("overflow"),
+      limit: queueSize,
+      full: () => this.connection.pause("overflow"),
+      drained: () => this.connection.resume("overflow"),
       failed: (error) => this.report(error),
     });
     const reconnect = ReconnectConfig.from(options.reconnectConfig);
-    const makeLink = (listener: LinkListener, lastEventId: string | null) => new Connector({
+    const makeSupervisor = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
       transport, clock: this.clock, reconnect, apiKey: apiKey as ApiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId,
     }, listener);
-    const listener: LinkListener = {
+    const listener: ConnectionListener = {
       message: (message) => this.onMessage(message),
-      state: (state, error) => this.became(state, error),
+      state: (state, error) => this.onConnectionState(state, error),
       error: (error) => this.report(error),
     };
     const isShared = Boolean(options.share) && isShareable();
-    this.link = isShared
-      ? new SharedLink(shareName(options.url, apiKey, options.share!), makeLink, listener, this.clock)
-      : makeLink(listener, null);
-    this.unfollow = followVisibility(this.link, pauseWhenHidden);
+    this.connection = isShared
+      ? new SharedConnection(shareName(options.url, apiKey, options.share!), makeSupervisor, listener, this.clock)
+      : makeSupervisor(listener, null);
+    this.unfollow = followVisibility(this.connection, pauseWhenHidden);
   }
 
-  /** What the connection is doing. */
-  get state(): LinkState {
-    return this.link.state;
+  /** The state of the connection. */
+  get state(): ConnectionState {
+    return this.connection.state;
   }
 
-  /** Calls of handlers that wait. */
-  get waiting(): number {
-    return this.dispatcher.waiting;
+  /** Why the client has given up: a ConnectionRefused or ReconnectExhausted; null as long as it has not. */
+  get failure(): Error | null {
+    return this.state === "failed" ? this.lastConnectionError : null;
+  }
+
+  /** Handler calls that wait in the queue. */
+  get queuedMessages(): number {
+    return this.dispatcher.queued;
   }
 
   /**
-   * The state of one flag, or of several: `handler(flag, change)` is called with what it is now and whenever it
-   * differs. When the flag is deleted it comes a last time, `archived` and not `enabled`.
+   * The state of one flag, or of several: calls `handler(flag, change)` with the present state and after each difference.
+   * After a deletion it is called once more, with the flag `archived` and not `enabled`.
    */
   subscribe(flagKey: string | readonly string[], handler: FlagHandler): Subscription;
-  /** Every event that a selection brings. */
-  subscribe(selector: Selector, handler: EventHandler): Subscription;
+  /** Every event of a selection. */
+  subscribe(selection: Selection, handler: EventHandler): Subscription;
   /** Every event. */
   subscribe(handler: EventHandler): Subscription;
-  subscribe(what: string | readonly string[] | Selector | EventHandler, handler?: FlagHandler | EventHandler): Subscription {
-    if (typeof what === "function") return this.listen(EVERYTHING, what);
-    if (typeof handler !== "function") throw new TypeError("subscribe needs a handler, a function");
+  subscribe(what: string | readonly string[] | Selection | EventHandler, handler?: FlagHandler | EventHandler): Subscription {
+    if (typeof what === "function") return this.addEventSubscription(EVERYTHING, what);
+    if (typeof handler !== "function") throw new TypeError("subscribe needs a handler; pass a function as its last argument");
     if (typeof what === "string") return this.subscribeFlag(what, handler as FlagHandler);
-    if (Array.isArray(what)) return this.watchFlags({ flags: strings(what, "flagKey") }, handler as FlagHandler);
-    return this.listen(what as Selector, handler as EventHandler);
+    if (Array.isArray(what)) return this.subscribeFlags({ flags: strings(what, "flagKey") }, handler as FlagHandler);
+    return this.addEventSubscription(what as Selection, handler as EventHandler);
   }
 
-  /** As `subscribe` with a flag's key. */
+  /** Same as `subscribe` with a flag's key. */
   subscribeFlag(flagKey: string, handler: FlagHandler): Subscription {
-    return this.watchFlags({ flags: strings([flagKey], "flagKey") }, handler);
+    return this.subscribeFlags({ flags: strings([flagKey], "flagKey") }, handler);
   }
 
-  /** Flags that carry any of these tags: all of them at first, then those that changed. One that lost its tags comes a last time. */
+  /** Flags with any of these tags: calls the handler with all of them, then with those that changed. A flag that loses its tags is passed once more. */
   subscribeTags(tags: readonly string[], handler: FlagsHandler): Subscription {
     if (!(tags?.length > 0)) throw new TypeError("subscribeTags needs at least one tag");
-    return this.watch({ tags: strings(tags, "tags") }, handler, (changes, moved) => {
-      this.dispatcher.push(() => handler(changes.map((change) => presented(change, moved)), changes));
+    return this.addFlagSubscription({ tags: strings(tags, "tags") }, handler, (changes, moved) => {
+      this.dispatcher.push(() => handler(changes.map((change) => handledFlag(change, moved)), changes));
     });
   }
 
   /** Every event about flags. */
   subscribeAll(handler: EventHandler): Subscription {
-    return this.listen(EVERYTHING, handler);
+    return this.addEventSubscription(EVERYTHING, handler);
   }
 
   /** Every change to any flag's segments, their constraints and distributions. */
   subscribeSegments(handler: SegmentHandler): Subscription {
-    return this.listen({ segments: true }, handler as EventHandler);
+    return this.addEventSubscription({ segments: true }, handler as EventHandler);
   }
 
-  /** Hears every event that this client's subscriptions bring; where there are none, every event there is. */
+  /** Receives every event of this client's subscriptions; if there are none, every event. */
   onEvent(handler: EventHandler): Subscription {
-    return this.listen(null, handler);
+    return this.addEventSubscription(null, handler);
   }
 
-  /** Told when events were lost for good and the state was replaced: why, and by what. */
+  /** Called after lost events, when a snapshot has replaced the state. Returns a function that removes the handler. */
   onResync(handler: ResyncHandler): () => void {
     return added(this.resyncHandlers, handler);
   }
 
-  /** Told of each state of the connection, and why the former ended. */
+  /** Called with each state of the connection, and why the former connection ended. */
   onState(handler: StateHandler): () => void {
     return added(this.stateHandlers, handler);
   }
 
-  /** Told of what went wrong without ending the client: a handler that raised, a message that could not be read. Without one, it goes to the console. */
+  /** Called with each error that does not end the client, such as an exception in a handler or a malformed message. Without such a handler, errors go to the console. */
   onError(handler: ErrorHandler): () => void {
     return added(this.errorHandlers, handler);
   }
 
-  /** Ends a subscription, those of a handler, or those of a flag; without an argument all of them. Stores go on. */
+  /** Ends a subscription, those of a handler, or those of a flag; without an argument all of them. Stores are not affected. */
   unsubscribe(what?: Subscription | string | ((...args: never[]) => unknown)): void {
     if (typeof what === "object") return what.unsubscribe();
-    const isMeant = (sub: View | Listener) => sub.handler !== null
-      && (what === undefined || sub.handler === what || (sub.selector?.flags?.length === 1 && sub.selector.flags[0] === what));
-    for (const view of this.views) if (isMeant(view)) this.views.delete(view);
-    for (const listener of this.listeners) if (isMeant(listener)) this.listeners.delete(listener);
+    const isMeant = ({ handler, selection }: FlagSubscription | EventSubscription) =>
+      what === undefined || handler === what || (selection?.flags?.length === 1 && selection.flags[0] === what);
+    for (const driver of this.drivers) if (driver instanceof FlagSubscription && isMeant(driver)) this.drivers.delete(driver);
+    for (const subscription of this.eventSubscriptions) if (isMeant(subscription)) this.eventSubscriptions.delete(subscription);
     this.refresh();
   }
 
-  /** Ends everything at once: connection, timers, waiting handlers. */
+  /** Ends everything at once: connection, timers, queued handler calls. */
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
     this.unfollow();
-    // What waits is forgotten; what the end itself causes to be told is told.
+    // Drops the queued calls first: the calls that closing itself causes, such as the last status, still run.
     this.dispatcher.clear();
-    this.link.close();
+    this.connection.close();
     if (this.staleTimer !== null) this.clock.clearTimer(this.staleTimer);
-    this.views.clear();
-    this.listeners.clear();
+    this.drivers.clear();
+    this.eventSubscriptions.clear();
   }
 
-  /** @internal For stores: keeps a copy of what `selector` selects. */
-  attach(view: View): () => void {
+  /** @internal Feeds a driver until it is detached. */
+  attach(driver: StoreDriver): void {
     if (this.isClosed) throw new ClientClosed();
-    this.views.add(view);
-    if (this.link.state === "failed") view.replica.failed();
-    view.settle();
+    this.drivers.add(driver);
+    if (this.connection.state === "failed") driver.store.clientFailed();
+    driver.reportStatus();
     this.refresh();
-    return () => {
-      if (this.views.delete(view)) this.refresh();
-    };
   }
 
-  /** @internal Runs a handler in its turn. */
+  /** @internal */
+  detach(driver: StoreDriver): void {
+    if (this.drivers.delete(driver)) this.refresh();
+  }
+
+  /** @internal Queues a handler call. */
   dispatch(task: () => unknown): void {
     this.dispatcher.push(task);
   }
 
-  private watchFlags(selector: Selector, handler: FlagHandler): Subscription {
-    return this.watch(selector, handler, (changes, moved) => {
-      for (const change of changes) this.dispatcher.push(() => handler(presented(change, moved), change));
+  private subscribeFlags(selection: Selection, handler: FlagHandler): Subscription {
+    return this.addFlagSubscription(selection, handler, (changes, moved) => {
+      for (const change of changes) this.dispatcher.push(() => handler(handledFlag(change, moved), change));
     });
   }
 
-  private watch(selector: Selector, handler: unknown, changed: View["changed"]): Subscription {
-    checked(handler);
-    const detach = this.attach(new View(selector, handler, changed));
-    return { selector, unsubscribe: detach };
+  private addFlagSubscription(...args: ConstructorParameters<typeof FlagSubscription>): Subscription {
+    const subscription = new FlagSubscription(...args);
+    checked(subscription.handler);
+    this.attach(subscription);
+    return { selection: subscription.selection, unsubscribe: () => this.detach(subscription) };
   }
 
-  private listen(selector: Selector | null, handler: EventHandler): Subscription {
+  private addEventSubscription(selection: Selection | null, handler: EventHandler): Subscription {
     checked(handler);
     if (this.isClosed) throw new ClientClosed();
-    const listener = new Listener(selector, handler, (event) => this.dispatcher.push(() => handler(event)));
-    this.listeners.add(listener);
+    const subscription = new EventSubscription(selection, handler, (event) => this.dispatcher.push(() => handler(event)));
+    this.eventSubscriptions.add(subscription);
     this.refresh();
     return {
-      selector,
+      selection,
       unsubscribe: () => {
-        if (this.listeners.delete(listener)) this.refresh();
+        if (this.eventSubscriptions.delete(subscription)) this.refresh();
       },
     };
   }
 
-  /** Brings the link in line with the subscriptions, once for all that are made in one go. */
+  /** Passes the union of all selections to the connection, once for all subscriptions made in the same turn of the event loop. */
   private refresh(): void {
     if (this.isRefreshing) return;
     this.isRefreshing = true;
     queueMicrotask(() => {
       this.isRefreshing = false;
       if (this.isClosed) return;
-      if (this.link.state === "open" && this.greeting !== null) {
-        for (const view of this.views) {
-          if (view.replica.staleAt === null && view.replica.cursor === null) this.greet(view, this.greeting);
+      if (this.connection.state === "connected" && this.greeting !== null) {
+        for (const driver of this.drivers) {
+          if (driver.store.staleAt === null && driver.store.lastEventId === null) this.greet(driver, this.greeting);
         }
       }
-      this.ask();
-      this.link.select(this.selection(), this.views.size > 0);
+      this.requestSnapshots();
+      this.connection.select(this.selection(), this.drivers.size > 0);
     });
   }
 
-  private selection(): Selector | null {
-    const selectors = [...this.views, ...this.listeners].flatMap(({ selector }) => (selector === null ? [] : [selector]));
-    return union(selectors.length === 0 && this.listeners.size > 0 ? [EVERYTHING] : selectors);
+  private selection(): Selection | null {
+    const selections = [...this.drivers, ...this.eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
+    return union(selections.length === 0 && this.eventSubscriptions.size > 0 ? [EVERYTHING] : selections);
   }
 
-  /** A copy that joins an open connection hears first what the others heard, then waits for its snapshot. */
-  private greet(view: View, greeting: Message & { kind: "connected" }): void {
-    view.message({ ...greeting, resumed: false }, this.clock.now());
-    this.requests.add(view);
+  /** A driver that joins an open connection receives its greeting, then waits for a snapshot. */
+  private greet(driver: StoreDriver, greeting: Message & { kind: "connected" }): void {
+    driver.receive({ ...greeting, resumed: false }, this.clock.now());
+    this.requests.add(driver);
   }
 
-  private ask(): void {
-    const selector = union([...this.requests].filter((view) => this.views.has(view)).map((view) => view.selector));
+  private requestSnapshots(): void {
+    const selection = union([...this.requests].filter((driver) => this.drivers.has(driver)).map((driver) => driver.selection));
     this.requests.clear();
-    if (selector !== null) this.link.requestSnapshot(selector);
+    if (selection !== null) this.connection.requestSnapshot(selection);
   }
 
   private onMessage(message: Message): void {
     const now = this.clock.now();
     if (message.kind === "connected") this.greeting = message;
-    for (const view of this.views) {
-      if (view.message(message, now)) this.requests.add(view);
-      if (message.kind === "connected" && message.resumed && view.replica.cursor === null) this.requests.add(view);
+    for (const driver of this.drivers) {
+      if (driver.receive(message, now)) this.requests.add(driver);
+      if (message.kind === "connected" && message.resumed && driver.store.lastEventId === null) this.requests.add(driver);
     }
     if (message.kind === "snapshot") this.onSnapshot(message);
-    if (message.kind === "events") for (const event of message.events) this.router.route(event, this.listeners);
-    this.settle();
-    this.ask();
+    if (message.kind === "events") for (const event of message.events) this.router.route(event, this.eventSubscriptions);
+    this.reportStatuses();
+    this.requestSnapshots();
   }
 
-  private onSnapshot({ id, reason, flags, position }: Snapshot): void {
+  private onSnapshot({ id, reason, flags, position }: SnapshotMessage): void {
     this.router.snapshot(flags);
     if (reason === null) return;
-    const resynced: AnyEvent = {
+    const event: AnyEvent = {
       type: "resync", typeName: "resync", id, flagKey: null, flagID: null, schema: null, committedAt: null, flag: null, raw: {}, data: { reason, flags },
     };
-    for (const { selector, deliver } of this.listeners) if (selector === null) deliver(resynced);
+    for (const { selection, deliver } of this.eventSubscriptions) if (selection === null) deliver(event);
     for (const handler of this.resyncHandlers) this.dispatcher.push(() => handler({ reason, flags, position }));
   }
 
-  private became(state: LinkState, error: Error | null): void {
-    if (state !== "open") this.greeting = null;
-    if (error !== null) this.trouble = error;
-    else if (state === "open") this.trouble = null;
-    for (const view of this.views) {
-      if (state === "failed") view.replica.failed();
-      else if (state === "closed") view.replica.closed();
-      else if (state !== "open") view.replica.lost();
+  private onConnectionState(state: ConnectionState, error: Error | null): void {
+    if (state !== "connected") this.greeting = null;
+    if (error !== null) this.lastConnectionError = error;
+    else if (state === "connected") this.lastConnectionError = null;
+    for (const { store } of this.drivers) {
+      if (state === "failed") store.clientFailed();
+      else if (state === "closed") store.close();
+      else if (state !== "connected") store.connectionLost();
     }
-    this.settle();
+    this.reportStatuses();
     for (const handler of this.stateHandlers) this.dispatcher.push(() => handler(state, error));
     if (state === "failed" && this.stateHandlers.size === 0) this.report(error!);
   }
 
-  private settle(): void {
-    for (const view of this.views) view.settle();
+  /** Reports the statuses that have changed, and sets the timer for the next that time alone will change. */
+  private reportStatuses(): void {
+    for (const driver of this.drivers) driver.reportStatus();
     if (this.staleTimer !== null) this.clock.clearTimer(this.staleTimer);
     this.staleTimer = null;
-    const times = [...this.views].flatMap(({ replica }) => replica.staleAt ?? []);
+    const times = [...this.drivers].flatMap(({ store }) => store.staleAt ?? []);
     if (times.length === 0 || this.isClosed) return;
     this.staleTimer = this.clock.setTimer(() => {
-      for (const view of this.views) view.replica.tick(this.clock.now());
-      this.settle();
+      for (const { store } of this.drivers) store.tick(this.clock.now());
+      this.reportStatuses();
     }, Math.max(Math.min(...times) - this.clock.now(), 0) + 1);
   }
 
@@ -317,7 +298,7 @@ export abstract class RealtimeClient {
       try {
         handler(error);
       } catch (inner) {
-        // The last place there is: an error handler that raises.
+        // An exception in an error handler has no other handler left.
         console.error("@flagent/realtime: an error handler raised", inner);
       }
     }
@@ -331,10 +312,10 @@ function added<T>(set: Set<T>, item: T): () => void {
 }
 
 function checked(handler: unknown): void {
-  if (typeof handler !== "function") throw new TypeError("a handler must be a function");
+  if (typeof handler !== "function") throw new TypeError("the handler must be a function");
 }
 
 function strings(values: readonly string[], name: string): readonly string[] {
-  for (const value of values) if (typeof value !== "string" || value === "") throw new TypeError(`${name} must be a text that is not empty`);
+  for (const value of values) if (typeof value !== "string" || value === "") throw new TypeError(`${name} is ${JSON.stringify(value)}; it must be a non-empty string`);
   return [...values];
 }

@@ -1,28 +1,30 @@
 /**
  * One connection for several tabs: browsers allow six per host over HTTP/1.1.
  *
- * The tab that holds a Web Lock leads: it has the connection, selects what all tabs together select, and repeats every
- * message on a BroadcastChannel. When it goes, the browser hands the lock to another tab, which gathers the tabs and
- * resumes after the oldest of their last ids; each tab drops what it has seen. A tab that was away (frozen, slow)
- * joins anew and gets a snapshot.
+ * The tab that holds a Web Lock is the leader: it has the connection, selects the union of all tabs' selections, and
+ * broadcasts every message on a BroadcastChannel. When it closes, the browser passes the lock to another tab, which
+ * collects the tabs' last ids and resumes after the oldest; each tab drops duplicates. A tab that missed messages
+ * (frozen, slow) rejoins and receives a snapshot.
  */
-import { Calls, type Fields } from "./pending-requests.js";
+import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
 import type { Clock } from "./clock.js";
+import type { ConnectionSupervisor } from "./connection-supervisor.js";
 import { crc32 } from "./core/crc32.js";
+import { Cursor } from "./core/cursor.js";
+import { isBefore, parseEventId } from "./core/event-id.js";
 import type { Message } from "./core/message.js";
-import { isBefore, parseEventId, Progress } from "./core/event-id.js";
-import { union, type Selector } from "./core/selection.js";
-import type { ApiKey, Connector, Link, LinkListener, LinkState } from "./connection-supervisor.js";
-import { asError, ClientClosed, FlagentError, RequestRefused } from "./errors.js";
+import { union, type Selection } from "./core/selection.js";
+import { asError, ClientClosed, FlagentError, RequestFailed } from "./errors.js";
+import { PendingRequests, type Fields } from "./pending-requests.js";
 
 interface Member {
-  readonly selector: Selector | null;
+  readonly selection: Selection | null;
   readonly snapshot: boolean;
   readonly last: string | null;
 }
 
-/** A request on its way to the leading tab. */
-interface Early {
+/** A request of another tab for the leader. */
+interface TabRequest {
   readonly call: string;
   readonly fields: Fields;
   readonly timeoutMs: number;
@@ -36,107 +38,108 @@ interface PlainError {
 
 type Post = { readonly from: string } & (
   | { readonly type: "leader" }
-  /** `anew`: the tab waits for a greeting; else it only selects something else. */
-  | ({ readonly type: "join"; readonly anew: boolean } & Member)
+  /** `isNew`: the tab waits for a greeting; otherwise it only changes its selection. */
+  | ({ readonly type: "join"; readonly isNew: boolean } & Member)
   | { readonly type: "leave" | "hidden" | "wake" }
-  | { readonly type: "snapshot"; readonly selector: Selector }
+  | { readonly type: "snapshot"; readonly selection: Selection }
   | { readonly type: "call"; readonly call: string; readonly fields: Fields; readonly timeoutMs: number }
   | { readonly type: "answer"; readonly to: string; readonly call: string; readonly body?: Fields; readonly error?: PlainError }
-  | { readonly type: "state"; readonly to?: string; readonly state: LinkState; readonly error: PlainError | null }
+  | { readonly type: "state"; readonly to?: string; readonly state: ConnectionState; readonly error: PlainError | null }
   | { readonly type: "message"; readonly to?: string; readonly message: Message }
 );
 
 type Distributed<T> = T extends unknown ? Omit<T, "from"> : never;
 
-/** How long a new leader waits for the other tabs to say where they stand. */
-const GATHER_MS = 150;
-/** How long the browser may take to note that a lock was given back. */
+/** How long a new leader waits for the other tabs' last ids. */
+const COLLECT_MS = 150;
+/** How long the browser may take to register the release of a lock. */
 const RELEASE_MS = 50;
 
 export function isShareable(): boolean {
   return typeof BroadcastChannel !== "undefined" && typeof navigator !== "undefined" && navigator.locks !== undefined;
 }
 
-/** Tabs share what has the same address and the same key. A key that is a function is taken to be the same in every tab. */
+/** Tabs with the same URL and the same API key share a connection. Keys from functions are assumed to be the same in every tab. */
 export function shareName(url: string, apiKey: ApiKey, group: boolean | string): string {
   const key = typeof apiKey === "string" ? crc32(apiKey).toString(16) : "";
   return `flagent:${typeof group === "string" ? group : ""}:${url}:${key}`;
 }
 
-export class SharedLink implements Link {
-  state: LinkState = "idle";
+export class SharedConnection implements ClientConnection {
+  state: ConnectionState = "idle";
   private readonly tab = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
   private readonly channel: BroadcastChannel;
-  private readonly progress = new Progress();
+  private readonly cursor = new Cursor();
   private readonly members = new Map<string, Member>();
   private readonly abort = new AbortController();
-  private readonly calls: Calls;
+  private readonly requests: PendingRequests;
   private readonly pauses = new Set<string>();
-  private selector: Selector | null = null;
+  private selection: Selection | null = null;
   private wantsSnapshot = false;
-  private inner: Connector | null = null;
+  private inner: ConnectionSupervisor | null = null;
   private isLeader = false;
   private greeting: (Message & { kind: "connected" }) | null = null;
   private failure: PlainError | null = null;
-  private readonly early: Early[] = [];
+  /** Requests that arrived before this leader had its connection. */
+  private readonly earlyRequests: TabRequest[] = [];
   private hasJoined = false;
-  /** While a tab is away it hears nothing, so that it must join anew. */
+  /** A tab that is away receives nothing, so that it must rejoin. */
   private isAway = false;
-  private resyncs = false;
+  private needsResync = false;
   private release: () => void = () => undefined;
   private releaseVisible: (() => void) | null = null;
-  private callCount = 0;
+  private requestCount = 0;
 
   constructor(
     private readonly name: string,
-    private readonly makeLink: (listener: LinkListener, lastEventId: string | null) => Connector,
-    private readonly listener: LinkListener,
+    private readonly makeSupervisor: (listener: ConnectionListener, lastEventId: string | null) => ConnectionSupervisor,
+    private readonly listener: ConnectionListener,
     private readonly clock: Clock,
   ) {
-    this.calls = new Calls(clock);
+    this.requests = new PendingRequests(clock);
     this.channel = new BroadcastChannel(name);
-    this.channel.onmessage = ({ data }: MessageEvent<Post>) => this.heard(data);
+    this.channel.onmessage = ({ data }: MessageEvent<Post>) => this.onPost(data);
     this.holdVisible();
     navigator.locks.request(name, { signal: this.abort.signal }, () => this.lead()).catch((error: unknown) => {
       if (!this.abort.signal.aborted) this.listener.error(asError(error));
     });
   }
 
-  /** Whether this tab has the connection. */
+  /** Whether this tab is the leader, which has the connection. */
   get leads(): boolean {
     return this.isLeader;
   }
 
-  select(selector: Selector | null, snapshot: boolean): void {
-    this.selector = selector;
+  select(selection: Selection | null, snapshot: boolean): void {
+    this.selection = selection;
     this.wantsSnapshot = snapshot;
     if (this.state === "idle") this.become("connecting", null);
     this.join();
   }
 
-  requestSnapshot(selector: Selector): void {
-    if (this.isLeader) this.inner?.requestSnapshot(selector);
-    else this.post({ type: "snapshot", selector });
+  requestSnapshot(selection: Selection): void {
+    if (this.isLeader) this.inner?.requestSnapshot(selection);
+    else this.post({ type: "snapshot", selection });
   }
 
   call(fields: Fields, timeoutMs: number): Promise<Fields> {
     if (this.state === "closed") return Promise.reject(new ClientClosed());
     if (this.inner !== null) return this.inner.call(fields, timeoutMs);
-    const call = `${this.tab}-${++this.callCount}`;
+    const call = `${this.tab}-${++this.requestCount}`;
     const request = { call, fields, timeoutMs };
     this.post({ type: "call", ...request });
-    return this.calls.wait(call, { ...request, type: fields.type }, timeoutMs);
+    return this.requests.wait(call, { ...request, type: fields.type }, timeoutMs);
   }
 
   pause(reason: string): void {
     if (this.state === "closed") return;
     this.pauses.add(reason);
     if (reason === "hidden") {
-      // A hidden tab goes on hearing as long as another one is visible.
+      // A hidden tab keeps receiving as long as another tab is visible.
       this.releaseVisible?.();
       this.releaseVisible = null;
       this.post({ type: "hidden" });
-      this.restWhenAllHidden();
+      this.pauseIfAllHidden();
     } else {
       this.isAway = true;
       this.become("paused", null);
@@ -151,15 +154,15 @@ export class SharedLink implements Link {
       this.inner?.resume("hidden");
     } else if (this.isAway && this.pauses.size === 0) {
       this.isAway = false;
-      this.resyncs = true;
+      this.needsResync = true;
       this.become("connecting", null);
       if (this.isLeader && this.greeting !== null) this.connected(this.greeting, true);
       else this.join();
     }
   }
 
-  hurry(): void {
-    if (this.inner !== null) this.inner.hurry();
+  reconnectNow(): void {
+    if (this.inner !== null) this.inner.reconnectNow();
     else this.post({ type: "wake" });
   }
 
@@ -172,7 +175,7 @@ export class SharedLink implements Link {
     this.release();
     this.releaseVisible?.();
     this.channel.close();
-    this.calls.rejectAll(new ClientClosed());
+    this.requests.rejectAll(new ClientClosed());
   }
 
   /** Runs while this tab holds the lock. */
@@ -181,30 +184,30 @@ export class SharedLink implements Link {
     this.isLeader = true;
     this.members.clear();
     this.post({ type: "leader" });
-    this.clock.setTimer(() => this.connect(), GATHER_MS);
+    this.clock.setTimer(() => this.connect(), COLLECT_MS);
     return new Promise((resolve) => { this.release = resolve; });
   }
 
   private connect(): void {
     if (this.state === "closed") return;
-    this.inner = this.makeLink({
-      message: (message) => this.repeat(message),
+    this.inner = this.makeSupervisor({
+      message: (message) => this.broadcast(message),
       state: (state, error) => {
         if (state === "closed") return;
-        if (state !== "open") this.greeting = null;
+        if (state !== "connected") this.greeting = null;
         if (state === "failed" && error !== null) this.failure = plain(error);
         this.post({ type: "state", state, error: error === null ? null : plain(error) });
-        this.stateHeard(state, error);
+        this.onState(state, error);
       },
       error: (error) => this.listener.error(error),
-    }, this.oldest());
+    }, this.oldestId());
     this.join();
-    for (const { call, fields, timeoutMs } of this.early.splice(0)) this.answer(call, fields, timeoutMs);
+    for (const { call, fields, timeoutMs } of this.earlyRequests.splice(0)) this.answer(call, fields, timeoutMs);
   }
 
-  /** The last id that every tab has seen; null where one of several logs or forms is among them, and where nobody has seen any. */
-  private oldest(): string | null {
-    const ids = [this.progress.last ?? null, ...[...this.members.values()].map(({ last }) => last)].filter((id) => id !== null);
+  /** The last id that every tab has received; null if there is none, or if the ids are not comparable. */
+  private oldestId(): string | null {
+    const ids = [this.cursor.last ?? null, ...[...this.members.values()].map(({ last }) => last)].filter((id) => id !== null);
     let oldest: string | null = null;
     for (const id of ids) {
       if (oldest === null || id === oldest) {
@@ -218,59 +221,59 @@ export class SharedLink implements Link {
     return oldest;
   }
 
-  private repeat(message: Message): void {
+  private broadcast(message: Message): void {
     if (message.kind === "connected") this.greeting = message;
     this.post({ type: "message", message });
-    this.messageHeard(message);
+    this.onMessage(message);
   }
 
-  private heard(post: Post): void {
+  private onPost(post: Post): void {
     if (this.state === "closed" || ("to" in post && post.to !== undefined && post.to !== this.tab)) return;
     switch (post.type) {
       case "leader":
         this.greeting = null;
         if (!this.isAway && this.state !== "idle") this.become("connecting", null);
         this.join();
-        for (const request of this.calls.unanswered) this.post({ ...(request as unknown as Early), type: "call" });
+        for (const request of this.requests.unanswered) this.post({ ...(request as unknown as TabRequest), type: "call" });
         return;
       case "join":
-        return this.joined(post);
+        return this.onJoin(post);
       case "leave":
         this.members.delete(post.from);
         this.applySelection();
-        return this.restWhenAllHidden();
+        return this.pauseIfAllHidden();
       case "hidden":
-        return this.restWhenAllHidden();
+        return this.pauseIfAllHidden();
       case "wake":
         this.inner?.resume("hidden");
-        return this.inner?.hurry();
+        return this.inner?.reconnectNow();
       case "snapshot":
-        return this.inner?.requestSnapshot(post.selector);
+        return this.inner?.requestSnapshot(post.selection);
       case "call":
         if (!this.isLeader) return;
-        if (this.inner === null) this.early.push(post);
+        if (this.inner === null) this.earlyRequests.push(post);
         else this.answer(post.call, post.fields, post.timeoutMs);
         return;
       case "answer":
-        return this.answered(post.call, post.body, post.error);
+        return this.onAnswer(post.call, post.body, post.error);
       case "state":
-        return this.stateHeard(post.state, post.error === null ? null : revived(post.error));
+        return this.onState(post.state, post.error === null ? null : revived(post.error));
       case "message":
-        return this.messageHeard(post.message, post.to !== undefined);
+        return this.onMessage(post.message, post.to !== undefined);
     }
   }
 
-  private joined(post: Post & { type: "join" }): void {
+  private onJoin(post: Post & { type: "join" }): void {
     if (!this.isLeader) return;
-    const { selector, snapshot, last } = post;
-    this.members.set(post.from, { selector, snapshot, last });
-    const isOpen = this.inner?.state === "open" && this.greeting !== null;
+    const { selection, snapshot, last } = post;
+    this.members.set(post.from, { selection, snapshot, last });
+    const isOpen = this.inner?.state === "connected" && this.greeting !== null;
     this.applySelection();
-    // A stream that was replaced for the new selection greets everybody when it is open again.
-    if (this.inner === null || !post.anew) return;
+    // A stream that is replaced for the new selection greets every tab when it is connected again.
+    if (this.inner === null || !post.isNew) return;
     const { state } = this.inner;
     this.post({ type: "state", to: post.from, state, error: this.failure });
-    if (!isOpen || state !== "open" || this.greeting === null) return;
+    if (!isOpen || state !== "connected" || this.greeting === null) return;
     const resumed = last !== null && last === this.inner.lastEventId;
     this.post({ type: "message", to: post.from, message: { ...this.greeting, resumed } });
   }
@@ -278,40 +281,40 @@ export class SharedLink implements Link {
   private join(): void {
     if (this.state === "closed" || this.isAway) return;
     if (this.isLeader) return this.applySelection();
-    if (this.selector === null && !this.hasJoined) return;
+    if (this.selection === null && !this.hasJoined) return;
     this.hasJoined = true;
-    const { selector, wantsSnapshot, progress } = this;
-    this.post({ type: "join", selector, snapshot: wantsSnapshot, last: progress.last ?? null, anew: this.state !== "open" });
+    const { selection, wantsSnapshot, cursor } = this;
+    this.post({ type: "join", selection, snapshot: wantsSnapshot, last: cursor.last ?? null, isNew: this.state !== "connected" });
   }
 
   private applySelection(): void {
     if (!this.isLeader || this.inner === null) return;
-    const all = [{ selector: this.selector, snapshot: this.wantsSnapshot }, ...this.members.values()];
-    const selector = union(all.flatMap((member) => (member.selector === null ? [] : [member.selector])));
-    this.inner.select(selector, all.some(({ snapshot }) => snapshot));
+    const all = [{ selection: this.selection, snapshot: this.wantsSnapshot }, ...this.members.values()];
+    const selection = union(all.flatMap((member) => (member.selection === null ? [] : [member.selection])));
+    this.inner.select(selection, all.some(({ snapshot }) => snapshot));
   }
 
-  private stateHeard(state: LinkState, error: Error | null): void {
-    if (this.isAway || this.state === "closed" || (this.selector === null && state !== "failed")) return;
-    // Open is what the greeting makes it, so that nothing is taken for fresh before.
-    if (state !== this.state && state !== "open") this.become(state, error);
+  private onState(state: ConnectionState, error: Error | null): void {
+    if (this.isAway || this.state === "closed" || (this.selection === null && state !== "failed")) return;
+    // Only the greeting makes a tab connected, so that no store is ready before it.
+    if (state !== this.state && state !== "connected") this.become(state, error);
   }
 
-  private messageHeard(message: Message, isDirect = false): void {
-    if (this.isAway || this.selector === null) return;
+  private onMessage(message: Message, isDirect = false): void {
+    if (this.isAway || this.selection === null) return;
     if (message.kind === "connected") return this.connected(message, isDirect);
-    if (this.state !== "open") return;
+    if (this.state !== "connected") return;
     if (message.kind === "events") {
-      const events = message.events.filter((event) => this.progress.accept(event.id ?? undefined));
+      const events = message.events.filter((event) => this.cursor.accept(event.id ?? undefined));
       if (events.length > 0) this.listener.message({ ...message, events });
       return;
     }
-    if (message.kind === "heartbeat" && message.id !== null) this.progress.advance(message.id);
+    if (message.kind === "heartbeat" && message.id !== null) this.cursor.advance(message.id);
     if (message.kind === "snapshot") {
-      if (message.reason !== null || this.progress.last === undefined) this.progress.reset(message.id ?? undefined);
-      else if (message.id !== null) this.progress.advance(message.id);
-      if (this.resyncs && message.reason === null) {
-        this.resyncs = false;
+      if (message.reason !== null || this.cursor.last === undefined) this.cursor.replace(message.id ?? undefined);
+      else if (message.id !== null) this.cursor.advance(message.id);
+      if (this.needsResync && message.reason === null) {
+        this.needsResync = false;
         return this.listener.message({ ...message, reason: "rejoined" });
       }
     }
@@ -319,15 +322,15 @@ export class SharedLink implements Link {
   }
 
   /**
-   * The connection resumes after what the tabs together have seen; a tab that has seen nothing, or was away, needs a
-   * snapshot. With a connection that begins anew it comes by itself; a tab greeted alone has joined later.
+   * The connection resumes after the oldest of the tabs' ids; a tab without an id, or one that was away, needs a
+   * snapshot. A new stream delivers one; a tab that is greeted alone has joined later and must request it.
    */
   private connected(message: Message & { kind: "connected" }, isDirect: boolean): void {
-    const resumed = message.resumed && this.progress.last !== undefined && !this.resyncs;
-    if (!resumed) this.progress.reset(message.resumed ? undefined : message.id ?? undefined);
-    this.become("open", null);
+    const resumed = message.resumed && this.cursor.last !== undefined && !this.needsResync;
+    if (!resumed) this.cursor.replace(message.resumed ? undefined : message.id ?? undefined);
+    this.become("connected", null);
     this.listener.message({ ...message, resumed });
-    if (!resumed && this.wantsSnapshot && (message.resumed || isDirect)) this.requestSnapshot(this.selector!);
+    if (!resumed && this.wantsSnapshot && (message.resumed || isDirect)) this.requestSnapshot(this.selection!);
   }
 
   private answer(call: string, fields: Fields, timeoutMs: number): void {
@@ -338,9 +341,9 @@ export class SharedLink implements Link {
     );
   }
 
-  private answered(id: string, body: Fields | undefined, error: PlainError | undefined): void {
-    if (body !== undefined) this.calls.resolve(id, body);
-    else this.calls.reject(id, revived(error!));
+  private onAnswer(id: string, body: Fields | undefined, error: PlainError | undefined): void {
+    if (body !== undefined) this.requests.resolve(id, body);
+    else this.requests.reject(id, revived(error!));
   }
 
   private holdVisible(): void {
@@ -351,12 +354,12 @@ export class SharedLink implements Link {
     navigator.locks.request(`${this.name}:visible`, { mode: "shared" }, () => held).catch((error: unknown) => this.listener.error(asError(error)));
   }
 
-  private restWhenAllHidden(): void {
+  private pauseIfAllHidden(): void {
     if (!this.isLeader || !this.pauses.has("hidden")) return;
     this.clock.setTimer(() => {
       navigator.locks.query().then(({ held }) => {
-        const isSeen = held?.some(({ name }) => name === `${this.name}:visible`) ?? false;
-        if (!isSeen && this.pauses.has("hidden") && this.state !== "closed") this.inner?.pause("hidden");
+        const isVisible = held?.some(({ name }) => name === `${this.name}:visible`) ?? false;
+        if (!isVisible && this.pauses.has("hidden") && this.state !== "closed") this.inner?.pause("hidden");
       }, (error: unknown) => this.listener.error(asError(error)));
     }, RELEASE_MS);
   }
@@ -365,16 +368,16 @@ export class SharedLink implements Link {
     this.channel.postMessage({ ...post, from: this.tab });
   }
 
-  private become(state: LinkState, error: Error | null): void {
+  private become(state: ConnectionState, error: Error | null): void {
     this.state = state;
     this.listener.state(state, error);
   }
 }
 
 function plain(error: Error): PlainError {
-  return { name: error.name, message: error.message, ...(error instanceof RequestRefused ? { code: error.code } : {}) };
+  return { name: error.name, message: error.message, ...(error instanceof RequestFailed ? { code: error.code } : {}) };
 }
 
 function revived({ message, code }: PlainError): Error {
-  return code !== undefined ? new RequestRefused(message, code) : new FlagentError(message);
+  return code !== undefined ? new RequestFailed(message, code) : new FlagentError(message);
 }

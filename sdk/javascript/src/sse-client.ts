@@ -1,17 +1,18 @@
-/** The one-way client: a plain HTTP response that any proxy lets through. */
-import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./realtime-client.js";
+/** The one-way client: a plain HTTP response, which passes any proxy. */
+import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
+import { endpointUrl } from "./endpoint-url.js";
+import { RealtimeClient } from "./realtime-client.js";
 import { defaultFetch, SseTransport, type Fetch } from "./sse-transport.js";
-import { checkedUrl } from "./websocket-client.js";
 
 export interface SSEClientOptions extends ClientOptions {
-  /** A `fetch` to use instead of the platform's. */
+  /** The `fetch` to use instead of the platform's. */
   readonly fetch?: Fetch;
 }
 
-/** Live flags and events over one event stream, which is opened when something is subscribed or kept. */
+/** Live flags and events over one event stream. It connects at the first subscription or store. */
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
-    const url = checkedUrl(options.url, ["http:", "https:"]);
-    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageLength ?? MAX_MESSAGE_LENGTH));
+    const url = endpointUrl(options.url, ["http:", "https:"]);
+    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageBytes ?? MAX_MESSAGE_BYTES));
   }
 }

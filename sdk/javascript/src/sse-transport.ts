@@ -1,19 +1,19 @@
-/** The event stream over `fetch`, which unlike EventSource can send headers, see statuses and read comments. */
-import { EventStreamParser, type StreamItem } from "./core/sse-parser.js";
-import { decodeKeepAlive, decodeStreamEvent, type Message } from "./core/message.js";
-import { httpOutcome, isEventStream, isUnauthorized, parseRetryAfter, redirectTarget } from "./core/policy.js";
-import { isEverything, toQuery, type Selector } from "./core/selection.js";
-import { asError, ConnectionFailed, FlagentError } from "./errors.js";
+/** The event stream over `fetch`, which unlike EventSource sends headers and exposes statuses and comments. */
+import { SseParser, type SseItem } from "./core/sse-parser.js";
+import { parseKeepAlive, decodeSseItem, type Message } from "./core/message.js";
+import { statusOutcome, isEventStream, isUnauthorized, parseRetryAfter, resolveRedirect } from "./core/policy.js";
+import { isEverything, toQuery, type Selection } from "./core/selection.js";
+import { asError, ConnectionLost, FlagentError } from "./errors.js";
 import { isNode, isPage } from "./platform.js";
-import type { Connection, Failure, Opening, Sink, Transport } from "./transport.js";
+import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
 
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
-const LONGEST_PROBLEM = 2000;
-/** In a page `Last-Event-ID` would need the server's permission (CORS); the parameter needs none. */
+const MAX_PROBLEM_LENGTH = 2000;
+/** In a page the header `Last-Event-ID` needs the server's permission (CORS); the parameter needs none. */
 const RESUMES_BY_PARAMETER = isPage();
 
-/** The best there is here. */
+/** In Node.js `nodeFetch`, elsewhere the platform's. */
 export const defaultFetch: Fetch = async (input, init) => {
   if (!isNode()) return fetch(input, init);
   const { nodeFetch } = await import("./node-fetch.js");
@@ -23,21 +23,21 @@ export const defaultFetch: Fetch = async (input, init) => {
 export class SseTransport implements Transport {
   constructor(private readonly url: string, private readonly fetch: Fetch, private readonly maxLength: number) {}
 
-  open(opening: Opening, sink: Sink): Connection {
+  open(request: ConnectionRequest, sink: ConnectionSink): Connection {
     const abort = new AbortController();
-    const query = toQuery(opening.selector);
-    if (opening.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", opening.lastEventId);
-    else if (opening.lastEventId === null && opening.snapshot) query.set("snapshot", "true");
-    // The query has no word for everything: tables in it would leave the flags out.
-    const reading = isEverything(opening.selector) && opening.selector.tables?.length
-      ? Promise.reject(refused("an event stream cannot select everything and tables at once", null, "fatal", null))
-      : this.read(query, opening.apiKey, RESUMES_BY_PARAMETER ? null : opening.lastEventId, abort.signal, sink);
+    const query = toQuery(request.selection);
+    if (request.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", request.lastEventId);
+    else if (request.lastEventId === null && request.snapshot) query.set("snapshot", "true");
+    // The query cannot express everything plus tables: an empty selection means everything, and tables in it would exclude the flags.
+    const reading = isEverything(request.selection) && request.selection.tables?.length
+      ? Promise.reject(refused("an event stream cannot select everything and tables at once; use the WebSocket, or two clients", null, "fatal", null))
+      : this.read(query, request.apiKey, RESUMES_BY_PARAMETER ? null : request.lastEventId, abort.signal, sink);
     reading.then(
-      () => { if (!abort.signal.aborted) sink.ended(retried(new ConnectionFailed("the server ended the stream"))); },
+      () => { if (!abort.signal.aborted) sink.ended(connectionFailure(new ConnectionLost("the server ended the stream"))); },
       (error: unknown) => {
         if (abort.signal.aborted) return;
         abort.abort();
-        sink.ended(error instanceof Refused ? error.failure : retried(broken(error)));
+        sink.ended(error instanceof Refused ? error.failure : connectionFailure(broken(error)));
       },
     );
     return {
@@ -47,8 +47,8 @@ export class SseTransport implements Transport {
     };
   }
 
-  async snapshot(selector: Selector, apiKey: string | null, signal: AbortSignal): Promise<Message> {
-    const query = toQuery(selector);
+  async snapshot(selection: Selection, apiKey: string | null, signal: AbortSignal): Promise<Message> {
+    const query = toQuery(selection);
     query.set("snapshot", "true");
     const abort = new AbortController();
     const stop = () => abort.abort();
@@ -73,16 +73,16 @@ export class SseTransport implements Transport {
       signal.removeEventListener("abort", stop);
       abort.abort();
     }
-    if (found === null) throw new ConnectionFailed("the stream ended before its snapshot");
+    if (found === null) throw new ConnectionLost("the server ended the stream before its snapshot");
     return found;
   }
 
-  private async read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: Sink): Promise<void> {
+  private async read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: ConnectionSink): Promise<void> {
     const url = new URL(this.url);
     for (const [name, value] of [["envelope", "true"], ...query]) url.searchParams.append(name!, value!);
-    const response = await this.request(url.href, apiKey, lastEventId, signal);
+    const response = await this.fetchStream(url.href, apiKey, lastEventId, signal);
     sink.received();
-    const parser = new EventStreamParser(this.maxLength);
+    const parser = new SseParser(this.maxLength);
     const reader = response.body!.getReader();
     for (;;) {
       const { done, value } = await reader.read();
@@ -95,27 +95,27 @@ export class SseTransport implements Transport {
     }
   }
 
-  private async request(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
+  private async fetchStream(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
     let url = first;
     let key = apiKey;
     let redirect: RequestRedirect = "manual";
     for (let hop = 1; ; hop++) {
       const headers: Record<string, string> = { Accept: "text/event-stream" };
-      // Where the browser follows by itself, it drops this header and no other at another origin.
+      // When the browser follows a redirect to another origin, it drops this header and no other.
       if (key !== null && redirect === "follow") headers.Authorization = `Bearer ${key}`;
       else if (key !== null) headers["X-API-Key"] = key;
       if (lastEventId !== null) headers["Last-Event-ID"] = lastEventId;
       const response = await this.fetch(url, { headers, signal, redirect, cache: "no-store" });
       if (response.type === "opaqueredirect") {
-        // A browser hides where a redirect leads, but follows it itself.
+        // A browser hides the target of a redirect, but follows it itself.
         redirect = "follow";
         continue;
       }
-      const outcome = httpOutcome(response.status);
+      const outcome = statusOutcome(response.status);
       if (outcome === "redirect") {
-        const target = redirectTarget(url, response.headers.get("location"), hop);
+        const target = resolveRedirect(url, response.headers.get("location"), hop);
         await response.body?.cancel();
-        if (target === null) throw refused(`the redirect of ${new URL(url).host} is refused`, response.status, "fatal", null);
+        if (target === null) throw refused(`the server redirects to a target that is not allowed (redirect ${hop} of ${new URL(url).host})`, response.status, "fatal", null);
         url = target.url;
         if (!target.sendKey) key = null;
         continue;
@@ -123,7 +123,7 @@ export class SseTransport implements Transport {
       if (outcome === "stream" && isEventStream(response.headers.get("content-type") ?? "")) return response;
       if (outcome === "stream") {
         await response.body?.cancel();
-        throw refused("the server did not answer with an event stream", response.status, "fatal", null);
+        throw refused("the server did not respond with an event stream; check the url", response.status, "fatal", null);
       }
       const wait = response.headers.get("retry-after");
       const detail = await problem(response);
@@ -132,18 +132,18 @@ export class SseTransport implements Transport {
   }
 }
 
-function deliver(item: StreamItem, sink: Sink): void {
+function deliver(item: SseItem, sink: ConnectionSink): void {
   try {
     switch (item.kind) {
       case "retry": return sink.retry(item.ms);
       case "id":
         return sink.message({ kind: "heartbeat", id: item.lastEventId || null, position: null, fresh: null, ageMs: null, digest: null });
       case "comment": {
-        const heartbeat = decodeKeepAlive(item.text);
+        const heartbeat = parseKeepAlive(item.text);
         if (heartbeat !== null) sink.message(heartbeat);
         return;
       }
-      case "event": return sink.message(decodeStreamEvent(item.event, item.data, item.lastEventId));
+      case "event": return sink.message(decodeSseItem(item.event, item.data, item.lastEventId));
     }
   } catch (error) {
     sink.malformed(asError(error));
@@ -151,33 +151,29 @@ function deliver(item: StreamItem, sink: Sink): void {
 }
 
 class Refused extends Error {
-  constructor(readonly failure: Failure) {
+  constructor(readonly failure: ConnectionFailure) {
     super(failure.error.message);
   }
 }
 
 function refused(message: string, status: number | null, outcome: "retry" | "fatal", retryAfterMs: number | null): Refused {
-  return new Refused({ outcome, error: new ConnectionFailed(message, status), retryAfterMs, isUnauthorized: status !== null && isUnauthorized(status) });
+  return new Refused(connectionFailure(new ConnectionLost(message, { status }), outcome, retryAfterMs, status !== null && isUnauthorized(status)));
 }
 
-function retried(error: Error): Failure {
-  return { outcome: "retry", error, retryAfterMs: null, isUnauthorized: false };
-}
-
-function broken(error: unknown): ConnectionFailed {
+function broken(error: unknown): ConnectionLost {
   const cause = asError(error);
   const inner = cause.cause instanceof Error ? `: ${cause.cause.message}` : "";
-  return new ConnectionFailed(`the stream broke: ${cause.message}${inner}`, null, { cause });
+  return new ConnectionLost(`the connection broke: ${cause.message}${inner}`, { cause });
 }
 
-/** What the server says went wrong, in one line. */
+/** The status and the detail of a problem response, in one line. */
 async function problem(response: Response): Promise<string> {
-  const start = `the server answered ${response.status}`;
+  const start = `the server responded with ${response.status}`;
   let body: string;
   try {
-    body = (await response.text()).slice(0, LONGEST_PROBLEM);
+    body = (await response.text()).slice(0, MAX_PROBLEM_LENGTH);
   } catch {
-    // The status alone decides what happens; the text would only have explained it.
+    // The status alone decides what follows; the body only explains it.
     return start;
   }
   if (!(response.headers.get("content-type") ?? "").includes("json")) return start;

@@ -1,21 +1,21 @@
-/** Disconnects in a hidden tab after a while, and comes back at once when the tab or the network does. */
-import type { Link } from "./connection-supervisor.js";
+/** Disconnects a hidden tab after a while, and reconnects at once when the tab or the network is back. */
+import type { ClientConnection } from "./client-connection.js";
 
-/** `graceMs` false = never disconnect. Returns how to stop; does nothing where there is no document. */
-export function followVisibility(link: Link, graceMs: number | false): () => void {
+/** `graceMs` false = never disconnect. Returns a function that stops it; does nothing where there is no document. */
+export function followVisibility(connection: ClientConnection, graceMs: number | false): () => void {
   if (typeof document === "undefined" || typeof window === "undefined") return () => undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const follow = () => {
     clearTimeout(timer);
     if (document.visibilityState === "visible") {
-      link.resume("hidden");
-      link.hurry();
-    } else if (graceMs !== false) timer = setTimeout(() => link.pause("hidden"), graceMs);
+      connection.resume("hidden");
+      connection.reconnectNow();
+    } else if (graceMs !== false) timer = setTimeout(() => connection.pause("hidden"), graceMs);
   };
-  const online = () => link.hurry();
-  // A page with an open connection cannot be kept for the way back; without one it can.
-  const hide = (event: PageTransitionEvent) => { if (event.persisted) link.pause("page"); };
-  const show = (event: PageTransitionEvent) => { if (event.persisted) link.resume("page"); };
+  const online = () => connection.reconnectNow();
+  // A page with an open connection does not enter the browser's back/forward cache.
+  const hide = (event: PageTransitionEvent) => { if (event.persisted) connection.pause("page"); };
+  const show = (event: PageTransitionEvent) => { if (event.persisted) connection.resume("page"); };
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("online", online);
   window.addEventListener("pagehide", hide);

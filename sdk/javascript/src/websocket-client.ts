@@ -1,71 +1,55 @@
 /** The two-way client: subscriptions that change while connected, and evaluation by the server. */
-import { MAX_MESSAGE_LENGTH, RealtimeClient, type ClientOptions } from "./realtime-client.js";
+import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
 import type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
-import { ConnectionFailed } from "./errors.js";
+import { endpointUrl } from "./endpoint-url.js";
+import { MalformedMessage } from "./errors.js";
+import { RealtimeClient } from "./realtime-client.js";
 import { defaultSocket, standardSocket, WebSocketTransport, type WebSocketClass } from "./websocket-transport.js";
 
 export interface WebSocketClientOptions extends ClientOptions {
-  /** A standard WebSocket class to use instead of the best one here. */
+  /** The standard WebSocket class to use instead of the default. */
   readonly WebSocket?: WebSocketClass;
 }
 
 export interface EvaluateOptions {
-  /** Milliseconds to wait for the answer, the time without connection included. */
+  /** The maximum wait for the response in milliseconds, including the time without a connection. */
   readonly timeout?: number;
-  /** Answer only from a state at least as new as this position. */
+  /** Evaluate a state at this position or later. */
   readonly minPosition?: string;
 }
 
-const ANSWER_MS = 5000;
+const RESPONSE_TIMEOUT_MS = 5000;
 
-/** Live flags, events and evaluation over one WebSocket, which is opened when something is subscribed, kept or asked. */
+/** Live flags, events and evaluation over one WebSocket. It connects at the first subscription, store or request. */
 export class FlagentWebSocketClient extends RealtimeClient {
   constructor(options: WebSocketClientOptions) {
-    const url = checkedUrl(options.url, ["ws:", "wss:"]);
-    const { WebSocket, maxMessageLength = MAX_MESSAGE_LENGTH } = options;
-    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket(maxMessageLength) : standardSocket(WebSocket)));
+    const url = endpointUrl(options.url, ["ws:", "wss:"]);
+    const { WebSocket, maxMessageBytes = MAX_MESSAGE_BYTES } = options;
+    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket(maxMessageBytes) : standardSocket(WebSocket)));
   }
 
-  /** Asks the server for one flag. Without a connection the request waits for one; rejects with TimedOut or RequestRefused. */
+  /** Evaluates one flag on the server. The request waits for a connection; rejects with RequestTimeout or RequestFailed. */
   evaluate(request: EvaluationRequest, options?: EvaluateOptions): Promise<EvaluationResult>;
   evaluate(flagKey: string, entityID: string, entityContext?: Entity["entityContext"], options?: EvaluateOptions): Promise<EvaluationResult>;
   async evaluate(
     what: EvaluationRequest | string, second?: EvaluateOptions | string, entityContext?: Entity["entityContext"], third?: EvaluateOptions,
   ): Promise<EvaluationResult> {
-    const isSpelled = typeof what === "string";
-    const request = isSpelled ? { flagKey: what, entityID: second as string, entityContext } : what;
-    const { timeout = ANSWER_MS, minPosition } = (isSpelled ? third : (second as EvaluateOptions | undefined)) ?? {};
-    const body = await this.link.call({ type: "evaluate", ...request, minPosition }, timeout);
-    return answered<EvaluationResult>(body.result, "result");
+    const isPositional = typeof what === "string";
+    const request = isPositional ? { flagKey: what, entityID: second as string, entityContext } : what;
+    const { timeout = RESPONSE_TIMEOUT_MS, minPosition } = (isPositional ? third : (second as EvaluateOptions | undefined)) ?? {};
+    const body = await this.connection.call({ type: "evaluate", ...request, minPosition }, timeout);
+    return result<EvaluationResult>(body.result, "result");
   }
 
-  /** Asks the server for several flags and entities; the answers come in the server's order: by tags, by ids, by keys. */
+  /** Evaluates several flags and entities on the server, in its order: flags by tags, by ids, by keys. */
   async evaluateBatch(request: BatchRequest, options: EvaluateOptions = {}): Promise<EvaluationResult[]> {
-    const { timeout = ANSWER_MS, minPosition } = options;
-    const body = await this.link.call({ type: "evaluate_batch", ...request, minPosition }, timeout);
-    return answered<EvaluationResult[]>(body.results, "results");
+    const { timeout = RESPONSE_TIMEOUT_MS, minPosition } = options;
+    const body = await this.connection.call({ type: "evaluate_batch", ...request, minPosition }, timeout);
+    return result<EvaluationResult[]>(body.results, "results");
   }
 }
 
-function answered<T>(value: unknown, name: string): T {
-  if (typeof value !== "object" || value === null) throw new ConnectionFailed(`the server's answer has no ${name}`);
+function result<T>(value: unknown, name: string): T {
+  if (typeof value !== "object" || value === null) throw new MalformedMessage(`the server's response has no ${name}`);
   return value as T;
-}
-
-/** The address, checked at once; raises TypeError that names what is wrong. */
-export function checkedUrl(url: string, protocols: readonly string[]): string {
-  const base = typeof location === "undefined" ? undefined : location.href;
-  let parsed: URL;
-  try {
-    parsed = new URL(url, base);
-  } catch (cause) {
-    throw new TypeError(`url is ${JSON.stringify(url)}; it must be an address such as ${protocols[1]}//host/…`, { cause });
-  }
-  const isSocket = protocols[0] === "ws:";
-  // A page may give a path alone; its own scheme is http.
-  if (isSocket && base !== undefined && !/^[a-z]+:/i.test(url)) parsed.protocol = parsed.protocol.replace("http", "ws");
-  if (!protocols.includes(parsed.protocol)) {
-    throw new TypeError(`url is ${JSON.stringify(url)}; it must begin with ${protocols.join("// or ")}//`);
-  }
-  return parsed.href;
 }

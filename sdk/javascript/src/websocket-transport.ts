@@ -1,14 +1,13 @@
-/** The WebSocket: the platform's own in browsers, `node-socket` in Node.js, or one that the application gives. */
-import { MalformedMessage } from "./core/event.js";
+/** The WebSocket transport: the platform's class in browsers, `node-socket` in Node.js, or the class from the options. */
+import { MalformedMessage } from "./core/errors.js";
 import { decodeMessage, parseJson } from "./core/message.js";
-import { closeOutcome, httpOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
-import { asError, ConnectionFailed } from "./errors.js";
-import { failure } from "./connection-supervisor.js";
+import { closeCodeOutcome, statusOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
+import { asError, ConnectionLost } from "./errors.js";
 import { isNode } from "./platform.js";
 import type { OpenSocket, Socket } from "./socket.js";
-import type { Connection, Opening, Sink, Transport } from "./transport.js";
+import { connectionFailure, type Connection, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
 
-/** What is used of the standard WebSocket class. */
+/** The part of the standard WebSocket class that the client uses. */
 export interface WebSocketLike {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -28,15 +27,16 @@ export const KEY_PROTOCOL = "flagent.key.";
 export class WebSocketTransport implements Transport {
   constructor(private readonly url: string, private readonly openSocket: OpenSocket) {}
 
-  open(opening: Opening, sink: Sink): Connection {
-    let waiting: string[] | null = [];
+  open(request: ConnectionRequest, sink: ConnectionSink): Connection {
+    /** Messages sent before the socket is open; null afterwards. */
+    let queued: string[] | null = [];
     let isOver = false;
-    const socket = this.openSocket(this.url, opening.apiKey, {
+    const socket = this.openSocket(this.url, request.apiKey, {
       open: () => {
         sink.received();
-        const queued = waiting ?? [];
-        waiting = null;
-        for (const text of queued) socket.send(text);
+        const texts = queued ?? [];
+        queued = null;
+        for (const text of texts) socket.send(text);
       },
       received: () => sink.received(),
       text: (text) => {
@@ -52,14 +52,14 @@ export class WebSocketTransport implements Transport {
         if (isOver) return;
         isOver = true;
         const wait = retryAfter === null ? null : parseRetryAfter(retryAfter, Date.now());
-        const said = reason === "" ? "" : `: ${reason}`;
+        const detail = reason === "" ? "" : `: ${reason}`;
         if (status !== null) {
-          const error = new ConnectionFailed(`the server answered ${status}${said}`, status);
-          const outcome = httpOutcome(status) === "retry" ? "retry" : "fatal";
-          return sink.ended({ ...failure(error, outcome, wait), isUnauthorized: isUnauthorized(status) });
+          const error = new ConnectionLost(`the server responded with ${status}${detail}`, { status });
+          const outcome = statusOutcome(status) === "retry" ? "retry" : "fatal";
+          return sink.ended(connectionFailure(error, outcome, wait, isUnauthorized(status)));
         }
-        const error = new ConnectionFailed(`the WebSocket was closed with ${code}${said}`, code);
-        sink.ended({ ...failure(error, closeOutcome(code), wait), isUnauthorized: isUnauthorized(code) });
+        const error = new ConnectionLost(`the WebSocket was closed with code ${code}${detail}`, { closeCode: code });
+        sink.ended(connectionFailure(error, closeCodeOutcome(code), wait, isUnauthorized(code)));
       },
     });
     return {
@@ -67,7 +67,7 @@ export class WebSocketTransport implements Transport {
       send: (fields) => {
         if (isOver) return;
         const text = JSON.stringify(fields);
-        if (waiting !== null) waiting.push(text);
+        if (queued !== null) queued.push(text);
         else socket.send(text);
       },
       close: () => {
@@ -80,8 +80,8 @@ export class WebSocketTransport implements Transport {
 }
 
 /**
- * A socket of the platform's class. It cannot send headers, so that the key travels as a subprotocol: `flagent.v1`
- * is what the server must choose, `flagent.key.<base64url of the key>` is what it reads and never repeats.
+ * A socket of the platform's class. It cannot send headers, so the API key is sent as a subprotocol: the client offers
+ * `flagent.v1` and `flagent.key.<base64url of the key>`; the server selects the first and never returns the second.
  */
 export function standardSocket(WebSocketClass: WebSocketClass): OpenSocket {
   return (url, apiKey, events) => {
@@ -90,10 +90,10 @@ export function standardSocket(WebSocketClass: WebSocketClass): OpenSocket {
     socket.onmessage = (event: { data: unknown }) => {
       events.received();
       if (typeof event.data === "string") events.text(event.data);
-      else events.malformed("a binary message is not understood");
+      else events.malformed("a binary message is not supported");
     };
     socket.onclose = (event: { code: number; reason: string }) => events.closed(event.code, event.reason, null, null);
-    // `error` says nothing that the `close` after it does not say; some implementations throw where nobody listens.
+    // `close` follows and carries all information; without a listener for `error`, some implementations throw.
     socket.onerror = () => undefined;
     return {
       send: (text) => { if (socket.readyState === OPEN) socket.send(text); },
@@ -110,11 +110,11 @@ function base64Url(text: string): string {
   return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
-/** The best there is here: in Node.js the socket that sends headers and sees refusals, elsewhere the platform's own. */
+/** In Node.js the socket that sends headers and reports HTTP statuses, elsewhere the platform's class. */
 export function defaultSocket(maxLength: number): OpenSocket {
   if (!isNode()) {
     const { WebSocket } = globalThis as { WebSocket?: WebSocketClass };
-    if (WebSocket === undefined) throw new TypeError("there is no WebSocket here; give one as the option `WebSocket`");
+    if (WebSocket === undefined) throw new TypeError("this platform has no WebSocket; pass a class as the option `WebSocket`");
     return standardSocket(WebSocket);
   }
   return (url, apiKey, events) => {

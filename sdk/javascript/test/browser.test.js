@@ -149,7 +149,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       const reference = new FlagentWebSocketClient({ url: `ws://127.0.0.1:${server.port}/ws` });
       const all = [];
       reference.subscribeAll(({ id }) => all.push(id));
-      await until(() => reference.state === "open");
+      await until(() => reference.state === "connected");
       const tabs = [];
       for (let n = 0; n < 4; n++) tabs.push(await tabWith(kind, { share: true }));
       let isWriting = true;
@@ -195,12 +195,12 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     const answer = await tab.evaluate(() => window.client.evaluate("b", "user123"));
     assert.equal(answer.flagKey, "b");
     const refusal = await tab.evaluate(() => window.client.evaluate({ flagID: "x" }).catch((error) => [error.name, typeof error.code]));
-    assert.deepEqual(refusal, ["RequestRefused", "string"]);
+    assert.deepEqual(refusal, ["RequestFailed", "string"]);
   });
 
   test("a tab whose handlers are slow leaves the shared stream, and comes back with a resync", async () => {
     const quick = await tabWith("WebSocket", { share: true });
-    const slow = await tabWith("WebSocket", { share: true, maxQueue: 5 });
+    const slow = await tabWith("WebSocket", { share: true, queueSize: 5 });
     await slow.evaluate(() => {
       window.resyncs = [];
       window.client.onResync(({ reason }) => window.resyncs.push(reason));

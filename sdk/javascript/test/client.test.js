@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { EventType, FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
-import { digest } from "../dist/core/digest.js";
+import { digestOf } from "../dist/core/digest.js";
 import { event, FakeClock, flag, ScriptedServer, transports, until } from "./harness.js";
 
 for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", FlagentSSEClient]]) {
@@ -49,7 +49,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       wire.event(peer, event("flag_enabled", "11-1@k", flag(1, "a", { enabled: true })));
       wire.event(peer, event("flag_deleted", "12-0@k", flag(2, "b")));
       wire.batch(peer, [event("flag_created", "13-0@k", flag(3, "c")), event("flag_updated", "14-0@k", flag(3, "c", { notes: "x" }))]);
-      await until(() => store.cursor === "14-0@k");
+      await until(() => store.lastEventId === "14-0@k");
       assert.deepEqual([...store].map(({ key }) => key), ["a", "c"]);
       assert.equal(store.get("a").enabled, true);
       assert.equal(store.size, 2);
@@ -153,7 +153,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       wire.event(peer, event("flag_updated", "11-0@k", flag(1, "a", { notes: "1" })));
       await until(() => events.length === 1);
       peer.socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       assert.equal(store.status, "STALE");
       clock.advance(1000);
       const again = await wire.accept(server, { position: "13" });
@@ -171,9 +171,9 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     test("a keep-alive moves the id to resume after (tc-keep-alive)", async () => {
       const { store, peer } = await ready();
       wire.heartbeat(peer, "500@k");
-      await until(() => store.cursor === "500@k");
+      await until(() => store.lastEventId === "500@k");
       peer.socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       clock.advance(1000);
       assert.equal((await wire.accept(server, { position: "500" })).lastEventId, "500@k");
     });
@@ -183,13 +183,13 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       const told = [];
       client.onResync(({ reason, flags }) => told.push([reason, flags.length]));
       wire.resync(peer, "log_replaced", [flag(1, "a", { enabled: true })], "3@z");
-      await until(() => store.cursor === "3@z");
+      await until(() => store.lastEventId === "3@z");
       assert.deepEqual(store.all(), [flag(1, "a", { enabled: true })]);
       assert.equal(store.status, "READY");
       await until(() => told.length === 1);
       assert.deepEqual(told, [["log_replaced", 1]]);
       peer.socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       clock.advance(1000);
       assert.equal((await wire.accept(server)).lastEventId, "3@z");
     });
@@ -199,16 +199,16 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       wire.malformed(peer);
       wire.event(peer, { type: "flag_updated", id: "11-0@k", flag: 5 });
       wire.event(peer, event("flag_updated", "12-0@k", flag(1, "a", { enabled: true })));
-      await until(() => store.cursor === "12-0@k");
+      await until(() => store.lastEventId === "12-0@k");
       assert.equal(errors.length, 2);
-      assert.equal(client.state, "open");
+      assert.equal(client.state, "connected");
     });
 
     test("a different digest is healed by a snapshot (tc-heal)", async () => {
       const { store, peer } = await ready();
       const truth = [flag(1, "a", { notes: "true" }), flag(2, "b")];
       const serve = await wire.snapshotRequest(server, peer);
-      wire.heartbeat(peer, "12@k", { digest: digest(truth) });
+      wire.heartbeat(peer, "12@k", { digest: digestOf(truth) });
       await until(() => store.status === "STALE");
       wire.event(peer, event("flag_created", "14-0@k", flag(3, "c")));
       const asked = await serve(truth, "13@k");
@@ -216,7 +216,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       else assert.equal(asked.subscribeAll, true);
       await until(() => store.status === "READY");
       assert.deepEqual(store.all(), [...truth, flag(3, "c")]);
-      assert.equal(store.cursor, "14-0@k");
+      assert.equal(store.lastEventId, "14-0@k");
     });
 
     test("a server that cannot prove freshness makes the store stale", async () => {
@@ -238,7 +238,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
         await peer.message("ping");
       }
       clock.advance(75_002 - clock.time);
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       assert.equal(store.status, "STALE");
       clock.advance(1000);
       const again = await wire.accept(server);
@@ -250,12 +250,12 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     test("an observed interval shortens the wait for silence", async () => {
       const { store, peer } = await ready();
       wire.heartbeat(peer, "11@k");
-      await until(() => store.cursor === "11@k");
+      await until(() => store.lastEventId === "11@k");
       clock.advance(2000);
       wire.heartbeat(peer, "12@k");
-      await until(() => store.cursor === "12@k");
+      await until(() => store.lastEventId === "12@k");
       clock.advance(5002);
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
     });
 
     test("a server that accepts and says nothing counts as dead", async () => {
@@ -264,7 +264,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       if (name === "WebSocket") peer.upgrade();
       else peer.startStream(false);
       clock.advance(10_001);
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       await until(() => peer.isClosed);
     });
 
@@ -275,16 +275,16 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       const store = new FlagStore(client);
       for (const wait of [100, 200, 250]) {
         (await server.next()).socket.destroy();
-        await until(() => client.state === "waiting");
+        await until(() => client.state === "reconnecting");
         assert.deepEqual(clock.waits, [wait]);
         clock.advance(wait);
       }
       (await server.next()).socket.destroy();
       await until(() => client.state === "failed");
       assert.equal(store.status, "ERROR");
-      await assert.rejects(store.ready(), { name: "GaveUp", message: /^gave up: ./ });
+      await assert.rejects(store.ready(), { name: "ReconnectExhausted", message: /^gave up after 3 reconnection attempts: ./ });
       await until(() => states.at(-1)[0] === "failed");
-      assert.deepEqual(states.at(-1), ["failed", "GaveUp"]);
+      assert.deepEqual(states.at(-1), ["failed", "ReconnectExhausted"]);
       assert.deepEqual(clock.waits, []);
     });
 
@@ -294,10 +294,10 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await server.stop();
       peer.socket.destroy();
       for (let n = 0; n < 12; n++) {
-        await until(() => client.state === "waiting");
+        await until(() => client.state === "reconnecting");
         clock.advance(60_000);
       }
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       await server.listen(port);
       clock.advance(60_000);
       assert.equal((await wire.accept(server)).lastEventId, "10@k");
@@ -312,7 +312,8 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
         await until(() => client.state === "failed");
         await assert.rejects(store.ready());
         await until(() => errors.length === 1);
-        assert.equal(errors[0].cause.code, status);
+        assert.deepEqual([errors[0].name, errors[0].status, errors[0].cause.status], ["ConnectionRefused", status, status]);
+        assert.equal(client.failure, errors[0]);
         if (name === "SSE") assert.match(errors[0].message, /No such key/);
       });
     }
@@ -325,7 +326,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       first.answer(401);
       const { peer } = await wire.accept(server);
       assert.equal(peer.header("x-api-key"), "new");
-      await until(() => client.state === "open");
+      await until(() => client.state === "connected");
       assert.deepEqual(keys, []);
     });
 
@@ -333,11 +334,11 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       connect().subscribeAll(() => undefined);
       clock.chance = 0.5;
       (await server.next()).answer(503, { "Retry-After": "30" });
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       assert.deepEqual(clock.waits, [30_500]);
       clock.advance(30_500);
       await wire.accept(server);
-      await until(() => client.state === "open");
+      await until(() => client.state === "connected");
     });
 
     test("redirects are followed; the key goes only to the same host (tc-redirect)", async () => {
@@ -351,7 +352,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
         second.answer(302, { Location: wire.url(other).replace("ws:", "http:") });
         const { peer } = await wire.accept(other);
         assert.equal(peer.header("x-api-key"), null);
-        await until(() => client.state === "open");
+        await until(() => client.state === "connected");
       } finally {
         client.close();
         await other.stop();
@@ -381,7 +382,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     });
 
     test("a handler that is too slow makes the client disconnect, and resume without loss (tc-slow-handler)", async () => {
-      connect({ maxQueue: 10 });
+      connect({ queueSize: 10 });
       let release;
       const gate = new Promise((resolve) => { release = resolve; });
       const ids = [];
@@ -394,7 +395,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       for (let n = 11; n <= 40; n++) send(peer, n);
       await until(() => client.state === "paused");
       await until(() => peer.isClosed);
-      assert.ok(client.waiting <= 30);
+      assert.ok(client.queuedMessages <= 30);
       release();
       let connections = 0;
       await until(async () => {
@@ -450,9 +451,9 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     });
 
     test("a message that is too long ends the connection, which resumes (tc-too-big)", async () => {
-      const { store, peer } = await ready(undefined, { maxMessageLength: 5000 });
+      const { store, peer } = await ready(undefined, { maxMessageBytes: 5000 });
       wire.event(peer, event("flag_updated", "11-0@k", flag(1, "a", { notes: "x".repeat(6000) })));
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       clock.advance(1000);
       assert.equal((await wire.accept(server)).lastEventId, "10@k");
       await until(() => store.status === "READY");
@@ -461,7 +462,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     test("lost while the snapshot is awaited, it is asked for again (tc-lost-before-snapshot)", async () => {
       const store = new FlagStore(connect());
       (await wire.accept(server)).peer.socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       assert.equal(store.status, "INITIALIZING");
       clock.advance(1000);
       const { peer, snapshot, lastEventId, requestId } = await wire.accept(server);
@@ -472,13 +473,13 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
 
     test("ready rejects after its time (tc-ready)", async () => {
       const store = new FlagStore(connect());
-      await assert.rejects(store.ready({ timeout: 20 }), { name: "TimedOut" });
+      await assert.rejects(store.ready({ timeout: 20 }), { name: "NotReady" });
       const pending = store.ready();
       (await server.next()).socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       await assert.rejects(store.ready({ timeout: 20 }), (error) => {
-        assert.match(error.message, /^the store is INITIALIZING after 20 ms; ./);
-        return error.name === "TimedOut" && error.cause.name === "ConnectionFailed" && error.message.endsWith(error.cause.message);
+        assert.match(error.message, /^the store is INITIALIZING after 20 ms: ./);
+        return error.name === "NotReady" && error.cause.name === "ConnectionLost" && error.message.endsWith(error.cause.message);
       });
       client.close();
       await assert.rejects(pending, { name: "ClientClosed" });
@@ -487,7 +488,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     test("close ends the wait for the next attempt (tc-close-while-waiting)", async () => {
       connect().subscribeAll(() => undefined);
       (await server.next()).socket.destroy();
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       client.close();
       assert.deepEqual(clock.waits, []);
     });
@@ -509,9 +510,9 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       test("the server's retry is the least wait (tc-retry)", async () => {
         connect().subscribeAll(() => undefined);
         const { peer } = await wire.accept(server, { retry: 3120 });
-        await until(() => client.state === "open");
+        await until(() => client.state === "connected");
         peer.socket.destroy();
-        await until(() => client.state === "waiting");
+        await until(() => client.state === "reconnecting");
         assert.deepEqual(clock.waits, [3120]);
       });
     }

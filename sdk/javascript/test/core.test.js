@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { evaluate, evaluateBatch } from "../dist/core/evaluation.js";
 import { decodeMessage } from "../dist/core/message.js";
-import { Progress } from "../dist/core/event-id.js";
-import { Replica } from "../dist/core/store-core.js";
-import { covers, isEverything, removed, toQuery, toSubscribe, union } from "../dist/core/selection.js";
+import { Cursor } from "../dist/core/cursor.js";
+import { StoreCore } from "../dist/core/store-core.js";
+import { covers, isEverything, minus, toQuery, toSubscribe, union } from "../dist/core/selection.js";
 import { event, flag } from "./harness.js";
 
 const AROUND = { newEntityID: () => "randomly_generated_1", timestamp: () => "2026-11-23T08:00:00Z" };
-const fill = (replica, flags, id = "10@k") => replica.message(decodeMessage({ type: "snapshot", id, position: id.split("@")[0], flags }), 0);
+const fill = (store, flags, id = "10@k") => store.receive(decodeMessage({ type: "snapshot", id, position: id.split("@")[0], flags }), 0);
 const connected = (more = {}) => decodeMessage({ type: "connected", position: "10", id: "10@k", fresh: true, ageMs: 1, ...more });
 
 function open(id, key, more = {}) {
@@ -19,16 +19,16 @@ function open(id, key, more = {}) {
   return flag(id, key, { enabled: true, variants, segments, ...more });
 }
 
-function replicaOf(...flags) {
-  const replica = new Replica();
-  fill(replica, flags);
-  return replica;
+function storeOf(...flags) {
+  const store = new StoreCore();
+  fill(store, flags);
+  return store;
 }
 
 describe("evaluation", () => {
   test("a batch answers tags entity by entity, then ids, then keys, and keeps repeats", () => {
     const [red, green] = [{ id: 1, value: "red" }, { id: 2, value: "green" }];
-    const source = replicaOf(open(1, "a", { tags: [red] }), open(2, "b", { tags: [red, green] }), flag(3, "off", { tags: [red] }));
+    const source = storeOf(open(1, "a", { tags: [red] }), open(2, "b", { tags: [red, green] }), flag(3, "off", { tags: [red] }));
     const entities = [{ entityID: "x" }, { entityID: "y" }];
     const told = (request) => evaluateBatch(source, { entities, ...request }, AROUND).map(({ flagKey, evalContext }) => `${flagKey}:${evalContext.entityID}`);
     assert.deepEqual(told({ flagTags: ["red"], flagIDs: [1], flagKeys: ["b", "b"] }), ["b:x", "a:x", "b:y", "a:y", "a:x", "a:y", "b:x", "b:y", "b:x", "b:y"]);
@@ -39,19 +39,19 @@ describe("evaluation", () => {
   });
 
   test("a cycle of dependencies blocks, a long chain does not (tc-cycle)", () => {
-    const cycle = replicaOf(open(1, "a", { dependsOn: ["b"] }), open(2, "b", { dependsOn: ["a"] }), open(3, "self", { dependsOn: ["self"] }));
+    const cycle = storeOf(open(1, "a", { dependsOn: ["b"] }), open(2, "b", { dependsOn: ["a"] }), open(3, "self", { dependsOn: ["self"] }));
     for (const flagKey of ["a", "b", "self"]) {
       const { variantID, segmentID } = evaluate(cycle, { flagKey, entityID: "x" }, AROUND);
       assert.deepEqual([variantID, segmentID], [null, null]);
     }
-    const chain = replicaOf(...Array.from({ length: 5000 }, (_, n) => open(n + 1, `f${n}`, { dependsOn: n === 4999 ? [] : [`f${n + 1}`, "f4999"] })));
+    const chain = storeOf(...Array.from({ length: 5000 }, (_, n) => open(n + 1, `f${n}`, { dependsOn: n === 4999 ? [] : [`f${n + 1}`, "f4999"] })));
     assert.equal(evaluate(chain, { flagKey: "f0", entityID: "x" }, AROUND).variantKey, "on");
     fill(chain, [...chain.values()].map((one) => (one.key === "f4999" ? { ...one, enabled: false } : one)), "11@k");
     assert.equal(evaluate(chain, { flagKey: "f0", entityID: "x" }, AROUND).variantKey, null);
   });
 
   test("debugging tells of each segment looked at", () => {
-    const source = replicaOf(open(1, "a"), flag(2, "empty", { enabled: true }));
+    const source = storeOf(open(1, "a"), flag(2, "empty", { enabled: true }));
     const { evalDebugLog } = evaluate(source, { flagKey: "a", entityID: "x", enableDebug: true }, AROUND);
     assert.equal(evalDebugLog.segmentDebugLogs.length, 1);
     assert.match(evaluate(source, { flagKey: "empty", entityID: "x" }, AROUND).evalDebugLog.msg, /no segments/);
@@ -60,54 +60,54 @@ describe("evaluation", () => {
   });
 
   test("numbers and booleans count as their JSON text, what cannot be compared is refused", () => {
-    const { evalContext } = evaluate(replicaOf(open(1, "a")), { flagKey: "a", entityID: "x", entityContext: { n: 2.5, b: true, none: null, s: "x" } }, AROUND);
+    const { evalContext } = evaluate(storeOf(open(1, "a")), { flagKey: "a", entityID: "x", entityContext: { n: 2.5, b: true, none: null, s: "x" } }, AROUND);
     assert.deepEqual(evalContext.entityContext, { n: "2.5", b: "true", s: "x" });
-    assert.throws(() => evaluate(replicaOf(open(1, "a")), { flagKey: "a", entityContext: { list: [] } }, AROUND), /entityContext.list/);
-    assert.throws(() => evaluate(replicaOf(open(1, "a")), { flagKey: "a", entityContext: { n: NaN } }, AROUND), TypeError);
+    assert.throws(() => evaluate(storeOf(open(1, "a")), { flagKey: "a", entityContext: { list: [] } }, AROUND), /entityContext.list/);
+    assert.throws(() => evaluate(storeOf(open(1, "a")), { flagKey: "a", entityContext: { n: NaN } }, AROUND), TypeError);
   });
 });
 
-describe("the replica", () => {
+describe("the state of a store", () => {
   test("a second schema that appears, and goes, changes only what differs", () => {
-    const replica = replicaOf(flag(1, "a"), flag(2, "b"));
-    const kinds = ({ changes }) => changes.map(({ kind, key, flag: now, before }) => [kind, key, (now ?? before).schema]);
-    assert.deepEqual(kinds(fill(replica, [flag(1, "a", { schema: "t1" }), flag(2, "b", { schema: "t1", notes: "x" }), flag(1, "a", { schema: "t2" })], "11@k")), [
+    const store = storeOf(flag(1, "a"), flag(2, "b"));
+    const kinds = ({ changes }) => changes.map(({ kind, key, schema }) => [kind, key, schema]);
+    assert.deepEqual(kinds(fill(store, [flag(1, "a", { schema: "t1" }), flag(2, "b", { schema: "t1", notes: "x" }), flag(1, "a", { schema: "t2" })], "11@k")), [
       ["updated", "b", "t1"], ["created", "a", "t2"],
     ]);
-    assert.equal(replica.get("a", "t2").schema, "t2");
-    assert.equal(replica.get("b").notes, "x");
-    assert.equal(replica.find(2).key, "b");
-    assert.throws(() => replica.get("a"), /several schemas/);
-    assert.throws(() => replica.find(1), /several schemas/);
-    assert.equal(replica.get("a", "t3"), undefined);
-    assert.deepEqual(kinds(fill(replica, [flag(1, "a"), flag(2, "b", { notes: "x" })], "12@k")).map(([kind]) => kind), ["deleted"]);
-    assert.equal(replica.size, 2);
+    assert.equal(store.get("a", "t2").schema, "t2");
+    assert.equal(store.get("b").notes, "x");
+    assert.equal(store.find(2).key, "b");
+    assert.throws(() => store.get("a"), /several schemas/);
+    assert.throws(() => store.find(1), /several schemas/);
+    assert.equal(store.get("a", "t3"), undefined);
+    assert.deepEqual(kinds(fill(store, [flag(1, "a"), flag(2, "b", { notes: "x" })], "12@k")).map(([kind]) => kind), ["deleted"]);
+    assert.equal(store.size, 2);
   });
 
   test("a flood of events while a snapshot is awaited is not kept without bound: another snapshot is asked for", () => {
-    const replica = new Replica();
-    replica.message(connected(), 0);
+    const store = new StoreCore();
+    store.receive(connected(), 0);
     const flood = Array.from({ length: 10_001 }, (_, n) => event("flag_updated", `${n + 11}-0@k`, flag(1, "a", { notes: String(n) })));
-    replica.message(decodeMessage({ type: "batch", id: "x", events: flood }), 1);
-    const { request } = fill(replica, [flag(1, "a")], "10@k");
-    assert.equal(request, true);
-    assert.equal(replica.status, "STALE");
-    fill(replica, [flag(1, "a", { notes: "10000" })], "10011@k");
-    assert.equal(replica.status, "READY");
-    assert.equal(replica.get("a").notes, "10000");
+    store.receive(decodeMessage({ type: "batch", id: "x", events: flood }), 1);
+    const { requestsSnapshot } = fill(store, [flag(1, "a")], "10@k");
+    assert.equal(requestsSnapshot, true);
+    assert.equal(store.status, "STALE");
+    fill(store, [flag(1, "a", { notes: "10000" })], "10011@k");
+    assert.equal(store.status, "READY");
+    assert.equal(store.get("a").notes, "10000");
   });
 
   test("lost while it was to be healed, it stays stale until a digest agrees", () => {
-    const replica = replicaOf(flag(1, "a"));
-    const beat = (digest) => replica.message(decodeMessage({ type: "heartbeat", position: "10", id: "10@k", fresh: true, ageMs: 1, digest }), 1);
-    assert.equal(beat("1:00000000").request, true);
-    replica.lost();
-    replica.message(connected({ resumed: true }), 2);
-    assert.equal(replica.status, "STALE");
-    assert.equal(beat("1:00000000").request, true);
-    fill(replica, [flag(1, "a")]);
-    beat(replica.digest());
-    assert.equal(replica.status, "READY");
+    const store = storeOf(flag(1, "a"));
+    const beat = (digest) => store.receive(decodeMessage({ type: "heartbeat", position: "10", id: "10@k", fresh: true, ageMs: 1, digest }), 1);
+    assert.equal(beat("1:00000000").requestsSnapshot, true);
+    store.connectionLost();
+    store.receive(connected({ resumed: true }), 2);
+    assert.equal(store.status, "STALE");
+    assert.equal(beat("1:00000000").requestsSnapshot, true);
+    fill(store, [flag(1, "a")]);
+    beat(store.digest());
+    assert.equal(store.status, "READY");
   });
 });
 
@@ -123,9 +123,9 @@ describe("selections", () => {
     assert.ok(covers({ all: true, types: ["x", "y"] }, { flags: ["a"], types: ["x"] }));
     assert.ok(!covers({ all: true }, { tables: ["orders"] }));
     assert.ok(isEverything({}) && isEverything({ types: ["x"] }) && !isEverything({ segments: true }) && !isEverything({ tables: ["t"] }));
-    assert.deepEqual(removed({ all: true }, { flags: ["a"] }), { all: true });
-    assert.deepEqual(removed({ flags: ["a", "b"], segments: true }, { flags: ["b"] }), { flags: ["a"], segments: true });
-    assert.equal(removed({ flags: ["a"] }, { flags: ["a"], tags: ["t"] }), null);
+    assert.deepEqual(minus({ all: true }, { flags: ["a"] }), { all: true });
+    assert.deepEqual(minus({ flags: ["a", "b"], segments: true }, { flags: ["b"] }), { flags: ["a"], segments: true });
+    assert.equal(minus({ flags: ["a"] }, { flags: ["a"], tags: ["t"] }), null);
     assert.equal(String(toQuery({ flags: ["a&b"], flagIDs: [1], tags: ["t"], segments: true, tables: ["o"], types: ["x"], schemas: ["s"] })), "flag=a%26b&flagID=1&tag=t&segments=true&table=o&type=x&schema=s");
     assert.equal(String(toQuery({ all: true, flags: ["a"] })), "");
     assert.deepEqual(toSubscribe({}), { subscribeAll: true });
@@ -134,8 +134,8 @@ describe("selections", () => {
 });
 
 test("ids of an unknown form are dropped only when they repeat", () => {
-  const progress = new Progress();
-  assert.deepEqual(["x", "y", "x", undefined, "5-0@k", "4-0@k", "4-0@z"].map((id) => progress.accept(id)), [true, true, false, true, true, false, true]);
-  for (let n = 0; n < 2000; n++) progress.accept(`opaque ${n}`);
-  assert.equal(progress.accept("opaque 1999"), false);
+  const cursor = new Cursor();
+  assert.deepEqual(["x", "y", "x", undefined, "5-0@k", "4-0@k", "4-0@z"].map((id) => cursor.accept(id)), [true, true, false, true, true, false, true]);
+  for (let n = 0; n < 2000; n++) cursor.accept(`opaque ${n}`);
+  assert.equal(cursor.accept("opaque 1999"), false);
 });

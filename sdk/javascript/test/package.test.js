@@ -11,8 +11,8 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 test("the public names are these", async () => {
   assert.deepEqual(Object.keys(await import("@flagent/realtime")).sort(), [
-    "ClientClosed", "ConnectionFailed", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient", "GaveUp", "ReconnectConfig",
-    "RequestRefused", "TimedOut",
+    "AmbiguousFlag", "ClientClosed", "ConnectionLost", "ConnectionRefused", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient",
+    "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "RequestFailed", "RequestTimeout",
   ]);
   assert.deepEqual(Object.keys(await import("@flagent/realtime/openfeature")), ["FlagentProvider"]);
 });

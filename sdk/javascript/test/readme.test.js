@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { evaluate } from "../dist/core/evaluation.js";
-import { Replica } from "../dist/core/store-core.js";
+import { StoreCore } from "../dist/core/store-core.js";
 import { event, flag, ScriptedServer, transports, until } from "./harness.js";
 
 const PACKAGE = new URL("../", import.meta.url);
@@ -42,8 +42,8 @@ describe("the README", () => {
   }
 
   async function answer(peer) {
-    const replica = new Replica();
-    replica.message({ kind: "snapshot", id: "1@k", position: "1", flags: [FLAG], requestId: null, reason: null, scope: null }, 0);
+    const store = new StoreCore();
+    store.receive({ kind: "snapshot", id: "1@k", position: "1", flags: [FLAG], requestId: null, reason: null, scope: null }, 0);
     const around = { newEntityID: () => "r", timestamp: () => "2026-11-23T08:00:00Z" };
     for (let seen = 0; !peer.isClosed;) {
       const message = peer.messages[seen];
@@ -53,9 +53,9 @@ describe("the README", () => {
       }
       seen++;
       const { requestId } = message;
-      if (message.type === "evaluate") peer.send({ type: "evaluation_result", requestId, position: "10", result: evaluate(replica, message, around) });
+      if (message.type === "evaluate") peer.send({ type: "evaluation_result", requestId, position: "10", result: evaluate(store, message, around) });
       if (message.type === "evaluate_batch") {
-        const results = message.entities.map((entity) => evaluate(replica, { ...entity, flagKey: message.flagKeys[0] }, around));
+        const results = message.entities.map((entity) => evaluate(store, { ...entity, flagKey: message.flagKeys[0] }, around));
         peer.send({ type: "evaluation_result", requestId, position: "10", results });
       }
     }

@@ -55,7 +55,7 @@ describe("against the real server", { skip: MISSING }, () => {
       for (const table of ["orders", "analytics.orders", "analytics.other"]) {
         client.subscribe({ tables: [table] }, ({ type, data }) => (heard[`${n} ${table}`] ??= []).push([type, data.table, data.key.id]));
       }
-      await until(() => client.state === "open");
+      await until(() => client.state === "connected");
     }
     await database.query("insert into analytics.orders values (7)");
     await database.query("insert into analytics.other values (8)");
@@ -71,7 +71,7 @@ describe("against the real server", { skip: MISSING }, () => {
     const [, client] = makeClients(server.port);
     const store = new FlagStore(client);
     client.subscribe({ tables: ["orders"] }, () => undefined);
-    await assert.rejects(store.ready({ timeout: 10_000 }), { name: "GaveUp", message: /everything and tables/ });
+    await assert.rejects(store.ready({ timeout: 10_000 }), { name: "ConnectionRefused", message: /everything and tables/ });
   });
 
   test("stores end equal to the database through cuts, silence and a restart", { timeout: 90_000 }, async (t) => {
@@ -116,7 +116,7 @@ describe("against the real server", { skip: MISSING }, () => {
           if (random.below(4) > 0) proxy.cut();
           else {
             proxy.isSilent = true;
-            await until(() => clients.every(({ state }) => state !== "open"), "silence is noticed", 10_000);
+            await until(() => clients.every(({ state }) => state !== "connected"), "silence is noticed", 10_000);
             // What a silent network has swallowed is gone: these connections never come back to life.
             proxy.cut();
             proxy.isSilent = false;

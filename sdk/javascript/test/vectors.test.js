@@ -2,19 +2,19 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Backoff, ReconnectConfig, reconnectDelay } from "../dist/core/backoff.js";
-import { canonicalFlag, digest } from "../dist/core/digest.js";
-import { EventStreamParser } from "../dist/core/sse-parser.js";
+import { canonicalFlag, digestOf } from "../dist/core/digest.js";
+import { SseParser } from "../dist/core/sse-parser.js";
 import { decodeEvent, EventType } from "../dist/core/event.js";
-import { decodeKeepAlive, decodeMessage, decodeStreamEvent } from "../dist/core/message.js";
-import { closeOutcome, httpOutcome, isEventStream, parseRetryAfter, redirectTarget } from "../dist/core/policy.js";
+import { parseKeepAlive, decodeMessage, decodeSseItem } from "../dist/core/message.js";
+import { closeCodeOutcome, statusOutcome, isEventStream, parseRetryAfter, resolveRedirect } from "../dist/core/policy.js";
 import { isBefore, parseEventId } from "../dist/core/event-id.js";
-import { Replica } from "../dist/core/store-core.js";
+import { StoreCore } from "../dist/core/store-core.js";
 import { evaluate } from "../dist/core/evaluation.js";
 import { evaluationVectors, vectors } from "./vectors.js";
 
 describe("the event stream is parsed as the standard says", () => {
   const feed = (chunks) => {
-    const parser = new EventStreamParser();
+    const parser = new SseParser();
     const outputs = chunks.flatMap((chunk) => parser.push(chunk));
     return { outputs, lastEventId: parser.lastEventId };
   };
@@ -34,7 +34,7 @@ describe("the event stream is parsed as the standard says", () => {
 describe("keep-alive comments", () => {
   for (const { id, name, comment, heartbeat } of vectors("keepalive")) {
     test(`${id} ${name}`, () => {
-      const decoded = decodeKeepAlive(comment);
+      const decoded = parseKeepAlive(comment);
       if (heartbeat === null) return assert.equal(decoded, null);
       const given = Object.fromEntries(Object.entries(decoded).filter(([key, value]) => key !== "kind" && value !== null));
       assert.deepEqual(given, heartbeat);
@@ -69,12 +69,12 @@ describe("reconnection timing", () => {
 
 describe("what an answer means", () => {
   const policy = vectors("policy");
-  for (const { id, status, outcome } of policy.http) test(id, () => assert.equal(httpOutcome(status), outcome));
-  for (const { id, code, outcome } of policy.close) test(id, () => assert.equal(closeOutcome(code), outcome));
+  for (const { id, status, outcome } of policy.http) test(id, () => assert.equal(statusOutcome(status), outcome));
+  for (const { id, code, outcome } of policy.close) test(id, () => assert.equal(closeCodeOutcome(code), outcome));
   for (const { id, value, isStream } of policy.contentType) test(id, () => assert.equal(isEventStream(value), isStream));
   for (const { id, value, now, ms } of policy.retryAfter) test(id, () => assert.equal(parseRetryAfter(value, Date.parse(now)), ms));
   for (const { id, name, from, location, hop, outcome } of policy.redirect) {
-    test(`${id} ${name}`, () => assert.deepEqual(redirectTarget(from, location, hop), outcome));
+    test(`${id} ${name}`, () => assert.deepEqual(resolveRedirect(from, location, hop), outcome));
   }
 });
 
@@ -82,7 +82,7 @@ describe("digests", () => {
   for (const { id, name, flags, canonical, digest: expected } of vectors("digest")) {
     test(`${id} ${name}`, () => {
       assert.deepEqual(flags.map(canonicalFlag), canonical);
-      assert.equal(digest(flags), expected);
+      assert.equal(digestOf(flags), expected);
     });
   }
 });
@@ -102,7 +102,7 @@ describe("typed events", () => {
   for (const { id, name, message, event: expected } of vectors("messages")) {
     test(`${id} ${name}`, () => {
       const { type, ...bare } = message;
-      const viaStream = decodeStreamEvent(type, JSON.stringify(bare), message.id ?? "");
+      const viaStream = decodeSseItem(type, JSON.stringify(bare), message.id ?? "");
       assert.deepEqual(viaStream.events?.[0]?.data ?? null, decodeMessage(message).events[0].data ?? null, "the stream's form");
       const event = decodeEvent(message);
       const byValue = Object.fromEntries(Object.entries(EventType).map(([key, value]) => [value, key]));
@@ -129,9 +129,9 @@ describe("typed events", () => {
 describe("the store's state", () => {
   for (const { id, name, selection, steps, flags, digest: expected, cursor } of vectors("store")) {
     test(`${id} ${name}`, () => {
-      const replica = new Replica(selection);
+      const store = new StoreCore(selection);
       for (const [number, step] of steps.entries()) {
-        let result = { changes: [], request: false };
+        let result = { changes: [], requestsSnapshot: false };
         let error = false;
         if (step.message !== undefined) {
           let message = null;
@@ -140,36 +140,33 @@ describe("the store's state", () => {
           } catch {
             error = true;
           }
-          if (message !== null) result = replica.message(message, step.at);
-        } else if (step.signal === "tick") replica.tick(step.at);
-        else replica[step.signal]();
-        const told = { status: replica.status, changes: result.changes.map(spelled(step.changes)), request: result.request, error };
+          if (message !== null) result = store.receive(message, step.at);
+        } else if (step.signal === "tick") store.tick(step.at);
+        else store[{ lost: "connectionLost", failed: "clientFailed", closed: "close" }[step.signal]]();
+        const actual = { status: store.status, changes: result.changes.map(listed), request: result.requestsSnapshot, error };
         const { status, changes, request, error: wrong } = step;
-        assert.deepEqual(told, { status, changes, request: request === "snapshot", error: wrong === true }, `step ${number}`);
+        assert.deepEqual(actual, { status, changes, request: request === "snapshot", error: wrong === true }, `step ${number}`);
       }
-      const state = Object.fromEntries([...replica.values()].map(({ schema: _, ...flag }) => [flag.key, flag]));
+      const state = Object.fromEntries([...store.values()].map(({ schema: _, ...flag }) => [flag.key, flag]));
       assert.deepEqual(state, flags);
-      assert.equal(replica.digest(), expected);
-      assert.equal(replica.cursor, cursor);
-      for (const flag of replica.values()) assert.equal(replica.get(flag.key, flag.schema), flag);
-      for (const flag of replica.values()) assert.equal(replica.find(flag.id, flag.schema), flag);
+      assert.equal(store.digest(), expected);
+      assert.equal(store.lastEventId, cursor);
+      for (const flag of store.values()) assert.equal(store.get(flag.key, flag.schema), flag);
+      for (const flag of store.values()) assert.equal(store.find(flag.id, flag.schema), flag);
     });
   }
 
   // Vectors name a schema only where there are several.
-  const spelled = () => ({ kind, key, flag, before }) => {
-    const schema = (flag ?? before).schema;
-    return schema === undefined ? [kind, key] : [kind, key, schema];
-  };
+  const listed = ({ kind, key, schema }) => (schema === null ? [kind, key] : [kind, key, schema]);
 });
 
 describe("local evaluation", () => {
   for (const { name, flag, otherFlags = [], request, expected } of evaluationVectors()) {
     test(name, () => {
-      const replica = new Replica();
+      const store = new StoreCore();
       const flags = [flag, ...otherFlags];
-      replica.message(decodeMessage({ type: "snapshot", id: "1@k", position: "1", flags }), 0);
-      const result = evaluate(replica, request, { newEntityID: () => "randomly_generated_1", timestamp: () => "" });
+      store.receive(decodeMessage({ type: "snapshot", id: "1@k", position: "1", flags }), 0);
+      const result = evaluate(store, request, { newEntityID: () => "randomly_generated_1", timestamp: () => "" });
       for (const [field, value] of Object.entries(expected)) {
         if (field !== "evalContext") assert.deepEqual(result[field], value, field);
         else for (const [part, wanted] of Object.entries(value)) assert.deepEqual(result.evalContext[part], wanted, part);

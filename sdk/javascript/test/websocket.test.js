@@ -73,17 +73,17 @@ describe("the WebSocket", () => {
 
   test("an empty ping that comes alone is answered, an empty close is no error", async () => {
     const { ids, peer } = await listening();
-    await until(() => client.state === "open");
+    await until(() => client.state === "connected");
     peer.frame(9, "");
     await until(() => peer.frames.some(({ opcode }) => opcode === 10), "a pong");
     peer.send(update(11));
     await until(() => ids.length === 1);
-    assert.equal(client.state, "open");
+    assert.equal(client.state, "connected");
     const ends = [];
-    client.onState((state, error) => ends.push([state, error?.code]));
+    client.onState((state, error) => ends.push([state, error?.closeCode]));
     peer.frame(8, "");
     await until(() => ends.length > 0);
-    assert.deepEqual(ends[0], ["waiting", 1005]);
+    assert.deepEqual(ends[0], ["reconnecting", 1005]);
   });
 
   test("what came before a broken frame counts, although both come at once", async () => {
@@ -95,7 +95,7 @@ describe("the WebSocket", () => {
     peer.frame(5, "");
     write(Buffer.concat(packet));
     peer.socket.write = write;
-    await until(() => client.state === "waiting");
+    await until(() => client.state === "reconnecting");
     await until(() => ids.length === 1);
     clock.advance(1000);
     assert.equal((await wire.accept(server)).lastEventId, "11-0@k");
@@ -124,7 +124,7 @@ describe("the WebSocket", () => {
     test(`${what} ends the connection, and the client comes back`, async () => {
       const { peer } = await listening();
       send(peer);
-      await until(() => client.state === "waiting");
+      await until(() => client.state === "reconnecting");
       await until(() => peer.frames.some(({ opcode }) => opcode === 8), "a close frame");
       await until(() => peer.isClosed);
       clock.advance(1000);
@@ -136,10 +136,10 @@ describe("the WebSocket", () => {
     client.subscribeAll(() => undefined);
     const peer = await server.next();
     peer.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n");
-    await until(() => client.state === "waiting");
+    await until(() => client.state === "reconnecting");
   });
 
-  for (const [code, state] of [[1000, "waiting"], [1001, "waiting"], [1012, "waiting"], [4429, "waiting"], [4401, "failed"], [4403, "failed"], [3000, "failed"]]) {
+  for (const [code, state] of [[1000, "reconnecting"], [1001, "reconnecting"], [1012, "reconnecting"], [4429, "reconnecting"], [4401, "failed"], [4403, "failed"], [3000, "failed"]]) {
     test(`the close code ${code} leaves the client ${state} (tc-close-code)`, async () => {
       const { peer } = await listening();
       const states = [];
@@ -163,7 +163,7 @@ describe("the WebSocket", () => {
     assert.deepEqual(gone.flags, ["a"]);
     assert.equal(gone.tags, undefined);
     peer.socket.destroy();
-    await until(() => client.state === "waiting");
+    await until(() => client.state === "reconnecting");
     clock.advance(1000);
     const again = await wire.accept(server);
     const { flags, tags } = again.peer.messages[0];
@@ -173,13 +173,13 @@ describe("the WebSocket", () => {
   test("without any subscription left the client disconnects", async () => {
     client.subscribe("a", () => undefined);
     const { peer } = await wire.accept(server);
-    await until(() => client.state === "open");
+    await until(() => client.state === "connected");
     client.unsubscribe("a");
     await until(() => client.state === "idle");
     await until(() => peer.isClosed);
     client.subscribe("b", () => undefined);
     await wire.accept(server);
-    await until(() => client.state === "open");
+    await until(() => client.state === "connected");
   });
 
   test("a subscription that the server refuses ends the client", async () => {
@@ -213,11 +213,11 @@ describe("the WebSocket", () => {
     const refused = client.evaluate({ flagID: -1, entityID: "u" });
     const { requestId } = await peer.message("evaluate");
     peer.send({ type: "error", code: "invalid_parameter", message: "No.", requestId });
-    await assert.rejects(refused, { name: "RequestRefused", code: "invalid_parameter" });
+    await assert.rejects(refused, { name: "RequestFailed", code: "invalid_parameter" });
     const unanswered = client.evaluate("a", "u");
     await until(() => peer.messages.filter(({ type }) => type === "evaluate").length === 2);
     clock.advance(5000);
-    await assert.rejects(unanswered, { name: "TimedOut" });
+    await assert.rejects(unanswered, { name: "RequestTimeout" });
     const closed = client.evaluate("a", "u");
     client.close();
     await assert.rejects(closed, { name: "ClientClosed" });
@@ -227,7 +227,7 @@ describe("the WebSocket", () => {
   test("an evaluation asked for while disconnected is sent when connected", async () => {
     const { peer } = await listening();
     peer.socket.destroy();
-    await until(() => client.state === "waiting");
+    await until(() => client.state === "reconnecting");
     const answer = client.evaluate("a", "u");
     clock.advance(1000);
     const again = await wire.accept(server);
@@ -239,7 +239,7 @@ describe("the WebSocket", () => {
   test("close is a proper goodbye, and leaves nothing even where the server is silent", async () => {
     const store = new FlagStore(client);
     const { peer } = await wire.accept(server);
-    await until(() => client.state === "open");
+    await until(() => client.state === "connected");
     client.close();
     const goodbye = await until(() => peer.frames.find(({ opcode }) => opcode === 8));
     assert.equal(goodbye.payload.readUInt16BE(0), 1000);

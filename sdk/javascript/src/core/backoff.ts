@@ -28,7 +28,7 @@ export const ReconnectConfig = {
   },
 };
 
-export const LONGEST_RETRY_AFTER_MS = 3_600_000;
+export const MAX_RETRY_AFTER_MS = 3_600_000;
 
 /** The wait before reconnection `attempt` (1 = the first); null = give up. `random` is in [0, 1]. */
 export function reconnectDelay(
@@ -38,7 +38,7 @@ export function reconnectDelay(
   const ceiling = Math.min(config.maxDelay, config.initialDelay * config.multiplier ** (attempt - 1));
   const jitter = random * ceiling;
   const asked = retryMs === null ? 0 : Math.min(retryMs, config.maxDelay);
-  const ordered = retryAfterMs === null ? 0 : Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS) + jitter;
+  const ordered = retryAfterMs === null ? 0 : Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + jitter;
   return Math.max(jitter, asked, ordered);
 }
 

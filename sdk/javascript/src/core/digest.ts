@@ -1,14 +1,14 @@
 /**
- * The digest that the server's keep-alives carry: `<count>:<hex8>`, the number of live flags and the sum modulo
+ * The digest of flags, which the server's keep-alives carry: `<count>:<hex8>`, the number of flags and the sum modulo
  * 2^32 of the CRC-32 of each flag's canonical JSON. A sum does not depend on order and changes in one step per flag.
  */
 import { crc32 } from "./crc32.js";
 import type { Flag } from "./flag.js";
 
-/** Bookkeeping that changes without an event, and the schema, which only some snapshots carry. */
-const LEFT_OUT = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
+/** Bookkeeping, which changes without an event, and the schema, which only some snapshots carry. */
+const EXCLUDED = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
 
-/** JSON with object keys sorted by code point and no blanks; `skip` holds keys of the outermost object. */
+/** JSON with object keys sorted by code point and without blanks, leaving out the keys in `skip` of the outermost object. */
 export function canonicalJson(value: unknown, skip?: ReadonlySet<string>): string {
   if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
@@ -22,19 +22,19 @@ export function canonicalJson(value: unknown, skip?: ReadonlySet<string>): strin
 }
 
 export function canonicalFlag(flag: Flag): string {
-  return canonicalJson(flag, LEFT_OUT);
+  return canonicalJson(flag, EXCLUDED);
 }
 
 const sums = new WeakMap<Flag, number>();
 
-/** A flag's share of the digest; computed once per flag object. */
+/** The CRC-32 of a flag, computed once per object. */
 export function flagDigest(flag: Flag): number {
   let sum = sums.get(flag);
   if (sum === undefined) sums.set(flag, (sum = crc32(canonicalFlag(flag))));
   return sum;
 }
 
-export function digest(flags: Iterable<Flag>): string {
+export function digestOf(flags: Iterable<Flag>): string {
   let count = 0;
   let sum = 0;
   for (const flag of flags) {

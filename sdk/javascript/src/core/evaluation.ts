@@ -65,7 +65,7 @@ export interface FlagSource {
 }
 
 /** What evaluation takes from outside. */
-export interface Surroundings {
+export interface EvaluationEnvironment {
   newEntityID(): string;
   timestamp(): string;
 }
@@ -95,13 +95,13 @@ const BUCKETS = 1000;
 const BUCKETS_PER_PERCENT = 10;
 const ID = /^(0|-?[1-9][0-9]{0,9})$/;
 
-export function evaluate(source: FlagSource, request: EvaluationRequest, around: Surroundings): EvaluationResult {
+export function evaluate(source: FlagSource, request: EvaluationRequest, around: EvaluationEnvironment): EvaluationResult {
   const flag = lookUp(source, request.flagID ?? null, request.flagKey ?? null);
   return flag === undefined ? notFound(request, around) : answer(source, flag, request, request.enableDebug === true, around);
 }
 
 /** First what the tags select, entity by entity; then per id all entities; then per key all entities. Repeats stay. */
-export function evaluateBatch(source: FlagSource, request: BatchRequest, around: Surroundings): EvaluationResult[] {
+export function evaluateBatch(source: FlagSource, request: BatchRequest, around: EvaluationEnvironment): EvaluationResult[] {
   const { entities, flagIDs = [], flagKeys = [], flagTags = [], enableDebug = false } = request;
   if (!(entities?.length > 0)) throw new RangeError("entities must name at least one entity");
   if (flagIDs.length + flagKeys.length + flagTags.length === 0) {
@@ -133,7 +133,7 @@ function byTags(source: FlagSource, tags: readonly string[], wantsAll: boolean):
   return [...found].filter((flag) => !wantsAll || wanted.every((tag) => tagsOf(flag).includes(tag)));
 }
 
-function notFound(request: EvaluationRequest, around: Surroundings): EvaluationResult {
+function notFound(request: EvaluationRequest, around: EvaluationEnvironment): EvaluationResult {
   const flagID = request.flagID ?? 0;
   const flagKey = request.flagKey ?? "";
   return {
@@ -150,7 +150,7 @@ function notFound(request: EvaluationRequest, around: Surroundings): EvaluationR
   };
 }
 
-function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: boolean, around: Surroundings): EvaluationResult {
+function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: boolean, around: EvaluationEnvironment): EvaluationResult {
   const compiled = compile(flag);
   const given = entity.entityID ?? "";
   const entityID = isBlank(given) ? around.newEntityID() : given;

@@ -1,4 +1,5 @@
-/** What subscribers are told, as the server's `event object` spells it. */
+/** The typed events, as the server's event object spells them. */
+import { MalformedMessage } from "./errors.js";
 import { isFlag, type Distribution, type Flag, type Segment, type Variant } from "./flag.js";
 
 export const EventType = Object.freeze({
@@ -14,17 +15,17 @@ export const EventType = Object.freeze({
   ROW_UPDATED: "row_updated",
   ROW_DELETED: "row_deleted",
   TABLE_TRUNCATED: "table_truncated",
-  /** Events were lost for good; `data` holds the state that replaces what was known. Only `onEvent` hears it. */
+  /** Events were lost; `data` holds the state that replaces the former one. Delivered to `onEvent` only. */
   RESYNC: "resync",
-  /** A server may know more: such an event has its name in `typeName`. */
+  /** A type of a newer server; its name is in `typeName`. */
   UNKNOWN: "",
 } as const);
 
 export type EventType = (typeof EventType)[keyof typeof EventType];
 
-/** The fields every event has; null where the server sent none. */
+/** The fields of every event; null if the server sent none. */
 interface EventBase {
-  /** The type as the server wrote it, also one that this version does not know. */
+  /** The type as the server sent it, also of unknown types. */
   readonly typeName: string;
   /** Grows in commit order; opaque to an application. */
   readonly id: string | null;
@@ -33,9 +34,9 @@ interface EventBase {
   readonly schema: string | null;
   /** ISO-8601 in UTC with microseconds. */
   readonly committedAt: string | null;
-  /** The whole flag as of that commit; null when it was deleted, and for rows of other tables. */
+  /** The whole flag as of that commit; null after a deletion and for rows of watched tables. */
   readonly flag: Flag | null;
-  /** The event object as it came, with every field this version does not know. */
+  /** The event object as received, with the fields that this version does not support. */
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
@@ -47,14 +48,14 @@ export interface FlagChanged extends EventBase {
 
 export interface FlagDeleted extends EventBase {
   readonly type: "flag_deleted";
-  /** The key of the flag that is gone. */
+  /** The key of the deleted flag. */
   readonly data: string;
 }
 
 export interface SegmentUpdated extends EventBase {
   readonly type: "segment_updated";
   readonly segmentID: number;
-  /** Null when the segment was removed. */
+  /** Null if the segment was removed. */
   readonly data: Segment | null;
 }
 
@@ -67,7 +68,7 @@ export interface DistributionUpdated extends EventBase {
 export interface VariantUpdated extends EventBase {
   readonly type: "variant_updated";
   readonly variantID: number;
-  /** Null when the variant was removed. */
+  /** Null if the variant was removed. */
   readonly data: Variant | null;
 }
 
@@ -78,14 +79,14 @@ export interface RowChanged extends EventBase {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-export interface Resynced extends EventBase {
+export interface ResyncEvent extends EventBase {
   readonly type: "resync";
   readonly data: { readonly reason: string; readonly flags: readonly Flag[] };
 }
 
-export type FlagentEvent = Resynced | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
+export type FlagentEvent = ResyncEvent | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
 
-/** An event of a type that this version does not know; `data` is the event object. */
+/** An event of a type that this version does not support; `data` is the event object. */
 export interface UnknownEvent extends EventBase {
   readonly type: "";
   readonly data: Readonly<Record<string, unknown>>;
@@ -93,17 +94,13 @@ export interface UnknownEvent extends EventBase {
 
 export type AnyEvent = FlagentEvent | UnknownEvent;
 
-export class MalformedMessage extends Error {
-  override readonly name = "MalformedMessage";
-}
-
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Reads an event object; raises `MalformedMessage` where a known type lacks what it promises. */
+/** Decodes an event object; raises `MalformedMessage` if an event of a known type lacks a required field. */
 export function decodeEvent(raw: Fields): AnyEvent {
-  if (typeof raw.type !== "string") throw new MalformedMessage("an event without a type");
+  if (typeof raw.type !== "string") throw new MalformedMessage("an event has no type");
   if (raw.flag !== undefined && raw.flag !== null && !isFlag(raw.flag)) {
-    throw new MalformedMessage(`${raw.type} carries a flag that is none`);
+    throw new MalformedMessage(`the flag of a ${raw.type} event is malformed`);
   }
   const flag = isFlag(raw.flag) ? raw.flag : null;
   const base = {
@@ -121,10 +118,10 @@ export function decodeEvent(raw: Fields): AnyEvent {
     case EventType.FLAG_UPDATED:
     case EventType.FLAG_ENABLED:
     case EventType.FLAG_DISABLED:
-      if (flag === null) throw new MalformedMessage(`${raw.type} without its flag`);
+      if (flag === null) throw new MalformedMessage(`a ${raw.type} event has no flag`);
       return { ...base, type: raw.type, flag, data: flag };
     case EventType.FLAG_DELETED:
-      if (base.flagKey === null) throw new MalformedMessage("flag_deleted without the flag's key");
+      if (base.flagKey === null) throw new MalformedMessage("a flag_deleted event has no flag key");
       return { ...base, type: raw.type, data: base.flagKey };
     case EventType.SEGMENT_UPDATED:
       return { ...base, type: raw.type, segmentID: whole(raw.segmentID) ?? 0, data: (raw.segment ?? null) as Segment | null };

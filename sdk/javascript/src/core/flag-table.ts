@@ -1,26 +1,31 @@
-/** Flags by key and by id, and what changed since it was last asked. */
+/** Flags by key and by id, and the changes since `changes` was last called. */
 import { canonicalFlag } from "./digest.js";
+import { AmbiguousFlag } from "./errors.js";
 import type { Flag } from "./flag.js";
 
-/** How one flag differs from what a copy held before; bookkeeping (`snapshotID`, `updatedAt`, `updatedBy`) is no difference. */
-export interface Change {
-  readonly kind: "created" | "updated" | "deleted";
+export type ChangeKind = "created" | "updated" | "deleted";
+
+/** A difference of one flag; bookkeeping (`snapshotID`, `updatedAt`, `updatedBy`) makes no difference. */
+export interface FlagChange {
+  readonly kind: ChangeKind;
   readonly key: string;
-  /** The flag now; null when it is gone. */
-  readonly flag: Flag | null;
-  /** The flag before; null when it is new. */
+  /** The tenant's schema; null unless the server watches several. */
+  readonly schema: string | null;
+  /** Null for a created flag. */
   readonly before: Flag | null;
+  /** Null for a deleted flag. */
+  readonly after: Flag | null;
 }
 
 /**
- * A key and an id belong to one flag each. Where the server watches several schemas, that is so within each, and every
- * flag carries its schema; with one schema no flag does.
+ * A key and an id belong to one flag each. If the server watches several schemas, they are unique within a schema, and every
+ * flag carries its schema; with one schema no flag carries it.
  */
 export class FlagTable {
   hasSchemas = false;
   private readonly byKey = new Map<string, Flag>();
   private readonly byId = new Map<string, string>();
-  /** What stood at each place that was written since `changes` was last asked. */
+  /** The former flag under each key that was written since `changes` was last called. */
   private touched = new Map<string, Flag | undefined>();
 
   get size(): number {
@@ -31,26 +36,26 @@ export class FlagTable {
     return this.byKey.values();
   }
 
-  /** The order of the flags now, to be handed to `changes` after several writes. */
+  /** The present order of the flags, to pass to `changes` after several writes. */
   order(): string[] {
     return [...this.byKey.keys()];
   }
 
-  /** Raises RangeError where several schemas have the key and none is named. */
+  /** Raises AmbiguousFlag if several schemas have the key and none is given. */
   get(key: string, schema?: string): Flag | undefined {
     if (!this.hasSchemas) return this.byKey.get(key);
     if (schema !== undefined) return this.byKey.get(place(schema, key));
-    return this.only((flag) => flag.key === key, `a flag ${key}`);
+    return this.only((flag) => flag.key === key, `the flag ${key}`);
   }
 
   /** By id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
     if (!this.hasSchemas) return this.at(this.byId.get(String(id)));
     if (schema !== undefined) return this.at(this.byId.get(place(schema, String(id))));
-    return this.only((flag) => String(flag.id) === String(id), `a flag with the id ${id}`);
+    return this.only((flag) => String(flag.id) === String(id), `the flag with the id ${id}`);
   }
 
-  /** Takes a flag in, under its present key; whoever had that key before loses it. */
+  /** Stores a flag under its present key; a flag that had the key before is removed. */
   put(flag: Flag): void {
     const key = this.place(flag, flag.key);
     const id = this.place(flag, String(flag.id));
@@ -70,7 +75,7 @@ export class FlagTable {
     this.byId.delete(this.place(flag, String(flag.id)));
   }
 
-  /** Takes these flags instead of all others. `onlySchema` is the schema that flags without one were of, where known. */
+  /** Replaces all flags. `onlySchema` is the schema of the former flags, if they carried none and it is known. */
   replace(flags: readonly Flag[], onlySchema: string | null): void {
     const old = new Map(this.byKey);
     const hadSchemas = this.hasSchemas;
@@ -82,7 +87,7 @@ export class FlagTable {
     if (hadSchemas !== this.hasSchemas) this.respell(old, onlySchema);
   }
 
-  /** Where schemas appear or vanish every place has another name; a flag that stays is no change for that. */
+  /** If schemas appear or vanish, every key is spelled differently; that alone changes no flag. */
   private respell(old: Map<string, Flag>, onlySchema: string | null): void {
     for (const [key, flag] of this.byKey) {
       if (this.hasSchemas && onlySchema !== null && flag.schema !== onlySchema) continue;
@@ -95,28 +100,29 @@ export class FlagTable {
     }
   }
 
-  /** The difference since it was last asked, by canonical text: in the order of the old state, then of the new. */
-  changes(order: readonly string[]): Change[] {
+  /** The changes since the last call, by canonical text: in the order of the old state, then of the new. */
+  changes(order: readonly string[]): FlagChange[] {
     const { touched } = this;
     if (touched.size === 0) return [];
     this.touched = new Map();
     const former = touched.size > 1 ? order.filter((key) => touched.has(key)) : [];
-    const held = [...touched.keys()].filter((key) => touched.get(key) !== undefined);
-    const changes: Change[] = [];
-    for (const key of new Set([...former, ...held, ...touched.keys()])) {
-      const before = touched.get(key) ?? null;
-      const flag = this.byKey.get(key) ?? null;
-      if (before === null && flag === null) continue;
-      if (before !== null && flag !== null && (before === flag || canonicalFlag(before) === canonicalFlag(flag))) continue;
-      const kind = before === null ? "created" : flag === null ? "deleted" : "updated";
-      changes.push({ kind, key: (flag ?? before)!.key, flag, before });
+    const existed = [...touched.keys()].filter((key) => touched.get(key) !== undefined);
+    const changes: FlagChange[] = [];
+    for (const name of new Set([...former, ...existed, ...touched.keys()])) {
+      const before = touched.get(name) ?? null;
+      const after = this.byKey.get(name) ?? null;
+      if (before === null && after === null) continue;
+      if (before !== null && after !== null && (before === after || canonicalFlag(before) === canonicalFlag(after))) continue;
+      const kind = before === null ? "created" : after === null ? "deleted" : "updated";
+      const { key, schema = null } = (after ?? before)!;
+      changes.push({ kind, key, schema, before, after });
     }
     return changes;
   }
 
   private only(matches: (flag: Flag) => boolean, what: string): Flag | undefined {
     const found = [...this.byKey.values()].filter(matches);
-    if (found.length > 1) throw new RangeError(`several schemas have ${what}; name one`);
+    if (found.length > 1) throw new AmbiguousFlag(what, found.map(({ schema }) => schema ?? ""));
     return found[0];
   }
 

@@ -1,7 +1,8 @@
 /** The messages of both transports in one form, so that everything above them is the same for SSE and WebSocket. */
-import { decodeEvent, MalformedMessage, text, whole, type AnyEvent } from "./event.js";
+import { MalformedMessage } from "./errors.js";
+import { decodeEvent, text, whole, type AnyEvent } from "./event.js";
 import { isFlag, type Flag } from "./flag.js";
-import type { Selector } from "./selection.js";
+import type { Selection } from "./selection.js";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -11,23 +12,23 @@ export interface Connected {
   readonly position: string | null;
   readonly fresh: boolean | null;
   readonly ageMs: number | null;
-  /** How often the server promises a heartbeat, where it says so. */
+  /** The heartbeat interval that the server announces, if it does. */
   readonly heartbeatMs: number | null;
-  /** Whether this client asked to resume; set by the client, never on the wire. */
+  /** Whether this client resumes; set by the client, never on the wire. */
   readonly resumed: boolean;
   readonly requestId: string | null;
 }
 
-export interface Snapshot {
+export interface SnapshotMessage {
   readonly kind: "snapshot";
   readonly id: string | null;
   readonly position: string;
   readonly flags: readonly Flag[];
   readonly requestId: string | null;
-  /** Why the state must be replaced, for a resync; null for a snapshot that was asked for. */
+  /** Why a resync replaces the state; null for a requested snapshot. */
   readonly reason: string | null;
-  /** What the snapshot is complete for; null = everything this connection selects. */
-  readonly scope: Selector | null;
+  /** The selection that the snapshot is complete for; null = everything that this connection selects. */
+  readonly scope: Selection | null;
 }
 
 export interface Heartbeat {
@@ -39,32 +40,33 @@ export interface Heartbeat {
   readonly digest: string | null;
 }
 
-export interface Batch {
+export interface Events {
   readonly kind: "events";
   readonly events: readonly AnyEvent[];
 }
 
-export interface Reply {
-  readonly kind: "reply";
+/** The response to a request. (Not `Response`, which is the platform's own.) */
+export interface ResponseMessage {
+  readonly kind: "response";
   readonly requestId: string;
   readonly body: Fields;
 }
 
-export interface Problem {
-  readonly kind: "problem";
+export interface ErrorMessage {
+  readonly kind: "error";
   readonly code: string;
   readonly message: string;
   readonly requestId: string | null;
 }
 
-/** A message that proves life and tells nothing else. */
-export interface Pulse {
-  readonly kind: "pulse";
+/** A message without content; it only shows that the connection is alive. */
+export interface Ignored {
+  readonly kind: "ignored";
 }
 
-export type Message = Connected | Snapshot | Heartbeat | Batch | Reply | Problem | Pulse;
+export type Message = Connected | SnapshotMessage | Heartbeat | Events | ResponseMessage | ErrorMessage | Ignored;
 
-/** Reads a message in the WebSocket's form; raises `MalformedMessage`. */
+/** Decodes a message in the WebSocket's form; raises `MalformedMessage`. */
 export function decodeMessage(raw: unknown): Message {
   const fields = record(raw);
   const { type } = fields;
@@ -84,21 +86,21 @@ export function decodeMessage(raw: unknown): Message {
     case "heartbeat":
       return { kind: "heartbeat", ...freshness(fields), digest: text(fields.digest) };
     case "batch":
-      if (!Array.isArray(fields.events)) throw new MalformedMessage("a batch without events");
+      if (!Array.isArray(fields.events)) throw new MalformedMessage("a batch has no events");
       return { kind: "events", events: fields.events.map((event) => decodeEvent(record(event))) };
     case "unsubscribed":
     case "pong":
     case "evaluation_result":
-      return requestId === null ? { kind: "pulse" } : { kind: "reply", requestId, body: fields };
+      return requestId === null ? { kind: "ignored" } : { kind: "response", requestId, body: fields };
     case "error":
-      return { kind: "problem", code: text(fields.code) ?? "error", message: text(fields.message) ?? "", requestId };
+      return { kind: "error", code: text(fields.code) ?? "error", message: text(fields.message) ?? "", requestId };
     default:
       return { kind: "events", events: [decodeEvent(fields)] };
   }
 }
 
-/** Reads a block of the event stream: `envelope=true` where the server obeys it, else the bare form. */
-export function decodeStreamEvent(name: string, data: string, lastEventId: string): Message {
+/** Decodes an event of the event stream, in the form of `envelope=true` or in the bare form. */
+export function decodeSseItem(name: string, data: string, lastEventId: string): Message {
   const fields = record(parseJson(data));
   const id = lastEventId === "" ? undefined : lastEventId;
   if (name === "connected") return decodeMessage({ ...fields, type: name });
@@ -111,15 +113,15 @@ export function decodeStreamEvent(name: string, data: string, lastEventId: strin
   return decodeMessage({ id, ...fields, type: name });
 }
 
-/** Whether this is one of the server's regular heartbeats, and not the id alone that follows it in the event stream. */
-export function isBeat(heartbeat: Heartbeat): boolean {
+/** Whether this is one of the server's regular heartbeats, not the id alone that follows it in the event stream. */
+export function isKeepAlive(heartbeat: Heartbeat): boolean {
   return heartbeat.position !== null;
 }
 
 const KEEP_ALIVE = /^keep-alive(?: |$)/;
 
-/** Reads a comment of the event stream; null where it is no keep-alive. */
-export function decodeKeepAlive(comment: string): Heartbeat | null {
+/** Parses a comment of the event stream; null if it is not a keep-alive. */
+export function parseKeepAlive(comment: string): Heartbeat | null {
   if (!KEEP_ALIVE.test(comment)) return null;
   const fields = new Map(comment.split(" ").slice(1).map((word) => {
     const equals = word.indexOf("=");
@@ -141,13 +143,13 @@ export function parseJson(textOfJson: string): unknown {
   try {
     return JSON.parse(textOfJson);
   } catch (cause) {
-    throw new MalformedMessage("a message that is not JSON", { cause });
+    throw new MalformedMessage("a message is not JSON", { cause });
   }
 }
 
-function snapshot(fields: Fields, id: string | null): Snapshot {
+function snapshot(fields: Fields, id: string | null): SnapshotMessage {
   const { flags } = fields;
-  if (!Array.isArray(flags) || !flags.every(isFlag)) throw new MalformedMessage("a snapshot without its flags");
+  if (!Array.isArray(flags) || !flags.every(isFlag)) throw new MalformedMessage("a snapshot has no flags");
   return { kind: "snapshot", id, position: text(fields.position) ?? "", flags, requestId: null, reason: null, scope: null };
 }
 
@@ -162,7 +164,7 @@ function freshness(fields: Fields) {
 
 function record(value: unknown): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new MalformedMessage("a message that is not an object");
+    throw new MalformedMessage("a message is not a JSON object");
   }
   return value as Fields;
 }

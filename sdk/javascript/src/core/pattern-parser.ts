@@ -14,7 +14,7 @@ interface Flags {
 const NO_FLAGS: Flags = { i: false, d: false, m: false, s: false, u: false, x: false, U: false };
 const EMPTY: Tree = { kind: "empty" };
 const CONTROLS: Record<string, number> = { t: 9, n: 10, r: 13, f: 12, a: 7, e: 27 };
-const DEEPEST = 250;
+const MAX_DEPTH = 250;
 
 export function parsePattern(text: string): { tree: Tree; groups: number } {
   return new Parser(text).parse();
@@ -45,7 +45,7 @@ class Parser {
   }
 
   private choice(): Tree {
-    if (++this.depth > DEEPEST) this.fail("nested too deeply");
+    if (++this.depth > MAX_DEPTH) this.fail("nested too deeply");
     const items = [this.sequence()];
     while (this.peek() === "|") {
       this.at++;
@@ -224,7 +224,7 @@ class Parser {
 
   /** The rest of `[…]`, after its bracket. */
   private charClass(isNested = true): CharSet {
-    if (++this.depth > DEEPEST) this.fail("nested too deeply");
+    if (++this.depth > MAX_DEPTH) this.fail("nested too deeply");
     let set: CharSet | null = null;
     let isNegative = false;
     if (isNested && this.peek() === "^") {

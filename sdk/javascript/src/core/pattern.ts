@@ -15,7 +15,7 @@ export class UndecidedMatch extends Error {
 }
 
 /** About 20 ms on an ordinary machine. */
-const MOST_STEPS = 1_000_000;
+const MAX_STEPS = 1_000_000;
 
 type Go = (at: number) => boolean;
 type Walk = (run: Run, at: number, go: Go) => boolean;
@@ -41,7 +41,7 @@ export class Pattern {
   /** Whether the whole of `text` matches; raises `UndecidedMatch`. */
   matches(text: string): boolean {
     const points = Array.from(text, (char) => char.codePointAt(0)!);
-    const run: Run = { text: points, groups: new Array<number>(2 * this.groups + 2).fill(-1), steps: MOST_STEPS };
+    const run: Run = { text: points, groups: new Array<number>(2 * this.groups + 2).fill(-1), steps: MAX_STEPS };
     try {
       return this.walk(run, 0, (at) => at === points.length);
     } catch (error) {

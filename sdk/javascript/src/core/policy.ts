@@ -1,5 +1,5 @@
 /** What an answer means for the connection: go on, follow, try again or give up. */
-import { LONGEST_RETRY_AFTER_MS } from "./backoff.js";
+import { MAX_RETRY_AFTER_MS } from "./backoff.js";
 
 export type Outcome = "stream" | "redirect" | "retry" | "fatal";
 
@@ -7,15 +7,15 @@ const RETRIED = new Set([408, 425, 429]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** What asks for a person's hand is fatal: no repetition makes a wrong key or a wrong address right. */
-export function httpOutcome(status: number): Outcome {
+export function statusOutcome(status: number): Outcome {
   if (status === 200) return "stream";
   if (REDIRECTS.has(status)) return "redirect";
   return status >= 500 || RETRIED.has(status) ? "retry" : "fatal";
 }
 
 /** Codes 4400–4499 stand for the HTTP status less 4000; 3000 and 3003 are IANA's Unauthorized and Forbidden. */
-export function closeOutcome(code: number): "retry" | "fatal" {
-  if (code >= 4400 && code <= 4499) return httpOutcome(code - 4000) === "retry" ? "retry" : "fatal";
+export function closeCodeOutcome(code: number): "retry" | "fatal" {
+  if (code >= 4400 && code <= 4499) return statusOutcome(code - 4000) === "retry" ? "retry" : "fatal";
   return code === 1010 || code === 3000 || code === 3003 ? "fatal" : "retry";
 }
 
@@ -34,14 +34,14 @@ const HTTP_DATE = /^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9
 export function parseRetryAfter(value: string, now: number): number | null {
   const trimmed = value.trim();
   const ms = /^[0-9]+$/.test(trimmed) ? Number(trimmed) * 1000 : HTTP_DATE.test(trimmed) ? Date.parse(trimmed) - now : NaN;
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS);
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS);
 }
 
-export const MOST_REDIRECTS = 5;
+export const MAX_REDIRECTS = 5;
 
 /** Where a redirect leads, and whether the key may go along; null = refused. `hop` counts from 1. */
-export function redirectTarget(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
-  if (location === null || hop > MOST_REDIRECTS || !URL.canParse(location, from)) return null;
+export function resolveRedirect(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
+  if (location === null || hop > MAX_REDIRECTS || !URL.canParse(location, from)) return null;
   const source = new URL(from);
   const isSocket = source.protocol === "ws:" || source.protocol === "wss:";
   const target = new URL(location, from);

@@ -1,20 +1,17 @@
 /**
  * The text/event-stream parser of the HTML standard (section 9.2.6), with two outputs that a browser's EventSource
- * keeps to itself: comments, in which the server tells how fresh it is, and ids that come without an event.
+ * does not expose: comments, in which the server reports its freshness, and ids without an event.
  */
+import { MessageTooLarge } from "./errors.js";
 
-export type StreamItem =
+export type SseItem =
   | { readonly kind: "event"; readonly event: string; readonly data: string; readonly lastEventId: string }
   | { readonly kind: "comment"; readonly text: string }
   | { readonly kind: "retry"; readonly ms: number }
   | { readonly kind: "id"; readonly lastEventId: string };
 
-export class StreamTooLong extends Error {
-  override readonly name = "StreamTooLong";
-}
-
-export class EventStreamParser {
-  /** The id to resume after; moves when a block is complete. */
+export class SseParser {
+  /** The id to resume after; it moves when a block is complete. */
   lastEventId = "";
   private readonly decoder = new TextDecoder("utf-8");
   private readonly held: string[] = [];
@@ -25,12 +22,12 @@ export class EventStreamParser {
   private dataLength = 0;
   private id: string | undefined;
 
-  /** `maxLength` bounds one block, in characters: what a hostile server can make the client keep. */
+  /** `maxLength` is the maximum length of one block, in characters; it bounds the memory that a hostile server can claim. */
   constructor(private readonly maxLength = 64 * 1024 * 1024) {}
 
-  /** Bytes as they came; what they complete. An unfinished block at the end of the stream is simply never returned. */
-  push(bytes: Uint8Array): StreamItem[] {
-    const items: StreamItem[] = [];
+  /** Takes bytes as received and returns the items that they complete. An unfinished block at the end of the stream is dropped. */
+  push(bytes: Uint8Array): SseItem[] {
+    const items: SseItem[] = [];
     const text = this.decoder.decode(bytes, { stream: true });
     let start = 0;
     for (let at = 0; at < text.length; at++) {
@@ -62,7 +59,7 @@ export class EventStreamParser {
     return line;
   }
 
-  private line(line: string, items: StreamItem[]): void {
+  private line(line: string, items: SseItem[]): void {
     if (line === "") return this.dispatch(items);
     const colon = line.indexOf(":");
     const field = colon < 0 ? line : line.slice(0, colon);
@@ -79,7 +76,7 @@ export class EventStreamParser {
     } else if (field === "retry" && /^[0-9]+$/.test(value)) items.push({ kind: "retry", ms: Number(value) });
   }
 
-  private dispatch(items: StreamItem[]): void {
+  private dispatch(items: SseItem[]): void {
     if (this.id !== undefined) this.lastEventId = this.id;
     const { lastEventId } = this;
     if (this.data.length > 0) {
@@ -93,7 +90,7 @@ export class EventStreamParser {
 
   private check(): void {
     if (this.heldLength + this.dataLength > this.maxLength) {
-      throw new StreamTooLong(`one event of the stream is longer than ${this.maxLength} characters`);
+      throw new MessageTooLarge(`an event of the stream exceeds maxMessageBytes (${this.maxLength} characters)`);
     }
   }
 }

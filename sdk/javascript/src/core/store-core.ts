@@ -1,76 +1,67 @@
 /**
- * A local copy of flags, folded from a stream's messages: a machine without clock or socket.
+ * The state machine of a store: folds a stream's messages into a local copy of flags, without clock or socket.
  *
- * Call `message` for every message in order, `lost`, `failed` and `closed` when the connection says so, and `tick`
- * whenever time may have made the copy stale; each returns what changed and what to do. An event at or before the
- * cursor is dropped, so that repeating a message changes nothing. After an answer with `request`, ask the server for
- * a snapshot once; events that arrive meanwhile are applied and folded again over the snapshot.
+ * Call `receive` for every message in order, `connectionLost`, `clientFailed` and `close` when the connection reports them, and `tick`
+ * whenever the time may have made the copy stale. An event at or before `lastEventId` is dropped, so that a repeated
+ * message changes nothing. After an update with `requestsSnapshot`, request a snapshot from the server once; events that
+ * arrive meanwhile are applied at once, and again on top of the snapshot.
  */
-import { digest } from "./digest.js";
-import type { AnyEvent } from "./event.js";
-import { FlagTable, type Change } from "./flag-table.js";
-import type { Flag } from "./flag.js";
-import { isBeat, type Connected, type Heartbeat, type Message, type Snapshot } from "./message.js";
+import { DigestCheck } from "./digest-check.js";
+import { digestOf } from "./digest.js";
 import { isBefore, parseEventId } from "./event-id.js";
-import { covers, EVERYTHING, isEverything, selectsFlag, type Selector } from "./selection.js";
+import type { AnyEvent } from "./event.js";
+import { FlagTable, type FlagChange } from "./flag-table.js";
+import type { Flag } from "./flag.js";
+import { Liveness } from "./liveness.js";
+import { isKeepAlive, type Connected, type Heartbeat, type Message, type SnapshotMessage } from "./message.js";
+import { covers, EVERYTHING, isEverything, selectsFlag, type Selection } from "./selection.js";
 
-export type { Change } from "./flag-table.js";
+/** How far a copy can be trusted; `FlagStore.status` explains each value. */
+export type StoreStatus = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
 
-/** How far a copy can be trusted; `FlagStore` tells what each means. */
-export type Status = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
-
-export interface Step {
-  /** The difference between before and after this step: in the order of the old state, then of the new. */
-  readonly changes: readonly Change[];
-  /** Whether a snapshot must be asked for now. */
-  readonly request: boolean;
+export interface StoreUpdate {
+  /** The difference that the message made: in the order of the old state, then of the new. */
+  readonly changes: readonly FlagChange[];
+  /** Whether the caller must request a snapshot now. */
+  readonly requestsSnapshot: boolean;
 }
 
-const NOTHING: Step = Object.freeze({ changes: [], request: false });
-const ASSUMED_INTERVAL_MS = 30_000;
-const SHORTEST_INTERVAL_MS = 1000;
-const SILENT_INTERVALS = 2.5;
-const MOST_HELD = 10_000;
-const MOST_SKIPPED = 64;
-const DIGEST = /^[0-9]+:[0-9a-f]{8}$/;
+const UNCHANGED: StoreUpdate = Object.freeze({ changes: [], requestsSnapshot: false });
+const MAX_PENDING_EVENTS = 10_000;
 
-export class Replica {
-  /** The id up to which the state is complete; null before the first snapshot. */
-  cursor: string | null = null;
+export class StoreCore {
+  /** The id up to which the copy is complete; null before the first snapshot. */
+  lastEventId: string | null = null;
   private state: "initializing" | "filled" | "failed" | "closed" = "initializing";
   private readonly flags = new FlagTable();
 
-  private connected = false;
-  private fresh = true;
-  private silent = false;
-  /** The head to reach after a resume, before the copy may be called ready. */
+  private isConnected = false;
+  private isFresh = true;
+  private isSilent = false;
+  /** The position to reach after a resume, before the copy is ready. */
   private head: bigint | null = null;
   private lastSeenAt: number | null = null;
-  private lastHeartbeatAt: number | null = null;
-  private intervalMs = ASSUMED_INTERVAL_MS;
+  private readonly liveness = new Liveness();
 
-  /** "stream": the connection begins with one; "asked": requested because the copy is wrong. */
-  private awaited: "stream" | "asked" | null = "stream";
-  private held: AnyEvent[] = [];
-  private heldTooMuch = false;
-  /** Snapshots that came since the last equal digest, heartbeats to let pass, and whether the copy is known to differ. */
-  private heals = 0;
-  private skip = 0;
-  private differs = false;
+  /** "stream": the connection begins with one; "requested": the copy is wrong or incomplete. */
+  private awaitedSnapshot: "stream" | "requested" | null = "stream";
+  private pendingEvents: AnyEvent[] = [];
+  private hasOverflowed = false;
+  private readonly digestCheck = new DigestCheck();
 
-  /** The schema of all flags, where the server names none in snapshots and events have told. */
+  /** The schema of all flags, where snapshots carry none and events have named it. */
   private onlySchema: string | null = null;
 
-  constructor(readonly selection: Selector = EVERYTHING) {}
+  constructor(readonly selection: Selection = EVERYTHING) {}
 
-  get status(): Status {
+  get status(): StoreStatus {
     switch (this.state) {
       case "closed": return "CLOSED";
       case "failed": return "ERROR";
       case "initializing": return "INITIALIZING";
       case "filled": {
-        const isStale = !this.connected || !this.fresh || this.silent || this.awaited !== null || this.differs || this.head !== null;
-        return isStale ? "STALE" : "READY";
+        const isCurrent = this.isConnected && this.isFresh && !this.isSilent && this.head === null;
+        return isCurrent && this.awaitedSnapshot === null && !this.digestCheck.differs ? "READY" : "STALE";
       }
     }
   }
@@ -79,7 +70,7 @@ export class Replica {
     return this.flags.size;
   }
 
-  /** The live flag, or undefined. Where several schemas have the key and none is named it raises RangeError. */
+  /** The flag with this key, or undefined. Raises AmbiguousFlag if several schemas have the key and none is given. */
   get(key: string, schema?: string): Flag | undefined {
     return this.flags.get(key, schema);
   }
@@ -94,16 +85,16 @@ export class Replica {
   }
 
   digest(): string {
-    return digest(this.flags.values());
+    return digestOf(this.flags.values());
   }
 
-  /** The moment (ms) at which silence makes the copy stale; null when it cannot. */
+  /** The time (ms) at which silence makes the copy stale; null while no connection is watched. */
   get staleAt(): number | null {
-    return this.lastSeenAt === null || this.silent ? null : this.lastSeenAt + this.intervalMs * SILENT_INTERVALS;
+    return this.lastSeenAt === null || this.isSilent ? null : this.lastSeenAt + this.liveness.silenceLimitMs;
   }
 
-  message(message: Message, now: number): Step {
-    if (this.state === "closed") return NOTHING;
+  receive(message: Message, now: number): StoreUpdate {
+    if (this.state === "closed") return UNCHANGED;
     this.tick(now);
     this.lastSeenAt = now;
     switch (message.kind) {
@@ -111,161 +102,137 @@ export class Replica {
       case "snapshot": return this.onSnapshot(message);
       case "heartbeat": return this.onHeartbeat(message, now);
       case "events": return this.onEvents(message.events);
-      case "reply":
-      case "problem":
-      case "pulse": return NOTHING;
+      case "response":
+      case "error":
+      case "ignored": return UNCHANGED;
     }
   }
 
   tick(now: number): void {
     const staleAt = this.staleAt;
-    if (staleAt !== null && now > staleAt) this.silent = true;
+    if (staleAt !== null && now > staleAt) this.isSilent = true;
   }
 
-  lost(): void {
-    this.connected = false;
+  connectionLost(): void {
+    this.isConnected = false;
     this.lastSeenAt = null;
-    this.lastHeartbeatAt = null;
+    this.liveness.connectionLost();
   }
 
-  failed(): void {
+  clientFailed(): void {
     if (this.state !== "closed") this.state = "failed";
   }
 
-  closed(): void {
+  close(): void {
     this.state = "closed";
   }
 
-  private onConnected(message: Connected): Step {
-    this.connected = true;
-    this.silent = false;
-    this.fresh = message.fresh !== false;
-    this.lastHeartbeatAt = null;
-    this.intervalMs = message.heartbeatMs ?? ASSUMED_INTERVAL_MS;
-    if (this.state === "failed") this.state = this.cursor === null ? "initializing" : "filled";
+  private onConnected(message: Connected): StoreUpdate {
+    this.isConnected = true;
+    this.isSilent = false;
+    this.isFresh = message.fresh !== false;
+    this.liveness.reset(message.heartbeatMs);
+    if (this.state === "failed") this.state = this.lastEventId === null ? "initializing" : "filled";
     if (message.resumed && this.state === "filled") {
-      // A snapshot asked for on the former connection will not come any more.
-      // The copy is still wrong: a digest, or the next event of the kind that made us ask, will ask again.
-      if (this.awaited === "asked") {
-        this.awaited = null;
-        this.differs = true;
-        this.held = [];
+      // The former connection cannot deliver its snapshot any more, and the copy is still wrong: the next digest, or the
+      // next event of the kind that caused the request, requests another.
+      if (this.awaitedSnapshot === "requested") {
+        this.awaitedSnapshot = null;
+        this.digestCheck.snapshotLost();
+        this.pendingEvents = [];
       }
-      this.head = this.reached(message.position) ? null : toPosition(message.position);
+      this.head = this.hasReached(message.position) ? null : toPosition(message.position);
     } else {
-      this.awaited = "stream";
+      this.awaitedSnapshot = "stream";
       this.head = null;
-      this.held = [];
+      this.pendingEvents = [];
     }
-    return NOTHING;
+    return UNCHANGED;
   }
 
-  private onSnapshot(message: Snapshot): Step {
+  private onSnapshot(message: SnapshotMessage): StoreUpdate {
     const isResync = message.reason !== null;
-    if (message.scope !== null && !covers(message.scope, this.selection)) return NOTHING;
+    if (message.scope !== null && !covers(message.scope, this.selection)) return UNCHANGED;
     const order = this.flags.order();
-    const isHeal = this.awaited === "asked" && !isResync;
-    const folded = isResync ? [] : this.held;
+    const isRepair = this.awaitedSnapshot === "requested" && !isResync;
+    const events = isResync ? [] : this.pendingEvents;
     this.flags.replace(message.flags.filter((flag) => !flag.archived && selectsFlag(this.selection, flag)), this.onlySchema);
-    this.cursor = message.id;
+    this.lastEventId = message.id;
     this.state = "filled";
-    this.connected = true;
+    this.isConnected = true;
     this.head = null;
-    this.awaited = null;
-    this.held = [];
+    this.awaitedSnapshot = null;
+    this.pendingEvents = [];
     this.onlySchema = null;
-    if (isResync) this.forgetHeals();
-    else if (isHeal && this.differs) {
-      this.heals++;
-      this.skip = Math.min(2 ** (this.heals - 1), MOST_SKIPPED);
-      if (this.heals === 1) this.differs = false;
+    if (isResync) this.digestCheck.reset();
+    else if (isRepair) this.digestCheck.repaired();
+    if (this.hasOverflowed) {
+      this.hasOverflowed = false;
+      return { changes: this.flags.changes(order), requestsSnapshot: this.requestSnapshot() };
     }
-    if (this.heldTooMuch) {
-      this.heldTooMuch = false;
-      return { changes: this.flags.changes(order), request: this.ask() };
-    }
-    let request = false;
-    for (const event of folded) request = this.apply(event) || request;
-    return { changes: this.flags.changes(order), request };
+    let requestsSnapshot = false;
+    for (const event of events) requestsSnapshot = this.apply(event) || requestsSnapshot;
+    return { changes: this.flags.changes(order), requestsSnapshot };
   }
 
-  private onHeartbeat(message: Heartbeat, now: number): Step {
-    this.silent = false;
-    if (message.fresh !== null) this.fresh = message.fresh;
-    if (isBeat(message)) {
-      if (this.lastHeartbeatAt !== null) this.intervalMs = Math.max(now - this.lastHeartbeatAt, SHORTEST_INTERVAL_MS);
-      this.lastHeartbeatAt = now;
-    }
-    if (this.cursor === null) return NOTHING;
-    if (this.awaited === null && message.id !== null) this.advance(message.id);
-    if (this.head !== null && this.reached(String(this.head))) this.head = null;
-    return { changes: [], request: this.compare(message) };
+  private onHeartbeat(message: Heartbeat, now: number): StoreUpdate {
+    this.isSilent = false;
+    if (message.fresh !== null) this.isFresh = message.fresh;
+    if (isKeepAlive(message)) this.liveness.heartbeat(now);
+    if (this.lastEventId === null) return UNCHANGED;
+    if (this.awaitedSnapshot === null && message.id !== null) this.advance(message.id);
+    this.checkHead();
+    return { changes: [], requestsSnapshot: this.compareDigest(message) && this.requestSnapshot() };
   }
 
-  /** Whether the copy equals the server's; answers whether to ask for a snapshot. */
-  private compare(message: Heartbeat): boolean {
-    if (message.digest === null || !DIGEST.test(message.digest) || this.awaited !== null) return false;
-    if (!isEverything(this.selection)) return false;
+  private compareDigest(message: Heartbeat): boolean {
+    if (!this.digestCheck.isReadable(message.digest) || this.awaitedSnapshot !== null || !isEverything(this.selection)) return false;
     const position = toPosition(message.position);
-    const mine = parseEventId(this.cursor!)?.position;
-    // In the event stream the id that moves the cursor follows the digest; a digest of the past says nothing.
-    if (position !== null && mine !== undefined && position < mine) return false;
-    if (message.digest === this.digest()) {
-      this.forgetHeals();
-      return false;
-    }
-    this.differs = true;
-    if (this.heals > 0 && this.skip > 0) {
-      this.skip--;
-      return false;
-    }
-    return this.ask();
+    const own = parseEventId(this.lastEventId!)?.position;
+    // In the event stream the id that moves `lastEventId` follows the digest; a digest of the past proves nothing.
+    if (position !== null && own !== undefined && position < own) return false;
+    return this.digestCheck.compare(message.digest, this.digest());
   }
 
-  private forgetHeals(): void {
-    this.heals = 0;
-    this.skip = 0;
-    this.differs = false;
-  }
-
-  private ask(): boolean {
-    if (this.awaited !== null) return false;
-    this.awaited = "asked";
+  /** False if a snapshot is already awaited. */
+  private requestSnapshot(): boolean {
+    if (this.awaitedSnapshot !== null) return false;
+    this.awaitedSnapshot = "requested";
     return true;
   }
 
-  private onEvents(events: readonly AnyEvent[]): Step {
+  private onEvents(events: readonly AnyEvent[]): StoreUpdate {
     const order = events.length > 1 ? this.flags.order() : [];
-    let request = false;
+    let requestsSnapshot = false;
     for (const event of events) {
-      if (this.awaited !== null) this.hold(event);
-      if (this.awaited === "stream") continue;
-      request = this.apply(event) || request;
+      if (this.awaitedSnapshot !== null) this.keep(event);
+      if (this.awaitedSnapshot === "stream") continue;
+      requestsSnapshot = this.apply(event) || requestsSnapshot;
     }
-    return { changes: this.flags.changes(order), request };
+    return { changes: this.flags.changes(order), requestsSnapshot };
   }
 
-  private hold(event: AnyEvent): void {
-    if (this.held.length < MOST_HELD) this.held.push(event);
-    else this.heldTooMuch = true;
+  private keep(event: AnyEvent): void {
+    if (this.pendingEvents.length < MAX_PENDING_EVENTS) this.pendingEvents.push(event);
+    else this.hasOverflowed = true;
   }
 
-  /** Folds one event in; answers whether a snapshot must be asked for. */
+  /** Applies one event; returns whether the caller must request a snapshot. */
   private apply(event: AnyEvent): boolean {
     const id = event.id === null ? null : parseEventId(event.id);
-    const cursor = this.cursor === null ? null : parseEventId(this.cursor);
-    if (event.id !== null && event.id === this.cursor) return false;
-    if (id !== null && cursor !== null) {
-      if (id.log !== cursor.log) return this.ask();
-      if (!isBefore(cursor, id)) return false;
+    const last = this.lastEventId === null ? null : parseEventId(this.lastEventId);
+    if (event.id !== null && event.id === this.lastEventId) return false;
+    if (id !== null && last !== null) {
+      if (id.log !== last.log) return this.requestSnapshot();
+      if (!isBefore(last, id)) return false;
     }
-    if (event.id !== null) this.cursor = event.id;
-    if (this.head !== null && this.reached(String(this.head))) this.head = null;
+    if (event.id !== null) this.lastEventId = event.id;
+    this.checkHead();
     if (event.schema !== null && !this.flags.hasSchemas && event.flagKey !== null) {
       this.onlySchema ??= event.schema;
       if (event.schema !== this.onlySchema) {
-        if (this.awaited === null) this.hold(event);
-        return this.ask();
+        if (this.awaitedSnapshot === null) this.keep(event);
+        return this.requestSnapshot();
       }
     }
     if (event.type === "flag_deleted") this.remove(event);
@@ -274,9 +241,9 @@ export class Replica {
   }
 
   private remove({ flagKey, flagID, schema }: AnyEvent): void {
-    const held = flagID === null ? this.flags.get(flagKey ?? "", schema ?? "") : this.flags.find(flagID, schema ?? "");
-    // The key may have passed to another flag, or the flag to another key, within the same commit.
-    if (held !== undefined && (flagKey === null || held.key === flagKey)) this.flags.drop(held);
+    const flag = flagID === null ? this.flags.get(flagKey ?? "", schema ?? "") : this.flags.find(flagID, schema ?? "");
+    // Within the same commit the key may have passed to another flag, or the flag to another key.
+    if (flag !== undefined && (flagKey === null || flag.key === flagKey)) this.flags.drop(flag);
   }
 
   private put(flag: Flag): void {
@@ -287,15 +254,19 @@ export class Replica {
 
   private advance(id: string): void {
     const to = parseEventId(id);
-    const from = parseEventId(this.cursor!);
+    const from = parseEventId(this.lastEventId!);
     if (to !== null && from !== null && (to.log !== from.log || !isBefore(from, to))) return;
-    this.cursor = id;
+    this.lastEventId = id;
   }
 
-  private reached(position: string | null): boolean {
+  private checkHead(): void {
+    if (this.head !== null && this.hasReached(String(this.head))) this.head = null;
+  }
+
+  private hasReached(position: string | null): boolean {
     const wanted = toPosition(position);
-    const mine = this.cursor === null ? undefined : parseEventId(this.cursor)?.position;
-    return wanted === null || mine === undefined || mine >= wanted;
+    const own = this.lastEventId === null ? undefined : parseEventId(this.lastEventId)?.position;
+    return wanted === null || own === undefined || own >= wanted;
   }
 }
 

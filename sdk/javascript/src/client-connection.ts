@@ -1,0 +1,33 @@
+/** What a client needs of its connection: one of its own (`connection-supervisor`), or one that several tabs share (`shared-connection`). */
+import type { Message } from "./core/message.js";
+import type { Selection } from "./core/selection.js";
+import type { Fields } from "./pending-requests.js";
+
+/** `reconnecting` = lost, waiting for the next attempt; `paused` = disconnected on purpose (hidden tab, slow handlers); `failed` = the client has given up. */
+export type ConnectionState = "idle" | "connecting" | "connected" | "reconnecting" | "paused" | "failed" | "closed";
+
+export interface ConnectionListener {
+  message(message: Message): void;
+  /** `error` is why the connection ended, or why the client has given up. */
+  state(state: ConnectionState, error: Error | null): void;
+  error(error: Error): void;
+}
+
+export interface ClientConnection {
+  readonly state: ConnectionState;
+  /** Sets what the connection selects; `snapshot` requests the state when a new stream begins. Null selects nothing and disconnects. */
+  select(selection: Selection | null, snapshot: boolean): void;
+  /** Requests a snapshot of `selection`; it arrives as a message with that scope. */
+  requestSnapshot(selection: Selection): void;
+  /** Sends a request and resolves with the response. */
+  call(fields: Fields, timeoutMs: number): Promise<Fields>;
+  /** Disconnects until every reason has been taken back by `resume`. */
+  pause(reason: string): void;
+  resume(reason: string): void;
+  /** Connects without waiting for the next attempt, because the network or the tab is back. */
+  reconnectNow(): void;
+  close(): void;
+}
+
+/** A string, or a function called before each connection. */
+export type ApiKey = string | (() => string | Promise<string>) | null;
