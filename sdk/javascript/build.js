@@ -1,5 +1,5 @@
-// Empties dist/ and compiles src/ into it, so that no file of a former version is ever published. The project's licence
-// is copied beside it, for npm packs no link to it.
+// Empties dist/ and compiles src/ into it, so that no file of a former version is published. Copies the project's licence
+// beside it, because npm does not pack a link.
 import { execFileSync } from "node:child_process";
 import { copyFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -1,6 +1,6 @@
-/** The clock as the clients see it, so that a test can turn it by hand. */
+/** Time, timers and randomness of a client; tests pass a clock that they advance themselves. */
 export interface Clock {
-  /** Milliseconds on a clock that never goes back. */
+  /** Monotonic, in milliseconds. */
   now(): number;
   /** A number in [0, 1). */
   random(): number;
@@ -8,7 +8,7 @@ export interface Clock {
   clearTimer(timer: unknown): void;
 }
 
-/** Timers beyond this overflow to "at once" in every JavaScript engine. */
+/** A longer delay overflows in every JavaScript engine, and the timer fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {

@@ -1,6 +1,6 @@
 /**
- * `fetch` for an endless answer, over node:http with a connection of its own. Node's built-in fetch keeps a pool: after
- * an abort it opens a fresh idle connection that stays for four seconds, and it gives up on an answer that pauses.
+ * `fetch` for an endless response, over node:http with a separate connection. Node's built-in fetch keeps a pool: after
+ * an abort it opens a new idle connection, which stays for four seconds, and it fails when a response pauses.
  */
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
@@ -8,7 +8,7 @@ import { Readable } from "node:stream";
 
 const WITHOUT_BODY = new Set([204, 205, 304]);
 
-/** Follows no redirects, whatever `init.redirect` says; uses `headers` and `signal` of it. */
+/** Uses `headers` and `signal` of `init`. Never follows redirects. */
 export function nodeFetch(url: string, init: RequestInit): Promise<Response> {
   return new Promise((resolve, reject) => {
     const headers = init.headers as Record<string, string>;

@@ -1,17 +1,17 @@
 /**
- * A WebSocket client over node:http, for Node.js alone: Node 20 has no WebSocket of its own, and the standard class
- * can neither send headers nor tell a 401 from a dead host.
+ * A WebSocket client over node:http, for Node.js only: Node 20 has no WebSocket, and the standard class can neither send
+ * headers nor distinguish a 401 from an unreachable host.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Duplex } from "node:stream";
-import { encodeClose, encodeFrame, FrameParser, Opcode, ProtocolError, type FrameItem } from "./core/frame.js";
+import { encodeClose, encodeFrame, FrameError, FrameParser, Opcode, type FrameItem } from "./core/frame.js";
 import { statusOutcome, resolveRedirect } from "./core/policy.js";
 import type { Socket, SocketEvents } from "./socket.js";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/** How long the peer has for its part of the closing handshake. */
+/** The maximum wait for the peer's close frame. */
 const CLOSE_MS = 2000;
 const ENCODER = new TextEncoder();
 
@@ -58,7 +58,7 @@ class NodeSocket implements Socket {
       const accept = createHash("sha1").update(key + GUID).digest("base64");
       if (response.headers["sec-websocket-accept"] !== accept || response.headers["sec-websocket-extensions"] !== undefined) {
         stream.destroy();
-        return this.over(1006, "the server's handshake is not one of a WebSocket");
+        return this.over(1006, "the server's handshake response is not a WebSocket handshake");
       }
       this.opened(stream, head);
     });
@@ -93,18 +93,18 @@ class NodeSocket implements Socket {
     try {
       for (const item of this.parser.push(bytes)) if (!this.take(item)) return;
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
+      if (!(error instanceof FrameError)) throw error;
       this.shut(error.code, error.message);
       this.over(error.code, error.message);
       this.stream?.destroy();
     }
   }
 
-  /** Whether anything may follow. */
+  /** Returns whether more frames may follow. */
   private take(item: FrameItem): boolean {
     switch (item.kind) {
       case "binary":
-        if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not understood");
+        if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not supported");
         return true;
       case "text":
         if (!this.isOver && !this.isClosing) this.events.text(item.text);
@@ -126,7 +126,7 @@ class NodeSocket implements Socket {
     if (this.stream?.writable) this.stream.write(encodeFrame(opcode, payload, randomBytes(4)));
   }
 
-  /** Sends our part of the closing handshake and gives the peer a moment for its own. */
+  /** Sends a close frame and waits up to `CLOSE_MS` for the peer's. */
   private shut(code: number, reason: string): void {
     if (this.isClosing || this.stream === null) return;
     const { stream } = this;
@@ -138,7 +138,7 @@ class NodeSocket implements Socket {
 
   private ended(): void {
     this.stream?.destroy();
-    this.over(this.closing?.code ?? 1006, this.closing?.reason ?? "the connection was cut");
+    this.over(this.closing?.code ?? 1006, this.closing?.reason ?? "the connection ended without a close frame");
   }
 
   private over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null): void {

@@ -1,12 +1,12 @@
-/** Where this runs. */
+/** The platform that the client runs on. */
 
-/** In Node.js itself, where the `node:` modules do more than the web's interfaces; not in Deno, Bun, or a page of Electron. */
+/** True in Node.js, where the `node:` modules do more than the web's interfaces; false in Deno, Bun and Electron pages. */
 export function isNode(): boolean {
   const { process, Deno, Bun } = globalThis as Record<string, any>;
   return process?.versions?.node !== undefined && Deno === undefined && Bun === undefined && process.type !== "renderer";
 }
 
-/** In a page, where other origins' servers must permit headers. */
+/** True in a page, where servers of other origins must permit headers. */
 export function isPage(): boolean {
   return typeof document !== "undefined";
 }

@@ -1,12 +1,12 @@
-/** What the WebSocket transport needs of a socket, whoever makes it. */
+/** The interface between the WebSocket transport and a socket. */
 
-/** What a socket tells; the platform's WebSocket cannot tell `status`. */
+/** What a socket reports; the platform's WebSocket cannot report `status`. */
 export interface SocketEvents {
   open(): void;
   received(): void;
   text(text: string): void;
   malformed(reason: string): void;
-  /** `status` is the HTTP answer to the handshake, where it was none of a WebSocket. */
+  /** `status` is the HTTP status of a handshake that failed, otherwise null. */
   closed(code: number, reason: string, status: number | null, retryAfter: string | null): void;
 }
 

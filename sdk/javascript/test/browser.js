@@ -1,4 +1,4 @@
-// Real Chromium, and an origin that serves the package and passes everything else on to the server.
+// Real Chromium, and an origin that serves the package and proxies everything else to the server.
 import { existsSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { chromium } from "playwright-core";
@@ -18,7 +18,7 @@ export function launch() {
 const DIST = new URL("../dist/", import.meta.url);
 
 export class Origin {
-  /** Every connection that was passed on, with the path that it asked for. */
+  /** Every proxied connection, with the path of its request. */
   passed = [];
 
   static async start(target) {
@@ -69,12 +69,12 @@ export class Origin {
     return this.passed.filter((passed) => passed.isOpen && passed.path.startsWith(path)).length;
   }
 
-  cut() {
+  disconnect() {
     for (const { socket } of this.passed) socket.destroy();
   }
 
   async stop() {
-    this.cut();
+    this.disconnect();
     await new Promise((resolve) => this.server.close(resolve));
   }
 }

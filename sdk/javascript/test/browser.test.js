@@ -49,7 +49,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     return tab;
   }
 
-  /** A tab with a client and a store, `window.client` and `window.store`; `window.ids` are the events it heard. */
+  /** A tab with a client and a store, `window.client` and `window.store`; `window.ids` are the events it received. */
   async function tabWith(kind, options = {}) {
     const tab = await page();
     await tab.evaluate(async ([kind, options]) => {
@@ -77,10 +77,10 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
   for (const kind of ["WebSocket", "SSE"]) {
     const path = kind === "WebSocket" ? "/ws" : "/api/v1/events";
 
-    test(`${kind}: a live copy, also after a cut`, async () => {
+    test(`${kind}: a live copy, also after a disconnect`, async () => {
       const tab = await tabWith(kind);
       await sees(tab, await toggle());
-      origin.cut();
+      origin.disconnect();
       const value = await toggle();
       await sees(tab, value);
       await until(() => tab.evaluate(() => window.store.status === "READY"));
@@ -94,7 +94,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       await until(() => origin.open(path) === 0, "closed");
     });
 
-    test(`${kind}: a hidden tab disconnects, and catches up when it is seen again`, async () => {
+    test(`${kind}: a hidden tab disconnects, and catches up when it is visible again`, async () => {
       const tab = await tabWith(kind, { pauseWhenHidden: 50 });
       await setVisible(tab, false);
       await until(() => origin.open(path) === 0, "disconnected");
@@ -105,7 +105,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       await until(() => tab.evaluate(() => window.store.status === "READY"));
     });
 
-    test(`${kind}: eight tabs share one connection; when the one that has it is closed, another goes on`, async () => {
+    test(`${kind}: eight tabs share one connection; when the leader is closed, another tab takes over`, async () => {
       const tabs = [];
       for (let n = 0; n < 8; n++) tabs.push(await tabWith(kind, { share: true }));
       await until(() => origin.open(path) === 1, "one connection");
@@ -119,18 +119,18 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       await until(() => origin.open(path) === 1, "one connection again");
       await toggle();
       await toggle();
-      // Twice toggled looks like never toggled: what tells is the number of events, two for each toggle.
-      const heard = () => Promise.all(tabs.map((tab) => tab.evaluate(() => window.ids)));
-      await until(async () => (await heard()).every((ids) => ids.length >= 8), "every tab hears all four changes");
-      const lists = await heard();
+      // Two toggles restore the first state; the number of events, two for each toggle, shows that both arrived.
+      const received = () => Promise.all(tabs.map((tab) => tab.evaluate(() => window.ids)));
+      await until(async () => (await received()).every((ids) => ids.length >= 8), "every tab receives all four changes");
+      const lists = await received();
       for (const ids of lists) {
         assert.equal(new Set(ids).size, ids.length, "no event twice");
-        assert.deepEqual(ids.slice(-8), lists[0].slice(-8), "every tab hears the same");
+        assert.deepEqual(ids.slice(-8), lists[0].slice(-8), "every tab receives the same");
       }
       for (const tab of tabs) assert.deepEqual(await tab.evaluate(() => window.errors), []);
     });
 
-    test(`${kind}: the shared connection stays while any tab is seen`, async () => {
+    test(`${kind}: the shared connection stays while any tab is visible`, async () => {
       const [first, second] = [await tabWith(kind, { share: "group", pauseWhenHidden: 30 }), await tabWith(kind, { share: "group", pauseWhenHidden: 30 })];
       await setVisible(first, false);
       await new Promise((resolve) => setTimeout(resolve, 300));
@@ -145,7 +145,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
   }
 
   for (const kind of ["WebSocket", "SSE"]) {
-    test(`${kind}: no tab misses or repeats an event while leaders go`, async () => {
+    test(`${kind}: no tab misses or repeats an event while leaders close`, async () => {
       const reference = new FlagentWebSocketClient({ url: `ws://127.0.0.1:${server.port}/ws` });
       const all = [];
       reference.subscribeAll(({ id }) => all.push(id));
@@ -169,7 +169,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       isWriting = false;
       await writing;
       // Each is two events: updated, and turned on or off.
-      await until(() => all.length === 2 * toggles, "the reference has heard of all");
+      await until(() => all.length === 2 * toggles, "the reference client has received all");
       const last = all.at(-1);
       await until(async () => (await Promise.all(tabs.map((tab) => tab.evaluate(() => window.ids.at(-1))))).every((id) => id === all.at(-1)), `all have ${last}`);
       for (const tab of tabs) {
@@ -198,7 +198,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     assert.deepEqual(refusal, ["RequestFailed", "string"]);
   });
 
-  test("a tab whose handlers are slow leaves the shared stream, and comes back with a resync", async () => {
+  test("a tab with slow handlers leaves the shared stream, and rejoins with a resync", async () => {
     const quick = await tabWith("WebSocket", { share: true });
     const slow = await tabWith("WebSocket", { share: true, queueSize: 5 });
     await slow.evaluate(() => {
@@ -221,7 +221,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     assert.equal(origin.open("/ws"), 1);
   });
 
-  test("a key travels as a subprotocol over the WebSocket, and never in an address", async () => {
+  test("a key is sent as a subprotocol over the WebSocket, and never in a URL", async () => {
     const scripted = await ScriptedServer.start();
     const tab = await page();
     await tab.evaluate(async (port) => {

@@ -1,4 +1,4 @@
-// Both clients against a server that does exactly what each test tells it.
+// Both clients against a server that each test scripts.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { EventType, FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
@@ -99,7 +99,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal(events[0].committedAt, "2026-11-23T08:00:00.123456Z");
     });
 
-    test("a subscription to a flag hears its state, each difference once, and its end", async () => {
+    test("a subscription to a flag receives its state, each difference once, and its deletion", async () => {
       connect();
       const seen = [];
       client.subscribe("a", (one) => seen.push([one.enabled, one.archived]));
@@ -112,7 +112,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(seen, [[false, false], [true, false], [false, true]]);
     });
 
-    test("a subscription to tags hears all flags, changes, and one that leaves", async () => {
+    test("a subscription to tags receives all flags, changes, and a flag that leaves", async () => {
       connect();
       const calls = [];
       client.subscribeTags(["t"], (flags) => calls.push(flags.map(({ key, enabled, tags }) => [key, enabled, tags.length])));
@@ -125,25 +125,25 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(calls, [[["a", false, 1], ["b", false, 1]], [["a", true, 1]], [["b", true, 0]]]);
     });
 
-    test("events go to those who asked for them", async () => {
+    test("events go to the subscriptions that select them", async () => {
       connect();
-      const heard = { a: [], tags: [], segments: [], any: [] };
-      client.subscribe({ flags: ["a"] }, ({ id }) => heard.a.push(id));
-      client.subscribe({ tags: ["t"] }, ({ id }) => heard.tags.push(id));
-      client.subscribeSegments(({ id }) => heard.segments.push(id));
-      client.onEvent(({ id }) => heard.any.push(id));
+      const received = { a: [], tags: [], segments: [], any: [] };
+      client.subscribe({ flags: ["a"] }, ({ id }) => received.a.push(id));
+      client.subscribe({ tags: ["t"] }, ({ id }) => received.tags.push(id));
+      client.subscribeSegments(({ id }) => received.segments.push(id));
+      client.onEvent(({ id }) => received.any.push(id));
       const { peer } = await wire.accept(server);
       const tags = [{ id: 1, value: "t" }];
       wire.event(peer, event("flag_updated", "11-0@k", flag(1, "a")));
       wire.event(peer, event("flag_updated", "12-0@k", flag(2, "b", { tags })));
       wire.event(peer, event("segment_updated", "13-0@k", flag(3, "c"), { segmentID: 1, segment: null }));
-      // Its tags are not known from before: it came because it had the tag.
+      // Its former tags are unknown: the server sent it because it had the tag.
       wire.event(peer, event("flag_updated", "14-0@k", flag(4, "d")));
       wire.event(peer, event("flag_updated", "15-0@k", flag(2, "b")));
-      await until(() => heard.any.length === 5);
-      assert.deepEqual(heard.a, ["11-0@k"]);
-      assert.deepEqual(heard.tags, ["12-0@k", "14-0@k", "15-0@k"]);
-      assert.deepEqual(heard.segments, ["13-0@k"]);
+      await until(() => received.any.length === 5);
+      assert.deepEqual(received.a, ["11-0@k"]);
+      assert.deepEqual(received.tags, ["12-0@k", "14-0@k", "15-0@k"]);
+      assert.deepEqual(received.segments, ["13-0@k"]);
     });
 
     test("resumes by the last id and drops what the server repeats (tc-resume tc-duplicate)", async () => {
@@ -178,23 +178,23 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal((await wire.accept(server, { position: "500" })).lastEventId, "500@k");
     });
 
-    test("a resync replaces the state and is told (tc-resync)", async () => {
+    test("a resync replaces the state and calls onResync (tc-resync)", async () => {
       const { store, peer } = await ready();
-      const told = [];
-      client.onResync(({ reason, flags }) => told.push([reason, flags.length]));
+      const resyncs = [];
+      client.onResync(({ reason, flags }) => resyncs.push([reason, flags.length]));
       wire.resync(peer, "log_replaced", [flag(1, "a", { enabled: true })], "3@z");
       await until(() => store.lastEventId === "3@z");
       assert.deepEqual(store.all(), [flag(1, "a", { enabled: true })]);
       assert.equal(store.status, "READY");
-      await until(() => told.length === 1);
-      assert.deepEqual(told, [["log_replaced", 1]]);
+      await until(() => resyncs.length === 1);
+      assert.deepEqual(resyncs, [["log_replaced", 1]]);
       peer.socket.destroy();
       await until(() => client.state === "reconnecting");
       clock.advance(1000);
       assert.equal((await wire.accept(server)).lastEventId, "3@z");
     });
 
-    test("a message that cannot be read is reported and breaks nothing (tc-malformed)", async () => {
+    test("a malformed message is reported and skipped (tc-malformed)", async () => {
       const { store, peer } = await ready();
       wire.malformed(peer);
       wire.event(peer, { type: "flag_updated", id: "11-0@k", flag: 5 });
@@ -204,7 +204,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal(client.state, "connected");
     });
 
-    test("a different digest is healed by a snapshot (tc-heal)", async () => {
+    test("a snapshot repairs a store whose digest differs (tc-heal)", async () => {
       const { store, peer } = await ready();
       const truth = [flag(1, "a", { notes: "true" }), flag(2, "b")];
       const serve = await wire.snapshotRequest(server, peer);
@@ -219,7 +219,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal(store.lastEventId, "14-0@k");
     });
 
-    test("a server that cannot prove freshness makes the store stale", async () => {
+    test("a server that cannot confirm freshness makes the store stale", async () => {
       const { store, peer } = await ready();
       const statuses = [];
       store.onStatus((status) => statuses.push(status));
@@ -258,7 +258,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => client.state === "reconnecting");
     });
 
-    test("a server that accepts and says nothing counts as dead", async () => {
+    test("a server that accepts and sends nothing counts as dead", async () => {
       connect().subscribeAll(() => undefined);
       const peer = await server.next();
       if (name === "WebSocket") peer.upgrade();
@@ -288,7 +288,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(clock.waits, []);
     });
 
-    test("a server that comes back is found (tc-restart)", async () => {
+    test("a restarted server is reconnected (tc-restart)", async () => {
       const { store, peer } = await ready(undefined, { reconnectConfig: { maxAttempts: 0 } });
       const { port } = server;
       await server.stop();
@@ -318,7 +318,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       });
     }
 
-    test("a key from a function is asked for once more after a 401 (tc-key-function)", async () => {
+    test("the key function is called once more after a 401 (tc-key-function)", async () => {
       const keys = ["old", "new"];
       connect({ apiKey: async () => keys.shift() }).subscribeAll(() => undefined);
       const first = await server.next();
@@ -330,7 +330,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(keys, []);
     });
 
-    test("503 is waited out as Retry-After says (tc-503)", async () => {
+    test("after a 503 the client waits as long as Retry-After (tc-503)", async () => {
       connect().subscribeAll(() => undefined);
       clock.chance = 0.5;
       (await server.next()).answer(503, { "Retry-After": "30" });
@@ -365,7 +365,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => client.state === "failed");
     });
 
-    test("handlers run in order, one at a time; one that raises is reported (tc-handler-order tc-handler-raises)", async () => {
+    test("handlers run in order, one at a time; an exception is reported (tc-handler-order tc-handler-raises)", async () => {
       connect();
       const log = [];
       client.subscribeAll(async ({ id }) => {
@@ -459,7 +459,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => store.status === "READY");
     });
 
-    test("lost while the snapshot is awaited, it is asked for again (tc-lost-before-snapshot)", async () => {
+    test("a connection lost before the snapshot requests it again (tc-lost-before-snapshot)", async () => {
       const store = new FlagStore(connect());
       (await wire.accept(server)).peer.socket.destroy();
       await until(() => client.state === "reconnecting");
@@ -493,7 +493,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(clock.waits, []);
     });
 
-    test("close inside a handler is the last that any handler sees (tc-close-in-handler)", async () => {
+    test("no handler runs after close inside a handler (tc-close-in-handler)", async () => {
       connect();
       const ids = [];
       client.subscribeAll(({ id }) => {
@@ -507,7 +507,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
     });
 
     if (name === "SSE") {
-      test("the server's retry is the least wait (tc-retry)", async () => {
+      test("the server's retry is the minimum wait (tc-retry)", async () => {
         connect().subscribeAll(() => undefined);
         const { peer } = await wire.accept(server, { retry: 3120 });
         await until(() => client.state === "connected");
@@ -525,7 +525,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.deepEqual(clock.waits, []);
     });
 
-    test("refuses what makes no sense, at once", () => {
+    test("rejects invalid arguments at once", () => {
       assert.throws(() => new Client({ url: "nonsense" }), /url is "nonsense"/);
       assert.throws(() => new Client({ url: "ftp://host/" }), /must begin with/);
       assert.throws(() => new Client({ url: wire.url(server), reconnectConfig: { maxAttempts: -1 } }), /maxAttempts is -1/);

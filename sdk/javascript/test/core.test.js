@@ -1,4 +1,4 @@
-// What the shared vectors leave open: batches, dependencies, schemas that appear, selections.
+// Cases beyond the shared vectors: batches, dependencies, schemas that appear, selections.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { evaluate, evaluateBatch } from "../dist/core/evaluation.js";
@@ -26,14 +26,14 @@ function storeOf(...flags) {
 }
 
 describe("evaluation", () => {
-  test("a batch answers tags entity by entity, then ids, then keys, and keeps repeats", () => {
+  test("a batch evaluates tags entity by entity, then ids, then keys, and keeps repeats", () => {
     const [red, green] = [{ id: 1, value: "red" }, { id: 2, value: "green" }];
     const source = storeOf(open(1, "a", { tags: [red] }), open(2, "b", { tags: [red, green] }), flag(3, "off", { tags: [red] }));
     const entities = [{ entityID: "x" }, { entityID: "y" }];
-    const told = (request) => evaluateBatch(source, { entities, ...request }, AROUND).map(({ flagKey, evalContext }) => `${flagKey}:${evalContext.entityID}`);
-    assert.deepEqual(told({ flagTags: ["red"], flagIDs: [1], flagKeys: ["b", "b"] }), ["b:x", "a:x", "b:y", "a:y", "a:x", "a:y", "b:x", "b:y", "b:x", "b:y"]);
-    assert.deepEqual(told({ flagTags: ["red", "green"], flagTagsOperator: "ALL" }), ["b:x", "b:y"]);
-    assert.deepEqual(told({ flagTags: ["none"], flagKeys: ["nowhere"] }), ["nowhere:x", "nowhere:y"]);
+    const results = (request) => evaluateBatch(source, { entities, ...request }, AROUND).map(({ flagKey, evalContext }) => `${flagKey}:${evalContext.entityID}`);
+    assert.deepEqual(results({ flagTags: ["red"], flagIDs: [1], flagKeys: ["b", "b"] }), ["b:x", "a:x", "b:y", "a:y", "a:x", "a:y", "b:x", "b:y", "b:x", "b:y"]);
+    assert.deepEqual(results({ flagTags: ["red", "green"], flagTagsOperator: "ALL" }), ["b:x", "b:y"]);
+    assert.deepEqual(results({ flagTags: ["none"], flagKeys: ["nowhere"] }), ["nowhere:x", "nowhere:y"]);
     assert.throws(() => evaluateBatch(source, { entities: [], flagKeys: ["a"] }, AROUND), RangeError);
     assert.throws(() => evaluateBatch(source, { entities }, AROUND), RangeError);
   });
@@ -50,7 +50,7 @@ describe("evaluation", () => {
     assert.equal(evaluate(chain, { flagKey: "f0", entityID: "x" }, AROUND).variantKey, null);
   });
 
-  test("debugging tells of each segment looked at", () => {
+  test("the debug log lists each evaluated segment", () => {
     const source = storeOf(open(1, "a"), flag(2, "empty", { enabled: true }));
     const { evalDebugLog } = evaluate(source, { flagKey: "a", entityID: "x", enableDebug: true }, AROUND);
     assert.equal(evalDebugLog.segmentDebugLogs.length, 1);
@@ -59,7 +59,7 @@ describe("evaluation", () => {
     assert.equal(evaluate(source, { flagKey: "a", entityID: "x" }, AROUND).evalDebugLog, null);
   });
 
-  test("numbers and booleans count as their JSON text, what cannot be compared is refused", () => {
+  test("numbers and booleans count as their JSON text, other values are rejected", () => {
     const { evalContext } = evaluate(storeOf(open(1, "a")), { flagKey: "a", entityID: "x", entityContext: { n: 2.5, b: true, none: null, s: "x" } }, AROUND);
     assert.deepEqual(evalContext.entityContext, { n: "2.5", b: "true", s: "x" });
     assert.throws(() => evaluate(storeOf(open(1, "a")), { flagKey: "a", entityContext: { list: [] } }, AROUND), /entityContext.list/);
@@ -84,7 +84,7 @@ describe("the state of a store", () => {
     assert.equal(store.size, 2);
   });
 
-  test("a flood of events while a snapshot is awaited is not kept without bound: another snapshot is asked for", () => {
+  test("events that arrive while a snapshot is awaited are kept up to a limit; beyond it another snapshot is requested", () => {
     const store = new StoreCore();
     store.receive(connected(), 0);
     const flood = Array.from({ length: 10_001 }, (_, n) => event("flag_updated", `${n + 11}-0@k`, flag(1, "a", { notes: String(n) })));
@@ -97,22 +97,22 @@ describe("the state of a store", () => {
     assert.equal(store.get("a").notes, "10000");
   });
 
-  test("lost while it was to be healed, it stays stale until a digest agrees", () => {
+  test("a connection lost before the repairing snapshot leaves the store stale until a digest agrees", () => {
     const store = storeOf(flag(1, "a"));
-    const beat = (digest) => store.receive(decodeMessage({ type: "heartbeat", position: "10", id: "10@k", fresh: true, ageMs: 1, digest }), 1);
-    assert.equal(beat("1:00000000").requestsSnapshot, true);
+    const heartbeat = (digest) => store.receive(decodeMessage({ type: "heartbeat", position: "10", id: "10@k", fresh: true, ageMs: 1, digest }), 1);
+    assert.equal(heartbeat("1:00000000").requestsSnapshot, true);
     store.connectionLost();
     store.receive(connected({ resumed: true }), 2);
     assert.equal(store.status, "STALE");
-    assert.equal(beat("1:00000000").requestsSnapshot, true);
+    assert.equal(heartbeat("1:00000000").requestsSnapshot, true);
     fill(store, [flag(1, "a")]);
-    beat(store.digest());
+    heartbeat(store.digest());
     assert.equal(store.status, "READY");
   });
 });
 
 describe("selections", () => {
-  test("are united, compared and told to the server", () => {
+  test("are united, compared and sent to the server", () => {
     assert.equal(union([]), null);
     const both = union([{ flags: ["a"], types: ["flag_updated"] }, { tags: ["t"], flags: ["a"] }]);
     assert.deepEqual(both, { flags: ["a"], tags: ["t"] });
@@ -133,7 +133,7 @@ describe("selections", () => {
   });
 });
 
-test("ids of an unknown form are dropped only when they repeat", () => {
+test("ids of an unknown form are dropped only as exact duplicates", () => {
   const cursor = new Cursor();
   assert.deepEqual(["x", "y", "x", undefined, "5-0@k", "4-0@k", "4-0@z"].map((id) => cursor.accept(id)), [true, true, false, true, true, false, true]);
   for (let n = 0; n < 2000; n++) cursor.accept(`opaque ${n}`);

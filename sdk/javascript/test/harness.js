@@ -1,8 +1,8 @@
-// A clock turned by hand, waiting for a condition, and a server that does exactly what a test tells it, on raw sockets.
+// A clock that a test advances, waiting for a condition, and a scripted server on raw sockets.
 import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 
-/** Waits until `condition` gives something true; fails after the deadline with what was waited for. */
+/** Waits until `condition` returns a true value; fails after the deadline, naming the condition. */
 export async function until(condition, what = String(condition), deadlineMs = 20_000) {
   const end = Date.now() + deadlineMs;
   for (;;) {
@@ -28,7 +28,7 @@ export class FakeClock {
   };
   clearTimer = (id) => void this.timers.delete(id);
 
-  /** The waits, in milliseconds, of every timer that is set. */
+  /** The remaining times, in milliseconds, of all timers. */
   get waits() {
     return [...this.timers.values()].map(({ at }) => at - this.time).sort((a, b) => a - b);
   }
@@ -132,7 +132,7 @@ export class Peer {
     return this.frames.filter(({ opcode }) => opcode === 1).map(({ payload }) => JSON.parse(payload.toString()));
   }
 
-  /** The first message that satisfies. */
+  /** The first message of a type, or that satisfies `wanted`. */
   async message(wanted) {
     const matches = typeof wanted === "string" ? ({ type }) => type === wanted : wanted;
     return until(() => this.messages.find(matches), `the message ${wanted}`);
@@ -179,12 +179,12 @@ export class Peer {
   }
 }
 
-/** How a test speaks to a client over either transport, in the same words. */
+/** One interface to a client over either transport. */
 export const transports = {
   WebSocket: {
     path: "/ws",
     url: (server) => `ws://127.0.0.1:${server.port}/ws`,
-    /** Accepts a connection and its subscription; answers what the client asked for. */
+    /** Accepts a connection and its subscription; returns what the client requested. */
     async accept(server, { position = "10", id = `${position}@k`, fresh = true } = {}) {
       const peer = await server.next();
       peer.upgrade();
@@ -199,7 +199,7 @@ export const transports = {
       peer.send({ type: "heartbeat", position: id.split("@")[0], id, fresh, ageMs: 1, ...(digest ? { digest } : {}) }),
     batch: (peer, events) => peer.send({ type: "batch", id: events.at(-1).id, events }),
     malformed: (peer) => peer.frame(1, "{nonsense"),
-    /** A snapshot that the client asks for beside the stream. */
+    /** Answers a snapshot request beside the stream. */
     async snapshotRequest(server, peer) {
       const seen = peer.messages.length;
       return async (flags, id) => {

@@ -1,4 +1,4 @@
-// What Java 17 says of patterns and numbers; the answers were written down by a Java program.
+// Patterns and numbers compared with Java 17; a Java program recorded the expected results.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { InvalidPattern, Pattern, UndecidedMatch } from "../dist/core/pattern.js
 
 const read = (name) => JSON.parse(readFileSync(new URL(name, import.meta.url), "utf8"));
 
-test("patterns match the values that they match in Java", () => {
+test("patterns match the same values as in Java", () => {
   const { values, cases } = read("java_patterns.json");
   for (const { pattern, matches } of cases) {
     if (matches === null) assert.throws(() => new Pattern(pattern), InvalidPattern, pattern);
@@ -17,7 +17,7 @@ test("patterns match the values that they match in Java", () => {
   }
 });
 
-test("numbers are, bit by bit, what Java reads", () => {
+test("numbers equal Java's, bit by bit", () => {
   for (const [text, bits] of read("java_numbers.json")) {
     const number = parseDouble(text);
     if (bits === null || number === null) {
@@ -30,7 +30,7 @@ test("numbers are, bit by bit, what Java reads", () => {
   }
 });
 
-test("a hostile pattern is stopped, and lets nobody in (tc-regex-limits)", () => {
+test("a hostile pattern is stopped, and then neither EREG nor NEREG holds (tc-regex-limits)", () => {
   const value = "x".repeat(40);
   assert.throws(() => new Pattern("(x+x+)+y").matches(value), UndecidedMatch);
   assert.equal(compileConstraint("EREG", "(x+x+)+y")(value), false);
@@ -39,12 +39,12 @@ test("a hostile pattern is stopped, and lets nobody in (tc-regex-limits)", () =>
   assert.throws(() => new Pattern("(".repeat(100_000)), InvalidPattern);
 });
 
-test("an invalid pattern matches nothing, so that its denial holds", () => {
+test("an invalid pattern matches nothing, so that NEREG holds", () => {
   assert.equal(compileConstraint("EREG", "(")("("), false);
   assert.equal(compileConstraint("NEREG", "(")("("), true);
 });
 
-test("half a surrogate pair counts as a question mark in the bucket", () => {
+test("a lone surrogate counts as a question mark in the bucket", () => {
   assert.equal(bucketOf(7, "a\ud800b"), bucketOf(7, "a?b"));
   assert.equal(bucketOf(7, "\udc00"), bucketOf(7, "?"));
   assert.notEqual(bucketOf(7, "😀"), bucketOf(7, "??"));

@@ -56,7 +56,7 @@ describe("the OpenFeature web provider", () => {
     assert.deepEqual([variant, reason], ["blue", "TARGETING_MATCH"]);
   });
 
-  test("gives the default where it must, and says why", () => {
+  test("resolves to the default with the right reason", () => {
     assert.deepEqual(pick(client.getBooleanDetails("nowhere", true)), [true, "ERROR", "FLAG_NOT_FOUND"]);
     assert.deepEqual(pick(client.getBooleanDetails("disabled", true)), [true, "DISABLED", undefined]);
     assert.deepEqual(pick(client.getBooleanDetails("odd", true)), [true, "ERROR", "TYPE_MISMATCH"]);
@@ -64,7 +64,7 @@ describe("the OpenFeature web provider", () => {
     assert.deepEqual(pick(client.getObjectDetails("text", {})), [{}, "ERROR", "TYPE_MISMATCH"]);
   });
 
-  test("calls the reasons as OFREP does, and takes a key of digits for a key", () => {
+  test("uses the reasons of OFREP, and treats a key of digits as a key", () => {
     assert.deepEqual(pick(client.getBooleanDetails("everyone", true)), [false, "STATIC", undefined]);
     assert.deepEqual(pick(client.getBooleanDetails("7", false)), [true, "TARGETING_MATCH", undefined]);
     assert.deepEqual(pick(client.getBooleanDetails("some", false)), [true, "SPLIT", undefined]);
@@ -77,7 +77,7 @@ describe("the OpenFeature web provider", () => {
     assert.equal(client.getBooleanValue("bool", false), true);
   });
 
-  test("tells of changes, staleness and readiness", async () => {
+  test("emits changes, staleness and readiness", async () => {
     seen.length = 0;
     wire.event(peer, event("flag_updated", "11-0@k", withVariant(2, "text", "green")));
     await until(() => client.getStringValue("text", "none") === "green");

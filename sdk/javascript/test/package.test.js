@@ -1,4 +1,4 @@
-// What the package gives to others: names, types, files.
+// What the package publishes: names, types, files.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ test("the public names are these", async () => {
   assert.deepEqual(Object.keys(await import("@flagent/realtime/openfeature")), ["FlagentProvider"]);
 });
 
-test("the types serve a strict program", () => {
+test("the types compile in a strict program", () => {
   const folder = mkdtempSync(join(ROOT, "dist", "types-"));
   try {
     writeFileSync(join(folder, "program.ts"), `
@@ -41,10 +41,10 @@ test("the types serve a strict program", () => {
       store.get("a")!.enabled = true;
       // @ts-expect-error a handler must be a function
       client.subscribeAll("x");
-      // @ts-expect-error what only the package itself uses is not declared
+      // @ts-expect-error internal members are not declared
       client.dispatch(() => undefined);
     `);
-    // What the README shows is strict TypeScript as well.
+    // The examples of the README are strict TypeScript as well.
     const examples = [...readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/^```js\n(.*?)^```$/gms)].map(([, code], n) => {
       writeFileSync(join(folder, `readme${n}.ts`), code);
       return `readme${n}.ts`;
@@ -61,14 +61,14 @@ test("the types serve a strict program", () => {
   }
 });
 
-test("the package brings its licence, types and no sources", () => {
+test("the package contains its licence, types and no sources", () => {
   const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--silent"], { cwd: ROOT, encoding: "utf8" }));
   const names = files.map(({ path }) => path).filter((path) => !path.startsWith("dist/types-"));
   for (const name of ["LICENSE", "README.md", "dist/index.js", "dist/index.d.ts", "dist/openfeature.js"]) assert.ok(names.includes(name), name);
   assert.deepEqual(names.filter((name) => !/^(dist\/.*\.(js|d\.ts)|LICENSE|README\.md|package\.json)$/.test(name)), []);
 });
 
-test("the package needs nothing at run time, and its lock file names no address", () => {
+test("the package has no run-time dependencies, and its lock file has no URLs", () => {
   const { dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   assert.equal(dependencies, undefined);
   assert.equal(peerDependenciesMeta["@openfeature/web-sdk"].optional, true);

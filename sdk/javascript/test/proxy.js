@@ -1,4 +1,4 @@
-// A TCP proxy that can cut its connections, and fall silent: it keeps them open and passes nothing on.
+// A TCP proxy that can disconnect, and fall silent: then it keeps its connections open and forwards nothing.
 import { connect, createServer } from "node:net";
 
 export class Proxy {
@@ -28,13 +28,13 @@ export class Proxy {
     upstream.on("data", (data) => { if (!this.isSilent) client.write(data); });
   }
 
-  /** Ends every connection, in the middle of whatever it is doing. */
-  cut() {
+  /** Ends every connection abruptly. */
+  disconnect() {
     for (const { client } of this.pairs) client.destroy();
   }
 
   async stop() {
-    this.cut();
+    this.disconnect();
     await new Promise((resolve) => this.server.close(resolve));
   }
 }

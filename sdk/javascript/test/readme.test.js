@@ -1,4 +1,4 @@
-// The README's examples are programs: each is run, and prints what its comments say.
+// The README's examples are programs: each is run, and prints what its comments state.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -28,7 +28,7 @@ describe("the README", () => {
     await server.stop();
   });
 
-  /** Gives every client the flag, a moment later a change of it, and answers to evaluations. */
+  /** Sends every client the flag, a moment later a change of it, and the results of evaluations. */
   async function serve() {
     for (;;) {
       const peer = await until(() => isOver || (server.peers[server.taken]?.head && server.peers[server.taken]), "a client", 60_000);
@@ -71,11 +71,11 @@ describe("the README", () => {
       const program = source
         .replaceAll("wss://flags.example.com", `ws://${host}`)
         .replaceAll("https://flags.example.com", `http://${host}`)
-        // Half a second is for readers; a busy machine gets the time that it takes.
+        // The half second of the README is replaced by the time that a busy machine takes.
         .replace("setTimeout(() => client.close(), 500);", 'process.stdin.on("end", () => client.close()).resume();');
       const child = spawn(process.execPath, ["--input-type=module", "-e", program], { cwd: fileURLToPath(PACKAGE) });
       let output = "";
-      // A handler that is called again with the next change prints again.
+      // A handler prints again with the next change.
       const printed = () => [...new Set(output.trim().split("\n"))].sort();
       const listen = (data) => {
         output += data;

@@ -1,13 +1,13 @@
-// The project's own server with its embedded database, started by its command line.
+// The project's server with its embedded database, started by its command line.
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** How to start it, for example `python -m cdc`; without it the tests that need it are skipped. */
+/** The command that starts it, for example `python -m cdc`; without it the tests that need it are skipped. */
 export const COMMAND = process.env.FLAGENT_TEST_SERVER ?? "";
-export const MISSING = COMMAND === "" ? "FLAGENT_TEST_SERVER does not tell how to start the server" : false;
+export const MISSING = COMMAND === "" ? "FLAGENT_TEST_SERVER is not set; it must be the command that starts the server" : false;
 
 const REPOSITORY = fileURLToPath(new URL("../../../", import.meta.url));
 
@@ -57,7 +57,7 @@ export class RealServer {
   }
 }
 
-/** The live flags as the tables hold them, in the shape of `essence`. */
+/** The live flags in the tables, in the form of `essence`. */
 export async function truth(database) {
   const { rows } = await database.query(`
     select f.id, f.key, f.description, f.enabled, f.notes, f.entity_type as "entityType",
@@ -75,7 +75,7 @@ export async function truth(database) {
   return rows;
 }
 
-/** What `truth` tells of a flag, of a flag in the server's shape. */
+/** The fields that `truth` reads, taken from a flag in the server's form. */
 export function essence({ id, key, description, enabled, notes, entityType, tags, variants, segments }) {
   const byId = (a, b) => a.id - b.id;
   return {
@@ -90,7 +90,7 @@ export function essence({ id, key, description, enabled, notes, entityType, tags
   };
 }
 
-/** A source of numbers that a seed determines (mulberry32). */
+/** A seeded random number generator (mulberry32). */
 export function randomness(seed) {
   let state = seed;
   const next = () => {
@@ -106,7 +106,7 @@ export function randomness(seed) {
 const OPERATORS = ["EQ", "NEQ", "IN", "NOTIN", "LT", "GTE", "EREG", "NEREG", "CONTAINS"];
 const VALUES = ["US", "DE, US", "18", "1e2", "U.*", "[A-Z]{2}", "(", "S"];
 
-/** One transaction of a writer who knows nothing of capture, by plain SQL. */
+/** One transaction of a writer in plain SQL, without any knowledge of capture. */
 export async function write(database, random) {
   const { below, pick } = random;
   const key = () => `flag_${below(12)}`;

@@ -1,4 +1,4 @@
-// Against the project's own server, with writers by plain SQL and a proxy that cuts and falls silent.
+// Against the project's server, with writers in plain SQL and a proxy that disconnects and falls silent.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import pg from "pg";
@@ -41,7 +41,7 @@ describe("against the real server", { skip: MISSING }, () => {
     await database.query(`create schema if not exists analytics; drop table if exists analytics.orders, analytics.other;
       create table analytics.orders (id integer primary key); create table analytics.other (id integer primary key);`);
     await database.query("select flagent_cdc.watch('analytics.orders'), flagent_cdc.watch('analytics.other')");
-    const heard = {};
+    const received = {};
     const clients = makeClients(server.port);
     // Also where this test fails: what stays open keeps the process from ending.
     t.after(async () => {
@@ -53,28 +53,28 @@ describe("against the real server", { skip: MISSING }, () => {
     for (const [n, client] of clients.entries()) {
       client.onState((state, error) => states.push(`${n} ${state} ${error?.message ?? ""}`));
       for (const table of ["orders", "analytics.orders", "analytics.other"]) {
-        client.subscribe({ tables: [table] }, ({ type, data }) => (heard[`${n} ${table}`] ??= []).push([type, data.table, data.key.id]));
+        client.subscribe({ tables: [table] }, ({ type, data }) => (received[`${n} ${table}`] ??= []).push([type, data.table, data.key.id]));
       }
       await until(() => client.state === "connected");
     }
     await database.query("insert into analytics.orders values (7)");
     await database.query("insert into analytics.other values (8)");
-    await until(() => clients.every((_, n) => heard[`${n} analytics.other`])).catch((error) => assert.fail(`${error.message}: ${states}; ${JSON.stringify(heard)}`));
+    await until(() => clients.every((_, n) => received[`${n} analytics.other`])).catch((error) => assert.fail(`${error.message}: ${states}; ${JSON.stringify(received)}`));
     for (const n of clients.keys()) {
       const row = ["row_inserted", "analytics.orders", 7];
-      assert.deepEqual([heard[`${n} orders`], heard[`${n} analytics.orders`]], [[row], [row]]);
-      assert.deepEqual(heard[`${n} analytics.other`], [["row_inserted", "analytics.other", 8]]);
+      assert.deepEqual([received[`${n} orders`], received[`${n} analytics.orders`]], [[row], [row]]);
+      assert.deepEqual(received[`${n} analytics.other`], [["row_inserted", "analytics.other", 8]]);
     }
   });
 
-  test("an event stream refuses everything and tables at once (tc-tables)", async () => {
+  test("an event stream rejects everything plus tables (tc-tables)", async () => {
     const [, client] = makeClients(server.port);
     const store = new FlagStore(client);
     client.subscribe({ tables: ["orders"] }, () => undefined);
     await assert.rejects(store.ready({ timeout: 10_000 }), { name: "ConnectionRefused", message: /everything and tables/ });
   });
 
-  test("stores end equal to the database through cuts, silence and a restart", { timeout: 90_000 }, async (t) => {
+  test("stores end equal to the database after disconnects, silence and a restart", { timeout: 90_000 }, async (t) => {
     t.diagnostic(`seed ${SEED}`);
     const random = randomness(SEED);
     const clients = makeClients(proxy.port);
@@ -93,13 +93,13 @@ describe("against the real server", { skip: MISSING }, () => {
       let isWriting = true;
       let commits = 0;
       const writers = [1, 2].map(async (n) => {
-        const own = randomness(SEED + n);
+        const source = randomness(SEED + n);
         let database = await open();
         while (isWriting) {
           try {
-            await write(database, own);
+            await write(database, source);
             commits++;
-            await new Promise((resolve) => setTimeout(resolve, own.below(8)));
+            await new Promise((resolve) => setTimeout(resolve, source.below(8)));
           } catch (error) {
             // Deadlocks and collisions of random writers, and the restart: as any program would, start over.
             await database.query("rollback").catch(() => undefined);
@@ -113,12 +113,12 @@ describe("against the real server", { skip: MISSING }, () => {
       const faults = async (times) => {
         for (let n = 0; n < times; n++) {
           await new Promise((resolve) => setTimeout(resolve, 100 + random.below(400)));
-          if (random.below(4) > 0) proxy.cut();
+          if (random.below(4) > 0) proxy.disconnect();
           else {
             proxy.isSilent = true;
             await until(() => clients.every(({ state }) => state !== "connected"), "silence is noticed", 10_000);
             // What a silent network has swallowed is gone: these connections never come back to life.
-            proxy.cut();
+            proxy.disconnect();
             proxy.isSilent = false;
           }
         }
@@ -131,7 +131,7 @@ describe("against the real server", { skip: MISSING }, () => {
       isWriting = false;
       await Promise.all(writers);
       const database = await open();
-      // A change of bookkeeping alone is told with the next event: one for each flag lets snapshotIDs be compared too.
+      // Bookkeeping alone sends no event: one event for each flag makes the snapshotIDs comparable too.
       await database.query("update flags set notes = 'settled'");
       const expected = await truth(database);
       await database.end();
@@ -153,7 +153,7 @@ describe("against the real server", { skip: MISSING }, () => {
         assert.ok(places.every(([p, i], at) => at === 0 || p > places[at - 1][0] || (p === places[at - 1][0] && i > places[at - 1][1])), "ids only grow");
         t.diagnostic(`client ${n}: ${list.length} events, ${resyncs[n]} resyncs, ${commits} commits, ${expected.length} flags at the end`);
       }
-      if (resyncs[0] === 0 && resyncs[1] === 0) assert.deepEqual(ids[0], ids[1], "both clients were told the same");
+      if (resyncs[0] === 0 && resyncs[1] === 0) assert.deepEqual(ids[0], ids[1], "both clients received the same events");
       const entities = Array.from({ length: 40 }, (_, n) => ({ entityID: `user${n}`, entityContext: { country: ["US", "DE", "18"][n % 3] } }));
       const flagIDs = expected.map(({ id }) => id);
       const local = stores[0].evaluateBatch({ entities, flagIDs });

@@ -1,4 +1,4 @@
-// Where the vectors stand that every SDK shares.
+// The vectors that all SDKs share.
 import { readFileSync } from "node:fs";
 
 const root = new URL("../../../", import.meta.url);

@@ -1,4 +1,4 @@
-// The cases that all SDKs share: every one of every file.
+// Every case of the vectors that all SDKs share.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Backoff, ReconnectConfig, reconnectDelay } from "../dist/core/backoff.js";
@@ -12,7 +12,7 @@ import { StoreCore } from "../dist/core/store-core.js";
 import { evaluate } from "../dist/core/evaluation.js";
 import { evaluationVectors, vectors } from "./vectors.js";
 
-describe("the event stream is parsed as the standard says", () => {
+describe("the event stream is parsed as in the standard", () => {
   const feed = (chunks) => {
     const parser = new SseParser();
     const outputs = chunks.flatMap((chunk) => parser.push(chunk));
@@ -25,7 +25,7 @@ describe("the event stream is parsed as the standard says", () => {
       assert.deepEqual(feed([bytes]), expected, "whole");
       assert.deepEqual(feed([...bytes].map((byte) => Uint8Array.of(byte))), expected, "byte by byte");
       for (let at = 0; at <= bytes.length; at++) {
-        assert.deepEqual(feed([bytes.subarray(0, at), bytes.subarray(at)]), expected, `cut at ${at}`);
+        assert.deepEqual(feed([bytes.subarray(0, at), bytes.subarray(at)]), expected, `split at ${at}`);
       }
     });
   }
@@ -67,7 +67,7 @@ describe("reconnection timing", () => {
   }
 });
 
-describe("what an answer means", () => {
+describe("outcomes of responses", () => {
   const policy = vectors("policy");
   for (const { id, status, outcome } of policy.http) test(id, () => assert.equal(statusOutcome(status), outcome));
   for (const { id, code, outcome } of policy.close) test(id, () => assert.equal(closeCodeOutcome(code), outcome));
@@ -156,7 +156,7 @@ describe("the store's state", () => {
     });
   }
 
-  // Vectors name a schema only where there are several.
+  // Vectors name a schema only if there are several.
   const listed = ({ kind, key, schema }) => (schema === null ? [kind, key] : [kind, key, schema]);
 });
 

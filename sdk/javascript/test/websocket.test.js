@@ -1,4 +1,4 @@
-// What only the WebSocket has: frames, close codes, requests, subscriptions that change while connected.
+// Features of the WebSocket alone: frames, close codes, requests, subscriptions that change while connected.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { FlagentWebSocketClient, FlagStore } from "../dist/index.js";
@@ -86,7 +86,7 @@ describe("the WebSocket", () => {
     assert.deepEqual(ends[0], ["reconnecting", 1005]);
   });
 
-  test("what came before a broken frame counts, although both come at once", async () => {
+  test("events before a broken frame in the same packet are delivered", async () => {
     const { ids, peer } = await listening();
     const packet = [];
     const write = peer.socket.write.bind(peer.socket);
@@ -121,7 +121,7 @@ describe("the WebSocket", () => {
     "a frame of 2^62 bytes": (peer) => peer.socket.write(Buffer.of(0x81, 127, 0x40, 0, 0, 0, 0, 0, 0, 0)),
   };
   for (const [what, send] of Object.entries(broken)) {
-    test(`${what} ends the connection, and the client comes back`, async () => {
+    test(`${what} ends the connection, and the client reconnects`, async () => {
       const { peer } = await listening();
       send(peer);
       await until(() => client.state === "reconnecting");
@@ -132,7 +132,7 @@ describe("the WebSocket", () => {
     });
   }
 
-  test("a handshake that is none is refused", async () => {
+  test("an invalid handshake response is rejected", async () => {
     client.subscribeAll(() => undefined);
     const peer = await server.next();
     peer.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n");
@@ -151,7 +151,7 @@ describe("the WebSocket", () => {
     });
   }
 
-  test("subscriptions that change while connected are told to the server, and survive a reconnection (tc-subscribe-live)", async () => {
+  test("changes of subscriptions are sent while connected, and are kept after a reconnection (tc-subscribe-live)", async () => {
     const a = client.subscribe({ flags: ["a"] }, () => undefined);
     const { peer } = await wire.accept(server);
     client.subscribe({ flags: ["b"], tags: ["t"] }, () => undefined);
@@ -170,7 +170,7 @@ describe("the WebSocket", () => {
     assert.deepEqual({ flags, tags }, { flags: ["b"], tags: ["t"] });
   });
 
-  test("without any subscription left the client disconnects", async () => {
+  test("the client disconnects after its last subscription has ended", async () => {
     client.subscribe("a", () => undefined);
     const { peer } = await wire.accept(server);
     await until(() => client.state === "connected");
@@ -182,7 +182,7 @@ describe("the WebSocket", () => {
     await until(() => client.state === "connected");
   });
 
-  test("a subscription that the server refuses ends the client", async () => {
+  test("a subscription that the server rejects ends the client", async () => {
     client.subscribe({ types: ["flag_eaten"] }, () => undefined);
     const peer = await server.next();
     peer.upgrade();
@@ -208,12 +208,12 @@ describe("the WebSocket", () => {
     assert.deepEqual(await batch, [{ variantKey: "on" }]);
   });
 
-  test("an evaluation that is refused, unanswered or cut off rejects", async () => {
+  test("an evaluation rejects on an error, a timeout and a close", async () => {
     const { peer } = await listening();
-    const refused = client.evaluate({ flagID: -1, entityID: "u" });
+    const failed = client.evaluate({ flagID: -1, entityID: "u" });
     const { requestId } = await peer.message("evaluate");
     peer.send({ type: "error", code: "invalid_parameter", message: "No.", requestId });
-    await assert.rejects(refused, { name: "RequestFailed", code: "invalid_parameter" });
+    await assert.rejects(failed, { name: "RequestFailed", code: "invalid_parameter" });
     const unanswered = client.evaluate("a", "u");
     await until(() => peer.messages.filter(({ type }) => type === "evaluate").length === 2);
     clock.advance(5000);
@@ -224,7 +224,7 @@ describe("the WebSocket", () => {
     await assert.rejects(client.evaluate("a", "u"), { name: "ClientClosed" });
   });
 
-  test("an evaluation asked for while disconnected is sent when connected", async () => {
+  test("an evaluation requested while disconnected is sent when connected", async () => {
     const { peer } = await listening();
     peer.socket.destroy();
     await until(() => client.state === "reconnecting");
@@ -236,19 +236,19 @@ describe("the WebSocket", () => {
     assert.equal((await answer).variantKey, "on");
   });
 
-  test("close is a proper goodbye, and leaves nothing even where the server is silent", async () => {
+  test("close sends a close frame, and leaves nothing even if the server is silent", async () => {
     const store = new FlagStore(client);
     const { peer } = await wire.accept(server);
     await until(() => client.state === "connected");
     client.close();
-    const goodbye = await until(() => peer.frames.find(({ opcode }) => opcode === 8));
-    assert.equal(goodbye.payload.readUInt16BE(0), 1000);
+    const closeFrame = await until(() => peer.frames.find(({ opcode }) => opcode === 8));
+    assert.equal(closeFrame.payload.readUInt16BE(0), 1000);
     await until(() => peer.isClosed, "the end of the socket");
     assert.equal(store.status, "CLOSED");
   });
 });
 
-test("a process that closes its client ends by itself", async () => {
+test("a process ends by itself after it has closed its clients", async () => {
   const { spawn } = await import("node:child_process");
   const server = await ScriptedServer.start();
   const program = `

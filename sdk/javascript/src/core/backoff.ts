@@ -1,21 +1,21 @@
-/** When to try again: exponential backoff with full jitter, and what the server asked for. */
+/** The wait before a reconnection attempt: exponential backoff with full jitter, and at least what the server asks for. */
 
 export interface ReconnectConfig {
-  /** Reconnections in a row without success before the client gives up; 0 = never. */
+  /** Failed reconnection attempts in a row before the client gives up; 0 = never. */
   readonly maxAttempts: number;
   /** In milliseconds. */
   readonly initialDelay: number;
   /** In milliseconds. */
   readonly maxDelay: number;
   readonly multiplier: number;
-  /** In milliseconds: a connection that lives this long after its first message has proven itself. */
+  /** In milliseconds: a connection that lasts this long after its first message resets the attempt count. */
   readonly stableAfter: number;
 }
 
 export const ReconnectConfig = {
   defaults: Object.freeze({ maxAttempts: 10, initialDelay: 1000, maxDelay: 60_000, multiplier: 2.0, stableAfter: 5000 }),
 
-  /** The defaults with what is given put over them; raises RangeError for a value that makes no sense. */
+  /** The defaults, overridden by the given values; raises RangeError for a value out of range. */
   from(given: Partial<ReconnectConfig> = {}): ReconnectConfig {
     const config = { ...ReconnectConfig.defaults, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
     for (const [name, least] of [["maxAttempts", 0], ["initialDelay", 0], ["maxDelay", 0], ["multiplier", 1], ["stableAfter", 0]] as const) {
@@ -30,19 +30,19 @@ export const ReconnectConfig = {
 
 export const MAX_RETRY_AFTER_MS = 3_600_000;
 
-/** The wait before reconnection `attempt` (1 = the first); null = give up. `random` is in [0, 1]. */
+/** The wait in ms before reconnection `attempt` (1 = the first); null = give up. `random` is in [0, 1]. */
 export function reconnectDelay(
   config: ReconnectConfig, attempt: number, random: number, retryMs: number | null, retryAfterMs: number | null,
 ): number | null {
   if (config.maxAttempts > 0 && attempt > config.maxAttempts) return null;
   const ceiling = Math.min(config.maxDelay, config.initialDelay * config.multiplier ** (attempt - 1));
   const jitter = random * ceiling;
-  const asked = retryMs === null ? 0 : Math.min(retryMs, config.maxDelay);
-  const ordered = retryAfterMs === null ? 0 : Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + jitter;
-  return Math.max(jitter, asked, ordered);
+  const retry = retryMs === null ? 0 : Math.min(retryMs, config.maxDelay);
+  const retryAfter = retryAfterMs === null ? 0 : Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + jitter;
+  return Math.max(jitter, retry, retryAfter);
 }
 
-/** Counts losses. The count returns to zero after a connection that has proven itself. */
+/** Counts failed attempts. The count resets after a connection that has lasted `stableAfter`. */
 export class Backoff {
   private attempt = 0;
   private retryMs: number | null = null;
@@ -55,12 +55,12 @@ export class Backoff {
     this.firstMessageAt ??= now;
   }
 
-  /** The server's `retry:`; holds until it sends another. */
+  /** Takes the server's `retry:`, which applies until it sends another. */
   retry(ms: number): void {
     this.retryMs = ms;
   }
 
-  /** The connection, or the attempt at one, has ended at `now`; the wait in ms, null = give up. */
+  /** The connection or the attempt has ended at `now`; returns the wait in ms, null = give up. */
   lost(now: number, random: number, retryAfterMs: number | null = null): number | null {
     if (this.firstMessageAt !== null && now - this.firstMessageAt >= this.config.stableAfter) this.attempt = 0;
     this.firstMessageAt = null;

@@ -1,4 +1,4 @@
-/** Places in a text where a line or a word begins or ends, as Java sees them. */
+/** Line and word boundaries in a text, as Java defines them. */
 import { range, shorthand } from "./charset.js";
 import type { CharSet, Tree } from "./pattern-tree.js";
 

@@ -1,4 +1,4 @@
-/** The character sets of Java's regular expressions: ASCII by default, Unicode where asked for by name. */
+/** The character sets of Java's regular expressions: ASCII by default, Unicode if named. */
 import { InvalidPattern, type CharSet } from "./pattern-tree.js";
 
 export const not = (set: CharSet): CharSet => (point) => !set(point);
@@ -30,7 +30,7 @@ const POSIX: Record<string, CharSet> = {
 
 const EVERY: CharSet = () => true;
 
-/** The classes written as a backslash and one letter; undefined where the letter is none of them. */
+/** The class of a backslash and one letter; undefined for any other letter. */
 export function shorthand(letter: string, isUnicode: boolean): CharSet | undefined {
   const small = letter.toLowerCase();
   const set = isUnicode ? UNICODE_SHORTHANDS[small]?.() ?? PLAIN_SHORTHANDS[small] : PLAIN_SHORTHANDS[small];
@@ -44,7 +44,7 @@ const UNICODE_SHORTHANDS: Record<string, () => CharSet> = {
   w: () => ["Alphabetic", "M", "Nd", "Pc", "Join_Control"].map(unicode).reduce(either),
 };
 
-/** `\p{name}`. Blocks and `java…` properties are not known here and count as invalid. */
+/** `\p{name}`. Blocks and `java…` properties are not supported and count as invalid. */
 export function property(name: string, ignoresCase: boolean): CharSet {
   if (Object.hasOwn(POSIX, name)) {
     return ignoresCase && (name === "Lower" || name === "Upper") ? ALPHA : POSIX[name]!;
@@ -97,7 +97,7 @@ export function ignoringCase(set: CharSet, isUnicode: boolean): CharSet {
   return (point) => set(point) || (ALPHA(point) && set(point ^ 0x20));
 }
 
-/** Brings characters that count as the same to one of them. */
+/** Maps the letter cases of a character to one of them. */
 export function folding(ignoresCase: boolean, isUnicode: boolean): (point: number) => number {
   if (!ignoresCase) return (point) => point;
   if (!isUnicode) return (point) => (UPPER(point) ? point | 0x20 : point);

@@ -1,4 +1,4 @@
-/** One constraint of a segment, as a function from a property's value to whether it holds. */
+/** One constraint of a segment, as a function of a property's value. */
 import { parseDouble } from "./number.js";
 import { InvalidPattern, Pattern, UndecidedMatch } from "./pattern.js";
 
@@ -6,16 +6,16 @@ export type Test = (value: string) => boolean;
 
 const NEVER: Test = () => false;
 
-// What Kotlin calls whitespace: with no-break spaces, without U+0085 and U+FEFF, which JavaScript's trim includes.
+// Whitespace as Kotlin defines it: with no-break spaces, without U+0085 and U+FEFF, which JavaScript's trim includes.
 const BLANKS = "[\\t-\\r\\u001c-\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
 const OUTER_BLANKS = new RegExp(`^${BLANKS}|${BLANKS}$`, "g");
 
-/** Whether a text has nothing but whitespace. */
+/** Whether a text is empty or only whitespace. */
 export function isBlank(text: string): boolean {
   return text.replace(OUTER_BLANKS, "") === "";
 }
 
-/** No trimming, no quotes, no case folding, except that the pieces of IN and NOTIN are trimmed. An unknown operator holds for nothing. */
+/** Compares without trimming, quotes or case folding; only the items of IN and NOTIN are trimmed. An unknown operator never holds. */
 export function compileConstraint(operator: string, value: string): Test {
   switch (operator) {
     case "EQ": return (text) => text === value;
@@ -45,7 +45,7 @@ function comparison(value: string, holds: (a: number, b: number) => boolean): Te
   };
 }
 
-/** An invalid expression matches nothing, so NEREG holds; a match left undecided fails both, so that nobody is let in by slowness. */
+/** An invalid expression matches nothing, so NEREG holds; after an undecided match neither holds, so that slow input cannot open a segment. */
 function expression(value: string, wanted: boolean): Test {
   let matches: Test | undefined;
   return (text) => {

@@ -1,8 +1,8 @@
 /**
  * Evaluation with the server's semantics, over a local copy of flags: pure, synchronous, no network.
  *
- * One thing cannot be known here: the REST shape of a flag strips quotation marks from both ends of attachment values,
- * the server's own answers keep them.
+ * One difference remains: the REST form of a flag strips quotation marks from both ends of attachment values, the server's
+ * own results keep them.
  */
 import { compileConstraint, isBlank, type Test } from "./constraint.js";
 import { crc32 } from "./crc32.js";
@@ -11,7 +11,7 @@ import { tagsOf, type Flag, type Segment } from "./flag.js";
 export type Scalar = string | number | boolean | null;
 
 export interface Entity {
-  /** Missing or blank stands for a random one. */
+  /** If missing or blank, a random one is generated. */
   readonly entityID?: string | null;
   readonly entityType?: string | null;
   /** Numbers and booleans count as their JSON text; null as absent. */
@@ -20,7 +20,7 @@ export interface Entity {
 
 export interface EvaluationRequest extends Entity {
   readonly flagKey?: string | null;
-  /** Where given, the key is ignored. */
+  /** Takes precedence over the key. */
   readonly flagID?: number | null;
   readonly enableDebug?: boolean;
 }
@@ -39,7 +39,7 @@ export interface EvaluationResult {
   readonly flagKey: string;
   readonly flagSnapshotID: number;
   readonly flagTags: readonly string[];
-  /** The last segment looked at, also where no variant was given. */
+  /** The last segment evaluated, also without a variant. */
   readonly segmentID: number | null;
   readonly variantID: number | null;
   readonly variantKey: string | null;
@@ -57,14 +57,14 @@ export interface EvaluationResult {
   readonly timestamp: string;
 }
 
-/** Where flags are found; `values` in any order. */
+/** Looks up flags; `values` in any order. */
 export interface FlagSource {
   get(key: string): Flag | undefined;
   find(id: string): Flag | undefined;
   values(): Iterable<Flag>;
 }
 
-/** What evaluation takes from outside. */
+/** The impure inputs of an evaluation. */
 export interface EvaluationEnvironment {
   newEntityID(): string;
   timestamp(): string;
@@ -80,7 +80,7 @@ interface Compiled {
 interface CompiledSegment {
   readonly id: number;
   readonly tests: readonly { readonly property: string; readonly test: Test }[];
-  /** Buckets 1 to `limit` are let in. */
+  /** The rollout includes buckets 1 to `limit`. */
   readonly limit: number;
   readonly shares: readonly { readonly upTo: number; readonly variantID: number }[];
 }
@@ -100,12 +100,12 @@ export function evaluate(source: FlagSource, request: EvaluationRequest, around:
   return flag === undefined ? notFound(request, around) : answer(source, flag, request, request.enableDebug === true, around);
 }
 
-/** First what the tags select, entity by entity; then per id all entities; then per key all entities. Repeats stay. */
+/** First the flags by tags, entity by entity; then each id for all entities; then each key for all entities. Duplicates are kept. */
 export function evaluateBatch(source: FlagSource, request: BatchRequest, around: EvaluationEnvironment): EvaluationResult[] {
   const { entities, flagIDs = [], flagKeys = [], flagTags = [], enableDebug = false } = request;
-  if (!(entities?.length > 0)) throw new RangeError("entities must name at least one entity");
+  if (!(entities?.length > 0)) throw new RangeError("entities is empty; pass at least one entity");
   if (flagIDs.length + flagKeys.length + flagTags.length === 0) {
-    throw new RangeError("at least one of flagIDs, flagKeys and flagTags must be given");
+    throw new RangeError("no flags are selected; pass at least one of flagIDs, flagKeys and flagTags");
   }
   const tagged = flagTags.length === 0 ? [] : byTags(source, flagTags, request.flagTagsOperator === "ALL");
   const results = entities.flatMap((entity) => tagged.map((flag) => answer(source, flag, entity, enableDebug, around)));
@@ -115,7 +115,7 @@ export function evaluateBatch(source: FlagSource, request: BatchRequest, around:
   return results;
 }
 
-/** By text, first among ids, then among keys; only enabled flags are found. */
+/** By text, first among ids, then among keys; finds enabled flags only. */
 function lookUp(source: FlagSource, id: number | null, key: string | null): Flag | undefined {
   const text = id !== null ? String(id) : key;
   if (!text) return undefined;
@@ -124,7 +124,7 @@ function lookUp(source: FlagSource, id: number | null, key: string | null): Flag
   return flag?.enabled ? flag : undefined;
 }
 
-/** Tag by tag as asked, within a tag the newest flag first. */
+/** In the order of the tags, within a tag the newest flag first. */
 function byTags(source: FlagSource, tags: readonly string[], wantsAll: boolean): Flag[] {
   const wanted = [...new Set(tags)];
   const enabled = [...source.values()].filter((flag) => flag.enabled).sort((a, b) => b.id - a.id);
@@ -179,7 +179,7 @@ function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: bool
   };
 }
 
-/** The first segment whose constraints all hold and whose rollout takes the entity in decides. */
+/** The first segment whose constraints all hold and whose rollout includes the entity selects the variant. */
 function decide(compiled: Compiled, entityID: string, context: Context, log: { segmentID: number; msg: string }[] | null): Decision {
   if (!compiled.flag.enabled) return NOTHING;
   let segmentID: number | null = null;
@@ -206,7 +206,7 @@ function decide(compiled: Compiled, entityID: string, context: Context, log: { s
   return { segmentID, variantID: null };
 }
 
-/** 0 to 999. Half a surrogate pair counts as `?`, as Java encodes it. */
+/** 0 to 999. A lone surrogate counts as `?`, as Java encodes it. */
 export function bucketOf(flagID: number, entityID: string): number {
   const wellFormed = entityID.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "?");
   return crc32(`${flagID}${wellFormed}`) % BUCKETS;
@@ -215,7 +215,7 @@ export function bucketOf(flagID: number, entityID: string): number {
 /** The key of a dependency that gives this entity no variant; null where all do. A cycle blocks. */
 function blockedBy(source: FlagSource, flag: Flag, entityID: string, context: Context): string | null {
   const satisfied = new Map<string, boolean>([[flag.key, false]]);
-  // Dependencies come to lie on the stack above what needs them, so that a long chain needs no deep recursion.
+  // An explicit stack, dependencies above their dependents, so that a long chain needs no deep recursion.
   const stack = [flag];
   while (stack.length > 0) {
     const current = stack.at(-1)!;
@@ -236,7 +236,7 @@ function blockedBy(source: FlagSource, flag: Flag, entityID: string, context: Co
 
 const compiledFlags = new WeakMap<Flag, Compiled>();
 
-/** Once per version of a flag. */
+/** Compiles once per version of a flag. */
 function compile(flag: Flag): Compiled {
   let compiled = compiledFlags.get(flag);
   if (compiled === undefined) {
@@ -265,6 +265,6 @@ function texts(entity: Entity): Record<string, string> | null {
   return Object.fromEntries(pairs.map(([name, value]) => {
     if (typeof value === "string") return [name, value];
     if (typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value))) return [name, JSON.stringify(value)];
-    throw new TypeError(`entityContext.${name} must be a string, a finite number or a boolean`);
+    throw new TypeError(`entityContext.${name} is ${typeof value}; it must be a string, a finite number or a boolean`);
   }));
 }

@@ -1,6 +1,6 @@
-/** The flag as the server sends it: Flagent's REST shape. Unknown fields are kept and ignored. */
+/** The flag as the server sends it, in Flagent's REST form. Unknown fields are kept and ignored. */
 
-/** A condition of a segment; `operator` is one of Flagent's twelve, `value` a plain text. All of a segment's must hold. */
+/** A condition of a segment; `operator` is one of Flagent's twelve, `value` a plain string. All constraints of a segment must hold. */
 export interface Constraint {
   readonly id: number;
   readonly segmentID: number;
@@ -9,7 +9,7 @@ export interface Constraint {
   readonly value: string;
 }
 
-/** A variant's share of a segment, in percent. A null `variantKey` is one that the table lacks; `variantID` tells. */
+/** A variant's share of a segment, in percent. If `variantKey` is null in the database, `variantID` identifies the variant. */
 export interface Distribution {
   readonly id: number;
   readonly segmentID: number;
@@ -18,7 +18,7 @@ export interface Distribution {
   readonly percent: number;
 }
 
-/** A rule: who it is for (`constraints`), how many of them (`rolloutPercent`, 0 to 100), and what they get. The lowest `rank` is asked first. */
+/** A rule: which entities it matches (`constraints`), how many of them (`rolloutPercent`, 0 to 100), and their variants. The lowest `rank` is evaluated first. */
 export interface Segment {
   readonly id: number;
   readonly flagID: number;
@@ -29,7 +29,7 @@ export interface Segment {
   readonly distributions: readonly Distribution[];
 }
 
-/** What an entity may get; `attachment` holds texts only, and loses quotation marks at both ends of them. */
+/** A value of a flag; `attachment` holds strings only, without quotation marks at their ends. */
 export interface Variant {
   readonly id: number;
   readonly flagID: number;
@@ -42,7 +42,7 @@ export interface Tag {
   readonly value: string;
 }
 
-/** A flag as of one commit. `updatedAt` is the writer's local time without a zone; segments come by rank, variants and tags by id. */
+/** A flag as of one commit. `updatedAt` is the writer's local time without a zone; segments are ordered by rank, variants and tags by id. */
 export interface Flag {
   readonly id: number;
   readonly key: string;
@@ -61,19 +61,19 @@ export interface Flag {
   readonly variants: readonly Variant[];
   readonly tags: readonly Tag[];
   readonly updatedAt: string | null;
-  /** True only on the last value that a handler receives: the flag was deleted. */
+  /** True only in the last call of a handler: the flag was deleted. */
   readonly archived: boolean;
-  /** The tenant's schema; present only where the server watches several. */
+  /** The tenant's schema; present only if the server watches several. */
   readonly schema?: string;
 }
 
-/** Whether a decoded JSON value can stand for a flag: the two fields that nothing works without. */
+/** Whether a decoded JSON value has the two required fields of a flag. */
 export function isFlag(value: unknown): value is Flag {
   return typeof value === "object" && value !== null
     && typeof (value as Flag).key === "string" && typeof (value as Flag).id === "number";
 }
 
-/** What a handler of flags receives when a flag is gone: disabled and archived, so that code which looks only at `enabled` does right. */
+/** What a handler of flags receives after a deletion: disabled and archived, so that code that checks only `enabled` works. */
 export function tombstone(last: Flag): Flag {
   return { ...last, enabled: false, archived: true };
 }

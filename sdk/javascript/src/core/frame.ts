@@ -1,4 +1,4 @@
-/** WebSocket frames (RFC 6455) of a client: bytes in, what they mean out. Text only, no extensions. */
+/** WebSocket frames (RFC 6455) of a client: an encoder and a parser. Text only, no extensions. */
 
 export type FrameItem =
   | { readonly kind: "text"; readonly text: string }
@@ -7,9 +7,9 @@ export type FrameItem =
   | { readonly kind: "pong" }
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
-/** The peer broke the protocol; the connection must be closed with `code`. */
-export class ProtocolError extends Error {
-  override readonly name = "ProtocolError";
+/** The peer violated the protocol; the connection must be closed with `code`. */
+export class FrameError extends Error {
+  override readonly name = "FrameError";
 
   constructor(readonly code: number, message: string) {
     super(message);
@@ -20,7 +20,7 @@ export const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, 
 
 const ENCODER = new TextEncoder();
 
-/** A frame from client to server, masked as the RFC demands. `mask` is four random bytes. */
+/** A frame from client to server, masked as the RFC requires. `mask` is four random bytes. */
 export function encodeFrame(opcode: number, payload: Uint8Array, mask: Uint8Array): Uint8Array {
   const { length } = payload;
   const header = length < 126 ? 2 : length < 65_536 ? 4 : 10;
@@ -55,8 +55,8 @@ export class FrameParser {
   constructor(private readonly maxLength = 64 * 1024 * 1024) {}
 
   /**
-   * What the bytes complete, one after another: what came before a frame that raises `ProtocolError` counts. Nothing may
-   * be pushed after that.
+   * Yields the items that the bytes complete; those before a frame that raises `FrameError` are valid. The parser must
+   * not be used after that.
    */
   *push(bytes: Uint8Array): Generator<FrameItem, void, undefined> {
     this.chunks.push(bytes);
@@ -71,8 +71,8 @@ export class FrameParser {
     const view = new DataView(start.buffer, start.byteOffset, start.length);
     const opcode = start[0]! & 0x0f;
     const isFinal = (start[0]! & 0x80) !== 0;
-    if ((start[0]! & 0x70) !== 0) throw new ProtocolError(1002, "a reserved bit is set");
-    if ((start[1]! & 0x80) !== 0) throw new ProtocolError(1002, "a server must not mask");
+    if ((start[0]! & 0x70) !== 0) throw new FrameError(1002, "a frame has a reserved bit set");
+    if ((start[1]! & 0x80) !== 0) throw new FrameError(1002, "a frame of the server is masked");
     let length = start[1]! & 0x7f;
     let header = 2;
     if (length === 126) {
@@ -82,12 +82,12 @@ export class FrameParser {
     } else if (length === 127) {
       if (start.length < 10) return undefined;
       const long = view.getBigUint64(2);
-      if (long > BigInt(this.maxLength)) throw new ProtocolError(1009, `a frame of ${long} bytes is too long`);
+      if (long > BigInt(this.maxLength)) throw new FrameError(1009, `a frame of ${long} bytes exceeds maxMessageBytes (${this.maxLength})`);
       length = Number(long);
       header = 10;
     }
-    if (this.partsLength + length > this.maxLength) throw new ProtocolError(1009, `a message is longer than ${this.maxLength} bytes`);
-    if (opcode >= 8 && (!isFinal || length > 125)) throw new ProtocolError(1002, "a control frame is fragmented or too long");
+    if (this.partsLength + length > this.maxLength) throw new FrameError(1009, `a message exceeds maxMessageBytes (${this.maxLength})`);
+    if (opcode >= 8 && (!isFinal || length > 125)) throw new FrameError(1002, "a control frame is fragmented or too long");
     if (this.held < header + length) return undefined;
     this.take(header);
     return this.item(opcode, isFinal, this.take(length));
@@ -100,14 +100,14 @@ export class FrameParser {
       case Opcode.CLOSE: return this.close(payload);
       case Opcode.BINARY:
       case Opcode.TEXT:
-        if (this.parts !== null) throw new ProtocolError(1002, "a new message begins inside another");
+        if (this.parts !== null) throw new FrameError(1002, "a message begins inside another");
         this.parts = [];
         this.isText = opcode === Opcode.TEXT;
         break;
       case Opcode.CONTINUATION:
-        if (this.parts === null) throw new ProtocolError(1002, "a continuation of nothing");
+        if (this.parts === null) throw new FrameError(1002, "a continuation frame continues no message");
         break;
-      default: throw new ProtocolError(1002, `unknown opcode ${opcode}`);
+      default: throw new FrameError(1002, `a frame has the unknown opcode ${opcode}`);
     }
     this.parts!.push(payload);
     this.partsLength += payload.length;
@@ -120,10 +120,10 @@ export class FrameParser {
 
   private close(payload: Uint8Array): FrameItem {
     if (payload.length === 0) return { kind: "close", code: 1005, reason: "" };
-    if (payload.length === 1) throw new ProtocolError(1002, "a close code of one byte");
+    if (payload.length === 1) throw new FrameError(1002, "a close frame has a payload of one byte");
     const code = (payload[0]! << 8) | payload[1]!;
     if (code < 1000 || [1004, 1005, 1006, 1015].includes(code) || (code > 1014 && code < 3000) || code > 4999) {
-      throw new ProtocolError(1002, `the close code ${code} must not be sent`);
+      throw new FrameError(1002, `the close code ${code} is not allowed`);
     }
     return { kind: "close", code, reason: utf8(payload.subarray(2)) };
   }
@@ -136,7 +136,7 @@ export class FrameParser {
   }
 
   private take(length: number): Uint8Array {
-    // An empty frame may be the last that has arrived: then there is nothing to look at.
+    // An empty frame may be the last received: then there are no bytes to peek at.
     if (length === 0) return EMPTY;
     const taken = this.peek(length);
     const rest = this.chunks[0]!.subarray(length);
@@ -162,6 +162,6 @@ function utf8(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw Object.assign(new ProtocolError(1007, "a text that is not UTF-8"), { cause });
+    throw Object.assign(new FrameError(1007, "a text is not valid UTF-8"), { cause });
   }
 }

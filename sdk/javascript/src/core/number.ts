@@ -1,10 +1,10 @@
-/** Numbers as Java's `Double.parseDouble` reads them, which is what Flagent's comparisons follow. */
+/** Numbers as Java's `Double.parseDouble` parses them, which Flagent's comparisons use. */
 
 // Characters up to U+0020 are trimmed at both ends, as Java's String.trim does.
 const DECIMAL = /^[\u0000-\u0020]*([+-]?)(?:(NaN)|(Infinity)|((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?)[\u0000-\u0020]*$/;
 const HEXADECIMAL = /^[\u0000-\u0020]*([+-]?)0[xX](?:([0-9a-fA-F]+)\.?|([0-9a-fA-F]*)\.([0-9a-fA-F]+))[pP]([+-]?[0-9]+)[fFdD]?[\u0000-\u0020]*$/;
 
-/** The number, or null where Java would refuse the text. */
+/** The number, or null if Java rejects the text. */
 export function parseDouble(text: string): number | null {
   const decimal = DECIMAL.exec(text);
   if (decimal !== null) {
@@ -19,7 +19,7 @@ export function parseDouble(text: string): number | null {
   return hexadecimal[1] === "-" ? -size : size;
 }
 
-/** `mantissa × 2^exponent`, rounded once, half to even, also where the result is subnormal. */
+/** `mantissa × 2^exponent`, rounded once, half to even, also for subnormal results. */
 function scale(mantissa: bigint, exponent: number): number {
   if (mantissa === 0n) return 0;
   const bits = mantissa.toString(2).length;

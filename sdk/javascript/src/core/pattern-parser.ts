@@ -1,7 +1,7 @@
 /**
- * Reads Java's regular expressions (java.util.regex.Pattern, also where its reading is odd) into a tree.
+ * Parses Java's regular expressions (java.util.regex.Pattern, including its oddities) into a tree.
  *
- * Not known, and refused as invalid: `\X`, `\b{g}`, `\N{name}`, Unicode blocks (`\p{InGreek}`) and `\p{java…}`.
+ * Not supported, and rejected as invalid: `\X`, `\b{g}`, `\N{name}`, Unicode blocks (`\p{InGreek}`) and `\p{java…}`.
  */
 import { assertion, isBoundary, isTerminator, LINE_BREAK, lineEnd, lineStart } from "./boundary.js";
 import { both, either, folding, ignoringCase, not, property, range, shorthand, WORD } from "./charset.js";
@@ -20,7 +20,7 @@ export function parsePattern(text: string): { tree: Tree; groups: number } {
   return new Parser(text).parse();
 }
 
-/** Java takes out quotations first: `\Q…\E` becomes its characters, each escaped. */
+/** Java resolves quotations first: `\Q…\E` becomes its characters, each escaped. */
 function unquoted(text: string): string {
   return text.replace(/\\Q([^]*?)(?:\\E|$)|\\[^]/g, (whole, quoted: string | undefined) =>
     quoted === undefined ? whole : quoted.replace(/[^A-Za-z0-9\u0080-\uffff]/g, "\\$&"));
@@ -61,7 +61,7 @@ class Parser {
       const char = this.peek();
       if (char === undefined || char === "|" || char === ")") break;
       if (char === "*" || char === "+" || char === "?") this.fail(`dangling ${char}`);
-      // Java takes a brace without anything before it as the repetition of nothing.
+      // Java accepts a brace at the start as the repetition of an empty item.
       const item = char === "{" ? EMPTY : char === "(" ? this.group() : this.atom(char);
       if (item !== null) items.push(this.repeated(item));
     }
@@ -92,7 +92,7 @@ class Parser {
     return { kind: "repeat", item, min: bounds[0], max: bounds[1], mode };
   }
 
-  /** A group; null for one that only sets flags. */
+  /** A group; null if it only sets flags. */
   private group(): Tree | null {
     this.at++;
     const outer = this.flags;
@@ -165,7 +165,7 @@ class Parser {
     switch (letter) {
       case undefined: return this.fail("the pattern ends in a backslash");
       case "b": case "B": {
-        if (this.text.slice(this.at + 1, this.at + 4).join("") === "{g}") this.fail("\\b{g} is not known");
+        if (this.text.slice(this.at + 1, this.at + 4).join("") === "{g}") this.fail("\\b{g} is not supported");
         this.at++;
         const word = this.flags.U ? shorthand("w", true)! : WORD;
         return assertion((text, at) => isBoundary(word, text, at) === (letter === "b"));
@@ -282,7 +282,7 @@ class Parser {
     return this.cased(range(from, to));
   }
 
-  /** The set that the letter after a backslash stands for; null where it stands for one character. */
+  /** The set that a letter after a backslash denotes; null if it denotes one character. */
   private escapedSet(): CharSet | null {
     const letter = this.text[this.at];
     if (letter === undefined) this.fail("the pattern ends in a backslash");
@@ -323,7 +323,7 @@ class Parser {
     const point = parseInt(digits.replace(/[{}]/g, ""), letter === "0" ? 8 : 16);
     if (point > 0x10ffff) this.fail("beyond the last code point");
     if (letter !== "u" || point < 0xd800 || point > 0xdbff) return point;
-    // Two escapes of a surrogate pair are one character.
+    // The two escapes of a surrogate pair are one character.
     const low = /^\\u([dD][c-fC-F][0-9a-fA-F]{2})/.exec(this.text.slice(this.at, this.at + 6).join(""));
     if (low === null) return point;
     this.at += 6;

@@ -1,4 +1,4 @@
-/** A regular expression as a tree, as `pattern-parser` makes it and `pattern` walks it. */
+/** A regular expression as a tree; `pattern-parser` builds it, `pattern` compiles it. */
 
 /** Whether a code point belongs to a set of characters. */
 export type CharSet = (point: number) => boolean;
@@ -17,7 +17,7 @@ export type Tree =
 
 export type Mode = "greedy" | "lazy" | "possessive";
 
-/** What Java refuses to compile. */
+/** Java rejects the pattern. */
 export class InvalidPattern extends Error {
   override readonly name = "InvalidPattern";
 }

@@ -1,15 +1,15 @@
 /**
- * Java's regular expressions over a whole value, by backtracking with a bound on the work.
+ * Matches a whole value against a Java regular expression, by backtracking with a limit on the steps.
  *
- * JavaScript's own engine would differ in letter case, line ends, anchors, possessive quantifiers, class algebra and
- * references to groups that took no part, and cannot be stopped: an expression is user input.
+ * JavaScript's own engine differs in letter case, line ends, anchors, possessive quantifiers, class algebra and references
+ * to groups that did not participate. It also cannot be stopped, and an expression is user input.
  */
 import { parsePattern } from "./pattern-parser.js";
 import { InvalidPattern, lengths, type Tree } from "./pattern-tree.js";
 
 export { InvalidPattern };
 
-/** The match took more work than allowed, or a deeper stack; nobody can say whether it would have succeeded. */
+/** The match exceeds the limit of steps or of the stack; its result is unknown. */
 export class UndecidedMatch extends Error {
   override readonly name = "UndecidedMatch";
 }
@@ -22,7 +22,7 @@ type Walk = (run: Run, at: number, go: Go) => boolean;
 
 interface Run {
   readonly text: readonly number[];
-  /** Start and end of each group, -1 where it took no part. */
+  /** Start and end of each group, -1 if it did not participate. */
   groups: number[];
   steps: number;
 }
@@ -31,7 +31,7 @@ export class Pattern {
   private readonly walk: Walk;
   private readonly groups: number;
 
-  /** Raises `InvalidPattern` for what Java refuses. */
+  /** Raises `InvalidPattern` if Java rejects the pattern. */
   constructor(source: string) {
     const { tree, groups } = parsePattern(source);
     this.walk = compile(tree);
@@ -45,14 +45,14 @@ export class Pattern {
     try {
       return this.walk(run, 0, (at) => at === points.length);
     } catch (error) {
-      if (error instanceof RangeError) throw new UndecidedMatch("the match needs too deep a stack", { cause: error });
+      if (error instanceof RangeError) throw new UndecidedMatch("the match exceeds the stack", { cause: error });
       throw error;
     }
   }
 }
 
 function step(run: Run): void {
-  if (--run.steps < 0) throw new UndecidedMatch("the match takes too much work");
+  if (--run.steps < 0) throw new UndecidedMatch(`the match exceeds ${MAX_STEPS} steps`);
 }
 
 function compile(tree: Tree): Walk {
@@ -116,7 +116,7 @@ function compile(tree: Tree): Walk {
   }
 }
 
-/** The first way in which `item` matches is the only one tried. */
+/** Only the first way in which `item` matches is tried. */
 function atomic(item: Walk): Walk {
   return (run, at, go) => {
     const groups = [...run.groups];
@@ -152,7 +152,7 @@ function repeat(tree: Tree & { kind: "repeat" }): Walk {
   const body = compile(item);
   const turn = (run: Run, at: number, count: number, go: Go): boolean => {
     step(run);
-    // A turn that consumed nothing ends the loop, as in Java: more of the same cannot help.
+    // An empty iteration ends the loop, as in Java.
     const again = () => count < max && body(run, at, (next) => (next === at ? go(next) : turn(run, next, count + 1, go)));
     if (count < min) return again();
     return mode === "greedy" ? again() || go(at) : go(at) || again();
@@ -160,7 +160,7 @@ function repeat(tree: Tree & { kind: "repeat" }): Walk {
   return (run, at, go) => turn(run, at, 0, go);
 }
 
-/** A repeated single character, the common case, needs no deeper stack per turn. */
+/** A repeated single character, the common case, needs no stack per iteration. */
 function greedySet(has: (point: number) => boolean, min: number, max: number): Walk {
   return (run, at, go) => {
     const most = Math.min(run.text.length, at + max);

@@ -1,4 +1,4 @@
-/** What an answer means for the connection: go on, follow, try again or give up. */
+/** What a response means for the connection: stream, redirect, retry or fatal. */
 import { MAX_RETRY_AFTER_MS } from "./backoff.js";
 
 export type Outcome = "stream" | "redirect" | "retry" | "fatal";
@@ -6,20 +6,20 @@ export type Outcome = "stream" | "redirect" | "retry" | "fatal";
 const RETRIED = new Set([408, 425, 429]);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
-/** What asks for a person's hand is fatal: no repetition makes a wrong key or a wrong address right. */
+/** Errors that need an operator are fatal: a retry does not fix a wrong key or URL. */
 export function statusOutcome(status: number): Outcome {
   if (status === 200) return "stream";
   if (REDIRECTS.has(status)) return "redirect";
   return status >= 500 || RETRIED.has(status) ? "retry" : "fatal";
 }
 
-/** Codes 4400–4499 stand for the HTTP status less 4000; 3000 and 3003 are IANA's Unauthorized and Forbidden. */
+/** Codes 4400–4499 are 4000 plus an HTTP status; 3000 and 3003 are IANA's Unauthorized and Forbidden. */
 export function closeCodeOutcome(code: number): "retry" | "fatal" {
   if (code >= 4400 && code <= 4499) return statusOutcome(code - 4000) === "retry" ? "retry" : "fatal";
   return code === 1010 || code === 3000 || code === 3003 ? "fatal" : "retry";
 }
 
-/** Whether a failure says that the credentials were refused. */
+/** Whether a status or close code means that the credential was rejected. */
 export function isUnauthorized(code: number): boolean {
   return code === 401 || code === 4401 || code === 3000;
 }
@@ -30,7 +30,7 @@ export function isEventStream(contentType: string): boolean {
 
 const HTTP_DATE = /^[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$/;
 
-/** The header's value in milliseconds, at most one hour; null where it is unreadable. */
+/** The header's value in milliseconds, at most one hour; null if it cannot be parsed. */
 export function parseRetryAfter(value: string, now: number): number | null {
   const trimmed = value.trim();
   const ms = /^[0-9]+$/.test(trimmed) ? Number(trimmed) * 1000 : HTTP_DATE.test(trimmed) ? Date.parse(trimmed) - now : NaN;
@@ -39,7 +39,7 @@ export function parseRetryAfter(value: string, now: number): number | null {
 
 export const MAX_REDIRECTS = 5;
 
-/** Where a redirect leads, and whether the key may go along; null = refused. `hop` counts from 1. */
+/** The target of a redirect, and whether the API key may be sent there; null = not followed. `hop` counts from 1. */
 export function resolveRedirect(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
   if (location === null || hop > MAX_REDIRECTS || !URL.canParse(location, from)) return null;
   const source = new URL(from);

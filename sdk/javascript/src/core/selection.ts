@@ -1,17 +1,17 @@
-/** What a subscription selects. Parts add up; `types` and `schemas` narrow the result. */
+/** What a subscription or a store selects: the union of its parts, narrowed by `types` and `schemas`. */
 import type { AnyEvent } from "./event.js";
 import { tagsOf, type Flag } from "./flag.js";
 
 export interface Selection {
-  /** Everything about flags. */
+  /** All events about flags. */
   readonly all?: boolean;
   readonly flags?: readonly string[];
   readonly flagIDs?: readonly number[];
-  /** Flags that carry any of these tags, before or after the change. */
+  /** Flags with any of these tags, before or after the change. */
   readonly tags?: readonly string[];
   /** Every `segment_*` and `distribution_*` event. */
   readonly segments?: boolean;
-  /** Tables that a data team watches. */
+  /** Watched tables. */
   readonly tables?: readonly string[];
   /** Only these event types. */
   readonly types?: readonly string[];
@@ -32,14 +32,14 @@ export function selectsFlag(selection: Selection, flag: Flag): boolean {
     || (selection.tags?.length ? tagsOf(flag).some((tag) => selection.tags!.includes(tag)) : false);
 }
 
-/** Whether the selection asks for flags, and so for a snapshot; not so for segments' events and tables alone. */
+/** Whether the selection includes flags, and so needs a snapshot; false for segment events and tables alone. */
 export function selectsFlags(selection: Selection): boolean {
   return isEverything(selection) || Boolean(selection.flags?.length || selection.flagIDs?.length || selection.tags?.length);
 }
 
 /**
- * Whether an event belongs to the selection. `formerTags` are the flag's tags before the event, as far as known;
- * where they are not known and the event came all the same, a selection by tags takes it: the flag has just left.
+ * Whether an event belongs to the selection. `formerTags` are the flag's tags before the event, null if unknown; an event
+ * that no selection takes for that reason is routed by `EventRouter`.
  */
 export function selectsEvent(selection: Selection, event: AnyEvent, formerTags: readonly string[] | null): boolean {
   if (selection.types?.length && !selection.types.includes(event.typeName)) return false;
@@ -57,19 +57,19 @@ export function selectsEvent(selection: Selection, event: AnyEvent, formerTags: 
   return tags.some((tag) => selection.tags!.includes(tag));
 }
 
-/** How a selection may name the table of a row: with its schema, and without. A part with a dot or a quote in it is quoted as in SQL. */
+/** The names of a row's table in a selection: with its schema, and without. A part with a dot or a quote is quoted as in SQL. */
 function tableNames(table: string, schema: string): string[] {
   const prefix = `${/[."]/.test(schema) ? `"${schema.replaceAll('"', '""')}"` : schema}.`;
   return [table, table.startsWith(prefix) ? table.slice(prefix.length) : table];
 }
 
-/** Nothing selected means everything, as on the wire. */
+/** An empty selection means everything, as on the wire. */
 export function isEverything(selection: Selection): boolean {
   return selection.all === true
     || (!selection.segments && LISTS.every((name) => !selection[name]?.length));
 }
 
-/** The union; it narrows by type or schema only where every part does. */
+/** The union; it narrows by type or schema only if every part does. */
 export function union(selections: readonly Selection[]): Selection | null {
   if (selections.length === 0) return null;
   const merged = <T>(name: "flags" | "flagIDs" | "tags" | "tables" | "types" | "schemas") =>
@@ -87,7 +87,7 @@ export function union(selections: readonly Selection[]): Selection | null {
   });
 }
 
-/** Whether everything that `part` selects is selected by `whole` too. */
+/** Whether `whole` selects everything that `part` selects. */
 export function covers(whole: Selection, part: Selection): boolean {
   for (const name of ["types", "schemas"] as const) {
     const allowed = whole[name];
@@ -127,7 +127,7 @@ function prune(selection: Selection): Selection {
   return Object.fromEntries(Object.entries(selection).filter(([, value]) => (Array.isArray(value) ? value.length > 0 : value)));
 }
 
-/** What `former` selects and `now` does not, part by part; null where nothing is left over. */
+/** What `former` selects and `now` does not, part by part; null if nothing. */
 export function minus(former: Selection, now: Selection): Selection | null {
   const all = isEverything(former) && !isEverything(now);
   const rest = <T>(had: readonly T[] | undefined, has: readonly T[] | undefined) => had?.filter((item) => !has?.includes(item)) ?? [];
