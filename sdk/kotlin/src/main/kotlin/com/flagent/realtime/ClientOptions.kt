@@ -6,30 +6,30 @@ import kotlin.coroutines.CoroutineContext
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 
-/** What rarely needs to be changed. */
+/** Options of a client, with defaults for most applications. */
 public class ClientOptions(
     /**
-     * Reaches the server: proxy, certificates. Event streams go through it, so it must not follow redirects; a WebSocket takes
-     * these settings from it. It is never shut down by this library.
+     * Supplies proxy and certificates. Event streams use it, so it must not follow redirects; a WebSocket only takes its
+     * settings. The client never shuts it down.
      */
     public val httpClient: HttpClient? = null,
-    /** How long one attempt to connect may take. */
+    /** The maximum time of one attempt to connect. */
     public val connectTimeout: Duration = 10.seconds,
-    /** How long an evaluation may take, the connecting included. */
+    /** The maximum time of an evaluation, including connecting. */
     public val requestTimeout: Duration = 5.seconds,
-    /** How many received messages may wait for handlers; past that the client reads no more from the socket. */
+    /** The maximum number of messages that wait for handlers; when it is reached, the client stops reading from the socket. */
     public val queueSize: Int = 1000,
-    /** The largest message accepted. */
+    /** The maximum size of a message; a larger one ends the connection, which resumes. */
     public val maxMessageBytes: Int = 64 * 1024 * 1024,
-    /** Where handlers run. */
+    /** The coroutine context of handlers. */
     public val handlerContext: CoroutineContext = Dispatchers.IO,
-    /** Told of everything that went wrong and was survived, and of the fatal end. Must not block. */
+    /** Called with every error that the client has recovered from, and with the fatal one. Must not block. */
     public val onError: (FlagentException) -> Unit = {},
 ) {
     init {
-        require(connectTimeout.isPositive()) { "connectTimeout must be positive, it is $connectTimeout." }
-        require(requestTimeout.isPositive()) { "requestTimeout must be positive, it is $requestTimeout." }
-        require(queueSize > 0) { "queueSize must be positive, it is $queueSize." }
-        require(maxMessageBytes > 0) { "maxMessageBytes must be positive, it is $maxMessageBytes." }
+        require(connectTimeout.isPositive()) { "connectTimeout is $connectTimeout; it must be positive." }
+        require(requestTimeout.isPositive()) { "requestTimeout is $requestTimeout; it must be positive." }
+        require(queueSize > 0) { "queueSize is $queueSize; it must be positive." }
+        require(maxMessageBytes > 0) { "maxMessageBytes is $maxMessageBytes; it must be positive." }
     }
 }

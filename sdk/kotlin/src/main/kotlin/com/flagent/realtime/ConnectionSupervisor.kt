@@ -18,79 +18,65 @@ import kotlinx.coroutines.selects.onTimeout
 import kotlinx.coroutines.selects.select
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeoutOrNull
-import java.util.concurrent.atomic.AtomicInteger
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.TimeMark
 
-/** What waits for its turn with the handlers, in order. */
-internal sealed interface Inbound {
+/** What waits in the queue of the handlers, in order. */
+internal sealed interface DispatchItem {
     /**
      * @property lost whether events before this message may have been missed.
-     * @property news calls the listeners of stores, which have folded the message already.
+     * @property listenerCalls calls the listeners of stores, which have already applied the message.
      */
-    class Received(val message: Message, val lost: Boolean, val news: List<suspend () -> Unit>) : Inbound
+    class Received(val message: Message, val lost: Boolean, val listenerCalls: List<suspend () -> Unit>) : DispatchItem
 
-    class Failed(val error: FlagentException) : Inbound
+    class Failed(val error: FlagentException) : DispatchItem
 }
 
-/** Who asked for snapshots, and which requests were answered. Safe from any thread. */
-internal class SnapshotRequests {
-    private val asked = AtomicInteger()
-    private val answered = AtomicInteger()
+/** Called by the coroutine of a [ConnectionSupervisor]. */
+internal interface ConnectionListener {
+    fun onState(state: ConnectionState)
 
-    /** The number of the newest request. */
-    val newest: Int get() = asked.get()
+    /** A message has arrived; the returned functions run in order with the handlers. */
+    fun onReceived(at: Duration, message: Message): List<suspend () -> Unit>
 
-    /** The newest request when it is still open. */
-    fun open(): Int? = asked.get().takeIf { it > answered.get() }
+    /** The connection is lost. */
+    fun onLost()
 
-    val newestAnswered: Int get() = answered.get()
-
-    fun ask(): Int = asked.incrementAndGet()
-
-    fun answer(number: Int) {
-        answered.accumulateAndGet(number, ::maxOf)
-    }
+    fun onProblem(error: FlagentException)
 }
 
 /**
- * The life of a client's connection: connects when something is selected, reads, reconnects, resumes.
+ * The life of a client's connection: connects at the first selection, reads, reconnects, resumes, gives up.
  *
- * [run] is called once and returns the fatal end. All state but the snapshot requests belongs to its coroutine.
+ * [run] is called once and returns the fatal exception. All state except the snapshot requests belongs to its coroutine.
  */
-internal class Stream(
+internal class ConnectionSupervisor(
     private val transport: Transport,
     config: ReconnectConfig,
     private val connectTimeout: Duration,
-    private val subscriptions: Subscriptions,
-    private val calls: Calls,
+    private val subscriptions: SubscriptionRegistry,
+    private val requests: PendingRequests,
     private val snapshots: SnapshotRequests,
-    private val inbound: SendChannel<Inbound>,
-    private val observer: Observer,
+    private val queue: SendChannel<DispatchItem>,
+    private val listener: ConnectionListener,
     private val startedAt: TimeMark,
     random: () -> Double,
 ) {
-    interface Observer {
-        fun onState(state: ConnectionState)
-
-        /** A message has arrived; what is returned is for the handlers' turn. */
-        fun onReceived(at: Duration, message: Message): List<suspend () -> Unit>
-
-        /** The connection is gone. */
-        fun onLost()
-
-        fun onProblem(error: FlagentException)
-    }
-
     private val backoff = Backoff(config, random)
     private val cursor = Cursor()
 
     private val now: Duration get() = startedAt.elapsedNow()
 
-    /** One connection's own state. */
-    private class Session(val link: Link, val snapshot: Int?, val asked: Int, val isResumed: Boolean, val isAfterGap: Boolean) {
-        val heartbeats = Heartbeats()
+    /** The state of one connection. */
+    private class Session(
+        val connection: Connection,
+        val snapshot: Int?,
+        val requested: Int,
+        val isResumed: Boolean,
+        val isAfterGap: Boolean,
+    ) {
+        val liveness = Liveness()
         var isGreeted = false
     }
 
@@ -102,93 +88,93 @@ internal class Stream(
                 null
             } catch (e: CancellationException) {
                 currentCoroutineContext().ensureActive()
-                LinkFailure(ConnectionLostException("Connecting was cancelled: $e", cause = e))
-            } catch (e: LinkFailure) {
+                ConnectionFailure(ConnectionLostException("Connecting was cancelled: $e", cause = e))
+            } catch (e: ConnectionFailure) {
                 e
             } catch (e: Exception) {
-                // The key function or a client given by the user raised.
-                LinkFailure(ConnectionLostException("Connecting failed: $e", cause = e))
+                // The application's key function or HTTP client raised.
+                ConnectionFailure(ConnectionLostException("Connecting failed: $e", cause = e))
             }
-            observer.onLost()
+            listener.onLost()
             if (failure == null) continue
-            calls.onLost(failure.error)
+            requests.onLost(failure.error)
             if (failure.isFatal) return failure.error
             val wait = backoff.onLost(now, failure.retryAfter)
                 ?: return ReconnectExhaustedException(backoff.attempt - 1, failure.error)
-            observer.onProblem(failure.error)
-            observer.onState(ConnectionState.WAITING)
+            listener.onProblem(failure.error)
+            listener.onState(ConnectionState.RECONNECTING)
             delay(wait)
         }
     }
 
     private suspend fun awaitDemand() {
         while (subscriptions.selection().isEmpty && !transport.servesWithoutSelection) {
-            observer.onState(ConnectionState.IDLE)
+            listener.onState(ConnectionState.IDLE)
             subscriptions.changes.receive()
         }
-        // Subscriptions made one after another go out as one.
-        delay(GATHER)
+        // Subscriptions made one after another are sent as one.
+        delay(COALESCE_WINDOW)
         subscriptions.changes.tryReceive()
     }
 
     /** Returns when the connection must be replaced at once. */
     private suspend fun connect() {
-        observer.onState(ConnectionState.CONNECTING)
-        // In this order: a store registers first and asks then.
+        listener.onState(ConnectionState.CONNECTING)
+        // In this order: a store registers first and requests its snapshot afterwards.
         val open = snapshots.open()
         val selection = subscriptions.selection()
         val wanted = open.takeIf { !selection.isEmpty }
-        val start = Start(selection, cursor.id.takeIf { wanted == null }, wanted)
+        val request = ConnectionRequest(selection, cursor.id.takeIf { wanted == null }, wanted)
         val isAfterGap = wanted != null && cursor.id != null
-        var link: Link? = null
+        var connection: Connection? = null
         try {
-            withTimeoutOrNull(connectTimeout) { link = transport.open(start) }
-            val opened = link ?: throw LinkFailure(ConnectionLostException("No connection within $connectTimeout."))
+            withTimeoutOrNull(connectTimeout) { connection = transport.open(request) }
+            val opened = connection ?: throw ConnectionFailure(ConnectionLostException("No connection within $connectTimeout."))
             if (wanted != null) cursor.replace(null)
-            val session = Session(opened, wanted, wanted ?: snapshots.newestAnswered, start.lastEventId != null, isAfterGap)
-            if (selection.isEmpty) observer.onState(ConnectionState.CONNECTED)
+            val session = Session(opened, wanted, wanted ?: snapshots.newestAnswered, request.lastEventId != null, isAfterGap)
+            if (selection.isEmpty) listener.onState(ConnectionState.CONNECTED)
             serve(session, selection)
         } finally {
-            // Here and not after opening: a client closed at that moment has a link too.
-            withContext(NonCancellable) { link?.close() }
+            // Also if the client is closed while the connection opens.
+            withContext(NonCancellable) { connection?.close() }
         }
     }
 
-    private sealed interface Turn {
-        class Read(val messages: List<Message>) : Turn
+    private sealed interface Step {
+        class Read(val messages: List<Message>) : Step
 
-        data object Reselect : Turn
+        data object UpdateSelection : Step
     }
 
-    private suspend fun serve(session: Session, initial: Selection) = coroutineScope {
-        val inbox = pump(session.link)
-        val broken = CompletableDeferred<LinkFailure>()
+    private suspend fun serve(session: Session, initial: ServerSelection) = coroutineScope {
+        val inbox = pump(session.connection)
+        val broken = CompletableDeferred<ConnectionFailure>()
         val writer = launch {
             try {
-                calls.signals.trySend(Unit)
+                requests.signals.trySend(Unit)
                 while (true) {
-                    calls.signals.receive()
-                    while (true) session.link.send(calls.nextUnsent() ?: break)
+                    requests.signals.receive()
+                    while (true) session.connection.send(requests.nextUnsent() ?: break)
                 }
-            } catch (e: LinkFailure) {
+            } catch (e: ConnectionFailure) {
                 broken.complete(e)
             }
         }
         var selection = initial
-        var asked = session.asked
+        var requested = session.requested
         try {
             while (true) {
-                when (val turn = await(session, inbox, broken)) {
-                    is Turn.Read -> turn.messages.forEach { onMessage(session, it) }
-                    Turn.Reselect -> {
+                when (val step = await(session, inbox, broken)) {
+                    is Step.Read -> step.messages.forEach { onMessage(session, it) }
+                    Step.UpdateSelection -> {
                         val newest = snapshots.newest
                         val next = subscriptions.selection()
                         if (next.isEmpty && !transport.servesWithoutSelection) break
-                        if (next != selection && !session.link.select(selection, next)) break
+                        if (next != selection && !session.connection.select(selection, next)) break
                         selection = next
-                        if (newest > asked && !next.isEmpty) {
-                            if (!session.link.requestSnapshot(selection, newest)) break
-                            asked = newest
+                        if (newest > requested && !next.isEmpty) {
+                            if (!session.connection.requestSnapshot(selection, newest)) break
+                            requested = newest
                         }
                     }
                 }
@@ -199,80 +185,79 @@ internal class Stream(
         }
     }
 
-    // Only waiting counts as silence: while a message is handled, or waits for room in the queue, this does not run.
+    // Only waiting counts as silence: this does not run while a message is handled or waits for space in the queue.
     @OptIn(ExperimentalCoroutinesApi::class)
     private suspend fun await(
         session: Session,
         inbox: ReceiveChannel<List<Message>>,
-        broken: CompletableDeferred<LinkFailure>,
-    ): Turn = select {
-        inbox.onReceiveCatching { Turn.Read(it.getOrNull() ?: throw it.exceptionOrNull() ?: lost("The connection ended.")) }
+        broken: CompletableDeferred<ConnectionFailure>,
+    ): Step = select {
+        inbox.onReceiveCatching { Step.Read(it.getOrNull() ?: throw it.exceptionOrNull() ?: lost("The connection ended.")) }
         broken.onAwait { throw it }
-        subscriptions.changes.onReceive { Turn.Reselect }
-        val patience = session.heartbeats.patience
-        onTimeout(patience) { throw lost("Nothing was heard for $patience.") }
+        subscriptions.changes.onReceive { Step.UpdateSelection }
+        val silenceLimit = session.liveness.silenceLimit
+        onTimeout(silenceLimit) { throw lost("No data from the server for $silenceLimit.") }
     }
 
     @OptIn(ExperimentalCoroutinesApi::class)
-    private fun CoroutineScope.pump(link: Link): ReceiveChannel<List<Message>> =
+    private fun CoroutineScope.pump(connection: Connection): ReceiveChannel<List<Message>> =
         produce(capacity = Channel.RENDEZVOUS) {
             try {
-                while (true) send(link.receive())
-            } catch (e: LinkFailure) {
+                while (true) send(connection.receive())
+            } catch (e: ConnectionFailure) {
                 close(e)
             }
         }
 
-    private fun lost(reason: String) = LinkFailure(ConnectionLostException(reason))
+    private fun lost(reason: String) = ConnectionFailure(ConnectionLostException(reason))
 
     private suspend fun onMessage(session: Session, message: Message) {
         if (message != Message.Ignored && message !is Message.Retry) backoff.onMessage(now)
         when (message) {
             is Message.Connected -> onConnected(session, message)
             is Message.Events -> onEvents(message)
-            is Message.SnapshotTaken -> {
-                val number = message.requestId?.removePrefix(WebSocketTransport.SNAPSHOT_REQUEST)?.toIntOrNull()
-                    ?: session.snapshot ?: 0
+            is Message.SnapshotMessage -> {
+                val number = SnapshotRequests.numberOf(message.requestId) ?: session.snapshot ?: 0
                 snapshots.answer(number)
                 cursor.advance(message.snapshot.id)
                 forward(message.copy(request = number), lost = session.isAfterGap)
             }
             is Message.Resync -> {
-                // A full state in the stream itself answers whatever was asked before it.
+                // A full state in the stream answers all requests before it.
                 snapshots.answer(snapshots.newest)
                 cursor.replace(message.snapshot.id)
                 forward(message, lost = true)
             }
             is Message.Heartbeat -> {
-                session.heartbeats.onHeartbeat(now)
+                session.liveness.onHeartbeat(now)
                 cursor.advance(message.id)
                 forward(message)
             }
-            is Message.Mark -> {
+            is Message.IdUpdate -> {
                 cursor.advance(message.id)
                 forward(message)
             }
             is Message.Retry -> backoff.onRetry(message.wait)
-            is Message.Evaluated -> calls.onAnswer(message)
-            is Message.Problem ->
-                if (!calls.onProblem(message)) observer.onProblem(ServerMessageException(message.code, message.text))
-            is Message.Malformed -> observer.onProblem(MalformedMessageException(message.reason))
+            is Message.Response -> requests.onResponse(message)
+            is Message.ErrorMessage ->
+                if (!requests.onError(message)) listener.onProblem(RequestFailedException(message.code, message.text))
+            is Message.Malformed -> listener.onProblem(MalformedMessageException(message.reason))
             Message.Ignored -> Unit
         }
     }
 
     private suspend fun onConnected(session: Session, message: Message.Connected) {
-        // Later ones answer our own changes of the selection. Only a store that joined meanwhile has not seen one yet.
+        // Later ones answer changes of the selection. Only a store that has joined since then has not received one.
         if (session.isGreeted) return forward(message.copy(isRepeat = true))
         session.isGreeted = true
-        session.heartbeats.onConnected(message.heartbeat)
+        session.liveness.onConnected(message.heartbeat)
         if (!session.isResumed && session.snapshot == null) cursor.advance(message.id)
-        observer.onState(ConnectionState.CONNECTED)
+        listener.onState(ConnectionState.CONNECTED)
         forward(message.copy(resumed = session.isResumed))
     }
 
     private suspend fun onEvents(message: Message.Events) {
-        message.malformed.forEach { observer.onProblem(MalformedMessageException(it.reason)) }
+        message.malformed.forEach { listener.onProblem(MalformedMessageException(it.reason)) }
         val news = message.events.filter { event ->
             val id = event.id
             (id == null || !cursor.covers(id)).also { isNew -> if (isNew) cursor.advance(id) }
@@ -281,10 +266,10 @@ internal class Stream(
     }
 
     private suspend fun forward(message: Message, lost: Boolean = false) {
-        inbound.send(Inbound.Received(message, lost, observer.onReceived(now, message)))
+        queue.send(DispatchItem.Received(message, lost, listener.onReceived(now, message)))
     }
 
     private companion object {
-        val GATHER = 10.milliseconds
+        val COALESCE_WINDOW = 10.milliseconds
     }
 }

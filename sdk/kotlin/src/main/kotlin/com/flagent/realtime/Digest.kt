@@ -7,13 +7,13 @@ import kotlinx.serialization.json.JsonPrimitive
 import java.util.zip.CRC32
 
 /**
- * The one text of a flag that every server and client agrees on: without bookkeeping and schema, keys by code point,
- * no blanks, non-ASCII as it is, escapes as JSON.stringify makes them.
+ * The canonical text of a flag, equal in every server and SDK: without bookkeeping and schema, keys sorted by code point, no
+ * blanks, non-ASCII unescaped, escapes as in JSON.stringify.
  */
 internal object Canonical {
-    private val leftOut = setOf("snapshotID", "updatedAt", "updatedBy", "schema")
+    private val excluded = setOf("snapshotID", "updatedAt", "updatedBy", "schema")
 
-    fun of(flag: JsonObject): String = buildString { writeObject(flag, leftOut) }
+    fun canonicalFlag(flag: JsonObject): String = buildString { writeObject(flag, excluded) }
 
     fun crc(text: String): Long = CRC32().apply { update(text.toByteArray(Charsets.UTF_8)) }.value
 
@@ -69,7 +69,7 @@ internal object Canonical {
             (c.isLowSurrogate() && text.getOrNull(i - 1)?.isHighSurrogate() != true)
     }
 
-    // String.compareTo goes by UTF-16 unit, where U+1F6A9 would come before U+FFEE.
+    // String.compareTo compares UTF-16 units, which sorts U+1F6A9 before U+FFEE.
     private val byCodePoint = Comparator<String> { a, b ->
         val left = a.codePoints().iterator()
         val right = b.codePoints().iterator()
@@ -81,7 +81,7 @@ internal object Canonical {
     }
 }
 
-/** `<count>:<hex8>` over a set of flags, kept up to date flag by flag: the CRC-32s of their canonical texts, summed. */
+/** The running digest of a set of flags, `<count>:<hex8>`: their number and the sum of the CRC-32s of their canonical texts. */
 internal class Digest {
     private var count = 0
     private var sum = 0L
@@ -99,8 +99,8 @@ internal class Digest {
     override fun toString(): String = "$count:" + (sum and 0xffffffffL).toString(16).padStart(8, '0')
 
     companion object {
-        private val form = Regex("""[0-9]+:[0-9a-f]{8}""")
+        private val format = Regex("""[0-9]+:[0-9a-f]{8}""")
 
-        fun isReadable(text: String): Boolean = form.matches(text)
+        fun isReadable(text: String): Boolean = format.matches(text)
     }
 }

@@ -7,7 +7,7 @@ import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
 import kotlinx.serialization.json.putJsonArray
 
-/** What a flag is for an entity. [variantKey] is `null` when the entity gets no variant. */
+/** The result of a flag for an entity. [variantKey] is `null` if the entity gets no variant. */
 public class EvaluationResult internal constructor(
     public val flagID: Int,
     public val flagKey: String,
@@ -17,15 +17,15 @@ public class EvaluationResult internal constructor(
     public val variantID: Int?,
     public val variantKey: String?,
     public val variantAttachment: Map<String, String>?,
-    /** The entity as the server used it, with a generated id where none was given. */
+    /** The entity as the server evaluated it, with a generated id if none was given. */
     public val evalContext: JsonObject?,
-    /** Only where debugging was asked for. */
+    /** Only if debugging was enabled. */
     public val evalDebugLog: JsonObject?,
     public val timestamp: String?,
-    /** The position of the server's log that the result is from; `null` where it did not say. */
+    /** The position in the server's change log that the result was evaluated at; `null` if the server sent none. */
     public val position: String?,
     /** The result as received. */
-    public val json: JsonObject,
+    public val raw: JsonObject,
 ) {
     override fun toString(): String = "EvaluationResult($flagKey -> $variantKey)"
 
@@ -43,12 +43,12 @@ public class EvaluationResult internal constructor(
             evalDebugLog = json.obj("evalDebugLog"),
             timestamp = json.text("timestamp"),
             position = position,
-            json = json,
+            raw = json,
         )
     }
 }
 
-/** Whom or what a flag is evaluated for. Values of [entityContext] are whatever JSON has: text, numbers, booleans. */
+/** The entity that a flag is evaluated for. Values of [entityContext] are JSON values: strings, numbers, booleans. */
 public data class EvaluationEntity(
     val entityID: String? = null,
     val entityType: String? = null,
@@ -61,7 +61,7 @@ public data class EvaluationEntity(
     }
 }
 
-/** Many flags for many entities at once; the flags are the union of the selectors. */
+/** Several flags for several entities in one request; the flags are the union of keys, ids and tags. */
 public data class BatchEvaluation(
     val entities: List<EvaluationEntity>,
     val flagKeys: List<String> = emptyList(),
@@ -70,7 +70,7 @@ public data class BatchEvaluation(
     /** `ANY` or `ALL` of [flagTags]. */
     val flagTagsOperator: String = "ANY",
     val enableDebug: Boolean = false,
-    /** Evaluate no state older than this position. */
+    /** Evaluate a state at this position or later. */
     val minPosition: String? = null,
 ) {
     internal fun message(): JsonObject = buildJsonObject {

@@ -1,11 +1,11 @@
 package com.flagent.realtime
 
 /**
- * What happened to a flag, a segment, a variant or a watched row.
+ * The type of an event about a flag, a segment, a variant or a watched row.
  *
- * The set is open: a newer server may send types that this version does not know, they arrive as [UNKNOWN] with their
- * name in [FlagEvent.typeName]. So this is a class with constants and not an `enum class`, for which Kotlin insists
- * that every `when` names each entry: a program written today would no longer compile once a type is added.
+ * The set is open: types of a newer server arrive as [UNKNOWN], with their name in `FlagentEvent.typeName`. This is therefore a
+ * class with constants, not an `enum class`: Kotlin requires every `when` over an enum to name each entry, so an application
+ * would no longer compile once a type is added.
  */
 public class EventType private constructor(
     /** Upper-case name, such as `FLAG_UPDATED`. */
@@ -17,25 +17,25 @@ public class EventType private constructor(
     override fun toString(): String = name
 
     public companion object {
-        /** The flag became visible: created or restored. */
+        /** The flag was created or restored. */
         @JvmField public val FLAG_CREATED: EventType = EventType("FLAG_CREATED")
 
         /** A content column, a tag or a variant of the flag changed. */
         @JvmField public val FLAG_UPDATED: EventType = EventType("FLAG_UPDATED")
 
-        /** The flag is gone; the event's data is its key. */
+        /** The flag was deleted or archived; data is its key. */
         @JvmField public val FLAG_DELETED: EventType = EventType("FLAG_DELETED")
 
         @JvmField public val FLAG_ENABLED: EventType = EventType("FLAG_ENABLED")
         @JvmField public val FLAG_DISABLED: EventType = EventType("FLAG_DISABLED")
 
-        /** A segment or one of its constraints changed; data is the segment, `null` when it was removed. */
+        /** A segment or one of its constraints changed; data is the segment, `null` if it was removed. */
         @JvmField public val SEGMENT_UPDATED: EventType = EventType("SEGMENT_UPDATED")
 
         /** The distributions of a segment changed; data is their list. */
         @JvmField public val DISTRIBUTION_UPDATED: EventType = EventType("DISTRIBUTION_UPDATED")
 
-        /** A variant changed; data is the variant, `null` when it was removed. */
+        /** A variant changed; data is the variant, `null` if it was removed. */
         @JvmField public val VARIANT_UPDATED: EventType = EventType("VARIANT_UPDATED")
 
         @JvmField public val ROW_INSERTED: EventType = EventType("ROW_INSERTED")
@@ -43,10 +43,10 @@ public class EventType private constructor(
         @JvmField public val ROW_DELETED: EventType = EventType("ROW_DELETED")
         @JvmField public val TABLE_TRUNCATED: EventType = EventType("TABLE_TRUNCATED")
 
-        /** Events were lost on the way; data is a [Snapshot] that replaces whatever was known. */
+        /** Events were lost; data is a `Snapshot` that replaces the former state. */
         @JvmField public val RESYNC: EventType = EventType("RESYNC")
 
-        /** A type that this version does not know; data is the message as JSON. */
+        /** A type that this version does not support; data is the message as JSON. */
         @JvmField public val UNKNOWN: EventType = EventType("UNKNOWN")
 
         /** Every type, in a fixed order. */
@@ -59,7 +59,7 @@ public class EventType private constructor(
 
         private val byWireName = entries.filter { it !== UNKNOWN && it !== RESYNC }.associateBy { it.wireName }
 
-        /** The type of that name on the wire, [UNKNOWN] when there is none. */
+        /** The type with this name on the wire, otherwise [UNKNOWN]. */
         @JvmStatic
         public fun of(wireName: String): EventType = byWireName[wireName] ?: UNKNOWN
     }

@@ -4,10 +4,10 @@ import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 
 /**
- * A feature flag as the server shows it.
+ * A feature flag as of one commit.
  *
- * Reading is tolerant: a field that is missing or of an unexpected type has its default here. [json] holds the flag
- * exactly as it was received, unknown fields too; it takes no part in equality.
+ * A field that is missing or of an unexpected type has its default. [raw] holds the flag as received, with unknown fields; it
+ * does not take part in equality.
  */
 public data class Flag(
     val key: String,
@@ -26,20 +26,20 @@ public data class Flag(
     val segments: List<Segment> = emptyList(),
     val variants: List<Variant> = emptyList(),
     val tags: List<Tag> = emptyList(),
-    /** Local time of the writing server without a zone, as stored. */
+    /** The writer's local time without a zone. */
     val updatedAt: String? = null,
     val archived: Boolean = false,
-    /** The database schema; known only where several are attached. */
+    /** The tenant's schema; `null` unless the server watches several. */
     val schema: String? = null,
 ) {
     /** The flag as received. */
-    public var json: JsonObject = JsonObject(emptyMap())
+    public var raw: JsonObject = JsonObject(emptyMap())
         private set
 
-    internal fun withSchema(schema: String): Flag = copy(schema = schema).also { it.json = json }
+    internal fun withSchema(schema: String): Flag = copy(schema = schema).also { it.raw = raw }
 
     public companion object {
-        /** The flag that a JSON object describes, `null` when it has no text under `key`. */
+        /** The flag of a JSON object, `null` if `key` is not a string. */
         @JvmStatic
         public fun of(json: JsonObject): Flag? {
             val key = json.text("key") ?: return null
@@ -63,12 +63,12 @@ public data class Flag(
                 updatedAt = json.text("updatedAt"),
                 archived = json.bool("archived") ?: false,
                 schema = json.text("schema"),
-            ).also { it.json = json }
+            ).also { it.raw = json }
         }
     }
 }
 
-/** A group of entities that a flag serves, tried in the order of [rank]. */
+/** A rule of a flag: which entities it matches, and their variants. Segments are evaluated in the order of [rank]. */
 public data class Segment(
     val id: Int,
     val flagID: Int = 0,
@@ -91,7 +91,7 @@ public data class Segment(
     }
 }
 
-/** One condition of a segment; all of them must hold. */
+/** A condition of a segment. All constraints of a segment must hold. */
 public data class Constraint(
     val id: Int,
     val segmentID: Int = 0,
@@ -110,7 +110,7 @@ public data class Constraint(
     }
 }
 
-/** The share of a segment, in percent, that gets a variant. */
+/** A variant's share of a segment, in percent. */
 public data class Distribution(
     val id: Int,
     val segmentID: Int = 0,
@@ -129,7 +129,7 @@ public data class Distribution(
     }
 }
 
-/** A value that a flag can have. [attachment] is `null` when the variant has none. */
+/** A value of a flag. [attachment] is `null` if the variant has none. */
 public data class Variant(
     val id: Int,
     val flagID: Int = 0,
@@ -152,6 +152,6 @@ public data class Tag(val id: Int, val value: String) {
     }
 }
 
-/** The scalar members as text. */
+/** The scalar members as strings. */
 internal fun JsonObject.toTexts(): Map<String, String> =
     entries.mapNotNull { (name, value) -> (value as? JsonPrimitive)?.let { name to it.content } }.toMap()

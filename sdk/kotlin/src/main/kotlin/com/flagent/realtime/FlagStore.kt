@@ -9,9 +9,9 @@ import java.util.concurrent.CopyOnWriteArrayList
 import kotlin.time.Duration
 
 /**
- * A live local copy of the flags, on top of either client. Reading costs no network and is safe from any thread.
+ * A live local copy of flags, fed by either client. Reads need no network and are safe from any thread.
  *
- * The copy checks itself against the digest that the server sends, and heals itself by a snapshot when they differ.
+ * The store compares its digest with the server's, and requests a snapshot when they differ.
  *
  * ```
  * FlagentWebSocketClient(url).use { client ->
@@ -21,81 +21,81 @@ import kotlin.time.Duration
  * }
  * ```
  *
- * @param filter what to keep. Only a store of everything can check itself; `types` are not for stores.
+ * @param selection the flags to keep; `types` are ignored. Only a store of all flags can be checked against the digest.
  */
 public class FlagStore @JvmOverloads constructor(
     private val client: RealtimeClient,
-    filter: EventFilter = EventFilter.EVERYTHING,
+    selection: Selection = Selection.EVERYTHING,
 ) : Iterable<Flag>, AutoCloseable {
-    private val replica = Replica(filter.copy(types = emptySet()))
+    private val core = StoreCore(selection.copy(types = emptySet()))
     private val listeners = CopyOnWriteArrayList<suspend (FlagChange) -> Unit>()
     private val visible = MutableStateFlow(StoreStatus.INITIALIZING)
     private val firstReady = CompletableDeferred<Unit>()
-    // The number of the snapshot request that this store waits for: an older snapshot may end before the store began.
+    // The number of the snapshot request that this store waits for: an older snapshot may have been taken before the store joined.
     private var request = 0
 
-    private val feed = object : Feed {
+    private val driver = object : StoreDriver {
         override fun onReceived(at: Duration, message: Message): (suspend () -> Unit)? {
-            // Who begins to listen later has the flags as they are by then.
-            val hearing = listeners.toList()
-            val changes = step(at, message)
-            return if (changes.isEmpty() || hearing.isEmpty()) null else ({ tell(hearing, changes) })
+            // A listener that registers later reads the flags as they are by then.
+            val present = listeners.toList()
+            val changes = receive(at, message)
+            return if (changes.isEmpty() || present.isEmpty()) null else ({ notify(present, changes) })
         }
 
-        override fun onLost() = update { replica.onLost() }
+        override fun onLost() = update { core.connectionLost() }
 
         override fun onFailed(error: FlagentException) {
-            update { replica.onFailed() }
+            update { core.clientFailed() }
             firstReady.completeExceptionally(error)
         }
 
         override fun onClosed() {
-            update { replica.onClosed() }
+            update { core.close() }
             firstReady.completeExceptionally(ClientClosedException())
         }
     }
 
     private val subscription: Subscription
 
-    /** How far the flags can be trusted. */
+    /** How far the flags can be trusted; see [StoreStatus]. */
     public val status: StateFlow<StoreStatus> = visible.asStateFlow()
 
     init {
-        // Locked, so that no snapshot is looked at before the number is known.
-        subscription = synchronized(replica) {
-            val (subscription, number) = client.attach(feed, filter.copy(types = emptySet()))
+        // Locked, so that no snapshot is applied before the number is known.
+        subscription = synchronized(core) {
+            val (subscription, number) = client.attach(driver, selection.copy(types = emptySet()))
             request = number
             subscription
         }
     }
 
-    /** How many flags there are. */
-    public val size: Int get() = synchronized(replica) { replica.size }
+    /** The number of flags. */
+    public val size: Int get() = synchronized(core) { core.size }
 
-    /** All flags, as of one moment. */
-    public val all: List<Flag> get() = synchronized(replica) { replica.flags() }
+    /** All flags at this moment. */
+    public val all: List<Flag> get() = synchronized(core) { core.flags() }
 
     /** `<count>:<hex8>` over the flags, as the server computes it. */
-    public val digest: String get() = synchronized(replica) { replica.digest }
+    public val digest: String get() = synchronized(core) { core.digest }
 
     /**
-     * The flag of that key, `null` when there is none.
+     * The flag with this key, or `null`.
      *
-     * @param schema needed only where several are attached; a key found in several of them raises [AmbiguousFlagException].
+     * @param schema required only if the server watches several schemas that have the key; without it, [AmbiguousFlagException].
      */
     @JvmOverloads
     public operator fun get(key: String, schema: String? = null): Flag? {
-        val found = synchronized(replica) { replica.find(key, schema) }
+        val found = synchronized(core) { core.find(key, schema) }
         if (found.size > 1) throw AmbiguousFlagException(key, found.map { it.schema.orEmpty() })
         return found.firstOrNull()
     }
 
-    public operator fun contains(key: String): Boolean = synchronized(replica) { replica.find(key, null).isNotEmpty() }
+    public operator fun contains(key: String): Boolean = synchronized(core) { core.find(key, null).isNotEmpty() }
 
-    /** Over [all]: later changes do not show. */
+    /** Iterates over [all]; later changes are not visible. */
     override fun iterator(): Iterator<Flag> = all.iterator()
 
-    /** Calls [listener] with every change, in order and in turn with the client's handlers. */
+    /** Calls [listener] with every change, in order with the client's handlers. */
     public fun onChange(listener: suspend (FlagChange) -> Unit): Subscription {
         listeners += listener
         return object : Subscription {
@@ -106,48 +106,47 @@ public class FlagStore @JvmOverloads constructor(
     }
 
     /**
-     * Returns when the store has been READY for the first time. Raises [RequestTimeoutException] after [timeout] (its
-     * cause is why the last connection failed, where one did), what ended the client when it gave up, and
-     * [ClientClosedException] when it was closed.
+     * Returns when the store has been READY for the first time. Raises [NotReadyException] after [timeout], with the cause of the
+     * last failed connection, if any; the client's fatal exception if it gives up; [ClientClosedException] if it is closed.
      */
     public suspend fun ready(timeout: Duration = Duration.INFINITE) {
         withTimeoutOrNull(timeout) { firstReady.await() }
-            ?: throw client.trouble.let { trouble ->
-                RequestTimeoutException("The flags were not there within $timeout.${trouble?.let { " ${it.message}" }.orEmpty()}", trouble)
+            ?: throw client.lastConnectionError.let { error ->
+                NotReadyException("The store is ${status.value} after $timeout.${error?.let { " ${it.message}" }.orEmpty()}", error)
             }
     }
 
-    /** Leaves the client; the client stays open. The flags stay readable. */
+    /** Detaches from the client, which stays open. The flags stay readable. */
     override fun close() {
-        feed.onClosed()
+        driver.onClosed()
         listeners.clear()
         subscription.close()
     }
 
-    private fun step(at: Duration, message: Message): List<FlagChange> = synchronized(replica) {
-        if (message is Message.SnapshotTaken && replica.isAwaiting && message.request < request) return emptyList()
-        val step = replica.onMessage(at, message)
-        if (step.requestsSnapshot) request = client.requestSnapshot()
-        show()
-        step.changes
+    private fun receive(at: Duration, message: Message): List<FlagChange> = synchronized(core) {
+        if (message is Message.SnapshotMessage && core.awaitsSnapshot && message.request < request) return emptyList()
+        val update = core.receive(at, message)
+        if (update.requestsSnapshot) request = client.requestSnapshot()
+        publishStatus()
+        update.changes
     }
 
-    private fun update(change: () -> Unit) = synchronized(replica) {
+    private fun update(change: () -> Unit) = synchronized(core) {
         change()
-        show()
+        publishStatus()
     }
 
-    private suspend fun tell(hearing: List<suspend (FlagChange) -> Unit>, changes: List<FlagChange>) {
+    private suspend fun notify(present: List<suspend (FlagChange) -> Unit>, changes: List<FlagChange>) {
         for (change in changes) {
-            for (listener in hearing) {
+            for (listener in present) {
                 val isOpen = { listener in listeners && visible.value != StoreStatus.CLOSED }
-                if (isOpen()) guard(client::report, isOpen) { listener(change) }
+                if (isOpen()) callHandler(client::report, isOpen) { listener(change) }
             }
         }
     }
 
-    private fun show() {
-        visible.value = replica.status
+    private fun publishStatus() {
+        visible.value = core.status
         if (visible.value == StoreStatus.READY) firstReady.complete(Unit)
     }
 }

@@ -1,54 +1,65 @@
 package com.flagent.realtime
 
 /**
- * The root of what this library raises or reports.
+ * The root of all exceptions of this SDK.
  *
  * ```
  * FlagentException
- * ├── ConnectionLostException      the connection broke; the client comes back by itself
- * ├── ConnectionRefusedException   the server answered that there is no use in trying again
- * ├── ReconnectExhaustedException  all attempts were used up
- * ├── ClientClosedException        the client was closed
- * ├── MalformedMessageException    a message could not be read and was skipped
- * ├── ServerMessageException       the server reported a problem with something that was sent
- * ├── EvaluationException          the server could not evaluate
- * ├── RequestTimeoutException      no answer in time
- * ├── HandlerException             a handler raised
- * └── AmbiguousFlagException       a key alone names flags of several schemas
+ * ├── ConnectionLostException      the connection could not be made or has ended; the client reconnects
+ * ├── ConnectionRefusedException   fatal: the server rejects this client, and a retry would not help
+ * ├── ReconnectExhaustedException  fatal: all reconnection attempts have failed
+ * ├── RequestFailedException       the server answered a request with an error
+ * ├── RequestTimeoutException      no response to a request in time
+ * ├── NotReadyException            the store did not become ready in time
+ * ├── ClientClosedException        the client is closed
+ * ├── MalformedMessageException    a message of the server cannot be decoded; it is skipped
+ * ├── HandlerFailedException       a handler of the application raised; the exception is the cause
+ * └── AmbiguousFlagException       several schemas hold a flag of this key
  * ```
  */
 public sealed class FlagentException(message: String, cause: Throwable? = null) : RuntimeException(message, cause)
 
+/** The connection could not be made or has ended; the client reconnects by itself. */
 public class ConnectionLostException(
     message: String,
-    /** HTTP status of the refusal, where there was one. */
+    /** The HTTP status of the response, where there was one. */
     public val status: Int? = null,
-    /** WebSocket close code, where there was one. */
+    /** The WebSocket close code, where there was one. */
     public val closeCode: Int? = null,
     cause: Throwable? = null,
 ) : FlagentException(message, cause)
 
+/** The server rejects this client for good, for example because of its API key or its URL; the client has stopped. */
 public class ConnectionRefusedException(
     message: String,
+    /** The HTTP status of the response, where there was one. */
     public val status: Int? = null,
+    /** The WebSocket close code, where there was one. */
     public val closeCode: Int? = null,
     cause: Throwable? = null,
 ) : FlagentException(message, cause)
 
+/** All reconnection attempts have failed; the cause is the last failure. The client has stopped. */
 public class ReconnectExhaustedException(public val attempts: Int, cause: Throwable?) :
-    FlagentException("No connection after $attempts attempts to reconnect.", cause)
+    FlagentException("Gave up after $attempts reconnection attempts.${cause?.message?.let { " $it" }.orEmpty()}", cause)
+
+/** The server answered a request with an error; [code] is stable, the message is for people. */
+public class RequestFailedException(public val code: String, message: String) : FlagentException(message)
+
+/** No response to a request in time. */
+public class RequestTimeoutException(message: String) : FlagentException(message)
+
+/** The store did not become ready in time; the cause is why the last connection failed, if one did. */
+public class NotReadyException(message: String, cause: Throwable? = null) : FlagentException(message, cause)
 
 public class ClientClosedException : FlagentException("The client is closed.")
 
+/** A message of the server cannot be decoded; it is skipped, and the connection stays. */
 public class MalformedMessageException(message: String) : FlagentException(message)
 
-public class ServerMessageException(public val code: String, message: String) : FlagentException(message)
+/** A handler of the application raised; the exception is the cause. */
+public class HandlerFailedException(cause: Throwable) : FlagentException("A handler raised: $cause", cause)
 
-public class EvaluationException(public val code: String, message: String) : FlagentException(message)
-
-public class RequestTimeoutException(message: String, cause: Throwable? = null) : FlagentException(message, cause)
-
-public class HandlerException(cause: Throwable) : FlagentException("A handler raised: $cause", cause)
-
+/** Several schemas hold a flag of this key; pass the schema. */
 public class AmbiguousFlagException(public val key: String, public val schemas: List<String>) :
-    FlagentException("The flag key '$key' exists in several schemas (${schemas.joinToString()}); name one.")
+    FlagentException("The flag key '$key' exists in several schemas (${schemas.joinToString()}); pass the schema.")

@@ -3,7 +3,6 @@ package com.flagent.realtime
 import kotlinx.coroutines.Job
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
-import java.net.URI
 
 /**
  * Live flags over a WebSocket, with evaluation by the server over the same connection.
@@ -14,33 +13,33 @@ import java.net.URI
  * ```
  */
 public class FlagentWebSocketClient internal constructor(parts: ClientParts) : RealtimeClient(parts) {
-    /** @param apiKey sent in a header, never in the address. */
+    /** @param apiKey sent in a header, never in the URL. */
     @JvmOverloads
     public constructor(
         url: String,
         apiKey: String? = null,
         reconnectConfig: ReconnectConfig = ReconnectConfig(),
         options: ClientOptions = ClientOptions(),
-    ) : this(parts(url, KeySource.fixed(apiKey), reconnectConfig, options))
+    ) : this(parts(url, ApiKeySource.fixed(apiKey), reconnectConfig, options))
 
-    /** @param apiKey asked anew for every connection, and once more when the server does not accept its answer. */
+    /** @param apiKey called before every connection, and once more after a 401. */
     public constructor(
         url: String,
         apiKey: suspend () -> String?,
         reconnectConfig: ReconnectConfig = ReconnectConfig(),
         options: ClientOptions = ClientOptions(),
-    ) : this(parts(url, KeySource(true, apiKey), reconnectConfig, options))
+    ) : this(parts(url, ApiKeySource(true, apiKey), reconnectConfig, options))
 
-    /** The same as [subscribeFlag]. */
+    /** Same as [subscribeFlag]. */
     public fun subscribe(flagKey: String, handler: suspend (Flag) -> Unit): Subscription = subscribeFlag(flagKey, handler)
 
     /**
-     * What the flag is for an entity, decided by the server.
+     * Evaluates a flag for an entity on the server.
      *
-     * Raises [EvaluationException] when the server cannot, [ConnectionLostException] when the connection broke meanwhile,
-     * [RequestTimeoutException] after [ClientOptions.requestTimeout].
+     * Raises [RequestFailedException] if the server answers with an error, [ConnectionLostException] if the connection is lost
+     * before the response, [RequestTimeoutException] after [ClientOptions.requestTimeout].
      *
-     * @param minPosition evaluate no state older than this, such as the position of an event just seen.
+     * @param minPosition evaluate a state at this position or later, for example the position of a received event.
      */
     public suspend fun evaluate(
         flagKey: String,
@@ -58,12 +57,12 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
             if (enableDebug) put("enableDebug", true)
             minPosition?.let { put("minPosition", it) }
         }
-        val answer = calls.call(request, options.requestTimeout)
-        val result = answer.results.firstOrNull() ?: throw EvaluationException("malformed", "The answer holds no result.")
-        return EvaluationResult.of(result, answer.position)
+        val response = requests.call(request, options.requestTimeout)
+        val result = response.results.firstOrNull() ?: throw MalformedMessageException("The server's response has no result.")
+        return EvaluationResult.of(result, response.position)
     }
 
-    /** [evaluate] for code that does not suspend: [handler] gets the result, problems go to [ClientOptions.onError]. */
+    /** [evaluate] for code that does not suspend: [handler] receives the result, [ClientOptions.onError] an exception. */
     public fun evaluate(
         flagKey: String,
         entityID: String? = null,
@@ -75,17 +74,17 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
     ): Job = launchHandler {
         try {
             val result = evaluate(flagKey, entityID, entityContext, entityType, enableDebug, minPosition)
-            inTurn { handler(result) }
+            runHandler { handler(result) }
         } catch (e: FlagentException) {
             report(e)
         }
     }
 
-    /** Many flags for many entities in one request. Results come in the server's order: by flag, then by entity. */
+    /** Evaluates several flags for several entities in one request. Results are in the server's order: by flag, then by entity. */
     public suspend fun evaluateBatch(batch: BatchEvaluation): List<EvaluationResult> {
         start()
-        val answer = calls.call(batch.message(), options.requestTimeout)
-        return answer.results.map { EvaluationResult.of(it, answer.position) }
+        val response = requests.call(batch.message(), options.requestTimeout)
+        return response.results.map { EvaluationResult.of(it, response.position) }
     }
 
     /** [evaluateBatch] of flags by their keys. */
@@ -93,8 +92,8 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
         evaluateBatch(BatchEvaluation(entities, flagKeys))
 
     private companion object {
-        fun parts(url: String, keys: KeySource, reconnect: ReconnectConfig, options: ClientOptions): ClientParts {
-            val address = addressOf(url, "ws")
+        fun parts(url: String, keys: ApiKeySource, reconnect: ReconnectConfig, options: ClientOptions): ClientParts {
+            val address = endpointUrl(url, "ws")
             return ClientParts(
                 WebSocketTransport(address, keys, options.httpClient, options.maxMessageBytes),
                 reconnect,
@@ -102,17 +101,4 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
             )
         }
     }
-}
-
-/** The address with the scheme of that kind: `http` and `ws`, `https` and `wss` mean the same to a user. */
-internal fun addressOf(url: String, kind: String): URI {
-    val uri = URI(url)
-    val scheme = when (uri.scheme?.lowercase()) {
-        "ws", "http" -> kind
-        "wss", "https" -> kind + "s"
-        else -> throw IllegalArgumentException("The address must begin with ${kind}:// or ${kind}s://, it is '$url'.")
-    }
-    require(uri.host != null) { "The address names no host: '$url'." }
-    require(uri.userInfo == null) { "The address must not carry credentials; use apiKey." }
-    return URI(scheme + url.substring(uri.scheme.length))
 }

@@ -9,63 +9,63 @@ import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CompletionException
 import kotlin.coroutines.resumeWithException
 
-/** Where the API key comes from. Asked anew for every connection. */
-internal class KeySource(val isRenewable: Boolean, private val read: suspend () -> String?) {
+/** Supplies the API key for every connection. */
+internal class ApiKeySource(val isRenewable: Boolean, private val read: suspend () -> String?) {
     suspend fun get(): String? = read()
 
     companion object {
-        fun fixed(key: String?) = KeySource(false) { key }
+        fun fixed(key: String?) = ApiKeySource(false) { key }
     }
 }
 
-/** What one request of a handshake led to. */
-internal sealed interface Answer<out T> {
-    class Opened<T>(val value: T) : Answer<T>
+/** The result of one request of a handshake. */
+internal sealed interface HandshakeResult<out T> {
+    class Opened<T>(val value: T) : HandshakeResult<T>
 
-    class Refused(val status: Int, val location: String?, val retryAfter: String?) : Answer<Nothing>
+    class Refused(val status: Int, val location: String?, val retryAfter: String?) : HandshakeResult<Nothing>
 }
 
-/** Redirects, refusals and renewal of the API key, the same for both transports. */
-internal class Handshake(private val address: URI, private val keys: KeySource) {
-    /** Repeats [attempt] (address, key) until it opened something. Raises [LinkFailure]. */
-    suspend fun <T> perform(attempt: suspend (URI, String?) -> Answer<T>): T {
+/** Redirects, rejections and renewal of the API key, the same for both transports. */
+internal class Handshake(private val address: URI, private val keys: ApiKeySource) {
+    /** Repeats [attempt] (URL, key) until it opens a connection. Raises [ConnectionFailure]. */
+    suspend fun <T> perform(attempt: suspend (URI, String?) -> HandshakeResult<T>): T {
         var uri = address
         var hop = 0
         var sendKey = true
         var renewed = false
         var key = keys.get()
         while (true) {
-            val refusal = when (val answer = attempt(uri, key.takeIf { sendKey })) {
-                is Answer.Opened -> return answer.value
-                is Answer.Refused -> answer
+            val refusal = when (val result = attempt(uri, key.takeIf { sendKey })) {
+                is HandshakeResult.Opened -> return result.value
+                is HandshakeResult.Refused -> result
             }
             if (refusal.status == 401 && keys.isRenewable && !renewed) {
                 renewed = true
                 key = keys.get()
                 continue
             }
-            when (Policy.ofStatus(refusal.status)) {
+            when (Policy.statusOutcome(refusal.status)) {
                 Outcome.REDIRECT -> {
                     hop++
-                    val (to, keeps) = Policy.redirect(uri, refusal.location, hop)
-                        ?: throw refused("The server sent a redirect that is not followed.", refusal.status)
+                    val (to, keeps) = Policy.resolveRedirect(uri, refusal.location, hop)
+                        ?: throw refused("The server redirects to a target that is not allowed.", refusal.status)
                     uri = to
                     sendKey = sendKey && keeps
                 }
-                Outcome.RETRY -> throw LinkFailure(
-                    ConnectionLostException("The server answered ${refusal.status}.", status = refusal.status),
-                    retryAfter = Policy.retryAfter(refusal.retryAfter, Instant.now()),
+                Outcome.RETRY -> throw ConnectionFailure(
+                    ConnectionLostException("The server responded with ${refusal.status}.", status = refusal.status),
+                    retryAfter = Policy.parseRetryAfter(refusal.retryAfter, Instant.now()),
                 )
-                Outcome.STREAM, Outcome.FATAL -> throw refused("The server answered ${refusal.status}.", refusal.status)
+                Outcome.STREAM, Outcome.FATAL -> throw refused("The server responded with ${refusal.status}.", refusal.status)
             }
         }
     }
 
     private fun refused(message: String, status: Int) =
-        LinkFailure(ConnectionRefusedException(message, status = status), isFatal = true)
+        ConnectionFailure(ConnectionRefusedException(message, status = status), isFatal = true)
 }
 
-/** Waits for the future; a value that arrives after the waiting was cancelled goes to [discard]. */
+/** Waits for the future; a value that arrives after a cancellation is passed to [discard]. */
 internal suspend fun <T> CompletableFuture<T>.awaitOrDiscard(discard: (T) -> Unit): T =
     suspendCancellableCoroutine { continuation ->
         whenComplete { value, error ->
@@ -73,7 +73,7 @@ internal suspend fun <T> CompletableFuture<T>.awaitOrDiscard(discard: (T) -> Uni
                 continuation.resume(value) { _, late, _ -> discard(late) }
             } else {
                 val cause = (error as? CompletionException)?.cause ?: error
-                // A future that somebody else cancelled does not cancel the coroutine that waits for it.
+                // A cancelled future does not cancel the coroutine that waits for it.
                 continuation.resumeWithException(if (cause is CancellationException) IOException("Cancelled.", cause) else cause)
             }
         }

@@ -9,8 +9,8 @@ import kotlinx.serialization.json.booleanOrNull
 import kotlinx.serialization.json.intOrNull
 import kotlinx.serialization.json.longOrNull
 
-// Tolerant reading: a field that is missing or of another type than expected reads as null, so that a server which
-// adds or changes a field never breaks a client.
+// Tolerant accessors: a field that is missing or of an unexpected type is null, so that a server that adds or changes a field
+// never breaks a client.
 
 internal fun JsonObject.text(name: String): String? = (this[name] as? JsonPrimitive)?.takeIf { it.isString }?.content
 
@@ -33,7 +33,7 @@ internal fun JsonObject.texts(name: String): List<String> =
 private fun JsonObject.number(name: String): JsonPrimitive? =
     (this[name] as? JsonPrimitive)?.takeIf { !it.isString && it !is JsonNull }
 
-/** Any Kotlin value as JSON; a type that JSON does not have is an [IllegalArgumentException] that names it. */
+/** A Kotlin value as JSON; raises [IllegalArgumentException] for a type that JSON does not have. */
 internal fun jsonOf(value: Any?): JsonElement = when (value) {
     null -> JsonNull
     is JsonElement -> value

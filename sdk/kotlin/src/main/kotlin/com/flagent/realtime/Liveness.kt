@@ -4,15 +4,15 @@ import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 
 /**
- * How long a connection may be silent: 2.5 heartbeat intervals. The interval is the one announced, else the one observed
- * between the last two heartbeats of this connection (at least a second), else 30 seconds.
+ * How long a connection may be silent: 2.5 heartbeat intervals. The interval is the announced one, else the time between the
+ * last two heartbeats of this connection (at least a second), else 30 seconds.
  */
-internal class Heartbeats {
+internal class Liveness {
     private var announced: Duration? = null
     private var observed: Duration? = null
     private var lastAt: Duration? = null
 
-    val patience: Duration get() = (announced ?: observed ?: ASSUMED) * 2.5
+    val silenceLimit: Duration get() = (announced ?: observed ?: DEFAULT_HEARTBEAT_INTERVAL) * 2.5
 
     fun onConnected(interval: Duration?) {
         announced = interval
@@ -21,11 +21,12 @@ internal class Heartbeats {
     }
 
     fun onHeartbeat(at: Duration) {
-        lastAt?.let { observed = maxOf(at - it, 1.seconds) }
+        lastAt?.let { observed = maxOf(at - it, MIN_HEARTBEAT_INTERVAL) }
         lastAt = at
     }
 
     private companion object {
-        val ASSUMED = 30.seconds
+        val DEFAULT_HEARTBEAT_INTERVAL = 30.seconds
+        val MIN_HEARTBEAT_INTERVAL = 1.seconds
     }
 }

@@ -7,63 +7,63 @@ import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
 import kotlin.time.Duration
 
-/** Requests and their answers. Safe from any thread. */
-internal class Calls {
-    private class Call(val text: String) {
-        val answer = CompletableDeferred<Message.Evaluated>()
+/** Requests that wait for their responses. Safe from any thread. */
+internal class PendingRequests {
+    private class PendingRequest(val text: String) {
+        val response = CompletableDeferred<Message.Response>()
         var isSent = false
     }
 
-    private val calls = LinkedHashMap<String, Call>()
+    private val requests = LinkedHashMap<String, PendingRequest>()
     private var lastId = 0L
     private var end: FlagentException? = null
 
-    /** Signals that [nextUnsent] may have something. */
+    /** Signals that [nextUnsent] may have a request. */
     val signals = Channel<Unit>(Channel.CONFLATED)
 
-    /** Sends when a connection is there and waits for the answer. */
-    suspend fun call(request: JsonObject, timeout: Duration): Message.Evaluated {
-        val (id, call) = register(request)
+    /** Sends the request once a connection is open, and waits for the response. */
+    suspend fun call(request: JsonObject, timeout: Duration): Message.Response {
+        val (id, pending) = register(request)
         try {
             signals.trySend(Unit)
-            return withTimeoutOrNull(timeout) { call.answer.await() }
-                ?: throw RequestTimeoutException("No answer within $timeout.")
+            return withTimeoutOrNull(timeout) { pending.response.await() }
+                ?: throw RequestTimeoutException("No response to ${request.text("type")} within $timeout.")
         } finally {
-            synchronized(this) { calls.remove(id) }
+            synchronized(this) { requests.remove(id) }
         }
     }
 
-    private fun register(request: JsonObject): Pair<String, Call> = synchronized(this) {
+    private fun register(request: JsonObject): Pair<String, PendingRequest> = synchronized(this) {
         end?.let { throw it }
         val id = "r${++lastId}"
-        val call = Call(JsonObject(request + ("requestId" to JsonPrimitive(id))).toString())
-        calls[id] = call
-        id to call
+        val pending = PendingRequest(JsonObject(request + ("requestId" to JsonPrimitive(id))).toString())
+        requests[id] = pending
+        id to pending
     }
 
-    /** The text of the next request that no connection has carried yet. */
+    /** The text of the next request that has not been sent on any connection. */
     fun nextUnsent(): String? = synchronized(this) {
-        calls.values.firstOrNull { !it.isSent }?.also { it.isSent = true }?.text
+        requests.values.firstOrNull { !it.isSent }?.also { it.isSent = true }?.text
     }
 
-    fun onAnswer(answer: Message.Evaluated): Boolean =
-        synchronized(this) { calls[answer.requestId] }?.answer?.complete(answer) == true
+    fun onResponse(message: Message.Response): Boolean =
+        synchronized(this) { requests[message.requestId] }?.response?.complete(message) == true
 
-    fun onProblem(problem: Message.Problem): Boolean = synchronized(this) { calls[problem.requestId] }
-        ?.answer?.completeExceptionally(EvaluationException(problem.code, problem.text)) == true
+    fun onError(message: Message.ErrorMessage): Boolean = synchronized(this) { requests[message.requestId] }
+        ?.response?.completeExceptionally(RequestFailedException(message.code, message.text)) == true
 
-    /** The connection is gone, and the answers to what it carried with it. */
+    /** The connection is lost, and with it the responses to the requests it has sent. */
     fun onLost(error: FlagentException) {
-        val lost = synchronized(this) { calls.values.filter { it.isSent } }
-        lost.forEach { it.answer.completeExceptionally(error) }
+        val lost = synchronized(this) { requests.values.filter { it.isSent } }
+        lost.forEach { it.response.completeExceptionally(error) }
     }
 
-    /** No connection will come any more. */
+    /** No further connection will open. */
     fun end(error: FlagentException) {
         val all = synchronized(this) {
             end = end ?: error
-            calls.values.toList()
+            requests.values.toList()
         }
-        all.forEach { it.answer.completeExceptionally(error) }
+        all.forEach { it.response.completeExceptionally(error) }
     }
 }

@@ -6,55 +6,55 @@ import java.time.Instant
 import java.time.ZonedDateTime
 import java.time.format.DateTimeFormatter
 import kotlin.time.Duration
-import kotlin.time.Duration.Companion.hours
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 
-/** What an answer of the server means for the connection. */
+/** What a response of the server means for the connection. */
 internal enum class Outcome { STREAM, REDIRECT, RETRY, FATAL }
 
-/** The rules for refusals and redirects. */
+/** The outcomes of statuses, close codes and redirects. */
 internal object Policy {
     const val MAX_REDIRECTS = 5
     private val retried = setOf(408, 425, 429)
     private val fatalCodes = setOf(1010, 3000, 3003)
 
-    fun ofStatus(status: Int): Outcome = when (status) {
+    /** Errors that need an operator are fatal: a retry does not fix a wrong key or URL. */
+    fun statusOutcome(status: Int): Outcome = when (status) {
         200 -> Outcome.STREAM
         301, 302, 303, 307, 308 -> Outcome.REDIRECT
         in retried, in 500..599 -> Outcome.RETRY
         else -> Outcome.FATAL
     }
 
-    /** Codes from 4400 to 4499 stand for the HTTP statuses from 400 on. */
-    fun ofCloseCode(code: Int): Outcome = when {
+    /** Codes 4400 to 4499 are 4000 plus an HTTP status; 3000 and 3003 are IANA's Unauthorized and Forbidden. */
+    fun closeCodeOutcome(code: Int): Outcome = when {
         code in fatalCodes -> Outcome.FATAL
-        code in 4400..4499 -> ofStatus(code - 4000)
+        code in 4400..4499 -> statusOutcome(code - 4000)
         else -> Outcome.RETRY
     }
 
     fun isEventStream(contentType: String?): Boolean =
         contentType?.substringBefore(';')?.trim()?.equals("text/event-stream", ignoreCase = true) == true
 
-    /** Seconds or an HTTP date, up to one hour; `null` = unreadable. */
-    fun retryAfter(value: String?, now: Instant): Duration? {
+    /** Seconds or an HTTP date, at most one hour; `null` if it cannot be parsed. */
+    fun parseRetryAfter(value: String?, now: Instant): Duration? {
         val text = value?.trim().orEmpty()
         if (text.isNotEmpty() && text.all { it in '0'..'9' }) {
-            return minOf((text.toLongOrNull() ?: Long.MAX_VALUE).coerceAtMost(3600).seconds, 1.hours)
+            return minOf((text.toLongOrNull() ?: Long.MAX_VALUE).coerceAtMost(3600).seconds, MAX_RETRY_AFTER)
         }
         return try {
             val at = ZonedDateTime.parse(text, DateTimeFormatter.RFC_1123_DATE_TIME).toInstant()
-            (at.toEpochMilli() - now.toEpochMilli()).coerceAtLeast(0).milliseconds.coerceAtMost(1.hours)
+            (at.toEpochMilli() - now.toEpochMilli()).coerceAtLeast(0).milliseconds.coerceAtMost(MAX_RETRY_AFTER)
         } catch (_: DateTimeException) {
             null
         }
     }
 
     /**
-     * Where redirect number [hop] (1 = the first) leads and whether the API key may go along; `null` = refused. The scheme
-     * is that of the first address' kind (`ws` stays `ws`, `https` for a `wss` becomes `wss`).
+     * The target of redirect number [hop] (1 = the first), and whether the API key may be sent there; `null` = not followed. The
+     * scheme stays of the same kind (`ws` stays `ws`, `https` after `wss` becomes `wss`).
      */
-    fun redirect(from: URI, location: String?, hop: Int): Pair<URI, Boolean>? {
+    fun resolveRedirect(from: URI, location: String?, hop: Int): Pair<URI, Boolean>? {
         if (location == null || hop > MAX_REDIRECTS) return null
         val target = try {
             from.resolve(location)

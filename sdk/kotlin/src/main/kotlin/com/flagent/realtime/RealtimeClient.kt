@@ -30,22 +30,7 @@ import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 
-/** What a client's connection is doing. */
-public enum class ConnectionState {
-    /** Nothing is subscribed yet. */
-    IDLE,
-    CONNECTING,
-    CONNECTED,
-
-    /** The connection was lost; waiting for the next attempt. */
-    WAITING,
-
-    /** Gave up; see [ClientOptions.onError]. */
-    FAILED,
-    CLOSED,
-}
-
-/** What a client is made of; tests put in their own transport, clock and chance. */
+/** The parts of a client; tests substitute transport, clock and randomness. */
 internal class ClientParts(
     val transport: Transport,
     val reconnect: ReconnectConfig,
@@ -55,38 +40,26 @@ internal class ClientParts(
     val random: () -> Double = { Random.nextDouble() },
 )
 
-/** A [FlagStore]'s side of a client. Called by the coroutine that reads, [onClosed] by any. */
-internal interface Feed {
-    /** Folds a message as it arrives. What is returned calls the listeners; it is run in turn with the handlers. */
-    fun onReceived(at: Duration, message: Message): (suspend () -> Unit)?
-
-    fun onLost()
-
-    fun onFailed(error: FlagentException)
-
-    fun onClosed()
-}
-
 /**
- * What both clients share. A client connects at its first subscription and comes back by itself when the connection is
- * lost: subscriptions survive, and the stream resumes where it was, so that no event is missed or seen twice.
+ * The base of both clients. A client connects at its first subscription and reconnects when the connection is lost:
+ * subscriptions are kept, and the stream resumes after the last event id, so that no event is missed or delivered twice.
  *
- * Handlers run one at a time, in the order of the events; one that raises is reported to [ClientOptions.onError] and
- * breaks nothing. A slow handler delays the ones after it, and in the end the server, never the memory of this process.
+ * Handlers run one at a time, in the order of the events. An exception is reported to [ClientOptions.onError], and the other
+ * handlers still run. A slow handler delays the handlers after it and in the end the server, so that memory stays bounded.
  */
 public abstract class RealtimeClient internal constructor(private val parts: ClientParts) :
     AutoCloseable {
     internal val options: ClientOptions = parts.options
     private val job = SupervisorJob()
     private val scope = CoroutineScope(job + parts.dispatcher)
-    private val inbound = Channel<Inbound>(options.queueSize)
-    private val feeds = CopyOnWriteArrayList<Feed>()
+    private val queue = Channel<DispatchItem>(options.queueSize)
+    private val drivers = CopyOnWriteArrayList<StoreDriver>()
     private val snapshots = SnapshotRequests()
-    private val turn = Mutex()
+    private val handlerLock = Mutex()
     private val connection = MutableStateFlow(ConnectionState.IDLE)
     private val ended = CompletableDeferred<FlagentException?>()
-    private val subscriptions = Subscriptions(::report) { isClosed }
-    internal val calls: Calls = Calls()
+    private val subscriptions = SubscriptionRegistry(::report) { isClosed }
+    internal val requests: PendingRequests = PendingRequests()
 
     @Volatile
     private var isClosed = false
@@ -94,55 +67,55 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     @Volatile
     private var failure: FlagentException? = null
 
-    /** Why there is no connection: what ended the last one, until the next is there. */
+    /** Why the last connection ended; `null` while connected. */
     @Volatile
-    internal var trouble: FlagentException? = null
+    internal var lastConnectionError: FlagentException? = null
         private set
 
-    private val observer = object : Stream.Observer {
+    private val connectionListener = object : ConnectionListener {
         override fun onState(state: ConnectionState) {
             if (!isClosed) connection.value = state
-            if (state == ConnectionState.CONNECTED) trouble = null
+            if (state == ConnectionState.CONNECTED) lastConnectionError = null
         }
 
-        override fun onReceived(at: Duration, message: Message) = feeds.mapNotNull { it.onReceived(at, message) }
+        override fun onReceived(at: Duration, message: Message) = drivers.mapNotNull { it.onReceived(at, message) }
 
-        override fun onLost() = feeds.forEach(Feed::onLost)
+        override fun onLost() = drivers.forEach(StoreDriver::onLost)
 
         override fun onProblem(error: FlagentException) = report(error)
     }
 
-    private val running = scope.launch(start = CoroutineStart.LAZY) {
-        val stream = Stream(
-            parts.transport, parts.reconnect, options.connectTimeout, subscriptions, calls, snapshots, inbound,
-            observer, parts.time.markNow(), parts.random,
+    private val supervising = scope.launch(start = CoroutineStart.LAZY) {
+        val supervisor = ConnectionSupervisor(
+            parts.transport, parts.reconnect, options.connectTimeout, subscriptions, requests, snapshots, queue,
+            connectionListener, parts.time.markNow(), parts.random,
         )
-        val end = stream.run()
+        val end = supervisor.run()
         failure = end
         connection.value = ConnectionState.FAILED
-        calls.end(end)
-        feeds.forEach { it.onFailed(end) }
+        requests.end(end)
+        drivers.forEach { it.onFailed(end) }
         report(end)
-        inbound.send(Inbound.Failed(end))
+        queue.send(DispatchItem.Failed(end))
         parts.transport.close()
     }
 
-    private val handling = scope.launch(
-        options.handlerContext + handlingClient.asContextElement(this),
+    private val dispatching = scope.launch(
+        options.handlerContext + callingClient.asContextElement(this),
         start = CoroutineStart.LAZY,
     ) {
-        for (item in inbound) turn.withLock { handle(item) }
+        for (item in queue) handlerLock.withLock { dispatch(item) }
     }
 
-    /** What the connection is doing. */
+    /** The state of the connection. */
     public val state: StateFlow<ConnectionState> = connection.asStateFlow()
 
     /**
-     * The events that the subscriptions bring, everything where there are none. A slow collector slows the handlers.
-     * Completes when the client is closed, fails when it gives up.
+     * The events of the subscriptions; if there are none, every event. A slow collector delays the handlers. Completes when the
+     * client is closed, fails when it gives up.
      */
     @OptIn(ExperimentalCoroutinesApi::class)
-    public val events: Flow<FlagEvent> = callbackFlow {
+    public val events: Flow<FlagentEvent> = callbackFlow {
         if (isClosed) {
             close()
             return@callbackFlow
@@ -152,54 +125,53 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         awaitClose { subscription.close() }
     }.buffer(Channel.RENDEZVOUS)
 
-    /** Calls [handler] with the flag after each change of it; see [onEvent] for its deletion. */
+    /** Calls [handler] with the flag after each change. Its deletion is delivered to [onEvent]. */
     public fun subscribeFlag(flagKey: String, handler: suspend (Flag) -> Unit): Subscription =
-        register(FlagRegistration(EventFilter(flags = setOf(flagKey))) { flags -> flags.forEach { handler(it) } })
+        register(FlagSubscription(Selection(flags = setOf(flagKey))) { flags -> flags.forEach { handler(it) } })
 
     /**
-     * Calls [handler] with the flags, carrying one of the [tags], that a message changed; also with a flag that has
-     * just lost its tag.
+     * Calls [handler] with the flags of a message that carry one of the [tags], including a flag that has just lost its tag.
      */
     public fun subscribeTags(tags: Collection<String>, handler: suspend (List<Flag>) -> Unit): Subscription {
-        require(tags.isNotEmpty()) { "No tags were given." }
-        return register(FlagRegistration(EventFilter(tags = tags.toSet()), handler))
+        require(tags.isNotEmpty()) { "tags is empty; pass at least one tag." }
+        return register(FlagSubscription(Selection(tags = tags.toSet()), handler))
     }
 
     /** Calls [handler] with every event. */
-    public fun subscribeAll(handler: suspend (FlagEvent) -> Unit): Subscription = subscribe(EventFilter.EVERYTHING, handler)
+    public fun subscribeAll(handler: suspend (FlagentEvent) -> Unit): Subscription = subscribe(Selection.EVERYTHING, handler)
 
     /** Calls [handler] with every change of a segment, its constraints or distributions. */
-    public fun subscribeSegments(handler: suspend (FlagEvent) -> Unit): Subscription =
-        subscribe(EventFilter(segments = true), handler)
+    public fun subscribeSegments(handler: suspend (FlagentEvent) -> Unit): Subscription =
+        subscribe(Selection(segments = true), handler)
 
-    /** Calls [handler] with the events that [filter] selects. */
-    public fun subscribe(filter: EventFilter, handler: suspend (FlagEvent) -> Unit): Subscription =
-        register(EventRegistration(filter, handler))
+    /** Calls [handler] with the events of [selection]. */
+    public fun subscribe(selection: Selection, handler: suspend (FlagentEvent) -> Unit): Subscription =
+        register(EventSubscription(selection, handler))
 
-    /** Calls [handler] with every event that the other subscriptions bring; with everything where there are none. */
-    public fun onEvent(handler: suspend (FlagEvent) -> Unit): Subscription = register(EventRegistration(null, handler))
+    /** Calls [handler] with every event of the other subscriptions; if there are none, with every event. */
+    public fun onEvent(handler: suspend (FlagentEvent) -> Unit): Subscription = register(EventSubscription(null, handler))
 
-    /** Ends the subscriptions of that flag. */
+    /** Ends the subscriptions to this flag. */
     public fun unsubscribe(flagKey: String): Unit =
-        subscriptions.remove { it is FlagRegistration && it.filter.flags == setOf(flagKey) }
+        subscriptions.remove { it is FlagSubscription && it.filter.flags == setOf(flagKey) }
 
-    /** Ends the subscriptions of exactly these tags. */
+    /** Ends the subscriptions to exactly these tags. */
     public fun unsubscribeTags(tags: Collection<String>): Unit =
-        subscriptions.remove { it is FlagRegistration && it.filter.tags == tags.toSet() }
+        subscriptions.remove { it is FlagSubscription && it.filter.tags == tags.toSet() }
 
-    /** Ends every subscription; handlers of [onEvent] and stores stay. */
-    public fun unsubscribe(): Unit = subscriptions.remove { it.selection != null && it !is StoreRegistration }
+    /** Ends every subscription; handlers of [onEvent] and stores are not affected. */
+    public fun unsubscribe(): Unit = subscriptions.remove { it.selection != null && it !is StoreSubscription }
 
     /**
-     * Ends everything: no handler is called after this has returned, and no connection, coroutine or timer is left. Waits
-     * for a running handler, at most two seconds, unless called from a handler. Idempotent.
+     * Ends everything: after it has returned, no handler is called and no connection, coroutine or timer is left. Waits for a
+     * running handler, at most two seconds, unless called from a handler. Idempotent.
      */
     override fun close() {
         finish()
-        if (handlingClient.get() !== this) runBlocking { withTimeoutOrNull(CLOSE_LIMIT) { job.children.forEach { it.join() } } }
+        if (callingClient.get() !== this) runBlocking { withTimeoutOrNull(CLOSE_LIMIT) { job.children.forEach { it.join() } } }
     }
 
-    /** [close] without blocking the thread. Waits for a running handler without limit; not to be called from one. */
+    /** [close] without blocking the thread. Waits for a running handler without limit; must not be called from a handler. */
     public suspend fun closeAndJoin() {
         finish()
         job.join()
@@ -211,24 +183,24 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
             isClosed = true
         }
         connection.value = ConnectionState.CLOSED
-        calls.end(ClientClosedException())
-        feeds.forEach(Feed::onClosed)
+        requests.end(ClientClosedException())
+        drivers.forEach(StoreDriver::onClosed)
         ended.complete(null)
-        // Lets the connection say goodbye before the client below it goes.
-        running.invokeOnCompletion { parts.transport.close() }
+        // The connection sends its close frame before the transport is closed.
+        supervising.invokeOnCompletion { parts.transport.close() }
         job.cancel()
     }
 
     internal fun start() {
         failure?.let { throw it }
         if (isClosed) throw ClientClosedException()
-        running.start()
-        handling.start()
+        supervising.start()
+        dispatching.start()
     }
 
     internal fun report(error: FlagentException) {
         if (error is ConnectionLostException) {
-            trouble = error
+            lastConnectionError = error
             logger.log(System.Logger.Level.INFO, error.message)
         } else {
             logger.log(System.Logger.Level.WARNING, error.message, error)
@@ -236,58 +208,59 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         try {
             options.onError(error)
         } catch (e: Exception) {
-            logger.log(System.Logger.Level.WARNING, "The onError function raised.", e)
+            logger.log(System.Logger.Level.WARNING, "ClientOptions.onError raised.", e)
         }
     }
 
-    /** Runs [handler] in turn with the other handlers. */
+    /** Launches code of the application where handlers run. */
     internal fun launchHandler(handler: suspend () -> Unit): Job {
         start()
-        return scope.launch(options.handlerContext + handlingClient.asContextElement(this)) { handler() }
+        return scope.launch(options.handlerContext + callingClient.asContextElement(this)) { handler() }
     }
 
-    internal suspend fun inTurn(handler: suspend () -> Unit) = turn.withLock { if (!isClosed) guard(::report) { handler() } }
+    /** Runs [handler] in order with the other handlers. */
+    internal suspend fun runHandler(handler: suspend () -> Unit) = handlerLock.withLock { if (!isClosed) callHandler(::report) { handler() } }
 
-    /** Joins a store to the stream. Its first snapshot is the answer to the request whose number is returned. */
-    internal fun attach(feed: Feed, filter: EventFilter): Pair<Subscription, Int> {
-        feeds += feed
+    /** Feeds a store until the subscription is closed. Its first snapshot answers the request whose number is returned. */
+    internal fun attach(driver: StoreDriver, selection: Selection): Pair<Subscription, Int> {
+        drivers += driver
         val subscription = try {
-            register(StoreRegistration(filter))
+            register(StoreSubscription(selection))
         } catch (e: FlagentException) {
-            feeds -= feed
+            drivers -= driver
             throw e
         }
-        // After registering: who sees the number sees the selection too, so that the snapshot holds what this store selects.
+        // After registering, so that the snapshot of this number holds what the store selects.
         val number = requestSnapshot()
         return object : Subscription {
             override fun close() {
-                feeds -= feed
+                drivers -= driver
                 subscription.close()
             }
         } to number
     }
 
-    /** Asks the server for a snapshot; returns the number of the request. */
-    internal fun requestSnapshot(): Int = snapshots.ask().also { subscriptions.changes.trySend(Unit) }
+    /** Requests a snapshot from the server; returns the number of the request. */
+    internal fun requestSnapshot(): Int = snapshots.requestSnapshot().also { subscriptions.changes.trySend(Unit) }
 
     private fun register(registration: Registration): Subscription {
         start()
         return subscriptions.add(registration)
     }
 
-    private suspend fun handle(item: Inbound) {
+    private suspend fun dispatch(item: DispatchItem) {
         if (isClosed) return
         when (item) {
-            is Inbound.Received -> {
-                item.news.forEach { it() }
+            is DispatchItem.Received -> {
+                item.listenerCalls.forEach { it() }
                 when (val message = item.message) {
                     is Message.Events -> subscriptions.onEvents(message.events)
-                    is Message.SnapshotTaken -> subscriptions.onSnapshot(message.snapshot, item.lost)
+                    is Message.SnapshotMessage -> subscriptions.onSnapshot(message.snapshot, item.lost)
                     is Message.Resync -> subscriptions.onSnapshot(message.snapshot, lost = true)
                     else -> Unit
                 }
             }
-            is Inbound.Failed -> ended.complete(item.error)
+            is DispatchItem.Failed -> ended.complete(item.error)
         }
     }
 
@@ -295,14 +268,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         val CLOSE_LIMIT = 2.seconds
         val logger: System.Logger = System.getLogger("com.flagent.realtime")
 
-        /** The client whose handler the current thread is running. */
-        val handlingClient = ThreadLocal<RealtimeClient?>()
+        /** The client whose handler runs on the current thread. */
+        val callingClient = ThreadLocal<RealtimeClient?>()
     }
-}
-
-/** Asks the server for what a store needs; the store itself is fed before any handler. */
-internal class StoreRegistration(filter: EventFilter) : Registration(Selection.of(filter)) {
-    override fun wants(event: FlagEvent) = false
-
-    override suspend fun onEvent(event: FlagEvent) = Unit
 }

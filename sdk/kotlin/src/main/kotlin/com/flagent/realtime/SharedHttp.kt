@@ -6,10 +6,10 @@ import java.net.http.HttpClient
 import java.util.concurrent.atomic.AtomicReference
 
 /**
- * The HTTP client of one realtime client, made at first use.
+ * The HTTP client of one realtime client, created at first use.
  *
- * Its one thread (the selector) ends at [close] on Java 21 and later. Older versions have no way to say so: there it ends
- * when the garbage collector finds the client unused, which is why [close] lets go of it.
+ * Its one thread (the selector) ends at [close] on Java 21 and later. Older versions cannot stop it: there it ends when the
+ * client is garbage collected, which is why [close] releases the reference.
  */
 internal class SharedHttp(private val given: HttpClient?) {
     private val made = AtomicReference<HttpClient?>()
@@ -22,7 +22,7 @@ internal class SharedHttp(private val given: HttpClient?) {
         try {
             HttpClient::class.java.getMethod("shutdownNow").invoke(client)
         } catch (_: NoSuchMethodException) {
-            // Before Java 21: see above.
+            // Java 17 to 20: see above.
         }
     }
 

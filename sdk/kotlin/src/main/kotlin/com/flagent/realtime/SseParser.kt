@@ -2,7 +2,7 @@ package com.flagent.realtime
 
 import java.io.ByteArrayOutputStream
 
-/** What an event stream's text stands for. */
+/** The items of an event stream. */
 internal sealed interface SseItem {
     data class Event(val name: String, val data: String, val lastEventId: String) : SseItem
 
@@ -10,22 +10,22 @@ internal sealed interface SseItem {
 
     data class Retry(val ms: Long) : SseItem
 
-    /** A block that moved the id and carried no data. */
+    /** A block with an id and without data. */
     data class Id(val lastEventId: String) : SseItem
 }
 
-/** A line or an event is larger than allowed. */
-internal class SseTooBig(limit: Int) : Exception("An event larger than $limit bytes was received.")
+/** A block exceeds the maximum size. */
+internal class MessageTooLarge(limit: Int) : Exception("A message exceeds maxMessageBytes ($limit).")
 
 /**
- * Bytes of a `text/event-stream` to items, after the HTML Living Standard, section "Server-sent events".
+ * Parses a `text/event-stream` as in the HTML Living Standard, section "Server-sent events".
  *
- * Bytes may be cut anywhere, within a character or between CR and LF too. An unfinished block at the end of the stream is
- * dropped, its id too. [feed] throws [SseTooBig] when a block passes [limit] bytes, after it has handed over the items before
- * it; the parser is of no use afterwards.
+ * Bytes may be split anywhere, also within a character or between CR and LF. An unfinished block at the end of the stream is
+ * dropped with its id. [feed] raises [MessageTooLarge] when a block exceeds [limit] bytes, after it has added the items before
+ * it; the parser must not be used afterwards.
  */
 internal class SseParser(private val limit: Int = Int.MAX_VALUE) {
-    /** The id of the last finished block that had one; the empty text before. */
+    /** The id of the last complete block that had one; empty before. */
     var lastEventId = ""
         private set
 
@@ -65,7 +65,7 @@ internal class SseParser(private val limit: Int = Int.MAX_VALUE) {
 
     private fun take(bytes: ByteArray, from: Int, to: Int) {
         blockSize += to - from
-        if (blockSize > limit) throw SseTooBig(limit)
+        if (blockSize > limit) throw MessageTooLarge(limit)
         line.write(bytes, from, to - from)
     }
 

@@ -13,10 +13,10 @@ import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CompletionStage
 import java.util.concurrent.Flow
 
-/** An event stream over HTTP. Its selection is part of the address, so another selection is another connection. */
+/** An event stream over HTTP. The selection is part of the URL, so a new selection requires a new connection. */
 internal class SseTransport(
     private val address: URI,
-    keys: KeySource,
+    keys: ApiKeySource,
     private val http: SharedHttp,
     private val maxMessageBytes: Int,
 ) : Transport {
@@ -24,56 +24,57 @@ internal class SseTransport(
 
     override val servesWithoutSelection get() = false
 
-    override suspend fun open(start: Start): Link = handshake.perform { uri, key ->
-        val link = SseLink(maxMessageBytes)
+    override suspend fun open(request: ConnectionRequest): Connection = handshake.perform { uri, key ->
+        val connection = SseConnection(maxMessageBytes)
         var isOpen = false
         try {
-            val response = http.client.sendAsync(request(if (uri == address) addressFor(start) else uri, key, start)) { link }
+            val response = http.client.sendAsync(httpRequest(if (uri == address) urlFor(request) else uri, key, request)) { connection }
                 .awaitOrDiscard { it.body().abort() }
             if (response.statusCode() != 200) return@perform refusal(response)
             if (!Policy.isEventStream(response.headers().firstValue("Content-Type").orElse(null))) {
-                throw LinkFailure(ConnectionRefusedException("The server answered with no event stream.", status = 200), isFatal = true)
+                val error = ConnectionRefusedException("The server did not respond with an event stream; check the url.", status = 200)
+                throw ConnectionFailure(error, isFatal = true)
             }
             isOpen = true
-            Answer.Opened(link)
+            HandshakeResult.Opened(connection)
         } catch (e: IOException) {
-            throw LinkFailure(ConnectionLostException("No connection: $e", cause = e))
+            throw ConnectionFailure(ConnectionLostException("Connecting failed: $e", cause = e))
         } finally {
-            // Also when the client was closed meanwhile: a body that nobody cancels keeps its connection for ever.
-            if (!isOpen) link.abort()
+            // Also if the client was closed meanwhile: a body that is not cancelled keeps its connection open.
+            if (!isOpen) connection.abort()
         }
     }
 
     override fun close() = http.close()
 
-    private fun addressFor(start: Start): URI {
+    private fun urlFor(request: ConnectionRequest): URI {
         val query = buildList {
-            addAll(start.selection.query())
+            addAll(request.selection.query())
             add("envelope" to "true")
-            if (start.snapshot != null) add("snapshot" to "true")
-            start.lastEventId?.takeIf { !it.isPlain }?.let { add("lastEventId" to it) }
+            if (request.snapshot != null) add("snapshot" to "true")
+            request.lastEventId?.takeIf { !it.isPlain }?.let { add("lastEventId" to it) }
         }
         val text = address.toString().substringBefore('#')
         return URI(text + (if ('?' in text) "&" else "?") + query.toQuery())
     }
 
-    private fun request(uri: URI, key: String?, start: Start): HttpRequest = HttpRequest.newBuilder(uri)
-        // A clear-text HTTP/2 upgrade only confuses servers and proxies in front of a stream.
+    private fun httpRequest(uri: URI, key: String?, request: ConnectionRequest): HttpRequest = HttpRequest.newBuilder(uri)
+        // Some servers and proxies fail on a clear-text HTTP/2 upgrade of a stream.
         .version(if (uri.scheme.equals("https", ignoreCase = true)) HttpClient.Version.HTTP_2 else HttpClient.Version.HTTP_1_1)
         .header("Accept", "text/event-stream")
         .header("Cache-Control", "no-cache")
         .apply {
             key?.let { header("X-API-Key", it) }
-            start.lastEventId?.takeIf { it.isPlain }?.let { header("Last-Event-ID", it) }
+            request.lastEventId?.takeIf { it.isPlain }?.let { header("Last-Event-ID", it) }
         }
         .GET()
         .build()
 
     private val String.isPlain get() = all { it in ' '..'~' }
 
-    private fun refusal(response: HttpResponse<SseLink>): Answer.Refused {
+    private fun refusal(response: HttpResponse<SseConnection>): HandshakeResult.Refused {
         val headers = response.headers()
-        return Answer.Refused(
+        return HandshakeResult.Refused(
             response.statusCode(),
             headers.firstValue("Location").orElse(null),
             headers.firstValue("Retry-After").orElse(null),
@@ -81,18 +82,18 @@ internal class SseTransport(
     }
 }
 
-/** The body of one response. Made before the request, so that it can be ended at any time. */
-private class SseLink(limit: Int) : Link, HttpResponse.BodySubscriber<SseLink> {
+/** The body of one response. Created before the request, so that it can be aborted at any time. */
+private class SseConnection(limit: Int) : Connection, HttpResponse.BodySubscriber<SseConnection> {
     private val parser = SseParser(limit)
 
-    // Holds one item at most: the next is asked for only when this one was taken.
+    // Holds at most one item: the next is requested only after this one is taken.
     private val chunks = Channel<List<ByteBuffer>>(Channel.UNLIMITED)
     private val subscribed = CompletableDeferred<Flow.Subscription>()
 
     @Volatile
     private var isAborted = false
 
-    override fun getBody(): CompletionStage<SseLink> = CompletableFuture.completedFuture(this)
+    override fun getBody(): CompletionStage<SseConnection> = CompletableFuture.completedFuture(this)
 
     override fun onSubscribe(subscription: Flow.Subscription) {
         subscribed.complete(subscription)
@@ -104,13 +105,13 @@ private class SseLink(limit: Int) : Link, HttpResponse.BodySubscriber<SseLink> {
     }
 
     override fun onError(throwable: Throwable) {
-        chunks.close(LinkFailure(ConnectionLostException("The stream broke: $throwable", cause = throwable)))
-        // Where it breaks before its first byte, nobody else tells the reader to look.
+        chunks.close(ConnectionFailure(ConnectionLostException("The connection broke: $throwable", cause = throwable)))
+        // If it breaks before the first byte, only this wakes the reader.
         subscribed.complete(Ended)
     }
 
     override fun onComplete() {
-        chunks.close(LinkFailure(ConnectionLostException("The server ended the stream.")))
+        chunks.close(ConnectionFailure(ConnectionLostException("The server ended the stream.")))
     }
 
     override suspend fun receive(): List<Message> {
@@ -119,19 +120,19 @@ private class SseLink(limit: Int) : Link, HttpResponse.BodySubscriber<SseLink> {
         val items = mutableListOf<SseItem>()
         try {
             for (buffer in chunks.receive()) parser.feed(ByteArray(buffer.remaining()).also(buffer::get), items)
-        } catch (e: SseTooBig) {
-            // What came before it counts: the next call finds the end.
-            chunks.close(LinkFailure(ConnectionLostException(e.message.orEmpty(), cause = e)))
+        } catch (e: MessageTooLarge) {
+            // The messages before it are valid: the next call raises the failure.
+            chunks.close(ConnectionFailure(ConnectionLostException(e.message.orEmpty(), cause = e)))
             source.cancel()
         }
-        return items.map(MessageReader::read)
+        return items.map(MessageDecoder::decodeSseItem)
     }
 
-    override suspend fun select(from: Selection, to: Selection) = from.query().toSet() == to.query().toSet()
+    override suspend fun select(from: ServerSelection, to: ServerSelection) = from.query().toSet() == to.query().toSet()
 
-    override suspend fun requestSnapshot(selection: Selection, number: Int) = false
+    override suspend fun requestSnapshot(selection: ServerSelection, number: Int) = false
 
-    override suspend fun send(text: String): Unit = error("An event stream carries no requests.")
+    override suspend fun send(text: String): Unit = error("An event stream is one-way.")
 
     private object Ended : Flow.Subscription {
         override fun request(n: Long) = Unit

@@ -2,9 +2,9 @@ package com.flagent.realtime
 
 import kotlin.time.Duration
 
-/** How a connection begins. */
-internal class Start(
-    val selection: Selection,
+/** What a new connection asks for. */
+internal class ConnectionRequest(
+    val selection: ServerSelection,
     /** Resume after this id; never together with [snapshot]. */
     val lastEventId: String?,
     /** The number of the snapshot request that this connection answers, `null` = none. */
@@ -13,39 +13,39 @@ internal class Start(
 
 /** A way to reach the server. */
 internal interface Transport {
-    /** True when a connection makes sense without any selection (evaluation). */
+    /** True when a connection is of use without any selection (for evaluation). */
     val servesWithoutSelection: Boolean
 
-    /** Connects and asks for [start]. Raises [LinkFailure]; safe to cancel at any time. */
-    suspend fun open(start: Start): Link
+    /** Connects and sends [request]. Raises [ConnectionFailure]; safe to cancel at any time. */
+    suspend fun open(request: ConnectionRequest): Connection
 
-    /** Ends what outlives connections. Idempotent. */
+    /** Closes what outlives connections. Idempotent. */
     fun close()
 }
 
-/** One connection. [receive] is called by one coroutine, the rest by any. */
-internal interface Link {
+/** One open connection. [receive] is called by one coroutine, the other methods by any. */
+internal interface Connection {
     /**
-     * Waits for bytes and reads them: empty when they make no whole message yet, which is a sign of life all the same.
-     * Nothing is read from the socket between two calls. Raises [LinkFailure] when the connection is gone.
+     * Waits for bytes and decodes them; an empty list means that no message is complete yet, but the connection is alive.
+     * Nothing is read from the socket between two calls. Raises [ConnectionFailure] when the connection is lost.
      */
     suspend fun receive(): List<Message>
 
-    /** Changes what this connection is subscribed to. False when that takes a new connection. */
-    suspend fun select(from: Selection, to: Selection): Boolean
+    /** Changes the selection of this connection. False when that requires a new connection. */
+    suspend fun select(from: ServerSelection, to: ServerSelection): Boolean
 
-    /** Asks for a snapshot of [selection] in the running stream. False when that takes a new connection. */
-    suspend fun requestSnapshot(selection: Selection, number: Int): Boolean
+    /** Requests a snapshot of [selection] in the open stream. False when that requires a new connection. */
+    suspend fun requestSnapshot(selection: ServerSelection, number: Int): Boolean
 
-    /** Sends a request. Raises [LinkFailure]. */
+    /** Sends a request. Raises [ConnectionFailure]. */
     suspend fun send(text: String)
 
-    /** Says goodbye if the peer listens and frees the socket, within a second. Idempotent. */
+    /** Sends a close frame, where there is one, and frees the socket within a second. Idempotent. */
     suspend fun close()
 }
 
-/** The connection could not be made or broke. */
-internal class LinkFailure(
+/** Why a connection ended or could not be made. */
+internal class ConnectionFailure(
     val error: FlagentException,
     val isFatal: Boolean = false,
     val retryAfter: Duration? = null,

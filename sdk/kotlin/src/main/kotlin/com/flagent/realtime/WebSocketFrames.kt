@@ -7,7 +7,7 @@ import java.nio.ByteBuffer
 import java.security.MessageDigest
 import java.util.Base64
 
-/** What a server's frames add up to (RFC 6455, section 5). */
+/** The items of a server's frames (RFC 6455, section 5). */
 internal sealed interface FrameItem {
     class Text(val text: String) : FrameItem
 
@@ -17,20 +17,20 @@ internal sealed interface FrameItem {
 
     class Close(val code: Int, val reason: String) : FrameItem
 
-    /** A pong, or a piece of something larger: a sign of life. */
-    data object Life : FrameItem
+    /** A pong, or a part of a larger item: it only shows that the connection is alive. */
+    data object Partial : FrameItem
 }
 
-/** The server broke the protocol, or said more at once than is allowed; [code] is the close code that tells it so. */
+/** The server violated the protocol or exceeded the maximum message size; [code] is the close code to send. */
 internal class FrameError(val code: Int, message: String) : Exception(message)
 
-/** Reads a server's frames. Blocks; [next] raises [FrameError], [EOFException] at the end and what the stream raises. */
+/** Reads a server's frames. Blocks; [next] raises [FrameError], [EOFException] at the end, and exceptions of the stream. */
 internal class FrameReader(stream: InputStream, private val limit: Int) {
     private val input = DataInputStream(stream)
     private var opcodeOfMessage = 0
     private var message = ByteArray(0)
 
-    // The frame that is being read, in pieces.
+    // The frame that is read in parts.
     private var opcode = 0
     private var isFinal = false
     private var payload = ByteArray(0)
@@ -39,10 +39,10 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
 
     fun next(): FrameItem {
         if (!isInFrame) readHeader()
-        val count = minOf(PIECE, payload.size - filled)
+        val count = minOf(MAX_READ, payload.size - filled)
         input.readFully(payload, filled, count)
         filled += count
-        if (filled < payload.size) return FrameItem.Life
+        if (filled < payload.size) return FrameItem.Partial
         isInFrame = false
         return finish()
     }
@@ -50,7 +50,7 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
     private fun readHeader() {
         val first = input.readUnsignedByte()
         val second = input.readUnsignedByte()
-        if (first and 0x70 != 0) throw FrameError(PROTOCOL_ERROR, "A frame uses an extension that was not agreed on.")
+        if (first and 0x70 != 0) throw FrameError(PROTOCOL_ERROR, "A frame uses an extension that was not negotiated.")
         if (second and 0x80 != 0) throw FrameError(PROTOCOL_ERROR, "A frame of the server is masked.")
         isFinal = first and 0x80 != 0
         opcode = first and 0x0f
@@ -60,7 +60,7 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
             else -> short.toLong()
         }
         if (opcode >= CLOSE && (!isFinal || size > 125)) throw FrameError(PROTOCOL_ERROR, "A control frame is too long.")
-        if (size < 0 || message.size + size > limit) throw FrameError(TOO_BIG, "A message larger than $limit bytes was received.")
+        if (size < 0 || message.size + size > limit) throw FrameError(TOO_BIG, "A message exceeds maxMessageBytes ($limit).")
         payload = ByteArray(size.toInt())
         filled = 0
         isInFrame = true
@@ -73,7 +73,7 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
             FrameItem.Close(code, String(payload, minOf(2, payload.size), maxOf(0, payload.size - 2), Charsets.UTF_8))
         }
         PING -> FrameItem.Ping(payload)
-        PONG -> FrameItem.Life
+        PONG -> FrameItem.Partial
         else -> throw FrameError(PROTOCOL_ERROR, "A frame has the unknown opcode $opcode.")
     }
 
@@ -83,7 +83,7 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
         }
         if (opcode != CONTINUATION) opcodeOfMessage = opcode
         message = if (message.isEmpty()) payload else message + payload
-        if (!isFinal) return FrameItem.Life
+        if (!isFinal) return FrameItem.Partial
         val item = if (opcodeOfMessage == TEXT) FrameItem.Text(String(message, Charsets.UTF_8)) else FrameItem.Binary
         opcodeOfMessage = 0
         message = ByteArray(0)
@@ -91,7 +91,7 @@ internal class FrameReader(stream: InputStream, private val limit: Int) {
     }
 
     private companion object {
-        const val PIECE = 64 * 1024
+        const val MAX_READ = 64 * 1024
     }
 }
 
@@ -106,7 +106,7 @@ internal const val PROTOCOL_ERROR = 1002
 internal const val NO_CODE = 1005
 internal const val TOO_BIG = 1009
 
-/** A client's frame: final, masked with the four bytes of [mask], which must be unpredictable. */
+/** A final frame of a client, masked with the four bytes of [mask], which must be unpredictable. */
 internal fun clientFrame(opcode: Int, payload: ByteArray, mask: ByteArray): ByteArray {
     val frame = ByteBuffer.allocate(14 + payload.size)
     frame.put((0x80 or opcode).toByte())
@@ -120,7 +120,7 @@ internal fun clientFrame(opcode: Int, payload: ByteArray, mask: ByteArray): Byte
     return frame.array().copyOf(frame.position())
 }
 
-/** What a server must answer to the key of a handshake (RFC 6455, section 4.2.2). */
+/** The server's response to the key of a handshake (RFC 6455, section 4.2.2). */
 internal fun acceptFor(key: String): String = Base64.getEncoder().encodeToString(
     MessageDigest.getInstance("SHA-1").digest((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").toByteArray()),
 )

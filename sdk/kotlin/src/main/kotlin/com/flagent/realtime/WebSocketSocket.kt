@@ -19,11 +19,11 @@ import javax.net.ssl.SSLContext
 import javax.net.ssl.SSLSocket
 
 /**
- * The socket below a WebSocket: connecting, TLS and the opening handshake. Blocks; [close] from any thread ends whatever
- * is going on.
+ * The socket below a WebSocket: connecting, TLS and the opening handshake. Blocks; [close] from any thread interrupts every
+ * operation.
  *
- * It is not the WebSocket of java.net.http: on Java 17 that one does not notice an end of the connection that comes right
- * behind a frame, neither to its listener nor when aborted (a test cuts a hundred connections in that way).
+ * It replaces the WebSocket of java.net.http: on Java 17 that one does not report the end of a connection that follows directly
+ * after a frame, neither to its listener nor when aborted (a test ends a hundred connections in that way).
  */
 internal class WebSocketSocket(private val uri: URI, private val settings: HttpClient?) : Closeable {
     private val isSecure = uri.scheme == "wss"
@@ -39,8 +39,8 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
         private set
     private lateinit var output: OutputStream
 
-    /** Connects and asks for the upgrade. Anything but [Answer.Opened] leaves the socket closed. */
-    fun open(key: String?): Answer<WebSocketSocket> {
+    /** Connects and requests the upgrade. Unless the result is [HandshakeResult.Opened], the socket is closed. */
+    fun open(key: String?): HandshakeResult<WebSocketSocket> {
         var isOpen = false
         try {
             val socket = secure(connect())
@@ -49,16 +49,18 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
             val nonce = Base64.getEncoder().encodeToString(ByteArray(16).also(random::nextBytes))
             write(request(nonce, key))
             val (status, headers) = readHead()
-            if (status != 101) return Answer.Refused(status, headers["location"], headers["retry-after"])
-            if (headers["sec-websocket-accept"] != acceptFor(nonce)) throw IOException("The answer to the handshake is not ours.")
+            if (status != 101) return HandshakeResult.Refused(status, headers["location"], headers["retry-after"])
+            if (headers["sec-websocket-accept"] != acceptFor(nonce)) {
+                throw IOException("The response to the handshake has a wrong Sec-WebSocket-Accept.")
+            }
             isOpen = true
-            return Answer.Opened(this)
+            return HandshakeResult.Opened(this)
         } finally {
             if (!isOpen) close()
         }
     }
 
-    /** Writes all of it, one caller at a time. */
+    /** Writes all bytes, one caller at a time. */
     @Synchronized
     fun write(bytes: ByteArray) {
         output.write(bytes)
@@ -68,7 +70,7 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
     fun frame(opcode: Int, payload: ByteArray): Unit =
         write(clientFrame(opcode, payload, ByteArray(4).also(random::nextBytes)))
 
-    // The socket below TLS: closing that above would wait for a writer that hangs.
+    // Closes the socket below TLS: closing the TLS socket would wait for a blocked writer.
     override fun close() {
         isClosed = true
         raw?.close()
@@ -87,7 +89,7 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
                 failure = e
             }
         }
-        throw failure ?: IOException("No address of ${uri.host} is known.")
+        throw failure ?: IOException("The host ${uri.host} has no address.")
     }
 
     private fun connect(socket: Socket, address: InetSocketAddress): Socket {
@@ -123,7 +125,7 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
             "Sec-WebSocket-Version: 13",
             key?.let { "X-API-Key: $it" },
         )
-        require(lines.none { line -> line.any { it < ' ' } }) { "The API key holds a control character." }
+        require(lines.none { line -> line.any { it < ' ' } }) { "The API key contains a control character." }
         return (lines.joinToString("\r\n") + "\r\n\r\n").toByteArray()
     }
 
@@ -133,11 +135,11 @@ internal class WebSocketSocket(private val uri: URI, private val settings: HttpC
             val b = input.read()
             if (b < 0) throw EOFException("The server ended the connection during the handshake.")
             head.append(b.toChar())
-            if (head.length > MAX_HEAD) throw IOException("The answer to the handshake is too long.")
+            if (head.length > MAX_HEAD) throw IOException("The response to the handshake is too long.")
         }
         val lines = head.lines()
         val status = lines.first().split(' ').getOrNull(1)?.toIntOrNull()
-            ?: throw IOException("The answer to the handshake is not HTTP.")
+            ?: throw IOException("The response to the handshake is not HTTP.")
         return status to lines.drop(1).filter { ':' in it }
             .associate { it.substringBefore(':').trim().lowercase() to it.substringAfter(':').trim() }
     }

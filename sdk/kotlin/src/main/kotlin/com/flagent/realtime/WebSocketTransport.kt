@@ -16,13 +16,13 @@ import kotlin.coroutines.resumeWithException
 import kotlin.time.Duration.Companion.milliseconds
 
 /**
- * JSON text frames over a WebSocket. Each connection has one thread, which connects and reads, and ends with it.
+ * JSON text frames over a WebSocket. Each connection has one thread, which connects and reads, and ends with the connection.
  *
- * @param settings where proxies and certificates come from; `null` = the JDK's defaults.
+ * @param settings supplies proxies and certificates; `null` = the JDK's defaults.
  */
 internal class WebSocketTransport(
     address: URI,
-    keys: KeySource,
+    keys: ApiKeySource,
     private val settings: HttpClient?,
     private val maxMessageBytes: Int,
 ) : Transport {
@@ -30,121 +30,117 @@ internal class WebSocketTransport(
 
     override val servesWithoutSelection get() = true
 
-    override suspend fun open(start: Start): Link {
-        val link = handshake.perform(::connect)
+    override suspend fun open(request: ConnectionRequest): Connection {
+        val connection = handshake.perform(::connect)
         try {
-            if (!start.selection.isEmpty) {
-                val message = start.selection.message("subscribe") {
-                    if (start.snapshot != null) {
+            if (!request.selection.isEmpty) {
+                val message = request.selection.message("subscribe") {
+                    if (request.snapshot != null) {
                         put("snapshot", true)
-                        put("requestId", SNAPSHOT_REQUEST + start.snapshot)
+                        put("requestId", SnapshotRequests.requestId(request.snapshot))
                     } else {
-                        start.lastEventId?.let { put("lastEventId", it) }
+                        request.lastEventId?.let { put("lastEventId", it) }
                     }
                 }
-                link.send(message.toString())
+                connection.send(message.toString())
             }
-            return link
+            return connection
         } catch (e: Throwable) {
-            link.abort()
+            connection.abort()
             throw e
         }
     }
 
     override fun close() = Unit
 
-    private suspend fun connect(uri: URI, key: String?): Answer<WebSocketLink> {
+    private suspend fun connect(uri: URI, key: String?): HandshakeResult<WebSocketConnection> {
         val socket = WebSocketSocket(uri, settings)
         return suspendCancellableCoroutine { continuation ->
             continuation.invokeOnCancellation { socket.close() }
             thread(name = "flagent-realtime-websocket", isDaemon = true) {
                 try {
-                    when (val answer = socket.open(key)) {
-                        is Answer.Refused -> continuation.resume(answer) { _, _, _ -> }
-                        is Answer.Opened -> {
-                            val link = WebSocketLink(socket)
-                            continuation.resume(Answer.Opened(link)) { _, _, _ -> link.abort() }
-                            link.read(FrameReader(socket.input, maxMessageBytes))
+                    when (val result = socket.open(key)) {
+                        is HandshakeResult.Refused -> continuation.resume(result) { _, _, _ -> }
+                        is HandshakeResult.Opened -> {
+                            val connection = WebSocketConnection(socket)
+                            continuation.resume(HandshakeResult.Opened(connection)) { _, _, _ -> connection.abort() }
+                            connection.read(FrameReader(socket.input, maxMessageBytes))
                         }
                     }
                 } catch (e: Exception) {
-                    continuation.resumeWithException(LinkFailure(ConnectionLostException("No connection: $e", cause = e)))
+                    continuation.resumeWithException(ConnectionFailure(ConnectionLostException("Connecting failed: $e", cause = e)))
                 }
             }
         }
     }
-
-    companion object {
-        const val SNAPSHOT_REQUEST = "snapshot-"
-    }
 }
 
-private class WebSocketLink(private val socket: WebSocketSocket) : Link {
-    // Full with one item: then the thread waits, nothing is read, and TCP slows the server.
+private class WebSocketConnection(private val socket: WebSocketSocket) : Connection {
+    // One item fills it: then the thread waits, nothing is read, and TCP slows the server.
     private val inbox = Channel<List<Message>>(1)
 
-    /** Reads until the connection ends. Raises nothing: [receive] tells how it ended. */
+    /** Reads until the connection ends. Raises nothing: [receive] raises the reason. */
     fun read(frames: FrameReader) {
         val end = try {
             readAll(frames)
         } catch (e: FrameError) {
-            LinkFailure(ConnectionLostException(e.message.orEmpty(), closeCode = e.code, cause = e))
+            ConnectionFailure(ConnectionLostException(e.message.orEmpty(), closeCode = e.code, cause = e))
         } catch (e: IOException) {
-            LinkFailure(ConnectionLostException("The connection broke: $e", cause = e))
+            ConnectionFailure(ConnectionLostException("The connection broke: $e", cause = e))
         } catch (e: InterruptedException) {
-            LinkFailure(ConnectionLostException("The reading was interrupted.", cause = e))
+            ConnectionFailure(ConnectionLostException("Reading was interrupted.", cause = e))
         }
         inbox.close(end)
         socket.close()
     }
 
-    private fun readAll(frames: FrameReader): LinkFailure {
+    private fun readAll(frames: FrameReader): ConnectionFailure {
         while (true) {
             val messages = when (val item = frames.next()) {
-                is FrameItem.Text -> listOf(MessageReader.read(item.text))
-                FrameItem.Binary -> listOf(Message.Malformed("A binary frame was received."))
-                FrameItem.Life -> emptyList()
+                is FrameItem.Text -> listOf(MessageDecoder.decodeMessage(item.text))
+                FrameItem.Binary -> listOf(Message.Malformed("Binary frames are not supported."))
+                FrameItem.Partial -> emptyList()
                 is FrameItem.Ping -> {
                     socket.frame(PONG, item.payload)
                     emptyList()
                 }
                 is FrameItem.Close -> {
                     if (item.code != NO_CODE) socket.frame(CLOSE, code(item.code))
-                    return ended(item)
+                    return failure(item)
                 }
             }
-            if (inbox.trySendBlocking(messages).isFailure) return LinkFailure(ConnectionLostException("Closed."))
+            if (inbox.trySendBlocking(messages).isFailure) return ConnectionFailure(ConnectionLostException("Closed."))
         }
     }
 
-    private fun ended(close: FrameItem.Close): LinkFailure {
-        val said = "The server closed the connection with code ${close.code}" +
+    private fun failure(close: FrameItem.Close): ConnectionFailure {
+        val reason = "The server closed the connection with code ${close.code}" +
             if (close.reason.isEmpty()) "." else ": ${close.reason}"
-        return if (Policy.ofCloseCode(close.code) == Outcome.FATAL) {
-            LinkFailure(ConnectionRefusedException(said, closeCode = close.code), isFatal = true)
+        return if (Policy.closeCodeOutcome(close.code) == Outcome.FATAL) {
+            ConnectionFailure(ConnectionRefusedException(reason, closeCode = close.code), isFatal = true)
         } else {
-            LinkFailure(ConnectionLostException(said, closeCode = close.code))
+            ConnectionFailure(ConnectionLostException(reason, closeCode = close.code))
         }
     }
 
     override suspend fun receive(): List<Message> = inbox.receive()
 
-    override suspend fun select(from: Selection, to: Selection): Boolean {
+    override suspend fun select(from: ServerSelection, to: ServerSelection): Boolean {
         if (!from.isEmpty && !to.isEmpty && !from.narrowsLike(to)) return false
         val added = to - from
         val removed = from - to
         if (!added.isEmpty) send(added.message("subscribe").toString())
         if (!removed.isEmpty) {
-            // Nothing selected is the server's word for everything: the plain message ends all subscriptions.
-            send((if (to.isEmpty) Selection() else removed).message("unsubscribe").toString())
+            // An empty selection means everything on the wire: the plain message ends all subscriptions.
+            send((if (to.isEmpty) ServerSelection() else removed).message("unsubscribe").toString())
         }
         return true
     }
 
-    override suspend fun requestSnapshot(selection: Selection, number: Int): Boolean {
+    override suspend fun requestSnapshot(selection: ServerSelection, number: Int): Boolean {
         val message = selection.message("subscribe") {
             put("snapshot", true)
-            put("requestId", WebSocketTransport.SNAPSHOT_REQUEST + number)
+            put("requestId", SnapshotRequests.requestId(number))
         }
         send(message.toString())
         return true
@@ -153,11 +149,11 @@ private class WebSocketLink(private val socket: WebSocketSocket) : Link {
     override suspend fun send(text: String) = write(TEXT, text.toByteArray())
 
     override suspend fun close() {
-        withTimeoutOrNull(GOODBYE) {
+        withTimeoutOrNull(CLOSE_LIMIT) {
             try {
                 write(CLOSE, code(NORMAL))
-            } catch (_: LinkFailure) {
-                // The peer is gone already, which is what closing is for.
+            } catch (_: ConnectionFailure) {
+                // The connection has already ended.
             }
         }
         abort()
@@ -168,14 +164,14 @@ private class WebSocketLink(private val socket: WebSocketSocket) : Link {
         inbox.cancel()
     }
 
-    // A write to a peer that reads nothing may hang until the socket is closed; the caller can leave at any time.
+    // A write to a peer that does not read may block until the socket is closed; the caller can be cancelled at any time.
     private suspend fun write(opcode: Int, payload: ByteArray): Unit = suspendCancellableCoroutine { continuation ->
         Dispatchers.IO.asExecutor().execute {
             try {
                 socket.frame(opcode, payload)
                 continuation.resume(Unit) { _, _, _ -> }
             } catch (e: IOException) {
-                continuation.resumeWithException(LinkFailure(ConnectionLostException("The connection broke: $e", cause = e)))
+                continuation.resumeWithException(ConnectionFailure(ConnectionLostException("The connection broke: $e", cause = e)))
             }
         }
     }
@@ -183,6 +179,6 @@ private class WebSocketLink(private val socket: WebSocketSocket) : Link {
     private fun code(code: Int): ByteArray = ByteBuffer.allocate(2).putShort(code.toShort()).array()
 
     private companion object {
-        val GOODBYE = 500.milliseconds
+        val CLOSE_LIMIT = 500.milliseconds
     }
 }

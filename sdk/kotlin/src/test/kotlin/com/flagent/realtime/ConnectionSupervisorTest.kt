@@ -16,43 +16,43 @@ import org.junit.jupiter.api.Timeout
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 
-/** When a client connects, on a clock that the test moves. */
+/** The times of a client's connections, on a clock that the test advances. */
 @OptIn(ExperimentalCoroutinesApi::class)
 @Timeout(30)
-class StreamTimingTest {
-    /** Stands in for the network. Each attempt is noted with its time; [answer] decides what it leads to. */
+class ConnectionSupervisorTest {
+    /** Replaces the network. Records the time of each attempt; [response] is its result. */
     private class Network(private val scope: TestScope) : Transport {
         val attempts = mutableListOf<Long>()
-        val starts = mutableListOf<Start>()
-        var answer: suspend () -> Link = { throw LinkFailure(ConnectionLostException("refused")) }
+        val starts = mutableListOf<ConnectionRequest>()
+        var response: suspend () -> Connection = { throw ConnectionFailure(ConnectionLostException("refused")) }
 
         override val servesWithoutSelection = false
 
-        override suspend fun open(start: Start): Link {
+        override suspend fun open(start: ConnectionRequest): Connection {
             attempts += scope.currentTime
             starts += start
-            return answer()
+            return response()
         }
 
         override fun close() = Unit
     }
 
-    private class Wire : Link {
+    private class Wire : Connection {
         val messages = Channel<List<Message>>(Channel.UNLIMITED)
 
         fun say(text: String) {
-            messages.trySend(listOf(MessageReader.read(text)))
+            messages.trySend(listOf(MessageDecoder.decodeMessage(text)))
         }
 
-        fun cut() {
-            messages.close(LinkFailure(ConnectionLostException("cut")))
+        fun disconnect() {
+            messages.close(ConnectionFailure(ConnectionLostException("disconnected")))
         }
 
         override suspend fun receive() = messages.receive()
 
-        override suspend fun select(from: Selection, to: Selection) = true
+        override suspend fun select(from: ServerSelection, to: ServerSelection) = true
 
-        override suspend fun requestSnapshot(selection: Selection, number: Int) = true
+        override suspend fun requestSnapshot(selection: ServerSelection, number: Int) = true
 
         override suspend fun send(text: String) = Unit
 
@@ -80,7 +80,7 @@ class StreamTimingTest {
     @Test
     fun `Retry-After is waited out`() = runTest {
         val network = Network(this)
-        network.answer = { throw LinkFailure(ConnectionLostException("busy", status = 503), retryAfter = 30.seconds) }
+        network.response = { throw ConnectionFailure(ConnectionLostException("busy", status = 503), retryAfter = 30.seconds) }
         val client = client(network, ReconnectConfig(maxAttempts = 1))
         client.subscribe { }
         advanceTimeBy(100.seconds)
@@ -89,12 +89,12 @@ class StreamTimingTest {
     }
 
     @Test
-    fun `only a connection that lived on resets the count`() = runTest {
+    fun `only a connection that lasts resets the attempt count`() = runTest {
         val network = Network(this)
         val client = client(network, ReconnectConfig())
         client.subscribe { }
         var wire = Wire()
-        network.answer = { Wire().also { wire = it } }
+        network.response = { Wire().also { wire = it } }
         advanceTimeBy(20.milliseconds)
         suspend fun liveFor(ms: Long): Long {
             wire.say(connected(1))
@@ -102,25 +102,25 @@ class StreamTimingTest {
             advanceTimeBy(ms.milliseconds)
             val cutAt = currentTime
             val before = network.attempts.size
-            wire.cut()
+            wire.disconnect()
             advanceTimeBy(15.seconds)
             assertEquals(before + 1, network.attempts.size)
             return network.attempts.last() - cutAt - GATHER
         }
         assertEquals(1000L, liveFor(4999))
-        // Messages come late here, after the wait: the count goes on.
+        // Messages arrive late here, after the wait: the attempt count is not reset.
         assertEquals(2000L, liveFor(100))
         assertEquals(1000L, liveFor(5000))
         client.closeAndJoin()
     }
 
     @Test
-    fun `silence of two and a half intervals ends a connection, any message begins it anew`() = runTest {
+    fun `silence of two and a half intervals ends a connection, any message restarts the wait`() = runTest {
         val network = Network(this)
         val client = client(network, ReconnectConfig())
         client.subscribe { }
         val wire = Wire()
-        network.answer = { if (network.attempts.size == 1) wire else awaitCancellation() }
+        network.response = { if (network.attempts.size == 1) wire else awaitCancellation() }
         advanceTimeBy(20.milliseconds)
         wire.say(connected(1))
         advanceTimeBy(74.seconds)
@@ -128,7 +128,7 @@ class StreamTimingTest {
         advanceTimeBy(74.seconds)
         assertEquals(ConnectionState.CONNECTED, client.state.value)
         advanceTimeBy(2.seconds)
-        assertEquals(ConnectionState.WAITING, client.state.value)
+        assertEquals(ConnectionState.RECONNECTING, client.state.value)
         advanceTimeBy(2.seconds)
         assertEquals("1@k", network.starts[1].lastEventId)
         client.closeAndJoin()
@@ -137,7 +137,7 @@ class StreamTimingTest {
     @Test
     fun `an attempt that hangs ends after the time limit`() = runTest {
         val network = Network(this)
-        network.answer = { awaitCancellation() }
+        network.response = { awaitCancellation() }
         val client = client(network, ReconnectConfig())
         client.subscribe { }
         advanceTimeBy(12.seconds)
@@ -146,12 +146,12 @@ class StreamTimingTest {
     }
 
     @Test
-    fun `the assumed interval gives way to the observed one`() = runTest {
+    fun `the observed interval replaces the assumed one`() = runTest {
         val network = Network(this)
         val client = client(network, ReconnectConfig())
         client.subscribe { }
         val wire = Wire()
-        network.answer = { if (network.attempts.size == 1) wire else awaitCancellation() }
+        network.response = { if (network.attempts.size == 1) wire else awaitCancellation() }
         advanceTimeBy(20.milliseconds)
         wire.say(connected(1))
         repeat(2) {
@@ -166,7 +166,7 @@ class StreamTimingTest {
     }
 
     private companion object {
-        /** The client gathers subscriptions for that long before each attempt. */
+        /** The client waits this long for further subscriptions before each attempt. */
         const val GATHER = 10L
     }
 }

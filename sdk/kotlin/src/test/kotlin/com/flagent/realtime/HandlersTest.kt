@@ -19,7 +19,7 @@ import kotlin.time.Duration.Companion.seconds
 @Timeout(30)
 class HandlersTest {
     private val server = ScriptedServer()
-    private val errors = Heard<FlagentException>()
+    private val errors = Received<FlagentException>()
     private val client = FlagentWebSocketClient(server.ws, null, eager, ClientOptions(onError = errors::add))
 
     private fun subscribed(position: Long) = connected(position, type = "subscribed")
@@ -39,70 +39,70 @@ class HandlersTest {
     fun `handlers run one at a time in the order of ids, the store is never behind them (tc-handler-order)`() {
         val store = FlagStore(client)
         val running = AtomicInteger()
-        val heard = Heard<String>()
+        val received = Received<String>()
         repeat(2) { n ->
             client.onEvent { event ->
                 assertEquals(1, running.incrementAndGet())
-                if (event.flag!!.json.int("n")!! % 2 == 0) delay(2.milliseconds)
-                assertTrue(store["a"]!!.json.int("n")!! >= event.flag!!.json.int("n")!!)
+                if (event.flag!!.raw.int("n")!! % 2 == 0) delay(2.milliseconds)
+                assertTrue(store["a"]!!.raw.int("n")!! >= event.flag!!.raw.int("n")!!)
                 running.decrementAndGet()
-                heard.add("${event.id} $n")
+                received.add("${event.id} $n")
             }
         }
         store.onChange { change -> assertEquals(0, running.get(), change.toString()) }
         serve(subscribed(0), snapshot(0), *(1..50).map { changed("a", "$it-0@k", ""","n":$it""") }.toTypedArray())
-        assertEquals((1..50).flatMap { listOf("$it-0@k 0", "$it-0@k 1") }, List(100) { heard.next() })
+        assertEquals((1..50).flatMap { listOf("$it-0@k 0", "$it-0@k 1") }, List(100) { received.next() })
         assertTrue(errors.isQuiet(10))
     }
 
     @Test
-    fun `a slow handler does not make the store old, and late listeners hear nothing old (tc-handler-order)`() {
+    fun `a slow handler does not make the store old, and late listeners receive nothing old (tc-handler-order)`() {
         val store = FlagStore(client)
-        val heard = Heard<String>()
+        val received = Received<String>()
         val released = CompletableDeferred<Unit>()
         client.onEvent { event ->
-            heard.add(event.id!!)
+            received.add(event.id!!)
             released.await()
         }
         val peer = serve(subscribed(0), snapshot(0, flag("a")), changed("a", "1-0@k"), changed("a", "2-0@k", ""","enabled":true"""))
         eventually("the change behind the slow handler") { store["a"]?.enabled == true }
-        assertEquals("1-0@k", heard.next())
-        assertEquals(0, heard.size)
-        val changes = Heard<String>()
+        assertEquals("1-0@k", received.next())
+        assertEquals(0, received.size)
+        val changes = Received<String>()
         store.onChange { changes.add("${it.kind} ${it.key}") }
         peer.send(changed("b", "3-0@k"))
         eventually("the next change") { "b" in store }
         released.complete(Unit)
         assertEquals("CREATED b", changes.next())
-        assertEquals(listOf("2-0@k", "3-0@k"), List(2) { heard.next() })
+        assertEquals(listOf("2-0@k", "3-0@k"), List(2) { received.next() })
         assertTrue(changes.isQuiet(10))
     }
 
     @Test
-    fun `a handler that raises is reported and breaks nothing (tc-handler-raises)`() {
-        val heard = Heard<String>()
+    fun `an exception of a handler is reported, and the other handlers still run (tc-handler-raises)`() {
+        val received = Received<String>()
         client.onEvent { throw IllegalStateException("mine") }
         client.onEvent { TODO("an Error, not an Exception") }
         client.onEvent { withTimeout(1.milliseconds) { delay(10.seconds) } }
-        client.onEvent { heard.add(it.id!!) }
+        client.onEvent { received.add(it.id!!) }
         serve(subscribed(0), changed("a", "1-0@k"), changed("a", "2-0@k"))
-        assertEquals(listOf("1-0@k", "2-0@k"), List(2) { heard.next() })
-        val causes = List(6) { (errors.next() as HandlerException).cause!!::class.simpleName }
+        assertEquals(listOf("1-0@k", "2-0@k"), List(2) { received.next() })
+        val causes = List(6) { (errors.next() as HandlerFailedException).cause!!::class.simpleName }
         assertEquals(listOf("IllegalStateException", "NotImplementedError", "TimeoutCancellationException"), causes.take(3))
     }
 
     @Test
     fun `a handler may close the client (tc-close-in-handler)`() {
-        val heard = Heard<String>()
+        val received = Received<String>()
         client.onEvent {
-            heard.add(it.id!!)
+            received.add(it.id!!)
             client.close()
-            heard.add("closed")
+            received.add("closed")
         }
-        client.onEvent { heard.add("too late") }
+        client.onEvent { received.add("too late") }
         serve(subscribed(0), changed("a", "1-0@k"), changed("a", "2-0@k"))
-        assertEquals(listOf("1-0@k", "closed"), List(2) { heard.next() })
-        assertTrue(heard.isQuiet())
+        assertEquals(listOf("1-0@k", "closed"), List(2) { received.next() })
+        assertTrue(received.isQuiet())
         assertEquals(ConnectionState.CLOSED, client.state.value)
     }
 
@@ -116,7 +116,7 @@ class HandlersTest {
             try {
                 for (i in 1..100_000) peer.send(changed("a", "$i-0@k"))
             } catch (_: java.io.IOException) {
-                // The client is gone.
+                // The client has disconnected.
             }
         }
         writer.start()
@@ -128,11 +128,11 @@ class HandlersTest {
     }
 
     @Test
-    fun `listeners of a store hear each difference (tc-ready)`() {
+    fun `listeners of a store receive each difference (tc-ready)`() {
         val store = FlagStore(client)
-        val changes = Heard<String>()
+        val changes = Received<String>()
         store.onChange { changes.add("${it.kind} ${it.key}") }
-        assertThrows(RequestTimeoutException::class.java) { runBlocking { store.ready(50.milliseconds) } }
+        assertThrows(NotReadyException::class.java) { runBlocking { store.ready(50.milliseconds) } }
         val peer = serve(subscribed(0), snapshot(5, flag("a"), flag("b")))
         runBlocking { store.ready(5.seconds) }
         assertEquals(listOf("a", "b"), store.map { it.key })
@@ -149,17 +149,17 @@ class HandlersTest {
     }
 
     @Test
-    fun `who waits in vain learns why (tc-ready)`() {
+    fun `a timeout of ready carries the last connection error (tc-ready)`() {
         server.close()
         val store = FlagStore(client)
         errors.next()
-        val raised = assertThrows(RequestTimeoutException::class.java) { runBlocking { store.ready(50.milliseconds) } }
+        val raised = assertThrows(NotReadyException::class.java) { runBlocking { store.ready(50.milliseconds) } }
         assertTrue(raised.cause is ConnectionLostException)
         assertTrue(raised.message!!.endsWith(" " + raised.cause!!.message), raised.message)
     }
 
     @Test
-    fun `the same key in several schemas must be asked for with its schema`() {
+    fun `a key in several schemas requires the schema`() {
         val store = FlagStore(client)
         serve(subscribed(0), snapshot(5, flag("a", ""","schema":"t1""""), flag("a", ""","enabled":true,"schema":"t2"""")))
         runBlocking { store.ready(5.seconds) }
@@ -170,7 +170,7 @@ class HandlersTest {
     @Test
     fun `two stores on one client, one of them partial`() {
         val all = FlagStore(client)
-        val some = FlagStore(client, EventFilter(flags = setOf("b")))
+        val some = FlagStore(client, Selection(flags = setOf("b")))
         serve(subscribed(0), snapshot(5, flag("a"), flag("b")), changed("a", "6-0@k"), changed("b", "7-0@k", ""","enabled":true"""))
         eventually("both") { all["b"]?.enabled == true && some["b"]?.enabled == true }
         assertEquals(listOf("a", "b") to listOf("b"), all.map { it.key } to some.map { it.key })
@@ -198,7 +198,7 @@ class HandlersTest {
         }
         peers.forEach(Peer::awaitEnd)
         eventually("no thread of a WebSocket") { Thread.getAllStackTraces().keys.none { it.name.startsWith("flagent-") } }
-        // Before Java 21 the HTTP client's own thread ends when the garbage collector has found the client unused.
+        // Before Java 21 the HTTP client's thread ends when the client is garbage collected.
         eventually("no thread of the HTTP client") {
             System.gc()
             Thread.getAllStackTraces().keys.none { it.name.startsWith("HttpClient-") }

@@ -10,12 +10,12 @@ import java.nio.file.Path
 import kotlin.concurrent.thread
 import kotlin.time.Duration.Companion.seconds
 
-/** The README's examples, run. The text itself is compared, so that the two cannot part. */
+/** Runs the README's examples, and compares their text with the README's. */
 @Timeout(30)
 class ReadmeTest {
     @Test
     fun `ten lines to a live flag`() {
-        val printed = Heard<String>()
+        val printed = Received<String>()
         fun println(value: Any?) = printed.add(value.toString())
 
         ScriptedServer().use { server ->
@@ -31,7 +31,7 @@ class ReadmeTest {
                         }
                     }
                 } catch (_: InterruptedException) {
-                    // The end of a program that watches until it is stopped.
+                    // Ends a program that runs until it is stopped.
                 }
             }
             server.acceptWebSocket().run {
@@ -39,7 +39,7 @@ class ReadmeTest {
                 send(connected(1, type = "subscribed"))
                 send(snapshot(1, """{"id":1,"key":"new_payment_flow","enabled":false}"""))
                 assertEquals("false", printed.next())
-                // The store selects everything already, so neither listening asks for anything that would be seen here.
+                // The store already selects everything, so neither listener sends a request.
                 val awaited = mutableSetOf("UPDATED new_payment_flow: true", "FLAG_UPDATED new_payment_flow")
                 var id = 2
                 while (awaited.isNotEmpty()) {
@@ -58,11 +58,11 @@ class ReadmeTest {
 
     @Test
     fun subscribing() {
-        val heard = Heard<String>()
+        val received = Received<String>()
         val cache = object {
-            fun update(flag: Flag) = heard.add("cached ${flag.key}")
+            fun update(flag: Flag) = received.add("cached ${flag.key}")
         }
-        fun println(value: Any?) = heard.add(value.toString())
+        fun println(value: Any?) = received.add(value.toString())
 
         ScriptedServer().use { server ->
             FlagentWebSocketClient(server.ws).use { client ->
@@ -79,10 +79,10 @@ class ReadmeTest {
                             """"flag":{"id":1,"key":"new_payment_flow","tags":[{"id":1,"value":"payment"}]}}""",
                     )
                 }
-                val event = "FlagEvent(segment_updated, id=2-0@k, flagKey=new_payment_flow)"
+                val event = "FlagentEvent(segment_updated, id=2-0@k, flagKey=new_payment_flow)"
                 assertEquals(
                     listOf("cached new_payment_flow", "3", event, event, "cached new_payment_flow"),
-                    List(5) { heard.next() },
+                    List(5) { received.next() },
                 )
             }
         }
@@ -90,8 +90,8 @@ class ReadmeTest {
 
     @Test
     fun evaluating() {
-        val heard = Heard<String>()
-        fun println(value: Any?) = heard.add(value.toString())
+        val received = Received<String>()
+        fun println(value: Any?) = received.add(value.toString())
 
         ScriptedServer().use { server ->
             val main = thread {
@@ -109,15 +109,15 @@ class ReadmeTest {
             }
             server.acceptWebSocket().run {
                 repeat(3) {
-                    val asked = receive()
+                    val request = receive()
                     val result = """{"flagID":1,"flagKey":"new_payment_flow","variantID":2,"variantKey":"on"}"""
-                    val answer = if (asked.text("type") == "evaluate") """"result":$result""" else """"results":[$result,$result]"""
-                    send("""{"type":"evaluation_result","requestId":"${asked.text("requestId")}","position":"1",$answer}""")
+                    val answer = if (request.text("type") == "evaluate") """"result":$result""" else """"results":[$result,$result]"""
+                    send("""{"type":"evaluation_result","requestId":"${request.text("requestId")}","position":"1",$answer}""")
                 }
                 main.join()
             }
         }
-        assertEquals(listOf("new_payment_flow", "on", "2"), List(3) { heard.next() })
+        assertEquals(listOf("new_payment_flow", "on", "2"), List(3) { received.next() })
     }
 
     @Test

@@ -18,11 +18,11 @@ import kotlin.concurrent.thread
 import kotlin.time.Duration.Companion.seconds
 
 /**
- * The real server on a database of its own, started by the repository's command: the system property `flagent.server`,
+ * The real server with its embedded database, started by the repository's command: the system property `flagent.server`,
  * for example `python -m cdc`.
  */
 class RealServer(private val command: String) : Closeable {
-    // Readable by all: run as root, the embedded PostgreSQL belongs to another user, who must get to its data.
+    // Readable by all: if run as root, the embedded PostgreSQL runs as another user, which must read its data.
     private val folder: Path = Files.createTempDirectory("flagent-kotlin-").also {
         Files.setPosixFilePermissions(it, PosixFilePermissions.fromString("rwxr-xr-x"))
     }
@@ -77,14 +77,14 @@ class RealServer(private val command: String) : Closeable {
     }
 }
 
-/** Forwards connections, and cuts them or goes silent when told. */
+/** A proxy that can disconnect its connections and fall silent. */
 class FaultyProxy(private val target: () -> Int) : Closeable {
     private val listener = ServerSocket(0, 50, InetAddress.getLoopbackAddress())
     private val sockets = CopyOnWriteArrayList<Socket>()
     private val muted = CopyOnWriteArrayList<Socket>()
     val port: Int get() = listener.localPort
 
-    /** Heartbeats that the present connections have carried. */
+    /** Heartbeats forwarded on the present connections. */
     val heartbeats = AtomicInteger()
 
     init {
@@ -123,13 +123,13 @@ class FaultyProxy(private val target: () -> Int) : Closeable {
     }
 
     /** Ends every connection. */
-    fun cut() {
+    fun disconnect() {
         heartbeats.set(0)
         sockets.forEach { it.close() }
         sockets.clear()
     }
 
-    /** The present connections stay open and carry nothing any more. */
+    /** The present connections stay open, but forward nothing. */
     fun mute() {
         muted += sockets
         sockets.clear()
@@ -137,7 +137,7 @@ class FaultyProxy(private val target: () -> Int) : Closeable {
 
     override fun close() {
         listener.close()
-        cut()
+        disconnect()
         muted.forEach { it.close() }
     }
 

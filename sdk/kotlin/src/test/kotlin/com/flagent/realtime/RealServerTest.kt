@@ -16,7 +16,7 @@ import kotlin.random.Random
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 
-/** Both clients against the real server, its database written to by others, through a network that fails. */
+/** Both clients against the real server, with other writers and a failing network. */
 @Timeout(120)
 class RealServerTest {
     private val errors = Collections.synchronizedList(mutableListOf<FlagentException>())
@@ -30,7 +30,7 @@ class RealServerTest {
 
     @ParameterizedTest
     @ValueSource(strings = ["ws", "sse"])
-    fun `the store ends equal to the database, whatever the network does`(kind: String) {
+    fun `the store ends equal to the database after network failures`(kind: String) {
         val seed = System.nanoTime()
         println("seed $seed")
         val random = Random(seed)
@@ -43,7 +43,7 @@ class RealServerTest {
                 server.connect().use { database ->
                     for (i in 1..400) {
                         change(database, random)
-                        if (i % 60 == 0) proxy.cut()
+                        if (i % 60 == 0) proxy.disconnect()
                         if (i == 200) {
                             eventually("the interval is known") { proxy.heartbeats.get() >= 2 }
                             proxy.mute()
@@ -53,7 +53,7 @@ class RealServerTest {
                     eventually("equal to the database", 20.seconds) { rows(store) == rows(database) }
                 }
                 eventually("READY", 20.seconds) { store.status.value == StoreStatus.READY }
-                assertTrue(errors.any { "Nothing was heard" in it.message.orEmpty() }, "the silence was noticed")
+                assertTrue(errors.any { "No data from the server" in it.message.orEmpty() }, "the silence was noticed")
                 runBlocking { FlagStore(client).use { other ->
                     other.ready(10.seconds)
                     assertEquals(other.digest, store.digest)
@@ -69,23 +69,23 @@ class RealServerTest {
     @Test
     fun `subscriptions survive a restart of the server, no change is missed`() {
         client("ws", server.port).use { client ->
-            val heard = Heard<Boolean>()
+            val received = Received<Boolean>()
             server.connect().use { execute(it, "insert into flags (key, description, enabled, created_at) values ('restart', '', false, now())") }
             val store = FlagStore(client)
-            client.subscribeFlag("restart") { heard.add(it.enabled) }
+            client.subscribeFlag("restart") { received.add(it.enabled) }
             runBlocking { store.ready(10.seconds) }
             server.stop()
             eventually("STALE") { store.status.value == StoreStatus.STALE }
             server.start()
             server.connect().use { execute(it, "update flags set enabled = true where key = 'restart'") }
-            assertTrue(heard.next())
+            assertTrue(received.next())
             eventually("READY", 20.seconds) { store.status.value == StoreStatus.READY }
             assertTrue(store["restart"]!!.enabled)
         }
     }
 
     @Test
-    fun `a tag handler hears of the flag that leaves, and evaluation answers over the same connection`() {
+    fun `a tag handler receives the flag that leaves, and evaluation uses the same connection`() {
         server.connect().use { database ->
             execute(database, "insert into flags (key, description, enabled, created_at) values ('evaluated', '', true, now())")
             execute(database, "insert into tags (value, created_at) values ('kotlin', now())")
@@ -100,7 +100,7 @@ class RealServerTest {
                     "select s.id, v.id, 'on', 100, now() from segments s join variants v using (flag_id) join flags f on f.id = s.flag_id where f.key = 'evaluated'",
             )
             FlagentWebSocketClient("ws://127.0.0.1:${server.port}/ws", null, quick, options).use { client ->
-                val tagged = Heard<List<String>>()
+                val tagged = Received<List<String>>()
                 client.subscribeTags(listOf("kotlin")) { flags -> tagged.add(flags.map { it.tags.size.toString() + it.key }) }
                 eventually("connected") { client.state.value == ConnectionState.CONNECTED }
                 execute(
@@ -112,12 +112,12 @@ class RealServerTest {
                 assertEquals(listOf("0evaluated"), tagged.next())
                 val result = try {
                     runBlocking { client.evaluate("evaluated", "user123", mapOf("age" to 25)) }
-                } catch (e: EvaluationException) {
+                } catch (e: RequestFailedException) {
                     assumeTrue(e.code != "not_available", "this server does not evaluate: ${e.message}")
                     throw e
                 }
                 assertEquals("on", result.variantKey)
-                val batch = runBlocking { client.evaluateBatch(listOf(EvaluationEntity("u")), listOf("evaluated", "nobody")) }
+                val batch = runBlocking { client.evaluateBatch(listOf(EvaluationEntity("u")), listOf("evaluated", "absent")) }
                 assertEquals(listOf("on", null), batch.map { it.variantKey })
             }
         }

@@ -14,7 +14,7 @@ import java.net.SocketException
 import java.security.MessageDigest
 import java.util.Base64
 
-/** A server on a real socket that does what the test says, connection by connection. Every wait has a deadline. */
+/** A scripted server on a real socket. Every wait has a deadline. */
 class ScriptedServer : Closeable {
     private val listener = ServerSocket(0, 50, InetAddress.getLoopbackAddress()).apply { soTimeout = DEADLINE_MS }
     private val peers = mutableListOf<Peer>()
@@ -35,7 +35,7 @@ class ScriptedServer : Closeable {
     /** The next connection, upgraded to a WebSocket. */
     fun acceptWebSocket(): Peer = accept().apply { upgrade() }
 
-    /** True when nobody connects for a moment. */
+    /** True if no client connects for a moment. */
     fun isLeftAlone(ms: Int = 300): Boolean {
         listener.soTimeout = ms
         return try {
@@ -158,12 +158,12 @@ class Peer(private val socket: Socket) : Closeable {
 
     private fun readByte(): Int = input.read().also { if (it < 0) throw EOFException() }
 
-    /** Returns when the client is gone. */
+    /** Returns when the client has disconnected. */
     fun awaitEnd() {
         try {
             while (input.read() >= 0) Unit
         } catch (_: SocketException) {
-            // A reset is an end too.
+            // A reset also ends the connection.
         }
     }
 

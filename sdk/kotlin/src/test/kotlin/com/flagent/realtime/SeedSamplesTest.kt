@@ -7,14 +7,13 @@ import org.junit.jupiter.api.Timeout
 import kotlin.time.Duration.Companion.seconds
 
 /**
- * The Kotlin samples of the feature description, word for word but for the address, and run. What users were promised must
- * compile: here are `when` statements that name some of the types only, casts of `event.data`, and `1.second`.
+ * Runs the Kotlin samples of the feature description, verbatim except for the URL. They must compile: `when` statements that name some of the types only, casts of `event.data`, and `1.second`.
  */
 @Timeout(30)
 class SeedSamplesTest {
     private val server = ScriptedServer()
     private val opened = mutableListOf<AutoCloseable>()
-    private val seen = Heard<String>()
+    private val seen = Received<String>()
 
     private val localCache = object {
         fun update(flag: Flag) = seen.add("update ${flag.key} ${flag.enabled}")
@@ -34,7 +33,7 @@ class SeedSamplesTest {
 
     private fun updateConfiguration(flag: Flag) = localCache.update(flag)
 
-    private fun handleEvent(event: FlagEvent) = seen.add("event ${event.type}")
+    private fun handleEvent(event: FlagentEvent) = seen.add("event ${event.type}")
 
     private fun handleFlagUpdated(flag: Flag) = seen.add("updated ${flag.key}")
 
@@ -124,7 +123,7 @@ class SeedSamplesTest {
             }
         }
 
-        // The promised response, word for word.
+        // The promised response, verbatim.
         server.acceptStream(
             "event: flag_updated\ndata: {\"key\": \"new_payment_flow\", \"enabled\": true}\n\n" +
                 "event: flag_created\ndata: {\"key\": \"new_feature\", \"enabled\": false}\n\n" +

@@ -17,7 +17,7 @@ import kotlin.time.Duration.Companion.seconds
 @Timeout(30)
 class SseClientTest {
     private val server = ScriptedServer()
-    private val errors = Heard<FlagentException>()
+    private val errors = Received<FlagentException>()
     private val clients = mutableListOf<AutoCloseable>()
 
     private fun client(
@@ -50,15 +50,15 @@ class SseClientTest {
     }
 
     @Test
-    fun `a store asks for a snapshot`() {
+    fun `a store requests a snapshot`() {
         FlagStore(client())
         assertEquals(listOf("envelope=true", "snapshot=true"), server.acceptStream().query)
     }
 
     @Test
-    fun `a key that is a function is asked for every connection, and once more after a 401 (tc-key-function)`() {
-        var asked = 0
-        val client = FlagentSSEClient(server.http, { "key${++asked}" }, eager, ClientOptions(onError = errors::add)).also(clients::add)
+    fun `a key function is called for every connection, and once more after a 401 (tc-key-function)`() {
+        var calls = 0
+        val client = FlagentSSEClient(server.http, { "key${++calls}" }, eager, ClientOptions(onError = errors::add)).also(clients::add)
         client.subscribe { }
         server.accept().run {
             assertEquals("key1", headers["x-api-key"])
@@ -92,7 +92,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `a 403 and an answer that is no stream are fatal too (tc-403)`() {
+    fun `a 403 and a response without an event stream are fatal too (tc-403)`() {
         client().subscribe { }
         server.accept().refuse(403)
         assertEquals(403, (nextError() as ConnectionRefusedException).status)
@@ -102,7 +102,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `a 503 is tried again, not before Retry-After (tc-503)`() {
+    fun `a 503 is retried, not before Retry-After (tc-503)`() {
         client().subscribe { }
         server.accept().refuse(503, "Retry-After: 1")
         val start = System.nanoTime()
@@ -129,21 +129,21 @@ class SseClientTest {
 
     @Test
     fun `events are typed, whether enveloped or as in the promised form`() {
-        val heard = Heard<FlagEvent>()
-        client().subscribe(heard::add)
+        val received = Received<FlagentEvent>()
+        client().subscribe(received::add)
         val peer = server.acceptStream("\uFEFFretry: 1\n\n")
         peer.event("flag_created", """{"key": "new_feature", "enabled": false}""")
         peer.sse(changed("a", "1-0@k", ""","enabled":true"""))
         peer.event("flag_deleted", """{"key": "old_feature", "id": 4}""", "2-0@k")
-        heard.next().run {
+        received.next().run {
             assertEquals(EventType.FLAG_CREATED, type)
             assertEquals("new_feature", (data as Flag).key)
         }
-        val first = heard.next()
+        val first = received.next()
         assertEquals(EventType.FLAG_UPDATED, first.type)
         assertTrue((first.data as Flag).enabled)
         assertEquals("2026-11-23T08:00:00.123456Z", first.committedAt.toString())
-        heard.next().run {
+        received.next().run {
             assertEquals(EventType.FLAG_DELETED, type)
             assertEquals("old_feature", data)
             assertEquals(4, flagID)
@@ -152,12 +152,12 @@ class SseClientTest {
 
     @Test
     fun `a lost stream resumes after the last id, keep-alive ids count (tc-resume, tc-keep-alive)`() {
-        val heard = Heard<FlagEvent>()
-        client().subscribe(heard::add)
+        val received = Received<FlagentEvent>()
+        client().subscribe(received::add)
         server.acceptStream().run {
             sse(connected(10))
             sse(changed("a", "11-0@k"))
-            assertEquals("11-0@k", heard.next().id)
+            assertEquals("11-0@k", received.next().id)
             close()
         }
         server.acceptStream().run {
@@ -165,7 +165,7 @@ class SseClientTest {
             sse(connected(12))
             write(": keep-alive position=15 fresh=true ageMs=1\nid: 15@k\n\n")
             sse(changed("a", "16-0@k"))
-            assertEquals("16-0@k", heard.next().id)
+            assertEquals("16-0@k", received.next().id)
             write(": keep-alive position=20 fresh=true ageMs=1\nid: 20@k\n\n")
             write("event: flag_updated\nid: 21-0@k\ndata: {\"cut\":")
             close()
@@ -186,7 +186,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `the snapshot is asked for again when the stream is lost before it (tc-lost-before-snapshot)`() {
+    fun `the snapshot is requested again if the stream is lost before it (tc-lost-before-snapshot)`() {
         val client = client()
         val store = FlagStore(client)
         server.acceptStream().run {
@@ -206,19 +206,19 @@ class SseClientTest {
 
     @Test
     fun `duplicates are dropped before any handler (tc-duplicate)`() {
-        val heard = Heard<String>()
-        client().subscribe { heard.add(it.id!!) }
+        val received = Received<String>()
+        client().subscribe { received.add(it.id!!) }
         server.acceptStream().run {
             for (id in listOf("5-0@k", "5-1@k", "5-0@k", "4-0@k", "5-1@k", "6-0@k", "1-0@z", "2-0@z")) sse(changed("a", id))
         }
-        assertEquals(listOf("5-0@k", "5-1@k", "6-0@k", "1-0@z", "2-0@z"), List(5) { heard.next() })
-        assertTrue(heard.isQuiet())
+        assertEquals(listOf("5-0@k", "5-1@k", "6-0@k", "1-0@z", "2-0@z"), List(5) { received.next() })
+        assertTrue(received.isQuiet())
     }
 
     @Test
     fun `malformed events are reported and skipped (tc-malformed)`() {
-        val heard = Heard<String>()
-        client().subscribe { heard.add(it.typeName) }
+        val received = Received<String>()
+        client().subscribe { received.add(it.typeName) }
         server.acceptStream().run {
             event("flag_updated", "{oops")
             event("flag_updated", "[1]")
@@ -228,14 +228,14 @@ class SseClientTest {
             sse(changed("a", "4-0@k"))
         }
         repeat(3) { assertTrue(errors.next() is MalformedMessageException) }
-        assertEquals("flag_painted", heard.next())
-        assertEquals("flag_updated", heard.next())
+        assertEquals("flag_painted", received.next())
+        assertEquals("flag_updated", received.next())
     }
 
     @Test
-    fun `a hundred cuts in a row are survived`() {
-        val heard = Heard<String>()
-        client().subscribe { heard.add(it.id!!) }
+    fun `the client recovers from a hundred disconnects in a row`() {
+        val received = Received<String>()
+        client().subscribe { received.add(it.id!!) }
         for (i in 1..100) {
             server.acceptStream().run {
                 sse(connected(i - 1L))
@@ -244,7 +244,7 @@ class SseClientTest {
             }
         }
         server.acceptStream().sse(changed("a", "101-0@k"))
-        eventually("the last event") { heard.next() == "101-0@k" }
+        eventually("the last event") { received.next() == "101-0@k" }
     }
 
     @Test
@@ -259,7 +259,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `a retry of the server is the least wait (tc-retry)`() {
+    fun `a retry of the server is the minimum wait (tc-retry)`() {
         client(reconnect = eager.copy(maxDelay = 600.milliseconds)).subscribe { }
         val start: Long
         server.acceptStream("retry: 500\n\n").run {
@@ -289,11 +289,11 @@ class SseClientTest {
     }
 
     @Test
-    fun `a resync replaces the state and is heard (tc-resync)`() {
+    fun `a resync replaces the state and is delivered (tc-resync)`() {
         val client = client()
         val store = FlagStore(client)
-        val events = Heard<FlagEvent>()
-        val flags = Heard<Flag>()
+        val events = Received<FlagentEvent>()
+        val flags = Received<Flag>()
         client.onEvent(events::add)
         client.subscribeFlag("a", flags::add)
         server.acceptStream().run {
@@ -313,7 +313,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `subscribing to more makes a new request that resumes (tc-subscribe-live)`() {
+    fun `a new subscription makes a new request that resumes (tc-subscribe-live)`() {
         val client = client()
         client.subscribeFlag("a") { }
         server.acceptStream().run {
@@ -334,7 +334,7 @@ class SseClientTest {
     }
 
     @Test
-    fun `a different digest is healed by a snapshot (tc-heal)`() {
+    fun `a snapshot repairs a store whose digest differs (tc-heal)`() {
         val client = client()
         val store = FlagStore(client)
         server.acceptStream().run {
@@ -349,7 +349,7 @@ class SseClientTest {
             assertNull(headers["last-event-id"])
             sse(connected(12))
             sse(snapshot(12, flag("a", ""","n":5""")))
-            eventually("healed") { store["a"]?.json?.int("n") == 5 }
+            eventually("repaired") { store["a"]?.raw?.int("n") == 5 }
             write(": keep-alive position=12 fresh=true ageMs=1 digest=${store.digest}\nid: 12@k\n\n")
         }
         eventually("READY") { store.status.value == StoreStatus.READY }
@@ -360,7 +360,7 @@ class SseClientTest {
         val client = client(reconnect = ReconnectConfig(initialDelay = 60.seconds))
         client.subscribe { }
         server.accept().refuse(503, "Retry-After: 60")
-        eventually("waiting") { client.state.value == ConnectionState.WAITING }
+        eventually("waiting") { client.state.value == ConnectionState.RECONNECTING }
         val start = System.nanoTime()
         client.close()
         assertTrue(System.nanoTime() - start < 5_000_000_000)
@@ -370,10 +370,10 @@ class SseClientTest {
     @Test
     fun `a slow handler stops the reading, not the connection (tc-slow-handler)`() {
         val gate = CompletableDeferred<Unit>()
-        val heard = Heard<String>()
+        val received = Received<String>()
         val client = client(options = ClientOptions(queueSize = 4, onError = errors::add))
         client.subscribe {
-            heard.add(it.id!!)
+            received.add(it.id!!)
             gate.await()
         }
         val peer = server.acceptStream()
@@ -382,12 +382,12 @@ class SseClientTest {
             for (i in 1..40) peer.sse(changed("a", "$i-0@k", ""","pad":"${"x".repeat(1_000_000)}""""))
         }
         writer.start()
-        heard.next()
-        // 800 ms × 2.5 of our own pause are no silence of the peer.
+        received.next()
+        // A pause of the client of 800 ms × 2.5 does not count as silence of the server.
         assertTrue(server.isLeftAlone(2500))
         assertTrue(writer.isAlive, "40 MB went into a queue of four messages")
         gate.complete(Unit)
-        assertEquals((2..40).map { "$it-0@k" }, List(39) { heard.next() })
+        assertEquals((2..40).map { "$it-0@k" }, List(39) { received.next() })
         writer.join()
     }
 }

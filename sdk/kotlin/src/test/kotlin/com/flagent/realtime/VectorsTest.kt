@@ -62,18 +62,18 @@ class VectorsTest {
                 else -> error("unknown kind $kind")
             }
         }
-        val cuts = listOf(listOf(bytes), bytes.map { byteArrayOf(it) }) +
+        val splits = listOf(listOf(bytes), bytes.map { byteArrayOf(it) }) +
             (0..bytes.size).map { listOf(bytes.copyOfRange(0, it), bytes.copyOfRange(it, bytes.size)) }
-        for (cut in cuts) {
+        for (split in splits) {
             val parser = SseParser()
-            assertEquals(expected, cut.flatMap(parser::feed))
+            assertEquals(expected, split.flatMap(parser::feed))
             assertEquals(case.text("lastEventId"), parser.lastEventId)
         }
     }
 
     @TestFactory
     fun `keep-alive comments`() = tests(file("keepalive.json")) { case ->
-        val heartbeat = MessageReader.keepAlive(case.text("comment")!!)
+        val heartbeat = MessageDecoder.parseKeepAlive(case.text("comment")!!)
         val expected = case.getValue("heartbeat")
         if (expected is JsonNull) {
             assertNull(heartbeat)
@@ -85,7 +85,7 @@ class VectorsTest {
 
     @TestFactory
     fun `delays of reconnecting`() = tests(file("backoff.json").jsonObject.getValue("delays")) { case ->
-        val delay = config(case).delayBefore(
+        val delay = config(case).reconnectDelay(
             case.int("attempt")!!,
             case.getValue("random").jsonPrimitive.double,
             case.ms("retryMs"),
@@ -127,22 +127,22 @@ class VectorsTest {
     private fun outcome(case: JsonObject) = Outcome.valueOf(case.text("outcome")!!.uppercase())
 
     @TestFactory
-    fun `HTTP statuses`() = policy("http") { assertEquals(outcome(it), Policy.ofStatus(it.int("status")!!)) }
+    fun `HTTP statuses`() = policy("http") { assertEquals(outcome(it), Policy.statusOutcome(it.int("status")!!)) }
 
     @TestFactory
-    fun `close codes`() = policy("close") { assertEquals(outcome(it), Policy.ofCloseCode(it.int("code")!!)) }
+    fun `close codes`() = policy("close") { assertEquals(outcome(it), Policy.closeCodeOutcome(it.int("code")!!)) }
 
     @TestFactory
     fun `content types`() = policy("contentType") { assertEquals(it.bool("isStream"), Policy.isEventStream(it.text("value"))) }
 
     @TestFactory
     fun `values of Retry-After`() = policy("retryAfter") {
-        assertEquals(it.ms("ms"), Policy.retryAfter(it.text("value"), Instant.parse(it.text("now"))))
+        assertEquals(it.ms("ms"), Policy.parseRetryAfter(it.text("value"), Instant.parse(it.text("now"))))
     }
 
     @TestFactory
     fun redirects() = policy("redirect") { case ->
-        val target = Policy.redirect(URI(case.text("from")!!), case.text("location"), case.int("hop")!!)
+        val target = Policy.resolveRedirect(URI(case.text("from")!!), case.text("location"), case.int("hop")!!)
         val expected = case.getValue("outcome")
         if (expected is JsonNull) {
             assertNull(target)
@@ -153,7 +153,7 @@ class VectorsTest {
 
     @TestFactory
     fun digests() = tests(file("digest.json")) { case ->
-        val texts = case.getValue("flags").jsonArray.map { Canonical.of(it.jsonObject) }
+        val texts = case.getValue("flags").jsonArray.map { Canonical.canonicalFlag(it.jsonObject) }
         // Vectors that are about the sum alone leave the texts out.
         (case["canonical"] as? JsonArray)?.let { expected -> assertEquals(expected.map { it.jsonPrimitive.content }, texts) }
         val digest = Digest()
@@ -168,7 +168,7 @@ class VectorsTest {
 
     @TestFactory
     fun `typed events`() = tests(file("messages.json")) { case ->
-        val event = (MessageReader.read(case.getValue("message").jsonObject) as Message.Events).events.single()
+        val event = (MessageDecoder.decodeMessage(case.getValue("message").jsonObject) as Message.Events).events.single()
         val data = event.data
         for ((field, expected) in case.getValue("event").jsonObject) {
             val actual: Any? = when (field) {
@@ -180,7 +180,7 @@ class VectorsTest {
                 "segmentID" -> event.segmentID
                 "variantID" -> event.variantID
                 "committedAt" -> event.committedAt?.toString()
-                "table" -> event.json.text("table")
+                "table" -> event.raw.text("table")
                 "count" -> (data as List<*>).size
                 "dataKey" -> (data as? Flag)?.key ?: data
                 "dataKind" -> when (data) {
@@ -201,43 +201,43 @@ class VectorsTest {
 
     @TestFactory
     fun `the store`() = tests(file("store.json")) { case ->
-        val replica = Replica(filter(case["selection"] as? JsonObject))
-        for (step in case.getValue("steps").jsonArray.map { it.jsonObject }) play(replica, step)
+        val store = StoreCore(selection(case["selection"] as? JsonObject))
+        for (step in case.getValue("steps").jsonArray.map { it.jsonObject }) play(store, step)
         val flags = case.getValue("flags").jsonObject.mapValues { (_, flag) -> flag.jsonObject - "schema" }
-        assertEquals(flags, replica.flags().associate { it.key to (it.json - "schema") })
-        assertEquals(case.text("digest"), replica.digest)
-        assertEquals(case.text("cursor"), replica.cursorId)
+        assertEquals(flags, store.flags().associate { it.key to (it.raw - "schema") })
+        assertEquals(case.text("digest"), store.digest)
+        assertEquals(case.text("cursor"), store.lastEventId)
     }
 
-    private fun filter(selection: JsonObject?) = EventFilter(
-        selection?.texts("flags").orEmpty().toSet(),
-        selection?.list("flagIDs").orEmpty().map { it.jsonPrimitive.content.toInt() }.toSet(),
-        selection?.texts("tags").orEmpty().toSet(),
+    private fun selection(json: JsonObject?) = Selection(
+        json?.texts("flags").orEmpty().toSet(),
+        json?.list("flagIDs").orEmpty().map { it.jsonPrimitive.content.toInt() }.toSet(),
+        json?.texts("tags").orEmpty().toSet(),
     )
 
-    private fun play(replica: Replica, step: JsonObject) {
+    private fun play(store: StoreCore, step: JsonObject) {
         val at = step.ms("at")!!
         var changes = emptyList<FlagChange>()
         var requests = false
         var malformed = false
         when (val signal = step.text("signal")) {
-            "tick" -> replica.onTick(at)
-            "lost" -> replica.onLost()
-            "failed" -> replica.onFailed()
-            "closed" -> replica.onClosed()
+            "tick" -> store.tick(at)
+            "lost" -> store.connectionLost()
+            "failed" -> store.clientFailed()
+            "closed" -> store.close()
             null -> {
                 val json = step.getValue("message").jsonObject
-                var message = MessageReader.read(json)
+                var message = MessageDecoder.decodeMessage(json)
                 if (message is Message.Connected) message = message.copy(resumed = json.bool("resumed") ?: false)
                 malformed = message is Message.Malformed || (message is Message.Events && message.malformed.isNotEmpty())
-                val done = replica.onMessage(at, message)
-                changes = done.changes
-                requests = done.requestsSnapshot
+                val update = store.receive(at, message)
+                changes = update.changes
+                requests = update.requestsSnapshot
             }
             else -> error("unknown signal $signal")
         }
         val where = "at ${step["at"]}"
-        assertEquals(step.text("status"), replica.status.name, where)
+        assertEquals(step.text("status"), store.status.name, where)
         assertEquals(
             step.getValue("changes").jsonArray.map { change -> change.jsonArray.map { it.jsonPrimitive.content } },
             changes.map { listOfNotNull(it.kind.name.lowercase(), it.key, it.schema) },
@@ -245,6 +245,6 @@ class VectorsTest {
         )
         assertEquals(step.text("request") == "snapshot", requests, where)
         assertEquals(step.bool("error") ?: false, malformed, where)
-        if (replica.status == StoreStatus.READY) assertFalse(replica.isAwaiting, where)
+        if (store.status == StoreStatus.READY) assertFalse(store.awaitsSnapshot, where)
     }
 }

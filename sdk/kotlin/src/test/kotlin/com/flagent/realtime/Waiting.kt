@@ -18,15 +18,15 @@ fun eventually(what: String, limit: Duration = 10.seconds, condition: () -> Bool
     }
 }
 
-/** Things that handlers heard, for a test to take in order. */
-class Heard<T : Any> {
+/** Things that handlers received, for a test to take in order. */
+class Received<T : Any> {
     private val queue = LinkedBlockingQueue<T>()
 
     fun add(item: T) {
         queue.add(item)
     }
 
-    fun next(): T = queue.poll(10, TimeUnit.SECONDS) ?: throw AssertionError("Nothing was heard within 10 s.")
+    fun next(): T = queue.poll(10, TimeUnit.SECONDS) ?: throw AssertionError("Nothing was received within 10 s.")
 
     fun isQuiet(ms: Long = 200): Boolean = queue.poll(ms, TimeUnit.MILLISECONDS) == null
 

@@ -23,7 +23,7 @@ import kotlin.time.Duration.Companion.seconds
 @Timeout(30)
 class WebSocketClientTest {
     private val server = ScriptedServer()
-    private val errors = Heard<FlagentException>()
+    private val errors = Received<FlagentException>()
     private val clients = mutableListOf<AutoCloseable>()
 
     private fun client(
@@ -64,11 +64,11 @@ class WebSocketClientTest {
     }
 
     @Test
-    fun `handlers get what they asked for`() {
+    fun `handlers receive what they select`() {
         val client = client()
-        val one = Heard<Flag>()
-        val tagged = Heard<List<String>>()
-        val all = Heard<String>()
+        val one = Received<Flag>()
+        val tagged = Received<List<String>>()
+        val all = Received<String>()
         client.subscribe("a", one::add)
         client.subscribeTags(listOf("t")) { flags -> tagged.add(flags.map { it.key }) }
         client.onEvent { all.add(it.id!!) }
@@ -91,7 +91,7 @@ class WebSocketClientTest {
     }
 
     @Test
-    fun `subscribing and unsubscribing while connected is sent at once (tc-subscribe-live)`() {
+    fun `subscriptions and their ends are sent at once while connected (tc-subscribe-live)`() {
         val client = client()
         client.subscribe("a") { }
         server.acceptWebSocket().run {
@@ -110,7 +110,7 @@ class WebSocketClientTest {
             send(changed("a", "13-0@k", ""","n":3"""))
             send("""{"type":"snapshot","id":"12@k","requestId":"snapshot-1","position":"12","flags":[${flag("a", ""","n":2""")}]}""")
             runBlocking { store.ready(5.seconds) }
-            assertEquals(3, store["a"]?.json?.int("n"))
+            assertEquals(3, store["a"]?.raw?.int("n"))
             store.close()
             assertEquals("""{"type":"unsubscribe","subscribeAll":true}""", receive().toString())
             client.subscribeTags(listOf("x", "y")) { }
@@ -128,16 +128,16 @@ class WebSocketClientTest {
     @Test
     fun `a restart of the server loses nothing and repeats nothing (tc-restart, tc-resume)`() {
         val client = client()
-        val heard = Heard<String>()
-        client.subscribeAll { heard.add(it.id!!) }
+        val received = Received<String>()
+        client.subscribeAll { received.add(it.id!!) }
         server.acceptWebSocket().run {
             receive()
             send(subscribed(10))
             send(changed("a", "11-0@k"))
-            assertEquals("11-0@k", heard.next())
+            assertEquals("11-0@k", received.next())
             send("""{"type":"heartbeat","position":"14","id":"14@k","fresh":true,"ageMs":1}""")
             send(changed("a", "15-0@k"))
-            assertEquals("15-0@k", heard.next())
+            assertEquals("15-0@k", received.next())
             sendClose(1012, "restart")
         }
         server.accept().close()
@@ -146,13 +146,13 @@ class WebSocketClientTest {
             send(subscribed(17))
             for (id in listOf("15-0@k", "16-0@k", "17-0@k")) send(changed("a", id))
         }
-        assertEquals("16-0@k", heard.next())
-        assertEquals("17-0@k", heard.next())
-        assertTrue(heard.isQuiet())
+        assertEquals("16-0@k", received.next())
+        assertEquals("17-0@k", received.next())
+        assertTrue(received.isQuiet())
     }
 
     @Test
-    fun `close codes decide between coming back and giving up (tc-close-code)`() {
+    fun `close codes decide between reconnecting and giving up (tc-close-code)`() {
         val client = client()
         client.subscribeAll { }
         for (code in listOf(1000, 1001, 1011, 1013, 4408)) {
@@ -171,7 +171,7 @@ class WebSocketClientTest {
     }
 
     @Test
-    fun `refusals of the handshake follow the same rules (tc-401, tc-503, tc-redirect)`() {
+    fun `rejected handshakes follow the same rules (tc-401, tc-503, tc-redirect)`() {
         client("secret").subscribeAll { }
         server.accept().refuse(503, "Retry-After: 0")
         server.accept().refuse(307, "Location: http://localhost:${server.port}/ws2")
@@ -185,8 +185,8 @@ class WebSocketClientTest {
 
     @Test
     fun `malformed and binary frames are reported and skipped (tc-malformed)`() {
-        val heard = Heard<String>()
-        client().subscribeAll { heard.add(it.id!!) }
+        val received = Received<String>()
+        client().subscribeAll { received.add(it.id!!) }
         server.acceptWebSocket().run {
             receive()
             send(subscribed(10))
@@ -201,15 +201,15 @@ class WebSocketClientTest {
             send(changed("a", "12-0@k"))
         }
         repeat(5) { assertTrue(errors.next() is MalformedMessageException) }
-        assertEquals("bad_request", (errors.next() as ServerMessageException).code)
-        assertEquals("11-1@k", heard.next())
-        assertEquals("12-0@k", heard.next())
+        assertEquals("bad_request", (errors.next() as RequestFailedException).code)
+        assertEquals("11-1@k", received.next())
+        assertEquals("12-0@k", received.next())
     }
 
     @Test
-    fun `a hundred cuts in a row are survived`() {
-        val heard = Heard<String>()
-        client().subscribeAll { heard.add(it.id!!) }
+    fun `the client recovers from a hundred disconnects in a row`() {
+        val received = Received<String>()
+        client().subscribeAll { received.add(it.id!!) }
         for (i in 1..100) {
             server.acceptWebSocket().run {
                 receive()
@@ -220,7 +220,7 @@ class WebSocketClientTest {
             }
         }
         server.acceptWebSocket().run { send(changed("a", "101-0@k")) }
-        eventually("the last event") { heard.next() == "101-0@k" }
+        eventually("the last event") { received.next() == "101-0@k" }
     }
 
     @Test
@@ -251,7 +251,7 @@ class WebSocketClientTest {
     }
 
     @Test
-    fun `evaluate gets the answer to its own request (tc-evaluate)`() = runBlocking {
+    fun `evaluate returns the response to its request (tc-evaluate)`() = runBlocking {
         val client = client()
         val first = async(Dispatchers.IO) {
             client.evaluate("a", "user123", mapOf("country" to "US", "age" to 25, "vip" to true), minPosition = "7")
@@ -276,7 +276,7 @@ class WebSocketClientTest {
             assertEquals(mapOf("x" to "1"), variantAttachment)
             assertEquals(listOf("t"), flagTags)
         }
-        assertEquals("flag_key_invalid", (second.await().exceptionOrNull() as EvaluationException).code)
+        assertEquals("flag_key_invalid", (second.await().exceptionOrNull() as RequestFailedException).code)
         val batch = async(Dispatchers.IO) { client.evaluateBatch(listOf(EvaluationEntity("u1")), listOf("a", "b")) }
         val batchRequest = peer.receive()
         assertEquals("""[{"entityID":"u1"}]""", batchRequest["entities"].toString())
@@ -338,7 +338,7 @@ class WebSocketClientTest {
     @Test
     fun `selections that narrow differently take a new connection`() {
         val client = client()
-        client.subscribe(EventFilter(flags = setOf("a"), types = setOf(EventType.FLAG_ENABLED))) { }
+        client.subscribe(Selection(flags = setOf("a"), types = setOf(EventType.FLAG_ENABLED))) { }
         server.acceptWebSocket().run {
             assertEquals("""{"type":"subscribe","flags":["a"],"types":["flag_enabled"]}""", receive().jsonObject.toString())
             send(subscribed(10))

@@ -19,17 +19,17 @@ class WebSocketFramesTest {
     private fun reader(vararg frames: ByteArray, limit: Int = 1_000_000) =
         FrameReader(ByteArrayInputStream(frames.fold(byteArrayOf()) { all, next -> all + next }), limit)
 
-    private fun FrameReader.message(): FrameItem = generateSequence { next() }.first { it != FrameItem.Life }
+    private fun FrameReader.message(): FrameItem = generateSequence { next() }.first { it != FrameItem.Partial }
 
     @Test
-    fun `a message in pieces, with a ping in between`() {
+    fun `a fragmented message, with a ping in between`() {
         val reader = reader(
             frame(0x01, "Hel".toByteArray()),
             frame(0x89, "p".toByteArray()),
             frame(0x00, byteArrayOf()),
             frame(0x80, "lo".toByteArray()),
         )
-        assertEquals(FrameItem.Life, reader.next())
+        assertEquals(FrameItem.Partial, reader.next())
         assertEquals("p", String((reader.next() as FrameItem.Ping).payload))
         assertEquals("Hello", (reader.message() as FrameItem.Text).text)
         assertThrows(EOFException::class.java) { reader.next() }
@@ -45,7 +45,7 @@ class WebSocketFramesTest {
                 else -> byteArrayOf(127, 0, 0, 0, 0, (size shr 24).toByte(), (size shr 16).toByte(), (size shr 8).toByte(), size.toByte())
             }
             assertEquals(text, (reader(frame(0x81, text.toByteArray(), length)).message() as FrameItem.Text).text)
-            // A server unmasks what a client sends by the same rule; only the mask bit and key differ.
+            // A server parses a client's frames by the same rule; only the mask bit and key differ.
             val sent = clientFrame(TEXT, text.toByteArray(), byteArrayOf(1, 2, 3, 4))
             assertEquals(1 + length.size + 4 + size, sent.size)
             assertEquals(length[0].toInt() or 0x80, sent[1].toInt() and 0xff)
@@ -64,7 +64,7 @@ class WebSocketFramesTest {
     }
 
     @Test
-    fun `what breaks the protocol`() {
+    fun `protocol violations are rejected`() {
         fun assertCode(code: Int, reader: FrameReader) =
             assertEquals(code, assertThrows(FrameError::class.java) { while (true) reader.next() }.code)
         assertCode(PROTOCOL_ERROR, reader(frame(0xC1, byteArrayOf())))
@@ -79,7 +79,7 @@ class WebSocketFramesTest {
     }
 
     @Test
-    fun `the answer to the key of a handshake is that of the RFC`() {
+    fun `the response to the key of a handshake equals the example of the RFC`() {
         assertEquals("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", acceptFor("dGhlIHNhbXBsZSBub25jZQ=="))
     }
 }
