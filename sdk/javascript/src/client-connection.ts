@@ -1,4 +1,4 @@
-/** What a client needs of its connection: one of its own (`connection-supervisor`), or one that several tabs share (`shared-connection`). */
+/** What a client needs of its connection: a separate one (`connection-supervisor`), or one that several tabs share (`shared-connection`). */
 import type { Message } from "./core/message.js";
 import type { Selection } from "./core/selection.js";
 import type { Fields } from "./pending-requests.js";

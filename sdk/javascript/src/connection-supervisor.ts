@@ -73,7 +73,7 @@ export class ConnectionSupervisor implements ClientConnection {
   }
 
   get lastEventId(): string | null {
-    return this.cursor.last ?? null;
+    return this.cursor.id ?? null;
   }
 
   select(selection: Selection | null, snapshot: boolean): void {

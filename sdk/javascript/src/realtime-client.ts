@@ -134,7 +134,7 @@ export abstract class RealtimeClient {
     return added(this.stateHandlers, handler);
   }
 
-  /** Called with each error that does not end the client, such as an exception in a handler or a malformed message. Without such a handler, errors go to the console. */
+  /** Called with each error that does not end the client, such as an exception in a handler or a malformed message. Without a handler, they go to the console. */
   onError(handler: ErrorHandler): () => void {
     return added(this.errorHandlers, handler);
   }

@@ -207,7 +207,7 @@ export class SharedConnection implements ClientConnection {
 
   /** The last id that every tab has received; null if there is none, or if the ids are not comparable. */
   private oldestId(): string | null {
-    const ids = [this.cursor.last ?? null, ...[...this.members.values()].map(({ last }) => last)].filter((id) => id !== null);
+    const ids = [this.cursor.id ?? null, ...[...this.members.values()].map(({ last }) => last)].filter((id) => id !== null);
     let oldest: string | null = null;
     for (const id of ids) {
       if (oldest === null || id === oldest) {
@@ -284,7 +284,7 @@ export class SharedConnection implements ClientConnection {
     if (this.selection === null && !this.hasJoined) return;
     this.hasJoined = true;
     const { selection, wantsSnapshot, cursor } = this;
-    this.post({ type: "join", selection, snapshot: wantsSnapshot, last: cursor.last ?? null, isNew: this.state !== "connected" });
+    this.post({ type: "join", selection, snapshot: wantsSnapshot, last: cursor.id ?? null, isNew: this.state !== "connected" });
   }
 
   private applySelection(): void {
@@ -311,7 +311,7 @@ export class SharedConnection implements ClientConnection {
     }
     if (message.kind === "heartbeat" && message.id !== null) this.cursor.advance(message.id);
     if (message.kind === "snapshot") {
-      if (message.reason !== null || this.cursor.last === undefined) this.cursor.replace(message.id ?? undefined);
+      if (message.reason !== null || this.cursor.id === undefined) this.cursor.replace(message.id ?? undefined);
       else if (message.id !== null) this.cursor.advance(message.id);
       if (this.needsResync && message.reason === null) {
         this.needsResync = false;
@@ -326,7 +326,7 @@ export class SharedConnection implements ClientConnection {
    * snapshot. A new stream delivers one; a tab that is greeted alone has joined later and must request it.
    */
   private connected(message: Message & { kind: "connected" }, isDirect: boolean): void {
-    const resumed = message.resumed && this.cursor.last !== undefined && !this.needsResync;
+    const resumed = message.resumed && this.cursor.id !== undefined && !this.needsResync;
     if (!resumed) this.cursor.replace(message.resumed ? undefined : message.id ?? undefined);
     this.become("connected", null);
     this.listener.message({ ...message, resumed });

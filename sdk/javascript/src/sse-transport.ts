@@ -115,7 +115,7 @@ export class SseTransport implements Transport {
       if (outcome === "redirect") {
         const target = resolveRedirect(url, response.headers.get("location"), hop);
         await response.body?.cancel();
-        if (target === null) throw refused(`the server redirects to a target that is not allowed (redirect ${hop} of ${new URL(url).host})`, response.status, "fatal", null);
+        if (target === null) throw refused(`redirect ${hop} of ${new URL(url).host} is not allowed`, response.status, "fatal", null);
         url = target.url;
         if (!target.sendKey) key = null;
         continue;

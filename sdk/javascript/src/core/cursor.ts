@@ -5,7 +5,7 @@ import { isBefore, parseEventId, type EventId } from "./event-id.js";
 const REMEMBERED = 1024;
 
 export class Cursor {
-  last: string | undefined;
+  id: string | undefined;
   private parsed: EventId | null = null;
   private readonly recent = new Set<string>();
 
@@ -28,7 +28,7 @@ export class Cursor {
   /** Takes the id of a snapshot in the stream, also an older one: the events after it follow. */
   replace(id: string | undefined): void {
     this.recent.clear();
-    this.last = undefined;
+    this.id = undefined;
     this.parsed = null;
     if (id !== undefined) this.set(id, parseEventId(id));
   }
@@ -39,7 +39,7 @@ export class Cursor {
   }
 
   private set(id: string, parsed: EventId | null): void {
-    this.last = id;
+    this.id = id;
     this.parsed = parsed;
     if (parsed !== null) return;
     this.recent.add(id);

@@ -44,35 +44,35 @@ export class FlagTable {
   /** Raises AmbiguousFlag if several schemas have the key and none is given. */
   get(key: string, schema?: string): Flag | undefined {
     if (!this.hasSchemas) return this.byKey.get(key);
-    if (schema !== undefined) return this.byKey.get(place(schema, key));
+    if (schema !== undefined) return this.byKey.get(qualified(schema, key));
     return this.only((flag) => flag.key === key, `the flag ${key}`);
   }
 
   /** By id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
     if (!this.hasSchemas) return this.at(this.byId.get(String(id)));
-    if (schema !== undefined) return this.at(this.byId.get(place(schema, String(id))));
+    if (schema !== undefined) return this.at(this.byId.get(qualified(schema, String(id))));
     return this.only((flag) => String(flag.id) === String(id), `the flag with the id ${id}`);
   }
 
   /** Stores a flag under its present key; a flag that had the key before is removed. */
   put(flag: Flag): void {
-    const key = this.place(flag, flag.key);
-    const id = this.place(flag, String(flag.id));
+    const key = this.qualified(flag, flag.key);
+    const id = this.qualified(flag, String(flag.id));
     const former = this.at(this.byId.get(id));
     if (former !== undefined && former.key !== flag.key) this.drop(former);
     const holder = this.byKey.get(key);
-    if (holder !== undefined && holder.id !== flag.id) this.byId.delete(this.place(flag, String(holder.id)));
+    if (holder !== undefined && holder.id !== flag.id) this.byId.delete(this.qualified(flag, String(holder.id)));
     this.touch(key);
     this.byKey.set(key, flag);
     this.byId.set(id, key);
   }
 
   drop(flag: Flag): void {
-    const key = this.place(flag, flag.key);
+    const key = this.qualified(flag, flag.key);
     this.touch(key);
     this.byKey.delete(key);
-    this.byId.delete(this.place(flag, String(flag.id)));
+    this.byId.delete(this.qualified(flag, String(flag.id)));
   }
 
   /** Replaces all flags. `onlySchema` is the schema of the former flags, if they carried none and it is known. */
@@ -134,11 +134,12 @@ export class FlagTable {
     return key === undefined ? undefined : this.byKey.get(key);
   }
 
-  private place(flag: Flag, name: string): string {
-    return this.hasSchemas ? place(flag.schema ?? "", name) : name;
+  private qualified(flag: Flag, name: string): string {
+    return this.hasSchemas ? qualified(flag.schema ?? "", name) : name;
   }
 }
 
-function place(schema: string, name: string): string {
+/** A key or an id, unique across schemas. */
+function qualified(schema: string, name: string): string {
   return `${schema}\0${name}`;
 }
