@@ -21,7 +21,7 @@ from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire import sse
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
 from cdc.core.wire.format import Format
-from cdc.core.wire.ofrep import GATHERED_REFETCH, REFETCH
+from cdc.core.wire.ofrep import COALESCED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
 from cdc.core.wire.realtime import REALTIME
 from cdc.fanout.subscriber import Sink, Subscriber
@@ -223,7 +223,7 @@ class Gateway:
         if grant.is_restricted:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
-                request, dialect = replace(request, batch_ms=_GATHER_MS), GATHERED_REFETCH
+                request, dialect = replace(request, batch_ms=_GATHER_MS), COALESCED_REFETCH
         pipeline = self._feed_of(Selections((request.selection,)))
         self._refuse_until_loaded(pipeline)
         self.sse_door.enter()

@@ -15,10 +15,10 @@ from cdc.core.diagnosis import (
     Limits,
     State,
     exit_code,
-    judge_database,
-    judge_machine,
-    judge_server,
-    judge_tier,
+    check_database,
+    check_machine,
+    check_server,
+    check_tier,
 )
 from cdc.core.errors import InvalidInput
 from cdc.errors import DatabaseError
@@ -28,7 +28,7 @@ from cdc.settings.value_formats import DURATION, SIZE
 # Servers prune to the allowed size; PostgreSQL reuses the freed space, it does not return it.
 _LOG_SLACK = 1.5
 
-_COLOURS = {State.FINE: "32", State.NOTE: "36", State.WRONG: "31;1", State.UNCHECKED: "33"}
+_COLOURS = {State.OK: "32", State.NOTE: "36", State.ERROR: "31;1", State.UNCHECKED: "33"}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     limits = Limits(
         transaction_s=arguments.longest_transaction,
         log_bytes=largest,
-        stream_log_bytes=int((settings.retention.lane_max_bytes or Limits().stream_log_bytes) * _LOG_SLACK),
+        lane_log_bytes=int((settings.retention.lane_max_bytes or Limits().lane_log_bytes) * _LOG_SLACK),
         log_age_s=settings.retention.max_age_s,
     )
     findings = list(_look(settings, arguments, limits))
@@ -100,12 +100,12 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
         except DatabaseError as error:
             yield Finding("database", State.UNCHECKED, str(error), "pg_isready --dbname …  # and the password, in psql")
         else:
-            yield Finding("database", State.FINE, f"{facts.target} answers")
-            yield from judge_database(facts, limits)
+            yield Finding("database", State.OK, f"{facts.target} answers")
+            yield from check_database(facts, limits)
     if settings.nats.url is not None or settings.nats.source is not None:
-        yield from judge_tier(read_tier(settings, identity), limits)
+        yield from check_tier(read_tier(settings, identity), limits)
     machine = read_machine(settings, is_exposed=not is_loopback(settings.listen.host), keys=keys)
-    yield from judge_machine(machine, limits)
+    yield from check_machine(machine, limits)
     if arguments.url is not None:
         target = Target(
             arguments.url,
@@ -115,8 +115,8 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
             arguments.keep_alive_timeout,
         )
         if sys.stderr.isatty():
-            print(f"waiting for keep-alives of {target.url}, for up to a minute", file=sys.stderr)
-        yield from judge_server(read_server(target, version("flagent-cdc"), identity), limits)
+            print(f"waiting for keep-alives of {target.url}, for a minute at most", file=sys.stderr)
+        yield from check_server(read_server(target, version("flagent-cdc"), identity), limits)
 
 
 def _credential(file: Path | None) -> str | None:
@@ -134,7 +134,7 @@ def _credential(file: Path | None) -> str | None:
 
 def _show(findings: Iterable[Finding], *, quiet: bool, colour: bool) -> None:
     for finding in findings:
-        if quiet and finding.state is State.FINE:
+        if quiet and finding.state is State.OK:
             continue
         state = f"{finding.state:<9}"
         if colour:

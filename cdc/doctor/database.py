@@ -240,38 +240,38 @@ def _log(connection: Connection) -> LogFacts | None:
     rows = _allowed(connection, "doctor_log")
     if rows is None:
         return None
-    size_bytes, changes, oldest_age_s, newest, newest_batch = rows[0]
+    size_bytes, changes, oldest_age_s, newest, newest_transaction_group = rows[0]
     sequences = {name: (last, cache) for name, last, cache in _rows(connection, "doctor_sequences")}
     duplicates, backward = _row(connection, "doctor_order")
     vacuum = _rows(connection, "doctor_vacuum")
     retention = _allowed(connection, "doctor_retention")
     prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
     others = _allowed(connection, "doctor_stream_logs")
-    streams, stream_size_bytes, stream_rows = others[0] if others else (0, 0, 0)
+    lanes, lane_log_bytes, lane_changes = others[0] if others else (0, 0, 0)
     nothing = (None, 1)
     return LogFacts(
         size_bytes=size_bytes,
         rows=changes,
         oldest_age_s=oldest_age_s,
         newest=newest,
-        newest_batch=newest_batch,
+        newest_transaction_group=newest_transaction_group,
         position_sequence=sequences.get("commit_position", nothing)[0],
-        batch_sequence=sequences.get("change_batch", nothing)[0],
+        transaction_group_sequence=sequences.get("change_batch", nothing)[0],
         sequence_cache=sequences.get("commit_position", nothing)[1],
         duplicates=duplicates,
         backward=backward,
-        unsealed=_unsealed(connection),
+        unpositioned=_unpositioned(connection),
         prunable_age_s=prunable_age_s,
         kept_age_s=kept_age_s or 0.0,
-        streams=streams,
-        stream_size_bytes=stream_size_bytes,
-        stream_rows=stream_rows,
+        lanes=lanes,
+        lane_log_bytes=lane_log_bytes,
+        lane_changes=lane_changes,
         dead_rows={table: dead for table, dead, _ in vacuum},
         unvacuumed=tuple(table for table, _, is_off in vacuum if is_off),
     )
 
 
-def _unsealed(connection: Connection) -> int | None:
+def _unpositioned(connection: Connection) -> int | None:
     try:
         return int(_row(connection, "doctor_unsealed")[0])
     except psycopg.errors.QueryCanceled:

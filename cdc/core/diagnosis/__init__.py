@@ -4,7 +4,7 @@
 is tested without a database.
 """
 
-from .capture import judge_capture
+from .capture import check_capture
 from .facts import (
     CertificateFacts,
     DatabaseFacts,
@@ -24,11 +24,11 @@ from .facts import (
 )
 from .finding import Finding, Limits, State, exit_code
 from .function_text import function_in
-from .log import judge_log
-from .machine import judge_machine
-from .server import judge_server
-from .sessions import judge_sessions
-from .tier import judge_tier
+from .log import check_log
+from .machine import check_machine
+from .server import check_server
+from .sessions import check_sessions
+from .tier import check_tier
 
 __all__ = [
     "CertificateFacts",
@@ -51,13 +51,13 @@ __all__ = [
     "Trigger",
     "exit_code",
     "function_in",
-    "judge_database",
-    "judge_machine",
-    "judge_server",
-    "judge_tier",
+    "check_database",
+    "check_machine",
+    "check_server",
+    "check_tier",
 ]
 
 
-def judge_database(facts: DatabaseFacts, limits: Limits) -> list[Finding]:
-    """Check a database that answered; findings come in the order in which to fix them."""
-    return [*judge_sessions(facts, limits), *judge_capture(facts), *judge_log(facts, limits)]
+def check_database(facts: DatabaseFacts, limits: Limits) -> list[Finding]:
+    """Everything about a database that answered, in the order in which it should be mended."""
+    return [*check_sessions(facts, limits), *check_capture(facts), *check_log(facts, limits)]

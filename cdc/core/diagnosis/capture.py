@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .facts import DatabaseFacts, InstallationFacts, Trigger
-from .finding import Finding, fine, note, psql, wrong
+from .finding import Finding, ok, note, psql, error
 
-__all__ = ["TABLES", "judge_capture"]
+__all__ = ["TABLES", "check_capture"]
 
 TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags")
 
@@ -28,14 +28,14 @@ _POSITION_TRIGGERS = {
 
 _OURS = "flagent_cdc"
 
-# The functions that run in the transactions of Flagent start with these.
-_WRITERS = ("capture", "seal")
+# The functions that run in the transactions of Flagent.
+_WRITERS = ("capture", "assign_position")
 
 
-def judge_capture(facts: DatabaseFacts) -> Iterator[Finding]:
+def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:
     found = facts.installation
     if found is None:
-        yield wrong("installed", "flagent-cdc is not installed in this database", "flagent-cdc migrate")
+        yield error("installed", "flagent-cdc is not installed in this database", "flagent-cdc migrate")
         return
     yield _revision(found)
     yield _functions(found)
@@ -50,11 +50,11 @@ def judge_capture(facts: DatabaseFacts) -> Iterator[Finding]:
 def _revision(found: InstallationFacts) -> Finding:
     newest = found.revisions[-1]
     if found.revision == newest:
-        return fine("revision", f"the tables are at revision {newest}, the newest")
+        return ok("revision", f"the tables are of revision {newest}, the newest")
     if found.revision in found.revisions:
-        text = f"the tables are at revision {found.revision}; this program needs {newest}"
-        return wrong("revision", text, "flagent-cdc migrate")
-    return wrong(
+        text = f"the tables are of revision {found.revision}; this program needs {newest}"
+        return error("revision", text, "flagent-cdc migrate")
+    return error(
         "revision",
         f"the tables are at revision {found.revision}, which this program does not know: a newer version installed them",
         "pip install --upgrade flagent-cdc",
@@ -64,19 +64,19 @@ def _revision(found: InstallationFacts) -> Finding:
 def _functions(found: InstallationFacts) -> Finding:
     missing = sorted(found.shipped.keys() - found.functions.keys())
     if missing:
-        return wrong("functions", f"functions are missing: {', '.join(missing)}", "flagent-cdc migrate --repair")
+        return error("functions", f"functions are missing: {', '.join(missing)}", "flagent-cdc migrate --repair")
     different = sorted(
         name
         for name, (body, runs_as_owner) in found.shipped.items()
         if (found.functions[name].body, found.functions[name].runs_as_owner) != (body, runs_as_owner)
     )
     if different:
-        return wrong(
+        return error(
             "functions",
             f"functions differ from this version: {', '.join(different)}",
             "flagent-cdc migrate --repair",
         )
-    return fine("functions", f"all {len(found.shipped)} functions match this version")
+    return ok("functions", f"all {len(found.shipped)} functions are those of this version")
 
 
 def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
@@ -88,12 +88,12 @@ def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
     )
     if powerless:
         names = ", ".join(f"{name} (of {owner})" for name, owner in powerless)
-        return wrong(
+        return error(
             "capture_rights",
             f"functions run as a role that may not write the change log, so writes of Flagent fail: {names}",
             psql(target, *(f'alter function flagent_cdc.{name} owner to "{found.owner}"' for name, _ in powerless)),
         )
-    return fine("capture_rights", "capture runs as a role that may write the change log")
+    return ok("capture_rights", "capture runs as a role that may write the log")
 
 
 def _position_triggers(found: InstallationFacts) -> Finding:
@@ -106,12 +106,12 @@ def _position_triggers(found: InstallationFacts) -> Finding:
     }
     missing = sorted(f"{name} on {table}" for table, name in _POSITION_TRIGGERS.keys() - working)
     if missing:
-        return wrong(
-            "seal",
-            f"commits get no position, so no events are sent; missing or disabled triggers: {', '.join(missing)}",
+        return error(
+            "assign_position",
+            f"commits are not sealed, so that nobody hears of them: {', '.join(missing)} is missing or disabled",
             "flagent-cdc migrate --repair",
         )
-    return fine("seal", "every commit gets a position")
+    return ok("assign_position", "every commit is sealed")
 
 
 def _schemas(found: InstallationFacts) -> Iterator[Finding]:
@@ -123,22 +123,22 @@ def _schema(found: InstallationFacts, schema: str) -> Finding:
     migrate = f"flagent-cdc migrate --schema {schema}"
     absent = [table for table in TABLES if table not in found.tables.get(schema, frozenset())]
     if schema not in found.attachments:
-        return wrong("schema", f"schema {schema} is configured but not attached", migrate)
+        return error("schema", f"schema {schema} is wanted but not attached", migrate)
     if absent and not found.attachments[schema]:
-        return wrong(
+        return error(
             "schema",
             f"schema {schema} waits for Flagent's tables ({', '.join(absent)} missing); start Flagent, or name the "
             "schema that it uses",
             "flagent-cdc migrate --schema SCHEMA",
         )
     if absent:
-        return wrong("schema", f"schema {schema}: Flagent's tables are gone: {', '.join(absent)}", migrate)
+        return error("schema", f"schema {schema}: Flagent's tables are gone: {', '.join(absent)}", migrate)
     if not found.attachments[schema]:
-        return wrong("schema", f"schema {schema} has its tables now, but is not attached yet", migrate)
+        return error("schema", f"schema {schema} has its tables now and is not attached yet", migrate)
     problems = sorted(_problems(found, schema))
     if problems:
-        return wrong("triggers", f"schema {schema}: changes are not captured: {'; '.join(problems)}", migrate)
-    return fine("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers exist and are enabled")
+        return error("triggers", f"schema {schema}: changes are not captured: {'; '.join(problems)}", migrate)
+    return ok("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers are there and enabled")
 
 
 def _problems(found: InstallationFacts, schema: str) -> Iterator[str]:
@@ -175,9 +175,9 @@ def _watched(facts: DatabaseFacts, found: InstallationFacts) -> Iterator[Finding
             remedy = f"flagent-cdc watch {table}  # with the options that it should have"
             if "the table is gone" in problems:
                 remedy = f"flagent-cdc unwatch {table}"
-            yield wrong("watched", f"{table}: {'; '.join(problems)}", remedy)
+            yield error("watched", f"{table}: {'; '.join(problems)}", remedy)
         else:
-            yield fine("watched", f"{table} is watched as configured")
+            yield ok("watched", f"{table} is watched as it was asked for")
 
 
 def _leftovers(target: str, found: InstallationFacts) -> Finding:
@@ -191,9 +191,9 @@ def _leftovers(target: str, found: InstallationFacts) -> Finding:
         and f"{trigger.schema}.{trigger.table}" not in found.watched_relations
     ]
     if not stray:
-        return fine("leftovers", "no trigger of flagent-cdc is left on other tables")
+        return ok("leftovers", "no trigger of ours is where nothing is attached")
     tables = sorted({f"{trigger.schema}.{trigger.table}" for trigger in stray})
-    return wrong(
+    return error(
         "leftovers",
         f"triggers of flagent-cdc are left on tables that are not watched: {', '.join(tables)}",
         psql(target, *(f'drop trigger "{t.name}" on "{t.schema}"."{t.table}"' for t in stray)),
@@ -202,7 +202,7 @@ def _leftovers(target: str, found: InstallationFacts) -> Finding:
 
 def _upgradable(target: str, found: InstallationFacts) -> Finding:
     if not found.foreign_tables:
-        return fine("installer", f"{found.owner}, the owner of schema flagent_cdc, may alter Flagent's tables")
+        return ok("installer", f"{found.owner}, which owns flagent_cdc, may alter Flagent's tables")
     owners = sorted(set(found.foreign_tables.values()))
     return note(
         "installer",

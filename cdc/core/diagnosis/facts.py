@@ -82,27 +82,27 @@ class RoleFacts:
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """`unsealed` counts rows of committed changes that no commit holds. Sequences are None where they may not be
+    """`unpositioned` counts rows of committed changes that no commit holds. Sequences are None where they may not be
     read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit but the newest;
     what is younger than `kept_age_s` the owner has forbidden to prune. `streams` are those of their own, and
-    `stream_size_bytes` and `stream_rows` what the logs of all of them take; the rest is about the flags' log."""
+    `lane_log_bytes` and `lane_changes` what the logs of all of them take; the rest is about the flags' log."""
 
     size_bytes: int
     rows: int
     oldest_age_s: float | None
     newest: int
-    newest_batch: int
+    newest_transaction_group: int
     position_sequence: int | None
-    batch_sequence: int | None
+    transaction_group_sequence: int | None
     sequence_cache: int
     duplicates: int
     backward: int
-    unsealed: int | None
+    unpositioned: int | None
     prunable_age_s: float | None = None
     kept_age_s: float = 0.0
-    streams: int = 0
-    stream_size_bytes: int = 0
-    stream_rows: int = 0
+    lanes: int = 0
+    lane_log_bytes: int = 0
+    lane_changes: int = 0
     dead_rows: Mapping[str, int] = field(default_factory=dict)
     unvacuumed: tuple[str, ...] = ()
 

@@ -7,14 +7,14 @@ from enum import StrEnum
 
 from ..text.shell_text import quoted
 
-__all__ = ["Finding", "Limits", "State", "exit_code", "fine", "note", "psql", "unchecked", "wrong"]
+__all__ = ["Finding", "Limits", "State", "exit_code", "error", "note", "ok", "psql", "unchecked"]
 
 
 class State(StrEnum):
-    FINE = "fine"
-    NOTE = "note"  # information, no action needed
-    WRONG = "wrong"
-    UNCHECKED = "unchecked"  # the check could not be made
+    OK = "ok"
+    NOTE = "note"  # worth knowing, and nothing to mend
+    ERROR = "error"
+    UNCHECKED = "unchecked"  # it could not be looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Limits:
     queue_share: float = 0.5
     connections_share: float = 0.9
     log_bytes: int = 10 * 1024**3
-    stream_log_bytes: int = 10 * 1024**3
+    lane_log_bytes: int = 10 * 1024**3
     log_age_s: float | None = None
     dead_rows: int = 100_000
     clock_s: float = 2.0
@@ -50,25 +50,25 @@ class Limits:
 def exit_code(findings: Iterable[Finding]) -> int:
     """0 healthy, 1 at least one error, 2 no known error, but a check could not be made.
 
-    >>> exit_code([fine("a", ""), note("b", "")]), exit_code([unchecked("a", "")]), exit_code([wrong("a", "", "x")])
+    >>> exit_code([ok("a", ""), note("b", "")]), exit_code([unchecked("a", "")]), exit_code([error("a", "", "x")])
     (0, 2, 1)
     """
     states = {finding.state for finding in findings}
-    if State.WRONG in states:
+    if State.ERROR in states:
         return 1
     return 2 if State.UNCHECKED in states else 0
 
 
-def fine(check: str, text: str) -> Finding:
-    return Finding(check, State.FINE, text)
+def ok(check: str, text: str) -> Finding:
+    return Finding(check, State.OK, text)
 
 
 def note(check: str, text: str, remedy: str | None = None) -> Finding:
     return Finding(check, State.NOTE, text, remedy)
 
 
-def wrong(check: str, text: str, remedy: str) -> Finding:
-    return Finding(check, State.WRONG, text, remedy)
+def error(check: str, text: str, remedy: str) -> Finding:
+    return Finding(check, State.ERROR, text, remedy)
 
 
 def unchecked(check: str, text: str, remedy: str | None = None) -> Finding:

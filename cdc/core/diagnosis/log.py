@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .facts import DatabaseFacts, LogFacts
-from .finding import Finding, Limits, fine, note, psql, unchecked, wrong
+from .finding import Finding, Limits, ok, note, psql, unchecked, error
 
-__all__ = ["judge_log", "size"]
+__all__ = ["check_log", "size"]
 
 _DAY_S = 86_400.0
 
@@ -13,7 +13,7 @@ _DAY_S = 86_400.0
 _RATE_S = 3600.0
 
 
-def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
+def check_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
     if facts.installation is None:
         return
     log = facts.installation.log
@@ -25,8 +25,8 @@ def judge_log(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
         )
         return
     yield _size(log, limits)
-    if log.streams:
-        yield _stream_size(log, limits)
+    if log.lanes:
+        yield _lane_size(log, limits)
     if limits.log_age_s is not None:
         yield _age(log, limits.log_age_s)
     yield _vacuum(facts, log)
@@ -55,27 +55,27 @@ def _size(log: LogFacts, limits: Limits) -> Finding:
         if log.oldest_age_s > _RATE_S:
             text += f"; it grows by {size(log.size_bytes / log.oldest_age_s * _DAY_S)} a day"
     if log.size_bytes <= limits.log_bytes:
-        return fine("log_size", text)
-    return wrong(
+        return ok("log_size", text)
+    return error(
         "log_size",
         f"{text}: more than {size(limits.log_bytes)}",
         f"flagent-cdc prune --larger-than {limits.log_bytes}",
     )
 
 
-def _stream_size(log: LogFacts, limits: Limits) -> Finding:
-    """Lanes share their tables, so the limit applies to all of them together: one lane may use what others leave."""
-    allowed = limits.stream_log_bytes * log.streams
+def _lane_size(log: LogFacts, limits: Limits) -> Finding:
+    """Their tables are shared, so what is judged is all of it: one of them may have what others leave."""
+    allowed = limits.lane_log_bytes * log.lanes
     text = (
-        f"the logs of {log.streams} other streams take {size(log.stream_size_bytes)} on disk and hold about "
-        f"{log.stream_rows} changes"
+        f"the logs of {log.lanes} other streams take {size(log.lane_log_bytes)} on disk and hold about "
+        f"{log.lane_changes} changes"
     )
-    if log.stream_size_bytes <= allowed:
-        return fine("stream_log_size", text)
-    return wrong(
-        "stream_log_size",
-        f"{text}: more than {size(limits.stream_log_bytes)} each",
-        f"flagent-cdc prune --streams-larger-than {limits.stream_log_bytes}",
+    if log.lane_log_bytes <= allowed:
+        return ok("lane_log_size", text)
+    return error(
+        "lane_log_size",
+        f"{text}: more than {size(limits.lane_log_bytes)} each",
+        f"flagent-cdc prune --lanes-larger-than {limits.lane_log_bytes}",
     )
 
 
@@ -84,10 +84,8 @@ def _age(log: LogFacts, limit_s: float) -> Finding:
     limit_s = max(limit_s, log.kept_age_s)
     age_s = log.prunable_age_s or 0.0
     if age_s <= limit_s + _RATE_S:
-        return fine(
-            "log_age", f"no commit in the change log is older than the retention of {limit_s / _DAY_S:.3g} days"
-        )
-    return wrong(
+        return ok("log_age", f"nothing in the log is older than the {limit_s / _DAY_S:.3g} days that are kept")
+    return error(
         "log_age",
         f"the change log holds commits {age_s / _DAY_S:.1f} days old, but the retention is {limit_s / _DAY_S:.3g} days: "
         "no server prunes it",
@@ -97,26 +95,26 @@ def _age(log: LogFacts, limit_s: float) -> Finding:
 
 def _vacuum(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if facts.settings.get("autovacuum") == "off":
-        return wrong(
+        return error(
             "autovacuum",
             "autovacuum is off, so the change log only grows",
             psql(facts.target, "alter system set autovacuum = on", "select pg_reload_conf()"),
         )
     if log.unvacuumed:
-        return wrong(
+        return error(
             "autovacuum",
             f"autovacuum is off for {', '.join(log.unvacuumed)}",
             psql(facts.target, *(f"alter table flagent_cdc.{t} reset (autovacuum_enabled)" for t in log.unvacuumed)),
         )
-    return fine("autovacuum", "autovacuum cleans up the change log")
+    return ok("autovacuum", "autovacuum cleans up the log")
 
 
 def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
     many = {table: dead for table, dead in log.dead_rows.items() if dead > limits.dead_rows}
     if not many:
-        return fine("dead_rows", "the change log has few dead rows")
+        return ok("dead_rows", "the log has no heap of dead rows")
     named = ", ".join(f"{dead} in {table}" for table, dead in sorted(many.items()))
-    return wrong(
+    return error(
         "dead_rows",
         f"dead rows pile up: {named}",
         psql(target, *(f"vacuum (analyze) flagent_cdc.{table}" for table in sorted(many))),
@@ -124,37 +122,35 @@ def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
 
 
 def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
-    if log.position_sequence is None or log.batch_sequence is None:
-        return note(
-            "sequences", f"{facts.role.name} may not read the sequences; run the doctor as the role that installs"
-        )
+    if log.position_sequence is None or log.transaction_group_sequence is None:
+        return note("sequences", f"{facts.role.name} may not read the sequences; run this as the role that installs")
     target = facts.target
     if log.position_sequence < log.newest:
-        return wrong(
+        return error(
             "sequences",
             f"positions would be assigned twice: the change log is at {log.newest}, its sequence at {log.position_sequence}; "
             "writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.commit_position', {log.newest})"),
         )
-    if log.batch_sequence < log.newest_batch:
-        return wrong(
+    if log.transaction_group_sequence < log.newest_transaction_group:
+        return error(
             "sequences",
-            f"transaction groups would be numbered twice: the change log is at {log.newest_batch}, its sequence at "
-            f"{log.batch_sequence}; writes of Flagent fail",
-            psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_batch})"),
+            f"batches would be numbered twice: the log is at {log.newest_transaction_group}, its sequence at "
+            f"{log.transaction_group_sequence}; writes of Flagent fail",
+            psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_transaction_group})"),
         )
     if log.sequence_cache != 1:
-        return wrong(
+        return error(
             "sequences",
             f"sessions cache {log.sequence_cache} positions, so positions are not in commit order",
             psql(target, "alter sequence flagent_cdc.commit_position cache 1"),
         )
-    return fine("sequences", "positions and transaction groups continue after the newest")
+    return ok("sequences", "positions and batches are numbered on from the newest")
 
 
 def _order(target: str, log: LogFacts) -> Finding:
     if log.duplicates:
-        return wrong(
+        return error(
             "positions",
             f"{log.duplicates} positions exist more than once in the change log: its primary key is missing",
             psql(
@@ -169,20 +165,20 @@ def _order(target: str, log: LogFacts) -> Finding:
             "positions",
             f"{log.backward} commits are older than the one before them: the database's clock was set back",
         )
-    return fine("positions", "positions and commit times increase together")
+    return ok("positions", "positions and times of commits grow together")
 
 
-def _unpositioned(facts: DatabaseFacts, log: LogFacts) -> Finding:
-    if log.unsealed is None:
-        return unchecked("unsealed", "the search for changes without a position took too long", "flagent-cdc doctor")
-    if not log.unsealed:
-        return fine("unsealed", "every committed change has a position")
+def _sealed(facts: DatabaseFacts, log: LogFacts) -> Finding:
+    if log.unpositioned is None:
+        return unchecked("unpositioned", "looking for unsealed changes took too long", "flagent-cdc doctor")
+    if not log.unpositioned:
+        return ok("unpositioned", "every committed change has a position")
     found = facts.installation
     schemas = () if found is None else tuple(schema for schema, is_attached in found.attachments.items() if is_attached)
-    # Attaching again publishes the present state, whatever was missed.
-    return wrong(
-        "unsealed",
-        f"{log.unsealed} committed changes have no position, so that nobody heard of them",
+    # Attaching anew tells everybody the present state, whatever it was that was not told.
+    return error(
+        "unpositioned",
+        f"{log.unpositioned} committed changes have no position, so that nobody heard of them",
         psql(
             facts.target,
             "delete from flagent_cdc.change_log c"

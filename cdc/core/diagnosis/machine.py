@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 from .facts import MachineFacts
-from .finding import Finding, Limits, fine, note, wrong
+from .finding import Finding, Limits, ok, note, error
 
-__all__ = ["judge_machine"]
+__all__ = ["check_machine"]
 
 # File descriptors besides those of clients: database, libraries, application log, listening sockets.
 _SPARE_DESCRIPTORS = 64
 
 
-def judge_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
+def check_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
     yield _exposure(facts)
     if facts.asks_for_credentials:
         yield _keys(facts)
@@ -26,8 +26,8 @@ def _exposure(facts: MachineFacts) -> Finding:
     if facts.is_exposed and not facts.asks_for_credentials:
         text = f"with these settings everyone who reaches {facts.host} can read every flag"
         if not facts.is_insecure:
-            text = f"with these settings the server does not start: {facts.host} is reachable for others, without credentials"
-        return wrong("authentication", text, "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME")
+            text = f"with these settings the server does not start: others reach {facts.host}, without credentials"
+        return error("authentication", text, "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME")
     if facts.verifies_tokens and not facts.has_audience:
         return note(
             "authentication",
@@ -35,8 +35,8 @@ def _exposure(facts: MachineFacts) -> Finding:
             "export FLAGENT_CDC_AUTH_JWT_AUDIENCE=…",
         )
     if facts.asks_for_credentials and facts.allows_any_origin:
-        return note("authentication", "pages of any origin may read answers, if they send a credential")
-    return fine(
+        return note("authentication", "pages of any origin may read answers, with a credential of their own")
+    return ok(
         "authentication",
         "the server requires credentials"
         if facts.asks_for_credentials
@@ -47,38 +47,38 @@ def _exposure(facts: MachineFacts) -> Finding:
 def _keys(facts: MachineFacts) -> Finding:
     if facts.keys_unreadable:
         names = ", ".join(facts.keys_unreadable)
-        return wrong(
+        return error(
             "keys",
             f"API keys whose scopes cannot be read are rejected: {names}",
             " && ".join(f"flagent-cdc keys revoke {key}" for key in facts.keys_unreadable),
         )
     if facts.keys_in_force == 0 and not facts.verifies_tokens:
-        return wrong("keys", "no API key is valid, so all requests will be rejected", "flagent-cdc keys create NAME")
+        return error("keys", "nobody can come in: no API key is in force", "flagent-cdc keys create NAME")
     if facts.keys_in_force is None:
-        return note("keys", "the number of valid API keys is unknown: the database was not read")
-    return fine("keys", f"valid API keys: {facts.keys_in_force}")
+        return note("keys", "how many API keys are in force is not known: the database was not read")
+    return ok("keys", f"API keys in force: {facts.keys_in_force}")
 
 
 def _jwks(place: str, reason: str | None) -> Finding:
     if error is not None:
-        return wrong("jwks", f"the JWK Set at {place} cannot be read: {error}", f"curl -sS {place}")
-    return fine("jwks", f"the JWK Set at {place} can be read")
+        return error("jwks", f"the JWK Set at {place} cannot be read: {error}", f"curl -sS {place}")
+    return ok("jwks", f"the JWK Set at {place} can be read")
 
 
 def _certificate(facts: MachineFacts, limits: Limits) -> Finding:
     certificate = facts.certificate
     assert certificate is not None
     if certificate.error is not None:
-        return wrong(
+        return error(
             "certificate",
             f"the server cannot use TLS with {certificate.path}: {certificate.error}",
             f"openssl x509 -noout -text -in {certificate.path}",
         )
     days = certificate.days
     if days is not None and days < limits.certificate_days:
-        text = "has expired" if days < 0 else f"expires in {days:.0f} days"
-        return wrong("certificate", f"the certificate {certificate.path} {text}", "certbot renew")
-    return fine("certificate", f"the certificate {certificate.path} is usable")
+        text = "has ended" if days < 0 else f"ends in {days:.0f} days"
+        return error("certificate", f"the certificate {certificate.path} {text}", "certbot renew")
+    return ok("certificate", f"the certificate {certificate.path} can be used")
 
 
 def _descriptors(facts: MachineFacts) -> Finding:
@@ -86,8 +86,8 @@ def _descriptors(facts: MachineFacts) -> Finding:
     needed = facts.max_connections + _SPARE_DESCRIPTORS
     if facts.descriptors >= needed:
         text = f"{facts.descriptors} files may be open, enough for {facts.max_connections} connections"
-        return fine("descriptors", text)
-    return wrong(
+        return ok("descriptors", text)
+    return error(
         "descriptors",
         f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: the "
         "system refuses those beyond it",

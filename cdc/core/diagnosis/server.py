@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .facts import ServerFacts, StreamFacts
-from .finding import Finding, Limits, fine, note, unchecked, wrong
+from .finding import Finding, Limits, ok, note, unchecked, error
 
-__all__ = ["judge_server"]
+__all__ = ["check_server"]
 
 _UNBUFFERED = "proxy_buffering off; proxy_http_version 1.1; proxy_read_timeout 1h;  # nginx, for the stream's location"
 _UPGRADE = (
@@ -14,11 +14,11 @@ _UPGRADE = (
 _TOKEN = "flagent-cdc doctor --url … --credential-file FILE"  # noqa: S105 - a command, no secret
 
 
-def judge_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
+def check_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
     if facts.error is not None:
         yield _unreachable(facts)
         return
-    yield fine("reachable", f"{facts.url} answers")
+    yield ok("reachable", f"{facts.url} answers")
     if facts.certificate_days is not None:
         yield _certificate(facts, facts.certificate_days, limits)
     yield _version(facts)
@@ -32,7 +32,7 @@ def judge_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
         yield unchecked("stream", f"the stream requires a credential ({stream.problem or stream.status})", _TOKEN)
     else:
         if facts.is_exposed and not facts.has_credential and stream.greets:
-            yield wrong(
+            yield error(
                 "open",
                 f"everyone who reaches {facts.url} can read every flag",
                 "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME",
@@ -45,39 +45,35 @@ def judge_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
 def _unreachable(facts: ServerFacts) -> Finding:
     if facts.error_is_tls:
         host = facts.url.partition("://")[2].partition("/")[0]
-        return wrong(
+        return error(
             "reachable",
             f"{facts.url}: TLS fails: {facts.error}",
             f"openssl s_client -connect {host if ':' in host else host + ':443'}",
         )
-    return wrong("reachable", f"{facts.url} cannot be reached: {facts.error}", "flagent-cdc serve")
+    return error("reachable", f"{facts.url} cannot be reached: {facts.error}", "flagent-cdc serve")
 
 
 def _certificate(facts: ServerFacts, days: float, limits: Limits) -> Finding:
     if days < limits.certificate_days:
-        return wrong(
-            "server_certificate", f"the certificate of {facts.url} expires in {days:.0f} days", "certbot renew"
-        )
-    return fine("server_certificate", f"the certificate of {facts.url} is valid for {days:.0f} days")
+        return error("server_certificate", f"the certificate of {facts.url} ends in {days:.0f} days", "certbot renew")
+    return ok("server_certificate", f"the certificate of {facts.url} is good for {days:.0f} days")
 
 
 def _version(facts: ServerFacts) -> Finding:
     if facts.version is None:
-        return wrong(
-            "server",
-            f"{facts.url} is not a flagent-cdc server: it does not answer /api/v1/info",
-            "flagent-cdc doctor --url …",
+        return error(
+            "server", f"{facts.url} is no flagent-cdc: it does not answer /api/v1/info", "flagent-cdc doctor --url …"
         )
     if facts.version != facts.own_version:
-        return note("server", f"the server has version {facts.version}, this program {facts.own_version}")
-    return fine("server", f"the server has version {facts.version}")
+        return note("server", f"the server is of version {facts.version}, this program of {facts.own_version}")
+    return ok("server", f"the server is of version {facts.version}")
 
 
 def _clock(ahead_s: float, limits: Limits) -> Finding:
     # A Date header has whole seconds.
     if abs(ahead_s) <= limits.clock_s + 1:
-        return fine("server_clock", "the server's clock agrees with this machine's")
-    return wrong(
+        return ok("server_clock", "the server's clock agrees with this machine's")
+    return error(
         "server_clock",
         f"the server's clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's",
         "timedatectl set-ntp true",
@@ -89,39 +85,41 @@ def _ready(facts: ServerFacts) -> Finding:
     if facts.listener is not None and facts.reason:
         listener += f": {facts.reason}"
     if not facts.ready:
-        return wrong("ready", f"the server is not ready{listener}", "flagent-cdc doctor  # of its database")
+        return error("ready", f"the server is not ready{listener}", "flagent-cdc doctor  # of its database")
     if facts.listener == "polling":
-        return wrong(
+        return error(
             "ready",
             f"the server polls instead of listening: {facts.reason}",
             "export FLAGENT_CDC_DATABASE_URL='postgresql://…' of PostgreSQL itself",
         )
-    return fine("ready", f"the server is ready{listener}")
+    return ok("ready", f"the server is ready{listener}")
 
 
 def _stream(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Iterator[Finding]:
     if stream.status != 200:
         said = f": {stream.problem}" if stream.problem else ""
-        yield wrong("stream", f"the stream answers {stream.status}{said}", f"curl -iN {facts.url}/api/v1/events/stream")
+        yield error("stream", f"the stream answers {stream.status}{said}", f"curl -iN {facts.url}/api/v1/events/stream")
         return
     if stream.first_byte_s is None:
-        yield wrong("buffering", "nothing of the stream arrives: a proxy in between buffers it", _UNBUFFERED)
+        yield error(
+            "buffering", "nothing of the stream arrives: a proxy in between holds it back (it buffers)", _UNBUFFERED
+        )
         return
     if not stream.greets:
-        yield wrong(
+        yield error(
             "stream",
             f"the answer is not a flagent-cdc event stream ({stream.content_type or 'without a content type'})",
             f"curl -iN {facts.url}/api/v1/events/stream",
         )
         return
     if stream.first_byte_s > limits.first_byte_s:
-        yield wrong(
+        yield error(
             "buffering",
             f"the stream's first event took {stream.first_byte_s:.1f} s: a proxy in between buffers it",
             _UNBUFFERED,
         )
     else:
-        yield fine("buffering", f"the stream's first event came after {stream.first_byte_s * 1000:.0f} ms")
+        yield ok("buffering", f"the stream's first event came after {stream.first_byte_s * 1000:.0f} ms")
     yield _headers(stream)
     yield _gzip(stream)
     yield _keep_alive(stream)
@@ -131,32 +129,32 @@ def _stream(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Iterator
 
 def _headers(stream: StreamFacts) -> Finding:
     if stream.coding:
-        return wrong(
+        return error(
             "compression",
             f"the stream arrives as {stream.coding}, which was not requested: a proxy compresses it",
             "gzip off;  # nginx, for the stream's location",
         )
     if "no-cache" not in stream.cache_control and "no-store" not in stream.cache_control:
-        return wrong(
+        return error(
             "caching",
             f"a proxy in between replaced Cache-Control ({stream.cache_control or 'missing'}): streams might be cached",
             "proxy_pass_header Cache-Control;  # nginx, for the stream's location",
         )
-    return fine("headers", "no proxy changes the stream's headers")
+    return ok("headers", "a proxy, if any, leaves the stream's headers alone")
 
 
 def _gzip(stream: StreamFacts) -> Finding:
     if stream.gzip_works is False:
-        return wrong("compression", "a compressed stream does not arrive at once: a proxy buffers it", _UNBUFFERED)
-    return fine("compression", "a compressed stream arrives at once too")
+        return error("compression", "a compressed stream does not arrive at once: a proxy holds it back", _UNBUFFERED)
+    return ok("compression", "a compressed stream arrives at once too")
 
 
 def _keep_alive(stream: StreamFacts) -> Finding:
     if stream.keep_alive is None:
         return note("keep_alive", "keep-alives were not checked: the wait would exceed its limit")
     if stream.keep_alive:
-        return fine("keep_alive", f"keep-alives arrive every {stream.heartbeat_s or 0:g} s")
-    return wrong(
+        return ok("keep_alive", f"keep-alives come every {stream.heartbeat_s or 0:g} s")
+    return error(
         "keep_alive",
         f"keep-alives do not arrive every {stream.heartbeat_s or 0:g} s, or the connection is closed before: a proxy "
         "closes quiet connections too early",
@@ -168,32 +166,32 @@ def _log(facts: ServerFacts, stream: StreamFacts) -> Finding:
     if facts.log_in_database is None:
         return note("same_log", "the server's database was not checked, so its change log was not compared")
     if facts.log_in_database != stream.log:
-        return wrong(
+        return error(
             "same_log",
             f"the server serves the change log {stream.log}; the checked database has {facts.log_in_database}",
             "flagent-cdc doctor --database-url …  # the server's own",
         )
-    return fine("same_log", "the server serves the change log of this database")
+    return ok("same_log", "the server serves the log of this database")
 
 
 def _lag(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Finding:
     if not stream.is_fresh:
-        return wrong(
-            "fresh", "the server cannot confirm that it is up to date", "flagent-cdc doctor  # of its database"
+        return error(
+            "fresh", "the server says that it cannot prove to be current", "flagent-cdc doctor  # of its database"
         )
     if facts.newest_in_database is None or facts.log_in_database != stream.log or stream.position is None:
-        return fine("fresh", "the server is up to date")
+        return ok("fresh", "the server says that it is current")
     lag = facts.newest_in_database - stream.position
     if lag > limits.lag_positions:
-        return wrong(
+        return error(
             "lag",
             f"the server is {lag} commits behind the database",
             f"curl -s {facts.url}/readyz",
         )
-    return fine("lag", f"the server is at position {stream.position}, like the database")
+    return ok("lag", f"the server is at position {stream.position}, as the database was")
 
 
 def _websocket(problem: str) -> Finding:
     if problem:
-        return wrong("websocket", f"a WebSocket does not come through: {problem}", _UPGRADE)
-    return fine("websocket", "a WebSocket comes through")
+        return error("websocket", f"a WebSocket does not come through: {problem}", _UPGRADE)
+    return ok("websocket", "a WebSocket comes through")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .facts import DatabaseFacts
-from .finding import Finding, Limits, fine, note, psql, wrong
+from .finding import Finding, Limits, ok, note, psql, error
 
-__all__ = ["judge_sessions"]
+__all__ = ["check_sessions"]
 
 _OLDEST, _NEWEST = 14, 18
 
@@ -16,7 +16,7 @@ _QUEUE_NOTE = 0.1
 _NAMED = 3
 
 
-def judge_sessions(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
+def check_sessions(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
     yield _version(facts)
     yield _primary(facts)
     yield _transport(facts)
@@ -37,26 +37,26 @@ def judge_sessions(facts: DatabaseFacts, limits: Limits) -> Iterator[Finding]:
 def _version(facts: DatabaseFacts) -> Finding:
     major = facts.server_version // 10_000
     if major < _OLDEST:
-        return wrong("postgresql", f"PostgreSQL {major} is too old; {_OLDEST} to {_NEWEST} are supported", "pg_upgrade")
+        return error("postgresql", f"PostgreSQL {major} is too old; {_OLDEST} to {_NEWEST} are supported", "pg_upgrade")
     if major > _NEWEST:
-        return note("postgresql", f"PostgreSQL {major} is newer than the tested versions, {_OLDEST} to {_NEWEST}")
-    return fine("postgresql", f"PostgreSQL {major} is supported")
+        return note("postgresql", f"PostgreSQL {major} is newer than what was tested, {_OLDEST} to {_NEWEST}")
+    return ok("postgresql", f"PostgreSQL {major} is supported")
 
 
 def _primary(facts: DatabaseFacts) -> Finding:
     if facts.is_standby:
-        return wrong(
+        return error(
             "primary",
             "this is a standby, which sends no notifications",
             "export FLAGENT_CDC_DATABASE_URL='postgresql://…?target_session_attrs=read-write'",
         )
-    return fine("primary", "this is a primary")
+    return ok("primary", "this is a primary")
 
 
 def _transport(facts: DatabaseFacts) -> Finding:
     if facts.is_local or facts.uses_tls:
-        return fine("database_tls", "the connection is " + ("encrypted" if facts.uses_tls else "local"))
-    return wrong(
+        return ok("database_tls", "the connection is " + ("encrypted" if facts.uses_tls else "local"))
+    return error(
         "database_tls",
         "the connection leaves this machine unencrypted, with the password and every flag",
         "export FLAGENT_CDC_DATABASE_URL='postgresql://…?sslmode=verify-full'",
@@ -65,8 +65,8 @@ def _transport(facts: DatabaseFacts) -> Finding:
 
 def _encoding(facts: DatabaseFacts) -> Finding:
     if facts.encoding == "UTF8":
-        return fine("encoding", "the database encoding is UTF-8")
-    return wrong(
+        return ok("encoding", "the database is in UTF-8")
+    return error(
         "encoding",
         f"the database encoding is {facts.encoding}, not UTF-8: some characters cannot be stored, others not delivered",
         "createdb --encoding UTF8 --template template0 NEW && pg_dump … | psql NEW",
@@ -75,14 +75,14 @@ def _encoding(facts: DatabaseFacts) -> Finding:
 
 def _pooler(facts: DatabaseFacts) -> Finding:
     if facts.hears:
-        return fine("notifications", "a notification arrived")
+        return ok("notifications", "a notification came through")
     if facts.is_pooled:
-        return wrong(
+        return error(
             "notifications",
             "a transaction-pooling PgBouncer is in between: it passes on no notifications, so the server polls",
             "export FLAGENT_CDC_DATABASE_URL='postgresql://…'  # PostgreSQL itself, or a pool with pool_mode=session",
         )
-    return wrong(
+    return error(
         "notifications",
         "a notification from one session did not reach another within two seconds",
         psql(facts.target, "select pg_notification_queue_usage()"),
@@ -92,8 +92,8 @@ def _pooler(facts: DatabaseFacts) -> Finding:
 def _clock(facts: DatabaseFacts, limits: Limits) -> Finding:
     ahead_s = facts.clock_ahead_s
     if abs(ahead_s) <= limits.clock_s:
-        return fine("database_clock", f"the database's clock differs by {abs(ahead_s):.2f} s")
-    return wrong(
+        return ok("database_clock", f"the database's clock differs by {abs(ahead_s):.2f} s")
+    return error(
         "database_clock",
         f"the database's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's: "
         "latencies and expiry times are wrong",
@@ -104,7 +104,7 @@ def _clock(facts: DatabaseFacts, limits: Limits) -> Finding:
 def _durability(facts: DatabaseFacts) -> Finding:
     risky = [name for name in ("fsync", "full_page_writes") if facts.settings.get(name) == "off"]
     if risky:
-        return wrong(
+        return error(
             "durability",
             f"{' and '.join(risky)} off: a crash may damage the database, and the change log in it",
             psql(facts.target, *(f"alter system set {name} = on" for name in risky), "select pg_reload_conf()"),
@@ -115,36 +115,36 @@ def _durability(facts: DatabaseFacts) -> Finding:
             "synchronous_commit is off: a crash may roll back commits that subscribers have received; the server then "
             "resynchronises them",
         )
-    return fine("durability", "commits are durable")
+    return ok("durability", "commits are durable")
 
 
 def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
     """Check the settings of the sessions of the role that serves."""
     name = facts.role.name
     if facts.settings.get("idle_session_timeout", "0") != "0":
-        yield wrong(
+        yield error(
             "idle_session_timeout",
             f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it disconnects the listener, which is idle",
             psql(facts.target, f'alter role "{name}" set idle_session_timeout = 0'),
         )
     else:
-        yield fine("idle_session_timeout", "idle sessions are not disconnected")
+        yield ok("idle_session_timeout", "idle sessions are not cut")
     timeout = int(facts.settings.get("statement_timeout", "0"))
     if 0 < timeout < 10_000:
-        yield wrong(
+        yield error(
             "statement_timeout",
             f"statement_timeout is {timeout} ms: loading the flags may take longer",
             psql(facts.target, f'alter role "{name}" set statement_timeout = 0'),
         )
     else:
-        yield fine("statement_timeout", "no short statement_timeout")
+        yield ok("statement_timeout", "statements are given time")
 
 
 def _replication_role(facts: DatabaseFacts) -> Finding:
     """Our triggers fire under every role; those of foreign keys do not, and Flagent relies on their cascades."""
     who = [f"{whom} ({value})" for whom, value in facts.role_settings if value != "origin"]
     if who:
-        return wrong(
+        return error(
             "session_replication_role",
             f"session_replication_role is set for {', '.join(who)}: changes are captured, but foreign keys are not "
             "enforced, and deleted flags leave their parts behind",
@@ -153,39 +153,39 @@ def _replication_role(facts: DatabaseFacts) -> Finding:
                 *(f"alter {whom} reset session_replication_role" for whom, value in facts.role_settings),
             ),
         )
-    return fine("session_replication_role", "no role writes without foreign keys")
+    return ok("session_replication_role", "no role writes past the foreign keys")
 
 
 def _connections(facts: DatabaseFacts, limits: Limits) -> Finding:
     used, most = facts.connections, facts.max_connections
     if used > most * limits.connections_share:
-        return wrong(
+        return error(
             "connections",
             f"{used} of {most} connections are in use: the server may get none when it reconnects",
             psql(facts.target, f"alter system set max_connections = {most * 2}") + "  # then restart PostgreSQL",
         )
-    return fine("connections", f"{used} of {most} connections are in use")
+    return ok("connections", f"{used} of {most} connections are in use")
 
 
 def _role(facts: DatabaseFacts) -> Iterator[Finding]:
     role = facts.role
     if facts.installation is not None:
         if role.lacks:
-            yield wrong(
+            yield error(
                 "privileges",
                 f"{role.name} may not run a server; it lacks {', '.join(role.lacks)}",
                 f"flagent-cdc migrate --grant-to {role.name}",
             )
         else:
-            yield fine("privileges", f"{role.name} may run a server")
+            yield ok("privileges", f"{role.name} may run a server")
         if role.filtered:
-            yield wrong(
+            yield error(
                 "row_security",
                 f"row level security hides rows of {', '.join(role.filtered)} from {role.name}: flags would be missing",
                 psql(facts.target, f'alter role "{role.name}" bypassrls'),
             )
         else:
-            yield fine("row_security", f"no rows are hidden from {role.name}")
+            yield ok("row_security", f"no rows are hidden from {role.name}")
     if not role.sees_sessions:
         yield note(
             "visibility",
@@ -198,7 +198,7 @@ def _queue(facts: DatabaseFacts, limits: Limits) -> Finding:
     share = facts.queue_share
     text = f"the notification queue is {share:.0%} full"
     if share <= _QUEUE_NOTE:
-        return fine("queue", text)
+        return ok("queue", text)
     oldest = max(facts.sessions, key=lambda session: session.age_s, default=None)
     held = "" if oldest is None else f"; most likely blocked by {oldest}"
     if share <= limits.queue_share:
@@ -206,8 +206,8 @@ def _queue(facts: DatabaseFacts, limits: Limits) -> Finding:
     statement = "select pid, usename, state, xact_start from pg_stat_activity order by xact_start"
     if oldest is not None:
         statement = f"select pg_terminate_backend({oldest.pid})"
-    text += f": when it is full, commits are no longer announced{held}"
-    return wrong("queue", text, psql(facts.target, statement))
+    text += f": when it is full, commits are announced no more{held}"
+    return error("queue", text, psql(facts.target, statement))
 
 
 def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
@@ -216,10 +216,10 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
     )
     if not long:
         if not facts.role.sees_sessions:
-            return fine("transactions", "no transaction of this role is open for long")
-        return fine("transactions", f"no transaction is open for longer than {limits.transaction_s:.0f} s")
+            return ok("transactions", "no own transaction is open for long")
+        return ok("transactions", f"no transaction is open for longer than {limits.transaction_s:.0f} s")
     named = "; ".join(map(str, long[:_NAMED])) + (f"; and {len(long) - _NAMED} more" if len(long) > _NAMED else "")
-    return wrong(
+    return error(
         "transactions",
         f"long transactions keep the change log from being cleaned up: {named}",
         psql(facts.target, *(f"select pg_terminate_backend({session.pid})" for session in long[:_NAMED])),
@@ -229,9 +229,9 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
 def _prepared(facts: DatabaseFacts, limits: Limits) -> Finding:
     old = [one for one in facts.prepared if one.age_s > limits.transaction_s]
     if not old:
-        return fine("prepared", "no prepared transaction is old")
+        return ok("prepared", "no prepared transaction was forgotten")
     named = ", ".join(f"{one.gid} of {one.owner} ({one.age_s:.0f} s)" for one in old)
-    return wrong(
+    return error(
         "prepared",
         f"old prepared transactions hold locks and keep the change log from being cleaned up: {named}",
         psql(facts.target, *(f"rollback prepared '{one.gid.replace(chr(39), chr(39) * 2)}'" for one in old)),
@@ -240,7 +240,7 @@ def _prepared(facts: DatabaseFacts, limits: Limits) -> Finding:
 
 def _event_triggers(facts: DatabaseFacts) -> Finding:
     if not facts.event_triggers:
-        return fine("event_triggers", "no event trigger can refuse an upgrade")
+        return ok("event_triggers", "no event trigger can refuse an upgrade")
     return note(
         "event_triggers",
         f"event triggers run with every schema change, and may refuse ours: {', '.join(facts.event_triggers)}",

@@ -14,9 +14,9 @@ from typing import Self
 
 from ..log.change import Change, Commit, Op, Row
 from ..log.position import EventId, LogId, Position
-from .events import Event, EventType, Standing
+from .events import Event, EventType, FlagScope
 from .flag import FlagJson, flag_crc, tag_values
-from .flag_events import Difference, differences
+from .flag_events import EventDraft, flag_events
 from .flag_tables import TABLES, FlagTables
 from .row_event import row_event
 
@@ -204,15 +204,15 @@ class Catalog:
     def _events(
         self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]
     ) -> list[Event]:
-        deletions: list[tuple[str, frozenset[str], Standing | None, Difference]] = []
-        others: list[tuple[str, frozenset[str], Standing | None, Difference] | Change] = []
+        deletions: list[tuple[str, frozenset[str], FlagScope | None, EventDraft]] = []
+        others: list[tuple[str, frozenset[str], FlagScope | None, EventDraft] | Change] = []
         for item in order:
             if isinstance(item, Change):
                 others.append(item)
                 continue
             schema, flag_id = item
             before, after = touched[item], self.flag_json(schema, flag_id)
-            found = differences(before, after)
+            found = flag_events(before, after)
             if found:
                 tags = tag_values(before) | tag_values(after)
                 stood = _standing(before)
@@ -243,8 +243,8 @@ class Catalog:
         return events
 
 
-def _standing(flag: FlagJson | None) -> Standing | None:
-    return None if flag is None else Standing(tag_values(flag), flag["projectId"], flag["environmentId"])
+def _standing(flag: FlagJson | None) -> FlagScope | None:
+    return None if flag is None else FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"])
 
 
 def _attached_by(commit: Commit) -> list[str]:

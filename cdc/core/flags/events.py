@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..log.position import EventId
 
-__all__ = ["Event", "EventType", "Standing"]
+__all__ = ["Event", "EventType", "FlagScope"]
 
 
 class EventType(StrEnum):
@@ -25,7 +25,7 @@ class EventType(StrEnum):
     TABLE_TRUNCATED = "table_truncated"
 
 
-class Standing(NamedTuple):
+class FlagScope(NamedTuple):
     """Where a flag belongs, as far as rights depend on it; its key is the event's."""
 
     tags: frozenset[str]
@@ -53,4 +53,4 @@ class Event:
     tags: frozenset[str]
     flag: Mapping[str, Any] | None
     detail: Mapping[str, Any]
-    before: Standing | None = None
+    before: FlagScope | None = None

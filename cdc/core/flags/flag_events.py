@@ -11,14 +11,14 @@ from typing import Any
 from .events import EventType
 from .flag import FlagJson, Json
 
-__all__ = ["Difference", "differences"]
+__all__ = ["EventDraft", "flag_events"]
 
 _BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy"})
 _NO_DETAIL: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class EventDraft:
     """One event in the making; `flag` is None for a deletion, `flag_key` the key the event is about."""
 
     type: EventType
@@ -28,7 +28,7 @@ class Difference:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-def differences(before: FlagJson | None, after: FlagJson | None) -> list[Difference]:
+def flag_events(before: FlagJson | None, after: FlagJson | None) -> list[EventDraft]:
     """Compare two states of one flag; None means that it is deleted or not there yet."""
     if before is after:
         return []
@@ -40,11 +40,11 @@ def differences(before: FlagJson | None, after: FlagJson | None) -> list[Differe
     return list(_changes(before, after))
 
 
-def _of(kind: EventType, named: FlagJson, flag: FlagJson | None, detail: Mapping[str, Any] = _NO_DETAIL) -> Difference:
-    return Difference(kind, named["key"], named["id"], flag, detail)
+def _of(kind: EventType, named: FlagJson, flag: FlagJson | None, detail: Mapping[str, Any] = _NO_DETAIL) -> EventDraft:
+    return EventDraft(kind, named["key"], named["id"], flag, detail)
 
 
-def _changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
+def _changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
     if any(before[name] != value for name, value in after.items() if name not in _BOOKKEEPING and name != "segments"):
         yield _of(EventType.FLAG_UPDATED, after, after)
     if before["enabled"] != after["enabled"]:
@@ -56,7 +56,7 @@ def _changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
         yield from _variant_changes(before, after)
 
 
-def _segment_changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
+def _segment_changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
     """All `segment_updated` by rank and id, then all `distribution_updated`.
 
     A removed segment's distributions are not told apart from it.
@@ -74,7 +74,7 @@ def _segment_changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
             yield _of(EventType.DISTRIBUTION_UPDATED, after, after, detail)
 
 
-def _variant_changes(before: FlagJson, after: FlagJson) -> Iterator[Difference]:
+def _variant_changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
     old, new = _by_id(before["variants"]), _by_id(after["variants"])
     for variant_id in sorted(old | new):
         variant = new.get(variant_id)

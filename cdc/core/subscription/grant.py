@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Self
 
 from ..errors import InvalidInput
-from ..flags.events import Event, Standing
+from ..flags.events import Event, FlagScope
 from ..flags.flag import FlagJson, tag_values
 from ..log.captured_table import CapturedTable
 from ..log.table_name import both_ways
@@ -115,7 +115,7 @@ class Grant:
         """Whether a flag, as it stands, may be read."""
         if not self.allows_schema(schema):
             return False
-        return self._allows(flag["key"], Standing(tag_values(flag), flag["projectId"], flag["environmentId"]))
+        return self._allows(flag["key"], FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"]))
 
     def allows_table(self, schema: str, table: str) -> bool:
         """Whether rows of a watched table may be read; the grant names it with or without its schema."""
@@ -156,7 +156,7 @@ class Grant:
             return View.HIDDEN
         return View.WHOLE if event.flag is None else View.LEFT
 
-    def _allows(self, key: str, standing: Standing) -> bool:
+    def _allows(self, key: str, standing: FlagScope) -> bool:
         if not self._names_flags:
             return self.tables is None
         return (

@@ -14,7 +14,7 @@ from ..log.position import EventId
 from ..subscription.grant import Grant, View
 from ..text.json_text import encode
 
-__all__ = ["EncodedEvent", "EventForm", "encode_commit", "event_object", "filter_for_grant"]
+__all__ = ["EncodedEvent", "EventFormat", "encode_commit", "event_object", "filter_for_grant"]
 
 _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
@@ -36,7 +36,7 @@ class _FlagText:
         return self.text
 
 
-class EventForm(Protocol):
+class EventFormat(Protocol):
     """In which bytes an event is sent to some of its subscribers; equal forms make equal bytes."""
 
     def event(self, event: "EncodedEvent") -> bytes: ...
@@ -78,8 +78,8 @@ class EncodedEvent:
         self._text: str | None = None
         self._sse_plain: bytes | None = None
         self._sse_enveloped: bytes | None = None
-        self._framed: dict[EventForm, bytes] = {}
-        self._stamped: tuple[str, dict[EventForm, bytes]] = ("", {})
+        self._framed: dict[EventFormat, bytes] = {}
+        self._stamped: tuple[str, dict[EventFormat, bytes]] = ("", {})
 
     @property
     def event_id(self) -> EventId:
@@ -125,14 +125,14 @@ class EncodedEvent:
             self._departure = EncodedEvent(gone)
         return self._departure
 
-    def framed(self, form: EventForm) -> bytes:
+    def framed(self, form: EventFormat) -> bytes:
         """What is written to every subscriber of a form."""
         data = self._framed.get(form)
         if data is None:
             data = self._framed[form] = form.event(self)
         return data
 
-    def framed_at(self, form: EventForm, sent_at: str) -> bytes:
+    def framed_at(self, form: EventFormat, sent_at: str) -> bytes:
         """The same with the time of sending; shared by all to whom it is sent at that time."""
         if self._stamped[0] != sent_at:
             self._stamped = (sent_at, {})

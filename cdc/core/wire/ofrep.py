@@ -24,7 +24,7 @@ from .snapshot import ResyncReason
 if TYPE_CHECKING:
     from .encoded import EncodedEvent
 
-__all__ = ["GATHERED_REFETCH", "REFETCH", "answer", "read_context", "request_for"]
+__all__ = ["COALESCED_REFETCH", "REFETCH", "answer", "read_context", "request_for"]
 
 _BOOLEANS = {
     "on": True, "true": True, "yes": True, "enabled": True,
@@ -136,7 +136,7 @@ class _Refetch:
         return f": {code}: {message}\n\n".encode()
 
 
-class _GatheredRefetch(_Refetch):
+class _CoalescedRefetch(_Refetch):
     """One notice per time window, for those from whom the first event of a commit may be hidden."""
 
     def event(self, event: "EncodedEvent") -> bytes:
@@ -160,4 +160,4 @@ def _notice(id: EventId, last_modified: int | None) -> bytes:
 
 
 REFETCH = _Refetch()
-GATHERED_REFETCH = _GatheredRefetch()
+COALESCED_REFETCH = _CoalescedRefetch()

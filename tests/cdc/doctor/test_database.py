@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, pool
 
 from cdc.admin.installation import migrate
 from cdc.admin.watched_tables import WatchOptions, watch
-from cdc.core.diagnosis import Limits, judge_database
+from cdc.core.diagnosis import Limits, check_database
 from cdc.database.queries import flagent_tables
 from cdc.doctor import read_database, read_keys
 from cdc.doctor.database import RUNTIME_TABLES
@@ -82,12 +82,12 @@ BROKEN = {
     "a function that is gone": (["drop function flagent_cdc.detach(text)"], {"functions"}, "missing: detach"),
     "a seal that is disabled": (
         ["alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal"],
-        {"seal"},
+        {"assign_position"},
         "flagent_cdc_900_seal on change_log_first",
     ),
     "a seal that is gone": (
         ["drop trigger flagent_cdc_910_seal on flagent_cdc.seal_request"],
-        {"seal"},
+        {"assign_position"},
         "flagent_cdc_910_seal on seal_request",
     ),
     "changes that were never sealed": (
@@ -96,7 +96,7 @@ BROKEN = {
             "insert into flags (key, description, created_at) values ('unheard', '', now())",
             "alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_seal",
         ],
-        {"unsealed"},
+        {"unpositioned"},
         "1 committed changes have no position",
     ),
     "triggers left behind": (
@@ -325,10 +325,10 @@ def test_large_logs_of_other_streams_are_named_by_themselves(database_url: str) 
         connection.execute("create table clicks (id integer primary key)")
         connection.execute("select flagent_cdc.watch('clicks', stream => 'clicks', mode => 'horizon')")
         connection.execute("insert into clicks select generate_series(1, 2000)")
-    found = examine(database_url, limits=Limits(stream_log_bytes=65_536))
-    assert found.keys() == {"stream_log_size"}
-    assert found["stream_log_size"].remedy == "flagent-cdc prune --streams-larger-than 65536"
-    assert examine(database_url, limits=Limits(stream_log_bytes=10_000_000, log_bytes=65_536 * 4)) == {}
+    found = examine(database_url, limits=Limits(lane_log_bytes=65_536))
+    assert found.keys() == {"lane_log_size"}
+    assert found["lane_log_size"].remedy == "flagent-cdc prune --lanes-larger-than 65536"
+    assert examine(database_url, limits=Limits(lane_log_bytes=10_000_000, log_bytes=65_536 * 4)) == {}
 
 
 def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> None:
@@ -428,6 +428,6 @@ def test_a_server_that_may_lose_its_log_is_named_and_mended(open_directory: Path
     with embedded(open_directory / "server", autovacuum="off") as server:
         run(server.url, flagent_tables())
         migrate(server.url)
-        found = wrong(judge_database(read_database(server.url, ["public"]), Limits()))
+        found = wrong(check_database(read_database(server.url, ["public"]), Limits()))
         assert found.keys() == {"durability", "autovacuum"}
         assert "fsync and full_page_writes off" in found["durability"].text

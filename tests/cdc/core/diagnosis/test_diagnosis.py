@@ -23,10 +23,10 @@ from cdc.core.diagnosis import (
     TierFacts,
     exit_code,
     function_in,
-    judge_database,
-    judge_machine,
-    judge_server,
-    judge_tier,
+    check_database,
+    check_machine,
+    check_server,
+    check_tier,
 )
 from cdc.database.queries import objects
 
@@ -94,18 +94,18 @@ SERVER = ServerFacts(
 )
 
 
-def states(findings: list[Finding], state: State = State.WRONG) -> dict[str, str]:
+def states(findings: list[Finding], state: State = State.ERROR) -> dict[str, str]:
     found = {finding.check: finding.text for finding in findings if finding.state is state}
-    assert state is not State.WRONG or all(f.remedy for f in findings if f.state is state)
+    assert state is not State.ERROR or all(f.remedy for f in findings if f.state is state)
     return found
 
 
 def of_database(**changes: object) -> list[Finding]:
-    return [f for f in judge_database(replace(DATABASE, **changes), Limits()) if f.check != "installed"]  # type: ignore[arg-type]
+    return [f for f in check_database(replace(DATABASE, **changes), Limits()) if f.check != "installed"]  # type: ignore[arg-type]
 
 
 def of_server(**changes: object) -> list[Finding]:
-    return list(judge_server(replace(SERVER, **changes), Limits()))  # type: ignore[arg-type]
+    return list(check_server(replace(SERVER, **changes), Limits()))  # type: ignore[arg-type]
 
 
 def of_stream(**changes: object) -> list[Finding]:
@@ -113,12 +113,12 @@ def of_stream(**changes: object) -> list[Finding]:
 
 
 def of_machine(**changes: object) -> list[Finding]:
-    return list(judge_machine(replace(MACHINE, **changes), Limits()))  # type: ignore[arg-type]
+    return list(check_machine(replace(MACHINE, **changes), Limits()))  # type: ignore[arg-type]
 
 
 def test_what_is_healthy_is_silent() -> None:
     findings = [*of_database(), *of_server(), *of_machine()]
-    assert {finding.state for finding in findings} == {State.FINE}
+    assert {finding.state for finding in findings} == {State.OK}
     assert exit_code(findings) == 0
 
 
@@ -250,7 +250,7 @@ TIER = TierFacts(
 
 
 def test_a_tier_as_it_should_be_is_fine() -> None:
-    assert all(finding.state is State.FINE for finding in judge_tier(TIER, Limits()))
+    assert all(finding.state is State.OK for finding in check_tier(TIER, Limits()))
 
 
 @pytest.mark.parametrize(
@@ -268,26 +268,26 @@ def test_a_tier_as_it_should_be_is_fine() -> None:
     ],
 )
 def test_a_tier_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
-    found = states(list(judge_tier(replace(TIER, **changes), Limits())))  # type: ignore[arg-type]
+    found = states(list(check_tier(replace(TIER, **changes), Limits())))  # type: ignore[arg-type]
     assert words in found.pop(check)
     assert found.keys() <= {"nats_snapshot"} if changes.get("log", "") is None else not found
 
 
 def test_a_snapshot_may_be_old_where_nothing_has_changed_since() -> None:
     quiet = replace(TIER, snapshot=SnapshotFacts("k7q2mx", 1042, 900, age_s=1e6), first=901, held_s=None)
-    assert states(list(judge_tier(quiet, Limits()))) == {}
+    assert states(list(check_tier(quiet, Limits()))) == {}
 
 
 def test_a_stream_of_another_log_can_be_adopted() -> None:
     other = replace(TIER, log_in_database="abcdef", newest_in_database=3)
-    (found,) = (finding for finding in judge_tier(other, Limits()) if finding.state is State.WRONG)
+    (found,) = (finding for finding in check_tier(other, Limits()) if finding.state is State.ERROR)
     assert found.check == "nats_log"
     assert "abcdef" in found.text
     assert str(found.remedy).startswith("flagent-cdc relay --adopt k7q2mx ")
 
 
 def test_a_stream_that_one_server_of_a_cluster_keeps_is_worth_knowing() -> None:
-    notes = states(list(judge_tier(replace(TIER, replicas=1), Limits())), State.NOTE)
+    notes = states(list(check_tier(replace(TIER, replicas=1), Limits())), State.NOTE)
     assert "although its cluster has more" in notes["nats_replicas"]
 
 

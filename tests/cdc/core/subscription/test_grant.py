@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cdc.core.errors import InvalidInput
-from cdc.core.flags.events import Event, EventType, Standing
+from cdc.core.flags.events import Event, EventType, FlagScope
 from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.subscription.grant import EVERYTHING, Grant, View
 from cdc.core.subscription.selection import Selection, SelectionIndex, Selections
@@ -26,8 +26,8 @@ def flag(
     }
 
 
-def standing(*tags: str, project: int | None = None, environment: int | None = None) -> Standing:
-    return Standing(frozenset(tags), project, environment)
+def standing(*tags: str, project: int | None = None, environment: int | None = None) -> FlagScope:
+    return FlagScope(frozenset(tags), project, environment)
 
 
 def event(
@@ -35,7 +35,7 @@ def event(
     *,
     key: str = "a",
     now: Any = None,
-    before: Standing | None = None,
+    before: FlagScope | None = None,
     schema: str = "public",
 ) -> Event:
     tags = frozenset(tag["value"] for tag in now["tags"]) if now else frozenset()
