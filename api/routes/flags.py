@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from cdc.core.flags.catalog import Catalog
+from cdc.core.flags.default_schema import default_schema
 from cdc.core.log.point_in_time import parse_moment
 from cdc.core.subscription.grant import Grant
 from cdc.history.rewind import refuse_before_attachment
@@ -45,7 +46,7 @@ def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
     """
     attached = tuple(name for name in catalog.schemas if grant.allows_schema(name))
     if schema is None:
-        schema = "public" if "public" in attached or not attached else attached[0]
+        schema = default_schema(attached)
     elif schema not in attached:
         raise Problem(
             404, "unknown_schema", f"schema {schema!r} is not attached; there are {', '.join(attached) or 'none'}"

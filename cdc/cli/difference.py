@@ -7,6 +7,8 @@ commit do not repeat each other.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cdc.core.flags.flag import BOOKKEEPING
+
 __all__ = [
     "describe_flag",
     "difference_of_distributions",
@@ -19,8 +21,8 @@ __all__ = [
 
 JsonObject = Mapping[str, Any]
 
-# Sent as other events, or bookkeeping that no event is sent for.
-_NOT_CONTENT = frozenset({"id", "segments", "variants", "tags", "snapshotID", "updatedAt", "updatedBy", "schema"})
+# Told by other events, or bookkeeping that no event is sent for.
+_NOT_CONTENT = frozenset({"id", "segments", "variants", "tags", "schema", *BOOKKEEPING})
 _LONGEST = 48
 
 

@@ -14,11 +14,11 @@ from cdc.core.diagnosis import (
     Finding,
     Limits,
     State,
-    exit_code,
     check_database,
     check_machine,
     check_server,
     check_tier,
+    exit_code,
 )
 from cdc.core.errors import InvalidInput
 from cdc.errors import DatabaseError

@@ -24,8 +24,8 @@ from ..core.diagnosis import (
     Trigger,
     function_in,
 )
-from ..core.diagnosis.capture import TABLES
 from ..core.errors import InvalidInput
+from ..core.flags.flag_tables import TABLES
 from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors

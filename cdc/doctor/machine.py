@@ -24,7 +24,7 @@ def read_machine(
     return MachineFacts(
         host=settings.listen.host,
         is_exposed=is_exposed,
-        asks_for_credentials=settings.auth.is_required,
+        requires_credentials=settings.auth.is_required,
         is_insecure=settings.listen.insecure,
         verifies_tokens=_verifies_tokens(settings),
         has_audience=settings.auth.jwt_audience is not None,

@@ -22,6 +22,7 @@ from ..core.evaluation import (
     render_evaluation,
 )
 from ..core.flags.catalog import Catalog
+from ..core.flags.default_schema import default_schema
 from ..core.flags.flag import FlagJson
 from ..core.log.point_in_time import Moment
 from ..core.log.position import Position
@@ -130,7 +131,7 @@ class Evaluator:
         catalog = present if past is None else past
         if schema is None:
             schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))
-            schema = "public" if "public" in schemas or not schemas else schemas[0]
+            schema = default_schema(schemas)
         refuse_before_attachment(catalog, schema)
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:

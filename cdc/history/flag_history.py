@@ -12,8 +12,8 @@ from typing import Any
 
 from ..core.flags.catalog import Catalog
 from ..core.flags.field_changes import field_changes
-from ..core.flags.flag import FlagJson
-from ..core.flags.flag_events import differences
+from ..core.flags.flag import BOOKKEEPING, FlagJson
+from ..core.flags.flag_events import flag_events
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
 from ..core.subscription.grant import Grant
@@ -24,8 +24,6 @@ __all__ = ["FlagHistory", "flag_history"]
 
 # Changes of all flags that one answer looks through; who wants more asks on from `next`.
 _SCAN_CHANGES = 20_000
-
-_SIGNED = ("snapshotID", "updatedAt", "updatedBy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def _entry(
     before = older if older is not None or newer is None else catalog.flag_json(schema, newer["id"])
     before = before if before is not None and grant.allows_flag(schema, before) else None
     after = newer if newer is not None and grant.allows_flag(schema, newer) else None
-    events = differences(before, after)
+    events = flag_events(before, after)
     if not events:
         return None
     changed = [] if before is None or after is None else field_changes(before, after)
@@ -105,6 +103,6 @@ def _entry(
 
 def _signed_by(before: FlagJson | None, after: FlagJson) -> str | None:
     """Who saved it, where this commit says so."""
-    if before is not None and all(before[name] == after[name] for name in _SIGNED):
+    if before is not None and all(before[name] == after[name] for name in BOOKKEEPING):
         return None
     return after["updatedBy"] or None

@@ -22,6 +22,7 @@ from psycopg.types.json import set_json_loads
 
 from ..auth.api_key import ApiKey, readable_grant
 from ..core.deadline import Deadline
+from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, LoadJson, Op, Row
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import LogId, Position
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 _Cursor = psycopg.AsyncCursor[Any]
 
-FLAG_TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags")
+FLAG_TABLES = tuple(TABLES)
 
 # Seconds after which a connection whose other end does not answer is given up by the kernel.
 _SILENCE_S = 10

@@ -1,7 +1,7 @@
 """Diagnosis of a set-up: facts go in, findings come out.
 
-`facts` defines the input, `finding` the output, and each other module checks one part. The package does no I/O, so every check
-is tested without a database.
+`facts` defines the input, `finding` the output, and each other module checks one part. The package does no I/O, so
+every check is tested without a database.
 """
 
 from .capture import check_capture
@@ -49,15 +49,15 @@ __all__ = [
     "StreamFacts",
     "TierFacts",
     "Trigger",
-    "exit_code",
-    "function_in",
     "check_database",
     "check_machine",
     "check_server",
     "check_tier",
+    "exit_code",
+    "function_in",
 ]
 
 
 def check_database(facts: DatabaseFacts, limits: Limits) -> list[Finding]:
-    """Everything about a database that answered, in the order in which it should be mended."""
+    """Check a database that answered; findings come in the order in which to fix them."""
     return [*check_sessions(facts, limits), *check_capture(facts), *check_log(facts, limits)]

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 
+from ..flags.flag_tables import TABLES
 from .facts import DatabaseFacts, InstallationFacts, Trigger
-from .finding import Finding, ok, note, psql, error
+from .finding import Finding, error, note, ok, psql
 
-__all__ = ["TABLES", "check_capture"]
-
-TABLES = ("flags", "segments", "variants", "constraints", "distributions", "tags", "flags_tags")
+__all__ = ["check_capture"]
 
 _CAPTURE, _UPDATE, _TRUNCATE = "flagent_cdc.capture", "flagent_cdc.capture_update", "flagent_cdc.capture_truncate"
 
-# The same four as in `flagent_cdc.has_triggers`. Bits of the type: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+# As in `flagent_cdc.has_triggers`. Bits of the type: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
 _WANTED = {
     "flagent_cdc_100_capture": (_CAPTURE, 1 + 4 + 8, "A", ""),
     "flagent_cdc_110_capture": (_UPDATE, 16, "O", ""),
@@ -28,7 +27,7 @@ _POSITION_TRIGGERS = {
 
 _OURS = "flagent_cdc"
 
-# The functions that run in the transactions of Flagent.
+# The functions that run in the transactions of Flagent start with these.
 _WRITERS = ("capture", "assign_position")
 
 
@@ -50,13 +49,13 @@ def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:
 def _revision(found: InstallationFacts) -> Finding:
     newest = found.revisions[-1]
     if found.revision == newest:
-        return ok("revision", f"the tables are of revision {newest}, the newest")
+        return ok("revision", f"the tables are at revision {newest}, the newest")
     if found.revision in found.revisions:
-        text = f"the tables are of revision {found.revision}; this program needs {newest}"
+        text = f"the tables are at revision {found.revision}; this program needs {newest}"
         return error("revision", text, "flagent-cdc migrate")
     return error(
         "revision",
-        f"the tables are at revision {found.revision}, which this program does not know: a newer version installed them",
+        f"the tables are at revision {found.revision}, which this program does not know: a newer one installed them",
         "pip install --upgrade flagent-cdc",
     )
 
@@ -76,7 +75,7 @@ def _functions(found: InstallationFacts) -> Finding:
             f"functions differ from this version: {', '.join(different)}",
             "flagent-cdc migrate --repair",
         )
-    return ok("functions", f"all {len(found.shipped)} functions are those of this version")
+    return ok("functions", f"all {len(found.shipped)} functions match this version")
 
 
 def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
@@ -93,7 +92,7 @@ def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
             f"functions run as a role that may not write the change log, so writes of Flagent fail: {names}",
             psql(target, *(f'alter function flagent_cdc.{name} owner to "{found.owner}"' for name, _ in powerless)),
         )
-    return ok("capture_rights", "capture runs as a role that may write the log")
+    return ok("capture_rights", "capture runs as a role that may write the change log")
 
 
 def _position_triggers(found: InstallationFacts) -> Finding:
@@ -108,10 +107,10 @@ def _position_triggers(found: InstallationFacts) -> Finding:
     if missing:
         return error(
             "assign_position",
-            f"commits are not sealed, so that nobody hears of them: {', '.join(missing)} is missing or disabled",
+            f"commits get no position, so no events are sent; missing or disabled triggers: {', '.join(missing)}",
             "flagent-cdc migrate --repair",
         )
-    return ok("assign_position", "every commit is sealed")
+    return ok("assign_position", "every commit gets a position")
 
 
 def _schemas(found: InstallationFacts) -> Iterator[Finding]:
@@ -123,7 +122,7 @@ def _schema(found: InstallationFacts, schema: str) -> Finding:
     migrate = f"flagent-cdc migrate --schema {schema}"
     absent = [table for table in TABLES if table not in found.tables.get(schema, frozenset())]
     if schema not in found.attachments:
-        return error("schema", f"schema {schema} is wanted but not attached", migrate)
+        return error("schema", f"schema {schema} is configured but not attached", migrate)
     if absent and not found.attachments[schema]:
         return error(
             "schema",
@@ -134,11 +133,11 @@ def _schema(found: InstallationFacts, schema: str) -> Finding:
     if absent:
         return error("schema", f"schema {schema}: Flagent's tables are gone: {', '.join(absent)}", migrate)
     if not found.attachments[schema]:
-        return error("schema", f"schema {schema} has its tables now and is not attached yet", migrate)
+        return error("schema", f"schema {schema} has its tables now, but is not attached yet", migrate)
     problems = sorted(_problems(found, schema))
     if problems:
         return error("triggers", f"schema {schema}: changes are not captured: {'; '.join(problems)}", migrate)
-    return ok("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers are there and enabled")
+    return ok("triggers", f"schema {schema}: all {len(TABLES) * len(_WANTED)} triggers exist and are enabled")
 
 
 def _problems(found: InstallationFacts, schema: str) -> Iterator[str]:
@@ -177,11 +176,11 @@ def _watched(facts: DatabaseFacts, found: InstallationFacts) -> Iterator[Finding
                 remedy = f"flagent-cdc unwatch {table}"
             yield error("watched", f"{table}: {'; '.join(problems)}", remedy)
         else:
-            yield ok("watched", f"{table} is watched as it was asked for")
+            yield ok("watched", f"{table} is watched as configured")
 
 
 def _leftovers(target: str, found: InstallationFacts) -> Finding:
-    """Our triggers outside attached schemas and watched tables: a table was renamed or copied, or a schema was moved."""
+    """Our triggers outside attached schemas and watched tables: left on renamed or copied tables, or moved schemas."""
     stray = [
         trigger
         for trigger in found.triggers
@@ -191,7 +190,7 @@ def _leftovers(target: str, found: InstallationFacts) -> Finding:
         and f"{trigger.schema}.{trigger.table}" not in found.watched_relations
     ]
     if not stray:
-        return ok("leftovers", "no trigger of ours is where nothing is attached")
+        return ok("leftovers", "no trigger of flagent-cdc is left on other tables")
     tables = sorted({f"{trigger.schema}.{trigger.table}" for trigger in stray})
     return error(
         "leftovers",
@@ -202,11 +201,11 @@ def _leftovers(target: str, found: InstallationFacts) -> Finding:
 
 def _upgradable(target: str, found: InstallationFacts) -> Finding:
     if not found.foreign_tables:
-        return ok("installer", f"{found.owner}, which owns flagent_cdc, may alter Flagent's tables")
+        return ok("installer", f"{found.owner}, the owner of schema flagent_cdc, may alter Flagent's tables")
     owners = sorted(set(found.foreign_tables.values()))
     return note(
         "installer",
-        f"{found.owner} owns schema flagent_cdc but may not alter {', '.join(sorted(found.foreign_tables))}: the next upgrade "
-        "of the triggers would fail",
+        f"{found.owner} owns schema flagent_cdc but may not alter {', '.join(sorted(found.foreign_tables))}: the next "
+        "upgrade of the triggers would fail",
         psql(target, *(f'grant "{owner}" to "{found.owner}"' for owner in owners)),
     )

@@ -82,10 +82,11 @@ class RoleFacts:
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """`unpositioned` counts rows of committed changes that no commit holds. Sequences are None where they may not be
-    read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit but the newest;
-    what is younger than `kept_age_s` the owner has forbidden to prune. `streams` are those of their own, and
-    `lane_log_bytes` and `lane_changes` what the logs of all of them take; the rest is about the flags' log."""
+    """The change log. `unpositioned` counts committed changes without a position. Sequences are None if they may not be
+    read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit except the newest; the owner
+    forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes` and
+    `lane_changes` are the size of their change logs together; everything else is about the flags' lane.
+    """
 
     size_bytes: int
     rows: int
@@ -109,7 +110,7 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class InstallationFacts:
-    """What is installed in the schema flagent_cdc, and what this program would install (`revisions`, the newest last, and
+    """What is installed in schema flagent_cdc, and what this program would install (`revisions`, the newest last, and
     `shipped`: the body of each function, and whether it runs as its owner).
 
     `attachments` says for each schema whether it is attached or waits for its tables; `tables` are the existing tables
@@ -173,7 +174,7 @@ class MachineFacts:
 
     host: str
     is_exposed: bool
-    asks_for_credentials: bool
+    requires_credentials: bool
     is_insecure: bool
     verifies_tokens: bool
     has_audience: bool

@@ -7,19 +7,19 @@ from enum import StrEnum
 
 from ..text.shell_text import quoted
 
-__all__ = ["Finding", "Limits", "State", "exit_code", "error", "note", "ok", "psql", "unchecked"]
+__all__ = ["Finding", "Limits", "State", "error", "exit_code", "note", "ok", "psql", "unchecked"]
 
 
 class State(StrEnum):
     OK = "ok"
-    NOTE = "note"  # worth knowing, and nothing to mend
+    NOTE = "note"  # information, no action needed
     ERROR = "error"
-    UNCHECKED = "unchecked"  # it could not be looked at
+    UNCHECKED = "unchecked"  # the check could not be made
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: `check` is its stable name, `text` a sentence, `remedy` a command that fixes the problem.
+    """The result of one check: `check` is its stable name, `text` a sentence, `remedy` a command that fixes it.
 
     An error always has a remedy.
     """

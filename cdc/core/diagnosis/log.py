@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .facts import DatabaseFacts, LogFacts
-from .finding import Finding, Limits, ok, note, psql, unchecked, error
+from .finding import Finding, Limits, error, note, ok, psql, unchecked
 
 __all__ = ["check_log", "size"]
 
@@ -64,17 +64,17 @@ def _size(log: LogFacts, limits: Limits) -> Finding:
 
 
 def _lane_size(log: LogFacts, limits: Limits) -> Finding:
-    """Their tables are shared, so what is judged is all of it: one of them may have what others leave."""
+    """Lanes share their tables, so the limit applies to all of them together: one lane may use what others leave."""
     allowed = limits.lane_log_bytes * log.lanes
     text = (
-        f"the logs of {log.lanes} other streams take {size(log.lane_log_bytes)} on disk and hold about "
-        f"{log.lane_changes} changes"
+        f"the change logs of all lanes but the flags' take {size(log.lane_log_bytes)} on disk and hold about "
+        f"{log.lane_changes} changes in {log.lanes} lanes"
     )
     if log.lane_log_bytes <= allowed:
         return ok("lane_log_size", text)
     return error(
         "lane_log_size",
-        f"{text}: more than {size(limits.lane_log_bytes)} each",
+        f"{text}: more than {size(limits.lane_log_bytes)} per lane",
         f"flagent-cdc prune --lanes-larger-than {limits.lane_log_bytes}",
     )
 
@@ -84,10 +84,10 @@ def _age(log: LogFacts, limit_s: float) -> Finding:
     limit_s = max(limit_s, log.kept_age_s)
     age_s = log.prunable_age_s or 0.0
     if age_s <= limit_s + _RATE_S:
-        return ok("log_age", f"nothing in the log is older than the {limit_s / _DAY_S:.3g} days that are kept")
+        return ok("log_age", f"no commit in the change log is older than the retention of {limit_s / _DAY_S:.3g} days")
     return error(
         "log_age",
-        f"the change log holds commits {age_s / _DAY_S:.1f} days old, but the retention is {limit_s / _DAY_S:.3g} days: "
+        f"the change log holds commits {age_s / _DAY_S:.1f} days old, but retention is {limit_s / _DAY_S:.3g} days: "
         "no server prunes it",
         "flagent-cdc prune",
     )
@@ -106,13 +106,13 @@ def _vacuum(facts: DatabaseFacts, log: LogFacts) -> Finding:
             f"autovacuum is off for {', '.join(log.unvacuumed)}",
             psql(facts.target, *(f"alter table flagent_cdc.{t} reset (autovacuum_enabled)" for t in log.unvacuumed)),
         )
-    return ok("autovacuum", "autovacuum cleans up the log")
+    return ok("autovacuum", "autovacuum cleans up the change log")
 
 
 def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
     many = {table: dead for table, dead in log.dead_rows.items() if dead > limits.dead_rows}
     if not many:
-        return ok("dead_rows", "the log has no heap of dead rows")
+        return ok("dead_rows", "the change log has few dead rows")
     named = ", ".join(f"{dead} in {table}" for table, dead in sorted(many.items()))
     return error(
         "dead_rows",
@@ -123,20 +123,22 @@ def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
 
 def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if log.position_sequence is None or log.transaction_group_sequence is None:
-        return note("sequences", f"{facts.role.name} may not read the sequences; run this as the role that installs")
+        return note(
+            "sequences", f"{facts.role.name} may not read the sequences; run the doctor as the role that installs"
+        )
     target = facts.target
     if log.position_sequence < log.newest:
         return error(
             "sequences",
-            f"positions would be assigned twice: the change log is at {log.newest}, its sequence at {log.position_sequence}; "
-            "writes of Flagent fail",
+            f"positions would be assigned twice: the change log is at {log.newest}, its sequence at "
+            f"{log.position_sequence}; writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.commit_position', {log.newest})"),
         )
     if log.transaction_group_sequence < log.newest_transaction_group:
         return error(
             "sequences",
-            f"batches would be numbered twice: the log is at {log.newest_transaction_group}, its sequence at "
-            f"{log.transaction_group_sequence}; writes of Flagent fail",
+            f"transaction groups would be numbered twice: the change log is at {log.newest_transaction_group}, its "
+            f"sequence at {log.transaction_group_sequence}; writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_transaction_group})"),
         )
     if log.sequence_cache != 1:
@@ -145,7 +147,7 @@ def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
             f"sessions cache {log.sequence_cache} positions, so positions are not in commit order",
             psql(target, "alter sequence flagent_cdc.commit_position cache 1"),
         )
-    return ok("sequences", "positions and batches are numbered on from the newest")
+    return ok("sequences", "positions and transaction groups continue after the newest")
 
 
 def _order(target: str, log: LogFacts) -> Finding:
@@ -165,20 +167,22 @@ def _order(target: str, log: LogFacts) -> Finding:
             "positions",
             f"{log.backward} commits are older than the one before them: the database's clock was set back",
         )
-    return ok("positions", "positions and times of commits grow together")
+    return ok("positions", "positions and commit times increase together")
 
 
-def _sealed(facts: DatabaseFacts, log: LogFacts) -> Finding:
+def _unpositioned(facts: DatabaseFacts, log: LogFacts) -> Finding:
     if log.unpositioned is None:
-        return unchecked("unpositioned", "looking for unsealed changes took too long", "flagent-cdc doctor")
+        return unchecked(
+            "unpositioned", "the search for changes without a position took too long", "flagent-cdc doctor"
+        )
     if not log.unpositioned:
         return ok("unpositioned", "every committed change has a position")
     found = facts.installation
     schemas = () if found is None else tuple(schema for schema, is_attached in found.attachments.items() if is_attached)
-    # Attaching anew tells everybody the present state, whatever it was that was not told.
+    # Attaching again publishes the present state, whatever was missed.
     return error(
         "unpositioned",
-        f"{log.unpositioned} committed changes have no position, so that nobody heard of them",
+        f"{log.unpositioned} committed changes have no position, so no events were sent for them",
         psql(
             facts.target,
             "delete from flagent_cdc.change_log c"

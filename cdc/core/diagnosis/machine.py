@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .facts import MachineFacts
-from .finding import Finding, Limits, ok, note, error
+from .finding import Finding, Limits, error, note, ok
 
 __all__ = ["check_machine"]
 
@@ -13,7 +13,7 @@ _SPARE_DESCRIPTORS = 64
 
 def check_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
     yield _exposure(facts)
-    if facts.asks_for_credentials:
+    if facts.requires_credentials:
         yield _keys(facts)
     if facts.jwks is not None:
         yield _jwks(facts.jwks, facts.jwks_error)
@@ -23,10 +23,10 @@ def check_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
 
 
 def _exposure(facts: MachineFacts) -> Finding:
-    if facts.is_exposed and not facts.asks_for_credentials:
+    if facts.is_exposed and not facts.requires_credentials:
         text = f"with these settings everyone who reaches {facts.host} can read every flag"
         if not facts.is_insecure:
-            text = f"with these settings the server does not start: others reach {facts.host}, without credentials"
+            text = f"with these settings the server does not start: others can reach {facts.host} without credentials"
         return error("authentication", text, "export FLAGENT_CDC_AUTH_ENABLED=true && flagent-cdc keys create NAME")
     if facts.verifies_tokens and not facts.has_audience:
         return note(
@@ -34,12 +34,12 @@ def _exposure(facts: MachineFacts) -> Finding:
             "tokens of any audience are accepted, also those issued for another service",
             "export FLAGENT_CDC_AUTH_JWT_AUDIENCE=…",
         )
-    if facts.asks_for_credentials and facts.allows_any_origin:
-        return note("authentication", "pages of any origin may read answers, with a credential of their own")
+    if facts.requires_credentials and facts.allows_any_origin:
+        return note("authentication", "pages of any origin may read answers, if they send a credential")
     return ok(
         "authentication",
         "the server requires credentials"
-        if facts.asks_for_credentials
+        if facts.requires_credentials
         else f"only this machine can reach {facts.host}",
     )
 
@@ -53,15 +53,15 @@ def _keys(facts: MachineFacts) -> Finding:
             " && ".join(f"flagent-cdc keys revoke {key}" for key in facts.keys_unreadable),
         )
     if facts.keys_in_force == 0 and not facts.verifies_tokens:
-        return error("keys", "nobody can come in: no API key is in force", "flagent-cdc keys create NAME")
+        return error("keys", "no API key is valid, so all requests will be rejected", "flagent-cdc keys create NAME")
     if facts.keys_in_force is None:
-        return note("keys", "how many API keys are in force is not known: the database was not read")
-    return ok("keys", f"API keys in force: {facts.keys_in_force}")
+        return note("keys", "the number of valid API keys is unknown: the database was not read")
+    return ok("keys", f"valid API keys: {facts.keys_in_force}")
 
 
 def _jwks(place: str, reason: str | None) -> Finding:
-    if error is not None:
-        return error("jwks", f"the JWK Set at {place} cannot be read: {error}", f"curl -sS {place}")
+    if reason is not None:
+        return error("jwks", f"the JWK Set at {place} cannot be read: {reason}", f"curl -sS {place}")
     return ok("jwks", f"the JWK Set at {place} can be read")
 
 
@@ -76,9 +76,9 @@ def _certificate(facts: MachineFacts, limits: Limits) -> Finding:
         )
     days = certificate.days
     if days is not None and days < limits.certificate_days:
-        text = "has ended" if days < 0 else f"ends in {days:.0f} days"
+        text = "has expired" if days < 0 else f"expires in {days:.0f} days"
         return error("certificate", f"the certificate {certificate.path} {text}", "certbot renew")
-    return ok("certificate", f"the certificate {certificate.path} can be used")
+    return ok("certificate", f"the certificate {certificate.path} is usable")
 
 
 def _descriptors(facts: MachineFacts) -> Finding:

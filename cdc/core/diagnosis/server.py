@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .facts import ServerFacts, StreamFacts
-from .finding import Finding, Limits, ok, note, unchecked, error
+from .finding import Finding, Limits, error, note, ok, unchecked
 
 __all__ = ["check_server"]
 
@@ -55,18 +55,22 @@ def _unreachable(facts: ServerFacts) -> Finding:
 
 def _certificate(facts: ServerFacts, days: float, limits: Limits) -> Finding:
     if days < limits.certificate_days:
-        return error("server_certificate", f"the certificate of {facts.url} ends in {days:.0f} days", "certbot renew")
-    return ok("server_certificate", f"the certificate of {facts.url} is good for {days:.0f} days")
+        return error(
+            "server_certificate", f"the certificate of {facts.url} expires in {days:.0f} days", "certbot renew"
+        )
+    return ok("server_certificate", f"the certificate of {facts.url} is valid for {days:.0f} days")
 
 
 def _version(facts: ServerFacts) -> Finding:
     if facts.version is None:
         return error(
-            "server", f"{facts.url} is no flagent-cdc: it does not answer /api/v1/info", "flagent-cdc doctor --url …"
+            "server",
+            f"{facts.url} is not a flagent-cdc server: it does not answer /api/v1/info",
+            "flagent-cdc doctor --url …",
         )
     if facts.version != facts.own_version:
-        return note("server", f"the server is of version {facts.version}, this program of {facts.own_version}")
-    return ok("server", f"the server is of version {facts.version}")
+        return note("server", f"the server has version {facts.version}, this program {facts.own_version}")
+    return ok("server", f"the server has version {facts.version}")
 
 
 def _clock(ahead_s: float, limits: Limits) -> Finding:
@@ -101,9 +105,7 @@ def _stream(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Iterator
         yield error("stream", f"the stream answers {stream.status}{said}", f"curl -iN {facts.url}/api/v1/events/stream")
         return
     if stream.first_byte_s is None:
-        yield error(
-            "buffering", "nothing of the stream arrives: a proxy in between holds it back (it buffers)", _UNBUFFERED
-        )
+        yield error("buffering", "nothing of the stream arrives: a proxy in between buffers it", _UNBUFFERED)
         return
     if not stream.greets:
         yield error(
@@ -140,12 +142,12 @@ def _headers(stream: StreamFacts) -> Finding:
             f"a proxy in between replaced Cache-Control ({stream.cache_control or 'missing'}): streams might be cached",
             "proxy_pass_header Cache-Control;  # nginx, for the stream's location",
         )
-    return ok("headers", "a proxy, if any, leaves the stream's headers alone")
+    return ok("headers", "no proxy changes the stream's headers")
 
 
 def _gzip(stream: StreamFacts) -> Finding:
     if stream.gzip_works is False:
-        return error("compression", "a compressed stream does not arrive at once: a proxy holds it back", _UNBUFFERED)
+        return error("compression", "a compressed stream does not arrive at once: a proxy buffers it", _UNBUFFERED)
     return ok("compression", "a compressed stream arrives at once too")
 
 
@@ -153,7 +155,7 @@ def _keep_alive(stream: StreamFacts) -> Finding:
     if stream.keep_alive is None:
         return note("keep_alive", "keep-alives were not checked: the wait would exceed its limit")
     if stream.keep_alive:
-        return ok("keep_alive", f"keep-alives come every {stream.heartbeat_s or 0:g} s")
+        return ok("keep_alive", f"keep-alives arrive every {stream.heartbeat_s or 0:g} s")
     return error(
         "keep_alive",
         f"keep-alives do not arrive every {stream.heartbeat_s or 0:g} s, or the connection is closed before: a proxy "
@@ -171,16 +173,16 @@ def _log(facts: ServerFacts, stream: StreamFacts) -> Finding:
             f"the server serves the change log {stream.log}; the checked database has {facts.log_in_database}",
             "flagent-cdc doctor --database-url …  # the server's own",
         )
-    return ok("same_log", "the server serves the log of this database")
+    return ok("same_log", "the server serves the change log of this database")
 
 
 def _lag(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Finding:
     if not stream.is_fresh:
         return error(
-            "fresh", "the server says that it cannot prove to be current", "flagent-cdc doctor  # of its database"
+            "fresh", "the server cannot confirm that it is up to date", "flagent-cdc doctor  # of its database"
         )
     if facts.newest_in_database is None or facts.log_in_database != stream.log or stream.position is None:
-        return ok("fresh", "the server says that it is current")
+        return ok("fresh", "the server is up to date")
     lag = facts.newest_in_database - stream.position
     if lag > limits.lag_positions:
         return error(
@@ -188,7 +190,7 @@ def _lag(facts: ServerFacts, stream: StreamFacts, limits: Limits) -> Finding:
             f"the server is {lag} commits behind the database",
             f"curl -s {facts.url}/readyz",
         )
-    return ok("lag", f"the server is at position {stream.position}, as the database was")
+    return ok("lag", f"the server is at position {stream.position}, like the database")
 
 
 def _websocket(problem: str) -> Finding:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .facts import DatabaseFacts
-from .finding import Finding, Limits, ok, note, psql, error
+from .finding import Finding, Limits, error, note, ok, psql
 
 __all__ = ["check_sessions"]
 
@@ -39,7 +39,7 @@ def _version(facts: DatabaseFacts) -> Finding:
     if major < _OLDEST:
         return error("postgresql", f"PostgreSQL {major} is too old; {_OLDEST} to {_NEWEST} are supported", "pg_upgrade")
     if major > _NEWEST:
-        return note("postgresql", f"PostgreSQL {major} is newer than what was tested, {_OLDEST} to {_NEWEST}")
+        return note("postgresql", f"PostgreSQL {major} is newer than the tested versions, {_OLDEST} to {_NEWEST}")
     return ok("postgresql", f"PostgreSQL {major} is supported")
 
 
@@ -65,7 +65,7 @@ def _transport(facts: DatabaseFacts) -> Finding:
 
 def _encoding(facts: DatabaseFacts) -> Finding:
     if facts.encoding == "UTF8":
-        return ok("encoding", "the database is in UTF-8")
+        return ok("encoding", "the database encoding is UTF-8")
     return error(
         "encoding",
         f"the database encoding is {facts.encoding}, not UTF-8: some characters cannot be stored, others not delivered",
@@ -75,7 +75,7 @@ def _encoding(facts: DatabaseFacts) -> Finding:
 
 def _pooler(facts: DatabaseFacts) -> Finding:
     if facts.hears:
-        return ok("notifications", "a notification came through")
+        return ok("notifications", "a notification arrived")
     if facts.is_pooled:
         return error(
             "notifications",
@@ -124,11 +124,11 @@ def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
     if facts.settings.get("idle_session_timeout", "0") != "0":
         yield error(
             "idle_session_timeout",
-            f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it disconnects the listener, which is idle",
+            f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it disconnects the idle listener",
             psql(facts.target, f'alter role "{name}" set idle_session_timeout = 0'),
         )
     else:
-        yield ok("idle_session_timeout", "idle sessions are not cut")
+        yield ok("idle_session_timeout", "idle sessions are not disconnected")
     timeout = int(facts.settings.get("statement_timeout", "0"))
     if 0 < timeout < 10_000:
         yield error(
@@ -137,7 +137,7 @@ def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
             psql(facts.target, f'alter role "{name}" set statement_timeout = 0'),
         )
     else:
-        yield ok("statement_timeout", "statements are given time")
+        yield ok("statement_timeout", "no short statement_timeout")
 
 
 def _replication_role(facts: DatabaseFacts) -> Finding:
@@ -153,7 +153,7 @@ def _replication_role(facts: DatabaseFacts) -> Finding:
                 *(f"alter {whom} reset session_replication_role" for whom, value in facts.role_settings),
             ),
         )
-    return ok("session_replication_role", "no role writes past the foreign keys")
+    return ok("session_replication_role", "no role writes without foreign keys")
 
 
 def _connections(facts: DatabaseFacts, limits: Limits) -> Finding:
@@ -206,7 +206,7 @@ def _queue(facts: DatabaseFacts, limits: Limits) -> Finding:
     statement = "select pid, usename, state, xact_start from pg_stat_activity order by xact_start"
     if oldest is not None:
         statement = f"select pg_terminate_backend({oldest.pid})"
-    text += f": when it is full, commits are announced no more{held}"
+    text += f": when it is full, commits are no longer announced{held}"
     return error("queue", text, psql(facts.target, statement))
 
 
@@ -216,7 +216,7 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
     )
     if not long:
         if not facts.role.sees_sessions:
-            return ok("transactions", "no own transaction is open for long")
+            return ok("transactions", "no transaction of this role is open for long")
         return ok("transactions", f"no transaction is open for longer than {limits.transaction_s:.0f} s")
     named = "; ".join(map(str, long[:_NAMED])) + (f"; and {len(long) - _NAMED} more" if len(long) > _NAMED else "")
     return error(
@@ -229,7 +229,7 @@ def _transactions(facts: DatabaseFacts, limits: Limits) -> Finding:
 def _prepared(facts: DatabaseFacts, limits: Limits) -> Finding:
     old = [one for one in facts.prepared if one.age_s > limits.transaction_s]
     if not old:
-        return ok("prepared", "no prepared transaction was forgotten")
+        return ok("prepared", "no prepared transaction is old")
     named = ", ".join(f"{one.gid} of {one.owner} ({one.age_s:.0f} s)" for one in old)
     return error(
         "prepared",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .facts import RelayFacts, SnapshotFacts, TierFacts
-from .finding import Finding, Limits, ok, note, unchecked, error
+from .finding import Finding, Limits, error, note, ok, unchecked
 
 __all__ = ["check_tier"]
 
@@ -20,14 +20,16 @@ def check_tier(facts: TierFacts, limits: Limits) -> Iterator[Finding]:
         return
     yield ok("nats", f"{facts.target} answers")
     if facts.differs is None:
-        yield error("nats_stream", f"there is no stream {facts.stream} there: no relay has ever made it", _RELAY)
+        yield error("nats_stream", f"there is no JetStream stream {facts.stream}: no relay has created it", _RELAY)
         return
     yield _made(facts, facts.differs)
     yield _copies(facts)
     yield _log(facts)
     if facts.relay is None:
         yield error(
-            "relay", "no relay answers: what is committed now reaches no node, and none of them can be current", _RELAY
+            "relay",
+            "no relay answers: nodes receive no new commits, and cannot confirm that they are up to date",
+            _RELAY,
         )
     else:
         yield _relay(facts.relay)
@@ -56,19 +58,21 @@ def _made(facts: TierFacts, differs: tuple[str, ...]) -> Finding:
             f"the JetStream stream {facts.stream} differs from the settings: {'; '.join(differs)}",
             f"nats stream edit {facts.stream}  # or the settings",
         )
-    return ok("nats_stream", f"the stream {facts.stream} is made as the settings say")
+    return ok("nats_stream", f"the JetStream stream {facts.stream} matches the settings")
 
 
 def _copies(facts: TierFacts) -> Finding:
     if facts.replicas < 2:
         place = "although its cluster has more" if facts.servers > 1 else "as there is only one"
-        return note("nats_replicas", f"one NATS server keeps the stream, {place}: with it, the tier goes down")
-    return ok("nats_replicas", f"{facts.replicas} NATS servers keep the stream")
+        return note(
+            "nats_replicas", f"one NATS server keeps the JetStream stream, {place}: if it fails, the tier fails"
+        )
+    return ok("nats_replicas", f"{facts.replicas} NATS servers keep the JetStream stream")
 
 
 def _log(facts: TierFacts) -> Finding:
     if facts.log is None:
-        return error("nats_log", f"the stream {facts.stream} has no beginning yet", _RELAY)
+        return error("nats_log", f"the JetStream stream {facts.stream} holds no change log yet", _RELAY)
     if facts.log_in_database is None:
         return note("nats_log", "the relay's database was not checked, so its change log was not compared")
     if facts.log != facts.log_in_database:
@@ -78,13 +82,15 @@ def _log(facts: TierFacts) -> Finding:
             f"flagent-cdc relay --adopt {facts.log}  # only if this database replaces that one; else use another "
             "JetStream stream, --nats-stream NAME",
         )
-    return ok("nats_log", "the stream carries the log of this database")
+    return ok("nats_log", "the JetStream stream holds the change log of this database")
 
 
 def _relay(relay: RelayFacts) -> Finding:
     if not relay.is_fresh:
         because = f": {relay.reason}" if relay.reason else ""
-        return error("relay", f"the relay cannot prove to be current{because}", "flagent-cdc doctor  # of its database")
+        return error(
+            "relay", f"the relay cannot confirm that it is up to date{because}", "flagent-cdc doctor  # of its database"
+        )
     return ok("relay", f"a relay is active, at position {relay.position}")
 
 
@@ -99,13 +105,13 @@ def _lag(facts: TierFacts, limits: Limits) -> Finding:
         )
     lag = max(known) - facts.position
     if lag > limits.lag_positions:
-        return error("relay_lag", f"the stream is {lag} commits behind the database", _RELAY)
-    return ok("relay_lag", f"the stream is at position {facts.position}, as the database was")
+        return error("relay_lag", f"the JetStream stream is {lag} commits behind the database", _RELAY)
+    return ok("relay_lag", f"the JetStream stream is at position {facts.position}, like the database")
 
 
 def _snapshot(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
     if snapshot.log != facts.log:
-        return error("nats_snapshot", f"the newest snapshot is of another log, {snapshot.log}", _RELAY)
+        return error("nats_snapshot", f"the newest snapshot is of another change log, {snapshot.log}", _RELAY)
     late_s = facts.snapshot_interval_s * _LATE_INTERVALS + _LATE_S
     if snapshot.position < facts.position and snapshot.age_s > late_s:
         return error(
@@ -114,7 +120,7 @@ def _snapshot(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
             f"behind; one is due every {facts.snapshot_interval_s:g} s",
             _RELAY,
         )
-    return ok("nats_snapshot", f"the newest snapshot is of position {snapshot.position}")
+    return ok("nats_snapshot", f"the newest snapshot is at position {snapshot.position}")
 
 
 def _retention(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
@@ -140,4 +146,4 @@ def _retention(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
             "export FLAGENT_CDC_NATS_MAX_BYTES=…  # more, for the relay, and in the stream",
         )
     held = "nothing" if facts.held_s is None else f"the last {facts.held_s:.0f} s"
-    return ok("nats_retention", f"the stream holds {held}, and the newest snapshot is within")
+    return ok("nats_retention", f"the JetStream stream holds {held}, and continues the newest snapshot")

@@ -7,11 +7,11 @@ variant (Flagent replaces their rows on every save).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .flag import FlagJson, tag_values
+from .flag import BOOKKEEPING, FlagJson, tag_values
 
 __all__ = ["field_changes"]
 
-_BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy"})
+_IGNORED = frozenset(BOOKKEEPING)
 
 # Lists of parts → the field that tells one part from another, and the fields that are no content of it.
 _PARTS: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -27,7 +27,7 @@ def field_changes(before: FlagJson, after: FlagJson) -> list[dict[str, Any]]:
 
     A path is for example `enabled`, `segments[3].rolloutPercent`, `segments[3].distributions[7].percent`.
     """
-    return [{"path": path, "before": old, "after": new} for path, old, new in _compare("", before, after, _BOOKKEEPING)]
+    return [{"path": path, "before": old, "after": new} for path, old, new in _compare("", before, after, _IGNORED)]
 
 
 def _compare(

@@ -23,6 +23,7 @@ from ..log.change import Row
 from ..text.json_text import encode_sorted
 
 __all__ = [
+    "BOOKKEEPING",
     "FlagJson",
     "Json",
     "attachment",
@@ -44,8 +45,11 @@ Json = Mapping[str, Any]
 FlagJson = Mapping[str, Any]
 """A whole flag in the REST shape; read-only."""
 
-# Flagent's own bookkeeping, different on every save, and the schema that only a snapshot of several schemas adds.
-_NOT_CANONICAL = frozenset({"snapshotID", "updatedAt", "updatedBy", "schema"})
+BOOKKEEPING = ("snapshotID", "updatedAt", "updatedBy")
+"""Fields that Flagent changes on every save; a change of these alone is no event."""
+
+# Only a snapshot of several schemas adds the schema.
+_NOT_CANONICAL = frozenset({*BOOKKEEPING, "schema"})
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
 

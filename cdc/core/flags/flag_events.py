@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .events import EventType
-from .flag import FlagJson, Json
+from .flag import BOOKKEEPING, FlagJson, Json
 
 __all__ = ["EventDraft", "flag_events"]
 
-_BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy"})
+# Segments have events of their own kind.
+_NOT_IN_FLAG_UPDATED = frozenset({*BOOKKEEPING, "segments"})
 _NO_DETAIL: Mapping[str, Any] = {}
 
 
@@ -45,7 +46,7 @@ def _of(kind: EventType, named: FlagJson, flag: FlagJson | None, detail: Mapping
 
 
 def _changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
-    if any(before[name] != value for name, value in after.items() if name not in _BOOKKEEPING and name != "segments"):
+    if any(before[name] != value for name, value in after.items() if name not in _NOT_IN_FLAG_UPDATED):
         yield _of(EventType.FLAG_UPDATED, after, after)
     if before["enabled"] != after["enabled"]:
         kind = EventType.FLAG_ENABLED if after["enabled"] else EventType.FLAG_DISABLED

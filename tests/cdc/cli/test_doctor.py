@@ -66,10 +66,10 @@ async def test_lines_for_people_name_what_is_wrong_and_what_mends_it(
 ) -> None:
     assert await asyncio.to_thread(main, ["doctor", "--quiet", "--database-url", flagent_url], FEW) == 1
     lines = capsys.readouterr().out.splitlines()
-    place = next(number for number, line in enumerate(lines) if line.startswith("wrong     installed "))
+    place = next(number for number, line in enumerate(lines) if line.startswith("error     installed "))
     assert lines[place].endswith("flagent-cdc is not installed in this database")
     assert lines[place + 1].strip() == "→ flagent-cdc migrate"
-    assert not any(line.startswith("fine") for line in lines)
+    assert not any(line.startswith("ok") for line in lines)
 
 
 async def test_a_database_that_cannot_be_asked_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,8 +114,8 @@ async def test_an_unknown_role_is_refused(database_url: str, capsys: pytest.Capt
         # As nginx is when nobody has told it anything: HTTP/1.0 to the server, whose answers it buffers.
         ("proxy_ignore_headers X-Accel-Buffering;", {"buffering", "websocket"}, "nothing of the stream arrives"),
         ("proxy_http_version 1.1; proxy_buffering off;", {"websocket"}, "a WebSocket does not come through"),
-        (f"{GOOD} proxy_hide_header Cache-Control;", {"caching"}, "there is none"),
-        (f"{GOOD} proxy_set_header Accept-Encoding gzip;", {"compression"}, "comes as gzip"),
+        (f"{GOOD} proxy_hide_header Cache-Control;", {"caching"}, "missing"),
+        (f"{GOOD} proxy_set_header Accept-Encoding gzip;", {"compression"}, "arrives as gzip"),
     ],
     ids=["buffers", "without upgrade", "drops cache-control", "compresses"],
 )
@@ -126,9 +126,9 @@ async def test_a_proxy_that_breaks_streams_is_named(
         with nginx(url, directives) as proxied:
             code, found = await doctor(capsys, "--url", proxied)
     assert code == 1
-    wrong = {check for check, finding in found.items() if finding["state"] == "wrong"}
-    assert wrong == expected
-    assert words in " ".join(found[check]["text"] for check in wrong)
+    errors = {check for check, finding in found.items() if finding["state"] == "error"}
+    assert errors == expected
+    assert words in " ".join(found[check]["text"] for check in errors)
 
 
 async def test_a_proxy_that_gives_up_quiet_connections_is_named(
@@ -138,7 +138,7 @@ async def test_a_proxy_that_gives_up_quiet_connections_is_named(
         with nginx(server.url, f"{GOOD} proxy_read_timeout 1s;") as proxied:
             code, found = await doctor(capsys, "--url", proxied)
     assert code == 1
-    assert "keep-alives do not come every 3 s" in found["keep_alive"]["text"]
+    assert "keep-alives do not arrive every 3 s" in found["keep_alive"]["text"]
 
 
 async def test_a_proxy_that_waits_for_the_end_is_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +206,7 @@ async def test_a_server_that_asks_for_credentials_is_shown_one(
 
 async def test_a_door_without_keys_is_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = await doctor(capsys, "--database-url", database_url, FLAGENT_CDC_AUTH_ENABLED="true")
-    assert "nobody can come in" in found["keys"]["text"]
+    assert "all requests will be rejected" in found["keys"]["text"]
 
 
 async def test_keys_that_cannot_be_read_are_named(
@@ -275,6 +275,6 @@ async def test_certificates_that_cannot_be_used_are_named(
         return str(findings.get("certificate", {}).get("text", ""))
 
     assert await found(good, good_key) == ""
-    assert "has ended" in await found(ended, ended_key)
+    assert "has expired" in await found(ended, ended_key)
     assert "does not fit" in await found(good, ended_key)
     assert "FLAGENT_CDC_TLS_KEY is missing" in await found(good, "")

@@ -1,4 +1,4 @@
-"""The doctor names each way in which a database was really broken, nothing else, and what it names mends it."""
+"""The doctor names each way in which a database was really broken, nothing else, and its remedies fix them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from cdc.doctor import read_database, read_keys
 from cdc.doctor.database import RUNTIME_TABLES
 from cdc.embedded.server import EmbeddedPostgres
 from cdc.errors import DatabaseUnavailable
-from tests.fixtures.doctor import examine, mend, wrong
+from tests.fixtures.doctor import errors, examine, fix
 from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import Postgres, embedded, throwaway_directory
 
@@ -53,7 +53,7 @@ BROKEN = {
         {"triggers"},
         "flagent_cdc_100_capture on flags is disabled",
     ),
-    "a trigger that is passed over where session_replication_role is replica": (
+    "a trigger that does not fire where session_replication_role is replica": (
         ["alter table flags enable trigger flagent_cdc_100_capture"],
         {"triggers"},
         "wrong session_replication_role",
@@ -80,17 +80,17 @@ BROKEN = {
         "capture",
     ),
     "a function that is gone": (["drop function flagent_cdc.detach(text)"], {"functions"}, "missing: detach"),
-    "a seal that is disabled": (
+    "a position trigger that is disabled": (
         ["alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal"],
         {"assign_position"},
         "flagent_cdc_900_seal on change_log_first",
     ),
-    "a seal that is gone": (
+    "a position trigger that is missing": (
         ["drop trigger flagent_cdc_910_seal on flagent_cdc.seal_request"],
         {"assign_position"},
         "flagent_cdc_910_seal on seal_request",
     ),
-    "changes that were never sealed": (
+    "changes that never got a position": (
         [
             "alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal",
             "insert into flags (key, description, created_at) values ('unheard', '', now())",
@@ -111,27 +111,27 @@ BROKEN = {
     "a position sequence that went back": (
         ["select setval('flagent_cdc.commit_position', 1)"],
         {"sequences"},
-        "positions would be given twice",
+        "positions would be assigned twice",
     ),
-    "a batch sequence that went back": (
+    "a transaction group sequence that went back": (
         ["select setval('flagent_cdc.change_batch', 1)"],
         {"sequences"},
-        "batches would be numbered twice",
+        "transaction groups would be numbered twice",
     ),
-    "positions kept in stock": (
+    "cached positions": (
         ["alter sequence flagent_cdc.commit_position cache 20"],
         {"sequences"},
-        "keep 20 positions in stock",
+        "cache 20 positions",
     ),
-    "positions that stand there twice": (
+    "positions that exist twice": (
         [
             "alter table flagent_cdc.commit_log drop constraint commit_log_pkey",
             "insert into flagent_cdc.commit_log select * from flagent_cdc.commit_log order by position limit 1",
         ],
         {"positions"},
-        "1 positions of the log stand there more than once",
+        "1 positions exist more than once",
     ),
-    "a log that is never cleaned up": (
+    "a change log that is never vacuumed": (
         ["alter table flagent_cdc.commit_log set (autovacuum_enabled = off)"],
         {"autovacuum"},
         "commit_log",
@@ -140,7 +140,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_broken_is_named_and_the_remedy_mends_it(database_url: str, name: str) -> None:
+def test_what_is_broken_is_reported_and_the_remedy_fixes_it(database_url: str, name: str) -> None:
     statements, checks, words = BROKEN[name]
     with Writer(database_url) as writer:
         for key in ("a", "b", "c"):
@@ -150,20 +150,20 @@ def test_what_is_broken_is_named_and_the_remedy_mends_it(database_url: str, name
     assert found.keys() == checks
     assert words in " ".join(finding.text for finding in found.values())
     for finding in found.values():
-        mend(database_url, finding)
+        fix(database_url, finding)
     assert examine(database_url) == {}
     with Writer(database_url) as writer:
-        writer.flag("written after it was mended")
+        writer.flag("written after the fix")
 
 
-def test_a_database_without_us_is_named_and_mended(flagent_url: str) -> None:
+def test_a_database_without_us_is_reported_and_fixed(flagent_url: str) -> None:
     found = examine(flagent_url)
     assert found.keys() == {"installed"}
-    mend(flagent_url, found["installed"])
+    fix(flagent_url, found["installed"])
     assert examine(flagent_url) == {}
 
 
-def test_a_missing_migration_is_named_and_mended(database_url: str) -> None:
+def test_a_missing_migration_is_reported_and_fixed(database_url: str) -> None:
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database_url), poolclass=pool.NullPool
     )
@@ -175,11 +175,11 @@ def test_a_missing_migration_is_named_and_mended(database_url: str) -> None:
     found = examine(database_url)
     assert "revision" in found
     assert "this program needs" in found["revision"].text
-    mend(database_url, found["revision"])
+    fix(database_url, found["revision"])
     assert examine(database_url) == {}
 
 
-def test_a_watched_table_that_is_told_no_more_is_named_and_mended(database_url: str) -> None:
+def test_a_watched_table_that_is_no_longer_captured_is_reported_and_fixed(database_url: str) -> None:
     run(
         database_url, "create schema analytics", "create table analytics.orders (id integer primary key, total integer)"
     )
@@ -189,57 +189,57 @@ def test_a_watched_table_that_is_told_no_more_is_named_and_mended(database_url: 
     found = examine(database_url)
     assert found.keys() == {"watched"}
     assert "the trigger flagent_cdc_200_watch is disabled" in found["watched"].text
-    mend(database_url, found["watched"])
+    fix(database_url, found["watched"])
     assert examine(database_url) == {}
     run(database_url, "drop table analytics.orders")
     found = examine(database_url)
     assert "the table is gone" in found["watched"].text
-    mend(database_url, found["watched"])
+    fix(database_url, found["watched"])
     assert examine(database_url) == {}
 
 
-def test_a_database_installed_by_a_newer_program_is_named(database_url: str) -> None:
+def test_a_database_installed_by_a_newer_program_is_reported(database_url: str) -> None:
     run(database_url, "update flagent_cdc.alembic_version set version_num = '9999'")
     found = examine(database_url)
     assert found.keys() == {"revision"}
     assert "does not know" in found["revision"].text
 
 
-def test_a_schema_that_nobody_attached_is_named_and_mended(database_url: str) -> None:
+def test_a_schema_that_is_not_attached_is_reported_and_fixed(database_url: str) -> None:
     run(database_url, "create schema tenant_1", "set search_path to tenant_1", flagent_tables())
     found = examine(database_url, schemas=["public", "tenant_1"])
     assert found.keys() == {"schema"}
-    mend(database_url, found["schema"])
+    fix(database_url, found["schema"])
     assert examine(database_url, schemas=["public", "tenant_1"]) == {}
 
 
-def test_a_schema_whose_tables_have_appeared_is_named_and_mended(database_url: str) -> None:
+def test_a_schema_whose_tables_have_appeared_is_reported_and_fixed(database_url: str) -> None:
     migrate(database_url, ["tenant_1"])
     found = examine(database_url)
     assert "waits for Flagent's tables" in found["schema"].text
     run(database_url, "create schema tenant_1", "set search_path to tenant_1", flagent_tables())
     found = examine(database_url)
     assert "has its tables now" in found["schema"].text
-    mend(database_url, found["schema"])
+    fix(database_url, found["schema"])
     assert examine(database_url) == {}
 
 
-def test_tables_that_are_gone_are_named(database_url: str) -> None:
+def test_tables_that_are_gone_are_reported(database_url: str) -> None:
     run(database_url, "drop table flags cascade")
     assert "Flagent's tables are gone: flags" in examine(database_url)["schema"].text
 
 
-def test_a_role_that_may_not_serve_is_named_and_mended(role: str, database_url: str) -> None:
+def test_a_role_that_may_not_serve_is_reported_and_fixed(role: str, database_url: str) -> None:
     found = examine(database_url, role=role)
     assert found.keys() == {"privileges"}
     assert "usage on schema flagent_cdc" in found["privileges"].text
-    mend(database_url, found["privileges"])
+    fix(database_url, found["privileges"])
     assert examine(database_url, role=role) == {}
     run(database_url, f"revoke select on public.segments from {role}")
     assert "select on public.segments" in examine(database_url, role=role)["privileges"].text
 
 
-def test_the_rights_that_are_looked_for_are_those_that_are_granted(role: str, database_url: str) -> None:
+def test_the_checked_rights_are_the_granted_ones(role: str, database_url: str) -> None:
     migrate(database_url, grant_to=role)
     with psycopg.connect(database_url) as connection:
         granted = connection.execute(
@@ -250,62 +250,62 @@ def test_the_rights_that_are_looked_for_are_those_that_are_granted(role: str, da
     assert {name for (name,) in granted} == set(RUNTIME_TABLES)
 
 
-def test_a_role_that_may_only_serve_can_ask_too(role: str, database_url: str) -> None:
+def test_a_role_that_may_only_serve_can_run_the_doctor_too(role: str, database_url: str) -> None:
     migrate(database_url, grant_to=role)
     as_role = psycopg.conninfo.make_conninfo(database_url, user=role, password="a long password")
     assert examine(as_role) == {}
     assert read_keys(as_role) == (0, ())
 
 
-def test_a_capture_whose_owner_may_not_write_the_log_is_named_and_mended(role: str, database_url: str) -> None:
+def test_a_capture_whose_owner_may_not_write_the_log_is_reported_and_fixed(role: str, database_url: str) -> None:
     run(database_url, f"alter function flagent_cdc.capture() owner to {role}")
     with pytest.raises(psycopg.errors.InsufficientPrivilege), Writer(database_url) as writer:
         writer.flag("refused")
     found = examine(database_url)
     assert found.keys() == {"capture_rights"}
-    mend(database_url, found["capture_rights"])
+    fix(database_url, found["capture_rights"])
     assert examine(database_url) == {}
 
 
-def test_rows_hidden_by_row_level_security_are_named_and_mended(role: str, database_url: str) -> None:
+def test_rows_hidden_by_row_level_security_are_reported_and_fixed(role: str, database_url: str) -> None:
     migrate(database_url, grant_to=role)
     run(database_url, "alter table flags enable row level security")
     found = examine(database_url, role=role)
     assert found.keys() == {"row_security"}
     assert "public.flags" in found["row_security"].text
-    mend(database_url, found["row_security"])
+    fix(database_url, found["row_security"])
     assert examine(database_url, role=role) == {}
 
 
-def test_a_role_that_writes_past_the_foreign_keys_is_named_and_mended(role: str, database_url: str) -> None:
+def test_a_role_that_writes_past_the_foreign_keys_is_reported_and_fixed(role: str, database_url: str) -> None:
     run(database_url, f"alter role {role} set session_replication_role = replica")
     found = examine(database_url)
     assert found.keys() == {"session_replication_role"}
     assert f"role {role} (replica)" in found["session_replication_role"].text
-    mend(database_url, found["session_replication_role"])
+    fix(database_url, found["session_replication_role"])
     assert examine(database_url) == {}
 
 
 @pytest.mark.parametrize("setting", ["idle_session_timeout", "statement_timeout"])
-def test_settings_that_cut_the_server_are_named(database_url: str, setting: str) -> None:
+def test_settings_that_disconnect_the_server_are_reported(database_url: str, setting: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set {setting} = 5000".encode())
     assert examine(database_url).keys() == {setting}
 
 
-def test_a_transaction_that_is_open_for_long_is_named_and_mended(database_url: str, open_session: Sessions) -> None:
+def test_a_transaction_that_is_open_for_long_is_reported_and_fixed(database_url: str, open_session: Sessions) -> None:
     session = open_session(database_url, autocommit=False)
     session.execute("set application_name = 'a forgotten shell'")
     found = examine(database_url, limits=Limits(transaction_s=0.0))
     assert found.keys() == {"transactions"}
     assert f"session {session.info.backend_pid} of " in found["transactions"].text
     assert "a forgotten shell" in found["transactions"].text
-    mend(database_url, found["transactions"])
+    fix(database_url, found["transactions"])
     with pytest.raises(psycopg.OperationalError):
         session.execute("select 1")
 
 
-def test_a_large_log_and_dead_rows_are_named(database_url: str) -> None:
+def test_a_large_log_and_dead_rows_are_reported(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "insert into flags (key, description, created_at) select 'f' || n, '', now() from generate_series(1, 500) n"
@@ -316,11 +316,11 @@ def test_a_large_log_and_dead_rows_are_named(database_url: str) -> None:
     found = examine(database_url, limits=Limits(log_bytes=8192, dead_rows=100))
     assert found.keys() == {"log_size", "dead_rows"}
     assert found["log_size"].remedy == "flagent-cdc prune --larger-than 8192"
-    mend(database_url, found["dead_rows"])
+    fix(database_url, found["dead_rows"])
     assert examine(database_url, limits=Limits(dead_rows=100)) == {}
 
 
-def test_large_logs_of_other_streams_are_named_by_themselves(database_url: str) -> None:
+def test_large_change_logs_of_lanes_are_reported_separately(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create table clicks (id integer primary key)")
         connection.execute("select flagent_cdc.watch('clicks', stream => 'clicks', mode => 'horizon')")
@@ -331,7 +331,7 @@ def test_large_logs_of_other_streams_are_named_by_themselves(database_url: str) 
     assert examine(database_url, limits=Limits(lane_log_bytes=10_000_000, log_bytes=65_536 * 4)) == {}
 
 
-def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> None:
+def test_a_log_that_no_server_prunes_is_reported_and_fixed(database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("a")
     run(database_url, "update flagent_cdc.commit_log set committed_at = committed_at - interval '30 days'")
@@ -339,18 +339,18 @@ def test_a_log_that_no_server_prunes_is_named_and_mended(database_url: str) -> N
     limits = Limits(log_age_s=7 * 86_400.0)
     found = examine(database_url, limits=limits)
     assert found.keys() == {"log_age"}
-    assert "30.0 days old, though 7 are kept" in found["log_age"].text
-    mend(database_url, found["log_age"])
+    assert "30.0 days old, but retention is 7 days" in found["log_age"].text
+    fix(database_url, found["log_age"])
     assert examine(database_url, limits=limits) == {}
 
 
-def test_a_transaction_pool_in_between_is_named(pooled_url: str) -> None:
+def test_a_transaction_pool_in_between_is_reported(pooled_url: str) -> None:
     found = examine(pooled_url)
     assert found.keys() == {"notifications"}
     assert "PgBouncer" in found["notifications"].text
 
 
-def test_a_database_that_is_not_in_utf_8_is_named(postgres: Postgres) -> None:
+def test_a_database_that_is_not_in_utf_8_is_reported(postgres: Postgres) -> None:
     with postgres.admin() as admin:
         admin.execute("create database doctor_latin1 template template0 encoding 'LATIN1' locale 'C'")
     try:
@@ -364,7 +364,7 @@ def test_a_database_that_does_not_answer_is_an_error_of_ours() -> None:
         read_database("postgresql://ann:secret@127.0.0.1:1/flags", ["public"])
 
 
-# -- a server of its own ---------------------------------------------------------------------------------------
+# -- a separate server -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +392,7 @@ def test_nothing_is_written(strained: EmbeddedPostgres) -> None:
     assert next_transaction() == before + 1
 
 
-def test_a_queue_that_fills_up_is_named_with_the_session_that_holds_it_up(
+def test_a_queue_that_fills_up_is_reported_with_the_session_that_blocks_it(
     strained: EmbeddedPostgres, open_session: Sessions
 ) -> None:
     deaf = open_session(strained.url)
@@ -403,31 +403,31 @@ def test_a_queue_that_fills_up_is_named_with_the_session_that_holds_it_up(
     found = examine(strained.url)
     assert found.keys() == {"queue"}
     assert f"session {deaf.info.backend_pid} of " in found["queue"].text
-    mend(strained.url, found["queue"])
+    fix(strained.url, found["queue"])
     # PostgreSQL lets go of the queue's tail with the next notification.
     run(strained.url, *(f"select pg_notify('something', repeat('x', 7900) || {n})" for n in range(4)))
     assert examine(strained.url) == {}
 
 
-def test_a_forgotten_prepared_transaction_is_named_and_mended(strained: EmbeddedPostgres) -> None:
+def test_a_forgotten_prepared_transaction_is_reported_and_fixed(strained: EmbeddedPostgres) -> None:
     run(strained.url, "begin", "create table forgotten ()", "prepare transaction 'it''s forgotten'")
     found = examine(strained.url, limits=Limits(transaction_s=0.0))
     assert found.keys() == {"prepared"}
     assert "it's forgotten" in found["prepared"].text
-    mend(strained.url, found["prepared"])
+    fix(strained.url, found["prepared"])
     assert examine(strained.url, limits=Limits(transaction_s=0.0)) == {}
 
 
-def test_connections_that_run_out_are_named(strained: EmbeddedPostgres, open_session: Sessions) -> None:
+def test_connections_that_run_out_are_reported(strained: EmbeddedPostgres, open_session: Sessions) -> None:
     for _ in range(7):
         open_session(strained.url)
     assert examine(strained.url, limits=Limits(connections_share=0.6)).keys() == {"connections"}
 
 
-def test_a_server_that_may_lose_its_log_is_named_and_mended(open_directory: Path) -> None:
+def test_a_server_that_may_lose_its_log_is_reported_and_fixed(open_directory: Path) -> None:
     with embedded(open_directory / "server", autovacuum="off") as server:
         run(server.url, flagent_tables())
         migrate(server.url)
-        found = wrong(check_database(read_database(server.url, ["public"]), Limits()))
+        found = errors(check_database(read_database(server.url, ["public"]), Limits()))
         assert found.keys() == {"durability", "autovacuum"}
         assert "fsync and full_page_writes off" in found["durability"].text

@@ -15,12 +15,12 @@ from tests.fixtures.server import until
 pytestmark = pytest.mark.timeout(90)
 
 
-async def wrong(capsys: pytest.CaptureFixture[str], *arguments: str, **variables: str) -> dict[str, str]:
-    """What the doctor says is wrong with NATS, by check."""
+async def errors(capsys: pytest.CaptureFixture[str], *arguments: str, **variables: str) -> dict[str, str]:
+    """The errors that the doctor finds in NATS, by check."""
     _, found = await doctor(capsys, *arguments, **variables)
-    told = {check: finding for check, finding in found.items() if check.startswith(("nats", "relay"))}
-    assert all(finding["remedy"] for finding in told.values() if finding["state"] == "wrong")
-    return {check: finding["text"] for check, finding in told.items() if finding["state"] == "wrong"}
+    nats = {check: finding for check, finding in found.items() if check.startswith(("nats", "relay"))}
+    assert all(finding["remedy"] for finding in nats.values() if finding["state"] == "error")
+    return {check: finding["text"] for check, finding in nats.items() if finding["state"] == "error"}
 
 
 async def test_a_healthy_tier_is_silent_and_what_breaks_it_is_named(
@@ -28,7 +28,7 @@ async def test_a_healthy_tier_is_silent_and_what_breaks_it_is_named(
 ) -> None:
     relays = ("--database-url", database_url, "--nats", nats_server.url)
     async with nats_client(nats_server.url) as client:
-        assert (await wrong(capsys, *relays)).keys() == {"nats_stream"}
+        assert (await errors(capsys, *relays)).keys() == {"nats_stream"}
         jetstream = client.jetstream()
         with Writer(database_url) as writer:
             async with relaying(database_url, nats_server.url) as relay:
@@ -42,32 +42,32 @@ async def test_a_healthy_tier_is_silent_and_what_breaks_it_is_named(
                 # Only that one server keeps it is worth a note.
                 _, found = await doctor(capsys, *relays)
                 assert [check for check in found if check.startswith(("nats", "relay"))] == ["nats_replicas"]
-                assert await wrong(capsys, "--source", nats_server.url) == {}
+                assert await errors(capsys, "--source", nats_server.url) == {}
 
                 migrate(flagent_url)
-                other = await wrong(capsys, "--database-url", flagent_url, "--nats", nats_server.url)
+                other = await errors(capsys, "--database-url", flagent_url, "--nats", nats_server.url)
                 assert other.keys() == {"nats_log"}
 
-                other = await wrong(capsys, *relays, FLAGENT_CDC_NATS_MAX_AGE="1m")
+                other = await errors(capsys, *relays, FLAGENT_CDC_NATS_MAX_AGE="1m")
                 assert "max_age in seconds is 86400" in other["nats_stream"]
 
             writer.flag("two")
             writer.flag("three")
-            stopped = await wrong(capsys, *relays)
+            stopped = await errors(capsys, *relays)
             assert stopped.keys() == {"relay", "relay_lag"}
             assert "2 commits behind" in stopped["relay_lag"]
             # A node sees as well that nobody can prove anything to it.
-            assert (await wrong(capsys, "--source", nats_server.url)).keys() == {"relay"}
+            assert (await errors(capsys, "--source", nats_server.url)).keys() == {"relay"}
 
         await change(jetstream, allow_direct=False)
-        assert "allow_direct is False" in (await wrong(capsys, "--source", nats_server.url))["nats_stream"]
+        assert "allow_direct is False" in (await errors(capsys, "--source", nats_server.url))["nats_stream"]
         await change(jetstream, allow_direct=True)
 
         await jetstream.publish("flagent_cdc.change.public.flags", b"")
         await jetstream.purge_stream("flagent_cdc")
-        assert "dropped messages" in (await wrong(capsys, *relays))["nats_retention"]
+        assert "dropped messages" in (await errors(capsys, *relays))["nats_retention"]
         await (await jetstream.key_value("flagent_cdc_state")).purge("snapshot")
-        assert "no node can start" in (await wrong(capsys, *relays))["nats_snapshot"]
+        assert "no node can start" in (await errors(capsys, *relays))["nats_snapshot"]
 
 
 async def change(jetstream: Any, **changes: object) -> None:
@@ -83,7 +83,7 @@ async def test_a_server_that_is_not_there_or_refuses_the_login_is_named(
     assert "secret" not in str(found)
     with run_nats(tmp_path, 'authorization { user: ann, password: "right" }') as server:
         async with nats_client(server.url, user="ann", password="right"):
-            refused = await wrong(
+            refused = await errors(
                 capsys, "--source", server.url, FLAGENT_CDC_NATS_USER="ann", FLAGENT_CDC_NATS_PASSWORD="no"
             )
     assert "refuses the login" in refused["nats"]

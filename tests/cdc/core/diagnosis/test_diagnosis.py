@@ -21,12 +21,12 @@ from cdc.core.diagnosis import (
     State,
     StreamFacts,
     TierFacts,
-    exit_code,
-    function_in,
     check_database,
     check_machine,
     check_server,
     check_tier,
+    exit_code,
+    function_in,
 )
 from cdc.database.queries import objects
 
@@ -53,7 +53,7 @@ DATABASE = DatabaseFacts(
 MACHINE = MachineFacts(
     host="127.0.0.1",
     is_exposed=False,
-    asks_for_credentials=False,
+    requires_credentials=False,
     is_insecure=False,
     verifies_tokens=False,
     has_audience=False,
@@ -128,7 +128,7 @@ def test_what_is_healthy_is_silent() -> None:
         ({"server_version": 130012}, "postgresql", "PostgreSQL 13 is too old"),
         ({"is_standby": True}, "primary", "sends no notifications"),
         ({"uses_tls": False}, "database_tls", "unencrypted"),
-        ({"encoding": "LATIN1"}, "encoding", "in LATIN1"),
+        ({"encoding": "LATIN1"}, "encoding", "encoding is LATIN1"),
         ({"hears": False}, "notifications", "did not reach another"),
         ({"clock_ahead_s": 7.0}, "database_clock", "7.0 s ahead of"),
         ({"clock_ahead_s": -7.0}, "database_clock", "7.0 s behind"),
@@ -145,15 +145,15 @@ def test_a_database_is_wrong(changes: dict[str, object], check: str, words: str)
 @pytest.mark.parametrize(
     ("changes", "check", "words"),
     [
-        ({"server_version": 200001}, "postgresql", "newer than what was tested"),
-        ({"settings": {"synchronous_commit": "off"}}, "durability", "may take back commits"),
+        ({"server_version": 200001}, "postgresql", "newer than the tested versions"),
+        ({"settings": {"synchronous_commit": "off"}}, "durability", "may roll back commits"),
         (
             {"queue_share": 0.2, "sessions": (Session(7, "ann", "psql", "idle in transaction", 9),)},
             "queue",
             "session 7",
         ),
         ({"event_triggers": ("guard",)}, "event_triggers", "guard"),
-        ({"role": RoleFacts("ann", sees_sessions=False)}, "visibility", "not shown"),
+        ({"role": RoleFacts("ann", sees_sessions=False)}, "visibility", "cannot see other sessions"),
     ],
 )
 def test_what_is_worth_knowing_is_no_failure(changes: dict[str, object], check: str, words: str) -> None:
@@ -167,12 +167,12 @@ def test_what_is_worth_knowing_is_no_failure(changes: dict[str, object], check: 
     [
         ({"error": "refused"}, "reachable", "cannot be reached: refused"),
         ({"error": "self-signed", "error_is_tls": True}, "reachable", "TLS fails"),
-        ({"version": None}, "server", "is no flagent-cdc"),
+        ({"version": None}, "server", "is not a flagent-cdc server"),
         ({"clock_ahead_s": -90.0}, "server_clock", "90 s behind"),
         ({"ready": False, "listener": "disconnected", "reason": "gone"}, "ready", "listener is disconnected: gone"),
         ({"listener": "polling", "reason": "a pool"}, "ready", "polls instead of listening: a pool"),
-        ({"has_credential": False}, "open", "everybody who reaches"),
-        ({"certificate_days": 3.0}, "server_certificate", "ends in 3 days"),
+        ({"has_credential": False}, "open", "everyone who reaches"),
+        ({"certificate_days": 3.0}, "server_certificate", "expires in 3 days"),
         ({"log_in_database": "another"}, "same_log", "has another"),
         ({"newest_in_database": 9}, "lag", "2 commits behind"),
         ({"websocket": "the upgrade is answered with 400"}, "websocket", "answered with 400"),
@@ -190,12 +190,12 @@ def test_a_server_is_wrong(changes: dict[str, object], check: str, words: str) -
         ({"status": 502, "problem": "bad gateway"}, "stream", "answers 502: bad gateway"),
         ({"first_byte_s": None, "greets": False}, "buffering", "nothing of the stream arrives"),
         ({"first_byte_s": 4.0}, "buffering", "took 4.0 s"),
-        ({"greets": False, "content_type": "text/html"}, "stream", "no event stream of ours (text/html)"),
-        ({"coding": "br"}, "compression", "comes as br"),
+        ({"greets": False, "content_type": "text/html"}, "stream", "not a flagent-cdc event stream (text/html)"),
+        ({"coding": "br"}, "compression", "arrives as br"),
         ({"gzip_works": False}, "compression", "does not arrive at once"),
         ({"cache_control": "max-age=60"}, "caching", "max-age=60"),
-        ({"keep_alive": False}, "keep_alive", "do not come every 30 s"),
-        ({"is_fresh": False}, "fresh", "cannot prove"),
+        ({"keep_alive": False}, "keep_alive", "do not arrive every 30 s"),
+        ({"is_fresh": False}, "fresh", "cannot confirm"),
     ],
 )
 def test_a_stream_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
@@ -206,7 +206,7 @@ def test_a_stream_is_wrong(changes: dict[str, object], check: str, words: str) -
 
 def test_a_stream_that_asks_for_a_credential_could_not_be_looked_at() -> None:
     findings = of_stream(status=401, problem="credential_missing")
-    assert "asks for a credential" in states(findings, State.UNCHECKED)["stream"]
+    assert "requires a credential" in states(findings, State.UNCHECKED)["stream"]
     assert exit_code(findings) == 2
 
 
@@ -214,13 +214,13 @@ def test_a_stream_that_asks_for_a_credential_could_not_be_looked_at() -> None:
     ("changes", "check", "words"),
     [
         ({"host": "0.0.0.0", "is_exposed": True}, "authentication", "does not start"),
-        ({"is_exposed": True, "is_insecure": True}, "authentication", "everybody who reaches"),
-        ({"asks_for_credentials": True, "keys_in_force": 0}, "keys", "nobody can come in"),
-        ({"asks_for_credentials": True, "keys_in_force": 1, "keys_unreadable": ("fla_cdc_x",)}, "keys", "fla_cdc_x"),
+        ({"is_exposed": True, "is_insecure": True}, "authentication", "everyone who reaches"),
+        ({"requires_credentials": True, "keys_in_force": 0}, "keys", "all requests will be rejected"),
+        ({"requires_credentials": True, "keys_in_force": 1, "keys_unreadable": ("fla_cdc_x",)}, "keys", "fla_cdc_x"),
         ({"jwks": "https://idp.example/keys", "jwks_error": "refused"}, "jwks", "refused"),
         ({"certificate": CertificateFacts("/tls.pem", error="no such file")}, "certificate", "no such file"),
-        ({"certificate": CertificateFacts("/tls.pem", days=-1.0)}, "certificate", "has ended"),
-        ({"certificate": CertificateFacts("/tls.pem", days=5.0)}, "certificate", "ends in 5 days"),
+        ({"certificate": CertificateFacts("/tls.pem", days=-1.0)}, "certificate", "has expired"),
+        ({"certificate": CertificateFacts("/tls.pem", days=5.0)}, "certificate", "expires in 5 days"),
         ({"descriptors": 1024}, "descriptors", "1024 files"),
     ],
 )
@@ -256,15 +256,15 @@ def test_a_tier_as_it_should_be_is_fine() -> None:
 @pytest.mark.parametrize(
     ("changes", "check", "words"),
     [
-        ({"log": None, "snapshot": None}, "nats_log", "no beginning"),
+        ({"log": None, "snapshot": None}, "nats_log", "holds no change log yet"),
         ({"relay": RelayFacts(1042, False, "the database is silent")}, "relay", "the database is silent"),
         ({"newest_in_database": 1050}, "relay_lag", "8 commits behind"),
         ({"relay": RelayFacts(1050, True), "newest_in_database": None}, "relay_lag", "8 commits behind"),
         ({"snapshot": SnapshotFacts("k7q2mx", 1040, 880, 900.0)}, "nats_snapshot", "900 s old and 2 commits behind"),
-        ({"snapshot": SnapshotFacts("abcdef", 1042, 880, 1.0)}, "nats_snapshot", "of another log, abcdef"),
+        ({"snapshot": SnapshotFacts("abcdef", 1042, 880, 1.0)}, "nats_snapshot", "of another change log, abcdef"),
         ({"snapshot": SnapshotFacts("k7q2mx", 1040, 400, 20.0)}, "nats_retention", "has dropped messages"),
         ({"max_age_s": 90.0}, "nats_retention", "keeps messages for 90 s"),
-        ({"held_s": 30.0}, "nats_retention", "holds the last 30 s alone"),
+        ({"held_s": 30.0}, "nats_retention", "holds only the last 30 s"),
     ],
 )
 def test_a_tier_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
@@ -292,7 +292,7 @@ def test_a_stream_that_one_server_of_a_cluster_keeps_is_worth_knowing() -> None:
 
 
 def test_tokens_for_anybody_are_worth_knowing() -> None:
-    findings = of_machine(asks_for_credentials=True, verifies_tokens=True)
+    findings = of_machine(requires_credentials=True, verifies_tokens=True)
     assert "any audience" in states(findings, State.NOTE)["authentication"]
 
 
@@ -305,7 +305,7 @@ def test_the_manual_lists_every_check() -> None:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or not call.args:
                 continue
             first = call.args[0]
-            makes_finding = call.func.id in ("fine", "note", "wrong", "unchecked", "Finding")
+            makes_finding = call.func.id in ("ok", "note", "error", "unchecked", "Finding")
             if makes_finding and isinstance(first, ast.Constant):
                 used.add(str(first.value))
     assert len(used) > 40
