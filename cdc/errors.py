@@ -1,33 +1,33 @@
-"""What can go wrong, and whether trying again can help.
+"""The errors of flagent-cdc, and whether a retry can help.
 
     FlagentCdcError
-    ├── InvalidInput                 a value given from outside; also a ValueError
+    ├── InvalidInput                 invalid input; also a ValueError
     │   ├── InvalidEventId
     │   └── InvalidDatabaseUrl
-    ├── InvalidPattern               not a regular expression of Java; also a ValueError
+    ├── InvalidPattern               invalid Java regular expression; also a ValueError
     ├── Unauthorized                 a credential is missing, wrong, expired or revoked; has `code`
-    ├── UndecidedMatch               a regular expression was cut off before its answer was known
-    ├── OutOfReach                   the log does not hold what was asked about; has `code`, and where it begins
-    ├── TooBusy                      too much of this is under way already; has `retry_after_s`
-    ├── SourceError                  where commits come from said no, or nothing
-    │   ├── NatsError                NATS did
+    ├── UndecidedMatch               a regular expression exceeded its limits before its match was decided
+    ├── OutOfReach                   the change log does not hold what was requested; has `code`, and its beginning
+    ├── TooBusy                      too many requests of this kind are running; has `retry_after_s`
+    ├── SourceError                  the source of commits failed
+    │   ├── NatsError                NATS failed
     │   │   ├── NatsUnavailable      not reachable, no quorum, no answer in time
-    │   │   ├── NatsRefused          wrong credentials, a right is missing
-    │   │   ├── NatsMismatch         the stream there is not made as the settings say
-    │   │   ├── ForeignStream        the stream there is of another database
-    │   │   └── Superseded           another relay has written to the stream
-    │   └── DatabaseError            PostgreSQL did; has `sqlstate`
+    │   │   ├── NatsRefused          invalid credentials, missing right
+    │   │   ├── NatsMismatch         the JetStream stream differs from the settings
+    │   │   ├── ForeignStream        the JetStream stream belongs to another database
+    │   │   └── Superseded           another relay has written to the JetStream stream
+    │   └── DatabaseError            PostgreSQL failed; has `sqlstate`
     │       ├── DatabaseUnavailable  not reachable, starting, shutting down, out of connections
-    │       │   └── DatabaseSilent   reached, and no answer within the time for it
+    │       │   └── DatabaseSilent   reached, but no answer in time
     │       ├── DatabaseRefused      wrong password, unknown database, missing right
-    │       ├── LockNotAvailable     somebody else holds what we need; also deadlocks and timeouts
-    │       ├── SchemaMissing        flagent_cdc is not installed there
-    │       └── SchemaMismatch       flagent_cdc there is newer than this program, or the server is too old
+    │       ├── LockNotAvailable     another transaction holds the lock; also deadlocks and timeouts
+    │       ├── SchemaMissing        flagent_cdc is not installed
+    │       └── SchemaMismatch       flagent_cdc is newer than this program, or the server too old
     └── EmbeddedPostgresError        the embedded server could not be started
         └── DataDirectoryInUse
 
-The root and what pure code raises stand in `cdc.core.errors`. Driver errors become these in `cdc.driver_errors`, once,
-with the cause kept; nothing above catches `psycopg.Error`.
+`cdc.core.errors` defines the root and the errors of the core. `cdc.database.driver_errors` translates driver errors,
+once, and keeps the cause; no other code catches `psycopg.Error`.
 """
 
 from .core.errors import FlagentCdcError, InvalidEventId, InvalidInput, InvalidPattern, UndecidedMatch
@@ -65,7 +65,7 @@ __all__ = [
 
 
 class InvalidDatabaseUrl(InvalidInput):
-    """The database URL cannot be read."""
+    """The database URL is invalid."""
 
     def __init__(self, message: str, *, name: str = "FLAGENT_CDC_DATABASE_URL") -> None:
         super().__init__(message, name=name, code="invalid_database_url")
@@ -74,7 +74,7 @@ class InvalidDatabaseUrl(InvalidInput):
 class Unauthorized(FlagentCdcError):
     """This credential is not accepted.
 
-    `code` is a stable word for programs; the message never holds the credential.
+    `code` is a stable error code; the message never contains the credential.
     """
 
     def __init__(self, message: str | None = None, *, code: str) -> None:
@@ -83,10 +83,10 @@ class Unauthorized(FlagentCdcError):
 
 
 class OutOfReach(FlagentCdcError):
-    """The log does not hold what was asked about.
+    """The change log does not hold what was requested.
 
-    `code` is a stable word for programs: `pruned`, `log_replaced`, `ahead`, `too_far_back`. `oldest` is the position
-    of the first commit that can still be asked about, `oldest_at` its ISO-8601 time; None where there is none.
+    `code` is a stable error code: `pruned`, `log_replaced`, `ahead`, `too_far_back`. `oldest` is the position of the
+    oldest commit that can be requested, `oldest_at` its ISO-8601 time; None if there is none.
     """
 
     def __init__(
@@ -99,19 +99,19 @@ class OutOfReach(FlagentCdcError):
 
 
 class TooBusy(FlagentCdcError):
-    """Too many ask for this at the same time."""
+    """Too many requests of this kind are running; retry in a second."""
 
     retry_after_s = 1
 
 
 class SourceError(FlagentCdcError):
-    """Where commits and keys come from cannot be asked."""
+    """The source of commits and API keys failed."""
 
 
 class DatabaseError(SourceError):
     """The database answered with an error.
 
-    `sqlstate` is PostgreSQL's five-character code, None where the server was not reached or gave none.
+    `sqlstate` is PostgreSQL's five-character code, None if the server was not reached or sent none.
     """
 
     def __init__(self, message: str | None = None, *, sqlstate: str | None = None) -> None:
@@ -124,7 +124,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class DatabaseSilent(DatabaseUnavailable):
-    """The database does not answer in time."""
+    """The database did not answer in time."""
 
 
 class DatabaseRefused(DatabaseError):
@@ -132,7 +132,7 @@ class DatabaseRefused(DatabaseError):
 
 
 class LockNotAvailable(DatabaseError):
-    """Another transaction holds what is needed here."""
+    """Another transaction holds a lock that is needed here."""
 
 
 class SchemaMissing(DatabaseError):
@@ -140,7 +140,7 @@ class SchemaMissing(DatabaseError):
 
 
 class SchemaMismatch(DatabaseError):
-    """flagent-cdc and this database do not fit together."""
+    """The installation in this database does not match this version of flagent-cdc."""
 
 
 class NatsError(SourceError):
@@ -156,15 +156,15 @@ class NatsRefused(NatsError):
 
 
 class NatsMismatch(NatsError):
-    """The stream is not made as the settings say."""
+    """The JetStream stream differs from the settings."""
 
 
 class ForeignStream(NatsError):
-    """The stream is the copy of another log."""
+    """The JetStream stream holds another change log."""
 
 
 class Superseded(NatsError):
-    """Somebody else has written to the stream since it was read."""
+    """Another relay has written to the JetStream stream since it was read."""
 
 
 class EmbeddedPostgresError(FlagentCdcError):
@@ -175,7 +175,7 @@ class DataDirectoryInUse(EmbeddedPostgresError):
     """Another process uses this data directory."""
 
 
-# SQLSTATE, or its first two characters (the class), to the error. Source: PostgreSQL manual, appendix A.
+# SQLSTATE, or its first two characters (its class), to the error. Source: PostgreSQL manual, appendix A.
 _CLASSES: dict[str, type[DatabaseError]] = {
     "08": DatabaseUnavailable,  # connection exception
     "53300": DatabaseUnavailable,  # too many connections
@@ -198,7 +198,7 @@ _CLASSES: dict[str, type[DatabaseError]] = {
 
 
 def error_class(sqlstate: str | None) -> type[DatabaseError]:
-    """The error that stands for a SQLSTATE; None is a connection that broke or never came about.
+    """The error class for a SQLSTATE; None means that the connection failed.
 
     >>> error_class("08006").__name__, error_class("28P01").__name__, error_class("XX000").__name__
     ('DatabaseUnavailable', 'DatabaseRefused', 'DatabaseError')
@@ -209,5 +209,5 @@ def error_class(sqlstate: str | None) -> type[DatabaseError]:
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the same call may succeed later without anybody changing anything; unknown means no."""
+    """Whether a retry of the same call may succeed; unknown errors are fatal."""
     return isinstance(error, DatabaseUnavailable | LockNotAvailable | NatsUnavailable | Superseded)

@@ -1,5 +1,5 @@
-"""The pure core: no sockets, clock, randomness or environment; the standard library only.
+"""The pure core: no sockets, clock, randomness or environment; standard library only.
 
-The path of a change through it: `change` (what the database reported) → `catalog` (what it means) → `events`
-(what subscribers are told) → `selection` (who is told) → `wire` (in which bytes).
+A change passes through `log` (changes and commits) → `flags` (the catalog turns commits into events) → `subscription`
+(which subscribers receive an event) → `wire` (encoding).
 """

@@ -1,8 +1,7 @@
-"""How long to wait before what broke is tried again.
+"""Exponential backoff with jitter for reconnects.
 
-Each pause is twice as long as the one before it, up to a most. After a session that lasted it is short again, but not
-after just any connection: one that breaks at once proves nothing. Jitter keeps those who were cut off together from
-coming back together.
+Each pause doubles the previous one, up to a maximum. Only a session that lasted resets the pause: a connection that
+breaks at once proves nothing. Jitter spreads the reconnects of clients that were disconnected at the same time.
 
 >>> backoff = Backoff(first_s=1, most_s=3, proven_s=10)
 >>> [backoff.pause_s(lasted_s, jitter=1) for lasted_s in (0, 0, 0, 5, 10.5)]
@@ -15,7 +14,7 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """All in seconds; `proven_s` is what a session must have lasted for longer than."""
+    """Computes pauses, in seconds. A session longer than `proven_s` resets the pause to `first_s`."""
 
     def __init__(self, *, first_s: float, most_s: float, proven_s: float) -> None:
         self._first_s = first_s
@@ -24,7 +23,7 @@ class Backoff:
         self._next_s = first_s
 
     def pause_s(self, lasted_s: float, jitter: float) -> float:
-        """The pause after a session that lasted so long: half of it fixed, half of it times `jitter`, from 0 to 1."""
+        """The pause after a session of `lasted_s`: half of it fixed, half multiplied by `jitter`, from 0 to 1."""
         if lasted_s > self._proven_s:
             self._next_s = self._first_s
         pause_s, self._next_s = self._next_s, min(self._next_s * 2, self._most_s)

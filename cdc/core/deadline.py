@@ -1,7 +1,7 @@
-"""How long an answer may take whose length nobody knows before.
+"""An adaptive deadline for answers of unknown duration.
 
-A short time finds out soon that the other end has gone silent, and would never let a long answer through. So it begins
-short, is doubled after each answer that did not come in time, and stays well above what the last one took.
+A short deadline detects a silent peer soon, but would never let a long answer through. So it starts short, doubles
+after each miss, and stays at four times the duration of the last answer.
 
 >>> deadline = Deadline(least_s=10, most_s=60)
 >>> deadline.miss(); deadline.seconds
@@ -16,11 +16,11 @@ short, is doubled after each answer that did not come in time, and stays well ab
 
 __all__ = ["Deadline"]
 
-_ABOVE = 4
+_FACTOR = 4
 
 
 class Deadline:
-    """All in seconds; `seconds` is what the next answer may take."""
+    """`seconds` is the deadline of the next answer, between `least_s` and `most_s`."""
 
     def __init__(self, *, least_s: float, most_s: float) -> None:
         self._least_s = least_s
@@ -28,7 +28,9 @@ class Deadline:
         self.seconds = least_s
 
     def meet(self, took_s: float) -> None:
-        self.seconds = min(self._most_s, max(self._least_s, _ABOVE * took_s))
+        """Record an answer that came in time."""
+        self.seconds = min(self._most_s, max(self._least_s, _FACTOR * took_s))
 
     def miss(self) -> None:
+        """Record an answer that did not come in time."""
         self.seconds = min(self._most_s, self.seconds * 2)

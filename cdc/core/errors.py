@@ -1,4 +1,4 @@
-"""What pure code raises; the whole tree is drawn in `cdc.errors`."""
+"""Errors of the pure core; `cdc.errors` draws the whole tree."""
 
 __all__ = [
     "FlagentCdcError",
@@ -18,9 +18,9 @@ class FlagentCdcError(Exception):
 
 
 class InvalidInput(FlagentCdcError, ValueError):
-    """A value given from outside is not of the allowed form.
+    """An input value is invalid.
 
-    `name` is the parameter or field, `code` a stable snake_case word for programs.
+    `name` is the parameter or field, `code` a stable snake_case error code.
     """
 
     def __init__(self, message: str, *, name: str = "", code: str = "invalid_parameter") -> None:
@@ -30,19 +30,19 @@ class InvalidInput(FlagentCdcError, ValueError):
 
 
 class InvalidEventId(InvalidInput):
-    """An event id is not of the form `position-index@log`."""
+    """An event id does not have the form `position-index@log`."""
 
     def __init__(self, text: str) -> None:
         shown = text if len(text) <= 64 else text[:64] + "…"
         super().__init__(
-            f"{shown!r} is not an event id; ids look like '1042-0@k7q2mx' and are given by the server",
+            f"{shown!r} is not an event id; use an id that the server sent, such as '1042-0@k7q2mx'",
             name="lastEventId",
             code="invalid_event_id",
         )
 
 
 class InvalidMessage(InvalidInput):
-    """A WebSocket message cannot be accepted; `request_id` is the message's own, None where it could not be read."""
+    """A WebSocket message is invalid; `request_id` is that of the message, None if it could not be read."""
 
     def __init__(self, message: str, *, name: str = "", code: str, request_id: str | None = None) -> None:
         super().__init__(message, name=name, code=code)
@@ -50,8 +50,8 @@ class InvalidMessage(InvalidInput):
 
 
 class InvalidPattern(FlagentCdcError, ValueError):
-    """A text is not a regular expression of Java."""
+    """The text is not a valid Java regular expression."""
 
 
 class UndecidedMatch(FlagentCdcError):
-    """A regular expression used up its time or memory before it was known whether it matches."""
+    """A regular expression exceeded its time or memory limit before its match was decided."""

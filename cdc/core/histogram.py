@@ -1,4 +1,4 @@
-"""How often something took how long, in buckets whose bounds are fixed from the start."""
+"""A histogram with fixed buckets."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from itertools import accumulate
 __all__ = ["LATENCY_BOUNDS_S", "Histogram"]
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""From what a quiet machine needs for one commit to what a restart of the database takes."""
+"""Bounds from the latency of a commit on an idle machine to a restart of the database."""
 
 
 class Histogram:
-    """`counts` has one number per bucket, not added up: those at or below each bound, and at last those above all."""
+    """`counts` has one number per bucket, not cumulative: values up to each bound, and last those above all bounds."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -25,7 +25,7 @@ class Histogram:
         self.sum += value
 
     def cumulative(self) -> list[int]:
-        """How many were at or below each bound, and at last how many there were.
+        """The number of values up to each bound, and last the number of all values.
 
         >>> histogram = Histogram((1, 2))
         >>> for value in (0.5, 1, 1.5, 9):

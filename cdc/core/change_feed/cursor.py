@@ -1,7 +1,7 @@
-"""Where a reader of the change feed stands: after a whole commit, or after some of its changes.
+"""A cursor of the change feed: after a whole commit, or after some of its changes.
 
-Opaque to clients. Not an event id: an event id counts events within a commit, a cursor counts changes, and one taken
-for the other would lose some.
+Opaque to clients. It is not an event id: event ids count events within a commit, cursors count changes; to confuse them
+would lose changes.
 
 >>> str(Cursor.parse("1042.57@k7q2mx")), Cursor.parse("1042@k7q2mx").index is None
 ('1042.57@k7q2mx', True)
@@ -17,7 +17,7 @@ from .snapshot_visibility import SnapshotVisibility
 
 __all__ = ["Cursor"]
 
-# What was seen has one number for each transaction that was running: a few hundred on a busy server.
+# The visibility of a snapshot has one number per running transaction: a few hundred on a busy server.
 _FORM = re.compile(r"(\d{1,19})(?:\.(\d{1,19}))?(?:~([\d_]{1,32768}))?@([a-z0-9]{1,32})", re.ASCII)
 _MAX_POSITION = 2**63 - 1
 _SHOWN = 64
@@ -27,8 +27,8 @@ _SHOWN = 64
 class Cursor:
     """After change `index` of the commit at `position`; after all of it where `index` is None.
 
-    `index` counts from 1, in mode horizon it is the change's sequence. Of what comes after, the reader has `seen` some
-    already.
+    `index` counts from 1; in lanes with order `read` it is the sequence of the change. `seen`: the later changes that
+    the reader already has, from a snapshot.
     """
 
     position: Position
@@ -43,14 +43,14 @@ class Cursor:
 
     @classmethod
     def after(cls, position: Position, index: int | None, log: LogId, seen: SnapshotVisibility | None) -> Self:
-        """The cursor of somebody who has come so far; what was seen is left out once it is behind."""
+        """The cursor after a change or commit; it drops `seen` once the reader has passed it."""
         if seen is not None and position >= (seen.end - 1 if index is None else seen.end):
             seen = None
         return cls(position, index, log, seen)
 
     @classmethod
     def parse(cls, text: str, name: str = "after") -> Self:
-        """Read a cursor as `str()` writes it, or an id of a whole commit; raises `InvalidInput`."""
+        """Parse a cursor, or the event id of a whole commit; raises `InvalidInput`."""
         match = _FORM.fullmatch(text)
         position, index, seen, log = (None, None, None, "") if match is None else match.groups()
         parsed = None if seen is None else SnapshotVisibility.parse(seen)
@@ -58,7 +58,7 @@ class Cursor:
         if position is None or max(int(position), int(index or 0)) > _MAX_POSITION or not is_whole:
             shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
             raise InvalidInput(
-                f"{name} is {shown!r}, which is not a cursor; cursors come as `next`, leave {name} out to begin"
+                f"{name} is {shown!r}, which is not a cursor; use the `next` of an answer, or leave {name} out to start"
                 " with the oldest change",
                 name=name,
                 code="invalid_cursor",

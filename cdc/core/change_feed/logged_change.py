@@ -1,6 +1,6 @@
-"""A change as the feed for data teams hands it on: with its place in the log and where it came from.
+"""A change in the change feed: with its place in the change log, its transaction, and its rows as text.
 
-Rows stay the JSON text that PostgreSQL made: a `numeric` of forty digits arrives as it was written.
+Rows keep the JSON text of PostgreSQL, so a `numeric` of forty digits keeps all of them.
 """
 
 import json
@@ -18,10 +18,10 @@ __all__ = ["ChangePage", "LoggedChange"]
 
 @dataclass(frozen=True, slots=True)
 class LoggedChange:
-    """Change `index` of its commit, whose last one is `count`; `key`, `before` and `after` are JSON objects as text.
+    """Change `index` of a commit with `count` changes; `key`, `before` and `after` are JSON objects as text.
 
-    They count from 1. Where the change `has_sequence`, in streams of mode horizon, they are sequences instead, which
-    grow from change to change of a row, whatever the order of commits.
+    `index` and `count` start at 1. If the change `has_sequence`, in lanes with order `read`, both are sequences
+    instead, which grow from change to change of a row, regardless of the commit order.
 
     `committed_at` is ISO-8601 in UTC with microseconds and `Z`; `xid` is the transaction's.
     """
@@ -42,7 +42,7 @@ class LoggedChange:
     has_sequence: bool = False
 
     def event(self, log: LogId) -> Event:
-        """What subscribers are told of it. Its id is that of its commit, as nothing here counts the commit's events."""
+        """The event for subscribers. Its id is that of the commit, as the events of the commit are not counted here."""
         sequence = self.index if self.has_sequence else None
         before, after, key = (
             None if text is None else json.loads(text) for text in (self.before, self.after, self.key)
@@ -52,16 +52,16 @@ class LoggedChange:
         return row_event(EventId(self.position, None, log), commit, change)
 
     def cursor(self, log: LogId, seen: SnapshotVisibility | None = None) -> Cursor:
-        """After this change."""
+        """The cursor after this change."""
         return Cursor.after(self.position, None if self.index >= self.count else self.index, log, seen)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes in the order of the log, and the cursor after all that was looked at to find them.
+    """Changes in the order of the change log, and `next`, the cursor after everything that was scanned for them.
 
-    An open page is one that ends where the log ended at `newest`; any other one never changes. Its reader had `seen`
-    some of what is in the log already.
+    A page `is_open` if it ends at the end of the change log, at `newest`; any other page never changes. `seen`: changes
+    that the reader already had, from a snapshot.
     """
 
     changes: tuple[LoggedChange, ...]

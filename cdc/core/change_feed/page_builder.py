@@ -1,7 +1,7 @@
-"""A page of the change feed out of whole commits, where the log is not a database that could cut it.
+"""Builds a page of the change feed from whole commits, for sources without SQL.
 
-What stands on a page follows from the cursor and the commits alone, and is the same as PostgreSQL's query
-`changes_after` gives for them, so that a reader may ask one source and then the other.
+The page depends only on the cursor and the commits, and equals the result of the query `changes_after`, so a reader may
+switch between sources.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ __all__ = ["PageBuilder"]
 
 
 class PageBuilder:
-    """Takes commits from the one that the cursor is in, in order, until it is full.
+    """Takes commits in order, starting with that of the cursor, until the page is full.
 
-    Holds at most `limit` changes, found among at most `scan`, and rows of at most `most_bytes` together, though never
-    fewer than one change. `tables` are names with or without their schema; None is all.
+    A page has at most `limit` changes out of at most `scan`, with rows of at most `most_bytes` together, but at least
+    one change. `tables` are names with or without schema; None means all.
     """
 
     def __init__(self, after: Cursor, *, limit: int, scan: int, tables: Sequence[str] | None, most_bytes: int) -> None:
@@ -33,7 +33,7 @@ class PageBuilder:
         self._next = after
 
     def take(self, commit: Commit) -> bool:
-        """Whether there may be room for the next commit. Rows must have been read by `exact_json`."""
+        """Add a commit; returns whether there may be room for the next. Rows must be decoded by `exact_json`."""
         numbers = commit.indexes or range(1, len(commit.changes) + 1)
         count = numbers[-1]
         begin = 0
@@ -59,12 +59,12 @@ class PageBuilder:
             self._is_begun = True
             left -= 1
             self._next = Cursor(commit.position, None if number >= count else number, self._after.log)
-        # As the log knows how many there are by the last one's number, holes count as looked at.
+        # The number of the last change is the number of changes, so missing numbers count as scanned.
         self._scan -= count - begin
         return self._scan > 0
 
     def page(self, newest: Position, database: str) -> ChangePage:
-        """With all that was taken, of a log that ends at `newest`."""
+        """The page, for a change log that ends at `newest`."""
         is_open = self._next.index is None and self._next.position >= newest
         return ChangePage(tuple(self._changes), self._next, newest, is_open, database)
 
@@ -73,7 +73,7 @@ class PageBuilder:
 
 
 def _key(key: Row | None) -> str | None:
-    """As `json_build_object` writes it, since consumers may tell rows apart by this text."""
+    """The text that `json_build_object` gives, as consumers may compare keys as text."""
     return None if key is None else exact_json.dumps(key, separators=(", ", " : "))
 
 

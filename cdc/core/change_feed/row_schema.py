@@ -1,6 +1,6 @@
 """JSON Schema (2020-12) of a table's rows, as PostgreSQL's `to_json` renders them.
 
-What depends on a session's settings (`bytea_output`, `IntervalStyle`) and what has no form of its own is a string.
+Types whose text depends on session settings (`bytea_output`, `IntervalStyle`), and all other types, are strings.
 
 Source: PostgreSQL manual, "JSON creation functions" (`to_json`: booleans and numbers as such, a cast to json where the
 type has one, text otherwise) and "Date/Time Output" (ISO 8601 in JSON, `infinity` and years BC as text).
@@ -23,7 +23,7 @@ _SPECIAL_NUMBERS = ["NaN", "Infinity", "-Infinity"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`length` is the most characters of a `varchar(n)` or `char(n)`, where there is a limit."""
+    """A column of a table; `length` is the n of `varchar(n)` or `char(n)`, None without a limit."""
 
     name: str
     type: int
@@ -33,8 +33,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """`builtin` is the name of one of PostgreSQL's own types. `base` is a domain's, `element` an array's (0: none);
-    `fields` are a composite's, `labels` an enum's. `renders_itself`: a cast to json says how."""
+    """A type. `builtin` is the name of a built-in type, else None. `base` is the base type of a domain, `element` the
+    element type of an array (0 for others); `fields` are those of a composite type, `labels` those of an enum.
+    `renders_itself`: it has a cast to json.
+    """
 
     name: str
     builtin: str | None
@@ -47,7 +49,7 @@ class ColumnType:
 
 
 def row_schema(table: CapturedTable, columns: Sequence[Column], types: Mapping[int, ColumnType], *, id: str) -> _Schema:
-    """The schema of a row as it would be told if it changed now. Older changes may lack columns that came later."""
+    """The schema of the rows of new changes. Older changes may lack columns that were added later."""
     definitions: dict[str, _Schema] = {}
     properties: dict[str, _Schema] = {}
     for column in columns:
@@ -101,7 +103,7 @@ def _schema(type: int, types: Mapping[int, ColumnType], definitions: dict[str, _
 
 
 def _named(name: str, definitions: dict[str, _Schema], make: Any) -> _Schema:
-    """A definition that may refer to itself."""
+    """A reference to a definition, which may refer to itself."""
     if name not in definitions:
         definitions[name] = {}
         definitions[name] = make()
@@ -109,7 +111,7 @@ def _named(name: str, definitions: dict[str, _Schema], make: Any) -> _Schema:
 
 
 def _array(found: ColumnType, types: Mapping[int, ColumnType], definitions: dict[str, _Schema]) -> _Schema:
-    # The type says nothing of the number of dimensions.
+    # The type does not fix the number of dimensions.
     element = _or_null(_schema(found.element, types, definitions))
     itself = {"$ref": _named(found.name, definitions, dict)["$ref"]}
     return {"type": "array", "items": {"anyOf": [element, itself]} if element else {}}
@@ -146,5 +148,5 @@ def _scalar(builtin: str | None) -> _Schema:
 
 
 def _time(ordinary: _Schema) -> _Schema:
-    """Also infinite ones, and years before Christ and after 9999."""
+    """A date or time, also infinite, before Christ or after the year 9999."""
     return {"anyOf": [ordinary, {"type": "string", "pattern": r"^-?infinity$| BC$|^\d{5,}-"}]}

@@ -1,7 +1,7 @@
-"""Which transactions a snapshot has seen, where no position can say it.
+"""The transactions visible to a snapshot, for lanes in which a position does not imply them.
 
-Streams of mode horizon are read only below the oldest transaction that is still running. A snapshot of a table also
-sees quicker ones that are not below it: they are read later, and must not be told again.
+Lanes with order `read` are read only below the oldest running transaction. A snapshot of a table also sees faster
+transactions above it: they are read later, and must not be delivered again.
 
 >>> seen = SnapshotVisibility.parse("1050_10_0_5")
 >>> [seen.sees(xid) for xid in (1049, 1050, 1054, 1055, 1059, 1060)]
@@ -21,19 +21,19 @@ _FORM = re.compile(r"\d{1,19}_\d{1,10}(_\d{1,10})*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SnapshotVisibility:
-    """Every transaction below `end` but those from `begin` on that were still `running`."""
+    """Every transaction below `end`, except those from `begin` on that were `running`."""
 
     begin: int
     end: int
     running: frozenset[int]
 
     def __str__(self) -> str:
-        """Short, as it travels in cursors: the beginning, and how far from it all else is."""
+        """The short form in cursors: `begin`, then all other numbers as distances from it."""
         return "_".join(str(xid - self.begin if place else xid) for place, xid in enumerate(self._numbers))
 
     @property
     def as_pg_snapshot(self) -> str:
-        """In PostgreSQL's own form (its manual, table "Snapshot Components")."""
+        """The form of PostgreSQL's type pg_snapshot (manual, table "Snapshot Components")."""
         return f"{self.begin}:{self.end}:{','.join(map(str, sorted(self.running)))}"
 
     @property
@@ -41,16 +41,18 @@ class SnapshotVisibility:
         return [self.begin, self.end, *sorted(self.running)]
 
     def sees(self, xid: int) -> bool:
+        """Whether the snapshot includes a transaction."""
         return xid < self.end and xid not in self.running
 
     @classmethod
     def of_pg_snapshot(cls, text: str) -> Self:
+        """Parse PostgreSQL's form, which is trusted."""
         begin, end, running = text.split(":")
         return cls(int(begin), int(end), frozenset(int(xid) for xid in running.split(",") if xid))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read it as `str()` writes it; None for anything else, also for what PostgreSQL would not take for one."""
+        """Parse the short form; None for any other text, also for values that PostgreSQL would refuse."""
         if _FORM.fullmatch(text) is None:
             return None
         begin, length, *running = map(int, text.split("_"))

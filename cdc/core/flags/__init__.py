@@ -1,1 +1,1 @@
-"""Flags without I/O: the catalog that commits are applied to, and the events that come of it."""
+"""Flags without I/O: the catalog to which commits are applied, and the events that result."""

@@ -1,10 +1,10 @@
-"""What the database's rows mean: a replica of Flagent's tables that turns commits into typed events.
+"""A replica of Flagent's tables that turns commits into typed events.
 
-Call contract: `load` each schema at one position, then `apply` every later commit in order; commits at or below
-`position` are ignored, so a source may repeat them. `rewind` undoes commits, newest first, down to any state of which
-the log still holds the way back; to answer a question about the past, rewind a `copy()` and apply again.
+Call contract: `load` each schema at one position, then `apply` every later commit in order. Commits at or below
+`position` are ignored, so a source may repeat them. `rewind` undoes commits, newest first, as far back as the change
+log reaches; for time travel, rewind a `copy()` and apply again.
 
-Events are a function of the state and the commit alone: every instance numbers them alike, after every restart.
+Events depend only on the state and the commit: every instance numbers them alike, also after a restart.
 """
 
 from collections import Counter
@@ -25,14 +25,14 @@ __all__ = ["Catalog"]
 _BEGINNING = Position(0)
 
 _FlagId = tuple[str, int]
-"""Flags are known by schema and id: ids repeat between schemas, keys move between flags."""
+"""Schema and id identify a flag: ids repeat between schemas, keys move between flags."""
 
 
 class Catalog:
     """The flags of all attached schemas as of `position`.
 
-    `attached` holds of a catalog that was taken back the schemas of which nothing is known here, as they were attached
-    later, by the commit that did it.
+    `attached` is filled by `rewind`: schemas whose state is unknown here, as they were attached later, with the commit
+    that attached each.
     """
 
     __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "log", "position")
@@ -41,7 +41,7 @@ class Catalog:
         self.log = log
         self.position = position
         self.attached: dict[str, Commit] = {}
-        self._within: tuple[Position, int] | None = None  # the commit that is being taken in, and how far
+        self._within: tuple[Position, int] | None = None  # the commit applied in part, and its next change
         self._schemas: dict[str, FlagTables] = {}
         self._crcs: dict[_FlagId, int] = {}
         self._crcs_sum = 0
@@ -49,22 +49,22 @@ class Catalog:
 
     @property
     def here(self) -> EventId:
-        """The id of all that it holds, which may lie within a commit."""
+        """The event id of the present state, which may lie within a commit."""
         if self._within is not None:
             return EventId(self._within[0], self._within[1] - 1, self.log)
         return EventId(self.position, None, self.log)
 
     @property
     def schemas(self) -> tuple[str, ...]:
-        """The attached schemas in alphabetical order, also those that were attached later."""
+        """The attached schemas in alphabetical order, including those in `attached`."""
         return tuple(sorted({*self._schemas, *self.attached}))
 
     def attach(self, schema: str) -> None:
-        """Take the seven tables of a schema for Flagent's from the next commit on; harmless when done before."""
+        """Treat the seven tables of a schema as Flagent's from the next commit on; idempotent."""
         self._schemas.setdefault(schema, FlagTables())
 
     def load(self, schema: str, tables: Mapping[str, Iterable[Row]], position: Position) -> None:
-        """Hold exactly these rows for a schema, as of a position; tables left out are empty."""
+        """Replace the rows of a schema by these, as of a position; tables left out are empty."""
         for flag_id in self._schemas.pop(schema, FlagTables()).flag_ids:
             self._crcs_stale[schema, flag_id] = None
         loaded = self._schemas[schema] = FlagTables()
@@ -76,12 +76,13 @@ class Catalog:
         self.position = position
 
     def apply(self, commit: Commit) -> list[Event]:
-        """Take in the next commit, or the next part of one, and tell what it did; nothing for what was taken in before.
+        """Apply the next commit, or the next part of one, and return its events; none for a commit applied before.
 
-        `position` moves on when a commit ends.
+        `position` advances at the end of a commit.
 
-        Deletions of flags come first: then a client that files flags by key loses none to which a key has moved
-        within the commit. All else follows in the order in which the commit first touched each flag or row.
+        Deletions of flags come first, so a client that indexes flags by key keeps a flag whose key another flag had
+        before in the same commit. All other events follow in the order in which the commit first touched each flag
+        or row.
         """
         if commit.position <= self.position or commit.begin != (0 if self._within is None else self._within[1]):
             return []
@@ -106,10 +107,10 @@ class Catalog:
         return self._events(commit, order, touched)
 
     def rewind(self, commit: Commit) -> Collection[str]:
-        """Undo a commit, the newest of those taken in; one that was never taken in is ignored.
+        """Undo the newest applied commit; a commit that was not applied is ignored.
 
-        The schemas that the commit attached, of which nothing is known from here on: what they held before, if they had
-        been attached once already, is in no log.
+        Returns the schemas that the commit attached, whose state is unknown before it: the change log does not hold
+        what they contained.
         """
         if commit.position > self.position:
             return ()
@@ -129,7 +130,7 @@ class Catalog:
         return begun
 
     def flags(self, schema: str | None = None) -> Iterator[tuple[str, FlagJson]]:
-        """The live flags of one or all schemas with their schema, by schema and id."""
+        """The live flags of one schema or of all, each with its schema, ordered by schema and id."""
         for name in self.schemas if schema is None else (schema,):
             tables = self._schemas.get(name)
             if tables is not None:
@@ -139,7 +140,7 @@ class Catalog:
                         yield name, flag
 
     def flag_json(self, schema: str, flag_id: int) -> FlagJson | None:
-        """A live flag, None when there is none. The same read-only object until the flag changes."""
+        """A live flag, None if it does not exist. The same read-only object until the flag changes."""
         tables = self._schemas.get(schema)
         return None if tables is None else tables.flag(flag_id)
 
@@ -149,12 +150,12 @@ class Catalog:
         return None if tables is None else tables.flag_by_key(key)
 
     def attachments(self, schema: str, flag_id: int) -> Mapping[int, Mapping[str, str] | None]:
-        """A flag's attachments as evaluation gives them, by variant id: with the quotes that the REST view strips."""
+        """A flag's attachments for evaluation, by variant id: with the quotes that the REST view strips."""
         tables = self._schemas.get(schema)
         return {} if tables is None else tables.attachments(flag_id)
 
     def evaluation_view(self, schema: str, flag_id: int) -> FlagJson | None:
-        """The flag with these attachments, None when there is none."""
+        """The flag with the attachments for evaluation, None if it does not exist."""
         flag = self.flag_json(schema, flag_id)
         if flag is None:
             return None
@@ -166,13 +167,13 @@ class Catalog:
     def digest(self) -> str:
         """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `flag_crc` of every live flag.
 
-        Costs only the flags that changed since it was asked for last.
+        The cost is proportional to the flags that changed since the last call.
         """
         return f"{self.flag_count}:{self._crcs_sum & 0xFFFFFFFF:08x}"
 
     @property
     def flag_count(self) -> int:
-        """How many live flags all schemas have; costs what `digest` costs."""
+        """The number of live flags in all schemas; same cost as `digest`."""
         for touch in self._crcs_stale:
             self._crcs_sum -= self._crcs.pop(touch, 0)
             flag = self.flag_json(*touch)
@@ -183,7 +184,7 @@ class Catalog:
         return len(self._crcs)
 
     def copy(self) -> Self:
-        """An independent catalog; what neither side changes afterwards is shared."""
+        """An independent copy; unchanged parts are shared."""
         twin = type(self)(self.log, self.position)
         twin.attached = self.attached.copy()
         twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
@@ -193,7 +194,7 @@ class Catalog:
         return twin
 
     def _tables_of(self, change: Change) -> FlagTables | None:
-        """Where a change belongs; None for a watched table, also one named `tags` in a schema not attached."""
+        """The tables of a change; None for a watched table, even one named `tags` in a schema not attached."""
         return self._schemas.get(change.schema) if change.table in TABLES else None
 
     def _forget(self, touched: Iterable[_FlagId]) -> None:
@@ -215,17 +216,17 @@ class Catalog:
             found = flag_events(before, after)
             if found:
                 tags = tag_values(before) | tag_values(after)
-                stood = _standing(before)
+                scope = _scope(before)
                 for one in found:
                     place = deletions if one.type is EventType.FLAG_DELETED else others
-                    place.append((schema, tags, stood, one))
+                    place.append((schema, tags, scope, one))
         events: list[Event] = []
         for index, entry in enumerate([*deletions, *others], commit.begin):
             event_id = EventId(commit.position, index, self.log)
             if isinstance(entry, Change):
                 events.append(row_event(event_id, commit, entry))
             else:
-                schema, tags, stood, one = entry
+                schema, tags, scope, one = entry
                 events.append(
                     Event(
                         event_id,
@@ -237,18 +238,18 @@ class Catalog:
                         tags,
                         one.flag,
                         one.detail,
-                        None if one.type is EventType.FLAG_CREATED else stood,
+                        None if one.type is EventType.FLAG_CREATED else scope,
                     )
                 )
         return events
 
 
-def _standing(flag: FlagJson | None) -> FlagScope | None:
+def _scope(flag: FlagJson | None) -> FlagScope | None:
     return None if flag is None else FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"])
 
 
 def _attached_by(commit: Commit) -> list[str]:
-    """The schemas whose tables it all empties without logging what they held, as only an attach does."""
+    """The schemas that a commit attached: it truncates all their tables without logging rows before."""
     if all(change.op is not Op.TRUNCATE for change in commit.changes):
         return []
     logged: set[tuple[str, str]] = set()

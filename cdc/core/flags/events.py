@@ -1,4 +1,4 @@
-"""What subscribers are told."""
+"""The events that subscribers receive."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ __all__ = ["Event", "EventType", "FlagScope"]
 
 
 class EventType(StrEnum):
+    """The type of an event, as on the wire."""
+
     FLAG_CREATED = "flag_created"
     FLAG_UPDATED = "flag_updated"
     FLAG_ENABLED = "flag_enabled"
@@ -26,7 +28,7 @@ class EventType(StrEnum):
 
 
 class FlagScope(NamedTuple):
-    """Where a flag belongs, as far as rights depend on it; its key is the event's."""
+    """The properties of a flag, besides its key, that a grant can restrict."""
 
     tags: frozenset[str]
     project_id: int | None
@@ -35,13 +37,13 @@ class FlagScope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to one flag, or to one row of a watched table, in one commit.
+    """A change of one flag, or of one row of a watched table, in one commit.
 
     `flag` is the whole flag as of that commit, in the REST shape, None for `flag_deleted` and for rows. `tags` are
-    the flag's tags before and after, so that a subscriber by tag learns that a flag has left. `detail` holds the
-    fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`, `before`,
-    `after`, `changed`, `transaction`, `user`, `application`. `before` is where the flag stood before the commit, None
-    where it was not there; it decides who may be told and is told to nobody.
+    the flag's tags before and after the commit, so a subscriber by tag also receives the removal of the tag. `detail`
+    holds the fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`,
+    `before`, `after`, `changed`, `transaction`, `user`, `application`. `before` is the scope of the flag before the
+    commit, None if the flag did not exist; grants are checked against it, and it is never sent.
     """
 
     id: EventId

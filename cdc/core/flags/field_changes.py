@@ -1,7 +1,7 @@
-"""Which fields of a flag changed, and from what to what: for people who look at its history, and for their programs.
+"""The changed fields of a flag, with their values before and after, for its history.
 
-Parts are named by what stays the same when they change: segments, variants and constraints by id, distributions by
-variant (Flagent replaces their rows on every save).
+Parts are identified by a property that stays when they change: segments, variants and constraints by id, distributions
+by variant (Flagent replaces their rows on every save).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ __all__ = ["field_changes"]
 
 _IGNORED = frozenset(BOOKKEEPING)
 
-# Lists of parts → the field that tells one part from another, and the fields that are no content of it.
+# List of parts → the field that identifies a part, and the fields that are ignored.
 _PARTS: Mapping[str, tuple[str, frozenset[str]]] = {
     "segments": ("id", frozenset()),
     "variants": ("id", frozenset()),
@@ -23,7 +23,7 @@ _PARTS: Mapping[str, tuple[str, frozenset[str]]] = {
 
 
 def field_changes(before: FlagJson, after: FlagJson) -> list[dict[str, Any]]:
-    """`{"path", "before", "after"}` for each field that differs, in the flag's order; null for a part not there.
+    """`{"path", "before", "after"}` for each changed field, in the flag's order; None for a part that does not exist.
 
     A path is for example `enabled`, `segments[3].rolloutPercent`, `segments[3].distributions[7].percent`.
     """

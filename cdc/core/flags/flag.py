@@ -1,9 +1,9 @@
 """A flag as clients see it: the REST shape of Flagent, rendered from rows of its tables.
 
-Rows come as PostgreSQL's `to_jsonb` gives them. Key order is fixed, so that the same rows always give the same text.
-What is rendered is shared by all events and snapshots that show it: treat it as read-only.
+Rows have the form of PostgreSQL's `to_jsonb`. Key order is fixed, so the same rows always give the same text. Rendered
+objects are shared by all events and snapshots that contain them: treat them as read-only.
 
-Rows with `deleted_at` set do not exist here, constraints and distributions included.
+Rows with `deleted_at` set are ignored, also those of constraints and distributions.
 
 >>> local_time("2026-03-27T08:23:53.5"), local_time("2026-03-27T08:23:00")
 ('2026-03-27T08:23:53.500', '2026-03-27T08:23')
@@ -55,14 +55,14 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASC
 
 
 def is_live(row: Row) -> bool:
-    """Whether subscribers may know of this row; tables without soft delete only hold live rows."""
+    """Whether a row is not soft-deleted; tables without soft delete hold only live rows."""
     return row.get("deleted_at") is None
 
 
 def local_time(text: str | None) -> str | None:
     """A `timestamp` as Java prints it: a fraction of 3, 6 or 9 digits or none, and no seconds when both are zero.
 
-    What is not an ordinary timestamp (`infinity`, years beyond 9999) is passed on as it stands.
+    Other timestamps (`infinity`, years beyond 9999) are returned unchanged.
     """
     match = None if text is None else _TIME.fullmatch(text)
     if match is None:
@@ -75,11 +75,11 @@ def local_time(text: str | None) -> str | None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _parse(text: str) -> Any:
-    """JSON with its numbers as they are written, as text; None where it is no JSON, however deep."""
+    """Decode JSON, numbers as text; None for invalid or too deeply nested JSON."""
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -92,7 +92,7 @@ def depends_on(text: str | None) -> list[str]:
     >>> depends_on('["a", "b"]'), depends_on(None), depends_on("a, b"), depends_on('["a", true]')
     (['a', 'b'], [], [], [])
     """
-    # Numbers are refused where they are read, because in this column only strings are keys.
+    # Unlike in attachments, numbers stay numbers: in this column only strings are keys.
     try:
         keys = json.loads(text, parse_constant=_refuse_constant) if text else []
     except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ def depends_on(text: str | None) -> list[str]:
 
 
 def attachment(text: str | None) -> dict[str, str] | None:
-    """The attachment of a variant as evaluation gives it: string to string; None when one value is nested."""
+    """The attachment of a variant for evaluation: string to string; None if a value is nested."""
     stored = _parse(text) if text else None
     if not isinstance(stored, dict):
         return None
@@ -122,7 +122,7 @@ def attachment(text: str | None) -> dict[str, str] | None:
 
 
 def variant_json(row: Row) -> dict[str, Any]:
-    """A variant in the REST view, which strips `"` from both ends of attachment values; evaluation does not."""
+    """A variant in the REST shape, which strips `"` from both ends of attachment values; evaluation does not."""
     values = attachment(row.get("attachment"))
     if values:
         values = {name: value.strip('"') for name, value in values.items()}
@@ -154,7 +154,7 @@ def distribution_json(row: Row) -> dict[str, Any]:
 
 
 def _created(row: Row) -> tuple[str, int]:
-    # to_jsonb drops trailing zeros of a fraction, so the texts still sort as the times do.
+    # to_jsonb drops trailing zeros of a fraction; the texts still sort like the times.
     return row.get("created_at") or "", row["id"]
 
 
@@ -163,7 +163,7 @@ def _variant(row: Row) -> tuple[int, int]:
 
 
 def segment_json(row: Row, constraints: Iterable[Row], distributions: Iterable[Row]) -> dict[str, Any]:
-    """A segment with its live constraints by creation and its live distributions by variant, ties by id."""
+    """A segment with its live constraints, ordered by creation, and its live distributions, by variant; ties by id."""
     return {
         "id": row["id"],
         "flagID": row["flag_id"],
@@ -176,7 +176,7 @@ def segment_json(row: Row, constraints: Iterable[Row], distributions: Iterable[R
 
 
 def flag_json(row: Row, segments: Sequence[Json], variants: Sequence[Json], tags: Sequence[Json]) -> FlagJson:
-    """A live flag around its rendered and ordered parts."""
+    """A live flag with its rendered, ordered parts."""
     return {
         "id": row["id"],
         "key": row["key"],
@@ -204,9 +204,9 @@ def tag_values(flag: FlagJson | None) -> frozenset[str]:
 
 
 def canonical_text(flag: FlagJson) -> str:
-    """The text that a digest is made of: the flag's content without Flagent's bookkeeping, keys in code point order.
+    """The text that digests are computed from: the flag without bookkeeping fields, keys in code point order.
 
-    Any client can make the same text: no blanks, nothing escaped beyond what `JSON.stringify` escapes.
+    Any client can produce the same text: no blanks, only the escapes of `JSON.stringify`.
     """
     return encode_sorted({name: value for name, value in flag.items() if name not in _NOT_CANONICAL})
 

@@ -1,7 +1,7 @@
-"""What a commit did to one flag, told as the typed events of design 4.
+"""The events of one flag in one commit: the difference between its state before and after.
 
-Compared is what clients see, before and after the whole commit: writes that cancel each other out and Flagent's
-bookkeeping (`snapshotID`, `updatedAt`, `updatedBy`) tell nothing.
+Only the REST shape before and after the whole commit counts: writes that cancel each other out, and changes of
+`BOOKKEEPING` fields alone, cause no event.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _NO_DETAIL: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """One event in the making; `flag` is None for a deletion, `flag_key` the key the event is about."""
+    """An event of a flag that has no id yet; `flag` is None for a deletion, `flag_key` the key that it names."""
 
     type: EventType
     flag_key: str
@@ -30,14 +30,14 @@ class EventDraft:
 
 
 def flag_events(before: FlagJson | None, after: FlagJson | None) -> list[EventDraft]:
-    """Compare two states of one flag; None means that it is deleted or not there yet."""
+    """Compare two states of one flag; None means that it does not exist."""
     if before is after:
         return []
     if before is None or after is None or before["key"] != after["key"]:
-        # What hangs on a flag that comes or goes comes and goes with it.
-        gone = [] if before is None else [_of(EventType.FLAG_DELETED, before, None)]
-        new = [] if after is None else [_of(EventType.FLAG_CREATED, after, after)]
-        return gone + new
+        # The creation or deletion of a flag includes that of its parts.
+        deleted = [] if before is None else [_of(EventType.FLAG_DELETED, before, None)]
+        created = [] if after is None else [_of(EventType.FLAG_CREATED, after, after)]
+        return deleted + created
     return list(_changes(before, after))
 
 
@@ -60,7 +60,7 @@ def _changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
 def _segment_changes(before: FlagJson, after: FlagJson) -> Iterator[EventDraft]:
     """All `segment_updated` by rank and id, then all `distribution_updated`.
 
-    A removed segment's distributions are not told apart from it.
+    The removal of a segment includes that of its distributions.
     """
     old, new = _by_id(before["segments"]), _by_id(after["segments"])
     for segment in sorted((old | new).values(), key=_rank):

@@ -1,7 +1,7 @@
-"""The replica of Flagent's seven tables in one schema, and the flags rendered from it.
+"""A replica of Flagent's seven tables in one schema, and the flags rendered from it.
 
-Rows are kept as they came and found by their parent without a scan. A row whose parent is unknown is kept too: within
-a transaction with deferred foreign keys the child may come first, and in a cascade the parent goes first.
+Rows are stored unchanged and indexed by their parent. A row whose parent is unknown is stored too: with deferred
+foreign keys the child may come first, and in a cascade the parent is deleted first.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -13,7 +13,6 @@ from .flag import FlagJson, Json, attachment, flag_json, is_live, segment_json, 
 
 __all__ = ["TABLES", "FlagTables"]
 
-# Table → the columns by which its rows are looked up.
 TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "flags": ("key",),
@@ -26,21 +25,23 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+"""Flagent's tables, each with the columns by which its rows are indexed; the only list of them besides the SQL."""
+
 _NOTHING: Mapping[int, Row] = MappingProxyType({})
 
 
 class _Index:
     """Rows by the value of one column.
 
-    After a `copy()` both sides share the groups and copy one only when they write to it: a copy of a large replica
-    costs one flat dictionary.
+    Copy-on-write: after a `copy()` both sides share the groups, and copy a group when they write to it, so the copy of
+    a large replica costs one flat dictionary.
     """
 
     __slots__ = ("_groups", "_owned")
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, dict[int, Row]] = {}
-        self._owned: set[Hashable] = set()  # the groups that nobody else shares
+        self._owned: set[Hashable] = set()  # the groups that are not shared
 
     def group(self, value: Hashable) -> Mapping[int, Row]:
         return self._groups.get(value, _NOTHING)
@@ -106,8 +107,8 @@ class _Table:
 class FlagTables:
     """One schema's flags.
 
-    Rendered flags, segments and variants are kept until they change: most changes are to one part of a flag, and
-    unchanged parts that are the same objects are also compared for free.
+    Rendered flags, segments and variants are cached until they change: most changes affect one part of a flag, and the
+    comparison of unchanged parts, being the same objects, costs nothing.
     """
 
     __slots__ = ("_flags", "_segments", "_tables", "_variants")
@@ -120,11 +121,11 @@ class FlagTables:
 
     @property
     def flag_ids(self) -> Iterable[int]:
-        """The ids of all flags, soft-deleted ones too."""
+        """The ids of all flags, including soft-deleted ones."""
         return self._tables["flags"].rows.keys()
 
     def put(self, table: str, row: Row) -> None:
-        """Take in a row at load, before any flag is asked for."""
+        """Add a row while loading, before the first call of `flag`."""
         self._tables[table].put(row)
 
     def flag(self, flag_id: int) -> FlagJson | None:
@@ -145,23 +146,23 @@ class FlagTables:
         return None
 
     def attachments(self, flag_id: int) -> dict[int, dict[str, str] | None]:
-        """The attachments of the live variants by the variant's id, with the quotes that the REST view strips."""
+        """The attachments of the live variants by variant id, with the quotes that the REST view strips."""
         return {row["id"]: attachment(row.get("attachment")) for row in self._variants_of(flag_id)}
 
     def _variants_of(self, flag_id: int) -> list[Row]:
         return sorted(filter(is_live, self._tables["variants"].by("flag_id", flag_id)), key=_id)
 
     def touches(self, change: Change) -> list[int]:
-        """The ids of the flags that look different after this change, at most; ask before it is applied.
+        """The ids of the flags that this change may affect; call it before `apply`.
 
-        A child of an unknown segment touches nothing: the segment's own change touches the flag.
+        A child of an unknown segment affects no flag: the change of the segment does.
         """
         if change.op is Op.TRUNCATE:
             rows: Iterable[Row] = list(self._tables[change.table].rows.values())
         else:
             rows = [row for row in (change.before, change.after) if row is not None]
         ids = dict.fromkeys(flag_id for row in rows for flag_id in self._flags_of(change.table, row))
-        # Every instance must number the events alike, whatever the order in which it learned of the rows.
+        # Sorted, as every instance must number the events alike, whatever the order of its rows.
         return sorted(ids) if change.op is Op.TRUNCATE else list(ids)
 
     def _flags_of(self, table: str, row: Row) -> Iterable[int]:
@@ -177,7 +178,7 @@ class FlagTables:
                 return sorted(link["flag_id"] for link in self._tables["flags_tags"].by("tag_id", row["id"]))
 
     def apply(self, change: Change) -> None:
-        """Bring the tables from before this change to after it."""
+        """Apply a change to the tables."""
         if change.op is Op.TRUNCATE:
             self._tables[change.table].clear()
             self._segments.clear()
@@ -186,9 +187,9 @@ class FlagTables:
             self._replace(change.table, change.before, change.after)
 
     def rewind(self, change: Change) -> None:
-        """Bring the tables from after this change to before it.
+        """Undo a change.
 
-        A truncate has nothing to bring back: its rows stand in the log as deletes just before it.
+        A truncate restores nothing: the change log holds its rows as deletes before it.
         """
         if change.op is not Op.TRUNCATE:
             self._replace(change.table, change.after, change.before)
@@ -213,7 +214,7 @@ class FlagTables:
                 self._variants.pop(row["id"], None)
 
     def forget(self, flag_id: int) -> None:
-        """Render this flag anew when it is asked for again."""
+        """Drop the rendered flag, so the next call of `flag` renders it again."""
         self._flags.pop(flag_id, None)
 
     def _render(self, row: Row) -> FlagJson:
@@ -244,7 +245,7 @@ class FlagTables:
         return variant
 
     def copy(self) -> Self:
-        """An independent replica that shares what neither side has changed since."""
+        """An independent copy; unchanged parts are shared."""
         twin = type(self)()
         twin._tables = {name: table.copy() for name, table in self._tables.items()}
         twin._flags = self._flags.copy()

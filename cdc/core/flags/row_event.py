@@ -1,4 +1,4 @@
-"""What is told of a change of a row of a watched table."""
+"""The event of a changed row of a watched table."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ _ROW_EVENTS = {
 
 
 def row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
+    """The event of one change; the images of the row are those in the change log."""
     detail: dict[str, Any] = {
         "table": qualified(change.schema, change.table),
         "key": change.key,
@@ -44,6 +45,6 @@ def row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
 
 
 def _changed_columns(before: Row, after: Row) -> list[str]:
-    """The columns whose values differ, in the order of `after`, then those that are gone."""
+    """The columns whose values differ, in the order of `after`, then those that are missing in it."""
     changed = [name for name, value in after.items() if name not in before or before[name] != value]
     return changed + [name for name in before if name not in after]

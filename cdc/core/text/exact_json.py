@@ -1,7 +1,7 @@
-"""JSON that is read and written again without a number losing a digit.
+"""JSON whose numbers keep every digit when read and written again.
 
-A float holds some seventeen digits and no trailing zero, PostgreSQL's `numeric` any number of both. What travels from
-one place that keeps the text of rows to another one is read with `loads` and written with `dumps`.
+A float holds about seventeen digits and no trailing zeros, PostgreSQL's `numeric` any number of both. Rows that pass
+through this program as text are read with `loads` and written with `dumps`.
 
 >>> dumps(loads('{"a":1.10,"b":0.1234567890123456789012345678901234567890,"c":2,"d":"ü"}'))
 '{"a":1.10,"b":0.1234567890123456789012345678901234567890,"c":2,"d":"ü"}'
@@ -18,7 +18,7 @@ __all__ = ["Number", "dumps", "loads"]
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number with a point or an exponent, as it was written."""
+    """A number with a decimal point or an exponent, as text."""
 
     text: str
 
@@ -27,12 +27,12 @@ _decode = json.JSONDecoder(parse_float=Number).decode
 
 
 def loads(text: str | bytes) -> Any:
-    """Raises `ValueError` for what is not JSON."""
+    """Decode JSON; raises `ValueError` for invalid JSON."""
     return _decode(text if isinstance(text, str) else text.decode())
 
 
 class _Marking:
-    """Writes a number as a text that begins with `mark`, and counts them."""
+    """Encodes a number as a string that starts with `mark`, and counts these strings."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
@@ -40,15 +40,15 @@ class _Marking:
 
     def __call__(self, value: object) -> str:
         if not isinstance(value, Number):
-            raise TypeError(f"{value!r} is not of JSON")
+            raise TypeError(f"{value!r} cannot be encoded as JSON")
         self.count += 1
         return self._mark + value.text
 
 
 def dumps(value: Any, separators: tuple[str, str] = (",", ":")) -> str:
-    """As PostgreSQL's `to_json` writes a row: without blanks, and nothing escaped that need not be."""
-    # The encoder has no way to write a text as it is, so each number is marked and its quotes are taken away again. A
-    # mark is as many characters 0 as no other text begins with; hardly any text begins with one.
+    """Encode as PostgreSQL's `to_json` encodes a row: no blanks, only the necessary escapes."""
+    # The encoder cannot write raw text, so each number is encoded as a marked string, and its quotes are removed
+    # afterwards. The mark is a run of NUL characters longer than at the start of any other string.
     for length in count(1):
         marking = _Marking("\0" * length)
         text = json.dumps(value, ensure_ascii=False, check_circular=False, separators=separators, default=marking)

@@ -1,4 +1,4 @@
-"""Compact JSON as browsers write it: no blanks, text not escaped beyond need.
+"""Compact JSON as browsers write it: no blanks, only the necessary escapes.
 
 >>> encode({"b": "ü", "a": [1, None]})
 '{"b":"ü","a":[1,null]}'
@@ -17,8 +17,8 @@ _sorted = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 ).encode
 
-# A JSON text within a column may hold half of a surrogate pair as an escape. UTF-8 cannot carry it, so it leaves as
-# the escape it came as, which is also what JSON.stringify does (well-formed JSON.stringify, ES2019).
+# A JSON column may hold half of a surrogate pair as an escape. UTF-8 cannot encode it, so it stays an escape, as in
+# JSON.stringify (well-formed JSON.stringify, ES2019).
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,10 +29,10 @@ def _well_formed(text: str) -> str:
 
 
 def encode(value: Any) -> str:
-    """JSON text of a value, keys in the order given; always encodable as UTF-8."""
+    """Encode a value, keys in their order; the result can always be encoded as UTF-8."""
     return _well_formed(_as_given(value))
 
 
 def encode_sorted(value: Any) -> str:
-    """The same with the keys of every object in code point order."""
+    """Encode a value with the keys of every object in code point order."""
     return _well_formed(_sorted(value))

@@ -1,4 +1,4 @@
-"""Text for a shell, as people like to read it."""
+"""Readable quoting for a shell."""
 
 import shlex
 
@@ -6,7 +6,7 @@ __all__ = ["quoted"]
 
 
 def quoted(text: str) -> str:
-    """In double quotes where that is safe, which leave the single quotes of a statement readable.
+    """Quote text for a shell; in double quotes if that is safe, as they keep the single quotes of SQL readable.
 
     >>> print(quoted("select 'a'"), quoted("select '$1'"))
     "select 'a'" 'select '"'"'$1'"'"''

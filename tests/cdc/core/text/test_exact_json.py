@@ -26,8 +26,8 @@ def test_numbers_that_a_float_holds_alike_differ() -> None:
     assert loads("0.10") == Number("0.10")
 
 
-def test_what_is_not_of_json_is_refused() -> None:
-    with pytest.raises(TypeError, match="is not of JSON"):
+def test_values_that_json_cannot_hold_are_refused() -> None:
+    with pytest.raises(TypeError, match="cannot be encoded as JSON"):
         dumps({"a": object()})
     with pytest.raises(ValueError, match="Expecting"):
         loads("{")
