@@ -1,5 +1,5 @@
-"""The bytes and texts between server and client: the only place that knows how they are spelled.
+"""Encoding and decoding of everything between server and client.
 
-`encoded` turns an event into text once for everybody; `sse` and `websocket` frame it; `message` and `query` read what
-clients send.
+`encoded` encodes an event once for all subscribers; `sse` and `websocket` frame it; `message` and `query` parse
+requests.
 """

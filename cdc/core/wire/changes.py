@@ -1,7 +1,7 @@
-"""Pages of the change feed in the formats that consumers know: our own, Debezium's and CloudEvents'.
+"""Pages of the change feed as JSON, in the format of Debezium, and as CloudEvents.
 
-All of them are put together around the rows' own text, which is neither read nor written anew. A page is a function of
-its changes alone, so it is the same bytes from every server, and may be cached.
+Rows are embedded as text, neither decoded nor encoded again. A page depends only on its changes, so every server gives
+the same bytes, and caches may store them.
 
 Sources: Debezium's connector for PostgreSQL, "data change events" and "transaction metadata"; CloudEvents 1.0 with its
 JSON format (batch mode) and the extensions `sequence` and `partitionkey`.
@@ -22,7 +22,7 @@ from ..text.json_text import encode
 
 __all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
 
-# The connector whose fields these are, and the name that Debezium would give the source.
+# Debezium's connector whose fields these are, and the name of the source.
 _CONNECTOR = "postgresql"
 _NAME = "flagent-cdc"
 
@@ -35,25 +35,28 @@ _TYPES = {
     Op.TRUNCATE: "table_truncated",
 }
 
-# An lsn is the position in the high bits and the change's number in the low ones: it grows from change to change.
+# An lsn has the position in the high bits and the index of the change in the low bits, so it grows with every change.
 _INDEX_BITS = 24
 _MAX_INDEX = (1 << _INDEX_BITS) - 1
 
 
 class ChangeFormat(StrEnum):
+    """The formats of a page."""
+
     JSON = "json"
     DEBEZIUM = "debezium"
     CLOUDEVENTS = "cloudevents"
 
 
 def content_type(format: ChangeFormat) -> str:
+    """The media type of a page."""
     if format is ChangeFormat.CLOUDEVENTS:
         return "application/cloudevents-batch+json; charset=utf-8"
     return "application/json"
 
 
 def page_text(format: ChangeFormat, page: ChangePage, version: str) -> str:
-    """The body of a page; `version` is the server's, which Debezium's `source` names."""
+    """The body of a page; `version` is that of the server, for Debezium's `source`."""
     if format is ChangeFormat.CLOUDEVENTS:
         return f"[{','.join(_cloud_event(change, page) for change in page.changes)}]"
     if format is ChangeFormat.DEBEZIUM:
@@ -90,14 +93,14 @@ def _rows(change: LoggedChange) -> str:
 
 
 def _key(change: LoggedChange) -> str | None:
-    """The row's key after the change, or before it where it is gone; the log leaves out the key of Flagent's tables."""
+    """The key of the row after the change, or before a deletion; the change log omits the key of Flagent's tables."""
     if change.key is None and change.table in TABLES and (row := _row(change.after or change.before)) is not None:
         return encode({"id": row["id"]}) if "id" in row else None
     return change.key
 
 
 class _Number(str):
-    """A number with a point or an exponent, as it was written."""
+    """A number with a decimal point or an exponent, as text."""
 
     __slots__ = ()
 
@@ -105,13 +108,13 @@ class _Number(str):
 def _row(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    # Two numbers that differ beyond a float's precision must not look alike.
+    # As text: numbers that differ only beyond the precision of a float must not be equal.
     row: dict[str, Any] = json.loads(text, parse_float=_Number)
     return row
 
 
 def _changed(change: LoggedChange) -> list[str]:
-    """The columns that an update changed, as they stand in the row, then those that are gone."""
+    """The columns that an update changed, in the order of the row, then those that are missing after it."""
     before, after = _row(change.before), _row(change.after)
     if before is None or after is None:
         return []
@@ -123,8 +126,8 @@ def _changed(change: LoggedChange) -> list[str]:
 
 
 def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
-    """One record, or two where a row's key changed: there Debezium tells a deletion and a creation."""
-    # A sequence orders the changes of a row where transactions are told by their ids, as an address in the WAL does.
+    """One record, or, as in Debezium, two if the key of the row changed: a deletion and a creation."""
+    # Where a change has a sequence, it orders the changes of a row, as an address in the WAL does.
     lsn = change.index if change.has_sequence else change.position << _INDEX_BITS | min(change.index, _MAX_INDEX)
     place = (change.schema, change.table, change.xid)
     source = _source(place, change.position, lsn, change.committed_at, database, version, snapshot="false")
@@ -145,7 +148,7 @@ def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
 
 
 def _previous_key(change: LoggedChange, key: str | None) -> str | None:
-    """The key before an update that changed it, else None."""
+    """The key before an update that changed it; else None."""
     if change.op is not Op.UPDATE or key is None:
         return None
     before, now = _row(change.before), _row(key)
@@ -159,9 +162,11 @@ def _previous_key(change: LoggedChange, key: str | None) -> str | None:
 
 
 def snapshot_tail(table: CapturedTable, position: Position, at: str, database: str, version: str) -> str:
-    """What follows the row in Debezium's record of one that was read, not changed: the same for all that are read as of
-    a position, at a time. Before it stands `{"key":…,"value":{"before":null,"after":…`."""
-    # No change has a sequence below 0; which ones are in the rows, no single sequence can say.
+    """The end of Debezium's record of a row that was read, not changed; the same for all rows read at one position.
+
+    It follows `{"key":…,"value":{"before":null,"after":…`.
+    """
+    # No single sequence says which changes the rows include; 0 is below all of them.
     lsn = 0 if table.lane.is_polled else position << _INDEX_BITS
     source = _source((table.schema, table.table, None), position, lsn, at, database, version, snapshot="true")
     return _tail("r", source, "null", at)
@@ -175,7 +180,7 @@ def _record(
 
 
 def _tail(op: str, source: str, transaction: str, at: str) -> str:
-    # Debezium says when it saw the change. Whoever may be answered from a cache gets the time of the commit.
+    # Debezium gives the time at which it read the change. A page may be cached, so it gives the time of the commit.
     ms, us, ns = _epoch(at)
     return f',"source":{source},"transaction":{transaction},"op":"{op}","ts_ms":{ms},"ts_us":{us},"ts_ns":{ns}}}}}'
 

@@ -1,6 +1,6 @@
-"""How a stream is spelled: everything that the hub may have to say to a subscriber, in one dialect.
+"""Dialects: how everything that the hub sends to a subscriber is encoded.
 
-The hub knows no spelling. A `Format` names the dialect and what is done to its text on the way to the socket.
+The hub itself encodes nothing. A `Format` combines a dialect with framing and compression.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from .stamp import block_with_sent_at, text_with_sent_at
 __all__ = ["ENVELOPES", "EVENTS", "MESSAGES", "Dialect"]
 
 Text = Callable[[], str]
-"""Makes a snapshot's text, for those who want it."""
+"""Makes the text of a snapshot when it is needed."""
 
 
 class Dialect(Protocol):
-    """One spelling; what it returns is one SSE block (or several), or one WebSocket message. Empty: nothing to say."""
+    """One encoding; each method returns SSE blocks or one WebSocket message, empty if there is nothing to send."""
 
     @property
     def transport(self) -> Literal["sse", "websocket"]: ...
 
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
-        """The greeting."""
+        """The first message of a stream."""
 
     def event(self, event: EncodedEvent) -> bytes: ...
 
@@ -38,9 +38,9 @@ class Dialect(Protocol):
     def snapshot(self, here: EventId, text: Text) -> bytes: ...
 
     def snapshot_head(self, here: EventId, request_id: str) -> bytes:
-        """What stands before a snapshot's text, its first brace taken off, where the snapshot answers a request.
+        """The beginning of a snapshot that answers a request; the text follows without its first brace.
 
-        Empty in a dialect that has no requests.
+        Empty in a dialect without requests.
         """
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes: ...
@@ -48,14 +48,14 @@ class Dialect(Protocol):
     def keep_alive(self, here: EventId, *, is_fresh: bool, age_ms: int, digest: str | None) -> bytes: ...
 
     def closing(self, delay_ms: int) -> bytes:
-        """Goodbye: come back after the delay."""
+        """The announcement of the close, after which the client reconnects with this delay."""
 
     def unauthorized(self, code: str, message: str) -> bytes:
-        """The stream ends because its credential has ended."""
+        """The announcement that the stream closes because its credential has expired."""
 
 
 class _Sse:
-    """Our own event stream."""
+    """The event stream of flagent-cdc."""
 
     transport: Literal["sse", "websocket"] = "sse"
 
@@ -95,7 +95,7 @@ class _Sse:
 
 
 class _Messages:
-    """Our own WebSocket messages. The greeting is the answer to `subscribe`, and goodbye is a close code."""
+    """The WebSocket messages of flagent-cdc. The answer to `subscribe` is the first message, a close code the last."""
 
     transport: Literal["sse", "websocket"] = "websocket"
 

@@ -1,7 +1,7 @@
-"""An event as text, made once and shared by all who receive it.
+"""An encoded event, shared by all its subscribers.
 
-Encoding costs more than anything else on an event's way, so every form is made when it is first asked for, and the
-text of a flag is made once for all events of a commit that carry it.
+Encoding is the most expensive step of delivery, so every format is encoded at its first use, and the text of a flag
+once for all events of a commit that contain it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ class _FlagText:
 
 
 class EventFormat(Protocol):
-    """In which bytes an event is sent to some of its subscribers; equal forms make equal bytes."""
+    """The bytes of an event for some of its subscribers; equal formats give equal bytes."""
 
     def event(self, event: "EncodedEvent") -> bytes: ...
 
@@ -46,10 +46,10 @@ class EventFormat(Protocol):
 
 
 class EncodedEvent:
-    """An event with its forms on the wire, each made once; share it, never copy it.
+    """An event with its encodings, each made once; share it, never copy it.
 
-    `siblings` are all events of its commit: some dialects tell a commit as one. Who has come to an event without an id
-    cannot resume after it.
+    `siblings` are all events of its commit, for dialects that send one message per commit. A client cannot resume after
+    an event without an id.
     """
 
     __slots__ = (
@@ -87,12 +87,12 @@ class EncodedEvent:
 
     @property
     def size_bytes(self) -> int:
-        """About what one form of it takes; the flag and the detail are the largest part of every one."""
+        """The approximate size of one encoding; flag and detail are the largest part of each."""
         return (0 if self._flag is None else len(self._flag.get())) + len(self._detail_text()) + 512
 
     @property
     def text(self) -> str:
-        """The event object: a WebSocket message, an item of a batch, the data of an enveloped SSE event."""
+        """The event object: a WebSocket message, an item of a `batch`, the data of an enveloped SSE event."""
         if self._text is None:
             head = {"type": self.event.type, "id": self.id} if self.id else {"type": self.event.type}
             self._text = self._object(head, with_schema=True)
@@ -100,7 +100,7 @@ class EncodedEvent:
 
     @property
     def data(self) -> str:
-        """What SSE carries without an envelope: the flag itself where it is the news, else what happened to it."""
+        """The data of an SSE event without envelope: the flag itself if it was created or changed, else the details."""
         event = self.event
         if event.type is EventType.FLAG_DELETED:
             return encode({"key": event.flag_key, "id": event.flag_id})
@@ -109,7 +109,7 @@ class EncodedEvent:
         return self._object({}, with_schema=False)
 
     def sse(self, *, envelope: bool = False) -> bytes:
-        """The whole SSE block, empty line included."""
+        """The whole SSE block, including the empty line."""
         if envelope:
             if self._sse_enveloped is None:
                 self._sse_enveloped = self._block(self.text)
@@ -119,26 +119,26 @@ class EncodedEvent:
         return self._sse_plain
 
     def departure(self) -> "EncodedEvent":
-        """The same as a deletion: for those who may not see what the flag has become."""
+        """The event as a deletion, for subscribers whose grant does not cover the flag after the commit."""
         if self._departure is None:
             gone = replace(self.event, type=EventType.FLAG_DELETED, flag=None, detail={})
             self._departure = EncodedEvent(gone)
         return self._departure
 
-    def framed(self, form: EventFormat) -> bytes:
-        """What is written to every subscriber of a form."""
-        data = self._framed.get(form)
+    def framed(self, format: EventFormat) -> bytes:
+        """The bytes for every subscriber of a format."""
+        data = self._framed.get(format)
         if data is None:
-            data = self._framed[form] = form.event(self)
+            data = self._framed[format] = format.event(self)
         return data
 
-    def framed_at(self, form: EventFormat, sent_at: str) -> bytes:
-        """The same with the time of sending; shared by all to whom it is sent at that time."""
+    def framed_at(self, format: EventFormat, sent_at: str) -> bytes:
+        """The bytes with the time of sending, shared by all subscribers that it is sent to at that time."""
         if self._stamped[0] != sent_at:
             self._stamped = (sent_at, {})
-        data = self._stamped[1].get(form)
+        data = self._stamped[1].get(format)
         if data is None:
-            data = self._stamped[1][form] = form.event_at(self, sent_at)
+            data = self._stamped[1][format] = format.event_at(self, sent_at)
         return data
 
     def _block(self, data: str) -> bytes:
@@ -168,13 +168,13 @@ class EncodedEvent:
 
 
 def event_object(event: Event) -> str:
-    """The event object of one event that nobody else is told of."""
+    """The event object of an event with a single receiver."""
     return EncodedEvent(event).text
 
 
 def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
-    """The events of one commit, ready to be encoded, sharing the texts of their flags."""
-    flags: dict[int, _FlagText] = {}  # by identity: the events hold the flags, so none is freed meanwhile
+    """The events of one commit, which share the texts of their flags."""
+    flags: dict[int, _FlagText] = {}  # by identity: the events keep the flags alive
     encoded = []
     siblings = tuple(events)
     for event in siblings:
@@ -186,16 +186,16 @@ def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
 
 
 def filter_for_grant(grant: Grant, events: Sequence[EncodedEvent]) -> list[EncodedEvent]:
-    """Events that were selected within a grant, as its holder is told of them: a flag that has left is deleted once."""
-    told: list[EncodedEvent] = []
+    """The selected events as a grant allows them; a flag that leaves the grant is deleted, once per commit."""
+    visible: list[EncodedEvent] = []
     gone: tuple[int, str, int | None] | None = None
     for encoded in events:
         event = encoded.event
         if grant.view(event) is View.WHOLE:
-            told.append(encoded)
+            visible.append(encoded)
             continue
         leaving = (event.id.position, event.schema, event.flag_id)
         if leaving != gone:
-            told.append(encoded.departure())
+            visible.append(encoded.departure())
             gone = leaving
-    return told
+    return visible

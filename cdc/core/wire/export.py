@@ -1,8 +1,8 @@
-"""The export of all enabled flags that every client of Flagent can read.
+"""The export of all enabled flags, in a form that every client of Flagent can read.
 
-Flagent's readers disagree: the generated Go models insist on `flagID`, refuse fields they do not know, and ignore
-letter case; the server's own fetcher insists on `flagId`. Writing both spellings of each id, and nothing that the Go
-models lack, is read by all of them.
+Flagent's clients disagree: the generated Go models require `flagID`, reject unknown fields, and ignore letter case; the
+fetcher of the server requires `flagId`. All of them can read an export with both spellings of each id and no field
+unknown to the Go models.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _FLAG_TAIL = ("notes", "dataRecordsEnabled", "entityType")
 
 
 def export_text(flags: Iterable[FlagJson], revision: str) -> str:
-    """`{"flags": […], "revision": …}` of the enabled ones among these live flags; the Go client keeps the revision."""
+    """`{"flags": […], "revision": …}` of the enabled ones of these live flags; the Go client stores the revision."""
     return encode({"flags": [exported_flag(flag) for flag in flags if flag["enabled"]], "revision": revision})
 
 
@@ -34,7 +34,7 @@ def exported_flag(flag: FlagJson) -> dict[str, Any]:
 
 
 def _twice(name: str, value: Any) -> dict[str, Any]:
-    """An id under both of its names: `flagID` and `flagId`."""
+    """An id under both its names, such as `flagID` and `flagId`."""
     return {f"{name}ID": value, f"{name}Id": value}
 
 

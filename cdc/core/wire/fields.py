@@ -1,6 +1,6 @@
-"""What a value from a client must look like, the same in a WebSocket message and in a query string.
+"""Validation of the fields of requests, in WebSocket messages and in query strings.
 
-Each check returns the value in its type or raises `InvalidInput` that names the field, the value and what is allowed.
+Each function returns the typed value, or raises `InvalidInput` with the field, the value and what is allowed.
 
 >>> integer("batchMs", 20_000, 0, 10_000)
 Traceback (most recent call last):
@@ -46,14 +46,14 @@ _SHOWN = 64
 
 
 class Overflow(StrEnum):
-    """What happens to a subscriber whose buffer is full."""
+    """What the server does when the buffer of a subscriber is full."""
 
     RESYNC = "resync"
     DISCONNECT = "disconnect"
 
 
 def refuse(name: str, value: object, allowed: str, *, code: str = "invalid_parameter") -> InvalidInput:
-    """The error that says that `name` is `value`, but must be what is `allowed`."""
+    """The error for a field `name` with an invalid `value`; `allowed` describes valid ones."""
     return InvalidInput(f"{name} is {_shown(value)}, but must be {allowed}", name=name, code=code)
 
 
@@ -62,7 +62,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name that a client made up, fit to be sent back."""
+    """A name from a client, safe to send back."""
     return _short(name)
 
 
@@ -108,26 +108,26 @@ def overflow(name: str, value: object) -> Overflow:
 
 
 def last_event_id(value: object) -> EventId | None:
-    """An id as the server gave it; None for an empty one, which a client that has none yet may send."""
+    """An event id; None for an empty one, which a client without an id may send."""
     if not isinstance(value, str):
         raise InvalidEventId(_shown(value))
     return EventId.parse(value) if value else None
 
 
 def min_position(name: str, value: object) -> Position:
-    """A position as the server writes it, a string of digits, or as a number."""
+    """A position, as a string of digits or as a number."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
-        raise refuse(name, value, 'a position such as "1042", as the server gives it')
+        raise refuse(name, value, 'a position that the server sent, such as "1042"')
     return Position(value)
 
 
 def check_selectors(count: int) -> None:
-    """Refuse a subscription that names more than `MAX_SELECTORS` things at once."""
+    """Refuse a subscription with more than `MAX_SELECTORS` selectors."""
     if count > MAX_SELECTORS:
         raise InvalidInput(
-            f"{count} flags, ids, tags and tables are selected at once, but at most {MAX_SELECTORS} may be;"
+            f"{count} flags, ids, tags and tables are selected, but at most {MAX_SELECTORS} are allowed;"
             " select all, or send several messages",
             code="too_many_selectors",
         )

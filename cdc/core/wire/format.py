@@ -1,8 +1,8 @@
-"""In which bytes a subscriber receives what it is sent.
+"""Framing and compression of everything that a subscriber receives.
 
-A `Format` is shared by all subscribers that asked for the same form, so that every event is encoded and framed once
-for each form in use and the same bytes go to everyone. Framed pieces can be joined in any order and number: an HTTP
-chunk, a WebSocket frame and an independently flushed deflate block all stand alone.
+Subscribers with equal options share a `Format`, so every event is encoded and framed once per format, and all of them
+receive the same bytes. Framed pieces can be joined in any order and number: an HTTP chunk, a WebSocket frame and a
+separately flushed deflate block are self-contained.
 """
 
 import zlib
@@ -19,10 +19,10 @@ Coding = Literal["identity", "gzip", "deflate"]
 # RFC 1952: magic, method deflate, no flags, no time, no extra flags, unknown operating system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-# Below this a compressed form costs more processor time at both ends than the bytes it saves.
+# Below this size compression costs more processor time at both ends than the saved bytes are worth.
 _SMALL = 256
 
-# Level 6 against 1 on 600-byte events: 8 % smaller, 10 µs more, once for all subscribers.
+# Level 6 compared with 1 on events of 600 bytes: 8 % smaller, 10 µs slower, once for all subscribers.
 _LEVEL = 6
 
 _TEXT, _PING, _PONG, _CLOSE = 0x1, 0x9, 0xA, 0x8
@@ -30,7 +30,7 @@ _OPCODES = {"text": _TEXT, "ping": _PING, "pong": _PONG, "close": _CLOSE}
 
 
 def _websocket_head(size: int, opcode: int, *, is_compressed: bool) -> bytes:
-    """The head of one final, unmasked frame as a server sends it (RFC 6455, section 5.2)."""
+    """The header of one final, unmasked frame of a server (RFC 6455, section 5.2)."""
     first = 0x80 | (0x40 if is_compressed else 0) | opcode
     if size < 126:
         return bytes((first, size))
@@ -42,22 +42,22 @@ def _websocket_head(size: int, opcode: int, *, is_compressed: bool) -> bytes:
 def websocket_frame(
     payload: bytes, opcode: Literal["text", "ping", "pong", "close"] = "text", *, is_compressed: bool = False
 ) -> bytes:
-    """One final, unmasked frame as a server sends it."""
+    """One final, unmasked frame of a server."""
     return _websocket_head(len(payload), _OPCODES[opcode], is_compressed=is_compressed) + payload
 
 
 def _deflate_block(data: bytes, level: int) -> bytes:
-    """Byte-aligned deflate blocks without reference to anything before them, so that any decoder can append them."""
+    """Byte-aligned deflate blocks without references to earlier data, so any decoder can append them."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The form of one subscriber's stream.
+    """The format of a stream: dialect, compression, framing.
 
-    `is_chunked`: HTTP/1.1 chunks around what is written.
-    `is_framed` false: WebSocket messages as lines, for a server below that makes the frames itself.
+    `is_chunked`: everything is wrapped in HTTP/1.1 chunks. Not `is_framed`: WebSocket messages are lines, for an ASGI
+    server that makes the frames itself.
     """
 
     dialect: Dialect
@@ -70,15 +70,15 @@ class Format:
         return self.dialect.transport
 
     def event(self, event: EncodedEvent) -> bytes:
-        """What is put on the wire for an event; ask `EncodedEvent.framed`, which keeps it."""
+        """The framed bytes of an event; use `EncodedEvent.framed`, which caches them."""
         return self.frame(self.dialect.event(event))
 
     def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
-        """The same with the time of sending."""
+        """The framed bytes of an event with the time of sending."""
         return self.frame(self.dialect.event_at(event, sent_at))
 
     def frame(self, raw: bytes) -> bytes:
-        """What is put on the wire for what a dialect says; nothing for nothing."""
+        """Frame the output of a dialect; empty stays empty."""
         if not raw:
             return b""
         if self.dialect.transport == "websocket":
@@ -89,18 +89,18 @@ class Format:
                 return websocket_frame(_deflate_block(raw, _LEVEL)[:-4], is_compressed=True)
             return websocket_frame(raw)
         if self.coding == "gzip":
-            # A stream that is announced as gzip has no plain parts: small blocks are stored, which costs ten bytes.
+            # A gzip stream has no plain parts: small blocks are stored uncompressed, which costs ten bytes.
             raw = _deflate_block(raw, _LEVEL if len(raw) >= _SMALL else 0)
         return self.chunk(raw)
 
     def tail(self, raw: bytes) -> bytes:
-        """The large end of a message that begins differently for each reader: made once, for `framed_in_two`."""
+        """The shared end of messages that differ only in their beginning: made once, for `framed_in_two`."""
         if not self.is_framed:
             return raw + b"\n"
         return _deflate_block(raw, _LEVEL)[:-4] if self.coding == "deflate" else raw
 
     def framed_in_two(self, head: bytes, tail: bytes) -> tuple[bytes, bytes]:
-        """One WebSocket message: what is of this reader, then the tail that it shares with all others."""
+        """One WebSocket message in two parts: the beginning for this reader, then the shared tail."""
         if not self.is_framed:
             return head, tail
         if self.coding == "deflate":
@@ -109,9 +109,9 @@ class Format:
         return _websocket_head(size, _TEXT, is_compressed=self.coding == "deflate") + head, tail
 
     def chunk(self, data: bytes) -> bytes:
-        """`data` as one HTTP/1.1 chunk where the stream is chunked (RFC 9112, section 7.1)."""
+        """`data` as one HTTP/1.1 chunk if the stream is chunked (RFC 9112, section 7.1)."""
         return b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
 
     def preamble(self) -> bytes:
-        """What stands before the first framed piece."""
+        """The bytes before the first framed piece."""
         return self.chunk(GZIP_HEADER) if self.coding == "gzip" else b""

@@ -1,7 +1,7 @@
-"""What a client says on a WebSocket, read into one frozen dataclass for each type of message.
+"""Parsing of WebSocket messages from clients into one frozen dataclass per message type.
 
-A null counts as an absent field. A field that the type does not have is refused by name, so that a misspelt selector
-never becomes a subscription to everything.
+A null counts as an absent field. Unknown fields are refused by name, so a misspelt selector never becomes a
+subscription to everything.
 """
 
 import json
@@ -34,7 +34,7 @@ MAX_TOKEN = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Add a selection. `batch_ms` and `stamps` are None when the message leaves them as they are."""
+    """Add a selection. `batch_ms` and `stamps` are None if the message does not change them."""
 
     request_id: str | None
     selection: Selection
@@ -46,7 +46,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Take selectors away; None for all there are."""
+    """Remove a selection; None removes all."""
 
     request_id: str | None
     selection: Selection | None
@@ -54,12 +54,14 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
+    """Ask for a `pong`."""
+
     request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Evaluate one flag. `request` holds the evaluation's own fields (b.9), not yet checked."""
+    """Evaluate one flag. `request` holds the fields of the evaluation (b.9), not validated."""
 
     request_id: str | None
     request: Mapping[str, Any]
@@ -69,7 +71,7 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateBatch:
-    """Evaluate several flags for several entities. `request` holds the fields of b.11, not yet checked."""
+    """Evaluate several flags for several entities. `request` holds the fields of b.11, not validated."""
 
     request_id: str | None
     request: Mapping[str, Any]
@@ -79,7 +81,7 @@ class EvaluateBatch:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """A credential, from a client that could not send one with the handshake."""
+    """A credential, from a client that cannot send one with the handshake."""
 
     request_id: str | None
     token: str = field(repr=False)
@@ -102,7 +104,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 
 
 def parse_message(text: str) -> ClientMessage:
-    """Read one text message; raises `InvalidMessage`, which carries the message's `requestId` where it has one."""
+    """Parse one text message; raises `InvalidMessage` with the `requestId` of the message, if it has one."""
     body = _decode(text)
     request_id = body.get("requestId")
     try:
@@ -120,7 +122,7 @@ def _decode(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise _too_deep() from error
     except ValueError as error:
-        raise InvalidMessage(f"the message is not JSON: {error}", code="invalid_json") from error
+        raise InvalidMessage(f"the message is not valid JSON: {error}", code="invalid_json") from error
     if not isinstance(body, dict):
         raise InvalidMessage("a message must be a JSON object", code="invalid_message")
     if _is_deeper(body, MAX_DEPTH):
@@ -194,7 +196,7 @@ def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
     if given.get("subscribeAll") is False and selection.everything:
         raise InvalidInput(
             "nothing is selected while subscribeAll is false; name flags, flagIDs, tags, segments or tables,"
-            " or leave subscribeAll out to get everything",
+            " or omit subscribeAll to select everything",
             name="subscribeAll",
         )
     return Subscribe(
@@ -225,7 +227,7 @@ def _selection(given: Mapping[str, Any]) -> Selection:
 def _token(given: Mapping[str, Any]) -> str:
     value = given.get("token")
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN:
-        # The value is not repeated: it may be a credential that was only misplaced.
+        # The message does not repeat the value, which may be a valid credential.
         raise InvalidInput(f"token must be a string of 1 to {MAX_TOKEN} characters", name="token")
     return value
 
@@ -249,5 +251,5 @@ def _at(given: Mapping[str, Any]) -> Moment | None:
     if "at" not in given:
         return None
     if "minPosition" in given:
-        raise InvalidInput("at and minPosition exclude each other: the past does not advance", name="at")
+        raise InvalidInput("at and minPosition exclude each other; send one of them", name="at")
     return parse_moment("at", given["at"])

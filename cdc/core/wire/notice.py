@@ -1,4 +1,4 @@
-"""What a relay says in its stream besides commits."""
+"""Notices: the messages of a relay in its JetStream stream besides commits."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,18 @@ _KIND, _LOG, _POSITION = "Flagent-Cdc-Notice", "Flagent-Cdc-Log", "Flagent-Cdc-P
 
 
 class NoticeKind(StrEnum):
+    """The kinds of notices."""
+
     ORIGIN = "origin"
     SCHEMAS = "schemas"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An origin: what follows continues `position` of `log`, and nothing before it does; `reason` tells why.
+    """An origin or a list of schemas.
 
-    Schemas: from here on `schemas` are all those whose tables are Flagent's; an origin names them too.
+    Origin: the following messages continue `position` of `log`, not the messages before; `reason` says why. Schemas:
+    from here on `schemas` are all attached schemas; an origin names them too.
     """
 
     kind: NoticeKind
@@ -32,15 +35,17 @@ class Notice:
     reason: ResyncReason = ResyncReason.LOG_REPLACED
 
     def headers(self) -> dict[str, str]:
+        """The headers of the message."""
         return {_KIND: self.kind, _LOG: self.log, _POSITION: str(self.position)}
 
     def data(self) -> bytes:
-        said = {"log": self.log, "position": str(self.position), "schemas": self.schemas, "reason": self.reason}
-        return json.dumps(said).encode()
+        """The body of the message."""
+        fields = {"log": self.log, "position": str(self.position), "schemas": self.schemas, "reason": self.reason}
+        return json.dumps(fields).encode()
 
     @classmethod
     def read(cls, headers: Mapping[str, str] | None, data: bytes) -> "Notice | None":
-        """None where the message is not one of these."""
+        """Parse a message; None if it is not a notice."""
         try:
             kind = NoticeKind((headers or {})[_KIND])
             raw = json.loads(data)

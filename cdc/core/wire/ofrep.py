@@ -1,16 +1,17 @@
 """OpenFeature's remote evaluation protocol (OFREP 0.3): answers, and the stream of refetch notices (its ADR-0008).
 
-How a Flagent flag becomes an OpenFeature value: a flag whose variants are all called on/off, true/false, yes/no or
-enabled/disabled is a boolean; every other flag's value is the key of the variant. A flag that is disabled, or gives
-the entity no variant, has no value: the provider uses the caller's default. Attachments are the flag's metadata.
+Mapping of a Flagent flag to an OpenFeature value: a flag whose variants are all called on/off, true/false, yes/no or
+enabled/disabled is a boolean; for every other flag the value is the key of the variant. A flag that is disabled, or has
+no variant for the entity, has no value: the provider uses the default of the caller. Attachments are the metadata.
 
-A provider evaluates first and connects to the stream afterwards, and its web version does not ask again when it has
-connected. So a stream without a `Last-Event-ID` begins with a notice: whatever was committed in between is fetched.
+A provider evaluates first and connects to the stream afterwards; its web version does not fetch again once it is
+connected. So a stream without a `Last-Event-ID` starts with a notice: the provider fetches what was committed in
+between.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..errors import InvalidInput
 from ..evaluation.request import Entity, EvaluationRequest
@@ -19,10 +20,8 @@ from ..flags.flag import FlagJson
 from ..log.position import EventId
 from ..text.json_text import encode
 from .dialect import Text
+from .encoded import EncodedEvent
 from .snapshot import ResyncReason
-
-if TYPE_CHECKING:
-    from .encoded import EncodedEvent
 
 __all__ = ["COALESCED_REFETCH", "REFETCH", "answer", "read_context", "request_for"]
 
@@ -33,9 +32,9 @@ _BOOLEANS = {
 
 
 def read_context(raw: object) -> Entity:
-    """The entity of a request's `context`; raises `InvalidInput` whose code is OFREP's error code.
+    """The entity in the `context` of a request; raises `InvalidInput` with the error code of OFREP.
 
-    Properties that are neither strings, numbers nor booleans cannot be compared by any constraint and are left out.
+    Properties that are not strings, numbers or booleans are ignored: no constraint can compare them.
     """
     context = raw.get("context") if isinstance(raw, Mapping) else None
     if not isinstance(context, Mapping):
@@ -53,11 +52,12 @@ def read_context(raw: object) -> Entity:
 
 
 def request_for(flag: FlagJson, entity: Entity) -> EvaluationRequest:
+    """The evaluation request for one flag."""
     return EvaluationRequest(entity, flag_id=flag["id"])
 
 
 def answer(flag: FlagJson, result: Mapping[str, Any]) -> dict[str, Any]:
-    """One evaluated flag, from the flag and its evaluation result (which a disabled flag does not have)."""
+    """One evaluated flag, from the flag and its evaluation result, which is ignored for a disabled flag."""
     if not flag["enabled"]:
         return _default(flag, "DISABLED")
     if result["variantID"] is None:
@@ -73,7 +73,7 @@ def answer(flag: FlagJson, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default(flag: FlagJson, reason: str) -> dict[str, Any]:
-    """No value: the caller's default. The variant is optional in OFREP, but the Python provider fails without it."""
+    """An answer without a value. The variant is optional in OFREP, but the Python provider fails without it."""
     return {"key": flag["key"], "reason": reason, "variant": "", "metadata": _metadata(flag)}
 
 
@@ -82,7 +82,7 @@ def _is_boolean(flag: FlagJson) -> bool:
 
 
 def _reason(flag: FlagJson, result: Mapping[str, Any]) -> str:
-    """STATIC where everybody gets it, TARGETING_MATCH where a constraint chose, SPLIT where the bucket did."""
+    """STATIC if every entity gets the variant, TARGETING_MATCH if a constraint decided, SPLIT if the bucket did."""
     segment = next((s for s in flag["segments"] if s["id"] == result["segmentID"]), None)
     if segment is None:
         return "UNKNOWN"
@@ -97,24 +97,24 @@ def _metadata(flag: FlagJson) -> dict[str, Any]:
 
 
 class _Refetch:
-    """One notice per commit, whose etag is the position at which the refetch must be answered."""
+    """One notice per commit; its etag is the minimum position for the answer to the refetch."""
 
     transport: Literal["sse", "websocket"] = "sse"
 
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b": connected\n\n"
 
-    def event(self, event: "EncodedEvent") -> bytes:
-        told = event.event
-        first = next((sibling for sibling in event.siblings if sibling.flag_id is not None), told)
-        if told.flag_id is None or first is not told:
+    def event(self, event: EncodedEvent) -> bytes:
+        one = event.event
+        first = next((sibling for sibling in event.siblings if sibling.flag_id is not None), one)
+        if one.flag_id is None or first is not one:
             return b""
-        return _notice_of(told)
+        return _notice_of(one)
 
-    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
         return self.event(event)
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
         return b"".join([self.event(event) for event in events])
 
     def snapshot(self, here: EventId, text: Text) -> bytes:
@@ -137,14 +137,14 @@ class _Refetch:
 
 
 class _CoalescedRefetch(_Refetch):
-    """One notice per time window, for those from whom the first event of a commit may be hidden."""
+    """One notice per time window, for grants that may not cover the first event of a commit."""
 
-    def event(self, event: "EncodedEvent") -> bytes:
+    def event(self, event: EncodedEvent) -> bytes:
         return self.batch((event,), None)
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
-        told = next((one.event for one in reversed(events) if one.event.flag_id is not None), None)
-        return b"" if told is None else _notice_of(told)
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
+        last = next((one.event for one in reversed(events) if one.event.flag_id is not None), None)
+        return b"" if last is None else _notice_of(last)
 
 
 def _notice_of(event: Event) -> bytes:

@@ -1,4 +1,4 @@
-"""What a client asks of the SSE stream in its query string."""
+"""Parsing of the query string of the SSE stream."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """A stream as a client wants it; `batch_ms` 0 sends every event at once."""
+    """The options of an SSE stream; `batch_ms` 0 sends every event at once."""
 
     selection: Selection
     snapshot: bool = False
@@ -30,9 +30,9 @@ class StreamRequest:
 
 
 def parse_stream_query(pairs: Iterable[tuple[str, str]], *, last_event_id: str | None = None) -> StreamRequest:
-    """Read the decoded pairs of a query string; `last_event_id` is the header, which wins over the parameter.
+    """Parse the decoded pairs of a query string; `last_event_id` is the header, which overrides the parameter.
 
-    Raises `InvalidInput` that names the parameter.
+    Raises `InvalidInput` with the name of the parameter.
     """
     lists: dict[str, list[str]] = {name: [] for name in _REPEATABLE}
     single: dict[str, str] = {}
@@ -77,5 +77,5 @@ def _boolean(single: dict[str, str], name: str) -> bool:
 
 
 def _number(text: str) -> int | str:
-    """The number a text spells, else the text, for the check to refuse. Nothing allowed has more than ten digits."""
+    """The text as a number, else the text, which the validation refuses. No valid number has more than ten digits."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text

@@ -1,28 +1,26 @@
-"""The stream that Flagent's present Go, Kotlin and web clients read: six dotted names, one payload for all three.
+"""The stream for Flagent's existing Go, Kotlin and web clients: six dotted names, one payload for all three.
 
-They use an event as the word to refetch everything, so one notice per change is enough: what a commit did to one
-flag is told by its most telling event, and the others of that commit and flag are left out. The payload is the
-intersection of three strict readers: `flagID` and `timestamp` are integers, `message` is always there, every value
-inside `data` is a string, the line stays far below the 64 KiB at which Go's scanner gives up, and no event has a name
-without data. Heartbeats are comments: none of these clients resumes, so ids mean nothing to them.
+These clients refetch everything on any event, so one notice per commit and flag is enough: the stream sends the most
+significant event and drops the others. The payload is the intersection of three strict parsers: `flagID` and
+`timestamp` are integers, `message` is always present, every value inside `data` is a string, the line stays far below
+the 64 KiB limit of Go's scanner, and no event has a name without data. Keep-alives are comments: these clients do not
+resume, so they need no ids.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..flags.events import Event, EventType
 from ..log.position import EventId
 from ..text.json_text import encode
 from .dialect import Text
+from .encoded import EncodedEvent
 from .snapshot import ResyncReason
-
-if TYPE_CHECKING:
-    from .encoded import EncodedEvent
 
 __all__ = ["REALTIME"]
 
-# The most telling first. Constraints arrive as their segment, distributions as theirs, tags as the flag's own change.
+# The most significant first. Constraints and distributions arrive as their segment, tags as a change of the flag.
 _NAMES = {
     EventType.FLAG_DELETED: "flag.deleted",
     EventType.FLAG_CREATED: "flag.created",
@@ -35,36 +33,39 @@ _NAMES = {
 }
 _RANKS = {type: rank for rank, type in enumerate(_NAMES)}
 
-# A key has at most 64 characters in the table; a foreign writer's longer one must not break the line's bound.
+# A key has at most 64 characters in the table; a longer one, from another writer, must not exceed the line limit.
 _MAX_KEY = 1_000
 
 
-def most_telling(events: Sequence[Event]) -> Event:
-    """The event that stands for all of one flag in one commit. Deletion and creation are two flags to these clients."""
+def most_significant(events: Sequence[Event]) -> Event:
+    """The most significant of the events of one flag in one commit."""
     return min(events, key=lambda event: _RANKS[event.type])
 
 
 class _Realtime:
+    """The dialect of Flagent's realtime stream."""
+
     transport: Literal["sse", "websocket"] = "sse"
 
     def connected(self, here: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
         return b'event: connected\ndata: {"type":"connected","message":"Connected to real-time updates"}\n\n'
 
-    def event(self, event: "EncodedEvent") -> bytes:
-        told = event.event
-        if told.flag_id is None or told.type not in _NAMES:
+    def event(self, event: EncodedEvent) -> bytes:
+        one = event.event
+        if one.flag_id is None or one.type not in _NAMES:
             return b""
-        about_it = [
-            e for e in event.siblings if (e.schema, e.flag_id, e.flag_key) == (told.schema, told.flag_id, told.flag_key)
+        # A renamed key is a deletion and a creation, two flags to these clients.
+        of_flag = [
+            e for e in event.siblings if (e.schema, e.flag_id, e.flag_key) == (one.schema, one.flag_id, one.flag_key)
         ]
-        if about_it and most_telling(about_it) is not told:
+        if of_flag and most_significant(of_flag) is not one:
             return b""
-        return _block(_NAMES[told.type], told.flag_id, told.flag_key or "", _data(told), _epoch_ms(told.committed_at))
+        return _block(_NAMES[one.type], one.flag_id, one.flag_key or "", _data(one), _epoch_ms(one.committed_at))
 
-    def event_at(self, event: "EncodedEvent", sent_at: str) -> bytes:
+    def event_at(self, event: EncodedEvent, sent_at: str) -> bytes:
         return self.event(event)
 
-    def batch(self, events: "Sequence[EncodedEvent]", sent_at: str | None) -> bytes:
+    def batch(self, events: Sequence[EncodedEvent], sent_at: str | None) -> bytes:
         return b"".join([self.event(event) for event in events])
 
     def snapshot(self, here: EventId, text: Text) -> bytes:
@@ -74,7 +75,7 @@ class _Realtime:
         return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
-        # They know no resync: any event makes them refetch everything, which is the same.
+        # These clients know no resync, but any event makes them refetch everything.
         return _block("flag.updated", 0, "", None, 0, "Refetch all flags")
 
     def keep_alive(self, here: EventId, *, is_fresh: bool, age_ms: int, digest: str | None) -> bytes:
@@ -88,7 +89,7 @@ class _Realtime:
 
 
 def _data(event: Event) -> dict[str, str] | None:
-    """Only strings, as Kotlin's map of strings demands."""
+    """Strings only, as Kotlin's map of strings requires."""
     match event.type:
         case EventType.FLAG_ENABLED | EventType.FLAG_DISABLED:
             return {"enabled": "true" if event.type is EventType.FLAG_ENABLED else "false"}

@@ -1,6 +1,6 @@
-"""A table's rows as newline-delimited JSON: a line that tells what comes, one for each row, and one that ends it.
+"""The rows of a table as newline-delimited JSON: a line that announces them, a line per row, and a last line.
 
-Only the last line proves that all rows came: what breaks off has none.
+Only the last line proves that all rows arrived: an interrupted answer has none.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ CONTENT_TYPE = "application/x-ndjson"
 
 
 class RowsPiece(NamedTuple):
-    """A part of a table on a stream: `rows`, `rows_end`, which alone has an id, or `backfill_failed`."""
+    """A part of a backfill on a stream: `rows`, `rows_end`, which alone has an id, or `backfill_failed`."""
 
     kind: str
     text: str
@@ -32,6 +32,7 @@ def rows_text(rows: Iterable[tuple[str | None, str]], progress: Mapping[str, Any
 
 
 def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> bytes:
+    """The SSE block or WebSocket message of a part."""
     if transport == "sse":
         id = "" if piece.id is None else f"id: {piece.id}\n"
         return f"event: {piece.kind}\n{id}data: {piece.text}\n\n".encode()
@@ -40,12 +41,12 @@ def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> 
 
 
 def _on_one_line(row: str) -> str:
-    # A json column keeps the line ends that it was written with; within JSON they are blanks.
+    # A json column keeps line ends; between the tokens of JSON they are equivalent to blanks.
     return row.replace("\n", " ").replace("\r", " ") if "\n" in row or "\r" in row else row
 
 
 class RowLines:
-    """Writes the lines of one table as of `cursor`; `at` is when it was read, `version` the server's."""
+    """Encodes the rows of one table as of `cursor`; `at` is the time of reading, `version` that of the server."""
 
     def __init__(
         self, format: ChangeFormat, table: CapturedTable, cursor: Cursor, *, at: str, database: str, version: str
@@ -58,6 +59,7 @@ class RowLines:
         )
 
     def begin(self, estimated_rows: int) -> str:
+        """The first line."""
         return self._line(
             {
                 "table": self._table.name,
@@ -68,10 +70,11 @@ class RowLines:
         )
 
     def rows(self, rows: Iterable[tuple[str | None, str]]) -> str:
-        """The lines of rows, given as their keys and themselves in JSON."""
+        """The lines of rows, given as key and row in JSON."""
         return "".join([self._row(key, row) for key, row in rows])
 
     def end(self, count: int) -> str:
+        """The last line."""
         return self._line({"next": str(self._cursor), "rows": count})
 
     def _row(self, key: str | None, row: str) -> str:

@@ -1,4 +1,4 @@
-"""A snapshot and a resync as text: what a subscription selects, as of one position."""
+"""Snapshots and resyncs as text: the state that a subscription selects, at one position."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -21,9 +21,9 @@ class ResyncReason(StrEnum):
 
 
 def snapshot_text(position: Position, flags: Iterable[tuple[str, FlagJson]], *, with_schema: bool = False) -> str:
-    """`{"position": …, "flags": […]}`, of flags with their schemas as the catalog lists them.
+    """`{"position": …, "flags": […]}` of flags with their schemas, in the order of the catalog.
 
-    `with_schema` adds the schema to each flag; for a catalog of several schemas.
+    `with_schema` adds the schema to each flag, for a catalog of several schemas.
     """
     items = [{**flag, "schema": schema} if with_schema else flag for schema, flag in flags]
     return encode({"position": str(position), "flags": items})

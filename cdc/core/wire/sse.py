@@ -1,7 +1,7 @@
 """Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html): blocks of bytes.
 
-Every block ends with its empty line. A block with an event name always has data, for some readers carry the name
-over to the next event otherwise; a block with an id alone moves a client's resume id and dispatches nothing.
+Every block ends with its empty line. A block with an event name always has data, as some parsers otherwise apply the
+name to the next event; a block with only an id updates the resume id of a client and dispatches nothing.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ __all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "sn
 
 
 def retry(delay_ms: int) -> bytes:
-    """How long a client waits before it comes back; the caller adds the jitter."""
+    """The reconnect delay of the client; the caller adds the jitter."""
     return f"retry: {delay_ms}\n\n".encode()
 
 
 def connected(event_id: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: int | None = None) -> bytes:
-    """The first event. It has no id of its own: a client that was never sent anything else must not resume here.
+    """The first event. It has no SSE id: a client that received nothing else must not resume here.
 
-    `heartbeat_ms` is the time between two keep-alives, for clients that judge silence.
+    `heartbeat_ms` is the interval of keep-alives, for clients that detect a dead connection.
     """
     data = {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
     if heartbeat_ms is not None:
@@ -32,17 +32,17 @@ def connected(event_id: EventId, *, is_fresh: bool, age_ms: int, heartbeat_ms: i
 
 
 def snapshot(event_id: EventId, text: str) -> bytes:
-    """A snapshot, of `snapshot_text`."""
+    """A snapshot with the text of `snapshot_text`."""
     return f"event: snapshot\nid: {event_id}\ndata: {text}\n\n".encode()
 
 
 def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> bytes:
-    """A new beginning, with the `snapshot_text` to begin from."""
+    """A resync with the snapshot to start from, the text of `snapshot_text`."""
     return f"event: resync\nid: {event_id}\ndata: {resync_text(reason, snapshot)}\n\n".encode()
 
 
 def batch(events: Iterable[EncodedEvent]) -> bytes:
-    """Events of one time window, at least one; the id is the last one's."""
+    """Events of one time window, at least one; the id is that of the last event."""
     texts, last = [], ""
     for event in events:
         texts.append(event.text)
@@ -51,7 +51,7 @@ def batch(events: Iterable[EncodedEvent]) -> bytes:
 
 
 def keep_alive(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | None = None) -> bytes:
-    """A comment with position and freshness, then the id alone; `digest` for subscribers of everything."""
+    """A comment with position and freshness, then the id; `digest` for subscribers of everything."""
     fresh = "true" if is_fresh else "false"
     tail = "" if digest is None else f" digest={digest}"
     return (
@@ -60,10 +60,10 @@ def keep_alive(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | 
 
 
 def closing(delay_ms: int) -> bytes:
-    """Goodbye at shutdown: the stream ends after it, and the client comes back after the delay."""
+    """The announcement of a planned close, after which the client reconnects with this delay."""
     return f"retry: {delay_ms}\n: closing\n\n".encode()
 
 
 def unauthorized(code: str, message: str) -> bytes:
-    """The stream ends because its credential has ended; it has no id, so that a client resumes where it was."""
+    """The announcement that the stream closes because its credential has expired; without an id, so resume ids stay."""
     return f"event: unauthorized\ndata: {encode({'code': code, 'message': message})}\n\n".encode()

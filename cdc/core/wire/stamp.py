@@ -1,4 +1,4 @@
-"""The time of sending, put last into what was encoded before; for `stamps`."""
+"""Adds the time of sending to encoded events, for the option `stamps`."""
 
 __all__ = ["block_with_sent_at", "text_with_sent_at"]
 

@@ -1,4 +1,4 @@
-"""What the server says on a WebSocket: one JSON object per text message, `type` first.
+"""The messages of the server on a WebSocket: one JSON object per text message, `type` first.
 
 Events are sent as `EncodedEvent.text`.
 """
@@ -38,11 +38,12 @@ def subscribed(
     age_ms: int,
     heartbeat_ms: int | None = None,
 ) -> str:
-    """The answer to `subscribe`; `heartbeat_ms` is the time between two heartbeats, for clients that judge silence."""
+    """The answer to `subscribe`; `heartbeat_ms` is the interval of heartbeats, to detect dead connections."""
     return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms, heartbeat_ms)
 
 
 def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
+    """The answer to `unsubscribe`, with the remaining selections."""
     return _selection("unsubscribed", request_id, event_id, selections, is_fresh, age_ms)
 
 
@@ -60,34 +61,34 @@ def _selection(
         {
             "type": kind,
             "requestId": request_id,
-            **_standing(event_id, is_fresh, age_ms),
+            **_state(event_id, is_fresh, age_ms),
             **interval,
             "selections": selections.to_json(),
         }
     )
 
 
-def _standing(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:
+def _state(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:
     return {"position": str(event_id.position), "id": str(event_id), "fresh": is_fresh, "ageMs": age_ms}
 
 
 def snapshot(event_id: EventId, text: str) -> str:
-    """A snapshot, of `snapshot_text`."""
+    """A snapshot with the text of `snapshot_text`."""
     return f'{{"type":"snapshot","id":"{event_id}",{text[1:]}'
 
 
 def snapshot_head(event_id: EventId, request_id: str) -> str:
-    """What stands before `snapshot_text` without its first brace, in the snapshot that answers a request."""
+    """The beginning of a snapshot that answers a request; `snapshot_text` follows without its first brace."""
     return f'{{"type":"snapshot","id":"{event_id}","requestId":{encode(request_id)},'
 
 
 def resync(event_id: EventId, reason: ResyncReason, snapshot: str) -> str:
-    """A new beginning, with the `snapshot_text` to begin from."""
+    """A resync with the snapshot to start from, the text of `snapshot_text`."""
     return f'{{"type":"resync","id":"{event_id}","reason":"{reason}","snapshot":{snapshot}}}'
 
 
 def batch(events: Iterable[EncodedEvent]) -> str:
-    """Events of one time window, at least one; the id is the last one's."""
+    """Events of one time window, at least one; the id is that of the last event."""
     texts, last = [], ""
     for event in events:
         texts.append(event.text)
@@ -97,21 +98,22 @@ def batch(events: Iterable[EncodedEvent]) -> str:
 
 def heartbeat(event_id: EventId, *, is_fresh: bool, age_ms: int, digest: str | None = None) -> str:
     """Position and freshness; `digest` for subscribers of everything."""
-    message = {"type": "heartbeat", **_standing(event_id, is_fresh, age_ms)}
+    message = {"type": "heartbeat", **_state(event_id, is_fresh, age_ms)}
     return encode(message if digest is None else {**message, "digest": digest})
 
 
 def authenticated(request_id: str) -> str:
-    """The credential of an `auth` was accepted."""
+    """The answer to an accepted `auth`."""
     return encode({"type": "authenticated", "requestId": request_id})
 
 
 def pong(request_id: str) -> str:
+    """The answer to `ping`."""
     return encode({"type": "pong", "requestId": request_id})
 
 
 def evaluation_result(request_id: str, position: Position, result: Any) -> str:
-    """The answer to `evaluate`, and the position that it was made at."""
+    """The answer to `evaluate`, with the position of the evaluated state."""
     return encode(
         {
             "type": "evaluation_result",
@@ -135,5 +137,5 @@ def evaluation_results(request_id: str, position: Position, results: Any) -> str
 
 
 def error(code: str, message: str, request_id: str | None) -> str:
-    """What was wrong with a message; `request_id` is None where the message could not be read."""
+    """The answer to an invalid message; `request_id` is None if it could not be read."""
     return encode({"type": "error", "code": code, "message": message, "requestId": request_id})

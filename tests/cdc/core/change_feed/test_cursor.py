@@ -42,7 +42,7 @@ def test_it_stands_after_a_commit_or_after_some_of_its_changes() -> None:
     ],
 )
 def test_anything_else_is_refused_and_told_how_to_begin(text: str) -> None:
-    with pytest.raises(InvalidInput, match="begin with the oldest change") as refused:
+    with pytest.raises(InvalidInput, match="start with the oldest change") as refused:
         Cursor.parse(text)
     assert (refused.value.name, refused.value.code) == ("after", "invalid_cursor")
     assert len(str(refused.value)) < 250

@@ -134,7 +134,7 @@ def test_a_refusal_names_the_request() -> None:
         ({"type": "subscribe", "lastEventId": "1042"}, "invalid_event_id", "lastEventId", "1042"),
         ({"type": "subscribe", "lastEventId": 1042}, "invalid_event_id", "lastEventId", "1042"),
         ({"type": "subscribe", "flags": ["a"] * 1001}, "too_many_selectors", "", "at most 1000"),
-        ({"type": "evaluate", "minPosition": "x"}, "invalid_parameter", "minPosition", "position such as"),
+        ({"type": "evaluate", "minPosition": "x"}, "invalid_parameter", "minPosition", "position that the server sent"),
         ({"type": "evaluate", "minPosition": -1}, "invalid_parameter", "minPosition", "minPosition is -1"),
         ({"type": "evaluate", "minPosition": True}, "invalid_parameter", "minPosition", "minPosition is true"),
         ({"type": "evaluate", "minPosition": "9" * 19 + "9"}, "invalid_parameter", "minPosition", "999"),
