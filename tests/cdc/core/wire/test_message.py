@@ -99,7 +99,7 @@ def test_a_refusal_names_the_request() -> None:
 @pytest.mark.parametrize(
     ("message", "code", "name", "text"),
     [
-        ("{", "invalid_json", "", "not JSON"),
+        ("{", "invalid_json", "", "not valid JSON"),
         ('{"type":"evaluate","entityContext":{"a":NaN}}', "invalid_json", "", "NaN is not allowed"),
         ('{"type":"evaluate","entityContext":{"a":1e999}}', "invalid_json", "", "1e999 is too large"),
         ("[" * 100_000, "invalid_message", "", "deeper than 16"),
