@@ -1,6 +1,6 @@
-"""Gathers what `cdc.core.diagnosis` judges: the database, this machine, a server's address, and NATS.
+"""Collects the facts for `cdc.core.diagnosis`: from the database, this machine, a server, and NATS.
 
-Nothing in here changes anything: statements run in transactions that are read only, and requests only read.
+The doctor changes nothing: statements run in read-only transactions, and requests only read.
 """
 
 from .database import LogIdentity, read_database, read_keys, read_log_identity

@@ -1,4 +1,4 @@
-"""Facts about a database. What this role may not read is left out, and the judgement says so."""
+"""Facts about a database. What the role may not read is None, and the diagnosis reports that."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ from ..database.queries import objects, query
 
 __all__ = ["LogIdentity", "read_database", "read_keys", "read_log_identity"]
 
-# The tables of ours that a server reads; `grant_runtime` opens them.
+# The tables in schema flagent_cdc that a server reads; `grant_runtime` grants them.
 RUNTIME_TABLES = (
     "installation",
     "attachment",
@@ -54,18 +54,18 @@ _RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_streams", "prun
 
 _CONNECT_S = 5
 
-# A question that takes longer is too dear to be asked.
+# A query that takes longer is too expensive to run.
 _STATEMENT_MS = 5_000
 
-_HEARING_S = 2.0
+_NOTIFICATION_S = 2.0
 
 Connection = psycopg.Connection[Any]
 
 
 def read_database(url: str, schemas: Sequence[str], role: str | None = None) -> DatabaseFacts:
-    """Everything about the database and what is installed in it; `role` serves there, the caller's own without one.
+    """The facts about a database and its installation; `role` is the role that serves, by default that of the URL.
 
-    Raises `DatabaseError` where it does not answer, `InvalidInput` for a role that is not there.
+    Raises `DatabaseError` if the database does not answer, `InvalidInput` for an unknown role.
     """
     conninfo = read_database_url(url)
     with _connected(conninfo) as connection:
@@ -74,7 +74,7 @@ def read_database(url: str, schemas: Sequence[str], role: str | None = None) -> 
         )
         serving = own_role if role is None else role
         if not _row(connection, "doctor_role_exists", role=serving)[0]:
-            raise InvalidInput(f"there is no role {serving!r} in the database", name="--role", code="unknown_role")
+            raise InvalidInput(f"role {serving!r} does not exist in the database", name="--role", code="unknown_role")
         is_pooled = _row(connection, "backend_pid")[0] != connection.info.backend_pid
         installation = _installation(connection, schemas) if is_installed else None
         return DatabaseFacts(
@@ -85,7 +85,7 @@ def read_database(url: str, schemas: Sequence[str], role: str | None = None) -> 
             uses_tls=connection.pgconn.ssl_in_use,
             encoding=encoding,
             is_pooled=is_pooled,
-            hears=not is_standby and _hears(conninfo),
+            receives_notifications=not is_standby and _receives_notifications(conninfo),
             clock_ahead_s=_clock_ahead(connection),
             queue_share=queue,
             connections=used,
@@ -102,19 +102,21 @@ def read_database(url: str, schemas: Sequence[str], role: str | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
+    """The id of a change log, and its newest position."""
+
     log: str
     newest: int
 
 
 def read_log_identity(url: str) -> LogIdentity | None:
-    """Which log a database has, and its newest position; None where this role may not know."""
+    """The identity of the change log of a database; None if the role may not read it."""
     with _connected(read_database_url(url)) as connection:
         rows = _allowed(connection, "doctor_identity")
         return LogIdentity(*rows[0]) if rows else None
 
 
 def read_keys(url: str) -> tuple[int, tuple[str, ...]] | None:
-    """How many API keys are in force, and the beginnings of unreadable ones; None where this role may not know."""
+    """The number of valid API keys, and the prefixes of unreadable ones; None if the role may not read them."""
     with _connected(read_database_url(url)) as connection:
         rows = _allowed(connection, "keys")
     if rows is None:
@@ -133,7 +135,7 @@ def read_keys(url: str) -> tuple[int, tuple[str, ...]] | None:
     return in_force, tuple(unreadable)
 
 
-# -- asking ----------------------------------------------------------------------------------------------------
+# -- queries ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def _row(connection: Connection, name: LiteralString, **parameters: Any) -> Any:
 
 
 def _allowed(connection: Connection, name: LiteralString) -> list[Any] | None:
-    """The rows; None where this role may not read them, or they are not there."""
+    """The rows; None if the role may not read them, or they do not exist."""
     try:
         return _rows(connection, name)
     except (
@@ -187,13 +189,15 @@ def _clock_ahead(connection: Connection) -> float:
     return (there - before - (after - before) / 2).total_seconds()
 
 
-def _hears(conninfo: str) -> bool:
-    """Whether what one session notifies reaches another; on a channel that nobody else knows."""
+def _receives_notifications(conninfo: str) -> bool:
+    """Whether a notification from one session reaches another; on a channel with a random name."""
     channel, nonce = f"flagent_cdc_doctor_{secrets.token_hex(8)}", secrets.token_hex(8)
-    with _connected(conninfo) as listening, _connected(conninfo) as telling:
+    with _connected(conninfo) as listening, _connected(conninfo) as notifying:
         listening.execute(composed.SQL("listen {}").format(composed.Identifier(channel)))
-        telling.execute(query("notify"), {"channel": channel, "payload": nonce})
-        return any(heard.payload == nonce for heard in listening.notifies(timeout=_HEARING_S, stop_after=1))
+        notifying.execute(query("notify"), {"channel": channel, "payload": nonce})
+        return any(
+            notification.payload == nonce for notification in listening.notifies(timeout=_NOTIFICATION_S, stop_after=1)
+        )
 
 
 # -- what is installed -----------------------------------------------------------------------------------------
@@ -229,7 +233,7 @@ def _installation(connection: Connection, wanted: Sequence[str]) -> Installation
 
 
 def _revisions() -> tuple[str, ...]:
-    """Every revision that this program knows, the newest last."""
+    """All revisions of this program, the newest last."""
     config = Config()
     config.set_main_option("script_location", "sql:migrations")
     scripts = ScriptDirectory.from_config(config)
@@ -282,11 +286,11 @@ def _role(connection: Connection, name: str, installation: InstallationFacts | N
     if installation is None:
         return RoleFacts(name, sees_sessions=sees_sessions)
     schemas = [schema for schema, is_attached in installation.attachments.items() if is_attached]
-    asked = {"role": name, "schemas": schemas, "tables": list(TABLES)}
+    names = {"role": name, "schemas": schemas, "tables": list(TABLES)}
     lacks = _rows(
-        connection, "doctor_rights", own_tables=list(RUNTIME_TABLES), functions=list(_RUNTIME_FUNCTIONS), **asked
+        connection, "doctor_rights", own_tables=list(RUNTIME_TABLES), functions=list(_RUNTIME_FUNCTIONS), **names
     )
-    filtered = _rows(connection, "doctor_filtered", **asked)
+    filtered = _rows(connection, "doctor_filtered", **names)
     return RoleFacts(
         name, tuple(lack for (lack,) in lacks), tuple(table for (table,) in filtered), sees_sessions=sees_sessions
     )

@@ -20,7 +20,7 @@ __all__ = ["read_machine"]
 def read_machine(
     settings: Settings, *, is_exposed: bool, keys: tuple[int, tuple[str, ...]] | None = None
 ) -> MachineFacts:
-    """`keys` is what the database says of API keys, None where it was not asked."""
+    """The facts about settings and machine; `keys` is the result of `read_keys`, None if the database was not read."""
     return MachineFacts(
         host=settings.listen.host,
         is_exposed=is_exposed,
@@ -31,7 +31,7 @@ def read_machine(
         allows_any_origin="*" in settings.web.cors_origins,
         workers=settings.listen.workers,
         max_connections=_max_connections(settings),
-        # The server lifts its soft limit up to this one.
+        # The server raises its soft limit to this one.
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         certificate=_certificate(settings.listen.tls_cert, settings.listen.tls_key),
         jwks=settings.auth.jwt_jwks,
@@ -42,12 +42,12 @@ def read_machine(
 
 
 def _verifies_tokens(settings: Settings) -> bool:
-    ways = (settings.auth.jwt_secret, settings.auth.jwt_public_key, settings.auth.jwt_jwks)
-    return any(way is not None for way in ways)
+    sources = (settings.auth.jwt_secret, settings.auth.jwt_public_key, settings.auth.jwt_jwks)
+    return any(source is not None for source in sources)
 
 
 def _max_connections(settings: Settings) -> int:
-    """What one process may have open at most."""
+    """The maximum number of client connections of one process."""
     sse = settings.sse.max_clients if settings.sse.enabled else 0
     websocket = settings.websocket.max_connections if settings.websocket.enabled else 0
     return sse + websocket
@@ -63,7 +63,7 @@ def _certificate(cert: Path | None, key: Path | None) -> CertificateFacts | None
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
         ends = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
     except ssl.SSLError as error:
-        return CertificateFacts(str(cert), f"{key} does not fit to it ({error.reason})")
+        return CertificateFacts(str(cert), f"{key} does not match it ({error.reason})")
     except (OSError, ValueError) as error:
         return CertificateFacts(str(cert), str(error))
     return CertificateFacts(str(cert), days=(ends - datetime.now(UTC)).total_seconds() / 86_400)
@@ -74,4 +74,4 @@ def _jwks_error(place: str) -> str | None:
         keys = asyncio.run(JwksSource(place).read())
     except (OSError, ValueError, httpx2.HTTPError) as error:
         return str(error) or f"no answer from {urlsplit(place).netloc or place}"
-    return None if keys else "it holds no key that can be used"
+    return None if keys else "it holds no usable key"

@@ -1,4 +1,4 @@
-"""Facts about a server at an address, asked as a client would ask: plain requests, a stream, a WebSocket."""
+"""Facts about a server, read as a client does: plain requests, a stream, a WebSocket."""
 
 import asyncio
 import contextlib
@@ -28,30 +28,30 @@ _ANSWER_S = 5.0
 # A keep-alive may come late by half its interval, and a second more for a busy machine.
 _KEEP_ALIVE_SLACK = 1.5
 
-# A proxy that compresses must still pass on what little a quiet stream says.
+# A proxy that compresses must still pass on the few bytes of an idle stream.
 _GZIP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`credential` is sent as a bearer token. `patience_s` bounds the wait for a keep-alive: one that comes more
-    seldom is not waited for. A path of None is not asked.
+    """The server to check. `credential` is sent as a bearer token. `keep_alive_timeout_s` limits the wait for two
+    keep-alives: less frequent ones are not checked. A path of None is not checked.
     """
 
     url: str
     credential: str | None = None
     sse_path: str | None = "/api/v1/events/stream"
     ws_path: str | None = "/ws"
-    patience_s: float = 60.0
+    keep_alive_timeout_s: float = 60.0
 
 
 def read_server(target: Target, own_version: str, database: LogIdentity | None = None) -> ServerFacts:
-    """Whatever goes wrong is a fact; raises `InvalidInput` for an address that is none."""
+    """The facts about a server, including failures; raises `InvalidInput` for an invalid URL."""
     base = target.url.rstrip("/")
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInput(
-            f"{target.url!r} is not a server's address; it looks like http://127.0.0.1:8080",
+            f"{target.url!r} is not a server URL; use one such as http://127.0.0.1:8080",
             name="--url",
             code="invalid_url",
         )
@@ -76,24 +76,24 @@ async def _ask(facts: ServerFacts, target: Target) -> ServerFacts:
             ready = await client.get(base + "/readyz")
         except (httpx2.HTTPError, OSError) as error:
             is_tls = "SSL" in str(error) or "certificate" in str(error)
-            return replace(facts, error=_said(error), error_is_tls=is_tls)
-        told = _object(ready.content)
+            return replace(facts, error=_reason(error), error_is_tls=is_tls)
+        readiness = _object(ready.content)
         version = _object(info.content).get("version")
         return replace(
             facts,
             version=version if info.status_code == httpx2.codes.OK and isinstance(version, str) else None,
             clock_ahead_s=_clock_ahead(ready.headers.get("date")),
-            ready=told.get("ready") is True,
-            listener=told.get("listener"),
-            reason=str(told.get("reason", "")),
+            ready=readiness.get("ready") is True,
+            listener=readiness.get("listener"),
+            reason=str(readiness.get("reason", "")),
             stream=None
             if target.sse_path is None
-            else await _stream(client, base + target.sse_path, target.patience_s),
+            else await _stream(client, base + target.sse_path, target.keep_alive_timeout_s),
             websocket=None if target.ws_path is None else await _websocket_problem(base + target.ws_path, headers),
         )
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
@@ -112,15 +112,15 @@ def _clock_ahead(date: str | None) -> float | None:
         there = email.utils.parsedate_to_datetime(date)
     except ValueError:
         return None
-    # The header is cut to whole seconds: half a second later on average.
+    # The header is truncated to whole seconds: half a second on average.
     return (there - datetime.now(UTC)).total_seconds() + 0.5
 
 
 # -- the stream ------------------------------------------------------------------------------------------------
 
 
-async def _stream(client: httpx2.AsyncClient, url: str, patience_s: float) -> StreamFacts:
-    # Times are this module's own: the read timeout of the client must not end a stream that is merely quiet.
+async def _stream(client: httpx2.AsyncClient, url: str, keep_alive_timeout_s: float) -> StreamFacts:
+    # No read timeout, which would end an idle stream; the timeouts below limit the wait.
     timeout = httpx2.Timeout(_ANSWER_S, read=None)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -142,9 +142,9 @@ async def _stream(client: httpx2.AsyncClient, url: str, patience_s: float) -> St
             if facts.content_type.startswith("text/event-stream"):
                 while (greeting := _greeting(text)) is None:
                     text += await anext(chunks)
-                facts = _greeted(facts, greeting, loop.time() - began)
+                facts = _with_greeting(facts, greeting, loop.time() - began)
                 limit.reschedule(None)
-                keep_alive = await _keep_alive(chunks, text, facts.heartbeat_s or 0.0, patience_s)
+                keep_alive = await _keep_alive(chunks, text, facts.heartbeat_s or 0.0, keep_alive_timeout_s)
                 return replace(facts, keep_alive=keep_alive, gzip_works=await _gzip_works(client, url))
             return replace(facts, first_byte_s=loop.time() - began)
     except TimeoutError:
@@ -152,17 +152,17 @@ async def _stream(client: httpx2.AsyncClient, url: str, patience_s: float) -> St
     except StopAsyncIteration:
         return replace(facts, first_byte_s=loop.time() - began)
     except httpx2.HTTPError as error:
-        return StreamFacts(0, _said(error))
+        return StreamFacts(0, _reason(error))
 
 
 def _greeting(text: str) -> Mapping[str, Any] | None:
-    """What `connected` says, once it is there to its end."""
+    """The data of the `connected` event, once it is complete."""
     _, found, rest = text.partition("event: connected\ndata: ")
     data, is_whole, _ = rest.partition("\n\n")
     return _object(data.encode()) if found and is_whole else None
 
 
-def _greeted(facts: StreamFacts, greeting: Mapping[str, Any], after_s: float) -> StreamFacts:
+def _with_greeting(facts: StreamFacts, greeting: Mapping[str, Any], after_s: float) -> StreamFacts:
     return replace(
         facts,
         first_byte_s=after_s,
@@ -174,13 +174,15 @@ def _greeted(facts: StreamFacts, greeting: Mapping[str, Any], after_s: float) ->
     )
 
 
-async def _keep_alive(chunks: AsyncIterator[str], text: str, heartbeat_s: float, patience_s: float) -> bool | None:
-    """Whether they come in their time; None where they are not worth the wait.
+async def _keep_alive(
+    chunks: AsyncIterator[str], text: str, heartbeat_s: float, keep_alive_timeout_s: float
+) -> bool | None:
+    """Whether keep-alives arrive in time; None if the wait would exceed its limit.
 
-    Two are waited for: the first may come soon after the beginning, and only between two is it quiet for long.
+    It takes two: the first may come soon, and the stream is idle for long only between two.
     """
     wait_s = heartbeat_s * 2 * _KEEP_ALIVE_SLACK + 1
-    if heartbeat_s * 2 > patience_s:
+    if heartbeat_s * 2 > keep_alive_timeout_s:
         return None
     with contextlib.suppress(TimeoutError, httpx2.HTTPError):
         async with asyncio.timeout(wait_s):
@@ -192,7 +194,7 @@ async def _keep_alive(chunks: AsyncIterator[str], text: str, heartbeat_s: float,
 
 
 async def _gzip_works(client: httpx2.AsyncClient, url: str) -> bool:
-    """Whether a stream that may be compressed greets at once as well."""
+    """Whether a compressed stream sends its first event at once too."""
     text = ""
     with contextlib.suppress(TimeoutError, httpx2.HTTPError):
         async with (
@@ -212,27 +214,27 @@ async def _gzip_works(client: httpx2.AsyncClient, url: str) -> bool:
 
 
 async def _websocket_problem(url: str, headers: Mapping[str, str]) -> str:
-    """What keeps a WebSocket from being opened and answered; "" for nothing."""
+    """Why a WebSocket cannot be opened and used; "" if it can."""
     address = "ws" + url.removeprefix("http")
     try:
         async with (
             asyncio.timeout(_ANSWER_S),
             connect_websocket(address, additional_headers=headers, open_timeout=_ANSWER_S, close_timeout=1) as socket,
         ):
-            # Without a credential the answer is a refusal, which has come through as well.
+            # Without a credential the answer is a refusal, which proves the connection too.
             await socket.send('{"type": "ping", "requestId": "doctor"}')
             answer = _object(str(await socket.recv()).encode())
-            return "" if "type" in answer else "what answers does not speak our protocol"
+            return "" if "type" in answer else "the answer is not of the flagent-cdc protocol"
     except InvalidStatus as error:
         return f"the upgrade is answered with {error.response.status_code}"
     except TimeoutError:
         return f"no answer within {_ANSWER_S:g} s"
     except (WebSocketException, OSError, EOFError) as error:
-        return _said(error)
+        return _reason(error)
 
 
 def _certificate_days(host: str, port: int) -> float | None:
-    """How long the server's certificate is still good for; None where it could not be seen or is not trusted."""
+    """The days until the certificate of the server expires; None if it cannot be read or is not trusted."""
     try:
         with (
             socket.create_connection((host, port), timeout=_ANSWER_S) as plain,
@@ -240,7 +242,7 @@ def _certificate_days(host: str, port: int) -> float | None:
         ):
             shown = wrapped.getpeercert(binary_form=True)
     except OSError:
-        return None  # Why, the requests will say.
+        return None  # The requests will report why.
     if shown is None:
         return None
     ends = x509.load_der_x509_certificate(shown).not_valid_after_utc

@@ -1,4 +1,4 @@
-"""Facts about a NATS tier, asked as a node would: nothing is made, and nothing written."""
+"""Facts about a NATS tier, read as a node does: nothing is created, nothing written."""
 
 import asyncio
 from dataclasses import replace
@@ -24,9 +24,10 @@ _ANSWER_S = 3.0
 
 
 def read_tier(settings: Settings, database: LogIdentity | None = None) -> TierFacts:
-    """The tier that the relay's settings name, else that of a node; raises `InvalidInput` for an address that is none.
+    """The facts about the tier in the settings of a relay, or else of a node; raises `InvalidInput` for an invalid URL.
 
-    What only the relay decides, such as how much the stream keeps, is compared where the relay's settings are given.
+    Options that only the relay decides, such as the retention of the JetStream stream, are compared only with the
+    settings of a relay.
     """
     is_relays = settings.nats.url is not None
     name = "FLAGENT_CDC_NATS_URL" if is_relays else "FLAGENT_CDC_SOURCE"
@@ -80,10 +81,10 @@ async def _look(facts: TierFacts, connection: Connection, layout: Layout, limits
 
 async def _relay(connection: Connection, layout: Layout) -> RelayFacts | None:
     try:
-        word = await hear_relay(connection.client, layout, _ANSWER_S)
+        status = await hear_relay(connection.client, layout, _ANSWER_S)
     except NatsUnavailable:
         return None
-    return RelayFacts(word.position, word.is_fresh, word.reason)
+    return RelayFacts(status.position, status.is_fresh, status.reason)
 
 
 async def _snapshot(jetstream: JetStreamContext, layout: Layout) -> SnapshotFacts | None:
@@ -95,7 +96,7 @@ async def _snapshot(jetstream: JetStreamContext, layout: Layout) -> SnapshotFact
 
 
 async def _age_of(jetstream: JetStreamContext, stream: str, sequence: int) -> float | None:
-    """For how long a message has been there; None where it has gone meanwhile."""
+    """The age of a message; None if it is deleted by now."""
     try:
         message = await jetstream.get_msg(stream, seq=sequence)
     except nats.js.errors.NotFoundError:

@@ -1,7 +1,7 @@
-"""Evaluation for the API: the core's functions with the catalog's flags, a clock, random ids and an engine.
+"""Evaluation for the API: the core's functions with the flags of the catalog, a clock, random ids and a regex engine.
 
-Everything is answered at once, on the catalog as it stands, without waiting for anything: an answer belongs to the
-catalog's position at the moment of the call.
+Evaluation is synchronous and waits for nothing: a result belongs to the position of the catalog at the time of the
+call.
 """
 
 import secrets
@@ -34,17 +34,17 @@ from .java_regex import JavaRegexes
 __all__ = ["MAX_BATCH_RESULTS", "Evaluator"]
 
 MAX_BATCH_RESULTS = 10_000
-"""Answers in one batch. At 3 us each they take 30 ms, during which nothing else happens."""
+"""Results per batch. At 3 us each they block the event loop for 30 ms."""
 
 _MAX_COMPILED = 100_000
-"""Prepared flags kept; beyond that all are dropped and prepared again as they are asked for."""
+"""Size of the cache of compiled flags; when it is full, it is cleared."""
 
 
 class Evaluator:
-    """Evaluates the flags of a catalog, which `catalog` hands out, as it may be replaced by another.
+    """Evaluates the flags of the catalog that `catalog` returns, which may change between calls.
 
-    `past` finds the catalogs of past moments. `now` is the time in UTC, `new_entity_id` makes ids for entities that
-    come without one.
+    `past` returns the catalog at a past time. `now` is the time in UTC, `new_entity_id` makes ids for entities without
+    one.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Evaluator:
         grant: Grant | None = None,
         catalog: Catalog | None = None,
     ) -> dict[str, Any]:
-        """Answer one request, given as its JSON object or already read; raises `InvalidInput`.
+        """Evaluate one request, as a JSON object or parsed; raises `InvalidInput`.
 
-        Without `schema` the flags are those of `public`, or of the first schema where there is no `public`.
-        `environment_id` is the caller's; without one all environments are seen. What `grant` does not allow is not
-        found, except by the flags that depend on it. `catalog` is another one than the present, as of the past.
+        Without `schema` the `default_schema` is used. `environment_id` is that of the caller; without one all
+        environments are visible. Flags that `grant` does not allow are not found, but still count as dependencies.
+        `catalog` replaces the present one, for time travel.
         """
         if not isinstance(request, EvaluationRequest):
             request = EvaluationRequest.parse(request)
@@ -103,7 +103,7 @@ class Evaluator:
         grant: Grant | None = None,
         catalog: Catalog | None = None,
     ) -> list[dict[str, Any]]:
-        """Answer a batch in the order of Flagent's API; raises `InvalidInput`, for too large a batch too."""
+        """Evaluate a batch in the order of Flagent's API; raises `InvalidInput`, also if the batch is too large."""
         if not isinstance(request, BatchRequest):
             request = BatchRequest.parse(request)
         source = self._source(schema, grant, catalog)
@@ -121,9 +121,9 @@ class Evaluator:
         return results
 
     async def catalog_at(self, moment: Moment) -> Catalog:
-        """The catalog of a moment, to be given to `evaluate`; raises as `TimeTravel.at` does."""
+        """The catalog at a past time, for `evaluate`; raises as `TimeTravel.at` does."""
         if self._past is None:
-            raise OutOfReach("nothing is known of the past here", code="pruned")
+            raise OutOfReach("this node has no history, so past states cannot be evaluated", code="pruned")
         return await self._past(moment)
 
     def _source(self, schema: str | None, grant: Grant | None = None, past: Catalog | None = None) -> "_Source":
@@ -136,7 +136,7 @@ class Evaluator:
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:
             source = _Source(catalog, schema, self._regexes)
-            if catalog is present and schema in catalog.schemas:  # else any name asked for would be kept
+            if catalog is present and schema in catalog.schemas:  # else any requested name would be cached
                 self._sources[schema] = source
         return source
 
@@ -145,9 +145,9 @@ class Evaluator:
 
 
 class _Source:
-    """A schema's flags as the core's evaluation wants them, each prepared once per version.
+    """The flags of a schema as a `FlagSource`, each compiled once per version.
 
-    The catalog hands out the same object until a flag changes: that object is the version.
+    The catalog returns the same object until a flag changes: that object identifies the version.
     """
 
     __slots__ = ("_compiled", "_regexes", "_tagged", "_tagged_at", "catalog", "schema")
@@ -169,12 +169,12 @@ class _Source:
         return None if flag is None else self._compile(flag)
 
     def by_tag(self, tag: str, /) -> Iterable[CompiledFlag]:
-        """Newest id first; the flags are gone through once per position, not once per tag."""
+        """Newest id first; the index of tags is built once per position, not once per tag."""
         if self._tagged_at != self.catalog.position:
             self._tagged = {}
             for _, flag in self.catalog.flags(self.schema):
-                for carried in flag["tags"]:
-                    self._tagged.setdefault(carried["value"], []).append(flag)
+                for its_tag in flag["tags"]:
+                    self._tagged.setdefault(its_tag["value"], []).append(flag)
             self._tagged_at = self.catalog.position
         return map(self._compile, reversed(self._tagged.get(tag, ())))
 
@@ -191,7 +191,7 @@ class _Source:
 
 
 class _Shown:
-    """A source as a restricted grant shows it; what is hidden is answered as what does not exist."""
+    """A source as a restricted grant sees it; hidden flags do not exist."""
 
     __slots__ = ("_grant", "_source")
 
@@ -220,7 +220,7 @@ def _shown(source: _Source, grant: Grant | None) -> FlagSource:
 
 
 def _discreet(evaluation: Evaluation, grant: Grant | None) -> Evaluation:
-    """Why a dependency blocks would tell whether a flag exists that perhaps must not be seen."""
+    """Hide why a dependency blocks, which would disclose whether a hidden flag exists."""
     flag = evaluation.flag
     if grant is None or not grant.is_restricted or flag is None or not flag.depends_on:
         return evaluation

@@ -1,16 +1,16 @@
-"""Java's regular expressions, run within bounds.
+"""Java regular expressions, with limits on time and memory.
 
-A constraint's expression is foreign input: anybody who may write to Flagent's tables can put `(a+)+b` there, and
-anybody who asks for an evaluation chooses the text. Nothing here may hold up the event loop for long, so
+Expressions are untrusted input: every writer of Flagent's tables can store `(a+)+b`, and every evaluation request
+chooses the text. To keep the event loop responsive:
 
-- what can be done without backtracking goes to RE2, whose time is linear in the text and whose memory is capped;
-- the rest (look-around beyond leading look-aheads, back-references, possessive and atomic groups that matter, line
-  anchors within the text) goes to the `regex` package, for short texts only and with a time limit per match;
-- every expression has an allowance of slow time, refilled slowly, so that an expression that is slow again and again,
-  in a batch for example, is not even tried.
+- expressions that need no backtracking run on RE2, with time linear in the text and limited memory;
+- others (look-around beyond leading look-aheads, back-references, possessive and atomic groups that matter, line
+  anchors within the text) run on the `regex` package, for short texts only and with a time limit per match;
+- every expression has an allowance of slow time, which refills slowly, so a repeatedly slow expression, for example in
+  a batch, is suspended.
 
-Where a bound ends a match, `UndecidedMatch` tells so, and the constraint does not hold. Invalid is exactly what Java
-refuses, decided by our own parser (`cdc.core.javaregex`), not by what an engine here happens to accept.
+A match that exceeds a limit raises `UndecidedMatch`, and the constraint does not hold. An expression is invalid exactly
+if Java refuses it; the parser in `cdc.core.javaregex` decides that, not the engines.
 """
 
 import logging
@@ -30,28 +30,28 @@ __all__ = ["JavaRegexes"]
 logger = logging.getLogger(__name__)
 
 MAX_PATTERN_LENGTH = 8192
-"""Characters of an expression; longer ones stay undecided. Preparing one takes 3 to 18 us per character (measured)."""
+"""Characters of an expression; longer ones stay undecided. Compilation takes 3 to 18 us per character (measured)."""
 
 MAX_PATTERNS = 256
-"""Expressions kept ready; with `MAX_LINEAR_MEMORY` this bounds the memory of all."""
+"""Size of the cache of compiled expressions; with `MAX_LINEAR_MEMORY` it limits their memory."""
 
 MAX_LINEAR_MEMORY = 1 << 20
-"""Bytes that RE2 may use per expression."""
+"""Memory limit of RE2 per expression, in bytes."""
 
 MAX_LINEAR_WORK = 5_000_000
 QUICK_LINEAR_WORK = 100_000
-"""Bounds of program size times bytes of text. RE2's worst case is 1 to 6 ns for each (measured), so 5 to 30 ms; below
-the second bound, where nearly every constraint is, nothing is even measured."""
+"""Limits of program size times bytes of text. RE2's worst case is 1 to 6 ns per unit (measured), so 5 to 30 ms; below
+the second limit, as for nearly every constraint, the time is not measured."""
 
 MAX_BACKTRACKING_LENGTH = 2000
 BACKTRACKING_TIMEOUT_S = 0.005
 
 QUICK_S = 0.0001
-"""Processor time of a match that is not counted against the allowance."""
+"""Matches with less processor time than this do not use the allowance."""
 
 ALLOWANCE_S = 0.025
 ALLOWANCE_PER_S = 0.002
-"""Slow processor time an expression may take at once, and how much of it comes back per second."""
+"""The allowance of slow processor time per expression, and its refill per second."""
 
 
 class _Matcher(Protocol):
@@ -65,10 +65,10 @@ class JavaRegexes:
         self._matcher = lru_cache(MAX_PATTERNS)(_matcher)
 
     def compile(self, pattern: str, /) -> "_Pattern":
-        """Read an expression; raises `InvalidPattern` where Java does.
+        """Compile an expression; raises `InvalidPattern` if Java refuses it.
 
-        The result is light: what the engines made of it is kept for the `MAX_PATTERNS` used last, and made again
-        where it was dropped.
+        The result is small: the programs of the engines are in a cache of the `MAX_PATTERNS` used last, and compiled
+        again after their eviction.
         """
         self._matcher(pattern)
         return _Pattern(self, pattern)
@@ -90,9 +90,9 @@ class _Pattern:
 
 
 class _Allowance:
-    """The slow time that one expression may still take.
+    """The remaining slow time of one expression.
 
-    Counted is the thread's processor time: on a busy machine wall time would put quick expressions to rest.
+    It counts processor time of the thread: on a busy machine, wall time would suspend fast expressions too.
     """
 
     __slots__ = ("_left_s", "_since")
@@ -102,9 +102,9 @@ class _Allowance:
         self._since = 0.0
 
     def run(self, match: Callable[[], bool]) -> bool:
-        """Match, and count the time; raises `UndecidedMatch` without trying while the expression rests."""
+        """Run a match and charge its time; raises `UndecidedMatch` without a try while the expression is suspended."""
         if self._left_s <= 0 and not self._has_recovered():
-            raise UndecidedMatch("the expression has used up its time; it is tried again in a while")
+            raise UndecidedMatch("the expression was too slow and is suspended for a while")
         started = thread_time()
         try:
             return match()
@@ -114,7 +114,7 @@ class _Allowance:
                 self._charge(took_s)
 
     def _has_recovered(self) -> bool:
-        """After a full rest only, so that an expression is not tried just to be cut off again."""
+        """Whether the allowance is full again: a partly refilled one would be used up at once."""
         if self._left_s + (monotonic() - self._since) * ALLOWANCE_PER_S < ALLOWANCE_S:
             return False
         self._left_s = ALLOWANCE_S
@@ -126,8 +126,11 @@ class _Allowance:
         self._since = now
         if self._left_s <= 0:
             logger.warning(
-                "a regular expression in a constraint is too slow and rests; its constraints do not hold meanwhile",
-                extra={"action": "regex_rests", "rest_s": round((ALLOWANCE_S - self._left_s) / ALLOWANCE_PER_S)},
+                "A regular expression in a constraint is too slow and suspended; its constraints do not hold meanwhile",
+                extra={
+                    "action": "regex_suspended",
+                    "suspended_s": round((ALLOWANCE_S - self._left_s) / ALLOWANCE_PER_S),
+                },
             )
 
 
@@ -141,13 +144,13 @@ def _matcher(pattern: str) -> _Matcher:
     try:
         return _Linear(linear_plans(tree))
     except (NotLinear, re2.error):
-        # Our text is well-formed: what RE2 refuses is its size.
+        # The text is well-formed, so RE2 refused its size.
         pass
     try:
         return _Backtracking(backtracking_text(tree))
     except (Unsupported, regex.error):
-        # regex.error: the package loses a group that stands in a repeated look-around.
-        return _Undecided("the expression is too large, or needs what no engine here has")
+        # regex.error: the package loses groups within a repeated look-around.
+        return _Undecided("the expression is too large, or needs a feature that no engine has")
 
 
 class _Linear:
@@ -158,7 +161,7 @@ class _Linear:
         options.max_mem = MAX_LINEAR_MEMORY
         options.never_capture = True
         options.log_errors = False
-        # Given bytes, the package does not translate offsets that nobody asks for: 1.2 instead of 3.5 us per match.
+        # With bytes the package does not translate unneeded offsets: 1.2 instead of 3.5 us per match.
         self._plans = [
             (
                 re2.compile(plan.whole.encode(), options),
@@ -207,7 +210,7 @@ class _Backtracking:
         return self._allowance.run(lambda: self._matches(text))
 
     def _matches(self, text: str) -> bool:
-        """The package's limit is of wall time; a match that hardly had the processor is tried again, twice."""
+        """The limit of the package is wall time; a match that got little processor time is retried twice."""
         for _ in range(3):
             started = thread_time()
             try:
@@ -217,7 +220,7 @@ class _Backtracking:
                     break
             except MemoryError:
                 break
-        raise UndecidedMatch("the expression takes too long")
+        raise UndecidedMatch("the match exceeded its time limit")
 
 
 class _Undecided:

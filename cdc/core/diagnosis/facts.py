@@ -136,7 +136,10 @@ class InstallationFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """A database that answered. `target` is its URL without secrets; `hears`: whether a notification arrived."""
+    """A database that answered. `target` is its URL without secrets.
+
+    `receives_notifications`: whether one that was sent arrived.
+    """
 
     target: str
     server_version: int
@@ -145,7 +148,7 @@ class DatabaseFacts:
     uses_tls: bool
     encoding: str
     is_pooled: bool
-    hears: bool
+    receives_notifications: bool
     clock_ahead_s: float
     queue_share: float
     connections: int

@@ -74,7 +74,7 @@ def _encoding(facts: DatabaseFacts) -> Finding:
 
 
 def _pooler(facts: DatabaseFacts) -> Finding:
-    if facts.hears:
+    if facts.receives_notifications:
         return ok("notifications", "a notification arrived")
     if facts.is_pooled:
         return error(

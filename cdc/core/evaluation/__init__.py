@@ -1,8 +1,8 @@
-"""What a flag answers to an entity, exactly as the Flagent server does.
+"""Evaluation of flags for entities, with exactly the results of the Flagent server.
 
-A flag is prepared once per version (`compile_flag`), then asked many times (`decide`). Around that core: which flag is
-meant (`lookup`), which others must agree first (`dependency`), how a request is read (`request`) and an answer written
-(`result`). Constraints and distributions that were deleted do not count: the flags given here hold none.
+A flag is compiled once per version (`compile_flag`), then evaluated many times (`decide`). Around that core: finding
+the flag (`lookup`), checking its dependencies (`dependency`), parsing requests (`request`) and rendering answers
+(`result`). Flags are passed in without deleted constraints and distributions.
 """
 
 from .bucket import bucket_of, salt_of

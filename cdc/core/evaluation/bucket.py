@@ -1,6 +1,7 @@
-"""Which of a thousand buckets an entity falls into.
+"""The bucket of an entity, one of a thousand.
 
-The salt is the flag's id, not its key and not the segment: one entity has the same bucket in all segments of a flag.
+The salt is the id of the flag, not its key and not the segment: an entity has the same bucket in all segments of a
+flag.
 """
 
 from zlib import crc32
@@ -11,12 +12,12 @@ BUCKETS = 1000
 
 
 def salt_of(flag_id: int) -> int:
-    """The checksum after the flag id's digits, from which `bucket_of` goes on with the entity id."""
+    """The checksum of the digits of the flag id, which `bucket_of` continues with the entity id."""
     return crc32(str(flag_id).encode())
 
 
 def bucket_of(salt: int, entity_id: str) -> int:
-    """The bucket, 0 to 999: CRC-32 over the flag id's digits and the entity id's UTF-8 bytes.
+    """The bucket, 0 to 999: CRC-32 over the digits of the flag id and the UTF-8 bytes of the entity id.
 
     Half a surrogate pair counts as `?`, as Java encodes it.
     """

@@ -1,6 +1,6 @@
-"""One constraint of a segment, prepared as a function from a property's value to whether the constraint holds.
+"""A constraint of a segment, compiled to a predicate over the value of its property.
 
-A property that is absent fails every constraint, whatever its operator; the caller sees to that.
+An absent property fails every constraint, whatever its operator; the caller ensures that.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from .number import parse_double
 __all__ = ["WHITESPACE", "CompiledPattern", "RegexEngine", "Test", "compile_constraint"]
 
 Test = Callable[[str], bool]
-"""Whether a constraint holds for this value of its property."""
+"""Whether a constraint holds for a value of its property."""
 
-# What Kotlin calls whitespace: with no-break spaces, without U+0085, which Python's str.isspace includes.
+# Whitespace in Kotlin: with no-break spaces, without U+0085, unlike str.isspace in Python.
 WHITESPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -22,21 +22,23 @@ WHITESPACE = (
 
 
 class CompiledPattern(Protocol):
+    """A compiled regular expression."""
+
     def fullmatch(self, text: str, /) -> bool:
-        """Whether the pattern matches the whole of `text`; raises `UndecidedMatch` where its bounds end first."""
+        """Whether the pattern matches the whole text; raises `UndecidedMatch` if a limit is exceeded first."""
 
 
 class RegexEngine(Protocol):
-    """Java's regular expressions, bounded in time and memory."""
+    """Java regular expressions, limited in time and memory."""
 
     def compile(self, pattern: str, /) -> CompiledPattern:
-        """Prepare a pattern; raises `InvalidPattern` for what Java refuses."""
+        """Compile a pattern; raises `InvalidPattern` if Java refuses it."""
 
 
 def compile_constraint(operator: str, value: str, regexes: RegexEngine) -> Test:
-    """The constraint as a function. Regular expressions are prepared at their first use.
+    """Compile a constraint. Regular expressions are compiled at their first use.
 
-    An operator that is none of the twelve holds for nothing. No trimming, no quotes, no case folding, except that the
+    An operator other than the twelve never holds. Values are neither trimmed, unquoted nor case-folded, except that the
     pieces of IN and NOTIN are trimmed.
     """
     match operator:
@@ -72,7 +74,7 @@ def _pieces(value: str) -> frozenset[str]:
 
 
 def _compile_comparison(operator: str, value: str) -> Test:
-    """Both sides are doubles or the constraint fails; one closure per operator, as a call would cost as much again."""
+    """Both sides must be doubles; one closure per operator, as a further call would double the cost."""
     bound = parse_double(value)
     if bound is None:
         return _never
@@ -88,9 +90,9 @@ def _compile_comparison(operator: str, value: str) -> Test:
 
 
 def _compile_regex(pattern: str, regexes: RegexEngine, *, wanted: bool) -> Test:
-    """EREG holds where the pattern matches, NEREG where it does not; a pattern that is none never matches.
+    """EREG holds if the pattern matches, NEREG if it does not; an invalid pattern never matches.
 
-    A match left undecided fails both: who might be excluded is not let in because an expression was too slow.
+    An undecided match fails both: a slow expression must not admit an entity that it might exclude.
     """
     fullmatch: Test | None = None
 

@@ -1,7 +1,7 @@
-"""Whether the flags that a flag depends on let it speak.
+"""Dependencies between flags.
 
-Flagent recurses without a guard and never ends on a cycle. Here each flag is decided at most once per request, and a
-chain of any length needs no deeper stack: the table can hold anything.
+Flagent recurses without a guard and never returns on a cycle. Here each flag is decided at most once per request, and a
+long chain needs no deeper stack, as the table may contain anything.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ __all__ = ["blocked_by"]
 
 
 def blocked_by(source: FlagSource, flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> str | None:
-    """Why `flag` is blocked, None where it is not.
+    """Why `flag` is blocked, None if it is not.
 
-    Every dependency, looked up by key, must exist and give the same entity a variant, whichever; its own dependencies
-    count too. A flag that depends on itself, in however many steps, is blocked.
+    Every dependency, found by key, must exist and give the same entity any variant; the same holds for its own
+    dependencies. A flag that depends on itself, directly or not, is blocked.
     """
     answers = {flag.key: False}
     for key in flag.depends_on:
@@ -33,8 +33,8 @@ def blocked_by(source: FlagSource, flag: CompiledFlag, entity_id: str, context: 
 def _answer(
     source: FlagSource, flag: CompiledFlag, entity_id: str, context: Mapping[str, str], answers: dict[str, bool]
 ) -> None:
-    """Enter into `answers` whether `flag`, and every flag met on the way, gives the entity a variant."""
-    # A flag is entered as False when it is first met: met again below itself it closes a cycle, and False is right.
+    """Record in `answers` whether `flag`, and every flag it depends on, gives the entity a variant."""
+    # A flag starts as False: if it is reached again below itself, that is a cycle, and False is the result.
     answers[flag.key] = False
     path, done = [flag], [0]
     while path:

@@ -1,6 +1,6 @@
-"""One request answered: the flag found, its dependencies asked, the entity placed.
+"""Evaluation of a request: find the flag, check its dependencies, decide.
 
-What is random is drawn by a function given from outside; what the time is concerns only `result`.
+Random ids come from a function that is passed in; the time is needed only in `result`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +19,11 @@ __all__ = ["Evaluation", "evaluate", "evaluate_batch"]
 
 
 class Evaluation(NamedTuple):
-    """An answer before it is rendered (a named tuple, as it is made for every request and must be cheap).
+    """The result of a request before it is rendered; a named tuple, as it is made for every request and must be cheap.
 
-    `flag` is None where none was found; `flag_id` and `flag_key` are then those asked for, 0 and "" where not given.
-    The entity is as it was used: with the random id and the flag's entity type where the request had none; where no
-    flag was found it is as it was given. `log` is empty unless debugging was asked for or a dependency blocks.
+    `flag` is None if none was found; `flag_id` and `flag_key` are then those of the request, 0 and "" if absent. The
+    entity is as it was used: with a random id and the entity type of the flag if the request had none; as in the
+    request if no flag was found. `log` is empty unless the request has debugging on or a dependency blocks the flag.
     """
 
     flag: CompiledFlag | None
@@ -45,9 +45,9 @@ def evaluate(
     environment_id: int | None = None,
     dependencies: FlagSource | None = None,
 ) -> Evaluation:
-    """Answer one request. `environment_id` is the caller's, None for a caller that sees every environment.
+    """Evaluate one request. `environment_id` is that of the caller, None for a caller that sees every environment.
 
-    `dependencies` is where the flags are found that a flag depends on, for callers whose `source` does not show all.
+    `dependencies` is the source of the flags that others depend on, for callers whose `source` hides some.
     """
     flag = find_flag(source, request.flag_id, request.flag_key, environment_id)
     if flag is None:
@@ -64,17 +64,17 @@ def evaluate_batch(
     dependencies: FlagSource | None = None,
     max_results: int,
 ) -> Iterator[Evaluation]:
-    """Answer a batch: entity by entity what the tags select, then per flag id all entities, then per key all entities.
+    """Evaluate a batch: per entity the flags with the tags, then per flag id all entities, then per key all entities.
 
-    Nothing is left out as a repeat. An entity without id gets another random one in each answer. Raises `InvalidInput`
-    at once where there would be more than `max_results` answers.
+    Duplicates are kept. An entity without id gets another random one in each result. Raises `InvalidInput` at the call
+    if there would be more than `max_results` results.
     """
     tagged = find_by_tags(source, request.flag_tags, match_all=request.match_all, environment_id=environment_id)
-    flags_asked = len(tagged) + len(request.flag_ids) + len(request.flag_keys)
-    if flags_asked * len(request.entities) > max_results:
+    flags_requested = len(tagged) + len(request.flag_ids) + len(request.flag_keys)
+    if flags_requested * len(request.entities) > max_results:
         raise InvalidInput(
-            f"{len(request.entities)} entities for {flags_asked} flags are more than {max_results} results; "
-            "ask in several batches",
+            f"{len(request.entities)} entities for {flags_requested} flags are more than {max_results} results; "
+            "send several batches",
             name="entities",
             code="batch_too_large",
         )
@@ -92,9 +92,9 @@ def _batch(
     for entity in request.entities:
         for flag in tagged:
             yield _evaluate(dependencies, flag, entity, request.debug, new_entity_id)
-    asked: list[tuple[int | None, str | None]] = [(flag_id, None) for flag_id in request.flag_ids]
-    asked += [(None, key) for key in request.flag_keys]
-    for flag_id, key in asked:
+    wanted: list[tuple[int | None, str | None]] = [(flag_id, None) for flag_id in request.flag_ids]
+    wanted += [(None, key) for key in request.flag_keys]
+    for flag_id, key in wanted:
         found = find_flag(source, flag_id, key, environment_id)
         for entity in request.entities:
             if found is None:

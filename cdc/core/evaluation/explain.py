@@ -1,4 +1,4 @@
-"""The debug log of a decision: the slow twin of `decide`, run only when somebody asks."""
+"""The debug log of a decision: the slow twin of `decide`, for requests with debugging on."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from .flag import CompiledFlag
 __all__ = ["LogLine", "explain"]
 
 LogLine = tuple[int, str]
-"""Segment id and what happened there; 0 where it is not about a segment."""
+"""Segment id, 0 for lines about no segment, and message."""
 
 
 def explain(flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> tuple[LogLine, ...]:
-    """One line per segment of an enabled flag that was looked at, in order, worded as Flagent does."""
+    """One line per segment that `decide` tried, in order, with Flagent's messages; the flag must be enabled."""
     if not flag.steps:
         return ((0, f"flagID {flag.id} has no segments"),)
     lines: list[LogLine] = []

@@ -1,4 +1,4 @@
-"""A flag prepared for evaluation, once per version of the flag, so that a decision costs next to nothing."""
+"""A flag compiled for evaluation, once per version of the flag, so that decisions are cheap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ __all__ = ["CompiledFlag", "Decision", "Step", "compile_flag", "decide"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a flag says to an entity; `segment_id` is the last segment looked at, also without a variant.
+    """The result for an entity; `segment_id` is the last segment tried, also without a variant.
 
-    `variant_key` and `attachment` are None where the variant no longer exists.
+    `variant_key` and `attachment` are None if the variant no longer exists.
     """
 
     segment_id: int | None
@@ -29,12 +29,12 @@ class Decision:
 NOTHING = Decision(None)
 
 Step = tuple[tuple[tuple[str, Test], ...], Rollout, tuple[Decision, ...], int]
-"""A segment: (property, test) of each constraint, who is let in, one decision per variant id of that, segment id."""
+"""A segment: (property, test) of each constraint, rollout, one decision per variant id of the rollout, segment id."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledFlag:
-    """A flag as `decide` wants it. `steps` are its segments in the order in which they are tried."""
+    """A compiled flag; `steps` are its segments in the order in which `decide` tries them."""
 
     id: int
     key: str
@@ -50,10 +50,7 @@ class CompiledFlag:
 
 
 def compile_flag(flag: Mapping[str, Any], regexes: RegexEngine) -> CompiledFlag:
-    """Prepare a live flag given in the REST shape, but with its attachments as evaluation shows them.
-
-    (The REST view strips quotes from attachments; the catalog's `evaluation_view` does not.)
-    """
+    """Compile a live flag as the catalog's `evaluation_view` gives it: in the REST shape, attachments unstripped."""
     variants = {variant["id"]: (variant["key"], variant["attachment"]) for variant in flag["variants"]}
     steps = tuple(_compile_segment(segment, variants, regexes) for segment in sorted(flag["segments"], key=_by_rank))
     return CompiledFlag(
@@ -86,7 +83,7 @@ def _compile_segment(
         (constraint["property"], compile_constraint(constraint["operator"], constraint["value"], regexes))
         for constraint in segment["constraints"]
     )
-    # Every answer that a segment can give is made here, and handed out again and again.
+    # Every decision of a segment is made once, here, and reused for all requests.
     decisions = tuple(
         Decision(segment["id"], variant_id, *variants.get(variant_id, (None, None)))
         for variant_id in rollout.variant_ids
@@ -95,10 +92,10 @@ def _compile_segment(
 
 
 def decide(flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> Decision:
-    """What the flag itself says to this entity; what it depends on is not looked at.
+    """The decision of the flag itself for an entity; dependencies are not checked.
 
-    The first segment whose constraints all hold and whose rollout takes the entity in decides. This loop is the
-    measured path: it makes no objects, and the bucket is computed once, when a segment first needs it.
+    The first segment whose constraints all hold and whose rollout includes the entity decides. This is the hot path: it
+    creates no objects, and computes the bucket once, when a segment first needs it.
     """
     if not flag.enabled:
         return NOTHING
@@ -109,7 +106,7 @@ def decide(flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> De
             if value is None or not test(value):
                 break
         else:
-            # The same as bucket_of(), plus one, without the price of the call.
+            # bucket_of() + 1, inlined to save the call.
             number = number or crc32(entity_id.encode("utf-8", "replace"), flag.salt) % BUCKETS + 1
             index = rollout.pick(number)
             if index is not None and entity_id:

@@ -1,6 +1,6 @@
-"""Which flag a request means.
+"""Finding the flags of a request.
 
-Only enabled flags can be meant: a disabled one is not found, as in Flagent, whose evaluation cache holds no others.
+Only enabled flags are found, as in Flagent, whose evaluation cache holds no others.
 """
 
 import re
@@ -11,17 +11,17 @@ from .source import FlagSource
 
 __all__ = ["find_by_tags", "find_flag"]
 
-# How an id is written; "07" and "+7" are keys.
+# An id; "07" and "+7" are keys.
 _ID = re.compile(r"0|-?[1-9][0-9]{0,9}", re.ASCII)
 
 
 def find_flag(
     source: FlagSource, flag_id: int | None, flag_key: str | None, environment_id: int | None = None
 ) -> CompiledFlag | None:
-    """The enabled flag asked for; where an id is given the key is ignored, even if the id is unknown.
+    """The enabled flag with this id or key; if an id is given, the key is ignored, even if the id is unknown.
 
-    Look-up is by text, first among ids, then among keys: the key `7` finds the flag with id 7 before the flag whose key
-    is `7`, and the id 7 finds a flag with key `7` if no enabled flag has that id.
+    The look-up is by text, first among ids, then among keys: the key `7` finds the flag with id 7 before the flag with
+    key `7`, and the id 7 finds a flag with key `7` if no enabled flag has that id.
     """
     text = str(flag_id) if flag_id is not None else flag_key
     if not text:
@@ -37,9 +37,9 @@ def find_flag(
 def find_by_tags(
     source: FlagSource, tags: Iterable[str], *, match_all: bool, environment_id: int | None = None
 ) -> list[CompiledFlag]:
-    """The enabled flags with any, or with all, of these tags: tag by tag as asked, within a tag newest id first.
+    """The enabled flags with any, or with all, of these tags: in the order of the tags, per tag newest id first.
 
-    A flag of another environment is left out. (Flagent answers "not found" for it, and so tells its key.)
+    Flags of other environments are omitted. (Flagent answers "not found" for them, which discloses their keys.)
     """
     wanted = list(dict.fromkeys(tags))
     found: dict[int, CompiledFlag] = {}
@@ -53,5 +53,5 @@ def find_by_tags(
 
 
 def _is_visible(flag: CompiledFlag, environment_id: int | None) -> bool:
-    """A flag without an environment is in all of them; a caller without one sees all."""
+    """A flag without an environment belongs to all of them; a caller without one sees all."""
     return environment_id is None or flag.environment_id is None or flag.environment_id == environment_id

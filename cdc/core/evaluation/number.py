@@ -1,28 +1,26 @@
-"""What counts as a number in a constraint: Java's `Double.parseDouble`.
+"""Numbers in constraints, parsed as Java's `Double.parseDouble` does.
 
-Python's `float()` alone is wrong in both directions: it accepts `1_0`, `inf` and other digits than ASCII's, and refuses
-`10d` and `0x1p4`.
+Python's `float()` differs in both directions: it accepts `1_0`, `inf` and non-ASCII digits, and refuses `10d` and
+`0x1p4`.
 """
 
 import re
 
 __all__ = ["parse_double"]
 
-# Java's String.trim: every character up to the blank, controls included.
+# Java's String.trim removes every character up to the blank, including controls.
 _TRIMMED = "".join(map(chr, range(0x21)))
 
-# Possessive, so that a long text which is not a number is refused in one pass.
+# Possessive, so a long text that is not a number is refused in one pass.
 _DECIMAL = re.compile(r"([+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)[fFdD]?")
 _HEX = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]++\.?|[0-9a-fA-F]*+\.[0-9a-fA-F]++)[pP][+-]?[0-9]++)[fFdD]?")
-_NAMED = {
-    sign + name: float(sign + name) for sign in ("", "+", "-") for name in ("NaN", "Infinity")
-}  # only in exactly this case
+_NAMED = {sign + name: float(sign + name) for sign in ("", "+", "-") for name in ("NaN", "Infinity")}  # case-sensitive
 
 
 def parse_double(text: str) -> float | None:
-    """The number that Java reads from `text`, None where it reads none; NaN is a number here.
+    """The number that Java parses from `text`, None if it fails; NaN is a number.
 
-    What is too large is infinite, what is too small is zero.
+    Numbers that are too large become infinite, those too small zero.
     """
     if text.isascii() and text.isdigit():
         return float(text)

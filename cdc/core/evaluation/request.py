@@ -1,9 +1,9 @@
-"""What is asked: requests as they come in JSON, checked field by field.
+"""Evaluation requests, parsed and validated from JSON.
 
-Like Flagent's own reader this one ignores unknown fields and takes a null for an absent field. It accepts more in one
-place: an entity context may hold numbers and booleans, which count as their JSON text.
+As in Flagent, unknown fields are ignored, and a null counts as an absent field. One extension: an entity context may
+hold numbers and booleans, which become their JSON text.
 
-What is made for every request is a named tuple: a frozen dataclass takes three times as long to make.
+Objects made for every request are named tuples: a frozen dataclass takes three times as long to create.
 """
 
 import json
@@ -19,7 +19,7 @@ _INT32 = range(-(2**31), 2**31)
 
 
 class JsonNumber(float):
-    """A number with a point or an exponent that remembers how it was written."""
+    """A number with a decimal point or an exponent that keeps its text."""
 
     __slots__ = ("text",)
     text: str
@@ -31,11 +31,11 @@ class JsonNumber(float):
 
 
 def decode_json(text: str | bytes) -> object:
-    """Read JSON, keeping the text of numbers; raises `InvalidInput` named `body`."""
+    """Decode JSON, keeping the text of numbers; raises `InvalidInput` named `body`."""
     try:
         return json.loads(text, parse_float=JsonNumber, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput("the body must be JSON", name="body", code="invalid_json") from error
+        raise InvalidInput("the body must be valid JSON", name="body", code="invalid_json") from error
 
 
 def _refuse_constant(name: str) -> object:
@@ -43,7 +43,7 @@ def _refuse_constant(name: str) -> object:
 
 
 class Entity(NamedTuple):
-    """Who asks. A missing or blank `id` stands for a random one; `context` holds no nulls and only texts."""
+    """The entity of a request. A missing or blank `id` becomes a random one; `context` holds only strings."""
 
     id: str | None = None
     type: str | None = None
@@ -51,13 +51,13 @@ class Entity(NamedTuple):
 
     @classmethod
     def parse(cls, raw: object, name: str = "") -> Self:
-        """Read `entityID`, `entityType` and `entityContext` of an object that errors call `name`."""
+        """Parse `entityID`, `entityType` and `entityContext` of an object that is called `name` in errors."""
         fields = _Fields(raw, name)
         return cls(fields.text("entityID"), fields.text("entityType"), fields.context("entityContext"))
 
 
 class EvaluationRequest(NamedTuple):
-    """One flag for one entity; neither id nor key is allowed, and finds nothing."""
+    """One flag for one entity; a request with neither id nor key is valid, and finds nothing."""
 
     entity: Entity
     flag_id: int | None = None
@@ -66,7 +66,7 @@ class EvaluationRequest(NamedTuple):
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Read the object of `POST /evaluation`; raises `InvalidInput` with the field's name."""
+        """Parse the object of `POST /evaluation`; raises `InvalidInput` with the name of the field."""
         fields = _Fields(raw, "")
         flag_id, flag_key = fields.integer("flagID"), fields.text("flagKey")
         return cls(Entity.parse(raw), flag_id, flag_key, fields.boolean("enableDebug"))
@@ -74,7 +74,7 @@ class EvaluationRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """Flags by tag, id and key for several entities; `match_all` asks for flags that carry every tag."""
+    """Flags by tag, id and key for several entities; `match_all` selects flags with all of the tags."""
 
     entities: tuple[Entity, ...]
     flag_ids: tuple[int, ...] = ()
@@ -85,7 +85,7 @@ class BatchRequest:
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Read the object of `POST /evaluation/batch`; raises `InvalidInput` with the field's name."""
+        """Parse the object of `POST /evaluation/batch`; raises `InvalidInput` with the name of the field."""
         fields = _Fields(raw, "")
         entities = tuple(Entity.parse(item, name) for name, item in fields.items("entities"))
         flag_ids = tuple(_integer(item, name) for name, item in fields.items("flagIDs"))
@@ -100,7 +100,7 @@ class BatchRequest:
 
 
 class _Fields:
-    """The fields of one JSON object, read by type."""
+    """Typed access to the fields of a JSON object."""
 
     __slots__ = ("_prefix", "_raw")
 
@@ -143,7 +143,7 @@ class _Fields:
         context: dict[str, str] = {}
         for key, item in value.items():
             if type(item) is str and item.isascii() and key.isascii():
-                context[key] = item  # nearly every property; names for errors are made only for the others
+                context[key] = item  # nearly every property; names for error messages are built only for the others
             elif item is not None:
                 property_name = _text(key, name)
                 context[property_name] = _scalar(item, f"{name}.{key}")
@@ -157,18 +157,18 @@ def _text(value: object, name: str) -> str:
         if not value.isascii():
             value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"{_shown(name)} holds half a surrogate pair", name=_shown(name)) from error
+        raise InvalidInput(f"{_shown(name)} contains half a surrogate pair", name=_shown(name)) from error
     return value
 
 
 def _integer(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value not in _INT32:
-        raise InvalidInput(f"{name} must be an integer of 32 bits", name=name)
+        raise InvalidInput(f"{name} must be a 32-bit integer", name=name)
     return value
 
 
 def _scalar(value: object, name: str) -> str:
-    """A property's value as its JSON text; a string is its own."""
+    """The value of a property as text: a string itself, others as JSON."""
     match value:
         case str():
             return _text(value, name)
@@ -186,5 +186,5 @@ def _scalar(value: object, name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name that may come from the request, fit to be sent back."""
+    """A name that may come from the request, safe to send back."""
     return name.encode("utf-8", "replace").decode()[:200]

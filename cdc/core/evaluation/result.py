@@ -1,7 +1,7 @@
-"""An answer as JSON, in the shape of Flagent's evaluation API.
+"""Evaluation results in the JSON shape of Flagent's API.
 
-One difference: `timestamp` is an ISO-8601 text with `Z`, which Flagent's own typed clients need; Flagent sends a
-number that they cannot read.
+One difference: `timestamp` is an ISO-8601 string with `Z`, as Flagent's typed clients require; Flagent sends a number
+that they cannot parse.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["render_evaluation"]
 
 
 def render_evaluation(evaluation: Evaluation, timestamp: str) -> dict[str, Any]:
-    """The result object. `timestamp` is when it was made, ISO-8601 in UTC with `Z`."""
+    """The result object. `timestamp` is the time of the evaluation, ISO-8601 in UTC with `Z`."""
     flag, decision = evaluation.flag, evaluation.decision
     return {
         "flagID": evaluation.flag_id,
@@ -34,7 +34,7 @@ def render_evaluation(evaluation: Evaluation, timestamp: str) -> dict[str, Any]:
 
 
 def _debug_log(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Always there without a variant, to say why; with a variant only when asked for."""
+    """Always present without a variant, to say why; with a variant only in debug mode."""
     if evaluation.decision.variant_id is not None and not evaluation.debug:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Who of a segment's entities gets which variant."""
+"""The rollout of a segment: which buckets get which variant."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ _BUCKETS_PER_PERCENT = BUCKETS // 100
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Buckets, counted from 1: those up to `limit` are in, and take the first variant whose threshold is not below.
+    """Buckets count from 1: those up to `limit` are included, and get the first variant whose threshold is not below.
 
-    `variant_ids` has one entry more than `thresholds`: the last variant takes what is left, which also covers shares
-    that add up to less than 100 or are all 0. Where nobody is let in there are no variants and the limit is 0.
+    `variant_ids` has one entry more than `thresholds`: the last variant gets the rest, which also covers shares that
+    sum to less than 100 or are all 0. An empty rollout has no variants and the limit 0.
     """
 
     limit: int
@@ -24,27 +24,27 @@ class Rollout:
     variant_ids: tuple[int, ...]
 
     def pick(self, number: int) -> int | None:
-        """The index of the variant for this bucket (1 to 1000), None where the bucket is not let in."""
+        """The index of the variant for a bucket (1 to 1000), None if the bucket is not included."""
         return bisect_left(self.thresholds, number) if number <= self.limit else None
 
 
-_NOBODY = Rollout(0, (), ())
+_EMPTY = Rollout(0, (), ())
 
 
 def compile_rollout(rollout_percent: int, shares: Iterable[tuple[int, int]]) -> Rollout:
-    """Prepare a segment's rollout; `shares` are (percent, variant id).
+    """Compile the rollout of a segment; `shares` are (percent, variant id).
 
-    Shares are laid out by percent ascending and then by variant id, so a small change of a split may move nearly every
-    entity: Flagent does so, and the answers must be Flagent's. A rollout above 100 acts as 100.
+    Shares are ordered by percent, then by variant id, so a small change of a split may move nearly every entity: the
+    results must equal Flagent's, which does so. A rollout above 100 acts as 100.
     """
     ordered = sorted(shares)
     if rollout_percent <= 0 or not ordered:
-        return _NOBODY
+        return _EMPTY
     thresholds: list[int] = []
     total = highest = 0
     for percent, _ in ordered[:-1]:
         total += percent * _BUCKETS_PER_PERCENT
-        # A negative share, written by hand, must not break the order that the search relies on.
+        # A negative share, written by hand, must not break the order that bisection requires.
         highest = max(highest, total)
         thresholds.append(highest)
     limit = min(rollout_percent * _BUCKETS_PER_PERCENT, BUCKETS)

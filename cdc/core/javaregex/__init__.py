@@ -1,7 +1,7 @@
-"""Java's regular expressions, read exactly and rewritten for engines whose time can be bounded.
+"""Java regular expressions, parsed exactly and translated for engines whose time can be limited.
 
-`parse` tells whether Java would accept a text, and what it means. `linear_plans` and `backtracking_text` write that
-down for two kinds of engines; running those is the shell's part.
+`parse` returns the tree of an expression if Java accepts it. `linear_plans` and `backtracking_text` translate the tree
+for two kinds of engines, which `cdc.evaluation` runs.
 """
 
 from .backtracking import Unsupported, backtracking_text

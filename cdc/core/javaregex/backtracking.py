@@ -1,6 +1,6 @@
-"""Expressions for an engine with backtracking (the `regex` package in its version-1 syntax), for what needs it.
+"""Translation for an engine with backtracking (the `regex` package in its version-1 syntax).
 
-Everything is spelled out, so that nothing depends on the engine's own idea of a class, a line or a word.
+All classes are written out, so nothing depends on the engine's definition of a class, a line or a word.
 """
 
 from .charset import AllOf, AnyOf, CharSet, Not, Property, Ranges
@@ -23,16 +23,16 @@ from .syntax import (
 __all__ = ["MAX_SIZE", "Unsupported", "backtracking_text"]
 
 MAX_SIZE = 20_000
-"""Characters and groups after writing out all counted repetitions, as the engine does: `(a{1000}){1000}` is beyond."""
+"""Limit of characters and groups once the engine has expanded counted repetitions; `(a{1000}){1000}` exceeds it."""
 
 
 class Unsupported(Exception):
-    """Legal in Java, but too large for the engine, or known to none: the boundary of grapheme clusters."""
+    """Valid in Java, but too large for the engine, or not supported: the boundary of grapheme clusters."""
 
 
 _LINE = r"[\n\r\x85\u2028\u2029]"
 _WORD = "[0-9A-Za-z_]"
-# Between CR and LF there is no line's end and no line's beginning.
+# Between CR and LF no line ends or begins.
 _NOT_WITHIN_CRLF = r"(?!(?<=\r)\n)"
 
 _ANCHORS = {
@@ -42,7 +42,7 @@ _ANCHORS = {
     Anchored(Anchor.NOT_WORD): f"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))",
     Anchored(Anchor.FINAL_LINE_END): rf"(?:{_NOT_WITHIN_CRLF}(?=(?:\r\n|{_LINE})?\Z))",
     Anchored(Anchor.FINAL_LINE_END, unix=True): r"(?=\n?\Z)",
-    # Java, as Perl, sees no line begin at the very end.
+    # In Java, as in Perl, no line begins at the very end.
     Anchored(Anchor.LINE_BEGIN): rf"(?:(?!\Z)(?:\A|(?<={_LINE}){_NOT_WITHIN_CRLF}))",
     Anchored(Anchor.LINE_BEGIN, unix=True): r"(?:(?!\Z)(?:\A|(?<=\n)))",
     Anchored(Anchor.LINE_END): rf"(?:{_NOT_WITHIN_CRLF}(?={_LINE}|\Z))",
@@ -97,7 +97,7 @@ def _text(node: Node) -> str:
         case Repeat(item, least, most, kind):
             bounds = f"{{{least},{'' if most is None else most}}}"
             suffix = {Kind.GREEDY: "", Kind.LAZY: "?", Kind.POSSESSIVE: "+"}[kind]
-            # Java gives nothing back from within one round of a possessive repetition either.
+            # In Java an iteration of a possessive repetition does not backtrack either.
             opening = "(?>" if kind is Kind.POSSESSIVE else "(?:"
             return f"{opening}{_text(item)}){bounds}{suffix}"
 

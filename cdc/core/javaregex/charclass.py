@@ -1,4 +1,4 @@
-"""Classes of characters, `[…]`, with unions and intersections."""
+"""Parsing of character classes, `[…]`, with unions and intersections."""
 
 from ..errors import InvalidPattern
 from .charset import CharSet, Ranges, any_of, both_of, none_of, ranges
@@ -9,8 +9,10 @@ __all__ = ["Classes"]
 
 
 class Classes(Escapes):
+    """The parser of character classes."""
+
     def _class(self) -> CharSet:
-        """`[…]` from its bracket on."""
+        """Parse `[…]`; the cursor is at its bracket."""
         with self._deeper():
             self.at += 1
             is_negated = self._special() == "^" and self.chars[self.at - 1] == "["
@@ -21,7 +23,7 @@ class Classes(Escapes):
         return none_of(found) if is_negated else found
 
     def _class_items(self) -> CharSet:
-        """Unions and intersections up to the closing bracket, which is left; a bracket that comes first is itself."""
+        """Parse unions and intersections up to the closing bracket, which stays; a first `]` is a literal."""
         sofar: CharSet | None = None
         latest: CharSet | None = None
         singles: list[Ranges] = []
@@ -40,8 +42,8 @@ class Classes(Escapes):
                     else:
                         sofar = any_of(sofar, pending)
                     singles = []
-                # With nothing to the right Java intersects with the item before; where that was a single character
-                # it compiles to an expression that throws when it is used, which comes to the same as invalid.
+                # With nothing to the right, Java intersects with the previous item; if that is a single character, the
+                # compiled expression throws at its first use, which is equivalent to invalid.
                 right = right if right is not None else latest
                 if right is None:
                     raise InvalidPattern("bad class syntax")
@@ -62,7 +64,7 @@ class Classes(Escapes):
                 sofar = item if sofar is None else any_of(sofar, item)
 
     def _follows_ampersand(self) -> bool:
-        """Whether the `&` at the cursor is the first of two; it is then taken with the second."""
+        """Consume `&&` at the cursor, if it is there."""
         start = self.at
         self.at += 1
         if self._special() == "&":
@@ -72,7 +74,7 @@ class Classes(Escapes):
         return False
 
     def _intersected(self) -> CharSet | None:
-        """What stands to the right of `&&`, up to the next one or the end; None for nothing."""
+        """Parse the right side of `&&`, up to the next one or the end; None if it is empty."""
         right: CharSet | None = None
         while not self._is_over() and self._special() not in ("]", "&"):
             if self._special() == "[":
@@ -84,9 +86,9 @@ class Classes(Escapes):
         return right
 
     def _class_range(self) -> tuple[CharSet, bool]:
-        """One character, a range or a predefined class; and whether it is a single character below 256.
+        """Parse a character, a range or a predefined class; also return whether it is a single character below 256.
 
-        Java keeps those apart and joins them to the rest late, which shows where intersections follow.
+        Java collects those separately and adds them to the rest late, which matters if intersections follow.
         """
         first = self._class_code(in_range=False)
         if not isinstance(first, int):
@@ -106,7 +108,7 @@ class Classes(Escapes):
         return self._single(code), code < 256
 
     def _class_code(self, *, in_range: bool) -> CharSet | int:
-        """A character of a class, or the set that an escape stands for."""
+        """Parse a character of a class, or an escape for a set."""
         if self._special() != "\\":
             return ord(self._take())
         char = self.chars[self.at + 1]

@@ -1,7 +1,7 @@
-"""Sets of characters: ranges of code points where they are known, Unicode properties where only a library knows them.
+"""Sets of characters: ranges of code points, and Unicode properties whose ranges only the engines know.
 
-A set is `Ranges`, `Property`, or built from these with `AnyOf`, `AllOf` and `Not`; what can be computed on ranges is,
-so that only a set with properties stays a tree.
+A set is `Ranges`, `Property`, or built from these with `AnyOf`, `AllOf` and `Not`. Operations on ranges are computed,
+so only a set with properties stays a tree.
 """
 
 from bisect import bisect_left
@@ -31,14 +31,14 @@ _LAST = 0x10FFFF
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Code points from first to last, each pair; sorted, not touching."""
+    """Pairs of first and last code point; sorted, not adjacent."""
 
     pairs: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A Unicode property by the name the backtracking library knows it by, and RE2's name where it has one."""
+    """A Unicode property by its name in the backtracking engine, and its name in RE2 if it has one."""
 
     name: str
     linear_name: str | None = None
@@ -46,16 +46,22 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
+    """The union of sets."""
+
     parts: "tuple[CharSet, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
+    """The intersection of sets."""
+
     parts: "tuple[CharSet, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """The complement of a set."""
+
     part: "CharSet"
 
 
@@ -63,7 +69,7 @@ CharSet = Ranges | Property | AnyOf | AllOf | Not
 
 
 def ranges(*pairs: tuple[int, int]) -> Ranges:
-    """These ranges, sorted and merged."""
+    """Sort and merge ranges."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(pairs):
         if merged and first <= merged[-1][1] + 1:
@@ -125,12 +131,12 @@ def both_of(left: CharSet, right: CharSet) -> CharSet:
 
 
 def are_disjoint(left: CharSet, right: CharSet) -> bool:
-    """Whether no character is in both; False where that cannot be known."""
+    """Whether no character is in both; False if that is unknown."""
     return both_of(left, right) == NONE
 
 
 def fold_ascii(known: Ranges) -> Ranges:
-    """With the other case of every ASCII letter in the set, as `(?i)` alone means in Java."""
+    """Add the other case of every ASCII letter, as `(?i)` alone does in Java."""
     pairs = list(known.pairs)
     for letters, other in ((0x41, 0x61), (0x61, 0x41)):
         for first, last in known.pairs:
@@ -141,7 +147,7 @@ def fold_ascii(known: Ranges) -> Ranges:
 
 
 def fold_unicode(known: Ranges) -> Ranges:
-    """With every character that `(?iu)` takes for one in the set: by simple upper case, then lower case of that."""
+    """Add every character that equals one of the set under `(?iu)`: by simple upper case, then lower case of that."""
     if len(known.pairs) == 1 and known.pairs[0][0] == known.pairs[0][1]:
         return _fold_single(known)
     pairs = list(known.pairs)
@@ -155,13 +161,13 @@ def fold_unicode(known: Ranges) -> Ranges:
 def _fold_single(known: Ranges) -> Ranges:
     lower = _lower(_upper(known.pairs[0][0]))
     if _upper(lower) == lower:
-        return known  # Java leaves alone what has no upper case, as ß, though it is a lower case itself
+        return known  # Java does not fold characters without upper case, such as ß
     by_lower = _cased()[1]
     start, stop = bisect_left(by_lower, (lower, 0)), bisect_left(by_lower, (lower + 1, 0))
     return ranges(*known.pairs, (lower, lower), *((code, code) for _, code in by_lower[start:stop]))
 
 
-# Where letters with case are; to look through all of Unicode would take a hundred times as long.
+# The areas of letters with case; a scan of all of Unicode would take a hundred times as long.
 _CASED_AREAS = ((0x41, 0x24EA), (0x2C00, 0x2D2E), (0xA640, 0xABBF), (0xFB00, 0xFF5B), (0x10400, 0x10D00))
 _CASED_AREAS_BEYOND = ((0x118A0, 0x118E0), (0x16E40, 0x16E80), (0x1E900, 0x1E944))
 
@@ -182,7 +188,7 @@ def _cased() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
 
 
 def _upper(code: int) -> int:
-    """Simple upper case: where the full mapping is longer than a character, title case may still be one."""
+    """Simple upper case: if the full mapping is longer than one character, title case may still be one."""
     for mapped in (chr(code).upper(), chr(code).title()):
         if len(mapped) == 1:
             return ord(mapped)
@@ -190,5 +196,5 @@ def _upper(code: int) -> int:
 
 
 def _lower(code: int) -> int:
-    # Only U+0130 has a longer lower case, and begins with the simple one.
+    # Only U+0130 has a longer lower case, which begins with the simple one.
     return ord(chr(code).lower()[0])

@@ -1,4 +1,4 @@
-"""A cursor over the characters of a regular expression, with the flags in force."""
+"""A cursor over the characters of a regular expression, with the active flags."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 __all__ = ["DIGITS", "LETTERS", "MAX_DEPTH", "Cursor", "TooComplex"]
 
 MAX_DEPTH = 100
-"""Groups or classes within each other; Java's own stack ends at a few thousand."""
+"""Maximum nesting of groups and classes; Java's stack overflows at a few thousand."""
 
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 DIGITS = frozenset("0123456789")
@@ -18,9 +18,9 @@ class TooComplex(Exception):
 
 
 class Cursor:
-    """A cursor over the pattern's characters; `""` stands for the end.
+    """A cursor over the characters of a pattern; `""` is the end.
 
-    Characters between `\\Q` and `\\E` are marked as quoted and always stand for themselves.
+    Characters between `\\Q` and `\\E` are marked as quoted and are always literals.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -53,7 +53,7 @@ class Cursor:
                 at += 1
 
     def _peek(self) -> str:
-        """The character at the cursor, after blanks and comments where (?x) is on."""
+        """The character at the cursor, which first skips blanks and comments under (?x)."""
         if "x" in self.flags:
             self._skip_comments()
         return self.chars[self.at]
@@ -70,7 +70,7 @@ class Cursor:
                 return
 
     def _special(self) -> str:
-        """The character at the cursor if it may have a meaning, "" at the end and for a quoted one."""
+        """The character at the cursor if it may be special, "" at the end and for a quoted one."""
         char = self._peek()
         return "" if self.quoted[self.at] else char
 

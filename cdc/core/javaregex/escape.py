@@ -1,4 +1,4 @@
-"""What a backslash may begin, inside of a class and outside."""
+"""Parsing of escapes, inside and outside of classes."""
 
 import unicodedata
 
@@ -16,6 +16,8 @@ _CONTROL_ESCAPES = {"a": 7, "e": 27, "f": 12, "n": 10, "r": 13, "t": 9}
 
 
 class Escapes(Cursor):
+    """The parser of escapes."""
+
     def _single(self, code: int) -> Ranges:
         return self._folded(ranges((code, code)))
 
@@ -25,7 +27,7 @@ class Escapes(Cursor):
         return fold_unicode(known) if "u" in self.flags else fold_ascii(known)
 
     def _property(self) -> CharSet:
-        """`\\pL` or `\\p{…}`, or with a capital P the complement."""
+        """Parse `\\pL` or `\\p{…}`, or with a capital P the complement."""
         is_complement = self.chars[self.at + 1] == "P"
         self.at += 2
         if self._peek() != "{":
@@ -45,7 +47,7 @@ class Escapes(Cursor):
         return none_of(found) if is_complement else found
 
     def _code(self) -> int:
-        """An escape that stands for one character; the cursor is on its backslash."""
+        """Parse an escape for one character; the cursor is at its backslash."""
         char = self.chars[self.at + 1]
         self.at += 2
         match char:
@@ -99,7 +101,7 @@ class Escapes(Cursor):
         return int(digits, 16)
 
     def _unicode_escape(self) -> int:
-        """`\\uhhhh`; two that make a surrogate pair are one character."""
+        """Parse `\\uhhhh`; two of them that form a surrogate pair are one character."""
         code = self._hex_digits(4)
         if 0xD800 <= code < 0xDC00 and self.chars[self.at] == "\\" and self.chars[self.at + 1] == "u":
             after = self.at

@@ -1,7 +1,7 @@
-"""Expressions for an engine without backtracking (RE2): matched in time linear in the text, whatever the pattern.
+"""Translation for an engine without backtracking (RE2), whose time is linear in the text for every pattern.
 
-Only whether the whole text matches is asked, so greedy and lazy are the same. Look-aheads at the beginning, the usual
-way to say "and also" and "but not", become expressions of their own that are asked one after the other.
+Only full matches are needed, so greedy and lazy are equivalent. Look-aheads at the beginning, the usual way to express
+"and" and "but not", become separate expressions.
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class NotLinear(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The text matches if `whole` matches all of it, each of `required` a prefix of it, and none of `excluded` one."""
+    """A text matches if `whole` matches all of it, each of `required` a prefix, and none of `excluded` a prefix."""
 
     whole: str
     required: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
 
-# Java refuses to repeat more often only at 2**31; RE2 already here.
+# RE2's limit of a repetition; Java's is 2**31.
 _MAX_REPEAT = 1000
 
 _LINE_BREAK = r"(?:\r\n|[\n-\r\x{85}\x{2028}\x{2029}])"
@@ -48,7 +48,7 @@ _FINAL_LINE_FEED = r"\n?\z"
 
 
 def linear_plans(node: Node) -> tuple[Plan, ...]:
-    """Plans of which one must hold; raises `NotLinear`."""
+    """The plans of an expression, one of which must match; raises `NotLinear`."""
     branches = node.branches if isinstance(node, Choice) else (node,)
     return tuple(_plan(branch) for branch in branches)
 
@@ -67,7 +67,7 @@ def _plan(node: Node) -> Plan:
 
 
 class _Writer:
-    """Writes RE2's syntax. `is_prefix`: the text may go on after the match; else the match must end with it."""
+    """Writes RE2's syntax. `is_prefix`: the text may continue after the match; else the match must end with it."""
 
     def __init__(self, *, is_prefix: bool) -> None:
         self.is_prefix = is_prefix
@@ -76,7 +76,7 @@ class _Writer:
         return self._text(node, is_last=True)
 
     def _text(self, node: Node, *, is_last: bool) -> str:
-        """`is_last`: nothing after this node takes in characters."""
+        """Translate a node; `is_last`: nothing after it consumes characters."""
         match node:
             case Chars(known):
                 return chars_text(known)
@@ -120,7 +120,7 @@ class _Writer:
                 return r"\B"
             case Anchor.FINAL_LINE_END if is_last:
                 if not self.is_prefix:
-                    # The match ends at the end, so a line end before it cannot be left over.
+                    # A full match leaves no line end before the end.
                     return r"\z"
                 return _FINAL_LINE_FEED if node.unix else _FINAL_LINE_END
             case _:
@@ -135,9 +135,9 @@ class _Writer:
         return f"(?:{item}){_bounds(node)}"
 
     def _may_give_back(self, node: Repeat, follower: Node | None, is_last: bool) -> bool:
-        """Whether a possessive repetition could as well give back: what it would give back fits nothing after it.
+        """Whether a possessive repetition is equivalent to a greedy one, as backtracking could not help.
 
-        So it is for single characters at the end of the text, and before a character that is not one of them.
+        That holds for single characters at the end of the text, and before a character that is not one of them.
         """
         if not isinstance(node.item, Chars):
             return False
@@ -165,6 +165,7 @@ def _bounds(node: Repeat) -> str:
 
 
 def chars_text(known: CharSet) -> str:
+    """One character of a set in RE2's syntax; raises `NotLinear` for properties that RE2 does not have."""
     match known:
         case Ranges(((first, last),)) if first == last and chr(first).isascii() and chr(first).isalnum():
             return chr(first)

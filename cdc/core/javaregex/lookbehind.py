@@ -1,8 +1,8 @@
-"""How far back Java looks in a look-behind, which decides whether it accepts it.
+"""The maximum length of a look-behind, which decides whether Java accepts it.
 
-Java wants an "obvious maximum length", and what is obvious follows from its arithmetic in 32 bits: `(?<=a*)` and
-`(?<=(?:abc)*)` are accepted, `(?<=(?:ab)*)` is not, `(?<=a*b*)` is accepted and never matches as its length has become
-negative. These sums are Java's, including what it adds up only after a choice.
+Java requires an "obvious maximum length", as computed by its 32-bit arithmetic: it accepts `(?<=a*)` and
+`(?<=(?:abc)*)`, refuses `(?<=(?:ab)*)`, and accepts `(?<=a*b*)`, which never matches as its length has become negative.
+The sums here equal Java's, including what it adds only after a choice.
 """
 
 from collections.abc import Sequence as Items
@@ -29,7 +29,7 @@ _ENDLESS = 2**31 - 1
 
 
 def maximum_length(node: Node) -> int | None:
-    """How far back Java looks, possibly less than nothing; None where it refuses the look-behind."""
+    """The maximum length in Java, possibly negative; None if Java refuses the look-behind."""
     sums = _Sums()
     _add([node], sums)
     return sums.most if sums.is_bounded else None
@@ -50,7 +50,7 @@ def _add(items: Items[Node], sums: _Sums) -> None:
     for index, item in enumerate(items):
         match item:
             case Anchored() | Look() | Grapheme():
-                pass  # Java counts no length for a grapheme cluster
+                pass  # Java counts a grapheme cluster as 0
             case Chars():
                 sums.most = _int32(sums.most + 1)
             case LineBreak():
@@ -74,7 +74,7 @@ def _gives_back(kind: Kind) -> bool:
 
 
 def _add_choice(branches: Items[Node], rest: Items[Node], sums: _Sums) -> None:
-    """The longest branch, and what follows the choice counted on its own first."""
+    """Add the longest branch, then what follows the choice, summed separately."""
     longest = -1
     for branch in branches:
         inner = _Sums()
@@ -91,7 +91,7 @@ def _add_choice(branches: Items[Node], rest: Items[Node], sums: _Sums) -> None:
 def _add_repeat(node: Repeat, sums: _Sums) -> None:
     item = node.item
     if isinstance(item, Chars) and node.most is None and node.kind is Kind.GREEDY:
-        # The one repetition that Java does not check for overflow.
+        # The only repetition that Java does not check for overflow.
         sums.most = _int32(sums.most + _ENDLESS)
         sums.is_deterministic = False
         return

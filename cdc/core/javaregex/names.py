@@ -1,6 +1,6 @@
-"""The names of scripts and blocks that Java knows, with Unicode 13's ranges of the blocks.
+"""The scripts and blocks that Java knows, with the ranges of the blocks in Unicode 13.
 
-Printed by Java 17 from `Character.UnicodeScript` and `Character.UnicodeBlock`.
+Generated with Java 17 from `Character.UnicodeScript` and `Character.UnicodeBlock`.
 """
 
 __all__ = ["BLOCKS", "SCRIPTS"]
@@ -120,9 +120,9 @@ _BLOCKS = """
 """
 
 SCRIPTS = {name: full for full, *codes in (entry.split("=") for entry in _SCRIPTS.split()) for name in (full, *codes)}
-"""Every name of a script, in upper case, to its full name."""
+"""Names of scripts, in upper case, to the full name."""
 
 BLOCKS = {
     name: (int(first, 16), int(last, 16)) for name, first, last in (entry.split(":") for entry in _BLOCKS.split())
 }
-"""A block's name, in upper case with underscores, to its first and last code point."""
+"""Names of blocks, in upper case with underscores, to first and last code point."""

@@ -1,9 +1,8 @@
-r"""Java's regular expressions, read as `java.util.regex.Pattern` (Java 21) reads them with no flags given.
+r"""Parser of Java regular expressions, equivalent to `java.util.regex.Pattern` (Java 21) without flags.
 
-`parse` answers for every text whether Java accepts it, quirks included: a dangling `]` or `}` is itself, `{2}` where
-nothing stands before it repeats nothing, `[^…]` negates the whole class with its unions and intersections, a
-backreference to a group that does not exist is legal and never matches. One thing is not known here: Java's literal
-forms beyond Unicode 14 in `\N{…}`.
+`parse` accepts exactly what Java accepts, including its quirks: a dangling `]` or `}` is a literal, a leading `{2}`
+repeats nothing, `[^…]` negates the whole class with its unions and intersections, a backreference to a missing group is
+valid and never matches. Exception: character names in `\N{…}` beyond Unicode 14 are unknown.
 """
 
 from ..errors import InvalidPattern
@@ -36,14 +35,14 @@ _MAX_REPEAT = 2**31 - 1
 _ANCHOR_ESCAPES = {
     "A": Anchored(Anchor.BEGIN),
     "B": Anchored(Anchor.NOT_WORD),
-    # The end of the previous match: there is none, so where the search begins.
+    # The end of the previous match, which is the beginning of the text.
     "G": Anchored(Anchor.BEGIN),
     "z": Anchored(Anchor.END),
 }
 
 
 def parse(pattern: str) -> Node:
-    """The tree of an expression; raises `InvalidPattern` where Java refuses it, `TooComplex` where we do."""
+    """The tree of an expression; raises `InvalidPattern` if Java refuses it, `TooComplex` beyond our limits."""
     try:
         return _Parser(pattern).parse()
     except RecursionError as error:
@@ -104,7 +103,7 @@ class _Parser(Classes):
                     return Chars(ANY)
                 return Chars(none_of(ranges((10, 10)) if "d" in self.flags else LINE_ENDS))
             case "{":
-                return EMPTY  # a repetition of nothing; what follows is checked with it
+                return EMPTY  # a repetition of nothing
             case _:
                 return Chars(self._single(ord(self._take())))
 
@@ -133,7 +132,7 @@ class _Parser(Classes):
         return Repeat(item, least, most, kind)
 
     def _bounds(self) -> tuple[int, int | None]:
-        """Read `{n}`, `{n,}` or `{n,m}` up to its closing brace."""
+        """Parse `{n}`, `{n,}` or `{n,m}` up to its closing brace."""
         self.at += 1
         if self.chars[self.at] not in DIGITS or not self.chars[self.at]:
             raise InvalidPattern("illegal repetition")
@@ -198,7 +197,7 @@ class _Parser(Classes):
                     length = maximum_length(item)
                     if length is None:
                         raise InvalidPattern("look-behind group does not have an obvious maximum length")
-                    # Java looks back over a length that has become negative, and so finds nothing.
+                    # With a negative length Java finds nothing.
                     return Look(item if length >= 0 else Chars(NONE), ahead=False, negative=char == "!")
                 self.at -= 1
                 name = self._name()
@@ -212,7 +211,7 @@ class _Parser(Classes):
                 return self._flag_group()
 
     def _flag_group(self) -> Node | None:
-        """`(?i)` sets flags up to the end of the enclosing group, `(?i:…)` in a group of its own."""
+        """Parse `(?i)`, which sets flags up to the end of the enclosing group, or `(?i:…)`."""
         on = True
         while True:
             char = self._peek()
@@ -241,7 +240,7 @@ class _Parser(Classes):
         return name
 
     def _escape(self) -> Node:
-        """An escape outside of a class."""
+        """Parse an escape outside of a class."""
         char = self.chars[self.at + 1]
         if char in ("p", "P"):
             return Chars(self._property())
@@ -280,7 +279,7 @@ class _Parser(Classes):
         return Chars(self._single(self._code()))
 
     def _reference(self) -> Node:
-        """Digits are taken as long as there are that many groups so far."""
+        """Parse a numbered backreference; further digits belong to it while so many groups exist."""
         self.at += 1
         number = int(self._take())
         while self._peek() in DIGITS and self._peek() and number * 10 + int(self._peek()) <= self.groups:

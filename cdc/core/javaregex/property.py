@@ -1,4 +1,4 @@
-r"""What `\p{…}` means in Java: names to sets of characters."""
+r"""The character sets of `\p{…}` and of the predefined classes in Java."""
 
 from ..errors import InvalidPattern
 from .charset import ANY, CharSet, Property, Ranges, any_of, none_of, ranges
@@ -55,7 +55,7 @@ _UNASSIGNED = Property("Cn")
 # Categories beyond the plain ones, and the methods of java.lang.Character.
 _MORE: dict[str, CharSet] = {
     "Cn": _UNASSIGNED,
-    "C": Property("C"),  # RE2's C leaves out what is unassigned
+    "C": Property("C"),  # RE2's C lacks unassigned characters
     "LC": _CASED,
     "LD": any_of(_category("L"), _category("Nd")),
     "L1": ranges((0, 0xFF)),
@@ -83,7 +83,7 @@ _MORE: dict[str, CharSet] = {
     "javaMirrored": Property("Bidi_Mirrored"),
 }
 
-# Under (?i) each of these means all of them.
+# Under (?i) each of these stands for all of them.
 _CASE_NAMES = frozenset({"Lu", "Ll", "Lt"})
 _CASE_METHODS = frozenset({"javaLowerCase", "javaUpperCase", "javaTitleCase"})
 
@@ -142,7 +142,7 @@ _BLOCKS = {name.replace("_", ""): pair for name, pair in BLOCKS.items()}
 
 
 def class_set(letter: str, *, unicode: bool) -> CharSet:
-    r"""`\d`, `\s`, `\w`, `\h`, `\v` and their complements; `unicode` widens the first three, as `(?U)` does."""
+    r"""`\d`, `\s`, `\w`, `\h`, `\v` and their complements; `unicode` extends the first three, as `(?U)` does."""
     match letter.lower():
         case "d":
             known: CharSet = _category("Nd") if unicode else DIGIT
@@ -158,10 +158,10 @@ def class_set(letter: str, *, unicode: bool) -> CharSet:
 
 
 def property_set(name: str, *, folds: bool, unicode: bool) -> CharSet:
-    r"""The set of `\p{name}`; raises `InvalidPattern` for a name that Java does not know.
+    r"""The set of `\p{name}`; raises `InvalidPattern` for a name unknown to Java.
 
-    `folds` is `(?i)`, under which upper, lower and title case are one; `unicode` is `(?U)`, which widens the POSIX
-    names. Blocks are found without regard to blanks, hyphens and underscores, a little more freely than in Java.
+    `folds` is `(?i)`, under which upper, lower and title case are equal; `unicode` is `(?U)`, which extends the POSIX
+    names. Names of blocks ignore blanks, hyphens and underscores, a little more freely than in Java.
     """
     found: CharSet | None
     kind, equals, value = name.partition("=")

@@ -1,4 +1,4 @@
-"""A regular expression as a tree, after all flags, escapes and quotes were resolved."""
+"""The tree of a regular expression, with all flags, escapes and quotes resolved."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -24,21 +24,21 @@ __all__ = [
 
 
 class Anchor(Enum):
-    """What is asserted between two characters; the last three follow Java's several line ends."""
+    """Assertions between two characters; the last three follow Java's line terminators."""
 
     BEGIN = auto()
     END = auto()
     WORD = auto()
     NOT_WORD = auto()
     GRAPHEME = auto()
-    FINAL_LINE_END = auto()  # $ and \Z: the end, or before a line end that is the last thing
+    FINAL_LINE_END = auto()  # $ and \Z: the end, or before a final line end
     LINE_BEGIN = auto()
     LINE_END = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """`unix`: only LF ends a line."""
+    """An assertion; `unix`: only LF ends a line."""
 
     anchor: Anchor
     unix: bool = False
@@ -58,12 +58,12 @@ class Grapheme:
 
 @dataclass(frozen=True, slots=True)
 class LineBreak:
-    """Any line end, CR LF as one or as two."""
+    """`\\R`: a line end, CR LF as one or as two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backreference:
-    """What a group matched; None for a group that does not exist, which never matches."""
+    """The text that a group matched; None for a missing group, which never matches."""
 
     group: int | None
     folds: bool = False
@@ -71,15 +71,21 @@ class Backreference:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
+    """Nodes in order."""
+
     items: "tuple[Node, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
+    """Alternatives, tried in order."""
+
     branches: "tuple[Node, ...]"
 
 
 class Kind(Enum):
+    """How a repetition matches."""
+
     GREEDY = auto()
     LAZY = auto()
     POSSESSIVE = auto()
@@ -87,7 +93,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`most` None means without end."""
+    """A repetition; `most` None means unlimited."""
 
     item: "Node"
     least: int
@@ -97,7 +103,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group; `captures` or not, `atomic` (`(?>…)`) or not."""
+    """A group; it may capture, or be atomic (`(?>…)`)."""
 
     item: "Node"
     captures: bool = False
@@ -106,6 +112,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Look:
+    """A look-ahead or look-behind."""
+
     item: "Node"
     ahead: bool
     negative: bool

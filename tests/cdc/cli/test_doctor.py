@@ -82,8 +82,8 @@ async def test_a_database_that_cannot_be_asked_is_exit_code_2(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "nothing to check: pass"),
-        (["--url", "flags.example"], "is not a server's address"),
+        ([], "nothing to look at was named"),
+        (["--url", "flags.example"], "is not a server URL"),
         (["--url", "http://127.0.0.1:1", "--credential-file", "/nowhere"], "/nowhere cannot be read"),
         (["--longest-transaction", "soon", "--url", "http://h"], "must be a duration"),
     ],
@@ -102,7 +102,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], words: str, capsys: pyt
 async def test_an_unknown_role_is_refused(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["doctor", "--database-url", database_url, "--role", "nobody_here"]
     assert await asyncio.to_thread(main, arguments, FEW) == 2
-    assert "there is no role 'nobody_here'" in capsys.readouterr().err
+    assert "role 'nobody_here' does not exist" in capsys.readouterr().err
 
 
 # -- proxies ---------------------------------------------------------------------------------------------------
@@ -276,5 +276,5 @@ async def test_certificates_that_cannot_be_used_are_named(
 
     assert await found(good, good_key) == ""
     assert "has expired" in await found(ended, ended_key)
-    assert "does not fit" in await found(good, ended_key)
+    assert "does not match" in await found(good, ended_key)
     assert "FLAGENT_CDC_TLS_KEY is missing" in await found(good, "")
