@@ -28,7 +28,7 @@ _POSITION_TRIGGERS = {
 _OURS = "flagent_cdc"
 
 # The functions that run in the transactions of Flagent start with these.
-_WRITERS = ("capture", "assign_position")
+_WRITERS = ("capture", "seal")
 
 
 def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:

@@ -138,7 +138,7 @@ class InstallationFacts:
 class DatabaseFacts:
     """A database that answered. `target` is its URL without secrets.
 
-    `receives_notifications`: whether one that was sent arrived.
+    `receives_notifications`: whether a test notification arrived.
     """
 
     target: str

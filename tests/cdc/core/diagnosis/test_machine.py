@@ -1,0 +1,30 @@
+import pytest
+
+from cdc.core.diagnosis import CertificateFacts, State
+
+from .examples import of_machine, states
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"host": "0.0.0.0", "is_exposed": True}, "authentication", "does not start"),
+        ({"is_exposed": True, "is_insecure": True}, "authentication", "everyone who reaches"),
+        ({"requires_credentials": True, "keys_in_force": 0}, "keys", "all requests will be rejected"),
+        ({"requires_credentials": True, "keys_in_force": 1, "keys_unreadable": ("fla_cdc_x",)}, "keys", "fla_cdc_x"),
+        ({"jwks": "https://idp.example/keys", "jwks_error": "refused"}, "jwks", "refused"),
+        ({"certificate": CertificateFacts("/tls.pem", error="no such file")}, "certificate", "no such file"),
+        ({"certificate": CertificateFacts("/tls.pem", days=-1.0)}, "certificate", "has expired"),
+        ({"certificate": CertificateFacts("/tls.pem", days=5.0)}, "certificate", "expires in 5 days"),
+        ({"descriptors": 1024}, "descriptors", "1024 files"),
+    ],
+)
+def test_a_machine_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+    found = states(of_machine(**changes))
+    assert found.keys() == {check}
+    assert words in found[check]
+
+
+def test_tokens_for_anybody_are_worth_knowing() -> None:
+    findings = of_machine(requires_credentials=True, verifies_tokens=True)
+    assert "any audience" in states(findings, State.NOTE)["authentication"]
