@@ -1,4 +1,4 @@
-"""Flags held in a list, and regular expressions simple enough for `re`: what the core's tests evaluate with."""
+"""Flags held in a list, and regular expressions simple enough for `re`: the input of the evaluation tests."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,15 +6,18 @@ from typing import Any
 
 from cdc.core.errors import InvalidPattern
 from cdc.core.evaluation import (
+    BatchRequest,
     CompiledFlag,
     CompiledPattern,
+    Evaluation,
     EvaluationRequest,
     compile_flag,
     evaluate,
+    evaluate_batch,
     render_evaluation,
 )
 
-__all__ = ["FlagList", "PlainRegexes", "ask", "constraint", "flag", "segment", "share", "variant"]
+__all__ = ["FlagList", "PlainRegexes", "ask", "batch", "constraint", "flag", "segment", "share", "tagged", "variant"]
 
 TIMESTAMP = "2026-11-23T08:00:00.123456Z"
 
@@ -36,7 +39,7 @@ class PlainRegexes:
 
 
 class FlagList:
-    """The live ones of these flags; archived ones are left out, as the catalog does."""
+    """The live flags of a list, without the archived ones, as in the catalog."""
 
     def __init__(self, flags: Iterable[Mapping[str, Any]]) -> None:
         self.flags = [compile_flag(flag, PlainRegexes()) for flag in flags if not flag["archived"]]
@@ -54,7 +57,7 @@ class FlagList:
 def ask(
     flags: Iterable[Mapping[str, Any]], request: Mapping[str, Any], environment_id: int | None = None
 ) -> dict[str, Any]:
-    """The rendered answer to a request in JSON."""
+    """The rendered result of a request in JSON."""
     evaluation = evaluate(
         FlagList(flags),
         EvaluationRequest.parse(request),
@@ -64,8 +67,21 @@ def ask(
     return render_evaluation(evaluation, TIMESTAMP)
 
 
+def batch(flags: list[dict[str, Any]], environment_id: int | None = None, **request: Any) -> list[Evaluation]:
+    parsed = BatchRequest.parse({"entities": [{"entityID": "u"}, {"entityID": "v"}], **request})
+    return list(
+        evaluate_batch(
+            FlagList(flags),
+            parsed,
+            new_entity_id=lambda: "random",
+            environment_id=environment_id,
+            max_results=100,
+        )
+    )
+
+
 def flag(flag_id: int = 1, key: str = "a", **fields: Any) -> dict[str, Any]:
-    """A flag in the REST shape, enabled, with one segment that gives everybody its only variant unless told else."""
+    """A flag in the REST shape, enabled, with one segment that gives every entity its only variant."""
     return {
         "id": flag_id,
         "key": key,
@@ -112,3 +128,8 @@ def variant(variant_id: int = 100, key: str = "on", attachment: dict[str, str] |
 
 def constraint(name: str, operator: str, value: str) -> dict[str, Any]:
     return {"id": 1, "segmentID": 10, "property": name, "operator": operator, "value": value}
+
+
+def tagged(flag_id: int, *tags: str, **fields: Any) -> dict[str, Any]:
+    values = [{"id": number, "value": tag} for number, tag in enumerate(tags)]
+    return flag(flag_id, f"flag-{flag_id}", tags=values, **fields)

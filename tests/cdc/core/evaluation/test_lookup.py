@@ -1,32 +1,16 @@
-"""Which flag a request means."""
+"""Finding the flags of a request."""
 
 from typing import Any
 
 import pytest
 
-from cdc.core.errors import InvalidInput
-from cdc.core.evaluation import BatchRequest, Evaluation, evaluate_batch
-
-from .flags import FlagList, ask, flag
+from .flags import ask, batch, flag, tagged
 
 
 def found(flags: list[dict[str, Any]], **request: Any) -> int | None:
     """The id of the flag that answers."""
     result = ask(flags, {"entityID": "u", **request})
     return result["flagID"] if result["variantID"] is not None else None
-
-
-def batch(flags: list[dict[str, Any]], environment_id: int | None = None, **request: Any) -> list[Evaluation]:
-    parsed = BatchRequest.parse({"entities": [{"entityID": "u"}, {"entityID": "v"}], **request})
-    return list(
-        evaluate_batch(
-            FlagList(flags),
-            parsed,
-            new_entity_id=lambda: "random",
-            environment_id=environment_id,
-            max_results=100,
-        )
-    )
 
 
 def test_an_id_beats_a_key_even_when_it_is_unknown() -> None:
@@ -64,19 +48,6 @@ def test_a_flag_of_another_environment_is_not_found() -> None:
     assert [ask(flags, {"flagKey": key})["variantID"] for key in "abc"] == [100, 100, 100]
 
 
-def tagged(flag_id: int, *tags: str, **fields: Any) -> dict[str, Any]:
-    values = [{"id": number, "value": tag} for number, tag in enumerate(tags)]
-    return flag(flag_id, f"flag-{flag_id}", tags=values, **fields)
-
-
-def test_a_batch_goes_through_tags_by_entity_then_ids_then_keys() -> None:
-    flags = [tagged(1, "web"), tagged(2, "web"), tagged(3)]
-    answers = batch(flags, flagTags=["web"], flagIDs=[1, 3], flagKeys=["flag-1"])
-    assert [(answer.flag_id, answer.entity_id) for answer in answers] == [
-        (2, "u"), (1, "u"), (2, "v"), (1, "v"), (1, "u"), (1, "v"), (3, "u"), (3, "v"), (1, "u"), (1, "v")
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("operator", "expected"), [("ANY", [3, 1, 2]), ("ALL", [3]), (None, [3, 1, 2]), ("all", [3, 1, 2])]
 )
@@ -89,14 +60,3 @@ def test_tags_match_any_unless_all_are_asked_for(operator: str | None, expected:
 def test_tags_do_not_tell_of_flags_in_other_environments() -> None:
     flags = [tagged(1, "a", environmentId=1), tagged(2, "a", environmentId=2)]
     assert {answer.flag_id for answer in batch(flags, environment_id=1, flagTags=["a"])} == {1}
-
-
-def test_a_batch_that_is_too_large_is_refused_before_any_work() -> None:
-    with pytest.raises(InvalidInput, match="more than 100 results"):
-        batch([], flagIDs=[1] * 51)
-
-
-def test_what_a_batch_does_not_find_is_told_as_it_was_asked() -> None:
-    by_id, by_key = batch([], flagIDs=[9], flagKeys=["x"])[::2]
-    assert (by_id.flag, by_id.flag_id, by_id.flag_key) == (None, 9, "")
-    assert (by_key.flag, by_key.flag_id, by_key.flag_key) == (None, 0, "x")
