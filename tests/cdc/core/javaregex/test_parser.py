@@ -1,12 +1,32 @@
 """Which texts are expressions: exactly those that Java accepts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from cdc.core.errors import InvalidPattern
-from cdc.core.javaregex import NotLinear, TooComplex, Unsupported, backtracking_text, linear_plans, parse
+from cdc.core.javaregex import TooComplex, parse
+from cdc.core.javaregex.charset import ranges
+from cdc.core.javaregex.syntax import (
+    EMPTY,
+    Anchor,
+    Anchored,
+    Backreference,
+    Chars,
+    Choice,
+    Grapheme,
+    Group,
+    Kind,
+    LineBreak,
+    Look,
+    Node,
+    Repeat,
+    Sequence,
+)
+
+A = ranges((97, 97))
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "java_regex.json").read_text("utf-8"))
 
@@ -55,49 +75,43 @@ def test_what_is_nested_too_deeply_is_not_called_invalid(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    ("pattern", "tree"),
     [
-        r"^[a-z]+@x\.com$",
-        r"\d++\.\d++",
-        r"[a-z]++",
-        r"^(?=.*\d)(?=.*[a-z]).{8,}$",
-        r"^(?!.*@example\.com$).*$",
-        r"(?!a).*|b",
-        r"[a-z&&[^aeiou]]*",
-        r"\p{InGreek}+|\p{IsCyrillic}",
-        r"(?i)straße\R?",
-        r"US\Z",
+        ("", EMPTY),
+        ("{2}", Repeat(EMPTY, 2, 2, Kind.GREEDY)),
+        ("a{1,}?", Repeat(Chars(A), 1, None, Kind.LAZY)),
+        ("a?+", Repeat(Chars(A), 0, 1, Kind.POSSESSIVE)),
+        ("a|", Choice((Chars(A), EMPTY))),
+        ("(?:a)", Group(Chars(A))),
+        ("(?<n>a)", Group(Chars(A), captures=True)),
+        ("(?>a)", Group(Chars(A), atomic=True)),
+        ("(?!a)", Look(Chars(A), ahead=True, negative=True)),
+        ("(?<=a)", Look(Chars(A), ahead=False, negative=False)),
+        (r"\1", Backreference(None)),
+        (r"(?m)^(?d)$", Sequence((Anchored(Anchor.LINE_BEGIN), Anchored(Anchor.LINE_END, unix=True)))),
+        (r"\b{g}", Anchored(Anchor.GRAPHEME)),
+        ("(?x) a # comment", Chars(A)),
+        ("(?i:a)a", Sequence((Group(Chars(ranges((65, 65), (97, 97)))), Chars(A)))),
+        (r"\R\X", Sequence((LineBreak(), Grapheme()))),
     ],
 )
-def test_the_usual_expressions_need_no_backtracking(pattern: str) -> None:
-    assert linear_plans(parse(pattern))
+def test_an_expression_becomes_a_tree(pattern: str, tree: Node) -> None:
+    assert parse(pattern) == tree
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    ("pattern", "words"),
     [
-        r"(.)\1",
-        r"((?!bad).)*",
-        r"a(?<=a)",
-        r"(?>a|ab)c",
-        r"(a|ab)++c",
-        r"(?m)^a$",
-        r"a$\n?b*",
-        r"\X",
-        "a{1001}",
-        r"[\p{L}&&[^\p{Lu}]]",
-        r"(a$)*",
-        r".*+a",
-        r"(?<=a)b",
+        (")", "unmatched closing"),
+        ("*a", "dangling meta character '*'"),
+        ("a{x}", "illegal repetition"),
+        ("(?<1>a)", "letters and digits"),
+        ("(?<n>a)(?<n>b)", "'n' is already defined"),
+        (r"\k<n>", "'n' does not exist"),
+        ("(?z)", "unknown inline modifier"),
+        ("(?<=(?:ab)*)", "does not have an obvious maximum length"),
     ],
 )
-def test_what_looks_around_or_back_needs_backtracking(pattern: str) -> None:
-    with pytest.raises(NotLinear):
-        linear_plans(parse(pattern))
-    assert backtracking_text(parse(pattern))
-
-
-@pytest.mark.parametrize("pattern", [r"\b{g}a", "(?:(?:a{1000}){1000}){1000}(?<=a)", "a{2147483647}"])
-def test_what_no_engine_can_do_is_told_apart(pattern: str) -> None:
-    with pytest.raises(Unsupported):
-        backtracking_text(parse(pattern))
+def test_an_invalid_expression_says_why(pattern: str, words: str) -> None:
+    with pytest.raises(InvalidPattern, match=re.escape(words)):
+        parse(pattern)
