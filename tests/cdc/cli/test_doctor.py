@@ -24,7 +24,7 @@ async def test_a_healthy_set_up_behind_nginx_is_silent(
             assert await doctor(capsys, "--database-url", safe.url, "--url", proxied) == (0, {})
 
 
-async def test_lines_for_people_name_what_is_wrong_and_what_mends_it(
+async def test_lines_for_people_name_the_error_and_its_remedy(
     flagent_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await asyncio.to_thread(main, ["doctor", "--quiet", "--database-url", flagent_url], FEW) == 1
@@ -35,7 +35,7 @@ async def test_lines_for_people_name_what_is_wrong_and_what_mends_it(
     assert not any(line.startswith("ok") for line in lines)
 
 
-async def test_a_database_that_cannot_be_asked_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_unreachable_database_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = await doctor(capsys, "--database-url", "postgresql://ann:geheim@127.0.0.1:1/flags")
     assert code == 2
     assert found["database"]["state"] == "unchecked"

@@ -146,6 +146,6 @@ class Observed:
         return events + self.commit()
 
 
-def told(events: Iterable[Event]) -> list[str]:
-    """Type and flag of each event, for short expectations."""
+def summaries(events: Iterable[Event]) -> list[str]:
+    """Type and key of each event, for short expectations."""
     return [f"{event.type} {event.flag_key}" for event in events]

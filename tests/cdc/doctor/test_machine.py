@@ -21,12 +21,12 @@ from tests.fixtures.doctor import doctor
 from tests.fixtures.postgres import Postgres
 
 
-async def test_a_door_without_keys_is_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_authentication_without_keys_is_reported(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = await doctor(capsys, "--database-url", database_url, FLAGENT_CDC_AUTH_ENABLED="true")
     assert "all requests will be rejected" in found["keys"]["text"]
 
 
-async def test_keys_that_cannot_be_read_are_named(
+async def test_keys_that_cannot_be_read_are_reported(
     postgres: Postgres, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     create_key(database_url, "web", Grant())
@@ -36,7 +36,7 @@ async def test_keys_that_cannot_be_read_are_named(
     assert "scopes cannot be read" in found["keys"]["text"]
 
 
-async def test_published_keys_that_cannot_be_read_are_named(
+async def test_key_sets_that_cannot_be_read_are_reported(
     database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "jwks.json"
@@ -46,12 +46,12 @@ async def test_published_keys_that_cannot_be_read_are_named(
         assert place in found["jwks"]["text"]
 
 
-async def test_an_open_door_is_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_server_open_to_everyone_is_reported(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = await doctor(capsys, "--database-url", database_url, FLAGENT_CDC_HOST="0.0.0.0")
     assert "does not start" in found["authentication"]["text"]
 
 
-async def test_too_few_descriptors_are_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_too_few_descriptors_are_reported(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = await doctor(capsys, "--database-url", database_url, FLAGENT_SSE_MAX_CLIENTS="100000000")
     assert "LimitNOFILE=" in found["descriptors"]["remedy"]
 
@@ -79,7 +79,7 @@ def certificate(directory: Path, name: str, days: int) -> tuple[str, str]:
     return str(cert_file), str(key_file)
 
 
-async def test_certificates_that_cannot_be_used_are_named(
+async def test_unusable_certificates_are_reported(
     database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, good_key = certificate(tmp_path, "good", 90)

@@ -19,7 +19,7 @@ from tests.fixtures.server import serving, until
 @pytest.mark.parametrize(
     ("directives", "expected", "words"),
     [
-        # As nginx is when nobody has told it anything: HTTP/1.0 to the server, whose answers it buffers.
+        # The defaults of nginx: HTTP/1.0 to the server, and buffered answers.
         ("proxy_ignore_headers X-Accel-Buffering;", {"buffering", "websocket"}, "nothing of the stream arrives"),
         ("proxy_http_version 1.1; proxy_buffering off;", {"websocket"}, "a WebSocket does not come through"),
         (f"{GOOD} proxy_hide_header Cache-Control;", {"caching"}, "missing"),
@@ -27,7 +27,7 @@ from tests.fixtures.server import serving, until
     ],
     ids=["buffers", "without upgrade", "drops cache-control", "compresses"],
 )
-async def test_a_proxy_that_breaks_streams_is_named(
+async def test_a_proxy_that_breaks_streams_is_reported(
     database_url: str, capsys: pytest.CaptureFixture[str], directives: str, expected: set[str], words: str
 ) -> None:
     async with quick_server(database_url) as url:
@@ -39,7 +39,7 @@ async def test_a_proxy_that_breaks_streams_is_named(
     assert words in " ".join(found[check]["text"] for check in errors)
 
 
-async def test_a_proxy_that_gives_up_quiet_connections_is_named(
+async def test_a_proxy_that_closes_quiet_connections_is_reported(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(database_url, sse_keep_alive_s=3.0) as server:
@@ -49,20 +49,22 @@ async def test_a_proxy_that_gives_up_quiet_connections_is_named(
     assert "keep-alives do not arrive every 3 s" in found["keep_alive"]["text"]
 
 
-async def test_a_proxy_that_waits_for_the_end_is_named(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_proxy_that_waits_for_the_end_is_reported(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with quick_server(database_url) as url, holding_back(url) as proxied:
         code, found = await doctor(capsys, "--url", proxied)
     assert code == 1
     assert {"buffering", "websocket"} <= found.keys()
 
 
-async def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_unreachable_server_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = await doctor(capsys, "--url", "http://127.0.0.1:1")
     assert code == 1
     assert found.keys() == {"reachable"}
 
 
-async def test_a_server_of_another_database_is_named(
+async def test_a_server_of_another_database_is_reported(
     safe: EmbeddedPostgres, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with quick_server(database_url) as url:
@@ -71,14 +73,16 @@ async def test_a_server_of_another_database_is_named(
     assert found.keys() == {"same_log"}
 
 
-async def test_a_server_behind_a_transaction_pool_is_named(pooled_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_server_behind_a_transaction_pool_is_reported(
+    pooled_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with quick_server(pooled_url) as url:
         code, found = await doctor(capsys, "--url", url)
     assert code == 1
     assert "PgBouncer" in found["ready"]["text"]
 
 
-async def test_a_server_that_asks_for_credentials_is_shown_one(
+async def test_a_server_that_requires_credentials_is_sent_one(
     safe: EmbeddedPostgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "key"

@@ -23,7 +23,7 @@ async def errors(capsys: pytest.CaptureFixture[str], *arguments: str, **variable
     return {check: finding["text"] for check, finding in nats.items() if finding["state"] == "error"}
 
 
-async def test_a_healthy_tier_is_silent_and_what_breaks_it_is_named(
+async def test_a_healthy_tier_is_silent_and_faults_are_reported(
     nats_server: NatsServer, database_url: str, flagent_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relays = ("--database-url", database_url, "--nats", nats_server.url)
@@ -56,7 +56,7 @@ async def test_a_healthy_tier_is_silent_and_what_breaks_it_is_named(
             stopped = await errors(capsys, *relays)
             assert stopped.keys() == {"relay", "relay_lag"}
             assert "2 commits behind" in stopped["relay_lag"]
-            # A node sees as well that nobody can prove anything to it.
+            # A node reports the missing relay too.
             assert (await errors(capsys, "--source", nats_server.url)).keys() == {"relay"}
 
         await change(jetstream, allow_direct=False)
@@ -75,7 +75,7 @@ async def change(jetstream: Any, **changes: object) -> None:
     await jetstream.update_stream(config.evolve(**changes))
 
 
-async def test_a_server_that_is_not_there_or_refuses_the_login_is_named(
+async def test_a_missing_server_and_a_refused_login_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, found = await doctor(capsys, "--nats", "nats://ann:secret@127.0.0.1:1")

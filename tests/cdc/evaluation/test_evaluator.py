@@ -179,7 +179,7 @@ def test_each_schema_has_its_own_flags(evaluator: Evaluator, observed: Observed)
     assert evaluator.evaluate({"flagKey": "a"}, schema="no_such")["variantKey"] is None
 
 
-def test_without_a_public_schema_the_first_one_is_asked() -> None:
+def test_without_a_public_schema_the_first_one_is_used() -> None:
     tenant = Flagent("tenant_1")
     switch(tenant, "a")
     catalog = tenant.catalog()

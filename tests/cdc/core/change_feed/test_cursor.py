@@ -15,7 +15,7 @@ def test_a_cursor_reads_what_it_writes(text: str) -> None:
     assert str(Cursor.parse(text)) == text
 
 
-def test_it_stands_after_a_commit_or_after_some_of_its_changes() -> None:
+def test_a_cursor_is_after_a_commit_or_after_some_of_its_changes() -> None:
     assert Cursor.parse("7@log") == Cursor(Position(7), None, LogId("log"))
     assert Cursor.parse("7.3@log") == Cursor(Position(7), 3, LogId("log"))
 
@@ -41,7 +41,7 @@ def test_it_stands_after_a_commit_or_after_some_of_its_changes() -> None:
         "x" * 999,
     ],
 )
-def test_anything_else_is_refused_and_told_how_to_begin(text: str) -> None:
+def test_anything_else_is_refused_with_how_to_start(text: str) -> None:
     with pytest.raises(InvalidInput, match="start with the oldest change") as refused:
         Cursor.parse(text)
     assert (refused.value.name, refused.value.code) == ("after", "invalid_cursor")

@@ -1,4 +1,4 @@
-"""Changes of the feed: where they stand, and what subscribers are told of them."""
+"""Changes of the change feed: their cursors, and their events for subscribers."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_a_cursor_carries_what_was_seen_until_that_lies_behind() -> None:
     assert str(replace(CHANGE, position=Position(1054)).cursor(LOG, seen)) == "1054.40@k7q2mxs2"
 
 
-def test_as_an_event_it_tells_what_the_stream_would() -> None:
+def test_its_event_equals_that_of_the_stream() -> None:
     event = CHANGE.event(LOG)
     assert (event.type, event.schema, event.committed_at) == (EventType.ROW_UPDATED, "shop", CHANGE.committed_at)
     assert event.detail == {

@@ -63,7 +63,7 @@ def test_of_some_tables_the_cursor_moves_past_the_others(tables: list[str]) -> N
     assert page("3@k7q2mx", *commits, tables=["other.b"])[:2] == ([], "9@k7q2mx")
 
 
-def test_no_more_is_looked_at_than_asked() -> None:
+def test_no_more_is_scanned_than_requested() -> None:
     assert page("3@k7q2mx", commit(5, "a", "a", "b"), tables=["b"], scan=2)[:2] == ([], "5.2@k7q2mx")
     assert page("3@k7q2mx", commit(5, "a", "a"), commit(9, "b"), tables=["b"], scan=2)[:2] == ([], "5@k7q2mx")
 

@@ -11,7 +11,7 @@ from .examples import of_database, of_machine, of_server
 ROOT = Path(__file__).parents[4]
 
 
-def test_what_is_healthy_is_silent() -> None:
+def test_a_healthy_set_up_is_ok() -> None:
     findings = [*of_database(), *of_server(), *of_machine()]
     assert {finding.state for finding in findings} == {State.OK}
     assert exit_code(findings) == 0

@@ -2,7 +2,7 @@ from cdc.core.diagnosis import function_in
 from cdc.database.queries import objects
 
 
-def test_every_function_that_is_shipped_can_be_compared() -> None:
+def test_every_shipped_function_can_be_compared() -> None:
     functions = [one for one in objects() if "create or replace function" in one.text]
     found = [function_in(one.text) for one in functions]
     assert None not in found

@@ -19,12 +19,12 @@ from .examples import of_machine, states
         ({"descriptors": 1024}, "descriptors", "1024 files"),
     ],
 )
-def test_a_machine_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+def test_a_machine_is_misconfigured(changes: dict[str, object], check: str, words: str) -> None:
     found = states(of_machine(**changes))
     assert found.keys() == {check}
     assert words in found[check]
 
 
-def test_tokens_for_anybody_are_worth_knowing() -> None:
+def test_tokens_of_any_audience_are_a_note() -> None:
     findings = of_machine(requires_credentials=True, verifies_tokens=True)
     assert "any audience" in states(findings, State.NOTE)["authentication"]

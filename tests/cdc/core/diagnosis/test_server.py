@@ -21,7 +21,7 @@ from .examples import of_server, of_stream, states
         ({"websocket": "the upgrade is answered with 400"}, "websocket", "answered with 400"),
     ],
 )
-def test_a_server_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+def test_a_server_is_broken(changes: dict[str, object], check: str, words: str) -> None:
     found = states(of_server(**changes))
     assert found.keys() == {check}
     assert words in found[check]
@@ -41,13 +41,13 @@ def test_a_server_is_wrong(changes: dict[str, object], check: str, words: str) -
         ({"is_fresh": False}, "fresh", "cannot confirm"),
     ],
 )
-def test_a_stream_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+def test_a_stream_is_broken(changes: dict[str, object], check: str, words: str) -> None:
     found = states(of_stream(**changes))
     assert found.keys() == {check}
     assert words in found[check]
 
 
-def test_a_stream_that_asks_for_a_credential_could_not_be_looked_at() -> None:
+def test_a_stream_that_requires_a_credential_could_not_be_checked() -> None:
     findings = of_stream(status=401, problem="credential_missing")
     assert "requires a credential" in states(findings, State.UNCHECKED)["stream"]
     assert exit_code(findings) == 2

@@ -19,7 +19,7 @@ from .examples import of_database, states
         ({"connections": 95}, "connections", "95 of 100"),
     ],
 )
-def test_a_database_is_wrong(changes: dict[str, object], check: str, words: str) -> None:
+def test_a_database_is_broken(changes: dict[str, object], check: str, words: str) -> None:
     found = states(of_database(**changes))
     assert found.keys() == {check}
     assert words in found[check]
@@ -39,7 +39,7 @@ def test_a_database_is_wrong(changes: dict[str, object], check: str, words: str)
         ({"role": RoleFacts("ann", sees_sessions=False)}, "visibility", "cannot see other sessions"),
     ],
 )
-def test_what_is_worth_knowing_is_no_failure(changes: dict[str, object], check: str, words: str) -> None:
+def test_a_note_is_no_failure(changes: dict[str, object], check: str, words: str) -> None:
     findings = of_database(**changes)
     assert words in states(findings, State.NOTE)[check]
     assert exit_code(findings) == 0

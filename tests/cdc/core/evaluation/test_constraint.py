@@ -49,5 +49,5 @@ def test_an_expression_is_compiled_at_its_first_use_and_once() -> None:
 
 @pytest.mark.parametrize("operator", ["LT", "LTE", "GT", "GTE"])
 @pytest.mark.parametrize(("value", "text"), [("NaN", "1"), ("1", "NaN"), ("x", "1"), ("1", "x"), ("", "")])
-def test_what_is_no_number_compares_as_false(operator: str, value: str, text: str) -> None:
+def test_a_comparison_with_a_text_that_is_no_number_fails(operator: str, value: str, text: str) -> None:
     assert compile_constraint(operator, value, PlainRegexes())(text) is False

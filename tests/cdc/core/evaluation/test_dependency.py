@@ -13,7 +13,7 @@ def message(*flags: dict[str, object]) -> str | None:
     return None if log is None else str(log["msg"])
 
 
-def test_a_dependency_with_a_variant_lets_the_flag_speak() -> None:
+def test_a_dependency_with_a_variant_does_not_block() -> None:
     assert message(flag(1, "a", dependsOn=["b"]), flag(2, "b")) is None
 
 
@@ -62,7 +62,7 @@ def test_a_chain_of_thousands_needs_no_deep_stack() -> None:
     assert evaluate(source, request, new_entity_id=str).decision.variant_id == 100
 
 
-def test_a_lattice_of_dependencies_is_asked_once_per_flag() -> None:
+def test_a_lattice_of_dependencies_is_looked_up_once_per_flag() -> None:
     layers = [
         flag(2 * layer + side, f"{layer}-{side}", dependsOn=[f"{layer + 1}-0", f"{layer + 1}-1"] if layer < 30 else [])
         for layer in range(31)

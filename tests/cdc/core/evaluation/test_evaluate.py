@@ -10,7 +10,7 @@ from cdc.core.evaluation import EvaluationRequest, evaluate
 from .flags import FlagList, ask, batch, flag, tagged
 
 
-def test_the_entity_type_asked_with_beats_the_flags() -> None:
+def test_the_entity_type_of_the_request_overrides_that_of_the_flag() -> None:
     types = [
         ask([flag(entityType=own)], {"flagID": 1, "entityType": asked})["evalContext"]["entityType"]
         for own, asked in [("user", "device"), ("user", ""), ("user", None), (None, None)]
@@ -31,7 +31,7 @@ def test_a_batch_that_is_too_large_is_refused_before_any_work() -> None:
         batch([], flagIDs=[1] * 51)
 
 
-def test_what_a_batch_does_not_find_is_told_as_it_was_asked() -> None:
+def test_what_a_batch_does_not_find_is_named_as_in_the_request() -> None:
     by_id, by_key = batch([], flagIDs=[9], flagKeys=["x"])[::2]
     assert (by_id.flag, by_id.flag_id, by_id.flag_key) == (None, 9, "")
     assert (by_key.flag, by_key.flag_id, by_key.flag_key) == (None, 0, "x")

@@ -17,7 +17,7 @@ def log_of(debug: bool, **fields: Any) -> dict[str, Any] | None:
     return log
 
 
-def test_every_segment_looked_at_is_told_of() -> None:
+def test_every_tried_segment_has_a_line() -> None:
     log = log_of(True, segments=[NOT_MATCHED, NOT_ROLLED_OUT, MATCHED, segment(14, rank=3)])
     assert log is not None
     assert [(line["segmentID"], line["msg"]) for line in log["segmentDebugLogs"]] == [

@@ -13,7 +13,7 @@ def found(flags: list[dict[str, Any]], **request: Any) -> int | None:
     return result["flagID"] if result["variantID"] is not None else None
 
 
-def test_an_id_beats_a_key_even_when_it_is_unknown() -> None:
+def test_an_id_overrides_a_key_even_if_it_is_unknown() -> None:
     assert found([flag(1, "a"), flag(2, "b")], flagID=1, flagKey="b") == 1
     assert found([flag(1, "a")], flagID=9, flagKey="a") is None
 
@@ -51,12 +51,12 @@ def test_a_flag_of_another_environment_is_not_found() -> None:
 @pytest.mark.parametrize(
     ("operator", "expected"), [("ANY", [3, 1, 2]), ("ALL", [3]), (None, [3, 1, 2]), ("all", [3, 1, 2])]
 )
-def test_tags_match_any_unless_all_are_asked_for(operator: str | None, expected: list[int]) -> None:
+def test_tags_match_any_unless_all_are_requested(operator: str | None, expected: list[int]) -> None:
     flags = [tagged(1, "a"), tagged(2, "b"), tagged(3, "a", "b"), tagged(4, "a", "b", enabled=False)]
     answers = batch(flags, flagTags=["a", "b", "a"], flagTagsOperator=operator)
     assert [answer.flag_id for answer in answers if answer.entity_id == "u"] == expected
 
 
-def test_tags_do_not_tell_of_flags_in_other_environments() -> None:
+def test_tags_do_not_disclose_flags_of_other_environments() -> None:
     flags = [tagged(1, "a", environmentId=1), tagged(2, "a", environmentId=2)]
     assert {answer.flag_id for answer in batch(flags, environment_id=1, flagTags=["a"])} == {1}

@@ -83,7 +83,7 @@ def test_a_null_property_is_absent() -> None:
         ({"entityContext": {"\ud800": []}}, "entityContext"),
     ],
 )
-def test_a_wrong_field_is_named(raw: object, name: str) -> None:
+def test_an_invalid_field_is_named(raw: object, name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         EvaluationRequest.parse(raw)
     assert caught.value.name == name
@@ -109,7 +109,7 @@ def test_a_wrong_field_is_named(raw: object, name: str) -> None:
         ({**ONE, "enableDebug": 0}, "enableDebug"),
     ],
 )
-def test_a_wrong_field_of_a_batch_is_named(raw: object, name: str) -> None:
+def test_an_invalid_field_of_a_batch_is_named(raw: object, name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         BatchRequest.parse(raw)
     assert caught.value.name == name

@@ -12,7 +12,7 @@ def log_of(debug: bool, **fields: Any) -> dict[str, Any] | None:
     return log
 
 
-def test_an_answer_has_every_field_of_flagents() -> None:
+def test_a_result_has_every_field_of_flagents_api() -> None:
     tags = [{"id": 2, "value": "b"}, {"id": 1, "value": "a"}]
     request = {"flagKey": "a", "entityID": "u", "entityContext": {"age": 25, "none": None}}
     assert ask([flag(tags=tags, entityType="user")], request) == {
@@ -30,14 +30,14 @@ def test_an_answer_has_every_field_of_flagents() -> None:
     }
 
 
-def test_a_flag_that_is_not_found_is_answered_as_it_was_asked() -> None:
+def test_a_flag_that_is_not_found_is_named_as_in_the_request() -> None:
     result = ask([], {"flagKey": "x", "enableDebug": True})
     assert (result["flagID"], result["flagKey"], result["flagSnapshotID"], result["flagTags"]) == (0, "x", 0, [])
     assert result["evalContext"] == {"entityID": None, "entityType": None, "entityContext": None}
     assert result["evalDebugLog"] == {"msg": "flagID 0 not found or deleted", "segmentDebugLogs": []}
 
 
-def test_a_variant_needs_no_explanation_unless_asked_for() -> None:
+def test_a_variant_has_a_log_only_in_debug_mode() -> None:
     assert log_of(False) is None
     assert log_of(True) == {
         "msg": "",
@@ -54,7 +54,7 @@ def test_without_a_variant_there_is_always_a_log() -> None:
     assert log["msg"] == "segment_id 11 did not match constraints"
 
 
-def test_a_flag_without_segments_says_so() -> None:
+def test_the_log_says_that_a_flag_has_no_segments() -> None:
     log = log_of(False, segments=[])
     assert log == {"msg": "flagID 1 has no segments", "segmentDebugLogs": []}
     log = log_of(True, segments=[])
@@ -62,13 +62,13 @@ def test_a_flag_without_segments_says_so() -> None:
     assert log["segmentDebugLogs"] == [{"segmentID": 0, "msg": "flagID 1 has no segments"}]
 
 
-def test_a_blocked_flag_says_by_what() -> None:
+def test_the_log_names_the_dependency_that_blocks_a_flag() -> None:
     assert log_of(False, dependsOn=["b"]) == {"msg": 'dependency "b" not found', "segmentDebugLogs": []}
     log = log_of(True, dependsOn=["b"])
     assert log is not None
     assert log["segmentDebugLogs"] == [{"segmentID": 0, "msg": 'dependency "b" not found'}]
 
 
-def test_a_variant_that_is_gone_leaves_its_id_alone() -> None:
+def test_a_deleted_variant_leaves_only_its_id_in_the_result() -> None:
     result = ask([flag(segments=[segment(distributions=[share(100, 555)])])], {"flagID": 1})
     assert (result["variantID"], result["variantKey"], result["variantAttachment"]) == (555, None, None)

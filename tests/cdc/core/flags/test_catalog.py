@@ -9,7 +9,7 @@ from cdc.core.flags.events import EventType
 from cdc.core.flags.flag_tables import TABLES
 from cdc.core.log.change import Change, Op
 from cdc.core.log.position import LogId, Position
-from tests.cdc.core.flagent import LOG, TIME, Flagent, Observed, commit_of, told
+from tests.cdc.core.flagent import LOG, TIME, Flagent, Observed, commit_of, summaries
 
 GONE = "2026-05-05T05:05:05"
 
@@ -29,18 +29,18 @@ def observed() -> Observed:
     return observed
 
 
-# What each call of Flagent's API tells (spec a.3).
+# The events of each call of Flagent's API (spec a.3).
 
 
-def test_creating_a_flag_tells_it_once(observed: Observed) -> None:
+def test_creating_a_flag_is_one_event(observed: Observed) -> None:
     flagent = observed.flagent
     events = observed.call(8, lambda: flagent.flag("b"))
-    assert told(events) == ["flag_created b"]
+    assert summaries(events) == ["flag_created b"]
     assert events[0].flag is not None
     assert events[0].flag["key"] == "b"
 
 
-def test_creating_a_flag_from_a_template_tells_each_step(observed: Observed) -> None:
+def test_creating_a_flag_from_a_template_is_an_event_per_step(observed: Observed) -> None:
     flagent = observed.flagent
     events = observed.call(
         8,
@@ -52,7 +52,7 @@ def test_creating_a_flag_from_a_template_tells_each_step(observed: Observed) -> 
         lambda: flagent.insert("distributions", segment_id=9, variant_id=10),
         lambda: flagent.save(8),
     )
-    assert told(events) == [
+    assert summaries(events) == [
         "flag_created b",
         "segment_updated b",
         "flag_updated b",
@@ -61,10 +61,10 @@ def test_creating_a_flag_from_a_template_tells_each_step(observed: Observed) -> 
     ]
 
 
-def test_saving_a_flag_in_three_commits_tells_one_content_event(observed: Observed) -> None:
+def test_saving_a_flag_in_three_commits_is_one_content_event(observed: Observed) -> None:
     flagent = observed.flagent
     events = observed.call(1, lambda: flagent.update("flags", 1, description="new", updated_at="2026-03-27T09:00:00"))
-    assert told(events) == ["flag_updated a"]
+    assert summaries(events) == ["flag_updated a"]
     assert str(events[0].id) == "2-0@k7q2mx"
     assert (events[0].committed_at, events[0].schema, events[0].flag_id) == (TIME, "public", 1)
     assert events[0].tags == {"web"}
@@ -73,33 +73,33 @@ def test_saving_a_flag_in_three_commits_tells_one_content_event(observed: Observ
 
 
 @pytest.mark.parametrize(("first", "second"), [(False, True), (True, False)])
-def test_toggling_tells_the_update_and_the_direction(observed: Observed, first: bool, second: bool) -> None:
+def test_toggling_is_an_update_and_a_direction(observed: Observed, first: bool, second: bool) -> None:
     flagent = observed.flagent
     flagent.update("flags", 1, enabled=first)
     observed.commit()
     events = observed.call(1, lambda: flagent.update("flags", 1, enabled=second))
-    assert told(events) == ["flag_updated a", "flag_enabled a" if second else "flag_disabled a"]
+    assert summaries(events) == ["flag_updated a", "flag_enabled a" if second else "flag_disabled a"]
     assert [event.id.index for event in events] == [0, 1]
     assert events[0].flag is events[1].flag
 
 
-def test_a_toggle_to_the_same_value_tells_nothing(observed: Observed) -> None:
+def test_a_toggle_to_the_same_value_is_no_event(observed: Observed) -> None:
     flagent = observed.flagent
     assert observed.call(1, lambda: flagent.update("flags", 1, enabled=False, updated_at=GONE)) == []
 
 
-def test_toggling_many_flags_at_once_tells_all_in_one_commit(observed: Observed) -> None:
+def test_toggling_many_flags_at_once_is_one_commit(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.flag("b")
     observed.commit()
     flagent.update("flags", 8, enabled=True)
     flagent.update("flags", 1, enabled=True)
     events = observed.commit()
-    assert told(events) == ["flag_updated b", "flag_enabled b", "flag_updated a", "flag_enabled a"]
+    assert summaries(events) == ["flag_updated b", "flag_enabled b", "flag_updated a", "flag_enabled a"]
     assert [event.id.index for event in events] == [0, 1, 2, 3]
 
 
-def test_deleting_and_restoring_softly_is_seen_as_going_and_coming(observed: Observed) -> None:
+def test_a_soft_delete_is_a_deletion_and_its_undo_a_creation(observed: Observed) -> None:
     observed.flagent.update("flags", 1, deleted_at=GONE)
     (gone,) = observed.commit()
     assert (gone.type, gone.flag_key, gone.flag_id, gone.flag, gone.detail) == ("flag_deleted", "a", 1, None, {})
@@ -112,13 +112,13 @@ def test_deleting_and_restoring_softly_is_seen_as_going_and_coming(observed: Obs
     assert back.flag["segments"][0]["id"] == 2
 
 
-def test_deleting_a_flag_for_good_tells_it_once_whatever_the_cascade(observed: Observed) -> None:
+def test_a_hard_delete_is_one_event_whatever_the_cascade(observed: Observed) -> None:
     observed.flagent.delete("flags", 1)
     assert len(observed.flagent.changes) == 6
-    assert told(observed.commit()) == ["flag_deleted a"]
+    assert summaries(observed.commit()) == ["flag_deleted a"]
 
 
-def test_adding_a_segment_tells_the_segment(observed: Observed) -> None:
+def test_adding_a_segment_sends_the_segment(observed: Observed) -> None:
     flagent = observed.flagent
     (event,) = observed.call(1, lambda: flagent.insert("segments", flag_id=1, rank=3))
     assert (event.type, event.detail["segmentID"]) == ("segment_updated", 8)
@@ -127,7 +127,7 @@ def test_adding_a_segment_tells_the_segment(observed: Observed) -> None:
     assert [segment["id"] for segment in event.flag["segments"]] == [8, 2]
 
 
-def test_a_new_segment_that_has_distributions_tells_both(observed: Observed) -> None:
+def test_a_new_segment_with_distributions_is_two_events(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.insert("segments", flag_id=1, rank=3)
     flagent.insert("distributions", segment_id=8, variant_id=3, percent=7)
@@ -137,13 +137,13 @@ def test_a_new_segment_that_has_distributions_tells_both(observed: Observed) -> 
     assert second.detail["distributions"][0]["percent"] == 7
 
 
-def test_removing_a_segment_tells_it_as_null(observed: Observed) -> None:
+def test_a_removed_segment_is_null(observed: Observed) -> None:
     flagent = observed.flagent
     (event,) = observed.call(1, lambda: flagent.update("segments", 2, deleted_at=GONE))
     assert (event.type, event.detail) == ("segment_updated", {"segmentID": 2, "segment": None})
 
 
-def test_reordering_segments_tells_each_that_moved_in_its_new_order(observed: Observed) -> None:
+def test_reordering_segments_is_an_event_for_each_that_moved_in_its_new_order(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.insert("segments", flag_id=1, rank=1000)
     observed.commit()
@@ -158,7 +158,7 @@ def test_reordering_segments_tells_each_that_moved_in_its_new_order(observed: Ob
 
 
 @pytest.mark.parametrize("step", ["insert", "update", "soft delete", "hard delete"])
-def test_a_constraint_that_changes_tells_its_segment(observed: Observed, step: str) -> None:
+def test_a_changed_constraint_is_an_event_of_its_segment(observed: Observed, step: str) -> None:
     flagent = observed.flagent
     steps = {
         "insert": lambda: flagent.insert("constraints", segment_id=2, value="DE"),
@@ -172,7 +172,7 @@ def test_a_constraint_that_changes_tells_its_segment(observed: Observed, step: s
     assert [constraint["value"] for constraint in event.detail["segment"]["constraints"]] == expected
 
 
-def test_replacing_distributions_tells_them_once(observed: Observed) -> None:
+def test_replacing_distributions_is_one_event(observed: Observed) -> None:
     flagent = observed.flagent
 
     def replace() -> None:
@@ -184,26 +184,26 @@ def test_replacing_distributions_tells_them_once(observed: Observed) -> None:
     assert [share["id"] for share in event.detail["distributions"]] == [8]
 
 
-def test_a_variant_that_changes_tells_the_flag_the_shares_and_the_variant(observed: Observed) -> None:
+def test_a_changed_variant_is_an_event_of_flag_distributions_and_variant(observed: Observed) -> None:
     flagent = observed.flagent
     events = observed.call(
         1,
         lambda: flagent.update("variants", 3, key="off"),
         lambda: flagent.update("distributions", 4, variant_key="off"),
     )
-    assert told(events) == ["flag_updated a", "variant_updated a", "distribution_updated a"]
+    assert summaries(events) == ["flag_updated a", "variant_updated a", "distribution_updated a"]
     assert events[1].detail["variantID"] == 3
     assert events[1].detail["variant"]["key"] == "off"
 
 
-def test_a_removed_variant_is_told_as_null(observed: Observed) -> None:
+def test_a_removed_variant_is_null_in_its_event(observed: Observed) -> None:
     flagent = observed.flagent
     events = observed.call(1, lambda: flagent.update("variants", 3, deleted_at=GONE))
-    assert told(events) == ["flag_updated a", "variant_updated a"]
+    assert summaries(events) == ["flag_updated a", "variant_updated a"]
     assert events[1].detail == {"variantID": 3, "variant": None}
 
 
-def test_tags_before_and_after_are_told(observed: Observed) -> None:
+def test_events_have_the_tags_before_and_after(observed: Observed) -> None:
     flagent = observed.flagent
     (added,) = observed.call(1, lambda: flagent.insert("tags", value="new"), lambda: flagent.tag(1, "new"))
     assert (added.type, added.tags) == (EventType.FLAG_UPDATED, frozenset({"web", "new"}))
@@ -216,22 +216,22 @@ def test_tags_before_and_after_are_told(observed: Observed) -> None:
 # What other writers may do.
 
 
-def test_a_renamed_key_goes_under_the_old_name_and_comes_under_the_new(observed: Observed) -> None:
+def test_a_renamed_key_is_a_deletion_and_a_creation(observed: Observed) -> None:
     observed.flagent.update("flags", 1, key="z", enabled=True)
     events = observed.commit()
-    assert told(events) == ["flag_deleted a", "flag_created z"]
+    assert summaries(events) == ["flag_deleted a", "flag_created z"]
     assert observed.catalog.find("public", "a") is None
     assert observed.catalog.find("public", "z") is not None
 
 
-def test_two_flags_that_swap_keys_are_both_known_to_a_client_that_files_by_key(observed: Observed) -> None:
+def test_a_client_that_indexes_by_key_keeps_both_flags_that_swap_keys(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.flag("b")
     observed.commit()
     for flag_id, key in ((1, "c"), (8, "a"), (1, "b")):
         flagent.update("flags", flag_id, key=key)
     events = observed.commit()
-    assert told(events) == ["flag_deleted a", "flag_deleted b", "flag_created b", "flag_created a"]
+    assert summaries(events) == ["flag_deleted a", "flag_deleted b", "flag_created b", "flag_created a"]
     assert [event.id.index for event in events] == [0, 1, 2, 3]
 
 
@@ -249,14 +249,14 @@ def test_a_renamed_or_deleted_tag_touches_every_flag_that_has_it(observed: Obser
     observed.commit()
     flagent.update("tags", 6, value="site")
     events = observed.commit()
-    assert told(events) == ["flag_updated a", "flag_updated b"]
+    assert summaries(events) == ["flag_updated a", "flag_updated b"]
     assert events[0].tags == {"web", "site"}
     flagent.update("tags", 6, deleted_at=GONE)
     assert [event.tags for event in observed.commit()] == [{"site"}, {"site"}]
     flagent.update("tags", 6, deleted_at=None)
     observed.commit()
     flagent.delete("tags", 6)
-    assert told(observed.commit()) == ["flag_updated a", "flag_updated b"]
+    assert summaries(observed.commit()) == ["flag_updated a", "flag_updated b"]
 
 
 def test_a_segment_that_moves_to_another_flag_touches_both(observed: Observed) -> None:
@@ -265,7 +265,7 @@ def test_a_segment_that_moves_to_another_flag_touches_both(observed: Observed) -
     observed.commit()
     flagent.update("segments", 2, flag_id=8)
     events = observed.commit()
-    assert told(events) == ["segment_updated a", "segment_updated b", "distribution_updated b"]
+    assert summaries(events) == ["segment_updated a", "segment_updated b", "distribution_updated b"]
     assert events[0].detail["segment"] is None
     assert events[1].detail["segment"]["constraints"][0]["id"] == 5
 
@@ -284,7 +284,7 @@ def test_children_may_come_before_their_parents() -> None:
     assert event.flag["segments"][0]["constraints"][0]["id"] == 1
 
 
-def test_children_of_a_deleted_flag_tell_nothing(observed: Observed) -> None:
+def test_children_of_a_deleted_flag_are_no_event(observed: Observed) -> None:
     observed.flagent.update("flags", 1, deleted_at=GONE)
     observed.commit()
     observed.flagent.update("segments", 2, rank=0)
@@ -304,7 +304,7 @@ def test_children_of_a_deleted_flag_tell_nothing(observed: Observed) -> None:
     ],
 )
 @pytest.mark.parametrize("logged", [True, False])
-def test_a_truncate_tells_every_flag_that_had_rows(
+def test_a_truncate_is_an_event_of_every_flag_that_had_rows(
     observed: Observed, table: str, expected: list[str], logged: bool
 ) -> None:
     flagent = observed.flagent
@@ -320,10 +320,10 @@ def test_a_truncate_tells_every_flag_that_had_rows(
     if not logged:
         flagent.changes = flagent.changes[-1:]
     events = observed.commit()
-    assert told(events) == expected
+    assert summaries(events) == expected
 
 
-def test_a_commit_that_nets_to_nothing_tells_nothing(observed: Observed) -> None:
+def test_a_commit_without_a_net_change_is_no_event(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.update("flags", 1, description="x")
     flagent.update("flags", 1, description="")
@@ -332,7 +332,7 @@ def test_a_commit_that_nets_to_nothing_tells_nothing(observed: Observed) -> None
     assert observed.commit() == []
 
 
-def test_what_no_client_sees_tells_nothing(observed: Observed) -> None:
+def test_a_change_that_no_client_sees_is_no_event(observed: Observed) -> None:
     flagent = observed.flagent
     flagent.update("distributions", 4, bitmap="x")
     flagent.update("segments", 2, updated_at=GONE)
@@ -340,7 +340,7 @@ def test_what_no_client_sees_tells_nothing(observed: Observed) -> None:
     assert observed.commit() == []
 
 
-def test_bookkeeping_is_applied_though_not_told(observed: Observed) -> None:
+def test_bookkeeping_is_applied_without_an_event(observed: Observed) -> None:
     before = observed.catalog.flag_json("public", 1)
     observed.flagent.save(1)
     assert observed.commit() == []
@@ -353,7 +353,7 @@ def test_bookkeeping_is_applied_though_not_told(observed: Observed) -> None:
 # Watched tables of data teams.
 
 
-def test_rows_of_other_tables_are_told_as_rows(observed: Observed) -> None:
+def test_rows_of_other_tables_are_row_events(observed: Observed) -> None:
     one, two = {"id": 1, "n": 1, "old": 0}, {"id": 1, "n": 2, "new": 0}
     key = {"id": 1}
     observed.flagent.update("flags", 1, description="x")
@@ -462,7 +462,7 @@ def test_a_flag_is_the_same_object_until_it_changes(observed: Observed) -> None:
     assert observed.catalog.flag_json("public", 1) is flag
 
 
-def test_a_rewound_copy_tells_the_past_again_and_leaves_the_present_alone(observed: Observed) -> None:
+def test_a_rewound_copy_repeats_past_events_and_leaves_the_present_unchanged(observed: Observed) -> None:
     flagent, catalog = observed.flagent, observed.catalog
     commits, events, digests = [], [], [catalog.digest]
     steps: list[Callable[[], object]] = [
@@ -496,19 +496,19 @@ def attached(flagent: Flagent) -> list[Change]:
     return changes
 
 
-def test_attaching_tells_what_is_there_and_attaching_again_what_differs(observed: Observed) -> None:
+def test_attaching_sends_all_flags_and_attaching_again_what_differs(observed: Observed) -> None:
     fresh = Catalog(LOG)
     fresh.attach("public")
-    assert told(fresh.apply(commit_of(2, *attached(observed.flagent)))) == ["flag_created a"]
+    assert summaries(fresh.apply(commit_of(2, *attached(observed.flagent)))) == ["flag_created a"]
     assert observed.commit(*attached(observed.flagent)) == []
     observed.flagent.update("flags", 1, enabled=True)
     observed.flagent.flag("b")
     observed.flagent.changes.clear()
     events = observed.commit(*attached(observed.flagent))
-    assert told(events) == ["flag_updated a", "flag_enabled a", "flag_created b"]
+    assert summaries(events) == ["flag_updated a", "flag_enabled a", "flag_created b"]
 
 
-def test_before_an_attachment_nothing_is_known_of_that_schema_alone(observed: Observed) -> None:
+def test_before_an_attachment_only_that_schema_is_unknown(observed: Observed) -> None:
     observed.catalog.attach("tenant")
     flag = observed.flagent.tables["flags"][1]
     observed.catalog.apply(commit_of(2, Change("tenant", "flags", Op.INSERT, None, flag)))
@@ -538,7 +538,7 @@ def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -
     assert observed.catalog.position == 1
 
 
-def test_a_commit_in_parts_tells_what_it_would_as_a_whole() -> None:
+def test_a_commit_in_parts_has_the_events_of_the_whole() -> None:
     changes = [Change("shop", "orders", Op.INSERT, None, {"id": n}) for n in range(7)]
     whole, parts = Catalog(LOG), Catalog(LOG)
     expected = whole.apply(commit_of(4, *changes))

@@ -190,12 +190,12 @@ def test_events_folded_give_what_the_tables_hold(seed: int) -> None:
 def test_rewinding_gives_every_state_before_and_the_same_events_again(seed: int) -> None:
     writer = Writer(seed)
     catalog = writer.flagent.catalog()
-    commits, states, told = [], [list(catalog.flags())], []
+    commits, states, expected = [], [list(catalog.flags())], []
     for _ in range(60):
         for _ in range(writer.rng.choice([1, 1, 2, 20])):
             writer.write()
         commits.append(writer.flagent.commit())
-        told.append(catalog.apply(commits[-1]))
+        expected.append(catalog.apply(commits[-1]))
         states.append(list(catalog.flags()))
     past, digest = catalog.copy(), catalog.digest
     for commit, state in zip(reversed(commits), reversed(states[:-1]), strict=True):
@@ -204,9 +204,9 @@ def test_rewinding_gives_every_state_before_and_the_same_events_again(seed: int)
             assert list(past.flags()) == state
     assert list(past.flags()) == states[0] == []
     twin = past.copy()
-    assert [past.apply(commit) for commit in commits] == told
+    assert [past.apply(commit) for commit in commits] == expected
     assert (past.digest, list(past.flags())) == (digest, states[-1])
-    assert [twin.apply(commit) for commit in commits] == told
+    assert [twin.apply(commit) for commit in commits] == expected
     assert (catalog.digest, list(catalog.flags())) == (digest, states[-1])
 
 

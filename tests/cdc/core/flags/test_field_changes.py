@@ -22,16 +22,16 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, An
     return [(each["path"], each["before"], each["after"]) for each in field_changes(before, after)]
 
 
-def test_nothing_and_bookkeeping_are_no_changes() -> None:
+def test_changes_of_bookkeeping_are_ignored() -> None:
     assert changed(flag(), flag()) == []
     assert changed(flag(), flag(snapshotID=2, updatedAt="2026-01-01T00:00", updatedBy="x")) == []
 
 
-def test_a_field_tells_what_it_was_and_is() -> None:
+def test_a_changed_field_has_both_values() -> None:
     assert changed(flag(), flag(enabled=True, dependsOn=["b"])) == [("enabled", False, True), ("dependsOn", [], ["b"])]
 
 
-def test_tags_are_told_by_value() -> None:
+def test_tags_are_compared_by_value() -> None:
     before = flag(tags=[{"id": 1, "value": "x"}, {"id": 2, "value": "b"}])
     assert changed(before, flag(tags=[{"id": 2, "value": "b"}])) == [("tags", ["b", "x"], ["b"])]
 
@@ -46,7 +46,7 @@ def test_parts_are_paired_by_id() -> None:
     ]
 
 
-def test_a_part_that_comes_or_goes_is_told_whole() -> None:
+def test_an_added_or_removed_part_is_shown_whole() -> None:
     one, other = {"id": 1, "key": "on"}, {"id": 2, "key": "off"}
     assert changed(flag(variants=[one]), flag(variants=[other])) == [
         ("variants[1]", one, None),

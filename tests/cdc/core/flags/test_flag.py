@@ -164,7 +164,7 @@ def test_a_flag_is_shown_in_the_rest_shape_without_deleted_rows() -> None:
     }
 
 
-def test_the_keys_of_a_flag_stand_in_the_order_of_the_specification() -> None:
+def test_the_keys_of_a_flag_are_in_the_order_of_the_specification() -> None:
     flagent, flag_id = full_flag()
     flag = flagent.catalog().flag_json("public", flag_id)
     assert flag is not None
@@ -203,7 +203,7 @@ def test_no_flag_has_no_tags() -> None:
     assert tag_values(None) == frozenset()
 
 
-def test_rows_made_from_every_evaluation_vector_render_back_to_it() -> None:
+def test_rows_of_every_evaluation_vector_render_back_to_it() -> None:
     path = Path(__file__).parents[3] / "vectors" / "evaluation_vectors.json"
     if not path.exists():
         pytest.skip("the evaluation vectors are not here")

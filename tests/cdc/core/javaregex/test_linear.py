@@ -43,7 +43,7 @@ def test_expressions_for_engines_without_backtracking(pattern: str, text: str) -
     assert whole(pattern) == text
 
 
-def test_leading_look_aheads_become_expressions_of_their_own() -> None:
+def test_leading_look_aheads_become_separate_expressions() -> None:
     assert linear_plans(parse(r"^(?=a|b)(?!c$)(?!(?d)d$)e|f")) == (
         Plan("e", ("(?:a|b)",), (r"c(?:\r\n|[\n\r\x{85}\x{2028}\x{2029}])?\z", r"d\n?\z")),
         Plan("f"),

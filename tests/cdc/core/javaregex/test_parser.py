@@ -69,7 +69,7 @@ def test_accepts_what_java_accepts_in_rare_cases(pattern: str, accepted: bool) -
     ["(" * 200 + ")" * 200, "[" * 200 + "a" + "]" * 200, "(?<=" + "(a|b)" * 2000 + ")"],
     ids=["groups", "classes", "choices in a look-behind"],
 )
-def test_what_is_nested_too_deeply_is_not_called_invalid(pattern: str) -> None:
+def test_a_too_deeply_nested_expression_is_not_called_invalid(pattern: str) -> None:
     with pytest.raises(TooComplex):
         parse(pattern)
 

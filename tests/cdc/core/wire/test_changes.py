@@ -37,12 +37,12 @@ def page(*changes: LoggedChange, is_open: bool = False) -> ChangePage:
     return ChangePage(changes, Cursor(Position(7), 2, LOG), Position(9), is_open, "shopdb")
 
 
-def told(format: ChangeFormat, *changes: LoggedChange) -> Any:
+def page_of(format: ChangeFormat, *changes: LoggedChange) -> Any:
     return json.loads(page_text(format, page(*changes), "1.2.3"))
 
 
 def test_a_change_has_its_place_its_rows_and_where_it_came_from() -> None:
-    document = told(ChangeFormat.JSON, change())
+    document = page_of(ChangeFormat.JSON, change())
     assert document == {
         "changes": [
             {
@@ -69,7 +69,7 @@ def test_a_change_has_its_place_its_rows_and_where_it_came_from() -> None:
 
 
 def test_the_last_change_of_a_commit_ends_it() -> None:
-    (last,) = told(ChangeFormat.JSON, change(index=3))["changes"]
+    (last,) = page_of(ChangeFormat.JSON, change(index=3))["changes"]
     assert last["cursor"] == "7@k7q2mx"
 
 
@@ -84,7 +84,7 @@ def test_an_empty_page_still_says_where_to_go_on() -> None:
     assert json.loads(page_text(ChangeFormat.JSON, page(is_open=True), "1")) == {
         "changes": [], "next": "7.2@k7q2mx", "isOpen": True
     }  # fmt: skip
-    assert told(ChangeFormat.CLOUDEVENTS) == []
+    assert page_of(ChangeFormat.CLOUDEVENTS) == []
 
 
 def test_rows_of_flagents_tables_are_known_by_their_id() -> None:
@@ -93,12 +93,12 @@ def test_rows_of_flagents_tables_are_known_by_their_id() -> None:
     other = change(key=None)
     odd = change(table="tags", op=Op.DELETE, key=None, before="{}", after=None)
     cleared = change(table="flags", op=Op.TRUNCATE, key=None, before=None, after=None)
-    keys = [each["key"] for each in told(ChangeFormat.JSON, insert, gone, other, odd, cleared)["changes"]]
+    keys = [each["key"] for each in page_of(ChangeFormat.JSON, insert, gone, other, odd, cleared)["changes"]]
     assert keys == [{"id": 4}, {"id": 5}, None, None, None]
 
 
 def test_debezium_gets_its_envelope() -> None:
-    (record,) = told(ChangeFormat.DEBEZIUM, change())["changes"]
+    (record,) = page_of(ChangeFormat.DEBEZIUM, change())["changes"]
     us = 1795420800123456
     lsn = 7 << 24 | 2
     assert record == {
@@ -141,31 +141,31 @@ def test_debezium_gets_its_envelope() -> None:
     ],
 )
 def test_debezium_gets_its_letter(op: Op, code: str, before: str | None, after: str | None) -> None:
-    (record,) = told(ChangeFormat.DEBEZIUM, change(op=op, before=before, after=after))["changes"]
+    (record,) = page_of(ChangeFormat.DEBEZIUM, change(op=op, before=before, after=after))["changes"]
     assert record["value"]["op"] == code
     assert (record["value"]["before"] is None, record["value"]["after"] is None) == (before is None, after is None)
 
 
-def test_debezium_tells_a_changed_key_as_a_deletion_and_a_creation() -> None:
+def test_a_changed_key_is_a_deletion_and_a_creation_in_debezium() -> None:
     moved = change(key='{"id":6,"n":1.50}', before='{"n":1.5,"id":5}', after='{"n":1.50,"id":6}')
-    gone, new = told(ChangeFormat.DEBEZIUM, moved)["changes"]
+    gone, new = page_of(ChangeFormat.DEBEZIUM, moved)["changes"]
     assert (gone["value"]["op"], gone["key"], gone["value"]["after"]) == ("d", {"id": 5, "n": 1.5}, None)
     assert (new["value"]["op"], new["key"], new["value"]["before"]) == ("c", {"id": 6, "n": 1.5}, None)
-    # A key column that the row did not have before tells nothing about what the key was.
-    (added,) = told(ChangeFormat.DEBEZIUM, change(key='{"new":null}'))["changes"]
+    # A key column that the row did not have before leaves the old key unknown.
+    (added,) = page_of(ChangeFormat.DEBEZIUM, change(key='{"new":null}'))["changes"]
     assert added["value"]["op"] == "u"
 
 
 def test_the_lsn_grows_from_change_to_change() -> None:
     places = [(7, 1), (7, 2), (7, 1 << 23), (8, 1), (8, 2), (1 << 38, 1)]
     changes = [change(position=Position(position), index=index, count=1 << 24) for position, index in places]
-    lsns = [record["value"]["source"]["lsn"] for record in told(ChangeFormat.DEBEZIUM, *changes)["changes"]]
+    lsns = [record["value"]["source"]["lsn"] for record in page_of(ChangeFormat.DEBEZIUM, *changes)["changes"]]
     assert lsns == sorted(set(lsns))
     assert lsns[-1] < 1 << 63
 
 
 def test_cloud_events_say_what_where_and_when() -> None:
-    first, cleared = told(
+    first, cleared = page_of(
         ChangeFormat.CLOUDEVENTS,
         change(),
         change(index=3, op=Op.TRUNCATE, key=None, before=None, after=None),
@@ -182,7 +182,7 @@ def test_cloud_events_say_what_where_and_when() -> None:
         "sequence": "0000000000000000007.000000002",
         "partitionkey": '{"id":5}',
     }
-    assert data == told(ChangeFormat.JSON, change())["changes"][0]
+    assert data == page_of(ChangeFormat.JSON, change())["changes"][0]
     assert (cleared["type"], "partitionkey" in cleared) == ("flagent_cdc.table_truncated", False)
 
 
@@ -196,9 +196,9 @@ def test_each_format_has_its_content_type() -> None:
 
 def test_a_sequence_takes_the_place_of_the_number_within_the_commit() -> None:
     one = change(index=99_812, count=99_815, has_sequence=True)
-    (told_one,) = told(ChangeFormat.JSON, one)["changes"]
-    assert (told_one["sequence"], told_one["index"], told_one["count"]) == ("99812", 99_812, 99_815)
-    (record,) = told(ChangeFormat.DEBEZIUM, one)["changes"]
+    (in_json,) = page_of(ChangeFormat.JSON, one)["changes"]
+    assert (in_json["sequence"], in_json["index"], in_json["count"]) == ("99812", 99_812, 99_815)
+    (record,) = page_of(ChangeFormat.DEBEZIUM, one)["changes"]
     assert record["value"]["source"]["lsn"] == record["value"]["transaction"]["total_order"] == 99_812
-    (event,) = told(ChangeFormat.CLOUDEVENTS, one)
+    (event,) = page_of(ChangeFormat.CLOUDEVENTS, one)
     assert event["sequence"] == f"{7:019d}.{99_812:019d}"

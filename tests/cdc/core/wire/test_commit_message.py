@@ -55,7 +55,7 @@ def commit_of(*tables: str, text: str = "x") -> Commit:
 
 @settings(max_examples=200)
 @given(commits, st.integers(300, 2000))
-def test_what_was_cut_is_put_together_unchanged(commit: Commit, limit_bytes: int) -> None:
+def test_a_split_commit_is_assembled_unchanged(commit: Commit, limit_bytes: int) -> None:
     parcels = pack(commit, LOG, limit_bytes)
     assert all(len(parcel.data) <= limit_bytes for parcel in parcels)
     assembler = Assembler()
@@ -94,7 +94,7 @@ def test_changes_are_kept_whole_unless_one_is_larger_than_a_message() -> None:
     assert [parcel.continues for parcel in parcels] == [True, True, False]
 
 
-def test_an_attempt_that_was_cut_off_is_forgotten_when_another_begins() -> None:
+def test_an_interrupted_attempt_is_dropped_when_another_begins() -> None:
     commit = commit_of("flags", "tags", "segments")
     parcels = pack(commit, LOG, 10_000)
     assembler = Assembler()

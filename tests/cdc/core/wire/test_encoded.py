@@ -18,17 +18,17 @@ def events_of_every_kind() -> list[Event]:
     observed = Observed()
     flagent = observed.flagent
     flagent.flag("a")
-    told = observed.commit()
+    events = observed.commit()
     flagent.insert("segments", flag_id=1)
     flagent.insert("variants", flag_id=1)
     flagent.insert("distributions", segment_id=2, variant_id=3)
     flagent.update("flags", 1, enabled=True)
-    told += observed.commit()
+    events += observed.commit()
     flagent.update("flags", 1, enabled=False)
-    told += observed.commit()
+    events += observed.commit()
     flagent.update("flags", 1, deleted_at=TIME)
-    told += observed.commit(*(Change("s", "t", op, {}, {"n": 1}) for op in Op))
-    return told
+    events += observed.commit(*(Change("s", "t", op, {}, {"n": 1}) for op in Op))
+    return events
 
 
 def test_every_kind_of_event_is_covered_here() -> None:
@@ -36,7 +36,7 @@ def test_every_kind_of_event_is_covered_here() -> None:
 
 
 @pytest.mark.parametrize("event", events_of_every_kind(), ids=lambda event: str(event.id))
-def test_the_event_object_tells_all_in_a_fixed_order(event: Event) -> None:
+def test_the_event_object_has_all_fields_in_a_fixed_order(event: Event) -> None:
     sent = json.loads(event_object(event))
     head: dict[str, Any] = {"type": event.type.value, "id": str(event.id)}
     about = {} if event.flag_id is None else HEAD
@@ -47,7 +47,7 @@ def test_the_event_object_tells_all_in_a_fixed_order(event: Event) -> None:
 
 
 @pytest.mark.parametrize("event", events_of_every_kind(), ids=lambda event: str(event.id))
-def test_plain_data_is_the_flag_or_what_happened_to_it(event: Event) -> None:
+def test_plain_data_is_the_flag_or_the_details(event: Event) -> None:
     sent = json.loads(EncodedEvent(event).data)
     if event.type == "flag_deleted":
         assert sent == {"key": "a", "id": 1}
@@ -76,7 +76,7 @@ def test_line_ends_within_a_flag_stay_within_its_data_line() -> None:
     assert b"\r" not in encoded.sse()
 
 
-def test_each_form_is_made_once() -> None:
+def test_each_encoding_is_made_once() -> None:
     (encoded, *_) = encode_commit(events_of_every_kind())
     assert encoded.text is encoded.text
     assert encoded.sse() is encoded.sse()

@@ -40,7 +40,7 @@ def test_every_reader_reads_every_flag(one: dict[str, Any]) -> None:
     json_http_fetcher(export)
 
 
-def test_only_enabled_flags_are_exported_and_the_revision_is_told() -> None:
+def test_only_enabled_flags_are_exported_with_the_revision() -> None:
     export = export_of(flag(1, "a"), flag(2, "b", enabled=False))
     assert [one["key"] for one in export["flags"]] == ["a"]
     assert export["revision"] == "7@k7q2mx"

@@ -1,4 +1,4 @@
-"""What OpenFeature is told: values, reasons and metadata of flags, errors, and one notice per commit."""
+"""OpenFeature: values, reasons and metadata of flags, errors, and one notice per commit."""
 
 import json
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def test_a_context_that_evaluation_refuses_is_invalid() -> None:
     assert caught.value.code == "INVALID_CONTEXT"
 
 
-def test_the_flag_is_asked_by_its_id() -> None:
+def test_the_flag_is_requested_by_its_id() -> None:
     entity = Entity("u1", None, {})
     request = request_for(flag(5, "a"), entity)
     assert (request.flag_id, request.flag_key, request.entity) == (5, None, entity)
@@ -135,7 +135,7 @@ TWO = [variant(100, "on"), variant(101, "off")]
         (flag(segments=[segment(rolloutPercent=99)]), "SPLIT"),
     ],
 )
-def test_the_reason_tells_what_decided(one: dict[str, Any], reason: str) -> None:
+def test_the_reason_says_what_decided(one: dict[str, Any], reason: str) -> None:
     assert evaluated(one, country="US")["reason"] == reason
 
 

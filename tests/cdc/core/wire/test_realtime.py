@@ -1,4 +1,4 @@
-"""What Flagent's present clients are told: one notice per flag and commit, in the one payload that all three read."""
+"""The stream for Flagent's existing clients: one notice per flag and commit, in the one payload that all three read."""
 
 import json
 from collections.abc import Callable
@@ -52,8 +52,8 @@ class Following:
         self.share_id = database.insert("distributions", segment_id=self.segment_id, variant_id=self.variants[0])
         self.observed.commit()
 
-    def told(self) -> list[dict[str, Any]]:
-        """What the clients are told of everything written since the last commit."""
+    def notices(self) -> list[dict[str, Any]]:
+        """The notices of everything written since the last commit."""
         return read(stream_of(self.observed.commit()))
 
 
@@ -121,7 +121,7 @@ def test_each_kind_of_change_is_one_notice(
     following: Following, write: Callable[[Following], object], name: str, data: dict[str, str] | None
 ) -> None:
     write(following)
-    (notice,) = following.told()
+    (notice,) = following.notices()
     assert notice == {
         "type": name,
         "flagID": following.flag_id,
@@ -140,7 +140,7 @@ def test_a_new_flag_with_all_its_parts_is_one_notice() -> None:
     other = database.flag("b", enabled=True)
     database.insert("segments", flag_id=other)
     database.insert("variants", flag_id=other)
-    assert names(following.told()) == ["flag.created"]
+    assert names(following.notices()) == ["flag.created"]
 
 
 def test_many_changes_of_one_flag_in_one_commit_are_one_notice(following: Following) -> None:
@@ -149,12 +149,12 @@ def test_many_changes_of_one_flag_in_one_commit_are_one_notice(following: Follow
     database.update("segments", following.segment_id, rank=0)
     database.insert("segments", flag_id=following.flag_id)
     database.update("variants", following.variants[0], key="other")
-    assert names(following.told()) == ["flag.toggled"]
+    assert names(following.notices()) == ["flag.toggled"]
 
 
 def test_a_renamed_flag_is_one_gone_and_one_new(following: Following) -> None:
     following.database.update("flags", following.flag_id, key="b")
-    notices = following.told()
+    notices = following.notices()
     assert [(notice["type"], notice["flagKey"]) for notice in notices] == [("flag.deleted", "a"), ("flag.created", "b")]
 
 
@@ -163,10 +163,10 @@ def test_every_flag_of_a_commit_has_its_own_notice(following: Following) -> None
     following.observed.commit()
     following.database.update("flags", following.flag_id, notes="new")
     following.database.update("flags", other, notes="new")
-    assert [notice["flagKey"] for notice in following.told()] == ["a", "b"]
+    assert [notice["flagKey"] for notice in following.notices()] == ["a", "b"]
 
 
-def test_bookkeeping_and_watched_tables_are_not_told(following: Following) -> None:
+def test_bookkeeping_and_watched_tables_are_not_sent(following: Following) -> None:
     following.database.save(following.flag_id)
     orders = Change("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
     assert stream_of(following.observed.commit(orders)) == b""
@@ -192,7 +192,7 @@ def test_a_resync_makes_the_clients_refetch() -> None:
     assert notice["type"] == "flag.updated"
 
 
-def test_the_greeting_is_an_event_and_heartbeats_and_goodbye_are_comments() -> None:
+def test_the_first_message_is_an_event_and_keep_alives_and_closing_are_comments() -> None:
     greeting = REALTIME.connected(HERE, is_fresh=True, age_ms=1).decode()
     assert greeting.startswith("event: connected\ndata: ")
     assert json.loads(greeting.split("data: ")[1])["type"] == "connected"

@@ -18,7 +18,7 @@ def lines(format: ChangeFormat) -> RowLines:
     return RowLines(format, TABLE, cursor, at=AT, database="db", version="1")
 
 
-def test_the_first_line_tells_what_comes_and_the_last_one_where_to_go_on() -> None:
+def test_the_first_line_announces_the_rows_and_the_last_one_the_next_cursor() -> None:
     writer = lines(ChangeFormat.JSON)
     assert json.loads(writer.begin(9)) == {"table": "shop.orders", "position": "7", "readAt": AT, "estimatedRows": 9}
     assert json.loads(writer.end(3)) == {"next": "7@k7q2mx", "rows": 3}

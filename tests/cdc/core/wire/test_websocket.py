@@ -11,7 +11,7 @@ HERE = EventId(Position(1042), None, LOG)
 STANDING = {"position": "1042", "id": "1042@k7q2mx", "fresh": True, "ageMs": 1}
 
 
-def test_answers_to_subscriptions_tell_what_is_selected_now() -> None:
+def test_answers_to_subscriptions_have_the_present_selections() -> None:
     selections = Selections().add(Selection.of(flag_keys=["a"]))
     for kind, message in (("subscribed", websocket.subscribed), ("unsubscribed", websocket.unsubscribed)):
         sent = json.loads(message("r1", HERE, selections, is_fresh=True, age_ms=1))
