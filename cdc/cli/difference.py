@@ -21,7 +21,7 @@ __all__ = [
 
 JsonObject = Mapping[str, Any]
 
-# Told by other events, or bookkeeping that no event is sent for.
+# Sent as other events, or bookkeeping that no event is sent for.
 _NOT_CONTENT = frozenset({"id", "segments", "variants", "tags", "schema", *BOOKKEEPING})
 _LONGEST = 48
 

@@ -115,7 +115,7 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
             arguments.keep_alive_timeout,
         )
         if sys.stderr.isatty():
-            print(f"waiting for keep-alives of {target.url}, for a minute at most", file=sys.stderr)
+            print(f"waiting for keep-alives of {target.url}, for up to a minute", file=sys.stderr)
         yield from check_server(read_server(target, version("flagent-cdc"), identity), limits)
 
 
