@@ -45,7 +45,7 @@ async def test_an_unreachable_database_is_exit_code_2(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "nothing to look at was named"),
+        ([], "nothing to check: pass"),
         (["--url", "flags.example"], "is not a server URL"),
         (["--url", "http://127.0.0.1:1", "--credential-file", "/nowhere"], "/nowhere cannot be read"),
         (["--longest-transaction", "soon", "--url", "http://h"], "must be a duration"),
