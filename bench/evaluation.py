@@ -1,17 +1,17 @@
-"""`python -m bench.evaluation`: how many evaluations a core makes per second, over 1 000 flags.
+"""`python -m bench.evaluation`: evaluations per second and core, over 1 000 flags.
 
-Every flag has two segments and three constraints. The same random requests are asked in turn of
+Every flag has two segments and three constraints. The same random requests are evaluated in turn by
 
-- `decide`: the core alone, given the prepared flag;
+- `decide`: the core alone, with the prepared flag;
 - `evaluate`: with the look-up of the flag;
-- `evaluate + render`: with the answer as a JSON object;
+- `evaluate + render`: with the result as a JSON object;
 - `evaluator`: the whole shell, from a request object as parsed from JSON, with the catalog, the clock and the checks;
-- the baseline: the slow transcription of the rules, which prepares nothing, on the first requests only;
-- a server, over one REST connection and over one WebSocket (`bench.evaluation_wire`), on the first requests only. The
+- the baseline: the slow transcription of the rules, which prepares nothing, for the first requests only;
+- a server, over one REST connection and over one WebSocket (`bench.evaluation_wire`), for the first requests only. The
   CPU seconds there are the server's.
 
-Each round keeps the variants it answered and digests them after the clock was stopped. All rounds must agree with each
-other, and the first requests with the baseline, segments included: a fast wrong answer fails the run.
+Each round keeps the variants of its results and digests them after the clock has stopped. All rounds must agree with
+each other, and the first requests with the baseline, segments included: a wrong result fails the run, however fast.
 """
 
 import argparse
@@ -39,7 +39,7 @@ TARGET_PER_S = 200_000
 
 
 def flags_in_a_database(count: int, with_expressions: bool, dice: random.Random) -> Flagent:
-    """Two segments: one for a country and an age, one for some tiers, or where asked for an expression."""
+    """Flags with two segments: one for a country and an age, one for some tiers or for a regular expression."""
     database = Flagent()
     for number in range(count):
         flag_id = database.flag(f"flag-{number}", enabled=True, snapshot_id=number)
@@ -80,27 +80,27 @@ class Round:
     digest: int
 
 
-def measure(ask: Callable[[], Sequence[object]], cpu_clock: Callable[[], float] = time.process_time) -> Round:
-    """Time one pass over the requests; like a server it keeps next to nothing of an answer."""
+def measure(evaluate_all: Callable[[], Sequence[object]], cpu_clock: Callable[[], float] = time.process_time) -> Round:
+    """Time one pass over the requests; like a server, it keeps little of each result."""
     wall, cpu = time.perf_counter(), cpu_clock()
-    answers = ask()
+    results = evaluate_all()
     wall_s, cpu_s = time.perf_counter() - wall, cpu_clock() - cpu
-    return Round(wall_s, cpu_s, digest_of(answers))
+    return Round(wall_s, cpu_s, digest_of(results))
 
 
-def digest_of(answers: Sequence[object]) -> int:
+def digest_of(results: Sequence[object]) -> int:
     digest = 0
-    for answer in answers:
-        digest = zlib.crc32(repr(answer).encode(), digest)
+    for result in results:
+        digest = zlib.crc32(repr(result).encode(), digest)
     return digest
 
 
-def segment_and_variant(answer: dict[str, Any]) -> tuple[int | None, int | None]:
-    return answer["segmentID"], answer["variantID"]
+def segment_and_variant(result: dict[str, Any]) -> tuple[int | None, int | None]:
+    return result["segmentID"], result["variantID"]
 
 
 def report(name: str, requests: int, rounds: Sequence[Round]) -> dict[str, Any]:
-    """The median round and the spread, in evaluations per second."""
+    """Print and return the median round and the spread, in evaluations per second."""
     per_cpu = sorted(requests / one.cpu_s for one in rounds)
     per_wall = sorted(requests / one.wall_s for one in rounds)
     middle = len(rounds) // 2
@@ -119,13 +119,13 @@ def report(name: str, requests: int, rounds: Sequence[Round]) -> dict[str, Any]:
 
 
 def over_the_wire(database: Flagent, requests: Sequence[dict[str, Any]], rounds: int, expected: int) -> bool:
-    """Ask a server the same; False where any answer is not the one expected."""
+    """Evaluate the same requests on a server; False if any result differs from the expected one."""
     with running_server(database) as server:
-        asks = wire_passes(server, requests)
-        taken: dict[str, list[Round]] = {name: [] for name in asks}
+        passes = wire_passes(server, requests)
+        taken: dict[str, list[Round]] = {name: [] for name in passes}
         for number in range(rounds + 1):  # the first warms up
-            for name, ask in asks.items():
-                one = measure(ask, server.process.cpu_s)
+            for name, evaluate_all in passes.items():
+                one = measure(evaluate_all, server.process.cpu_s)
                 if number:
                     taken[name].append(one)
         for name, of_one in taken.items():
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--flags", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--wire-requests", type=int, default=5_000, help="0 leaves the server out")
+    parser.add_argument("--wire-requests", type=int, default=5_000, help="0 skips the server")
     parser.add_argument("--expressions", action="store_true", help="make one of the three constraints an EREG")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -184,27 +184,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
     )
     rounds: dict[str, list[Round]] = {name: [] for name in passes}
-    for ask in passes.values():  # warm up: expressions are compiled, caches filled
-        measure(ask)
-    for _ in range(options.rounds):  # in turn, so that all see the same machine
-        for name, ask in passes.items():
-            rounds[name].append(measure(ask))
+    for evaluate_all in passes.values():  # warm up: expressions are compiled, caches filled
+        measure(evaluate_all)
+    for _ in range(options.rounds):  # in turn, so that a disturbance of the machine affects all
+        for name, evaluate_all in passes.items():
+            rounds[name].append(measure(evaluate_all))
     lines = {name: report(name, options.requests, rounds[name]) for name in passes}
     baseline = report("transcription (baseline)", len(slow_raw), [slow])
     print(json.dumps({"decide_times_baseline": round(lines["decide"]["per_cpu_s"] / baseline["per_cpu_s"])}))
     first = digest_of([segment_and_variant(evaluator.evaluate(request)) for request in slow_raw])
     digests = {one.digest for name in passes for one in rounds[name]}
     if len(digests) != 1 or first != slow.digest:
-        print("the answers differ from round to round or from the baseline", file=sys.stderr)
+        print("the results differ from round to round or from the baseline", file=sys.stderr)
         return 1
     wire_raw = raw[: options.wire_requests]
     expected = digest_of([evaluator.evaluate(request)["variantID"] for request in wire_raw])
     if wire_raw and not over_the_wire(database, wire_raw, options.rounds, expected):
-        print("the server's answers differ from the core's", file=sys.stderr)
+        print("the server's results differ from the core's", file=sys.stderr)
         return 1
-    print(json.dumps({"digest": f"{digests.pop():08x}", "answers_agree": True}))
+    print(json.dumps({"digest": f"{digests.pop():08x}", "results_agree": True}))
     if not options.expressions and lines["decide"]["per_cpu_s"] < TARGET_PER_S:
-        print(f"decide makes less than {TARGET_PER_S} evaluations per CPU second", file=sys.stderr)
+        print(f"decide is below the target of {TARGET_PER_S} evaluations per CPU second", file=sys.stderr)
         return 1
     return 0
 

@@ -1,13 +1,12 @@
 """Evaluations over one connection to a server: REST with keep-alive, and a WebSocket.
 
-The server is a process of its own on one core, on an embedded database that holds the flags; who asks is on another
-core. With `in flight` requests more are sent before the first is answered, as a client with many callers does.
+The server is a separate process on one core, with an embedded database that holds the flags; the client is on another
+core. With several requests in flight the client sends more before the first response, like one with many callers.
 """
 
 import http.client
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from psycopg.types.json import Jsonb
 from websockets.sync.client import ClientConnection, connect
 
 from bench.fanout.process import Cores, Process
+from bench.port import free_port
 from cdc.admin.installation import migrate
 from cdc.database.queries import flagent_tables
 from cdc.embedded.server import EmbeddedPostgres
@@ -45,7 +45,7 @@ class Server:
 
 @contextmanager
 def running_server(flags: Flagent) -> Iterator[Server]:
-    """A server that is ready, on a database with these rows."""
+    """Run a server on a database with these rows; yields once it is ready."""
     cores = Cores()
     os.sched_setaffinity(0, {cores.load})
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-") as directory:
@@ -53,8 +53,7 @@ def running_server(flags: Flagent) -> Iterator[Server]:
         with EmbeddedPostgres(Path(directory) / "data") as postgres:
             _fill(postgres.url, flags)
             migrate(postgres.url, report=lambda _: None)
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                port = probe.getsockname()[1]
+            port = free_port()
             command = [sys.executable, "-m", "cdc", "serve", "--port", str(port), "--database-url", postgres.url]
             with Process(command, cores.server) as process:
                 _await_ready(port, process)
@@ -63,7 +62,7 @@ def running_server(flags: Flagent) -> Iterator[Server]:
 
 
 def passes(server: Server, requests: Sequence[Request]) -> dict[str, Callable[[], Sequence[object]]]:
-    """Each asks all requests and gives the variants in their order."""
+    """Functions that each send all requests and return the variants in order."""
     socket_ = connect(f"ws://127.0.0.1:{server.port}/ws", compression=None, max_queue=None)
     return {
         "REST, one connection": lambda: _over_rest(server.port, requests),
@@ -74,14 +73,14 @@ def passes(server: Server, requests: Sequence[Request]) -> dict[str, Callable[[]
 
 def _over_rest(port: int, requests: Sequence[Request]) -> list[object]:
     variants = []
-    # Made anew for each pass: the server closes what has been idle for some seconds, as it is during the other passes.
+    # A new connection for each pass: the server closes one that is idle during the other passes.
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
         for request in requests:
             connection.request("POST", "/api/v1/evaluation", json.dumps(request))
             response = connection.getresponse()
             body = response.read()
             if response.status != 200:
-                raise SystemExit(f"the server answered {response.status}: {body!r}")
+                raise SystemExit(f"the server responded with {response.status}: {body!r}")
             variants.append(json.loads(body)["variantID"])
     return variants
 
@@ -93,12 +92,12 @@ def _over_websocket(connection: ClientConnection, requests: Sequence[Request], i
         while sent < len(requests) and sent - len(variants) < in_flight:
             connection.send(json.dumps({"type": "evaluate", "requestId": str(sent), **requests[sent]}))
             sent += 1
-        answer = json.loads(connection.recv())
-        if answer["type"] == "heartbeat":
+        message = json.loads(connection.recv())
+        if message["type"] == "heartbeat":
             continue
-        if answer["type"] != "evaluation_result" or answer["requestId"] != str(len(variants)):
-            raise SystemExit(f"not the answer to request {len(variants)}: {answer}")
-        variants.append(answer["result"]["variantID"])
+        if message["type"] != "evaluation_result" or message["requestId"] != str(len(variants)):
+            raise SystemExit(f"not the response to request {len(variants)}: {message}")
+        variants.append(message["result"]["variantID"])
     return variants
 
 
@@ -122,4 +121,4 @@ def _await_ready(port: int, process: Process) -> None:
             except OSError:
                 pass
         time.sleep(0.05)
-    raise SystemExit(f"the server did not become ready: {process.complaints()}")
+    raise SystemExit(f"the server did not become ready: {process.stderr_tail()}")

@@ -1,17 +1,15 @@
-"""`python -m bench.latency`: from commit to receipt, beside a bare psycopg LISTEN loop in the same run.
+"""`python -m bench.latency`: latency from commit to receipt, compared with a bare psycopg LISTEN loop in the same run.
 
-One writer toggles a flag, one subscriber of the event stream notes when it hears of it, and one bare loop on the same
-database LISTENs to the notification of a trigger that does nothing else. Each sample of one is followed by a sample
-of the other, so that both see the same machine. A sample is the time from sending the statement, which is its own
-transaction, until its text is in the client's hands; the text is checked to be that very change, so that a lost or
-reordered event fails the run.
+One writer changes a flag, and one subscriber of the event stream records when it receives the event. A bare loop on the
+same database LISTENs for the notification of a trigger that does nothing else. Samples of both alternate, so that a
+disturbance of the machine affects both. A sample is the time from sending the statement, in autocommit, to the receipt
+of its text. The text must be that of the change, so that a lost or reordered event fails the run.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 
+from bench.port import free_port
 from cdc.admin.installation import migrate
 from cdc.database.queries import flagent_tables
 from cdc.embedded.server import EmbeddedPostgres
@@ -34,17 +33,17 @@ __all__ = ["subscriber"]
 _DEADLINE_S = 10.0
 
 
-async def _bare_listener(url: str, heard: "asyncio.Queue[tuple[float, str]]") -> None:
+async def _bare_listener(url: str, receipts: "asyncio.Queue[tuple[float, str]]") -> None:
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
     await connection.execute("listen bare")
-    heard.put_nowait((time.perf_counter(), "connected"))
+    receipts.put_nowait((time.perf_counter(), "connected"))
     async for notification in connection.notifies():
-        heard.put_nowait((time.perf_counter(), notification.payload))
+        receipts.put_nowait((time.perf_counter(), notification.payload))
 
 
-async def subscriber(url: str, heard: "asyncio.Queue[tuple[float, str]]") -> None:
-    """Put the time and the description of each changed flag, first the word `connected`."""
-    # A bare reader too: what is measured is the stream, not a client library.
+async def subscriber(url: str, receipts: "asyncio.Queue[tuple[float, str]]") -> None:
+    """Put the time and the description of each changed flag into the queue, after a first `connected`."""
+    # A bare reader: the benchmark measures the stream, not a client library.
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"GET {address.path}?type=flag_updated HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
@@ -52,9 +51,9 @@ async def subscriber(url: str, heard: "asyncio.Queue[tuple[float, str]]") -> Non
         async for line in reader:
             if line.startswith(b'data: {"id"'):
                 at = time.perf_counter()
-                heard.put_nowait((at, json.loads(line[6:])["description"]))
+                receipts.put_nowait((at, json.loads(line[6:])["description"]))
             elif line.startswith(b"event: connected"):
-                heard.put_nowait((time.perf_counter(), "connected"))
+                receipts.put_nowait((time.perf_counter(), "connected"))
     finally:
         writer.close()
 
@@ -63,13 +62,13 @@ async def _sample(
     connection: psycopg.AsyncConnection[object],
     statement: bytes,
     text: str,
-    heard: "asyncio.Queue[tuple[float, str]]",
+    receipts: "asyncio.Queue[tuple[float, str]]",
 ) -> float:
-    """Milliseconds from the statement's sending to the receipt of exactly this text."""
+    """Milliseconds from sending the statement to the receipt of exactly this text."""
     begun = time.perf_counter()
     await connection.execute(statement, (text,))
     async with asyncio.timeout(_DEADLINE_S):
-        at, received = await heard.get()
+        at, received = await receipts.get()
     if received != text:
         raise SystemExit(f"lost or reordered: expected {text!r}, received {received!r}")
     return (at - begun) * 1000
@@ -77,8 +76,7 @@ async def _sample(
 
 @asynccontextmanager
 async def _server(url: str) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "cdc", "serve", "--port", str(port), "--database-url", url], stdout=subprocess.DEVNULL
     )
@@ -144,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--warm-up", type=int, default=100)
-    parser.add_argument("--database-url", help="an empty database to use instead of an embedded one")
+    parser.add_argument("--database-url", help="an empty database; default: an embedded one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-") as directory:
         os.chmod(directory, 0o755)
@@ -157,7 +155,7 @@ def main() -> int:
     for name, values in (("flagent-cdc, SSE subscriber", ours), ("bare psycopg LISTEN loop", bare)):
         print(f"{name:<28}{statistics.median(values):>10.3f}{_p99(values):>10.3f}")
     print(f"{'ratio':<28}{statistics.median(ours) / statistics.median(bare):>10.2f}{_p99(ours) / _p99(bare):>10.2f}")
-    print(f"{len(ours)} samples each, interleaved; every event was the one expected, in order")
+    print(f"{len(ours)} samples each, interleaved; every event arrived, in order")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""pgbench, PostgreSQL's own load generator: one script, run by several clients for a while."""
+"""Runs a script with pgbench, PostgreSQL's load generator."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from cdc.embedded.programs import find_binaries
 
 
 def run_pgbench(url: str, script: str, clients: int, seconds: int) -> tuple[int, float]:
-    """How many transactions were committed, and at how many per second."""
+    """Run a script with several clients; the number of committed transactions, and their rate per second."""
     parts = conninfo_to_dict(url)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)

@@ -1,15 +1,15 @@
-"""What pruning costs the writers: their latency while millions of changes are deleted, beside their latency at rest.
+"""What pruning costs the writers: their latency while millions of changes are deleted, compared with no pruning.
 
     python -m bench.prune [--changes 2000000] [--clients 2] [--seconds 60] [--data-dir DIR]
 
-The log is filled with old commits, with one and with many changes. Then writers update one flag each per transaction,
-over and over: first for a while as if nobody pruned, then while the pruner is on and off in turns of some seconds. They
-share everything, so the ratios hold on a busy machine too. The pruner is the server's own, with its own pace. At the
-end the log is looked at: only old commits are gone, none of the writers' is missing, and what vacuum made free was used
-again.
+The change log is filled with old commits, some with one change and some with many. Then each writer updates one flag
+per transaction, repeatedly: first without pruning, then while the pruner alternates between on and off every few
+seconds. All phases share the machine, so the ratios hold on a busy one too. The pruner is the server's, at its usual
+pace. At the end the change log is checked: only old commits are gone, none of the writers' is missing, and freed space
+was reused.
 
-Filling takes longer than measuring and needs no quiet machine: with `--data-dir` the first run fills a log there and
-ends, the next one measures and takes it away.
+Filling takes longer than measuring and needs no quiet machine: with `--data-dir` the first run fills a change log there
+and exits, and the next run measures and deletes it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BEFORE_S = 10.0
 OFF_S = 3.0
 ON_S = 9.0
 
-# One in ten commits is a bulk change of 91, so half of the changes stand in each part of the log, about.
+# One in ten commits has 91 changes, so each of the two change tables gets about half of the changes.
 FILL = """
 with made as (
     insert into flagent_cdc.commit_log (
@@ -55,12 +55,12 @@ select m.batch, id, 'public', 'flags', 'update', i.row, i.row
 """
 
 
-# what the pruner did then, and from when to when
-StreamCopier = tuple[str, float, float]
+# The state of the pruner, with its start and its end.
+Phase = tuple[str, float, float]
 
 
-class Load(threading.Thread):
-    """One writer: updates a flag of its own per transaction; notes when each commit began and what it took."""
+class FlagWriter(threading.Thread):
+    """One writer: updates its flag once per transaction, and records when each commit began and how long it took."""
 
     def __init__(self, url: str, number: int) -> None:
         super().__init__(daemon=True)
@@ -82,11 +82,11 @@ class Load(threading.Thread):
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.prune", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--changes", type=int, default=2_000_000, help="old changes in the log (default 2000000)")
-    parser.add_argument("--clients", type=int, default=2, help="writers at the same time (default 2)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="at most so long (default 60)")
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--database-url", help="a server to use, instead of an embedded one")
-    place.add_argument("--data-dir", type=Path, help="fill a log there and end, or measure on the one that is there")
+    parser.add_argument("--clients", type=int, default=2, help="concurrent writers (default 2)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="maximum duration (default 60)")
+    database = parser.add_mutually_exclusive_group()
+    database.add_argument("--database-url", help="a server; default: an embedded one")
+    database.add_argument("--data-dir", type=Path, help="fill a change log there and exit, or measure an existing one")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         if options.data_dir is None:
@@ -106,37 +106,39 @@ def main(arguments: list[str] | None = None) -> None:
         shutil.rmtree(options.data_dir)
     if failures:
         sys.exit("\n".join(["FAILED", *failures]))
-    print("only old commits are gone, no other is missing")
+    print("only old commits were pruned, no other is missing")
 
 
 def measure(url: str, clients: int, seconds: float) -> list[str]:
-    """What is wrong with the log afterwards."""
+    """Measure, and return what is wrong with the change log afterwards."""
     keep_at_least(url, 0.0)
     before = totals(url)
-    print(f"{os.cpu_count()} CPUs, {platform.machine()}; the log holds {before[1]} changes in {before[0]} commits")
+    print(
+        f"{os.cpu_count()} CPUs, {platform.machine()}; the change log holds {before[1]} changes in {before[0]} commits"
+    )
     print(f"{before[2] / 2**20:.0f} MiB on disk; {clients} writers", flush=True)
-    writers = [Load(url, number) for number in range(clients)]
+    writers = [FlagWriter(url, number) for number in range(clients)]
     for writer in writers:
         writer.start()
-    turns, pruned = asyncio.run(alternate(url, seconds))
+    phases, pruned = asyncio.run(alternate(url, seconds))
     for writer in writers:
         writer.must_stop.set()
     for writer in writers:
         writer.join()
-    report(writers, turns, pruned)
+    report(writers, phases, pruned)
     after = totals(url)
-    print(f"the log holds {after[1]} changes, {after[2] / 2**20:.0f} MiB on disk")
+    print(f"the change log holds {after[1]} changes, {after[2] / 2**20:.0f} MiB on disk")
     written = sum(len(writer.took) for writer in writers)
     if after[0] != before[0] - pruned[0] + written:
-        return [f"{before[0]} commits less {pruned[0]} and {written} more are {after[0]} in the log"]
+        return [f"{before[0]} commits, {pruned[0]} pruned and {written} written, but {after[0]} are in the change log"]
     return []
 
 
 def fill(url: str, changes: int) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        # The one that is there, of the attachment; only a beginning of the log can go.
+        # Age the commit of the attachment: only the beginning of the change log can be pruned.
         connection.execute("update flagent_cdc.commit_log set committed_at = now() - interval '31 days'")
-        # What is laid here was never written by anybody, and is not to be sealed.
+        # These rows are made up, so no trigger may give them a position.
         connection.execute("alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal")
         for _ in range(10):
             connection.execute(FILL, {"commits": changes // 100})
@@ -159,34 +161,34 @@ def totals(url: str) -> tuple[int, int, int]:
     return row[0], row[1], row[2]
 
 
-async def alternate(url: str, seconds: float) -> tuple[list[StreamCopier], tuple[int, int, float]]:
-    """Prune in turns until nothing old is left; the turns, and commits, changes and time of the pruning."""
-    turns: list[StreamCopier] = []
+async def alternate(url: str, seconds: float) -> tuple[list[Phase], tuple[int, int, float]]:
+    """Prune in phases until nothing old is left; the phases, and the pruned commits, changes and seconds."""
+    phases: list[Phase] = []
     commits = changes = 0
     pruning_s = 0.0
     began = time.perf_counter()
     await asyncio.sleep(1.0)  # the writers warm up
     start = time.perf_counter()
     await asyncio.sleep(BEFORE_S)
-    turns.append(("before", start, time.perf_counter()))
+    phases.append(("before", start, time.perf_counter()))
     while time.perf_counter() - began < seconds:
         start = time.perf_counter()
         pruned = await Pruner(url, Retention(86_400.0, None)).prune(at_most_s=ON_S)
         if not pruned.commits:
             break
         end = time.perf_counter()
-        turns.append(("pruning", start, end))
+        phases.append(("pruning", start, end))
         commits, changes, pruning_s = commits + pruned.commits, changes + pruned.changes, pruning_s + end - start
         await asyncio.sleep(OFF_S)
-        turns.append(("in between", end, time.perf_counter()))
-    return turns, (commits, changes, pruning_s)
+        phases.append(("in between", end, time.perf_counter()))
+    return phases, (commits, changes, pruning_s)
 
 
-def report(writers: list[Load], turns: list[StreamCopier], pruned: tuple[int, int, float]) -> None:
+def report(writers: list[FlagWriter], phases: list[Phase], pruned: tuple[int, int, float]) -> None:
     p99 = {}
     print(f"{'':<12}{'commits/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p99.9 ms':>10}")
     for kind in ("before", "in between", "pruning"):
-        spans = [(start, end) for name, start, end in turns if name == kind]
+        spans = [(start, end) for name, start, end in phases if name == kind]
         took = sorted(
             took
             for writer in writers
@@ -196,7 +198,7 @@ def report(writers: list[Load], turns: list[StreamCopier], pruned: tuple[int, in
         p50, p99[kind], p999 = (took[int(len(took) * share)] for share in (0.5, 0.99, 0.999))
         cells = "".join(f"{seconds * 1000:>10.3f}" for seconds in (p50, p99[kind], p999))
         print(f"{kind:<12}{len(took) / sum(end - start for start, end in spans):>12.0f}{cells}")
-    print(f"pruned {pruned[1]} changes in {pruned[0]} commits, {pruned[1] / pruned[2]:.0f} changes/s while it was on")
+    print(f"pruned {pruned[1]} changes in {pruned[0]} commits, {pruned[1] / pruned[2]:.0f} changes/s while pruning")
     for rest in ("before", "in between"):
         ratio = p99["pruning"] / p99[rest]
         print(f"p99 while pruning {ratio:.2f} x {rest}, target at most 1.5: {'met' if ratio <= 1.5 else 'MISSED'}")

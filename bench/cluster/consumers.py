@@ -1,7 +1,7 @@
-"""`python -m bench.cluster.consumers ADDRESS STREAM COUNT`: what so many nodes do to NATS, and nothing of the rest.
+"""`python -m bench.cluster.consumers ADDRESS STREAM COUNT`: the load of COUNT nodes on NATS, without the nodes.
 
-Each has a connection, a consumer as a node makes it, and asks the relay every five seconds. What is heard is counted
-and thrown away. Prints `ready`.
+Each has a connection and a consumer configured like a node's, and probes the relay every five seconds. Messages are
+discarded. Prints `ready` once all consumers exist.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ async def _consumer(address: str, stream: str, number: int, count: int) -> None:
     await client.connect(address.split(","))
     inbox = client.new_inbox()
 
-    async def take(message: Msg) -> None:
+    async def discard(message: Msg) -> None:
         if message.headers and message.headers.get("Status") == "100":
             stalled = message.reply or message.headers.get("Nats-Consumer-Stalled")
             if stalled:
                 await client.publish(stalled)
 
-    await client.subscribe(inbox, cb=take, pending_bytes_limit=-1, pending_msgs_limit=-1)
+    await client.subscribe(inbox, cb=discard, pending_bytes_limit=-1, pending_msgs_limit=-1)
     config = ConsumerConfig(
         deliver_subject=inbox,
         deliver_policy=DeliverPolicy.NEW,
@@ -46,7 +46,7 @@ async def _consumer(address: str, stream: str, number: int, count: int) -> None:
         print("ready", flush=True)
     await asyncio.sleep(PROBE_S * number / count)
     while True:
-        # A relay that is behind answers late, and what a node does then costs nobody anything.
+        # A relay that is behind answers late; a node only reports that, which costs NATS nothing.
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await client.request(f"{stream}.probe", b"", timeout=5)
         await asyncio.sleep(PROBE_S)

@@ -1,4 +1,4 @@
-"""From commit to receipt, directly and through the tier: the same commits, the same machine, one run."""
+"""Latency from commit to receipt, directly and through the tier: the same commits on the same machine in one run."""
 
 import asyncio
 import statistics
@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from bench.cluster.parties import database, nats_cluster, node, relay
+from bench.cluster.programs import database, nats_cluster, node, relay
 from bench.fanout.process import Cores
 from bench.latency import subscriber
 
@@ -39,20 +39,20 @@ async def measure_latency(samples: int) -> dict[str, Any]:
             path: await stack.enter_async_context(node(cores.server, environment))
             for path, environment in environments.items()
         }
-        heard: dict[str, asyncio.Queue[tuple[float, str]]] = {path: asyncio.Queue() for path in nodes}
-        listening = [
-            asyncio.create_task(subscriber(f"{url}/api/v1/events/stream", heard[path]))
+        receipts: dict[str, asyncio.Queue[tuple[float, str]]] = {path: asyncio.Queue() for path in nodes}
+        subscribers = [
+            asyncio.create_task(subscriber(f"{url}/api/v1/events/stream", receipts[path]))
             for path, (url, _) in nodes.items()
         ]
         try:
-            for queue in heard.values():
+            for queue in receipts.values():
                 async with asyncio.timeout(_DEADLINE_S):
                     await queue.get()
-            found = await _sample(postgres.url, samples, heard)
+            found = await _sample(postgres.url, samples, receipts)
         finally:
-            for task in listening:
+            for task in subscribers:
                 task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
+            await asyncio.gather(*subscribers, return_exceptions=True)
         before = {path: process.cpu_s() for path, (_, process) in nodes.items()}
         position = postgres.newest()
         await postgres.write(1, _PACED_S, _PACED_RATE)
@@ -71,19 +71,19 @@ async def measure_latency(samples: int) -> dict[str, Any]:
 
 
 async def _sample(
-    url: str, samples: int, heard: dict[str, "asyncio.Queue[tuple[float, str]]"]
+    url: str, samples: int, receipts: dict[str, "asyncio.Queue[tuple[float, str]]"]
 ) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {path: [] for path in heard}
+    found: dict[str, list[float]] = {path: [] for path in receipts}
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for number in range(_WARM_UP + samples):
             text = str(number)
             begun = time.perf_counter()
             await connection.execute("update flags set description = %s where key = 'bench0'", (text,))
-            for path, queue in heard.items():
+            for path, queue in receipts.items():
                 try:
                     at, received = await asyncio.wait_for(queue.get(), _DEADLINE_S)
                 except TimeoutError:
-                    raise SystemExit(f"{path}: nothing came after {number} commits") from None
+                    raise SystemExit(f"{path}: no event within {_DEADLINE_S:g} s after commit {number}") from None
                 if received != text:
                     raise SystemExit(f"{path}: lost or reordered: expected {text!r}, received {received!r}")
                 if number >= _WARM_UP:

@@ -1,8 +1,8 @@
-"""`python -m bench.cluster.listeners URL COUNT`: what so many nodes at PostgreSQL do to it, and nothing of the rest.
+"""`python -m bench.cluster.listeners URL COUNT`: the load of COUNT nodes on PostgreSQL, without the nodes.
 
-Each has the two sessions of a node: one that LISTENs and reads every notification, one that every five seconds probes
-it, asks for the log's state and for schemas that wait. A notification carries its commit, so a node reads nothing of
-the log after it, and neither do these. What is heard is thrown away. Prints `ready`.
+Each has the two sessions of a node: one that LISTENs and reads every notification, and one that every five seconds
+probes it and queries the change log's state and the schemas to attach. A notification carries its commit, so neither a
+node nor a stand-in reads the change log after it. Notifications are discarded. Prints `ready` once all listen.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ PROBE_S = 5.0
 
 async def _listener(url: str, number: int, count: int) -> None:
     listening = await psycopg.AsyncConnection.connect(url, autocommit=True)
-    asking = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    querying = await psycopg.AsyncConnection.connect(url, autocommit=True)
     row = await (await listening.execute("select channel from flagent_cdc.installation")).fetchone()
     assert row is not None
     await listening.execute(SQL("listen {}").format(Identifier(row[0])))
@@ -35,9 +35,9 @@ async def _listener(url: str, number: int, count: int) -> None:
         print("ready", flush=True)
     await asyncio.sleep(PROBE_S * number / count)
     while True:
-        await asking.execute(query("notify"), {"channel": row[0], "payload": '{"probe":"bench"}'})
-        await (await asking.execute(log_query("log_state", "flags"))).fetchone()
-        await (await asking.execute(query("pending_schemas"))).fetchall()
+        await querying.execute(query("notify"), {"channel": row[0], "payload": '{"probe":"bench"}'})
+        await (await querying.execute(log_query("log_state", "flags"))).fetchone()
+        await (await querying.execute(query("pending_schemas"))).fetchall()
         await asyncio.sleep(PROBE_S)
 
 

@@ -1,13 +1,13 @@
-"""How many nodes, cores, bytes: a model from what was measured, without any I/O.
+"""A capacity model: nodes, cores and bytes, from measured costs and without any I/O.
 
-A node's process is one core. It gives every commit to its catalog, and every delivery to the kernel; three things bound
-how many subscribers it may have, and the smallest counts:
+A node's process has one core. It applies every commit to its catalog and passes every delivery to the kernel. Three
+limits bound the number of its subscribers, and the lowest applies:
 
-- *deliveries*: it must be busy for no more than `BUSY` of the time;
-- *spread*: an event must reach the last of its subscribers within `SPREAD_S` of the first;
-- *connections*: what the settings allow and the benchmarks have tried, `CONNECTIONS`.
+- *deliveries*: the process is busy for at most `BUSY` of the time;
+- *spread*: an event reaches the last of its subscribers within `SPREAD_S` of the first;
+- *connections*: what the settings allow and the benchmarks have measured, `CONNECTIONS`.
 
-Before and behind stand things that do not grow with nodes: PostgreSQL's commits per second, and the one relay.
+Two limits do not grow with the number of nodes: PostgreSQL's commits per second, and the one relay.
 """
 
 import math
@@ -21,11 +21,11 @@ BUSY = 0.6
 SPREAD_S = 0.1
 CONNECTIONS = 10_000
 
-# A machine of a node: as many processes as cores, and a network of 10 Gbit/s of which it may use as much as of a core.
+# A node's machine: as many processes as cores, and a network of 10 Gbit/s, of which it uses at most the share `BUSY`.
 CORES = 8
 NETWORK_BYTES_PER_S = 10e9 / 8
 
-# Between two proofs of a process that it hears.
+# Interval of a process's probes of its own listener.
 PROBE_S = 5.0
 
 # What the kernel keeps for an idle connection; an assumption, as it is not the server's memory.
@@ -34,7 +34,7 @@ SOCKET_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of processor time (`…_cpu_s`), of time (`…_s`), and bytes; each measured, see `of`."""
+    """Seconds of processor time (`…_cpu_s`), elapsed seconds (`…_s`) and bytes; all measured, see `of`."""
 
     delivery_cpu_s: float
     delivery_s: float
@@ -53,7 +53,7 @@ class Costs:
 
     @classmethod
     def of(cls, results: Mapping[str, Any]) -> Self:
-        """From the results of `python -m bench.cluster`, with those of the fan-out under `fanout`."""
+        """The costs in the results of `python -m bench.cluster`, with those of the fan-out benchmark under `fanout`."""
         fanout, latency = results["fanout"], results["latency"]
         records = {(each["kind"], each["nodes"]): each for each in results["cost"]}
         direct = sorted(
@@ -82,7 +82,7 @@ class Costs:
             postgres_cpu_s=alone / 1e6,
             postgres_listener_cpu_s=listener / 1e6,
             postgres_commits_per_s=records["none", 0]["commits_per_s"],
-            # What it does with a backlog; until that was measured, what it would at the cost of single commits.
+            # The rate with a backlog; where that is not measured, an estimate from the cost of single commits.
             relay_commits_per_s=BUSY * results["backlog"]["per_s"] if "backlog" in results else BUSY / relay_cpu_s,
         )
 
@@ -101,7 +101,7 @@ def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """`share` is which part of all events each subscriber gets: 1 for everything."""
+    """The load to plan for. `share` is the part of all events that each subscriber receives: 1 for everything."""
 
     subscribers: int
     commits_per_s: float
@@ -110,9 +110,10 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What it takes. `limit` names what bounds first; where PostgreSQL or the relay is it, more nodes do not help.
+    """The resources for a demand.
 
-    `direct` is how many processes could listen to PostgreSQL itself at this rate, on `CORES` cores of it.
+    `limit` names the first limit; where it is PostgreSQL or the relay, more nodes do not help. `direct` is the number
+    of processes that could listen to a PostgreSQL with `CORES` cores at this rate.
     """
 
     processes: int
@@ -166,7 +167,7 @@ def plan(demand: Demand, costs: Costs) -> Plan:
 
 
 def _direct(rate: float, costs: Costs) -> int:
-    """How many processes PostgreSQL can wake: by commits, and by the notification that each sends to prove itself."""
+    """How many processes PostgreSQL can wake, for each commit and for each process's probe notifications."""
     wake = costs.postgres_listener_cpu_s
     # wake / PROBE_S * n^2 + rate * wake * n + rate * postgres_cpu_s = BUSY * CORES
     a, b, c = wake / PROBE_S, rate * wake, rate * costs.postgres_cpu_s - BUSY * CORES

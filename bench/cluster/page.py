@@ -94,8 +94,7 @@ def _takeover(results: Results) -> str:
             "| fault of the active relay | runs | median | longest |",
             "| --- | --- | --- | --- |",
             *(
-                f"| {'isolated' if how == 'cut off' else how} | {len(times)} |"
-                f" {statistics.median(times):.2f} s | {max(times):.2f} s |"
+                f"| {how} | {len(times)} | {statistics.median(times):.2f} s | {max(times):.2f} s |"
                 for how, times in results["takeover"].items()
             ),
         ]

@@ -1,4 +1,4 @@
-"""How long no commit is copied when the active relay dies, freezes or is cut off, and another stands by."""
+"""How long no commit is copied after the active relay dies, freezes or is isolated, with a second relay on standby."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ import psycopg
 from nats.aio.client import Client
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench.cluster.parties import Database, client, copied_to, database, nats_cluster
+from bench.cluster.programs import Database, client, copied_to, database, nats_cluster
 from bench.fanout.process import Cores, Process
 from cdc.cli.torture.proxy import Proxy
 
@@ -25,17 +25,17 @@ _DEADLINE_S = 30.0
 
 
 class _Relay:
-    """A real one, whose way to the database leads through a proxy of its own."""
+    """A real relay, connected to the database through its own proxy."""
 
     def __init__(self, postgres: Database, address: str, core: int) -> None:
-        self._place = conninfo_to_dict(postgres.url)
+        self._origin = conninfo_to_dict(postgres.url)
         self._environment = {
             "FLAGENT_CDC_NATS_URL": address,
             "FLAGENT_CDC_NATS_STREAM": _STREAM,
             "FLAGENT_CDC_LOG_LEVEL": "error",
         }
         self._core = core
-        self._proxy = Proxy(str(self._place["host"]), int(str(self._place["port"])))
+        self._proxy = Proxy(str(self._origin["host"]), int(str(self._origin["port"])))
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -43,21 +43,21 @@ class _Relay:
         self.restart()
 
     def restart(self) -> None:
-        url = make_conninfo("", **{**self._place, "host": "127.0.0.1", "port": self._proxy.port, "sslmode": "disable"})
+        url = make_conninfo("", **{**self._origin, "host": "127.0.0.1", "port": self._proxy.port, "sslmode": "disable"})
         environment = {**self._environment, "FLAGENT_CDC_DATABASE_URL": url}
         self._process = Process([sys.executable, "-m", "cdc", "relay"], self._core, environment=environment)
 
-    def end(self, how: str) -> None:
+    def fail(self, how: str) -> None:
         assert self._process is not None
         match how:
             case "killed":
                 self._process.popen.kill()
             case "frozen":
                 self._process.popen.send_signal(signal.SIGSTOP)
-            case "cut off":
+            case "isolated":
                 self._proxy.stall()
 
-    def mend(self, how: str) -> None:
+    def recover(self, how: str) -> None:
         assert self._process is not None
         match how:
             case "killed":
@@ -65,7 +65,7 @@ class _Relay:
                 self.restart()
             case "frozen":
                 self._process.popen.send_signal(signal.SIGCONT)
-            case "cut off":
+            case "isolated":
                 self._proxy.resume()
 
     async def close(self) -> None:
@@ -76,54 +76,54 @@ class _Relay:
 
 
 async def measure_takeover(times: int) -> dict[str, Any]:
-    """Seconds from the end of the active relay until a commit made after it is in the stream, by how it ended."""
+    """Seconds from the failure of the active relay until a later commit is in the JetStream stream, by failure."""
     cores = Cores()
-    found: dict[str, list[float]] = {"killed": [], "frozen": [], "cut off": []}
+    found: dict[str, list[float]] = {"killed": [], "frozen": [], "isolated": []}
     async with AsyncExitStack() as stack:
         postgres = stack.enter_context(database())
         address, _ = stack.enter_context(nats_cluster(1, cores.load))
-        plain = await stack.enter_async_context(client(address))
+        nats_client = await stack.enter_async_context(client(address))
         active, standby = (_Relay(postgres, address, cores.load) for _ in range(2))
         for each in (active, standby):
             stack.push_async_callback(each.close)
         await active.start()
-        await _copied(plain, postgres)
+        await _commit_and_await_copy(nats_client, postgres)
         await standby.start()
         for _ in range(times):
             for how, times_s in found.items():
-                await _both_stand(postgres)
-                ended = active
-                times_s.append(await _ended(partial(ended.end, how), plain, postgres))
-                ended.mend(how)
+                await _await_two_candidates(postgres)
+                failed = active
+                times_s.append(await _takeover_s(partial(failed.fail, how), nats_client, postgres))
+                failed.recover(how)
                 active, standby = standby, active
     return found
 
 
-async def _both_stand(postgres: Database) -> None:
-    """Wait until two relays have a session of candidates: one holds the place, the other asks for it."""
+async def _await_two_candidates(postgres: Database) -> None:
+    """Wait until two relays have an election session: one is active, the other is a candidate."""
     deadline = time.monotonic() + _DEADLINE_S
     async with await psycopg.AsyncConnection.connect(postgres.url, autocommit=True) as connection:
-        question = "select count(*) from pg_stat_activity where application_name = 'flagent-cdc relay'"
-        while (row := await (await connection.execute(question)).fetchone()) != (2,):
+        count = "select count(*) from pg_stat_activity where application_name = 'flagent-cdc relay'"
+        while (row := await (await connection.execute(count)).fetchone()) != (2,):
             if time.monotonic() > deadline:
-                raise SystemExit(f"of two relays {row} stand")
+                raise SystemExit(f"the number of relays with an election session is {row}, not 2")
             await asyncio.sleep(0.05)
 
 
-async def _ended(end: Callable[[], None], plain: Client, postgres: Database) -> float:
+async def _takeover_s(fail: Callable[[], None], nats_client: Client, postgres: Database) -> float:
     begun = time.monotonic()
-    end()
-    await _copied(plain, postgres)
+    fail()
+    await _commit_and_await_copy(nats_client, postgres)
     return time.monotonic() - begun
 
 
-async def _copied(plain: Client, postgres: Database) -> None:
-    """Make a commit and wait until the stream has it, or an origin that covers it."""
+async def _commit_and_await_copy(nats_client: Client, postgres: Database) -> None:
+    """Make a commit and wait until the JetStream stream has it, or an origin that covers it."""
     await postgres.write(1, 0.0)
     newest = postgres.newest()
     deadline = time.monotonic() + _DEADLINE_S
     while time.monotonic() < deadline:
-        if await copied_to(plain, _STREAM) >= newest:
+        if await copied_to(nats_client, _STREAM) >= newest:
             return
         await asyncio.sleep(0.02)
-    raise SystemExit(f"no relay has copied the commit {newest}")
+    raise SystemExit(f"no relay has copied commit {newest}")

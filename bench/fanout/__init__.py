@@ -1,6 +1,6 @@
-"""What it costs to tell many subscribers of one change, beside the servers one would compare with.
+"""What it costs to deliver one change to many subscribers, compared with other broadcast servers.
 
-`target` is what a server under test must offer, `baselines`, `nchan` and `flagent` offer it; `load` drives the load
-client (C, compiled on the spot); `scenario` says what is done to the `subject`s and measured, `report` and `document`
-what is made of it.
+`target` is the interface of a server under test; `baselines`, `nchan` and `flagent` implement it. `load` drives the
+load client (C, compiled when first used). `scenario` defines the measurements of the `subject`s, and `report` and
+`document` render the results.
 """

@@ -1,4 +1,4 @@
-"""The two ends of the scale: the least that a server can do, and what most people would write."""
+"""Two servers to compare with: a minimal one in C, and a typical one in Python."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from bench.fanout.compiler import binary
 from bench.fanout.load import Endpoint
 from bench.fanout.payload import Mode
 from bench.fanout.process import Process
-from bench.fanout.target import Control, Target, free_port, wait_for_port
+from bench.fanout.target import Control, Target, wait_for_port
+from bench.port import free_port
 
 __all__ = ["CLoop", "Naive"]
 
@@ -38,7 +39,7 @@ class CLoop(Target):
         return [self.send(event) for event in events]
 
     def send(self, data: bytes) -> int:
-        """These bytes to everyone."""
+        """Send these bytes to every subscriber."""
         return self._control.send(data)
 
     def stop(self) -> None:

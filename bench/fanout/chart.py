@@ -1,4 +1,4 @@
-"""Charts of results as SVG, readable on a light and on a dark page, with nothing but text as a dependency."""
+"""Charts of results as SVG, readable on a light and on a dark page, without dependencies."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ __all__ = ["bars", "lines", "stacked"]
 WIDTH = 720
 LABELS = 130
 ROW = 26
-# Distinct without colour vision too (Okabe and Ito); the first is ours.
+# Distinguishable with colour blindness too (Okabe and Ito); the first is flagent-cdc's.
 COLOURS = ["#0072b2", "#999999", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#f0e442"]
 _STYLE = (
     "<style>text{font:13px system-ui,sans-serif;fill:#444}.title{font-weight:600;font-size:15px}.grid{stroke:#8885}"
@@ -58,7 +58,7 @@ def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float]]) -> st
 
 
 def stacked(title: str, unit: str, rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One bar for each row, made of its parts, on one linear scale from zero; below it what each colour is."""
+    """One bar per row, made of its parts, on one linear scale from zero, with a legend below."""
     largest = max((sum(parts.values()) for parts in rows.values()), default=1) or 1
     room = WIDTH - LABELS - 110
     names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
@@ -85,7 +85,7 @@ def stacked(title: str, unit: str, rows: Mapping[str, Mapping[str, float]]) -> s
 
 
 def lines(title: str, x_title: str, unit: str, series: Mapping[str, Mapping[float, float]]) -> str:
-    """One line for each server over a logarithmic x axis; y starts at zero."""
+    """One line per server over a logarithmic x axis; y starts at zero."""
     left, right, top, bottom = 70, WIDTH - 130, 44, 300
     xs = sorted({x for points in series.values() for x in points})
     highest = max((y for points in series.values() for y in points.values()), default=1) or 1
@@ -115,7 +115,7 @@ def lines(title: str, x_title: str, unit: str, series: Mapping[str, Mapping[floa
         body.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in path]
         y = path[-1][1]
-        while any(abs(y - other) < 15 for other in ends):  # names must not lie on each other
+        while any(abs(y - other) < 15 for other in ends):  # labels must not overlap
             y += 15
         ends.append(y)
         body.append(f'<text x="{path[-1][0] + 10:.1f}" y="{y + 4:.1f}" style="fill:{colour}">{escape(server)}</text>')

@@ -1,10 +1,10 @@
-/* The limit to measure against: an epoll server that broadcasts with one send() per subscriber and event.
+/* The lower bound to compare with: an epoll server that broadcasts with one send() per subscriber and event.
  *
  *   cloop sse|ws      prints "PORT CONTROL_PORT", then serves until its stdin closes
  *
- * Whatever path is asked for, the answer is the stream. On the control port a frame is four bytes of length (big-endian)
- * and that many bytes, which go to every subscriber as they are: an SSE block, or a whole WebSocket frame. Nothing is
- * matched, kept or compressed. What a socket does not take waits in that subscriber's own buffer, up to BACKLOG_MAX. */
+ * The response to any path is the stream. On the control port a frame is four bytes of length (big-endian) and that
+ * many bytes, which are sent to every subscriber unchanged: an SSE block, or a whole WebSocket frame. Nothing is matched,
+ * stored or compressed. Bytes that a socket does not accept wait in the subscriber's buffer, up to BACKLOG_MAX. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@
 
 struct subscriber {
     bool connected, streaming;
-    uint8_t *waiting; /* the request while it comes in, then what the socket did not take */
+    uint8_t *waiting; /* the request while it arrives, then bytes that the socket did not accept */
     size_t len, cap;
     uint32_t place; /* in `streaming` */
 };
@@ -69,7 +69,7 @@ static bool keep(struct subscriber *subscriber, const uint8_t *data, size_t len)
     return true;
 }
 
-/* False where the subscriber is gone. */
+/* False if the subscriber is disconnected. */
 static bool deliver(int fd, const uint8_t *data, size_t len) {
     struct subscriber *subscriber = &subscribers[fd];
     ssize_t sent = 0;
@@ -157,7 +157,7 @@ static void base64(const uint8_t *data, size_t len, char *out) {
     *out = 0;
 }
 
-static bool answer(int fd, const char *request) {
+static bool respond(int fd, const char *request) {
     char text[256];
     int len;
     if (websocket) {
@@ -196,7 +196,7 @@ static void receive(int fd) {
     }
     subscriber->len--;
     if (!strstr((char *)subscriber->waiting, "\r\n\r\n")) return;
-    if (!answer(fd, (char *)subscriber->waiting)) {
+    if (!respond(fd, (char *)subscriber->waiting)) {
         drop(fd);
         return;
     }

@@ -1,4 +1,4 @@
-"""The C parts of the benchmark, compiled where they run."""
+"""Compiles the C programs of the benchmark on the machine that runs them."""
 
 import hashlib
 import shutil
@@ -9,12 +9,12 @@ from pathlib import Path
 __all__ = ["binary"]
 
 _HERE = Path(__file__).parent
-_SOURCES = {"load": ["load.c", "stream.c", "phase.c", "conn.c"], "cloop": ["cloop.c"]}
+_SOURCES = {"load": ["load.c", "stream.c", "segment.c", "phase.c", "conn.c"], "cloop": ["cloop.c"]}
 _LIBRARIES = {"load": ["-lz"], "cloop": []}
 
 
 def binary(name: str) -> Path:
-    """The path of a compiled program; compiles it unless the same sources were compiled before."""
+    """The path of a compiled program; compiles it where its sources have changed."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("bench.fanout needs a C compiler (`cc`) and zlib's header (Debian: gcc, zlib1g-dev)")

@@ -1,5 +1,5 @@
-/* One connection: its state, what it sends, and how it opens, becomes ready and closes. It knows neither what the bytes
- * mean (stream.c) nor what is expected (phase.c). */
+/* One connection: its state, what it sends, and how it opens, becomes ready and closes. It neither parses
+ * the bytes (stream.c) nor checks the deliveries (phase.c). */
 #define _GNU_SOURCE
 #include "conn.h"
 
@@ -62,7 +62,7 @@ void conn_fill(char *out, size_t size, const char *template, uint32_t index) {
 }
 
 void conn_send(struct conn *conn, const void *data, size_t len) {
-    /* What a client sends here is far below an empty socket's buffer. */
+    /* Everything the client sends fits into an empty socket's buffer. */
     if (send(conn->fd, data, len, MSG_NOSIGNAL) != (ssize_t)len) conn_close(conn, now_ns());
 }
 
@@ -132,7 +132,7 @@ void conn_handshake_done(struct conn *conn, int status, long retry_after_s, uint
         counts.waiting_to_retry++;
         return;
     }
-    if (counts.failed < 3) fprintf(stderr, "load: connection %u was answered with status %d\n", conn->index, status);
+    if (counts.failed < 3) fprintf(stderr, "load: connection %u got status %d\n", conn->index, status);
     conn_close(conn, now);
 }
 

@@ -1,4 +1,4 @@
-"""Our own server on an embedded PostgreSQL; its events are commits."""
+"""flagent-cdc on an embedded PostgreSQL; its events are commits."""
 
 import importlib.resources
 import sys
@@ -16,7 +16,8 @@ from bench.fanout import payload
 from bench.fanout.load import Endpoint
 from bench.fanout.payload import Mode
 from bench.fanout.process import Process
-from bench.fanout.target import Target, Unavailable, free_port, wait_for_port
+from bench.fanout.target import Target, Unavailable, wait_for_port
+from bench.port import free_port
 
 __all__ = ["FlagentCdc"]
 
@@ -33,7 +34,7 @@ select 'bench-' || number, 'fan-out', 'bench', true, 'quiet', localtimestamp, lo
   from generate_series(0, %s - 1) as number
 """
 _UPDATE = f"update flags set notes = {_NOTES}, updated_at = localtimestamp where key = %s"
-# One commit each, as fast as PostgreSQL makes them: no client waits for an answer in between.
+# One commit per event, as fast as PostgreSQL allows: no client round trip in between.
 _UPDATE_MANY = f"""
 do $$
 begin
@@ -49,8 +50,8 @@ end $$
 class FlagentCdc(Target):
     """`flagent-cdc serve` on the server's core; PostgreSQL and its client share the other cores with the load.
 
-    Besides the flag that changes there are `others` flags, `bench-0` …, for snapshots and for subscribers with a flag
-    of their own. Keep-alives are switched off, as for every server here: they are no deliveries.
+    Besides the flag that changes there are `others` flags, `bench-0` …, for snapshots and for subscribers of one flag
+    each. Keep-alives are off, as for every server here, because they are not deliveries.
     """
 
     name = "flagent-cdc"
@@ -68,7 +69,7 @@ class FlagentCdc(Target):
             from cdc.embedded.server import EmbeddedPostgres
         except ImportError as error:
             raise Unavailable(f"flagent-cdc cannot be imported: {error}") from error
-        # Below /var/tmp, and not in the user's own folder: for root PostgreSQL runs as somebody else.
+        # Below /var/tmp and not in the home folder: under root, PostgreSQL runs as another user.
         folder = Path(self._started.enter_context(tempfile.TemporaryDirectory(prefix="flagent-cdc-", dir="/var/tmp")))
         folder.chmod(0o755)
         postgres = self._started.enter_context(EmbeddedPostgres(folder / "data"))
@@ -106,7 +107,7 @@ class FlagentCdc(Target):
                     return
             except urllib.error.HTTPError:
                 time.sleep(0.05)
-        raise Unavailable(f"not ready within {timeout_s:g} s: {self.process.complaints()}")
+        raise Unavailable(f"not ready within {timeout_s:g} s: {self.process.stderr_tail()}")
 
     @property
     def endpoint(self) -> Endpoint:
@@ -115,7 +116,7 @@ class FlagentCdc(Target):
     def subscription(
         self, *, flag: str | None = None, snapshot: bool = False, last_event_id: str | None = None
     ) -> Endpoint:
-        """A subscriber of everything, or of one flag; `%d` in `flag` becomes the subscriber's number."""
+        """A subscription to everything or to one flag; `%d` in `flag` becomes the subscriber's number."""
         if self.mode == "sse":
             query = [f"flag={flag}"] if flag else []
             query += ["snapshot=true"] if snapshot else []
@@ -135,7 +136,7 @@ class FlagentCdc(Target):
         return self.subscription(last_event_id=self._first_id)
 
     def last_id(self) -> str:
-        """The id of the newest commit, to resume after."""
+        """The id of the newest commit, to resume from."""
         row = self.database.execute(
             "select coalesce(max(position), 0)::text || '@' || flagent_cdc.log_identity() from flagent_cdc.commit_log"
         ).fetchone()
@@ -146,7 +147,7 @@ class FlagentCdc(Target):
         return self.push_to(payload.KEY, seq)
 
     def push_to(self, key: str, seq: int) -> int:
-        """Change one flag; returns when its COMMIT was sent."""
+        """Change one flag; returns the time at which its COMMIT was sent."""
         self.database.execute("begin")
         self.database.execute(_UPDATE, (seq, key))
         at = time.monotonic_ns()
@@ -154,7 +155,7 @@ class FlagentCdc(Target):
         return at
 
     def push_many(self, first: int, count: int) -> Sequence[int]:
-        """The times are those that the database took down at each commit."""
+        """The times are those that the database recorded at each commit."""
         before = self.last_id().split("@")[0]
         self.database.execute(_UPDATE_MANY.format(first=first, last=first + count - 1).encode())
         rows = self.database.execute(
@@ -166,7 +167,7 @@ class FlagentCdc(Target):
         return [int(row[0]) * 1000 + to_monotonic for row in rows]
 
     def fill(self, first: int, count: int) -> None:
-        # Nothing is measured and nothing kept: each commit need not reach the disk.
+        # Nothing is measured, so the commits need not wait for the disk.
         self.database.execute("set synchronous_commit = off")
         self.push_many(first, count)
         self.database.execute("reset synchronous_commit")

@@ -1,33 +1,35 @@
-/* Thousands of subscribers in one thread, driven by lines on stdin; answers are lines of JSON on stdout.
+/* Thousands of subscribers in one thread, driven by lines on stdin; replies are lines of JSON on stdout.
  *
  *   set KEY VALUE       host port mode(sse|ws) path hello ready header(added) compress own window sources
  *                       `%d` in path and hello becomes the connection's number; `ready` is the text that a payload
- *                       must hold before the connection counts as ready (none: the answer's header is enough)
+ *                       must contain before the connection counts as ready (none: the response header)
  *   expect SEQ          the sequence number that connections opened from now on receive first
  *   mute N              the first N connections stop reading once they are ready
- *   open N TIMEOUT_MS   answers when all are ready
+ *   open N TIMEOUT_MS   replies when all are ready
  *   begin FIRST N TIMES CONNECTIONS
- *                       a phase: events FIRST … FIRST+N-1 are about to be sent, to those who are connected now or to
- *                       so many who will be; TIMES 0: keep no times
- *   sent SEQ NS         when it was sent, on CLOCK_MONOTONIC; any time before the answer to `await`
- *   await TIMEOUT_MS [LINGER_MS]   answers when everyone has everything, and LINGER_MS have shown no more
- *   unmute / muted      muted connections read on / where they ended
+ *                       a phase: events FIRST … FIRST+N-1 will be sent, to the connections that are open now or to
+ *                       CONNECTIONS that will be; TIMES 0: record no times
+ *   sent SEQ NS         when it was sent, on CLOCK_MONOTONIC; any time before the reply to `await`
+ *   await TIMEOUT_MS [LINGER_MS]   replies when every connection has every event and LINGER_MS have passed
+ *   unmute / muted      muted connections resume reading / their final state
  *   close, quit
  *
- * Exit status 2: the commands themselves are wrong.
+ * Exit status 2: invalid commands.
  *
  * load.c    the event loop and the commands on stdin
  * stream.c  bytes of one connection -> payloads: HTTP, chunks, gzip, WebSocket frames, SSE blocks
+ * segment.c a compressed segment -> its text
  * phase.c   payloads -> deliveries: order, completeness, equality, times
  * conn.c    one connection: its state, opening and closing
  *
- * Each includes only those below it. A payload is an SSE block up to and including its empty line, or the text of a
+ * Each includes only files below it. A payload is an SSE block up to and including its empty line, or the text of a
  * WebSocket message. The first connection that receives an event keeps its bytes as the reference; every other
  * connection is compared with it byte by byte, which is stricter than a checksum and cheap enough for millions of
  * deliveries per second. */
 #define _GNU_SOURCE
 #include "conn.h"
 #include "phase.h"
+#include "segment.h"
 #include "stream.h"
 
 #include <arpa/inet.h>
@@ -197,7 +199,7 @@ static void command_set(char *rest) {
         size_t used = strlen(options.headers);
         snprintf(options.headers + used, sizeof options.headers - used, "%s\r\n", value);
     } else {
-        fprintf(stderr, "load: no such option: %s\n", rest);
+        fprintf(stderr, "load: unknown option: %s\n", rest);
         exit(2);
     }
 }
@@ -213,7 +215,7 @@ static void command(char *line) {
     else if (strcmp(line, "mute") == 0) options.muted = a;
     else if (strcmp(line, "open") == 0) command_open(a, b);
     else if (strcmp(line, "begin") == 0) {
-        stream_forget();
+        segments_forget();
         phase_begin(a, b, c, d);
         printf("{\"begun\":%lu}\n", a);
         fflush(stdout);
@@ -229,12 +231,12 @@ static void command(char *line) {
     else if (strcmp(line, "close") == 0) command_close();
     else if (strcmp(line, "quit") == 0) exit(0);
     else {
-        fprintf(stderr, "load: no such command: %s\n", line);
+        fprintf(stderr, "load: unknown command: %s\n", line);
         exit(2);
     }
 }
 
-/* Commands that wait are followed by none until they are answered; the others may come many at a time. */
+/* The driver sends nothing after a command that waits until it has the reply; other commands may arrive together. */
 static void read_commands(void) {
     static struct bytes input;
     uint8_t chunk[65536];
@@ -278,11 +280,11 @@ static void await_on(uint64_t now) {
     }
 }
 
-/* How long epoll may sleep, in milliseconds. While events pour in the client never sleeps but looks every SPIN_NS: a sender
- * that must wake a sleeping reader pays for that with an interrupt to the other core, several microseconds in a virtual
- * machine, which no sender to a network pays; and a reader that looks all the time fights with the sender for the locks.
- * Before the first delivery it sleeps, so that the database has the core. */
-static int patience(int count) {
+/* How long epoll may sleep, in milliseconds. While events arrive the client does not sleep but polls every SPIN_NS: waking
+ * a sleeping reader costs the sender an interrupt to the other core, several microseconds in a virtual machine, which a
+ * sender to a network does not pay; and a reader that polls constantly competes with the sender for locks. Before the first
+ * delivery the client sleeps, so that the database has the core. */
+static int sleep_ms(int count) {
     if (doing == OPENING) return 10;
     if (phase_is_done() || !phase_is_receiving(now_ns())) return doing == NOTHING ? -1 : 10;
     if (count < 64)
@@ -300,13 +302,13 @@ int main(void) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &input);
     for (int count = 0;;) {
-        count = epoll_wait(poller, events, 1024, patience(count));
+        count = epoll_wait(poller, events, 1024, sleep_ms(count));
         bool commanded = false;
         for (int i = 0; i < count; i++) {
             if (events[i].data.u32 == UINT32_MAX) commanded = true;
             else if (events[i].data.u32 < conn_count) conn_event(&conns[events[i].data.u32], events[i].events);
         }
-        /* After the connections: a command may replace them, and the events above speak of the old ones. */
+        /* After the connections: a command may replace them, and the events above refer to the old ones. */
         if (commanded) read_commands();
         if (doing == OPENING) open_on(now_ns());
         else if (doing != NOTHING) await_on(now_ns());

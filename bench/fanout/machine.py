@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine of a measurement."""
 
 import datetime
 import os
@@ -35,7 +35,7 @@ def _read(path: str) -> str:
 
 def _nginx() -> str:
     try:
-        said = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=False).stderr
+        version = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=False).stderr
     except OSError:
         return "none"
-    return said.partition("/")[2].split()[0] if "/" in said else "none"
+    return version.partition("/")[2].split()[0] if "/" in version else "none"

@@ -1,9 +1,9 @@
-"""What most people would write: FastAPI, a queue per client, the JSON made for each client anew.
+"""A typical implementation: FastAPI, a queue per client, and the JSON encoded again for each client.
 
 `python -m bench.fanout.naive sse|ws PORT CONTROL_PORT`. SSE is sse-starlette, WebSocket is FastAPI's own with
-`send_text`; each client has an `asyncio.Queue`, as it must where a slow client may not hold up the others. uvicorn runs
-as our server does: asyncio's loop, httptools, the sans-I/O WebSocket implementation. Events arrive as JSON on the
-control port.
+`send_text`; each client has an `asyncio.Queue`, so that a slow client does not delay the others. uvicorn has
+flagent-cdc's configuration: asyncio's loop, httptools, the sans-I/O WebSocket implementation. Events arrive as JSON on
+the control port.
 """
 
 import asyncio

@@ -12,7 +12,8 @@ from bench.fanout import payload
 from bench.fanout.load import Endpoint
 from bench.fanout.payload import Mode
 from bench.fanout.process import Process, descriptors_max
-from bench.fanout.target import Target, Unavailable, free_port, wait_for_port
+from bench.fanout.target import Target, Unavailable, wait_for_port
+from bench.port import free_port
 
 __all__ = ["Nchan"]
 
@@ -72,13 +73,13 @@ class Nchan(Target):
 
         sending = threading.Thread(target=send, daemon=True)
         sending.start()
-        self._read_answers(count)
+        self._read_responses(count)
         sending.join()
         return times
 
     def _request(self, seq: int) -> bytes:
         if self.mode == "sse":
-            # Nchan makes the lines `event:`, `id:` (its own) and `data:`.
+            # Nchan writes the lines `event:`, `id:` (its own ids) and `data:`.
             body, name = payload.compact(payload.flag(seq)), "X-EventSource-Event: flag_updated\r\n"
         else:
             body, name = payload.compact(payload.message(seq)), ""
@@ -87,7 +88,7 @@ class Nchan(Target):
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
-    def _read_answers(self, count: int) -> None:
+    def _read_responses(self, count: int) -> None:
         seen, tail = 0, b""
         while seen < count:
             more = self._publisher.recv(65536)
@@ -95,7 +96,7 @@ class Nchan(Target):
                 raise ConnectionError("Nchan closed the publisher's connection")
             data = tail + more
             seen += data.count(_PUBLISHED)
-            # Shorter than what is looked for, so that nothing is counted twice.
+            # Shorter than the pattern, so that nothing is counted twice.
             tail = data[-(len(_PUBLISHED) - 1) :]
 
     def stop(self) -> None:

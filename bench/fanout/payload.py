@@ -1,7 +1,7 @@
-"""The events that are sent: a flag of a given size in the shape that subscribers receive.
+"""The events of the benchmark: a flag of a given size, as subscribers receive it.
 
-Each holds a marker `seq=00000042` by which the load client knows order and completeness. For our own server the marker
-and the padding stand in the column `notes` of a row; every other server is handed the bytes that ours would send.
+Each has a marker `seq=00000042`, by which the load client checks order and completeness. For flagent-cdc the marker and
+the padding are in the column `notes` of a row; every other server gets the bytes that flagent-cdc would send.
 """
 
 import json

@@ -1,4 +1,4 @@
-/* What a delivery means: order, completeness, equality and the time it took. */
+/* Checks deliveries: order, completeness, equality and latency. */
 #define _GNU_SOURCE
 #include "phase.h"
 
@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* Receipt times are kept one by one up to here; longer phases are counted and checked only. */
+/* The maximum number of recorded receipt times; longer phases are only counted and checked. */
 #define TIMES_MAX (60u * 1000 * 1000)
 
-/* After this long without a delivery nobody is sending. */
+/* After this long without a delivery the sender counts as idle. */
 #define QUIET_NS (5 * 1000 * 1000)
 
 static const char MARKER[] = "seq=";
@@ -23,12 +23,12 @@ struct receipt {
 static struct {
     uint32_t first, events, conns, waiting, behind, lost;
     uint64_t begun_ns, last_ns, deliveries, bytes_before;
-    uint64_t gaps, repeats, mismatches, resyncs, strangers;
+    uint64_t gaps, repeats, mismatches, resyncs, unexpected;
     struct payload *references;
     uint64_t *sent_ns;
     uint32_t *received;
-    uint32_t *times_us; /* [event][receipt]; NULL where not wanted */
-    struct receipt *receipts; /* own mode: who received what */
+    uint32_t *times_us; /* [event][receipt]; NULL if not recorded */
+    struct receipt *receipts; /* own mode: connection and event of each receipt */
     size_t receipt_count, receipt_cap;
     double cpu_before_s;
 } phase;
@@ -120,7 +120,7 @@ static void deliver(struct conn *conn, uint32_t seq, uint64_t hash, uint64_t now
     conn->digest = (conn->digest ^ hash) * 0x9e3779b97f4a7c15u + seq;
     conn->next = seq + 1;
     if (seq > conn->newest) conn->newest = seq;
-    if (conn->muted) return; /* reported by itself */
+    if (conn->muted) return; /* reported separately */
     phase.deliveries++;
     phase.last_ns = now;
     if (phase.times_us && phase.received[at] < phase.conns)
@@ -146,7 +146,7 @@ void phase_matched(struct conn *conn, const struct payload *candidate, uint64_t 
     deliver(conn, conn->next, candidate->hash, now);
 }
 
-/* The name of an SSE block, or the type of a WebSocket message; "" where it has none. */
+/* The name of an SSE block, or the type of a WebSocket message; "" if it has none. */
 static void name_of(const uint8_t *data, size_t len, char *name, size_t size) {
     const uint8_t *from = NULL, *end = data + len;
     if (options.websocket) {
@@ -199,8 +199,8 @@ void phase_payload(struct conn *conn, const uint8_t *data, size_t len, uint64_t 
     } else if (next_marker(&at, end, &seq)) {
         uint32_t place = seq - phase.first;
         if (place >= phase.events) {
-            /* Of another phase: only one that did not read for a while may still get it. */
-            if (!conn->muted) phase.strangers++;
+            /* From another phase: only a connection that did not read for a while may still receive it. */
+            if (!conn->muted) phase.unexpected++;
             if (seq > conn->newest) conn->newest = seq;
         } else {
             struct payload *reference = &phase.references[place];
@@ -253,7 +253,7 @@ static void report_latencies(void) {
         p99[used] = at_share(times, count, 0.99, sent_us);
         last[used] = at_share(times, count, 1.00, sent_us);
         used++;
-        /* Then all of them together, as differences, at the front of the same array. */
+        /* Then all together, as differences, at the front of the same array. */
         for (uint32_t j = 0; j < count; j++) {
             int64_t took = times[j] - sent_us;
             phase.times_us[pooled++] = took > 0 ? (uint32_t)took : 0;
@@ -294,9 +294,9 @@ void phase_report(bool complete) {
            last_sent_ns ? ((double)phase.last_ns - (double)last_sent_ns) / 1e9 : 0,
            seconds > 0 ? phase.deliveries / seconds : 0);
     printf(",\"bytes\":%lu,\"client_cpu_s\":%.6f,\"digest\":\"%016lx\",\"differing\":%u,\"gaps\":%lu,\"repeats\":%lu,"
-           "\"mismatches\":%lu,\"strangers\":%lu,\"resyncs\":%lu,\"lost\":%u,\"behind\":%u,\"short\":%u,\"undecoded\":%s",
+           "\"mismatches\":%lu,\"unexpected\":%lu,\"resyncs\":%lu,\"lost\":%u,\"behind\":%u,\"short\":%u,\"undecoded\":%s",
            wire_bytes - phase.bytes_before, own_cpu_s() - phase.cpu_before_s, digest, options.own ? 0 : differing,
-           phase.gaps, phase.repeats, phase.mismatches, phase.strangers, phase.resyncs, phase.lost, phase.behind,
+           phase.gaps, phase.repeats, phase.mismatches, phase.unexpected, phase.resyncs, phase.lost, phase.behind,
            options.own ? 0 : short_of, undecoded ? "true" : "false");
     if (phase.times_us) report_latencies();
     if (options.own) {
@@ -312,17 +312,17 @@ void phase_report(bool complete) {
 }
 
 void phase_muted_report(void) {
-    uint32_t muted = 0, cut = 0, resynced = 0, newest = 0, current = 0;
+    uint32_t muted = 0, disconnected = 0, resynced = 0, newest = 0, current = 0;
     for (uint32_t i = 0; i < conn_count; i++)
         if (conns[i].newest > newest) newest = conns[i].newest;
     for (uint32_t i = 0; i < conn_count; i++) {
         if (!conns[i].muted) continue;
         muted++;
-        if (conns[i].stage != OPEN) cut++;
+        if (conns[i].stage != OPEN) disconnected++;
         else if (conns[i].newest == newest) current++;
         if (conns[i].resyncs) resynced++;
     }
-    printf("{\"muted\":%u,\"cut\":%u,\"resynced\":%u,\"current\":%u,\"stale\":%u}\n", muted, cut, resynced, current,
-           muted - cut - current);
+    printf("{\"muted\":%u,\"disconnected\":%u,\"resynced\":%u,\"current\":%u,\"stale\":%u}\n", muted, disconnected, resynced,
+           current, muted - disconnected - current);
     fflush(stdout);
 }

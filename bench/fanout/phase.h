@@ -10,10 +10,10 @@ bool phase_is_receiving(uint64_t now);
 bool phase_is_done(void);
 void phase_report(bool complete);
 void phase_lose(struct conn *conn);
-/* The references that this connection may receive next; NULL where there is none. */
+/* The references that the connection may receive next; NULL if there is none. */
 const struct payload *phase_expected(const struct conn *conn);
 const struct payload *phase_snapshot(void);
-/* A whole payload that equals the candidate, and one that has to be looked at. */
+/* A whole payload that matches the candidate, and one that must be parsed. */
 void phase_matched(struct conn *conn, const struct payload *candidate, uint64_t now);
 void phase_payload(struct conn *conn, const uint8_t *data, size_t len, uint64_t now);
 void phase_muted_report(void);

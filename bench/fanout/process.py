@@ -1,4 +1,4 @@
-"""A program that runs on one core, and what it costs."""
+"""A program pinned to one core, with its processor time and memory."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Cores:
-    """Which core serves and which one loads; with a single core both are the same, and figures mean little."""
+    """The core of the server and the core of the load; with a single core, both are the same."""
 
     def __init__(self) -> None:
         self.all = sorted(os.sched_getaffinity(0))
@@ -28,12 +28,12 @@ class Cores:
 
 
 def descriptors_max() -> int:
-    """How many files a process may open here."""
+    """The maximum number of open files of a process on this machine."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 class Process:
-    """A child on the given core, ended by `stop()`; it never outlives the benchmark."""
+    """A child process on the given core, ended by `stop()`; it never outlives the benchmark."""
 
     def __init__(
         self,
@@ -42,20 +42,20 @@ class Process:
         *,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
 
         def prepare() -> None:
             os.sched_setaffinity(0, {core})
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-            # The kernel ends the child when the benchmark dies (PR_SET_PDEATHSIG), however it dies.
+            # The kernel ends the child when the benchmark ends, for whatever reason (PR_SET_PDEATHSIG).
             _LIBC.prctl(1, signal.SIGTERM)
 
         self.popen = subprocess.Popen(
             [os.fspath(part) for part in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             env={**os.environ, **(environment or {})},
             preexec_fn=prepare,
         )
@@ -75,13 +75,13 @@ class Process:
                 found += [int(child) for child in task.read_text().split()]
         return found
 
-    def complaints(self) -> str:
-        """What it wrote to stderr: its length, and the end of it; empty where there is nothing."""
-        size = self._said.seek(0, os.SEEK_END)
+    def stderr_tail(self) -> str:
+        """The length and the last lines of its stderr; empty if it wrote nothing."""
+        size = self._stderr.seek(0, os.SEEK_END)
         if not size:
             return ""
-        self._said.seek(max(0, size - 2000))
-        lines = self._said.read().decode(errors="replace").splitlines()
+        self._stderr.seek(max(0, size - 2000))
+        lines = self._stderr.read().decode(errors="replace").splitlines()
         return f"{size} bytes on stderr, ending with:\n    " + "\n    ".join(lines[-5:])
 
     def cpu_s(self) -> float:
@@ -103,7 +103,7 @@ class Process:
         return total
 
     def settle(self, timeout_s: float = 60) -> None:
-        """Wait until it has nothing to do: less than 2 % of a core."""
+        """Wait until it is idle: less than 2 % of a core."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             before = self.cpu_s()
@@ -122,4 +122,4 @@ class Process:
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
                 pipe.close()
-        self._said.close()
+        self._stderr.close()

@@ -1,8 +1,8 @@
-"""Where the time of a delivery goes, by perf's samples of the server's core.
+"""The cost of a delivery by kind of work, from perf's samples of the server's core.
 
-All that runs on the core is sampled, not the server's process alone: what the kernel puts off to a thread of its own
-(`ksoftirqd`) is a cost of the delivery, too. A sample belongs to the first group below of which a function is in its
-call chain; so the receiving half of loopback, which runs inside of `send`, is told apart from sending.
+Everything on the core is sampled, not only the server's process: work that the kernel defers to its thread `ksoftirqd`
+is part of a delivery's cost. A sample belongs to the first group below that has a function in its call chain. So the
+receiving half of loopback, which runs inside `send`, is separate from sending.
 """
 
 import os
@@ -20,7 +20,7 @@ from bench.fanout.target import Unavailable
 
 __all__ = ["GROUPS", "Profile", "group_of"]
 
-# With many more the sampling itself is what is seen: at 15 000 a send costs half as much again.
+# A higher rate distorts the result: at 15 000, a send costs half as much again.
 _SAMPLES_PER_S = 4000
 
 _FUNCTIONS = {
@@ -39,7 +39,7 @@ GROUPS = (*_FUNCTIONS, _REST)
 
 
 class Profile:
-    """Samples a core while it is on, by `with`; then `seconds` tells what it did."""
+    """Samples a core during a `with` block; `seconds` evaluates the samples."""
 
     def __init__(self, core: int) -> None:
         program = shutil.which("perf")
@@ -50,35 +50,37 @@ class Profile:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="flagent-cdc-perf-")
         self._file = Path(self._folder.name) / "samples"
-        order_to, self._orders = os.pipe()
-        self._answers, answer_to = os.pipe()
+        command_read, self._commands = os.pipe()
+        self._replies, reply_write = os.pipe()
         command = [self._program, "record", "-e", "cpu-clock", "-F", str(_SAMPLES_PER_S), "-g", "-C", str(self._core)]
         self._recorder = subprocess.Popen(
-            [*command, "--delay=-1", f"--control=fd:{order_to},{answer_to}", "-o", self._file],
-            pass_fds=(order_to, answer_to),
+            [*command, "--delay=-1", f"--control=fd:{command_read},{reply_write}", "-o", self._file],
+            pass_fds=(command_read, reply_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        os.close(order_to)
-        os.close(answer_to)
-        self._order("enable")
+        os.close(command_read)
+        os.close(reply_write)
+        self._command("enable")
         return self
 
-    def _order(self, what: str) -> None:
-        os.write(self._orders, what.encode() + b"\n")
-        if not os.read(self._answers, 100).startswith(b"ack"):
+    def _command(self, command: str) -> None:
+        os.write(self._commands, command.encode() + b"\n")
+        if not os.read(self._replies, 100).startswith(b"ack"):
             assert self._recorder.stderr is not None
-            raise Unavailable(f"perf does not sample here: {self._recorder.stderr.read().decode(errors='replace')}")
+            raise Unavailable(
+                f"perf cannot sample on this machine: {self._recorder.stderr.read().decode(errors='replace')}"
+            )
 
     def __exit__(self, *_: object) -> None:
-        self._order("disable")
+        self._command("disable")
         self._recorder.send_signal(signal.SIGINT)
         self._recorder.communicate(timeout=60)
-        os.close(self._orders)
-        os.close(self._answers)
+        os.close(self._commands)
+        os.close(self._replies)
 
     def seconds(self, processes: Collection[int]) -> dict[str, float]:
-        """Time by group, of these processes and of the kernel's thread for what it put off."""
+        """Time by group, of these processes and of the kernel's thread for deferred work."""
         command = [self._program, "script", "-i", str(self._file), "-F", "comm,pid,ip,sym"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         self._folder.cleanup()

@@ -52,7 +52,7 @@ _COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("with_p50_ms", "p50 with", "{:.1f} ms"),
         ("with_p99_ms", "p99 with", "{:.1f} ms"),
         ("memory_per_slow_kb", "memory per slow subscriber", "{:.0f} KB"),
-        ("slow_cut", "disconnected", "{:.0f}"),
+        ("slow_disconnected", "disconnected", "{:.0f}"),
         ("slow_resynced", "resynchronised", "{:.0f}"),
         ("slow_current", "up to date at the end", "{:.0f}"),
     ],

@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the scenarios; returns 1 where a server lost an event, however fast it was."""
+    """Run the scenarios; returns 1 if a server lost an event, however fast it was."""
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)} (default: fanout)")
     parser.add_argument("--mode", choices=["sse", "ws"], default="sse")
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--catchup-events", type=int, default=100_000)
     parser.add_argument("--catchup-subscribers", type=int, default=20)
     parser.add_argument("--storm-flags", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=1, help="processes of our own server, all on one core")
-    parser.add_argument("--window", type=int, default=512, help="connections on their way at the same time")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of flagent-cdc, all on one core")
+    parser.add_argument("--window", type=int, default=512, help="concurrent connection attempts")
     parser.add_argument("--compress", action="store_true", help="subscribers accept gzip, permessage-deflate")
     parser.add_argument("--servers", default=",".join(SERVERS), help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="add the results to this JSON file")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = chosen.scenarios or ["fanout"]
     for name in scenarios:
         if name not in SCENARIOS:
-            parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+            parser.error(f"unknown scenario {name!r}; choose from {', '.join(SCENARIOS)}")
     options = Options(
         **{
             name: getattr(chosen, name)
@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         },
         servers=chosen.servers.split(","),
     )  # fmt: skip
-    # Ended from outside, it still stops what it started.
+    # On SIGTERM it still stops the programs it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The driver, and the PostgreSQL it starts, stay off the server's core.
     os.sched_setaffinity(0, options.cores.others)
     about = machine.describe()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     if len(options.cores.all) < 2:
-        print("a single core: server and load disturb each other, the figures mean little")
+        print("warning: with a single core, server and load disturb each other")
     failed = False
     for name in scenarios:
         print(

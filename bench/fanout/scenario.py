@@ -1,8 +1,8 @@
-"""What is done to the servers, and what is measured.
+"""The scenarios: what the servers do, and what is measured.
 
 A scenario returns plain data for `report`: figures by server, each with its median over the rounds and the rounds
-themselves. Rounds are interleaved (every server once, then again), so that a disturbance of the machine hits all.
-Every phase is checked: a server that lost, repeated or changed an event gets no figure but a complaint.
+themselves. Rounds are interleaved (every server once, then again), so that a disturbance of the machine affects all.
+Every phase is checked: a server that lost, repeated or changed an event gets an error instead of figures.
 """
 
 import random
@@ -16,9 +16,9 @@ from bench.fanout.flagent import FlagentCdc
 from bench.fanout.load import Load
 from bench.fanout.profile import Profile
 from bench.fanout.subject import (
+    DeliveryError,
     Options,
     Subject,
-    Wrong,
     connecting,
     each,
     narrowed,
@@ -34,8 +34,8 @@ __all__ = ["SCENARIOS"]
 
 
 def measure_connects(subject: Subject, subscribers: int, rounds: int) -> None:
-    """Connects per second, and what an idle subscriber holds; leaves them connected."""
-    # What the first connections make the server allocate once is not a subscriber's.
+    """Connects per second, and the memory of an idle subscriber; leaves the subscribers connected."""
+    # The first connections cause one-time allocations, which are not a cost of a subscriber.
     subject.connect(min(50, subscribers))
     subject.disconnect()
     empty = subject.target.process.memory_bytes()
@@ -52,7 +52,7 @@ def measure_connects(subject: Subject, subscribers: int, rounds: int) -> None:
 
 
 def measure_single_events(subject: Subject, events: int) -> None:
-    """One round: `events` events, each sent when the one before has arrived everywhere."""
+    """One round: `events` events, each sent when every subscriber has received the one before."""
     phases = [subject.phase(1) for _ in range(events)]
     deliveries = sum(phase["deliveries"] for phase in phases)
     subject.note(
@@ -67,7 +67,7 @@ def measure_single_events(subject: Subject, events: int) -> None:
 
 
 def fanout(options: Options) -> dict[str, Any]:
-    """One event at a time to everyone; connects and memory before it."""
+    """One event at a time to every subscriber; before that, connects and memory."""
     subscribers = options.within_limits(options.subscribers)
     with running(options) as subjects:
         each(subjects, partial(measure_connects, subscribers=subscribers, rounds=min(3, options.rounds)))
@@ -77,11 +77,11 @@ def fanout(options: Options) -> dict[str, Any]:
         return {"subscribers": subscribers, "servers": results(subjects)}
 
 
-# ---- as fast as they come -------------------------------------------------------------------------------------------
+# ---- as fast as possible ---------------------------------------------------------------------------------------------
 
 
 def burst(options: Options) -> dict[str, Any]:
-    """A thousand commits as fast as PostgreSQL makes them; the naive server gets a twentieth."""
+    """A thousand commits as fast as PostgreSQL allows; the naive server gets a twentieth of them."""
     subscribers = options.within_limits(options.subscribers)
 
     def measure(subject: Subject) -> None:
@@ -108,14 +108,14 @@ def burst(options: Options) -> dict[str, Any]:
         return {"subscribers": subscribers, "servers": results(subjects)}
 
 
-# ---- everyone comes back --------------------------------------------------------------------------------------------
+# ---- all reconnect --------------------------------------------------------------------------------------------------
 
 
 def storm(options: Options) -> dict[str, Any]:
-    """All reconnect at once. Our server: with a snapshot, against the time that the handshakes alone take."""
+    """All reconnect at once. For flagent-cdc: with a snapshot, compared with the handshakes alone."""
     subscribers = options.within_limits(options.subscribers)
 
-    def returns(subject: Subject, prefix: str) -> None:
+    def reconnect(subject: Subject, prefix: str) -> None:
         opened = subject.connect(subscribers)
         subject.note(
             **{
@@ -127,14 +127,14 @@ def storm(options: Options) -> dict[str, Any]:
                 f"{prefix}_refused_again": opened["refused_again"],
             }
         )
-        subject.phase(1)  # and everyone hears what comes next
+        subject.phase(1)  # every subscriber receives the next event
         subject.load.close()
 
     def round_of(subject: Subject) -> None:
-        returns(subject, "handshakes")
+        reconnect(subject, "handshakes")
         if isinstance(subject.target, FlagentCdc):
             subject.load.aim(subject.target.subscription(snapshot=True))
-            returns(subject, "snapshots")
+            reconnect(subject, "snapshots")
             subject.load.aim(subject.target.endpoint)
             subject.note(memory_mb=subject.target.process.memory_bytes() / 1024 / 1024)
         subject.target.process.settle()
@@ -145,11 +145,11 @@ def storm(options: Options) -> dict[str, Any]:
         return {"subscribers": subscribers, "flags": options.storm_flags, "servers": results(subjects)}
 
 
-# ---- each on its own flag -------------------------------------------------------------------------------------------
+# ---- one flag per subscriber-----------------------------------------------------------------------------------------
 
 
 def selective(options: Options) -> dict[str, Any]:
-    """Every subscriber on a flag of its own: what one change costs, and that it reaches the right one only."""
+    """Every subscriber follows a different flag: the cost of a change, which must reach only its subscriber."""
     subscribers = options.within_limits(options.subscribers)
     changes = 200
     choose = random.Random(5)
@@ -164,16 +164,16 @@ def selective(options: Options) -> dict[str, Any]:
         before_s = target.process.cpu_s()
         sent = [target.push_to(f"bench-{index}", seq) for seq, index in chosen.items()]
         subject.load.sent(first, sent)
-        # Somebody who gets a change of another's flag gets it soon.
+        # A change of another flag, delivered by mistake, would arrive soon.
         result = subject.load.finish(30, linger_s=0.5)
         cpu_s = target.process.cpu_s() - before_s
         received = [(conn, seq) for conn, seq, _ in result["receipts"]]
         if sorted(received) != sorted((index, seq) for seq, index in chosen.items()):
-            raise Wrong(f"{len(received)} deliveries for {changes} changes, or to the wrong subscribers")
+            raise DeliveryError(f"{len(received)} deliveries for {changes} changes, or deliveries to wrong subscribers")
         subject.note(cpu_ms=cpu_s / changes * 1e3, p50_ms=result["pooled_p50_ms"], p99_ms=result["pooled_p99_ms"])
 
-    def nobody(subject: Subject) -> None:
-        """What a change costs with nobody connected: the listener and the catalog."""
+    def without_subscribers(subject: Subject) -> None:
+        """The cost of a change in the listener and the catalog, without subscribers."""
         assert isinstance(subject.target, FlagentCdc)
         for index in range(changes):  # the first ones warm up
             subject.target.push_to(f"bench-{index % subscribers}", 0)
@@ -184,9 +184,9 @@ def selective(options: Options) -> dict[str, Any]:
         subject.target.process.settle()
         subject.note(alone_cpu_ms=(subject.target.process.cpu_s() - before_s) / changes * 1e3)
 
-    only_ours = [name for name in options.servers if name == "flagent-cdc"]
-    with narrowed(options, only_ours), running(options, others=subscribers, own=True) as subjects:
-        each(subjects, nobody)
+    only_flagent = [name for name in options.servers if name == "flagent-cdc"]
+    with narrowed(options, only_flagent), running(options, others=subscribers, own=True) as subjects:
+        each(subjects, without_subscribers)
         for subject in subjects:
             assert isinstance(subject.target, FlagentCdc)
             subject.load.aim(subject.target.subscription(flag="bench-%d"))
@@ -200,10 +200,10 @@ def selective(options: Options) -> dict[str, Any]:
 
 
 def slow(options: Options) -> dict[str, Any]:
-    """The p99 of the others with and without one in a hundred who never read; where these end when they read again."""
+    """The p99 of the others, with and without one in a hundred that never reads; their state once they read again."""
     subscribers = options.within_limits(options.subscribers)
     mute = max(1, subscribers // 100)
-    # A slow one's socket holds some megabytes, and the ring a thousand events: it falls behind both.
+    # A slow subscriber falls behind both the megabytes of its socket's buffers and the thousand events of the ring.
     ring = {"FLAGENT_CDC_RING_EVENTS": "1000"}
     fill_events = 10_000
 
@@ -234,23 +234,23 @@ def slow(options: Options) -> dict[str, Any]:
             time.sleep(0.1)
         subject.note(**{f"slow_{name}": value for name, value in muted.items()})
         if muted["stale"]:
-            raise Wrong(f"slow subscribers are neither up to date nor cut: {muted}")
+            raise DeliveryError(f"slow subscribers are neither up to date nor disconnected: {muted}")
 
-    only_ours = [name for name in options.servers if name == "flagent-cdc"]
-    with narrowed(options, only_ours), running(options, settings=ring) as subjects:
+    only_flagent = [name for name in options.servers if name == "flagent-cdc"]
+    with narrowed(options, only_flagent), running(options, settings=ring) as subjects:
         each(subjects, run)
         return {"subscribers": subscribers, "slow": mute, "fill_events": fill_events, "servers": results(subjects)}
 
 
-# ---- back after a hundred thousand events ---------------------------------------------------------------------------
+# ---- resume after a hundred thousand events -------------------------------------------------------------------------
 
 
 def catchup(options: Options) -> dict[str, Any]:
-    """Resume over a long history: events per second, cost per event, and what it does to who is up to date."""
+    """Resume over a long history: events per second, cost per event, and the effect on up-to-date subscribers."""
     returning, followers = options.catchup_subscribers, 100
 
     def events_of(subject: Subject) -> int:
-        # Nchan takes longer for each event the more there are.
+        # In Nchan the cost of an event grows with their number.
         return options.catchup_events // (20 if subject.name == "nchan" else 1)
 
     def fill(subject: Subject) -> None:
@@ -261,17 +261,17 @@ def catchup(options: Options) -> dict[str, Any]:
         subject.target.process.settle()
 
     def begin(subject: Subject, count: int) -> None:
-        # The phase begins before they connect, so that what they are sent at once counts.
+        # The phase begins before they connect, so that the first deliveries count.
         subject.load.begin(1, events_of(subject), latencies=False, connections=count)
         subject.load.open(count, 1)
         subject.load.begin_to_finish(600)
 
     def end(subject: Subject, count: int) -> int:
         result = subject.load.finished(600)
-        wrong = {name: result[name] for name in ("gaps", "repeats", "mismatches", "lost", "undecoded") if result[name]}
+        errors = {name: result[name] for name in ("gaps", "repeats", "mismatches", "lost", "undecoded") if result[name]}
         expected = events_of(subject) * count
-        if wrong or result["deliveries"] != expected:
-            raise Wrong(f"{result['deliveries']} of {expected} deliveries, {wrong}")
+        if errors or result["deliveries"] != expected:
+            raise DeliveryError(f"{result['deliveries']} of {expected} deliveries, {errors}")
         subject.load.close()
         return expected
 
@@ -293,15 +293,15 @@ def catchup(options: Options) -> dict[str, Any]:
             )
 
     def disturb(subject: Subject) -> None:
-        """Single events to those who are up to date: at rest, and while the others catch up."""
+        """Single events to subscribers that are up to date: at rest, and while the others catch up."""
         with Load(subject.target.endpoint, options.cores.load, compress=options.compress) as load:
             up_to_date = Subject(options, subject.target, load)
             up_to_date.next = subject.next
             up_to_date.connect(followers)
             warm_up(up_to_date)
             rest = [up_to_date.phase(1) for _ in range(20)]
-            # Two clients and the database on one core: it is the server that is to be measured, not their queue.
-            subject.load.give_way()
+            # Two clients and the database share a core: the server is to be measured, not their queue.
+            subject.load.lower_priority()
             begin(subject, returning)
             meanwhile = []
             while not subject.load.is_finished:
@@ -317,10 +317,10 @@ def catchup(options: Options) -> dict[str, Any]:
                 }
             )
 
-    # The others keep nothing that one could come back for.
+    # The other servers keep no history to resume from.
     options.kept_messages = options.catchup_events
-    can = [name for name in options.servers if name in ("flagent-cdc", "nchan")]
-    with narrowed(options, can), running(options) as subjects:
+    resumable = [name for name in options.servers if name in ("flagent-cdc", "nchan")]
+    with narrowed(options, resumable), running(options) as subjects:
         each(subjects, fill)
         for subject in subjects:
             subject.load.aim(subject.target.history)
@@ -329,11 +329,11 @@ def catchup(options: Options) -> dict[str, Any]:
         return {"subscribers": returning, "servers": results(subjects)}
 
 
-# ---- where the time goes --------------------------------------------------------------------------------------------
+# ---- cost by kind of work -------------------------------------------------------------------------------------------
 
 
 def profile(options: Options) -> dict[str, Any]:
-    """What the server's core does during one event at a time, by perf's samples."""
+    """The work of the server's core with one event at a time, from perf's samples."""
     subscribers = options.within_limits(options.subscribers)
     sampler = Profile(options.cores.server)
 
@@ -361,7 +361,7 @@ def scale(options: Options) -> dict[str, Any]:
     steps = sorted({options.within_limits(count) for count in (1000, 2000, 5000, 10_000, 20_000)})
     points: dict[str, Any] = {}
     for subscribers in steps:
-        options.say(f"  {subscribers} subscribers")
+        options.report(f"  {subscribers} subscribers")
         with running(options) as subjects:
             each(subjects, partial(measure_connects, subscribers=subscribers, rounds=1))
             each(subjects, warm_up)

@@ -2,108 +2,17 @@
 #define _GNU_SOURCE
 #include "stream.h"
 #include "phase.h"
+#include "segment.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* The answer that RFC 6455, 1.3 gives for the sample key, which every handshake of this client uses. */
+/* The accept value that RFC 6455, 1.3 gives for the sample key, which every handshake of this client uses. */
 static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-static const uint8_t FLUSH_END[] = {0x00, 0x00, 0xff, 0xff};
 
-/* ---- a compressed segment and its text: inflated once, then looked up -------------------------------------------- */
-
-struct segment {
-    uint64_t hash;
-    struct bytes packed, text;
-};
-
-static struct segment *segments;
-static size_t segment_count, segment_cap;
-
-static uint64_t segment_hash(const uint8_t *data, size_t len) {
-    uint64_t hash = len * 0x9e3779b97f4a7c15u + 1, word;
-    for (; len >= 8; data += 8, len -= 8) {
-        memcpy(&word, data, 8);
-        hash = (hash ^ word) * 0xff51afd7ed558ccdu;
-        hash ^= hash >> 32;
-    }
-    for (; len; data++, len--) hash = (hash ^ *data) * 0x100000001b3u;
-    return hash | 1;
-}
-
-void stream_forget(void) {
-    for (size_t i = 0; i < segment_cap; i++) {
-        bytes_free(&segments[i].packed);
-        bytes_free(&segments[i].text);
-    }
-    free(segments);
-    segments = NULL;
-    segment_count = segment_cap = 0;
-}
-
-static struct segment *segment_slot(uint64_t hash, const uint8_t *data, size_t len) {
-    for (size_t at = hash;; at++) {
-        struct segment *slot = &segments[at & (segment_cap - 1)];
-        if (!slot->hash) return slot;
-        if (slot->hash == hash && slot->packed.len == len && memcmp(slot->packed.data, data, len) == 0) return slot;
-    }
-}
-
-static void segments_grow(void) {
-    struct segment *old = segments;
-    size_t old_cap = segment_cap;
-    segment_cap = old_cap ? old_cap * 2 : 1024;
-    segments = calloc(segment_cap, sizeof *segments);
-    for (size_t i = 0; i < old_cap; i++)
-        if (old[i].hash) *segment_slot(old[i].hash, old[i].packed.data, old[i].packed.len) = old[i];
-    free(old);
-}
-
-static bool inflate_some(z_stream *decoder, const uint8_t *data, size_t len, struct bytes *text, uint64_t *count) {
-    uint8_t out[65536];
-    decoder->next_in = (uint8_t *)data;
-    decoder->avail_in = len;
-    do {
-        decoder->next_out = out;
-        decoder->avail_out = sizeof out;
-        int result = inflate(decoder, Z_SYNC_FLUSH);
-        size_t made = sizeof out - decoder->avail_out;
-        if (text) bytes_append(text, out, made);
-        if (count) *count += made;
-        if (result == Z_BUF_ERROR) return true;
-        if (result != Z_OK && result != Z_STREAM_END) return false;
-    } while (decoder->avail_in || decoder->avail_out == 0);
-    return true;
-}
-
-/* The text of an independent run of deflate blocks; NULL where it leans on what came before it. */
-static const struct bytes *segment_text(const uint8_t *data, size_t len) {
-    static z_stream decoder;
-    static bool started;
-    if ((segment_count + 1) * 2 > segment_cap) segments_grow();
-    uint64_t hash = segment_hash(data, len);
-    struct segment *slot = segment_slot(hash, data, len);
-    if (slot->hash) return &slot->text;
-    if (!started) {
-        inflateInit2(&decoder, -MAX_WBITS);
-        started = true;
-    }
-    inflateReset(&decoder);
-    struct bytes text = {0};
-    if (!inflate_some(&decoder, data, len, &text, NULL)) {
-        bytes_free(&text);
-        return NULL;
-    }
-    slot->hash = hash;
-    bytes_append(&slot->packed, data, len);
-    slot->text = text;
-    segment_count++;
-    return &slot->text;
-}
-
-/* ---- payloads: compare with a reference while it fits, collect when it does not ----------------------------------- */
+/* ---- payloads: compared with a reference while they match, collected otherwise ------------------------------------ */
 
 void stream_reset(struct conn *conn) {
     bytes_free(&conn->wire);
@@ -130,8 +39,8 @@ static void match_advance(struct conn *conn, const struct payload *candidate, si
     phase_matched(conn, candidate, now);
 }
 
-/* At a payload's beginning: how many bytes equal a reference as far as both go, 0 where none does. `whole` is the
- * payload's length where it is known, else 0. */
+/* At a payload's beginning: the number of bytes that match a reference, 0 if none does. `whole` is the payload's length
+ * if it is known, else 0. */
 static size_t match_begin(struct conn *conn, const uint8_t *data, size_t len, size_t whole, uint64_t now) {
     const struct payload *choices[] = {phase_expected(conn), phase_snapshot()};
     for (size_t i = 0; i < 2; i++) {
@@ -145,7 +54,7 @@ static size_t match_begin(struct conn *conn, const uint8_t *data, size_t len, si
     return 0;
 }
 
-/* Compares on; returns how many bytes were used, 0 where the candidate was given up and its prefix is in `text`. */
+/* Continues the comparison; returns the number of bytes used, 0 if they differ and the matched prefix is now in `text`. */
 static size_t match_on(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
     size_t want = conn->candidate->len - conn->matched, take = len < want ? len : want;
     if (memcmp(conn->candidate->data + conn->matched, data, take)) {
@@ -156,7 +65,7 @@ static size_t match_on(struct conn *conn, const uint8_t *data, size_t len, uint6
     return take;
 }
 
-/* Length of the first SSE block including its empty line, 0 where it does not end here. `from` was searched before. */
+/* Length of the first SSE block including its empty line, 0 if it is incomplete. The bytes before `from` were searched. */
 static size_t block_length(const uint8_t *data, size_t len, size_t from) {
     const uint8_t *at = data + (from > 3 ? from - 3 : 0), *end = data + len;
     while ((at = memchr(at, '\n', end - at))) {
@@ -178,7 +87,7 @@ static void sse_text(struct conn *conn, const uint8_t *data, size_t len, uint64_
             continue;
         }
         if (conn->text.len) {
-            /* The end may lie across the two: look for it in the joined bytes, and give back what lies after it. */
+            /* The end may lie across the two: search the joined bytes, and leave those after the end to the next turn. */
             size_t before = conn->text.len;
             bytes_append(&conn->text, data, len);
             size_t length = block_length(conn->text.data, conn->text.len, conn->text_scanned);
@@ -207,23 +116,23 @@ static void sse_text(struct conn *conn, const uint8_t *data, size_t len, uint64_
     }
 }
 
-/* ---- gzip: segments that each end where the compressor flushed ---------------------------------------------------- */
+/* ---- gzip: segments, each ended by a flush of the compressor ------------------------------------------------------ */
 
 static size_t segment_length(const uint8_t *data, size_t len, size_t from) {
-    if (data[0] == 0) { /* a stored block says how long it is */
+    if (data[0] == 0) { /* a stored block contains its length */
         if (len < 5) return 0;
         size_t length = 5 + (data[1] | data[2] << 8);
         return length <= len ? length : 0;
     }
     size_t start = from > 3 ? from - 3 : 0;
     if (len <= start) return 0;
-    const uint8_t *found = memmem(data + start, len - start, FLUSH_END, sizeof FLUSH_END);
-    return found ? (size_t)(found - data) + sizeof FLUSH_END : 0;
+    const uint8_t *found = memmem(data + start, len - start, FLUSH_END, FLUSH_END_LEN);
+    return found ? (size_t)(found - data) + FLUSH_END_LEN : 0;
 }
 
 static void gzip_body(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
     if (conn->decoder && !inflate_some(conn->decoder, data, len, NULL, &conn->decoded_bytes)) {
-        fprintf(stderr, "load: an ordinary gzip decoder refuses the stream of connection %u\n", conn->index);
+        fprintf(stderr, "load: an ordinary gzip decoder rejects the stream of connection %u\n", conn->index);
         conn_close(conn, now);
         return;
     }
@@ -249,7 +158,7 @@ static void gzip_body(struct conn *conn, const uint8_t *data, size_t len, uint64
         conn->wire_scanned = 0;
         const struct bytes *text = segment_text(conn->wire.data + used, length);
         if (!text) {
-            fprintf(stderr, "load: connection %u: a compressed segment cannot be read by itself\n", conn->index);
+            fprintf(stderr, "load: connection %u: a compressed segment depends on earlier ones\n", conn->index);
             conn_close(conn, now);
             return;
         }
@@ -309,14 +218,14 @@ static void frame_done(struct conn *conn, const uint8_t *data, size_t len, uint6
     switch (conn->frame_opcode) {
     case 0x1:
         if (conn->frame_compressed) {
-            /* RFC 7692, 7.2.2: the four bytes that the sender took off go back on. */
+            /* RFC 7692, 7.2.2: append the four bytes that the sender removed. */
             struct bytes packed = {0};
             bytes_append(&packed, data, len);
-            bytes_append(&packed, FLUSH_END, sizeof FLUSH_END);
+            bytes_append(&packed, FLUSH_END, FLUSH_END_LEN);
             const struct bytes *text = segment_text(packed.data, packed.len);
             bytes_free(&packed);
             if (!text) {
-                fprintf(stderr, "load: connection %u: a compressed message cannot be read by itself\n", conn->index);
+                fprintf(stderr, "load: connection %u: a compressed message depends on earlier ones\n", conn->index);
                 conn_close(conn, now);
                 return;
             }
@@ -340,7 +249,7 @@ static void frame_done(struct conn *conn, const uint8_t *data, size_t len, uint6
     }
 }
 
-/* Bytes of a frame's header, 0 where it is not complete. */
+/* Length of a frame's header, 0 if it is incomplete. */
 static size_t frame_header(struct conn *conn, const uint8_t *data, size_t len) {
     if (len < 2) return 0;
     size_t size = 2 + ((data[1] & 0x7f) == 126 ? 2 : (data[1] & 0x7f) == 127 ? 8 : 0);
@@ -364,7 +273,7 @@ static size_t frame_header(struct conn *conn, const uint8_t *data, size_t len) {
 static void websocket_frames(struct conn *conn, const uint8_t *data, size_t len, uint64_t now) {
     while (conn->stage == OPEN && (len || (conn->frame_open && !conn->frame_left))) {
         if (!conn->frame_open) {
-            if (conn->wire.len) { /* a header cut in two: at most a few bytes, one at a time */
+            if (conn->wire.len) { /* a header split in two: at most a few bytes, one at a time */
                 bytes_append(&conn->wire, data, 1);
                 data++;
                 len--;
@@ -412,9 +321,9 @@ static void websocket_frames(struct conn *conn, const uint8_t *data, size_t len,
     }
 }
 
-/* ---- the answer's header ------------------------------------------------------------------------------------------ */
+/* ---- the response header ------------------------------------------------------------------------------------------ */
 
-/* The value of a header field, cut off at the line's end; NULL where it is absent. `head` ends with a zero byte. */
+/* The value of a header field up to the end of the line; NULL if it is absent. `head` ends with a zero byte. */
 static const char *header_value(const char *head, const char *name, char *value, size_t size) {
     size_t name_len = strlen(name);
     for (const char *line = strstr(head, "\r\n"); line; line = strstr(line + 2, "\r\n")) {
@@ -430,7 +339,7 @@ static const char *header_value(const char *head, const char *name, char *value,
     return NULL;
 }
 
-static void answer_header(struct conn *conn, char *head, uint64_t now) {
+static void response_header(struct conn *conn, char *head, uint64_t now) {
     char value[512];
     int status = 0;
     sscanf(head, "HTTP/1.%*d %d", &status);
@@ -466,7 +375,7 @@ void stream_receive(struct conn *conn, const uint8_t *data, size_t len, uint64_t
         conn->wire = (struct bytes){0};
         size_t used = end + 4 - all.data;
         end[2] = 0;
-        answer_header(conn, (char *)all.data, now);
+        response_header(conn, (char *)all.data, now);
         if (conn->stage == OPEN && used < all.len) {
             wire_bytes -= all.len - used; /* counted already */
             stream_receive(conn, all.data + used, all.len - used, now);

@@ -4,10 +4,8 @@
 
 #include "conn.h"
 
-/* Takes everything that was received, in order. */
+/* Must be called with all received bytes, in order. */
 void stream_receive(struct conn *conn, const uint8_t *data, size_t len, uint64_t now);
 void stream_reset(struct conn *conn);
-/* Drops what compressed segments are known to mean. */
-void stream_forget(void);
 
 #endif

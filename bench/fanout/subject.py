@@ -19,9 +19,9 @@ from bench.fanout.target import Target, Unavailable
 
 __all__ = [
     "SERVERS",
+    "DeliveryError",
     "Options",
     "Subject",
-    "Wrong",
     "check",
     "connecting",
     "each",
@@ -35,8 +35,8 @@ SERVERS = ("flagent-cdc", "c-loop", "nchan", "naive")
 WARM_UP_EVENTS = 3
 
 
-class Wrong(Exception):
-    """A server did not deliver everything, in order, to everyone."""
+class DeliveryError(Exception):
+    """A server did not deliver every event to every subscriber in order."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Options:
     compress: bool = False
     servers: Sequence[str] = SERVERS
     cores: Cores = field(default_factory=Cores)
-    say: Callable[[str], None] = print
+    report: Callable[[str], None] = print
 
     def target(self, name: str, *, others: int = 0, settings: Mapping[str, str] | None = None) -> Target:
         core = self.cores.server
@@ -69,13 +69,15 @@ class Options:
             case "naive":
                 return Naive(self.mode, core)
             case _:
-                raise SystemExit(f"no such server: {name}; there are {', '.join(SERVERS)}")
+                raise SystemExit(f"unknown server: {name}; choose from {', '.join(SERVERS)}")
 
     def within_limits(self, subscribers: int) -> int:
-        """As many as one process may have connections here."""
-        allowed = descriptors_max() - 1500  # nginx keeps some hundreds of its own
+        """The number of subscribers, reduced to the connections that one process may have."""
+        allowed = descriptors_max() - 1500  # nginx uses some hundreds for itself
         if subscribers > allowed:
-            self.say(f"  (a process may open {descriptors_max()} files here: {allowed} subscribers, not {subscribers})")
+            self.report(
+                f"  (limited to {allowed} of {subscribers} subscribers: a process may open {descriptors_max()} files)"
+            )
         return min(subscribers, allowed)
 
 
@@ -87,19 +89,21 @@ class Subject:
         self.name = target.name
         self.next = 1
         self.figures: dict[str, list[float]] = {}
-        self.complaint: str | None = None
+        self.error: str | None = None
 
     def note(self, **figures: float) -> None:
         for name, value in figures.items():
             self.figures.setdefault(name, []).append(value)
 
     def connect(self, subscribers: int, *, mute: int = 0) -> dict[str, Any]:
-        """Open all; raises `Wrong` unless all are served."""
+        """Connect the subscribers; raises `DeliveryError` unless all succeed."""
         before_s = self.target.process.cpu_s()
         opened = self.load.open(subscribers, self.next, mute=mute)
         opened["cpu_us"] = (self.target.process.cpu_s() - before_s) / subscribers * 1e6
         if not opened["complete"]:
-            raise Wrong(f"{opened['ready']} of {subscribers} connected, {opened['refusals']} told to come later")
+            raise DeliveryError(
+                f"{opened['ready']} of {subscribers} connected, {opened['refusals']} rejected with Retry-After"
+            )
         return opened
 
     def disconnect(self) -> None:
@@ -107,7 +111,7 @@ class Subject:
         self.target.process.settle()
 
     def phase(self, count: int, *, many: bool = False, timeout_s: float = 60, latencies: bool = True) -> dict[str, Any]:
-        """Send events and wait until everyone has them: one after the other, or all at once."""
+        """Send `count` events and wait until every subscriber has them; without `many`, one after the other."""
         first = self.next
         self.next += count
         before_s = self.target.process.cpu_s()
@@ -115,7 +119,7 @@ class Subject:
         times = self.target.push_many(first, count) if many else [self.target.push(first)]
         self.load.sent(first, times)
         result = self.load.finish(timeout_s)
-        time.sleep(0.05)  # what the server does after its last send belongs to it too
+        time.sleep(0.05)  # includes the server's work after its last send
         result["cpu_s"] = self.target.process.cpu_s() - before_s
         result["cpu_us"] = result["cpu_s"] / max(1, result["deliveries"]) * 1e6
         check(result)
@@ -123,20 +127,22 @@ class Subject:
 
 
 def check(result: dict[str, Any]) -> None:
-    wrong = {
+    errors = {
         name: result[name]
-        for name in ("differing", "gaps", "repeats", "mismatches", "strangers", "lost", "behind", "short", "undecoded")
+        for name in ("differing", "gaps", "repeats", "mismatches", "unexpected", "lost", "behind", "short", "undecoded")
         if result[name]
     }
-    if wrong or not result["complete"] or result["deliveries"] != result["events"] * result["connections"]:
-        raise Wrong(f"{result['deliveries']} of {result['events'] * result['connections']} deliveries, {wrong}")
+    if errors or not result["complete"] or result["deliveries"] != result["events"] * result["connections"]:
+        raise DeliveryError(
+            f"{result['deliveries']} of {result['events'] * result['connections']} deliveries, {errors}"
+        )
 
 
 @contextmanager
 def running(
     options: Options, *, others: int = 0, own: bool = False, settings: Mapping[str, str] | None = None
 ) -> Iterator[list[Subject]]:
-    """Every server that can run here, each with a load client of its own; `settings` are for our own server."""
+    """Every server that can run here, each with its load client; `settings` are for flagent-cdc."""
     with ExitStack() as stack:
         subjects = []
         for name in options.servers:
@@ -144,29 +150,29 @@ def running(
             try:
                 stack.enter_context(target)
             except Unavailable as error:
-                options.say(f"  {name}: left out, {error}")
+                options.report(f"  {name}: skipped, {error}")
                 continue
             load = Load(target.endpoint, options.cores.load, window=options.window, compress=options.compress, own=own)
             subjects.append(Subject(options, target, stack.enter_context(load)))
         yield subjects
         for subject in subjects:
-            for who, said in (
-                (subject.name, subject.target.process.complaints()),
-                (f"load client of {subject.name}", subject.load.complaints()),
+            for name, stderr in (
+                (subject.name, subject.target.process.stderr_tail()),
+                (f"load client of {subject.name}", subject.load.stderr_tail()),
             ):
-                if said:
-                    options.say(f"  {who}: {said}")
+                if stderr:
+                    options.report(f"  {name}: {stderr}")
 
 
 def each(subjects: Sequence[Subject], step: Callable[[Subject], None]) -> None:
-    """Take a step with each server that has not failed yet."""
+    """Run a step for each server that has not failed yet."""
     for subject in subjects:
-        if subject.complaint is None:
+        if subject.error is None:
             try:
                 step(subject)
-            except (Wrong, LoadFailed, OSError, psycopg.Error) as error:
-                subject.complaint = str(error)
-                subject.options.say(f"  {subject.name}: FAILED: {error}")
+            except (DeliveryError, LoadFailed, OSError, psycopg.Error) as error:
+                subject.error = str(error)
+                subject.options.report(f"  {subject.name}: FAILED: {error}")
 
 
 def results(subjects: Sequence[Subject]) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def results(subjects: Sequence[Subject]) -> dict[str, Any]:
         subject.name: {
             **{name: statistics.median(values) for name, values in subject.figures.items()},
             "rounds": subject.figures,
-            **({"failed": subject.complaint} if subject.complaint else {}),
+            **({"failed": subject.error} if subject.error else {}),
         }
         for subject in subjects
     }

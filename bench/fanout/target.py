@@ -11,18 +11,18 @@ from bench.fanout.load import Endpoint
 from bench.fanout.payload import Mode
 from bench.fanout.process import Process
 
-__all__ = ["Target", "Unavailable", "free_port", "wait_for_port"]
+__all__ = ["Target", "Unavailable", "wait_for_port"]
 
 
 class Unavailable(Exception):
-    """This server cannot run here; the text says what is missing."""
+    """The server cannot run on this machine; the message names what is missing."""
 
 
 class Target(ABC):
     """One server, pinned to the server core from `start()` to `stop()`.
 
-    `push` and `push_many` return when each event was sent, on `time.monotonic_ns()`: the moment at which the COMMIT
-    goes out for our own server, and the bytes for all others.
+    `push` and `push_many` return the time at which each event was sent, on `time.monotonic_ns()`: for flagent-cdc the
+    COMMIT, for all others the bytes.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Target(ABC):
     @property
     @abstractmethod
     def endpoint(self) -> Endpoint:
-        """Where a subscriber of everything goes."""
+        """The endpoint for a subscription to everything."""
 
     @abstractmethod
     def push_many(self, first: int, count: int) -> Sequence[int]:
-        """Send the events `first` … as fast as the server, or its database, takes them."""
+        """Send `count` events from number `first` as fast as the server, or its database, accepts them."""
 
     @property
     def history(self) -> Endpoint:
-        """Where one goes who had nothing of what was sent since the start; raises `Unavailable`."""
-        raise Unavailable(f"{self.name} keeps nothing")
+        """The endpoint that replays all events since the start; raises `Unavailable`."""
+        raise Unavailable(f"{self.name} keeps no history")
 
     def fill(self, first: int, count: int) -> None:
         """Send events whose time does not matter."""
@@ -66,13 +66,13 @@ class Target(ABC):
         return self.push_many(seq, 1)[0]
 
     def stop(self) -> None:
-        """Also after a start that failed half-way."""
+        """Stop the server, also after a start that failed half-way."""
         if hasattr(self, "process"):
             self.process.stop()
 
 
 class Control:
-    """The way in of the servers that are handed their events: frames with four bytes of length."""
+    """The control connection over which a baseline gets its events: frames with four bytes of length."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -87,18 +87,11 @@ class Control:
         self._socket.close()
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_for_port(port: int, process: Process, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if (status := process.popen.poll()) is not None:
-            raise Unavailable(f"the server ended with status {status}: {process.complaints()}")
+            raise Unavailable(f"the server exited with status {status}: {process.stderr_tail()}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:

@@ -1,4 +1,4 @@
-"""The capacity model against what was measured, and the page against both."""
+"""The capacity model agrees with the measurements, and the page with both."""
 
 import json
 from pathlib import Path
@@ -23,28 +23,28 @@ def cost_of(kind: str, nodes: int) -> dict[str, Any]:
 
 
 def test_one_event_to_ten_thousand_takes_as_long_as_measured() -> None:
-    seen = simulate(COSTS, 10_000, 0, hop_s=RESULTS["latency"]["ms"]["direct"]["p50"] / 1000)
-    assert seen.p50_s * 1000 == pytest.approx(FANOUT["p50_ms"], rel=0.2)
-    assert seen.p99_s * 1000 == pytest.approx(FANOUT["p99_ms"], rel=0.2)
+    result = simulate(COSTS, 10_000, 0, hop_s=RESULTS["latency"]["ms"]["direct"]["p50"] / 1000)
+    assert result.p50_s * 1000 == pytest.approx(FANOUT["p50_ms"], rel=0.2)
+    assert result.p99_s * 1000 == pytest.approx(FANOUT["p99_ms"], rel=0.2)
 
 
-def test_a_single_subscriber_hears_as_soon_as_measured() -> None:
+def test_a_single_subscriber_receives_as_soon_as_measured() -> None:
     for path in ("direct", "tier"):
         ms = RESULTS["latency"]["ms"][path]["p50"]
-        seen = simulate(COSTS, 1, 1, hop_s=ms / 1000)
-        assert seen.p50_s * 1000 == pytest.approx(ms, rel=0.3)
+        result = simulate(COSTS, 1, 1, hop_s=ms / 1000)
+        assert result.p50_s * 1000 == pytest.approx(ms, rel=0.3)
 
 
 def test_the_costs_between_the_fitted_ends_are_those_measured() -> None:
-    """Fitted without those between, the lines pass near them."""
+    """Lines fitted to the ends alone pass near the points between them."""
     direct = {nodes: cost_of(kind, nodes)["cpu_us_per_commit"]["postgres"] for kind, nodes in KINDS if kind != "tier"}
     tier = {nodes: cost_of(kind, nodes)["cpu_us_per_commit"]["nats"] for kind, nodes in KINDS if kind == "tier"}
     checked = 0
-    for known in (direct, tier):
-        first, *between, last = sorted(known)
-        at_zero, slope = line([(first, known[first]), (last, known[last])])
+    for measured in (direct, tier):
+        first, *between, last = sorted(measured)
+        at_zero, slope = line([(first, measured[first]), (last, measured[last])])
         for nodes in between:
-            assert at_zero + nodes * slope == pytest.approx(known[nodes], rel=0.35)
+            assert at_zero + nodes * slope == pytest.approx(measured[nodes], rel=0.35)
             checked += 1
     assert checked
 
@@ -92,7 +92,7 @@ def test_the_first_limit_is_named(demand: Demand, limit: str) -> None:
     assert plan(demand, COSTS).limit == limit
 
 
-def test_a_busy_process_makes_everyone_wait() -> None:
+def test_a_busy_process_delays_every_subscriber() -> None:
     calm, busy = (simulate(COSTS, 10_000, rate, hop_s=0.001, commits=2_000) for rate in (1, 7))
     assert calm.busy < 0.2 < 0.7 < busy.busy
     assert busy.p99_s > 2 * calm.p99_s

@@ -1,4 +1,4 @@
-"""A sample is counted where its time was spent: the receiving half of loopback runs inside of the sender's call."""
+"""A sample counts for the work it was taken in: the receiving half of loopback runs inside the sender's call."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The programs of a run, each on a core of its choice: PostgreSQL, NATS, relays, nodes."""
+"""The programs of a run, each pinned to a core: PostgreSQL, NATS, relays and nodes."""
 
 import asyncio
 import ctypes
@@ -17,11 +17,12 @@ import psycopg
 from nats.aio.client import Client
 
 from bench.fanout.process import Process
+from bench.port import free_port
 from cdc.admin.installation import migrate
 from cdc.database.queries import flagent_tables
 from cdc.embedded.server import EmbeddedPostgres
 
-__all__ = ["Database", "client", "copied_to", "database", "free_port", "nats_cluster", "node", "relay"]
+__all__ = ["Database", "client", "copied_to", "database", "nats_cluster", "node", "relay"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -29,8 +30,8 @@ _START_S = 40.0
 
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-# Commits as fast as PostgreSQL makes them or, with a rate, evenly spread; made inside the server, so that no client's
-# processor time is in the way.
+# Commits as fast as PostgreSQL allows or, with a rate, evenly spaced. The loop runs inside the server, so that a
+# client's processor time does not limit it.
 _WRITER = """
 create procedure bench_write(in_key text, in_seconds float, in_rate float) language plpgsql as $$
 declare
@@ -49,13 +50,6 @@ begin
 end
 $$
 """
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Database:
@@ -80,7 +74,7 @@ class Database:
         return int((self._cluster / "postmaster.pid").read_text().split()[0])
 
     def pin(self, core: int) -> None:
-        """This server, and every session to come."""
+        """Pin the server and all later sessions to a core."""
         for pid in (self._pid, *self._children()):
             os.sched_setaffinity(pid, {core})
 
@@ -92,7 +86,7 @@ class Database:
         ]
 
     def cpu_s(self) -> float:
-        """Of all its processes, those that have ended too."""
+        """Processor time of all its processes, ended ones included."""
         ended = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         total = (int(ended[13]) + int(ended[14])) / _TICKS
         for pid in (self._pid, *self._children()):
@@ -108,7 +102,7 @@ class Database:
             return int(row[0])
 
     async def write(self, sessions: int, seconds: float, rate: float = 0.0) -> None:
-        """Change flags from so many sessions; `rate` is of all together, 0 as fast as it goes."""
+        """Change flags from several sessions; `rate` is their total in commits per second, 0 for the maximum."""
 
         async def one(number: int) -> None:
             async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
@@ -119,7 +113,7 @@ class Database:
 
 @contextmanager
 def database(*, in_memory: bool = False) -> Iterator[Database]:
-    """In memory a commit is flushed at once, so that what it waits for is not the disk."""
+    """A prepared database; `in_memory` keeps its files on tmpfs, so that commits do not wait for a disk."""
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=_MEMORY if in_memory else None) as directory:
         os.chmod(directory, 0o755)
         with EmbeddedPostgres(Path(directory) / "data", options={"max_connections": "200"}) as server:
@@ -130,20 +124,20 @@ def database(*, in_memory: bool = False) -> Iterator[Database]:
 
 @contextmanager
 def nats_cluster(size: int, core: int) -> Iterator[tuple[str, list[Process]]]:
-    """The addresses of so many servers with commas between them, and their processes.
+    """The comma-separated addresses of `size` servers, and their processes.
 
-    Their files are in memory where the system has such a place: on one disk with PostgreSQL, each would slow the other.
+    Their files are on tmpfs where there is one: on one disk, PostgreSQL and NATS would slow each other.
     """
     program = Path(sysconfig.get_path("scripts")) / "nats-server"
     ports, routes = [free_port() for _ in range(size)], [free_port() for _ in range(size)]
-    known = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
+    route_urls = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-", dir=_MEMORY) as directory:
         processes = []
         try:
             for number, (port, route) in enumerate(zip(ports, routes, strict=True)):
                 config = Path(directory) / f"{number}.conf"
                 store = Path(directory) / str(number)
-                cluster = f"cluster {{ name: bench, listen: 127.0.0.1:{route}, routes: [{known}] }}\n"
+                cluster = f"cluster {{ name: bench, listen: 127.0.0.1:{route}, routes: [{route_urls}] }}\n"
                 config.write_text(
                     f'server_name: n{number}\nlisten: 127.0.0.1:{port}\njetstream {{ store_dir: "{store}" }}\n'
                     + (cluster if size > 1 else "")
@@ -158,7 +152,7 @@ def nats_cluster(size: int, core: int) -> Iterator[tuple[str, list[Process]]]:
 @asynccontextmanager
 async def client(address: str) -> AsyncIterator[Client]:
     async def ignore(_: Exception) -> None:
-        """The server may not have started yet."""
+        """An error means that the server has not started yet."""
 
     found = Client()
     async with asyncio.timeout(_START_S):
@@ -169,9 +163,9 @@ async def client(address: str) -> AsyncIterator[Client]:
         await found.close()
 
 
-async def copied_to(plain: Client, stream: str) -> int:
-    """The position of the stream's last message, 0 while there is none."""
-    jetstream = plain.jetstream()
+async def copied_to(nats_client: Client, stream: str) -> int:
+    """The position of the last message in the JetStream stream, 0 while there is none."""
+    jetstream = nats_client.jetstream()
     try:
         last = (await jetstream.stream_info(stream)).state.last_seq
     except nats.js.errors.NotFoundError:
@@ -182,7 +176,7 @@ async def copied_to(plain: Client, stream: str) -> int:
 
 @asynccontextmanager
 async def relay(database_url: str, address: str, stream: str, core: int, *, replicas: int) -> AsyncIterator[Process]:
-    """Yields when it is copying."""
+    """Run a relay; yields once it is active."""
     environment = {
         "FLAGENT_CDC_DATABASE_URL": database_url,
         "FLAGENT_CDC_NATS_URL": address,
@@ -191,11 +185,11 @@ async def relay(database_url: str, address: str, stream: str, core: int, *, repl
         "FLAGENT_CDC_LOG_LEVEL": "warning",
     }
     with Process([sys.executable, "-m", "cdc", "relay"], core, environment=environment) as process:
-        async with client(address) as plain:
+        async with client(address) as nats_client:
             deadline = time.monotonic() + _START_S
             while True:
                 try:
-                    await plain.request(f"{stream}.probe", b"", timeout=1)
+                    await nats_client.request(f"{stream}.probe", b"", timeout=1)
                     break
                 except Exception as error:
                     if time.monotonic() > deadline:
@@ -206,20 +200,20 @@ async def relay(database_url: str, address: str, stream: str, core: int, *, repl
 
 @asynccontextmanager
 async def node(core: int, environment: Mapping[str, str]) -> AsyncIterator[tuple[str, Process]]:
-    """A server that is ready: its address and its process."""
+    """Run a server; yields its address and its process once it is ready."""
     port = free_port()
     command = [sys.executable, "-m", "cdc", "serve", "--port", str(port)]
     with Process(command, core, environment={**environment, "FLAGENT_CDC_LOG_LEVEL": "warning"}) as process:
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient() as asking:
+        async with httpx.AsyncClient() as http:
             deadline = time.monotonic() + _START_S
             while True:
                 try:
-                    if (await asking.get(url + "/readyz")).status_code == 200:
+                    if (await http.get(url + "/readyz")).status_code == 200:
                         break
                 except httpx.TransportError:
                     pass
                 if time.monotonic() > deadline:
-                    raise SystemExit(f"a node did not become ready\n{process.complaints()}")
+                    raise SystemExit(f"a node did not become ready\n{process.stderr_tail()}")
                 await asyncio.sleep(0.05)
         yield url, process
