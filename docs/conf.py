@@ -1,4 +1,4 @@
-"""How `sh run docs` builds the documentation.
+"""The configuration of Sphinx for `sh run docs`.
 
 The source directory is the root of the repository, so that README, SECURITY and the SDKs' own pages are part of the
 site and every link means the same in a checkout and in the site.
@@ -15,7 +15,7 @@ copyright = "the authors of flagent-cdc, Apache 2.0"
 extensions = ["myst_parser", "local_links"]
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "*.md", "sdk/*/README.md"]
-# A build walks through everything that it is not told to leave alone.
+# A build walks through every folder that is not excluded.
 exclude_patterns = [".*", "build", "dist", "**/node_modules", "**/target", "**/__pycache__"]
 nitpicky = True
 
@@ -26,7 +26,7 @@ html_theme = "furo"
 html_title = "flagent-cdc"
 html_extra_path = ["site"]
 html_copy_source = False
-# A command over several lines in a terminal is more than the highlighter of terminals understands.
+# The highlighter of terminals does not support commands over several lines.
 suppress_warnings = ["misc.highlighting_failure"]
-# Indented blocks are shells, tables of bytes and drawings alike.
+# Indented blocks may be commands, tables of bytes or drawings.
 highlight_language = "none"

@@ -1,7 +1,7 @@
-"""A Sphinx extension that refuses a site in which a link leads nowhere.
+"""A Sphinx extension that fails the build of a site with broken links.
 
-Sphinx and MyST warn of links that they resolve themselves; this looks at what came out: every `href` and `src` of every
-page that stays within the site must be a file there, and what stands behind `#` an `id` in it.
+Sphinx and MyST check only links that they resolve. This extension checks the built pages: every `href` and `src` within
+the site must lead to a file, and every fragment to an `id` in it.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class _Page(HTMLParser):
 
 
 def broken_links(site: Path) -> Iterator[str]:
-    """One sentence for each link that leads nowhere, in the order of the pages."""
+    """A message for each broken link, in the order of the pages."""
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
         for link in page.links:
@@ -44,21 +44,21 @@ def broken_links(site: Path) -> Iterator[str]:
             target = (path.parent / unquote(urlsplit(address).path)).resolve() if parts.path else path.resolve()
             place = path.relative_to(site)
             if not target.is_relative_to(site.resolve()) or not target.is_file():
-                yield f"{place}: {link} is not there"
+                yield f"{place}: {link} does not exist"
             elif (
                 target.suffix == ".html"
                 and unquote(anchor) not in pages[site / target.relative_to(site.resolve())].anchors
             ):
-                yield f"{place}: {link}: there is no such place on that page"
+                yield f"{place}: {link}: that page has no such anchor"
 
 
-def _refuse_broken(app: Sphinx, failure: Exception | None) -> None:
+def _fail_on_broken(app: Sphinx, failure: Exception | None) -> None:
     if failure is None and app.builder.format == "html":
         broken = list(broken_links(Path(app.outdir)))
         if broken:
-            raise SphinxError("links that lead nowhere:\n" + "\n".join(broken))
+            raise SphinxError("broken links:\n" + "\n".join(broken))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("build-finished", _refuse_broken)
+    app.connect("build-finished", _fail_on_broken)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

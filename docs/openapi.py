@@ -12,7 +12,7 @@ __all__ = ["document"]
 
 
 async def document() -> str:
-    """As the server with default settings has it; nothing is started or connected."""
+    """The document of a server with default settings, which is neither started nor connected."""
     settings = Settings.from_environment({})
     server = build_server(settings, PostgresUpstream(settings, "postgresql://db.example/flagent"))
     return json.dumps(server.config.app.web.openapi(), indent=1, ensure_ascii=False) + "\n"  # type: ignore[union-attr]

@@ -13,6 +13,6 @@ pytest_plugins = [
     "tests.fixtures.doctor",
 ]
 
-# Some tests open a thousand connections, beside all else; the soft limit is often 1,024.
+# Some tests open a thousand connections; the soft limit is often 1,024.
 _most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))

@@ -1,8 +1,8 @@
-"""What we depend on has no known vulnerability, as far as that can be asked from here.
+"""The pinned dependencies have no known vulnerability, if the vulnerability service can be reached.
 
-pip-audit asks PyPI's vulnerability service. Where that has no answer, it says "no known vulnerabilities" all the same:
-so what was not audited is counted, and a run that audited nothing is skipped with these words, never passed. That this
-judge finds what it is there for is tried on a service of our own, with OSV's protocol (google.github.io/osv.dev/api).
+pip-audit queries PyPI's vulnerability service. Where the service does not respond, it reports "no known
+vulnerabilities" nevertheless: so the audited dependencies are counted, and a run without any is skipped, not passed. A
+local service with OSV's protocol (google.github.io/osv.dev/api) checks that a vulnerability is found.
 """
 
 import json
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.timeout(110)
 
 
 class NotAudited(Exception):
-    """The service said nothing about anything."""
+    """The service has data about none of the dependencies."""
 
 
 def audit(requirements: Path, *service: str) -> tuple[int, dict[str, list[str]]]:
-    """How many dependencies there are, and the vulnerabilities of each that has some; raises `NotAudited`.
+    """The number of dependencies, and the vulnerabilities of each that has some; raises `NotAudited`.
 
-    Fails where the service knows some dependencies and not others.
+    Fails if the service has data about only some dependencies.
     """
     command = [
         sys.executable, "-m", "pip_audit", "-r", str(requirements), "--require-hashes", "--disable-pip",
@@ -41,10 +41,10 @@ def audit(requirements: Path, *service: str) -> tuple[int, dict[str, list[str]]]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environment)
         found = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, json.JSONDecodeError) as error:
-        raise NotAudited("the vulnerability service cannot be reached from here") from error
+        raise NotAudited("the vulnerability service is not reachable") from error
     audited = [each for each in found if "skip_reason" not in each]
     if not audited:
-        raise NotAudited(f"the vulnerability service knows none of {len(found)} dependencies here")
+        raise NotAudited(f"the vulnerability service has data about none of {len(found)} dependencies")
     vulnerable = {each["name"]: [one["id"] for one in each["vulns"]] for each in audited if each["vulns"]}
     unknown = [each["name"] for each in found if "skip_reason" in each]
     assert unknown == [], f"not audited: {unknown}, vulnerable: {vulnerable}"
@@ -54,37 +54,37 @@ def audit(requirements: Path, *service: str) -> tuple[int, dict[str, list[str]]]
 def test_no_dependency_has_a_known_vulnerability() -> None:
     try:
         _, vulnerable = audit(PINNED)
-    except NotAudited as why:
-        pytest.skip(f"NOT AUDITED: {why}")
+    except NotAudited as error:
+        pytest.skip(f"NOT AUDITED: {error}")
     assert vulnerable == {}
 
 
 class Service(ThreadingHTTPServer):
-    """Knows vulnerabilities of some versions, as OSV does; with `status` other than 200 it is out of order."""
+    """An OSV service with vulnerabilities of some versions; every response has the given `status`."""
 
     def __init__(self, known: dict[tuple[str, str], str], status: int = 200) -> None:
         self.known = known
         self.status = status
-        self.asked: list[tuple[str, str]] = []
-        super().__init__(("127.0.0.1", 0), Answer)
+        self.queried: list[tuple[str, str]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
 
     @property
     def options(self) -> tuple[str, ...]:
         return "--vulnerability-service", "osv", "--osv-url", f"http://127.0.0.1:{self.server_address[1]}/v1/query"
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        package = asked["package"]["name"], asked["version"]
-        self.server.asked.append(package)
-        said: dict[str, object] = {}
+        query = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        package = query["package"]["name"], query["version"]
+        self.server.queried.append(package)
+        result: dict[str, object] = {}
         if (name := self.server.known.get(package)) is not None:
             affected = {"package": {"name": package[0], "ecosystem": "PyPI"}, "ranges": []}
-            said = {"vulns": [{"id": name, "summary": "Bad", "affected": [affected]}]}
-        body = json.dumps(said).encode()
+            result = {"vulns": [{"id": name, "summary": "Bad", "affected": [affected]}]}
+        body = json.dumps(result).encode()
         self.send_response(self.server.status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -113,13 +113,13 @@ def test_a_known_vulnerability_of_a_pin_is_found_and_nothing_else(service: Servi
     service.known = {(name, version): "GHSA-real", (pins()[0][0], "0.0.1"): "GHSA-old"}
     count, vulnerable = audit(PINNED, *service.options)
     assert vulnerable == {name: ["GHSA-real"]}
-    assert len(set(service.asked)) == count
+    assert len(set(service.queried)) == count
     assert count > 20
     service.known = {}
     assert audit(PINNED, *service.options) == (count, {})
 
 
-def test_a_service_that_is_out_of_order_is_no_good_answer(service: Service) -> None:
+def test_a_failing_service_counts_as_not_audited(service: Service) -> None:
     service.status = 503
     with pytest.raises(NotAudited):
         audit(PINNED, *service.options)

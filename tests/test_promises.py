@@ -1,4 +1,4 @@
-"""The tables of promises and of threats name tests that exist."""
+"""Every test named in the tables of promises and of threats exists."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server with the configuration that is shipped, and answers every panel."""
+"""A real Prometheus scrapes a real server with the shipped configuration, and has data for every panel."""
 
 import asyncio
 import shutil
@@ -19,13 +19,13 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse, until
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="no prometheus in PATH; it is in Debian's package of that name"
+    shutil.which("prometheus") is None, reason="no prometheus on the PATH (Debian: prometheus)"
 )
 
 
 @asynccontextmanager
 async def prometheus(directory: Path, server: RunningServer, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """It scrapes every second; `directory` is its own."""
+    """A client of a Prometheus that scrapes every second and keeps its files in `directory`."""
     key_file = directory / "flagent-cdc.key"
     key_file.write_text(key, encoding="utf-8")
     config = yaml.safe_load((DEPLOY / "prometheus" / "scrape.yml").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ async def prometheus(directory: Path, server: RunningServer, key: str) -> AsyncI
         await asyncio.to_thread(process.wait, 20)
 
 
-async def test_every_panel_of_the_dashboard_gets_an_answer(database_url: str, tmp_path: Path) -> None:
+async def test_every_panel_of_the_dashboard_has_data(database_url: str, tmp_path: Path) -> None:
     key = create_key(database_url, "prometheus", Grant(admin=True))
     async with (
         serving(database_url, auth_enabled=True) as server,
@@ -60,25 +60,25 @@ async def test_every_panel_of_the_dashboard_gets_an_answer(database_url: str, tm
         with Writer(database_url) as writer:
             writer.flag("one")
             await stream.next()
-            async with httpx.AsyncClient(headers={"x-api-key": key}) as refused:
-                assert (await refused.get(server.stream_url + "?type=nothing")).status_code == 400
-            open_questions = set(queries())
+            async with httpx.AsyncClient(headers={"x-api-key": key}) as http:
+                assert (await http.get(server.stream_url + "?type=nothing")).status_code == 400
+            pending = set(queries())
 
-            async def are_answered() -> bool:
-                for query in list(open_questions):
+            async def have_data() -> bool:
+                for query in list(pending):
                     try:
                         response = await client.get("/api/v1/query", params={"query": query})
                     except httpx.TransportError:
-                        return False  # It has not started yet.
+                        return False  # It is starting.
                     if response.status_code == 503:
-                        return False  # It listens, and reads what it has stored.
-                    answer = response.json()
-                    assert answer["status"] == "success", (query, answer)
-                    if answer["data"]["result"]:
-                        open_questions.discard(query)
-                return not open_questions
+                        return False  # It listens, but is still loading its data.
+                    result = response.json()
+                    assert result["status"] == "success", (query, result)
+                    if result["data"]["result"]:
+                        pending.discard(query)
+                return not pending
 
             try:
-                await until(are_answered, "an answer to every query", 40)
+                await until(have_data, "a result of every query", 40)
             except AssertionError as error:
-                raise AssertionError(f"no answer to {sorted(open_questions)}") from error
+                raise AssertionError(f"no result of {sorted(pending)}") from error

@@ -1,4 +1,4 @@
-"""What is shipped to run the server with names settings, commands, files, ports and paths that exist."""
+"""The shipped files for running the server name only settings, commands, files, ports and paths that exist."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ def text_of(name: str) -> str:
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """Each instruction and what it says."""
+    """Each instruction with its arguments."""
     joined = re.sub(r"\\\n\s*", " ", re.sub(r"^#.*\n", "", text_of("Dockerfile"), flags=re.MULTILINE))
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in joined.splitlines() if line]
 
@@ -39,13 +39,13 @@ def manifests() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_setting_that_is_named_exists(name: str) -> None:
+def test_every_named_setting_exists(name: str) -> None:
     named = set(re.findall(r"\bFLAGENT_[A-Z_]+\b", text_of(name)))
     assert named
     assert named <= SETTINGS
 
 
-def test_every_command_that_is_named_exists() -> None:
+def test_every_named_command_exists() -> None:
     compose = yaml.safe_load(text_of("compose.yaml"))["services"]
     pod = manifests()["Deployment"]["spec"]["template"]["spec"]
     entry = dict(dockerfile())["ENTRYPOINT"]
@@ -62,29 +62,29 @@ def test_every_command_that_is_named_exists() -> None:
     assert all(_find(command) for command in commands), commands
 
 
-def test_the_image_is_made_of_what_is_there_and_of_hashed_packages() -> None:
+def test_the_image_copies_existing_files_and_installs_hashed_packages() -> None:
     instructions = dockerfile()
-    copied = [said.split()[:-1] for kind, said in instructions if kind == "COPY" and "--from" not in said]
+    copied = [text.split()[:-1] for kind, text in instructions if kind == "COPY" and "--from" not in text]
     sources = [source for sources in copied for source in sources]
     assert all((ROOT / source).exists() for source in sources), sources
-    let_through = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(sources) == sorted(let_through)
-    installs = [said for kind, said in instructions if kind == "RUN" and "pip install" in said]
-    assert all("--require-hashes" in said or "--no-deps" in said for said in installs)
+    included = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(sources) == sorted(included)
+    installs = [text for kind, text in instructions if kind == "RUN" and "pip install" in text]
+    assert all("--require-hashes" in text or "--no-deps" in text for text in installs)
     assert len(installs) == 2
 
 
-def test_the_image_does_not_run_as_root_and_is_looked_after() -> None:
+def test_the_image_does_not_run_as_root_and_has_a_health_check() -> None:
     instructions = dockerfile()
     final = instructions[max(place for place, (kind, _) in enumerate(instructions) if kind == "FROM") :]
-    assert [said for kind, said in final if kind == "USER"] == ["10001"]
+    assert [text for kind, text in final if kind == "USER"] == ["10001"]
     assert any(kind == "HEALTHCHECK" for kind, _ in final)
     assert [kind for kind, _ in instructions].count("FROM") == 2
     assert manifests()["Deployment"]["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == 10001
 
 
 async def test_the_health_check_of_the_image_can_fail(server: RunningServer) -> None:
-    check = next(said for kind, said in dockerfile() if kind == "HEALTHCHECK")
+    check = next(text for kind, text in dockerfile() if kind == "HEALTHCHECK")
     program = re.findall(r'CMD \["python", "-c", "(.*)"\]$', check)[0]
     for port, status in ((server.url.rpartition(":")[2], 0), ("1", 1)):
         process = await asyncio.create_subprocess_exec(
@@ -93,7 +93,7 @@ async def test_the_health_check_of_the_image_can_fail(server: RunningServer) -> 
         assert await asyncio.wait_for(process.wait(), 30) == status
 
 
-def test_compose_mounts_what_is_there_and_waits_for_it() -> None:
+def test_compose_mounts_existing_files_and_waits_for_existing_services() -> None:
     services = yaml.safe_load(text_of("compose.yaml"))["services"]
     mounted = [volume.split(":")[0] for volume in services["postgres"]["volumes"] if volume.startswith(".")]
     assert mounted
@@ -101,11 +101,11 @@ def test_compose_mounts_what_is_there_and_waits_for_it() -> None:
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
     assert services["flagent-cdc"]["environment"]["FLAGENT_CDC_DATABASE_URL"].endswith("@postgres:5432/flagent")
-    # Without credentials only where nobody else can come.
+    # Without credentials, so only on the loopback address.
     assert all(port.startswith("127.0.0.1:") for port in services["flagent-cdc"]["ports"])
 
 
-async def test_kubernetes_parts_belong_together(server: RunningServer) -> None:
+async def test_the_kubernetes_objects_match(server: RunningServer) -> None:
     parts = manifests()
     deployment = parts["Deployment"]["spec"]
     labels = deployment["template"]["metadata"]["labels"]
@@ -127,8 +127,8 @@ async def test_kubernetes_parts_belong_together(server: RunningServer) -> None:
         assert one["securityContext"]["allowPrivilegeEscalation"] is False
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
-def test_systemd_understands_the_unit_and_calls_it_safe(tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on the PATH")
+def test_systemd_accepts_the_unit_and_rates_it_safe(tmp_path: Path) -> None:
     unit = tmp_path / "flagent-cdc.service"
     program = Path(sys.executable).parent / "flagent-cdc"
     unit.write_text(text_of("systemd/flagent-cdc.service").replace("/opt/flagent-cdc/bin/flagent-cdc", str(program)))

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard name only metrics that a real server tells, and Prometheus understands every query."""
+"""The alerts and the dashboard use only metrics that a real server exports, and Prometheus accepts every query."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ DASHBOARD = DEPLOY / "grafana" / "flagent-cdc.json"
 
 _NAME = re.compile(r"\b(?:flagent_cdc|process)_[a-z0-9_]+\b")
 
-# Grafana fills these in.
+# Grafana substitutes these.
 _VARIABLES = {"$__rate_interval": "5m", "$job": "flagent-cdc", "$instance": ".*"}
 
 
@@ -37,7 +37,7 @@ def panels() -> list[dict[str, Any]]:
 
 
 def queries() -> Iterator[str]:
-    """Every query of the dashboard, as Prometheus gets it."""
+    """Every query of the dashboard, as Grafana sends it."""
     for panel in panels():
         for target in panel["targets"]:
             text = str(target["expr"])
@@ -49,61 +49,61 @@ def queries() -> Iterator[str]:
 def promtool(*arguments: str, directory: Path) -> str:
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("no promtool in PATH; it is in Debian's package prometheus")
+        pytest.skip("no promtool on the PATH (Debian: prometheus)")
     done = subprocess.run([program, *arguments], cwd=directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-async def test_every_metric_that_is_asked_for_is_told_by_a_server(server: RunningServer, database_url: str) -> None:
+async def test_every_queried_metric_is_exported_by_a_server(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.flag("a")
     async with httpx.AsyncClient() as client:
         assert (await client.get(server.stream_url + "?type=nothing")).status_code == 400
         await until(lambda: server.pipeline.hub.latency.sum, "the first event")
         text = (await client.get(server.url + "/metrics")).text
-    told = {sample.name for family in parse(text) for sample in family.samples}
+    exported = {sample.name for family in parse(text) for sample in family.samples}
     variables = json.loads(DASHBOARD.read_text())["templating"]["list"]
     texts = [rule["expr"] for rule in rules()] + list(queries()) + [str(one.get("query")) for one in variables]
-    asked = {name for text in texts for name in _NAME.findall(text)}
-    assert len(asked) > 30
-    assert asked <= told
+    queried = {name for text in texts for name in _NAME.findall(text)}
+    assert len(queried) > 30
+    assert queried <= exported
 
 
-def test_the_alerts_are_what_prometheus_reads() -> None:
+def test_prometheus_accepts_the_alert_rules() -> None:
     assert f"{len(rules())} rules found" in promtool("check", "rules", ALERTS.name, directory=ALERTS.parent)
 
 
-def test_the_alerts_go_off_when_they_should() -> None:
+def test_the_alerts_fire_when_they_should() -> None:
     assert "SUCCESS" in promtool("test", "rules", ALERT_TESTS.name, directory=ALERT_TESTS.parent)
 
 
-def test_every_alert_is_seen_to_go_off() -> None:
-    seen = {
+def test_every_alert_fires_in_a_test() -> None:
+    fired = {
         one["alertname"]
         for test in yaml.safe_load(ALERT_TESTS.read_text())["tests"]
         for one in test["alert_rule_test"]
         if one["exp_alerts"]
     }
-    assert seen == {rule["alert"] for rule in rules()}
+    assert fired == {rule["alert"] for rule in rules()}
 
 
-def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_is_valid(tmp_path: Path) -> None:
     recorded = [{"record": f"panel_{number}", "expr": query} for number, query in enumerate(queries())]
     (tmp_path / "dashboard.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
-    said = promtool("check", "rules", "dashboard.yml", directory=tmp_path)
-    assert f"{len(recorded)} rules found" in said
+    output = promtool("check", "rules", "dashboard.yml", directory=tmp_path)
+    assert f"{len(recorded)} rules found" in output
 
 
-def test_a_query_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_query_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "bad.yml").write_text("groups: [{name: g, rules: [{record: r, expr: 'rate(x)'}]}]")
     if shutil.which("promtool") is None:
-        pytest.skip("no promtool in PATH; it is in Debian's package prometheus")
+        pytest.skip("no promtool on the PATH (Debian: prometheus)")
     with pytest.raises(AssertionError, match="expected type range vector"):
         promtool("check", "rules", "bad.yml", directory=tmp_path)
 
 
-def test_the_dashboards_panels_do_not_lie_on_each_other() -> None:
+def test_the_dashboards_panels_do_not_overlap() -> None:
     every = json.loads(DASHBOARD.read_text())["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     for one, other in itertools.combinations((panel["gridPos"] for panel in every), 2):

@@ -1,24 +1,24 @@
-"""The commands of a page, and what the page says they print.
+"""The commands of a page, and the output that the page shows.
 
 A fence of `console` shows a terminal: lines that begin with `$ ` are commands, lines that begin with `> ` continue one,
-all others are what is printed. A fence of `sh` is commands alone, one of `sql` is for `psql`. In what is printed, `…`
-stands for anything within a line, and alone on a line for any number of lines.
+all others are output. A fence of `sh` has only commands, one of `sql` is for `psql`. In the output, `…` matches
+anything within a line, and alone on a line any number of lines.
 
-A comment in the line before the fence says how to take it:
+A comment in the line before the fence sets how the block is run:
 
-    <!-- run: in NAME -->           in a terminal of that name, where the last command stays running
-    <!-- run: each -->              each line in a terminal of its own, where it stays running
-    <!-- run: exit 2 -->            it ends with that status instead of 0
-    <!-- not run: because … -->     left out, for a reason
-    <!-- file: NAME -->             before a fence of any kind: the reader saves it under that name
+    <!-- run: in NAME -->           in the terminal of that name; its last command keeps running
+    <!-- run: each -->              each line in a separate terminal, where it keeps running
+    <!-- run: exit 2 -->            its exit status is that instead of 0
+    <!-- not run: because … -->     not run, with the reason
+    <!-- file: NAME -->             before a fence of any kind: its text is saved under that name
 
-And anywhere, what a reader brings along:
+Comments anywhere in the page set what it takes for granted:
 
-    <!-- continues: other.md -->    what that page does has been done before
-    <!-- given: … -->               commands that make what the page takes for granted
-    <!-- given in NAME: … -->       the same, in a terminal of that name, where the last one stays running
+    <!-- continues: other.md -->    the blocks of that page are run first
+    <!-- given: … -->               commands that prepare it
+    <!-- given in NAME: … -->       the same, in the terminal of that name; the last one keeps running
 
-Who stays running must show what the page shows, or if that is nothing, something.
+A command that keeps running must print the output that the page shows or, if it shows none, anything.
 """
 
 import re
@@ -30,16 +30,16 @@ __all__ = ["Block", "Command", "Page", "pattern_of", "read_page", "without_block
 _BLOCK = re.compile(
     r"^<!-- given(?: in (?P<given_in>[a-z]+))?:\s(?P<given>.*?)-->$"
     r"|^<!-- file: (?P<file>[\w.-]+) -->\n```\w*\n(?P<content>.*?)^```$"
-    r"|^(?:<!-- (?P<verb>run|not run): (?P<said>.*?) -->\n)?```(?P<kind>console|sh|sql)\n(?P<text>.*?)^```$",
+    r"|^(?:<!-- (?P<verb>run|not run): (?P<option>.*?) -->\n)?```(?P<kind>console|sh|sql)\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
 _CONTINUES = re.compile(r"^<!-- continues: (\S+) -->$", re.M)
-_SAID = re.compile(r"|in (?P<terminal>[a-z]+)|(?P<each>each)|exit (?P<status>\d+)")
+_OPTION = re.compile(r"|in (?P<terminal>[a-z]+)|(?P<each>each)|exit (?P<status>\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command and what it prints; no printed lines are no claim. An empty `text` is more output of the last one."""
+    """One command and its output, where the page shows it. An empty `text` is more output of the command before."""
 
     text: str
     printed: tuple[str, ...]
@@ -47,8 +47,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fence. `terminal` is None for the page's main one; with `is_each` every command has one of its own; `reason`
-    says why it is not run.
+    """A block. `terminal` is None for the page's main one; with `is_each` every command has a separate one; `reason`
+    is why it is not run.
     """
 
     line: int
@@ -67,7 +67,7 @@ class Page:
 
 
 def read_page(path: Path) -> Page:
-    """Raises `ValueError` for a comment that says nothing known, and for a reason that is none."""
+    """Parse a page; raises `ValueError` for an unknown comment and for a reason shorter than three words."""
     text = path.read_text(encoding="utf-8")
     before = _CONTINUES.search(text)
     return Page(
@@ -78,7 +78,7 @@ def read_page(path: Path) -> Page:
 
 
 def without_blocks(text: str) -> str:
-    """What remains of a page when all is taken out that is read as commands."""
+    """The page without its blocks."""
     return _BLOCK.sub("", text)
 
 
@@ -90,15 +90,15 @@ def _block(path: Path, text: str, found: re.Match[str]) -> Block:
         return Block(line, (Command(found["given"], ()),), found["given_in"])
     commands = _commands(found["kind"], found["text"])
     if found["verb"] == "not run":
-        if len(found["said"].split()) < 3:
-            raise ValueError(f"{path}:{line}: say why it is not run")
-        return Block(line, commands, reason=found["said"])
-    said = _SAID.fullmatch(found["said"] or "")
-    if said is None:
-        raise ValueError(f"{path}:{line}: what is {found['said']!r}?")
-    if said["each"]:
+        if len(found["option"].split()) < 3:
+            raise ValueError(f"{path}:{line}: give the reason why it is not run")
+        return Block(line, commands, reason=found["option"])
+    option = _OPTION.fullmatch(found["option"] or "")
+    if option is None:
+        raise ValueError(f"{path}:{line}: unknown option {found['option']!r}")
+    if option["each"]:
         commands = tuple(Command(each, ()) for each in found["text"].splitlines())
-    return Block(line, commands, said["terminal"], said["each"] is not None, int(said["status"] or 0))
+    return Block(line, commands, option["terminal"], option["each"] is not None, int(option["status"] or 0))
 
 
 def _commands(kind: str, text: str) -> tuple[Command, ...]:
@@ -128,6 +128,6 @@ def _shown(text: str) -> tuple[Command, ...]:
 
 
 def pattern_of(printed: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches what the page shows, without the end of its last line."""
+    """Matches the shown output, without the end of its last line."""
     parts = [r"(?:.*\n)*?.*" if line == "…" else r"[^\n]*?".join(map(re.escape, line.split("…"))) for line in printed]
     return re.compile(r"\n".join(parts))

@@ -1,4 +1,4 @@
-"""A shell that does what a page says, line by line, and is looked at while it runs."""
+"""A shell that runs the commands of a page, with its output while they run."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ from typing import Self
 
 __all__ = ["Terminal"]
 
-# What no program prints: it tells that a command has ended, and how.
+# Marks the end of a command, with its exit status; no program prints this.
 _END = re.compile(r"\x1e(\d+)\x1e\n")
 _NOTHING = r"(?:\n|: keep-alive [^\n]*\nid: [^\n]*\n)*"
-_SAY_END = r"printf '\036%s\036\n' $?"
+_PRINT_END = r"printf '\036%s\036\n' $?"
 
 
 class Terminal:
-    """A `bash` of its own; variables and the directory stay from one command to the next. `shown` is all it printed."""
+    """A `bash` process; variables and the directory are kept between commands. `output` is all it printed."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str], deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self.shown = ""
+        self.output = ""
         self._seen = 0
         self._changed = threading.Condition()
         self._shell = subprocess.Popen(
@@ -39,7 +39,7 @@ class Terminal:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        # With a trap the shell ends only after what it has started, which nobody else would wait for.
+        # With a trap the shell ends only after its children, which no other process would wait for.
         self._type("trap exit TERM")
 
     def __enter__(self) -> Self:
@@ -49,24 +49,24 @@ class Terminal:
         self.close()
 
     def start(self, command: str) -> None:
-        """Begin a command; nothing waits for it."""
-        # Its own input is empty, or it would read the commands that follow.
-        self._type(f"{{ {command}\n}} </dev/null; {_SAY_END}")
+        """Start a command without waiting for it."""
+        # With an empty input, or it would read the commands that follow.
+        self._type(f"{{ {command}\n}} </dev/null; {_PRINT_END}")
 
     def finish(self) -> tuple[int, str]:
-        """Wait for the command's end: its status and all that it has printed."""
+        """Wait for the end of the command; its status and its output."""
         found = self._wait_for(_END, "the command has not ended")
-        printed = self.shown[self._seen : found.start()]
+        printed = self.output[self._seen : found.start()]
         self._seen = found.end()
         return int(found[1]), printed
 
     def shows(self, pattern: re.Pattern[str]) -> None:
-        """Wait until what comes next, after empty lines and keep-alives of a stream, is what the pattern says."""
+        """Wait until the following output, after empty lines and keep-alives of a stream, matches the pattern."""
         following = re.compile(_NOTHING + pattern.pattern + r"(?=\n)(?<!\n)")
-        self._seen = self._wait_for(following, f"this was not shown:\n{pattern.pattern}", at_once=True).end()
+        self._seen = self._wait_for(following, f"no output matched:\n{pattern.pattern}", at_once=True).end()
 
     def close(self) -> None:
-        """End the shell with everything that it has started."""
+        """End the shell with its children."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._signal(signal.SIGTERM)
@@ -81,7 +81,7 @@ class Terminal:
         self._shell.stdout.close()
 
     def _signal(self, number: int) -> None:
-        """To the shell and all that it has started and that is still there."""
+        """Send a signal to the shell and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, number)
 
@@ -94,14 +94,14 @@ class Terminal:
         assert self._shell.stdout is not None
         while data := os.read(self._shell.stdout.fileno(), 65536):
             with self._changed:
-                self.shown += data.decode(errors="replace")
+                self.output += data.decode(errors="replace")
                 self._changed.notify_all()
 
-    def _wait_for(self, pattern: re.Pattern[str], complaint: str, *, at_once: bool = False) -> re.Match[str]:
-        look = pattern.match if at_once else pattern.search
+    def _wait_for(self, pattern: re.Pattern[str], error: str, *, at_once: bool = False) -> re.Match[str]:
+        find = pattern.match if at_once else pattern.search
         deadline = time.monotonic() + self._deadline_s
         with self._changed:
-            while (found := look(self.shown, self._seen)) is None:
+            while (found := find(self.output, self._seen)) is None:
                 if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
-                    raise AssertionError(f"{complaint}\nbut this:\n{self.shown[self._seen :]}")
+                    raise AssertionError(f"{error}\nthe output is:\n{self.output[self._seen :]}")
             return found

@@ -1,4 +1,4 @@
-"""The AsyncAPI document is whole, and says what a running server says: every message is held against it."""
+"""The AsyncAPI document is valid, and every message of a running server matches it."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 
 from tests.fixtures.node import installed_packages
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
+from tests.fixtures.websocket import send
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.yaml").read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ EVENTS = {name.removeprefix("ws_") for name in MESSAGES if name.startswith("ws_"
 
 
 def at(reference: str) -> Any:
-    """What `#/a/b` points at."""
+    """The part of the document that a reference points to."""
     found: Any = DOCUMENT
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]
@@ -69,8 +70,8 @@ def references(part: Any) -> list[str]:
     return [found for value in part for found in references(value)] if isinstance(part, list) else []
 
 
-def fits(name: str, payload: Any) -> None:
-    """The message is documented under that name, and is as documented: nothing is missing, nothing is more."""
+def assert_documented(name: str, payload: Any) -> None:
+    """The message is documented under that name, without missing or additional members."""
     assert name in MESSAGES, f"{name} is not documented: {payload}"
     schema = {**MESSAGES[name]["payload"], "components": DOCUMENT["components"]}
     errors = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(payload)]
@@ -83,7 +84,7 @@ def run(url: str, script: str) -> None:
             connection.execute(statement.encode())
 
 
-def test_the_document_is_whole() -> None:
+def test_the_document_is_consistent() -> None:
     assert DOCUMENT["asyncapi"] == "3.0.0"
     found = references(DOCUMENT)
     assert len(found) > 100
@@ -100,7 +101,7 @@ def test_the_document_is_whole() -> None:
 
 
 def test_the_official_schema_accepts_it(tmp_path: Path) -> None:
-    """AsyncAPI's own, of the version that the document is written in, from the package that its tools use."""
+    """AsyncAPI's own schema of the document's version, from the package that its tools use."""
     packages = installed_packages(Path(__file__).parent, tmp_path)
     schema = packages / "node_modules/@asyncapi/specs/schemas" / f"{DOCUMENT['asyncapi']}.json"
     validator = Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
@@ -109,15 +110,15 @@ def test_the_official_schema_accepts_it(tmp_path: Path) -> None:
         assert not validator.is_valid({**DOCUMENT, **broken}), broken
 
 
-def test_what_is_not_documented_is_found() -> None:
-    fits("ws_pong", {"type": "pong", "requestId": "1"})
+def test_an_undocumented_message_is_detected() -> None:
+    assert_documented("ws_pong", {"type": "pong", "requestId": "1"})
     for name, payload in (
         ("ws_pong", {"type": "pong", "requestId": "1", "more": 1}),
         ("ws_pong", {"type": "pong"}),
         ("ws_ping", {"type": "ping"}),
     ):
         with pytest.raises(AssertionError):
-            fits(name, payload)
+            assert_documented(name, payload)
 
 
 @pytest.fixture
@@ -134,29 +135,29 @@ async def test_every_websocket_message_is_as_documented(watched_url: str) -> Non
     ):
         seen: set[str] = set()
 
-        async def ask(**said: Any) -> None:
-            fits(f"ask_{said['type']}", said)
-            await socket.send(json.dumps(said))
+        async def request(**message: Any) -> None:
+            assert_documented(f"ask_{message['type']}", message)
+            await send(socket, **message)
 
-        async def until_seen(*types: str) -> None:
+        async def receive_until(*types: str) -> None:
             while not seen.issuperset(types):
                 message = json.loads(await socket.recv())
-                fits(f"ws_{message['type']}", message)
+                assert_documented(f"ws_{message['type']}", message)
                 seen.add(message["type"])
 
-        await ask(type="subscribe", subscribeAll=True, tables=["orders"], snapshot=True, stamps=True)
-        await ask(type="ping", requestId="7")
-        await ask(type="evaluate", flagKey="zero", entityID="u", entityContext={"country": "US"}, enableDebug=True)
-        await ask(type="evaluate_batch", entities=[{"entityID": "u"}], flagKeys=["zero"])
+        await request(type="subscribe", subscribeAll=True, tables=["orders"], snapshot=True, stamps=True)
+        await request(type="ping", requestId="7")
+        await request(type="evaluate", flagKey="zero", entityID="u", entityContext={"country": "US"}, enableDebug=True)
+        await request(type="evaluate_batch", entities=[{"entityID": "u"}], flagKeys=["zero"])
         await socket.send("{}")
-        await until_seen("subscribed", "snapshot", "pong", "evaluation_result", "error", "heartbeat")
+        await receive_until("subscribed", "snapshot", "pong", "evaluation_result", "error", "heartbeat")
         await asyncio.to_thread(run, watched_url, CHANGES)
-        await until_seen(*EVENTS)
-        await ask(type="unsubscribe")
-        await ask(type="subscribe", subscribeAll=True, lastEventId="1-0@aaaaaa", batchMs=10)
-        await until_seen("unsubscribed", "resync")
+        await receive_until(*EVENTS)
+        await request(type="unsubscribe")
+        await request(type="subscribe", subscribeAll=True, lastEventId="1-0@aaaaaa", batchMs=10)
+        await receive_until("unsubscribed", "resync")
         await asyncio.to_thread(run, watched_url, "update flags set enabled = true")
-        await until_seen("batch")
+        await receive_until("batch")
     assert len(EVENTS) == 12
 
 
@@ -166,27 +167,27 @@ async def test_every_event_of_the_stream_is_as_documented(envelope: str, watched
         await follow(server, watched_url, envelope)
         async with sse(server.stream_url, {"batchMs": "10"}, last_event_id="rubbish") as stream:
             resync = await stream.next()
-            fits(f"sse_{resync.type}", resync.data)
+            assert_documented(f"sse_{resync.type}", resync.data)
             await asyncio.to_thread(run, watched_url, "update flags set enabled = true")
             batch = await stream.next()
-            fits(f"sse_{batch.type}", batch.data)
+            assert_documented(f"sse_{batch.type}", batch.data)
             assert (resync.type, batch.type) == ("resync", "batch")
 
 
 async def follow(server: RunningServer, url: str, envelope: str) -> None:
-    """Read every kind of event there is from one stream of flags and one of rows."""
+    """Read every type of event from a stream of flags and one of rows."""
     seen: set[str] = set()
     async with (
         sse(server.stream_url, {"snapshot": "true", "envelope": envelope}) as flags,
         sse(server.stream_url, {"table": "orders", "envelope": envelope}) as rows,
     ):
-        fits("sse_connected", flags.greeting)
+        assert_documented("sse_connected", flags.greeting)
         snapshot = await flags.next()
-        fits("sse_snapshot", snapshot.data)
+        assert_documented("sse_snapshot", snapshot.data)
         await asyncio.to_thread(run, url, CHANGES)
         for stream, last in ((flags, "flag_deleted"), (rows, "table_truncated")):
             while last not in seen:
                 event = await stream.next()
-                fits(f"{'ws' if envelope == 'true' else 'sse'}_{event.type}", event.data)
+                assert_documented(f"{'ws' if envelope == 'true' else 'sse'}_{event.type}", event.data)
                 seen.add(event.type)
     assert seen == EVENTS

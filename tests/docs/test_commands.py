@@ -1,6 +1,6 @@
-"""Every command of the documentation does, in a real shell on a real database, what its page says.
+"""Every command of the documentation prints the output that its page shows, in a real shell on a real database.
 
-What a page cannot know is filled in: the address of the database, and the server's port.
+The address of the database and the server's port are substituted.
 """
 
 import os
@@ -27,12 +27,12 @@ PAGES = [
 
 pytestmark = pytest.mark.timeout(300)
 
-# What is written of is not published yet.
+# The package is not published yet.
 _NPM = "npm install @flagent/realtime"
 
 
-class Reader:
-    """Somebody who does what pages say, in as many terminals as they ask for."""
+class PageRunner:
+    """Runs the blocks of pages, in as many terminals as they need."""
 
     def __init__(
         self, stack: ExitStack, database_url: str, directory: Path, data_dir: Path, deadline_s: float = 30.0
@@ -41,13 +41,13 @@ class Reader:
         self._directory = directory
         self._deadline_s = deadline_s
         port, shop = lasting_port(), lasting_port()
-        self._filled = {
+        self._substitutions = {
             "postgresql://owner:password@db.example:5432/flagent": database_url,
             "127.0.0.1:8080": f"127.0.0.1:{port}",
             "127.0.0.1:3000": f"127.0.0.1:{shop}",
             "port: 3000": f"port: {shop}",
         }
-        # Of somebody who has installed flagent-cdc, its SDK and PostgreSQL's programs.
+        # The environment of a user who has installed flagent-cdc, its SDK and PostgreSQL's programs.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGENT_", "PYTHON", "PG"))}
         self._environment = {
             **kept,
@@ -60,52 +60,52 @@ class Reader:
         self._terminals: dict[str | None, Terminal] = {}
         self._exports: list[str] = []
 
-    def fill(self, written: str, filled: str) -> None:
-        """Do this, where pages write that."""
-        self._filled[written] = filled
+    def substitute(self, written: str, actual: str) -> None:
+        """Replace a text of the pages in later commands and outputs."""
+        self._substitutions[written] = actual
 
-    def follow(self, page: Page) -> None:
+    def run(self, page: Page) -> None:
         if page.continues is not None:
-            self.follow(read_page(page.continues))
+            self.run(read_page(page.continues))
         for block in page.blocks:
             if block.reason is None:
                 try:
-                    self._do(block)
+                    self._run_block(block)
                 except AssertionError as error:
                     raise AssertionError(f"{page.path.name}:{block.line}: {error}") from error
 
-    def _do(self, block: Block) -> None:
+    def _run_block(self, block: Block) -> None:
         if block.is_each:
             started = [(self._open(), command) for command in block.commands]
             for terminal, command in started:
-                terminal.start(self._fill(command.text))
+                terminal.start(self._substituted(command.text))
             for terminal, command in started:
-                self._look(terminal, command)
+                self._await_output(terminal, command)
             return
         for number, command in enumerate(block.commands, 1):
             if block.terminal is not None and number == len(block.commands):
                 if command.text and block.terminal in self._terminals:
-                    # What ran there has to end first, as with Ctrl-C.
+                    # The command that runs there has to end first, as with Ctrl-C.
                     self._terminals.pop(block.terminal).close()
                 terminal = self._terminal(block.terminal)
                 if command.text:
-                    terminal.start(self._fill(command.text))
-                self._look(terminal, command)
+                    terminal.start(self._substituted(command.text))
+                self._await_output(terminal, command)
             else:
                 self._finish(self._terminal(block.terminal), command, block.status)
 
-    def _look(self, terminal: Terminal, command: Command) -> None:
-        """Wait until a command that stays running has shown what the page shows."""
-        terminal.shows(pattern_of(tuple(map(self._fill, command.printed or ("…",)))))
+    def _await_output(self, terminal: Terminal, command: Command) -> None:
+        """Wait until a command that keeps running has printed the shown output."""
+        terminal.shows(pattern_of(tuple(map(self._substituted, command.printed or ("…",)))))
 
     def _finish(self, terminal: Terminal, command: Command, status: int) -> None:
-        terminal.start(self._fill(command.text))
-        ended, shown = terminal.finish()
-        assert ended == status, f"{command.text}\nended with {ended}:\n{shown}"
+        terminal.start(self._substituted(command.text))
+        actual, output = terminal.finish()
+        assert actual == status, f"{command.text}\nended with {actual}:\n{output}"
         if command.printed:
-            wanted = pattern_of(tuple(map(self._fill, command.printed)))
-            assert wanted.fullmatch(shown.strip("\n")), f"{command.text}\nprinted, against {wanted.pattern}:\n{shown}"
-        self._exports += re.findall(r"^export .*", self._fill(command.text), re.MULTILINE)
+            wanted = pattern_of(tuple(map(self._substituted, command.printed)))
+            assert wanted.fullmatch(output.strip("\n")), f"{command.text}\nprinted, against {wanted.pattern}:\n{output}"
+        self._exports += re.findall(r"^export .*", self._substituted(command.text), re.MULTILINE)
 
     def _terminal(self, name: str | None) -> Terminal:
         if name not in self._terminals:
@@ -113,22 +113,22 @@ class Reader:
         return self._terminals[name]
 
     def _open(self) -> Terminal:
-        """A new terminal, in which the variables are set that the page has set so far."""
+        """A new terminal, with the variables that the page has exported so far."""
         terminal = self._stack.enter_context(Terminal(self._directory, self._environment, self._deadline_s))
         for export in self._exports:
             terminal.start(export)
             terminal.finish()
         return terminal
 
-    def _fill(self, text: str) -> str:
-        for written, filled in self._filled.items():
-            text = text.replace(written, filled)
+    def _substituted(self, text: str) -> str:
+        for written, actual in self._substitutions.items():
+            text = text.replace(written, actual)
         return text
 
 
 @pytest.fixture(scope="session")
 def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of this checkout as it would be published; skips where there is no Node."""
+    """The package of this checkout, as it would be published; skips without Node."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "LICENSE", root)
     folder = root / "sdk/javascript"
@@ -141,21 +141,23 @@ def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.path.relative_to(ROOT)) for page in PAGES])
-def test_what_the_page_says_is_what_happens(
+def test_the_commands_of_the_page_print_what_it_shows(
     page: Page, flagent_url: str, tmp_path: Path, open_directory: Path, request: pytest.FixtureRequest
 ) -> None:
     parts = conninfo_to_dict(flagent_url)
     url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
-    # `sh run` is a command of the checkout; everything else is to work anywhere.
+    # `sh run` needs the checkout; every other command must work in any folder.
     directory = ROOT if page.path.parent == ROOT else tmp_path
     with ExitStack() as stack:
-        reader = Reader(stack, url, directory, open_directory / "data")
+        runner = PageRunner(stack, url, directory, open_directory / "data")
         if _NPM in page.path.read_text(encoding="utf-8"):
-            reader.fill(_NPM, f"npm install --silent --no-audit --no-fund {request.getfixturevalue('javascript_sdk')}")
-        reader.follow(page)
+            runner.substitute(
+                _NPM, f"npm install --silent --no-audit --no-fund {request.getfixturevalue('javascript_sdk')}"
+            )
+        runner.run(page)
 
 
-# What people type; in any other place of a page it would not be run.
+# Commands that a user types; outside a block they would not be run.
 TYPED = re.compile(
     r"^\s*(?:\$ |sh run |flagent-cdc |psql |curl |pip |python |npm |node (?!=)|nats |docker |kubectl )", re.MULTILINE
 )
@@ -167,10 +169,10 @@ LEADING = (
 
 
 @pytest.mark.parametrize("path", LEADING, ids=[str(path.relative_to(ROOT)) for path in LEADING])
-def test_commands_stand_where_they_are_run(path: Path) -> None:
+def test_every_command_is_in_a_block_that_is_run(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if path.name == "README.md":
-        # These are what runs this very test, and the demo that tests/cdc/cli/test_serve.py runs.
+        # These run this test, and the demo that tests/cdc/cli/test_serve.py runs.
         assert FIRST.search(text)
         text = FIRST.sub("", text)
     assert TYPED.findall(without_blocks(text)) == []

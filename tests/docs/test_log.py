@@ -1,4 +1,4 @@
-"""The manual's page of log lines names every action of the code, with the level at which it is logged."""
+"""The manual's page of log lines lists every action in the code, with its levels."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ _LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERR
 
 
 def log_calls() -> Iterator[tuple[str, ast.Call]]:
-    """Every call of a logger, with the place where it stands."""
+    """Every call of a logger, with its file and line."""
     for room in ("cdc", "api", "sql"):
         for file in sorted((ROOT / room).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -34,7 +34,7 @@ def action_of(call: ast.Call) -> str | None:
     return None
 
 
-def test_every_line_that_is_logged_has_an_action() -> None:
+def test_every_log_line_has_an_action() -> None:
     places = [place for place, call in log_calls() if action_of(call) is None]
     assert places == []
 

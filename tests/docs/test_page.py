@@ -1,4 +1,4 @@
-"""Reading a page, and that a page which tells something untrue fails."""
+"""Parsing a page, and running one with right and with wrong output."""
 
 import re
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.page import Block, Command, read_page
 from tests.docs.terminal import Terminal
-from tests.docs.test_commands import Reader
+from tests.docs.test_commands import PageRunner
 
 
 def page_with(directory: Path, text: str) -> Path:
@@ -18,7 +18,7 @@ def page_with(directory: Path, text: str) -> Path:
     return path
 
 
-def test_a_page_is_read_as_it_is_written(tmp_path: Path) -> None:
+def test_a_page_is_parsed_into_its_blocks(tmp_path: Path) -> None:
     block, several, left_out, script, file, given, statement = read_page(
         page_with(
             tmp_path,
@@ -76,32 +76,32 @@ select 1;
 
 
 @pytest.mark.parametrize(
-    ("comment", "told"),
-    [("not run: sorry", "say why it is not run"), ("run: now and then", "what is 'now and then'")],
+    ("comment", "message"),
+    [("not run: sorry", "give the reason why it is not run"), ("run: now and then", "unknown option 'now and then'")],
 )
-def test_a_comment_that_says_nothing_is_refused(comment: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_unknown_comment_is_rejected(comment: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
         read_page(page_with(tmp_path, f"<!-- {comment} -->\n```sh\ntrue\n```\n"))
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "message"),
     [
         ("```sh\nfalse\n```", "ended with 1"),
         ("<!-- run: exit 2 -->\n```sh\n(exit 3)\n```", "ended with 3"),
         ("```console\n$ echo one\ntwo\n```", "against two"),
         ("```console\n$ printf 'a\\nb\\n'\na\n```", "against a"),
-        ("<!-- run: in other -->\n```console\n$ echo one; sleep 60\ntwo\n```", "this was not shown"),
-        ("<!-- run: each -->\n```sh\necho one; sleep 60\nsleep 60\n```", "this was not shown"),
+        ("<!-- run: in other -->\n```console\n$ echo one; sleep 60\ntwo\n```", "no output matched"),
+        ("<!-- run: each -->\n```sh\necho one; sleep 60\nsleep 60\n```", "no output matched"),
     ],
 )
-def test_a_page_that_is_not_true_fails(block: str, told: str, tmp_path: Path) -> None:
+def test_a_page_with_wrong_output_fails(block: str, message: str, tmp_path: Path) -> None:
     page = read_page(page_with(tmp_path, block))
-    with ExitStack() as stack, pytest.raises(AssertionError, match=told):
-        Reader(stack, "postgresql://nobody@127.0.0.1:1/none", tmp_path, tmp_path, deadline_s=1.0).follow(page)
+    with ExitStack() as stack, pytest.raises(AssertionError, match=message):
+        PageRunner(stack, "postgresql://user@127.0.0.1:1/none", tmp_path, tmp_path, deadline_s=1.0).run(page)
 
 
-def test_a_page_that_is_true_passes(tmp_path: Path) -> None:
+def test_a_page_with_right_output_passes(tmp_path: Path) -> None:
     text = """
 ```console
 $ export NAME=ann
@@ -116,24 +116,24 @@ hello ann
 ```
 """
     with ExitStack() as stack:
-        Reader(stack, "postgresql://nobody@127.0.0.1:1/none", tmp_path, tmp_path).follow(
+        PageRunner(stack, "postgresql://user@127.0.0.1:1/none", tmp_path, tmp_path).run(
             read_page(page_with(tmp_path, text))
         )
 
 
 def is_running(pid: int) -> bool:
-    """Whether it still runs; nobody may have taken notice of its end."""
+    """Whether the process runs; a zombie does not."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_a_terminal_ends_what_it_has_started(tmp_path: Path) -> None:
+def test_closing_a_terminal_ends_its_children(tmp_path: Path) -> None:
     with Terminal(tmp_path, {"PATH": "/usr/bin:/bin"}, 20.0) as terminal:
         terminal.start("sleep 600 & echo $!; wait")
         terminal.shows(re.compile(r"\d+"))
-        (pid,) = re.findall(r"\d+", terminal.shown)
+        (pid,) = re.findall(r"\d+", terminal.output)
         assert is_running(int(pid))
     deadline = time.monotonic() + 10
     while is_running(int(pid)):

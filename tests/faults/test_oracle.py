@@ -118,7 +118,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_breaks(
     finally:
         server.kill()
         print(f"{' '.join(faults.log)}; {[(f.name, f.connections, f.events, dict(f.resyncs)) for f in followers]}")
-    print(f"{commits} commits, {sum(writer.conflicts for writer in writers)} conflicts, {len(ledger.said)} events")
+    print(f"{commits} commits, {sum(writer.conflicts for writer in writers)} conflicts, {len(ledger.events)} events")
     assert commits > 100
     assert all(follower.events for follower in followers)
     # Nothing was pruned, restored or misspelt: what was away for a while is replayed, unless the database was away too.

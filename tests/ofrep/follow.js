@@ -1,5 +1,5 @@
-// OpenFeature's web provider, told by one command per line on standard input what to do and answering with one JSON
-// object per line. Arguments: the server's address, the targeting key, and "held" where the stream is not to be opened
+// OpenFeature's web provider, controlled by one command per line on standard input; messages and results are JSON
+// objects, one per line. Arguments: the server's address, the targeting key, and "held" if the stream must not be opened
 // before the command `release`.
 import { createInterface } from "node:readline";
 import { OpenFeature, ProviderEvents } from "@openfeature/web-sdk";
@@ -7,12 +7,12 @@ import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 import { EventSource } from "eventsource";
 
 const [baseUrl, targetingKey, held] = process.argv.slice(2);
-const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const print = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 let release;
 const released = held === "held" ? new Promise((resolve) => (release = resolve)) : undefined;
 
-// Browsers have one. What it opens is told, as proof that the changes come over the stream.
+// Node has none. Each opened stream is reported, as proof that the changes arrive over it.
 globalThis.EventSource = class extends EventSource {
   constructor(url) {
     const open = async (address, init) => {
@@ -20,7 +20,7 @@ globalThis.EventSource = class extends EventSource {
       return fetch(address, init);
     };
     super(url, { fetch: open });
-    this.addEventListener("open", () => say({ type: "stream", url: String(url) }));
+    this.addEventListener("open", () => print({ type: "stream", url: String(url) }));
   }
 };
 
@@ -31,21 +31,21 @@ const provider = new OFREPWebProvider({
   fetchImplementation: async (request, init) => {
     const query = new URL(request.url).searchParams;
     const response = await fetch(request, init);
-    say({ type: "fetched", status: response.status, etag: query.get("flagConfigEtag") });
+    print({ type: "fetched", status: response.status, etag: query.get("flagConfigEtag") });
     return response;
   },
 });
 
 OpenFeature.addHandler(ProviderEvents.ConfigurationChanged, (event) =>
-  say({ type: "changed", flags: event.flagsChanged }),
+  print({ type: "changed", flags: event.flagsChanged }),
 );
-OpenFeature.addHandler(ProviderEvents.Stale, (event) => say({ type: "stale", message: event.message }));
-OpenFeature.addHandler(ProviderEvents.Error, (event) => say({ type: "error", message: event.message }));
+OpenFeature.addHandler(ProviderEvents.Stale, (event) => print({ type: "stale", message: event.message }));
+OpenFeature.addHandler(ProviderEvents.Error, (event) => print({ type: "error", message: event.message }));
 
 await OpenFeature.setContext({ targetingKey, country: "US" });
 await OpenFeature.setProviderAndWait(provider);
 const client = OpenFeature.getClient();
-say({ type: "ready" });
+print({ type: "ready" });
 
 const commands = {
   boolean: (key) => client.getBooleanDetails(key, false),
@@ -56,6 +56,6 @@ const commands = {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [name, argument] = line.split(" ");
-  say({ type: "answer", answer: (await commands[name](argument)) ?? null });
+  print({ type: "result", result: (await commands[name](argument)) ?? null });
 }
 await OpenFeature.close();

@@ -1,6 +1,6 @@
-"""Real proxies as child processes, each with the configuration that is shipped in `deploy/proxies`.
+"""Real proxies as child processes, each with its configuration from `deploy/proxies`.
 
-Only addresses, and for some tests the patience, are written over; what a system's own main file says is put around it.
+Only addresses and, for some tests, the timeout are replaced; the settings of a system's main file are added around it.
 """
 
 import shutil
@@ -58,8 +58,8 @@ Listen 127.0.0.1:{port}
 
 @dataclass(frozen=True)
 class Proxy:
-    """`listens` and `patience` are what the shipped text says, and what a test writes instead; `secure` is what it
-    writes for TLS and HTTP/2."""
+    """`listens` is replaced by `bound` or, for TLS and HTTP/2, by `secure`; `timeout` is the shipped text and its
+    replacement."""
 
     name: str
     package: str
@@ -67,7 +67,7 @@ class Proxy:
     listens: str
     bound: str
     secure: str
-    patience: tuple[str, str]
+    timeout: tuple[str, str]
     around: str
     command: tuple[str, ...]
 
@@ -76,7 +76,7 @@ class Proxy:
         return shutil.which(self.command[0], path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
     def configuration(
-        self, directory: Path, port: int, backend: int, patience_s: int | None, certificate: Path | None
+        self, directory: Path, port: int, backend: int, timeout_s: int | None, certificate: Path | None
     ) -> str:
         text = (SHIPPED / self.file).read_text(encoding="utf-8")
         bound = self.bound if certificate is None else self.secure
@@ -84,11 +84,11 @@ class Proxy:
             self.listens: bound.format(port=port, certificate=certificate),
             "127.0.0.1:8080": f"127.0.0.1:{backend}",
         }
-        if patience_s is not None:
-            changes[self.patience[0]] = self.patience[1].format(patience_s)
-        for written, filled in changes.items():
-            assert written in text, f"{self.file} does not say {written!r}"
-            text = text.replace(written, filled)
+        if timeout_s is not None:
+            changes[self.timeout[0]] = self.timeout[1].format(timeout_s)
+        for shipped, replacement in changes.items():
+            assert shipped in text, f"{self.file} does not contain {shipped!r}"
+            text = text.replace(shipped, replacement)
         return self.around.format(directory=directory, port=port, shipped=text)
 
 
@@ -127,17 +127,17 @@ def running(
     directory: Path,
     port: int,
     backend: int,
-    patience_s: int | None = None,
+    timeout_s: int | None = None,
     certificate: Path | None = None,
 ) -> Iterator[str]:
-    """The proxy's address, once it passes requests to the server at `backend`; skips where the proxy is not there.
+    """The proxy's address, once it forwards requests to the server at `backend`; skips if the proxy is not installed.
 
-    With a certificate, and its key in the same file, it speaks TLS and HTTP/2.
+    With a certificate, and its key in the same file, the proxy uses TLS and HTTP/2.
     """
     if proxy.program is None:
-        pytest.skip(f"no {proxy.name} here; Debian's package is called {proxy.package}")
+        pytest.skip(f"{proxy.name} is not installed (Debian: {proxy.package})")
     file = directory / proxy.file
-    file.write_text(proxy.configuration(directory, port, backend, patience_s, certificate), encoding="utf-8")
+    file.write_text(proxy.configuration(directory, port, backend, timeout_s, certificate), encoding="utf-8")
     command = [proxy.program, *(part.format(file=file) for part in proxy.command[1:])]
     environment = {"HOME": str(directory), "PATH": "/usr/sbin:/usr/bin:/bin"}
     with (directory / "log").open("wb") as log:
@@ -145,10 +145,10 @@ def running(
     url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 20
-        while not _passes(url):
-            said = (directory / "log").read_text(errors="replace")
-            assert process.poll() is None, f"{proxy.name} ended: {said}"
-            assert time.monotonic() < deadline, f"{proxy.name} passes nothing: {said}"
+        while not _forwards(url):
+            output = (directory / "log").read_text(errors="replace")
+            assert process.poll() is None, f"{proxy.name} has exited: {output}"
+            assert time.monotonic() < deadline, f"{proxy.name} forwards no requests: {output}"
             time.sleep(0.05)
         yield url
     finally:
@@ -161,7 +161,7 @@ def running(
         sys.stderr.write((directory / "log").read_text(errors="replace"))
 
 
-def _passes(url: str) -> bool:
+def _forwards(url: str) -> bool:
     try:
         return httpx.get(url + "/healthz", timeout=2, verify=False).status_code == 200
     except httpx.TransportError:

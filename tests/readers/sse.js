@@ -1,4 +1,4 @@
-// Node's own fetch, which decompresses by itself. Prints the response's coding, then the data of each event, a line each.
+// Node's fetch, which decompresses. Prints the response's content coding, then the data of each event, one per line.
 const response = await fetch(process.argv[2]);
 console.log(response.headers.get("content-encoding"));
 

@@ -1,4 +1,4 @@
-// The package ws. Prints the extensions agreed on, then each message, a line each.
+// The package ws. Prints the negotiated extensions, then each message, one per line.
 import WebSocket from "ws";
 
 const [url, subscribe] = process.argv.slice(2);

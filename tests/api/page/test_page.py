@@ -159,7 +159,7 @@ async def test_the_evaluation_form_says_what_someone_gets_and_why(
 async def test_a_flag_tells_its_history_and_what_someone_got_then(
     server: RunningServer, writer: Writer, visits: Visits
 ) -> None:
-    visits.foresee("status of 400")
+    visits.expect_error("status of 400")
     flag = writer.static_flag("checkout", "on", enabled=True)
     page = await visits.open(server.url)
     await row(page, "checkout").click()
@@ -253,7 +253,7 @@ async def test_rows_of_watched_tables_show_what_changed_and_who_did_it(
 async def test_rows_are_filtered_by_table_by_keyboard_and_found_by_text(
     shop_url: str, server: RunningServer, writer: Writer, visits: Visits
 ) -> None:
-    visits.foresee("status of 503")  # a stream that the server has only just opened
+    visits.expect_error("status of 503")  # a stream that the server has only just opened
     writer.run("create table shop.visits (id int primary key, page text)")
     writer.run("select flagent_cdc.watch('shop.visits', stream => 'visits')")
     flag = writer.flag("checkout")
@@ -522,8 +522,8 @@ async def test_after_a_restart_it_resumes_without_losing_an_event(
 ) -> None:
     flag = writer.flag("checkout", description="0")
     server = ServerProcess(database_url, FLAGENT_SSE_KEEP_ALIVE="1s")
-    visits.foresee("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE|503")
-    visits.foresee("ERR_CONNECTION_RESET|ERR_NETWORK_CHANGED")
+    visits.expect_error("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE|503")
+    visits.expect_error("ERR_CONNECTION_RESET|ERR_NETWORK_CHANGED")
     try:
         server.start()
         await server.ready()
@@ -562,7 +562,7 @@ async def test_it_asks_for_a_credential_and_shows_what_that_allows(
         writer.flag(key)
     everything = create_key(database_url, "everything", Grant(admin=True))
     restricted = create_key(database_url, "web", Grant(flags=frozenset({"web-search"})))
-    visits.foresee("status of (40[13]|410)")
+    visits.expect_error("status of (40[13]|410)")
     async with guarded(database_url) as server:
         page = await visits.open(server.url)
         await expect(page.locator("#credential")).to_be_visible()
@@ -622,7 +622,7 @@ async def test_markup_in_a_flag_stays_text(server: RunningServer, writer: Writer
     assert await page.locator("b b, i i, u, s, img:not(.brand img)").count() == 0
     assert await page.evaluate("window.caught") is None
     # And were a line of the page ever to forget it, the policy would not.
-    visits.foresee("TrustedHTML")
+    visits.expect_error("TrustedHTML")
     with pytest.raises(Error, match="TrustedHTML"):
         await page.evaluate("document.body.innerHTML = '<b>'")
 

@@ -67,13 +67,13 @@ async def follow(next: Next, database_url: str, tap: Tap) -> None:
         for number in all[len(alone) :]:
             await read(number)
     told = sum(len(text_of(number).encode()) for number in all)
-    assert len(tap.heard) < told / 10
-    assert (text_of(1)[:100]).encode() not in tap.heard
+    assert len(tap.received) < told / 10
+    assert (text_of(1)[:100]).encode() not in tap.received
 
 
 def head_of(tap: Tap) -> str:
     """The head of the first response that passed the tap."""
-    return tap.heard.partition(b"\r\n\r\n")[0].decode().lower()
+    return tap.received.partition(b"\r\n\r\n")[0].decode().lower()
 
 
 @asynccontextmanager
@@ -179,7 +179,7 @@ async def in_a_browser(tap: Tap, start: str) -> AsyncIterator[tuple[Any, Next]]:
         # What answers at this address is no page: its policy forbids to connect to anything.
         page = await browser.new_page(bypass_csp=True)
         await page.goto(tap.url + "/healthz")
-        tap.heard.clear()
+        tap.received.clear()
         came_to = await page.evaluate(_IN_A_BROWSER, start)
 
         async def next() -> Any:
@@ -192,7 +192,7 @@ async def in_a_browser(tap: Tap, start: str) -> AsyncIterator[tuple[Any, Next]]:
 async def test_a_browsers_event_source_reads_it(tap: Tap, database_url: str) -> None:
     async with in_a_browser(tap, _EVENT_SOURCE) as (_, next):
         await follow(next, database_url, tap)
-    assert b"\r\ncontent-encoding: gzip\r\n" in tap.heard
+    assert b"\r\ncontent-encoding: gzip\r\n" in tap.received
 
 
 # -- WebSocket ---------------------------------------------------------------------------------------------------------

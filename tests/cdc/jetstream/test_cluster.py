@@ -193,7 +193,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_of_the_tier_br
         finally:
             print(f"{' '.join(faults.log)}; {[(f.name, f.connections, f.events, dict(f.resyncs)) for f in followers]}")
     commits = sum(writer.commits for writer in writers)
-    print(f"{commits} commits, {len(ledger.said)} events")
+    print(f"{commits} commits, {len(ledger.events)} events")
     assert commits > 100
     assert all(follower.events for follower in followers)
     # Nothing was pruned or restored: what was away for a while is replayed, or asked for while NATS was away too.
