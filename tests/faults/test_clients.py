@@ -1,4 +1,4 @@
-"""Clients that do not read, and a server that is told to go while many are connected."""
+"""Clients that do not read, and a server that is shut down while many are connected."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from websockets.asyncio.client import connect
 
 from cdc.fanout.subscriber import CloseReason
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import ServerProcess, serving, sse, until
+from tests.fixtures.websocket import receive, request, websocket
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -21,7 +21,7 @@ FILLER = "x" * 50_000
 
 
 class RawStream:
-    """An event stream read by hand, so that it can also not be read: the kernel's buffers fill up then."""
+    """An event stream on a bare socket, which can be left unread until the kernel's buffers are full."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -61,7 +61,7 @@ async def raw(port: int, query: str = "") -> AsyncIterator[RawStream]:
 
 
 async def open_raw(port: int, query: str = "") -> RawStream:
-    # With HTTP/1.0 the text is not in chunks.
+    # HTTP/1.0 has no chunked encoding.
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 14)
     writer.write(f"GET /api/v1/events/stream{query} HTTP/1.0\r\nhost: x\r\n\r\n".encode())
     stream = RawStream(reader, writer)
@@ -69,7 +69,7 @@ async def open_raw(port: int, query: str = "") -> RawStream:
     return stream
 
 
-async def test_sigterm_ends_a_thousand_streams_in_time_and_says_when_to_return(database_url: str) -> None:
+async def test_sigterm_closes_a_thousand_streams_in_time_with_a_reconnect_delay(database_url: str) -> None:
     server = ServerProcess(database_url)
     server.start()
     try:
@@ -99,11 +99,11 @@ async def test_sigterm_ends_a_thousand_streams_in_time_and_says_when_to_return(d
     delays = [int(found[-1]) for found in (re.findall(r"retry: (\d+)\n: closing", text) for text in texts) if found]
     assert len(delays) == 1000
     assert min(delays) >= 2000
-    assert max(delays) - min(delays) > 1000, "all come back at once"
-    assert max(ended_at) - min(ended_at) > 0.5, "all are sent away at once"
+    assert max(delays) - min(delays) > 1000, "all clients reconnect at once"
+    assert max(ended_at) - min(ended_at) > 0.5, "all streams are closed at once"
 
 
-async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newest_state(database_url: str) -> None:
+async def test_a_subscriber_that_never_reads_delays_no_other_and_ends_with_the_newest_state(database_url: str) -> None:
     server = ServerProcess(database_url, FLAGENT_CDC_RING_BYTES="2MiB")
     server.start()
     slow: list[RawStream] = []
@@ -112,17 +112,15 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
         with Writer(database_url) as writer:
             flag = writer.flag("a")
             slow = [await open_raw(server.port) for _ in range(10)]
-            url = server.url.replace("http", "ws") + "/ws"
             async with (
-                connect(url, max_size=None, max_queue=1) as silent,
-                sse(server.url + "/api/v1/events/stream") as quick,
+                websocket(server.websocket_url, max_queue=1) as silent,
+                sse(server.stream_url) as quick,
             ):
-                await silent.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
-                await silent.recv()
+                await request(silent, type="subscribe", subscribeAll=True)
                 before_mib = server.resident_mib
                 waited: list[float] = []
                 for version in range(300):
-                    # 15 MB for each, and 165 for all that do not read.
+                    # 15 MB per subscriber, 165 MB for all that do not read.
                     writer.connection.execute(
                         "update flags set description = %s, notes = %s where id = %s", (f"{version} {FILLER}", "", flag)
                     )
@@ -133,15 +131,14 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
                 assert sorted(waited)[len(waited) // 2] < 0.1
                 for stream in slow:
                     await stream.read_until(r'"description":"299 ')
-                    # What was sent before it stopped, then one resync, no torn block, no more events than there were.
+                    # The events that the buffers held, then one resync, and no incomplete block.
                     assert stream.text.count("event: resync") == 1
                     assert '"reason":"overflow"' in stream.text
                     for block in stream.text.split("\n\n")[:-1]:
                         for line in block.split("\n"):
                             assert re.match(r"(HTTP/|[a-z-]+: |event: |id: |data: |: |retry: |\r?$)", line), line[:80]
                 while True:
-                    async with asyncio.timeout(20):
-                        message = json.loads(await silent.recv())
+                    message = await receive(silent)
                     flags = [message.get("flag"), *message.get("snapshot", {}).get("flags", [])]
                     if any(flag and flag["description"].startswith("299 ") for flag in flags):
                         break
@@ -151,7 +148,7 @@ async def test_who_never_reads_costs_little_delays_nobody_and_ends_with_the_newe
         server.kill()
 
 
-async def test_a_slow_subscriber_that_asked_for_it_is_cut_and_may_come_back(database_url: str) -> None:
+async def test_a_slow_subscriber_with_overflow_disconnect_is_disconnected_and_resumes(database_url: str) -> None:
     async with serving(database_url, pipeline_ring_bytes=200_000) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
@@ -168,13 +165,15 @@ async def test_a_slow_subscriber_that_asked_for_it_is_cut_and_may_come_back(data
                 last_id = re.findall(r"\nid: (\S+)\n", text)[-1]
             async with sse(server.stream_url, last_event_id=last_id) as again:
                 event = await again.next()
-                # From the log: the next event after those that it has.
-                seen = int(re.findall(r'"description":"(\d+) ', text)[-1])
-                assert event.data["description"].startswith(f"{seen + 1} ")
+                # The next event after the received ones, from the change log.
+                received = int(re.findall(r'"description":"(\d+) ', text)[-1])
+                assert event.data["description"].startswith(f"{received + 1} ")
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["nothing", "a byte now and then"])
-async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url: str, reads: bool) -> None:
+async def test_a_subscriber_that_hardly_reads_is_disconnected_after_the_stall_timeout(
+    database_url: str, reads: bool
+) -> None:
     async with serving(database_url, sse_keep_alive_s=0.3, pipeline_stall_timeout_s=0.6) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:
@@ -186,14 +185,14 @@ async def test_a_subscriber_that_hardly_reads_is_cut_after_a_while(database_url:
                         "update flags set description = %s where id = %s", (f"{time.monotonic()} {FILLER}", flag)
                     )
                     await asyncio.sleep(0)
-                await until(lambda: server.pipeline.hub.subscriber_count == 0, "the cut")
+                await until(lambda: server.pipeline.hub.subscriber_count == 0, "the disconnect")
                 assert server.pipeline.hub.cuts == {CloseReason.TOO_SLOW: 1}
                 assert reading.done() is not reads
                 reading.cancel()
 
 
 async def test_a_snapshot_that_is_half_sent_is_finished_before_a_resync(database_url: str) -> None:
-    """A stalled reader of a large snapshot, and a database that is replaced meanwhile."""
+    """A reader stalls in a large snapshot while the database is replaced."""
     async with serving(database_url, listener_probe_interval_s=0.3) as server:
         port = int(server.url.rpartition(":")[2])
         with Writer(database_url) as writer:

@@ -1,19 +1,18 @@
-"""What becomes of the stream when the database, or the way to it, fails."""
+"""Streams while the database, or the connection to it, fails."""
 
 import asyncio
-import json
 import os
-import socket
 import stat
 import threading
 from contextlib import closing, suppress
 from dataclasses import replace
+from socket import AF_INET
+from socket import socket as Socket
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from cdc.admin.installation import migrate, uninstall
@@ -24,20 +23,21 @@ from tests.fixtures.postgres import Postgres
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import RunningServer, ServerProcess, SseReader, serving, sse, until
+from tests.fixtures.websocket import request, websocket
 
 pytestmark = pytest.mark.timeout(60)
 
 QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "listener_poll_interval_s": 0.1, "sse_keep_alive_s": 0.3}
 
 
-async def ask(server: RunningServer) -> tuple[int, dict[str, Any]]:
+async def readiness(server: RunningServer) -> tuple[int, dict[str, Any]]:
     async with httpx.AsyncClient() as client:
         response = await client.get(server.url + "/readyz")
         return response.status_code, response.json()
 
 
 async def is_ready(server: RunningServer) -> bool:
-    return (await ask(server))[0] == 200
+    return (await readiness(server))[0] == 200
 
 
 async def keys(stream: SseReader, count: int) -> list[str]:
@@ -60,15 +60,15 @@ async def test_terminated_sessions_are_replaced_and_nothing_is_lost(database_url
         assert server.pipeline.listener.reconnects >= 3
 
 
-async def test_a_server_that_does_not_know_all_streams_yet_is_not_ready(database_url: str) -> None:
-    """Whoever is sent to a server that calls itself ready is let in."""
+async def test_a_server_is_not_ready_before_it_has_read_the_lanes(database_url: str) -> None:
+    """A server that reports readiness accepts every subscriber."""
     server = ServerProcess(database_url)
-    told: dict[str, Any] = {"fresh": False}
+    status: dict[str, Any] = {"fresh": False}
 
     async def is_fresh() -> bool:
         with suppress(httpx.TransportError):
-            told.update((await client.get("/readyz")).json())
-        return bool(told["fresh"])
+            status.update((await client.get("/readyz")).json())
+        return bool(status["fresh"])
 
     try:
         async with httpx.AsyncClient(base_url=server.url) as client:
@@ -76,29 +76,28 @@ async def test_a_server_that_does_not_know_all_streams_yet_is_not_ready(database
                 other.execute("lock table flagent_cdc.watched_table in access exclusive mode")
                 server.start()
                 await until(is_fresh, "freshness")
-                assert told["loaded"] is told["ready"] is False
-                assert told["reason"] == "the streams of tables have not been read yet"
+                assert status["loaded"] is status["ready"] is False
+                assert status["reason"] == "the streams of tables have not been read yet"
                 assert (await client.get("/api/v1/events/stream")).json()["code"] == "not_ready"
             await server.ready()
-            async with connect(f"ws://127.0.0.1:{server.port}/ws") as websocket:
-                await websocket.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
-                assert json.loads(await websocket.recv())["type"] == "subscribed"
+            async with websocket(server.websocket_url) as socket:
+                assert (await request(socket, type="subscribe", subscribeAll=True))["type"] == "subscribed"
     finally:
         server.kill()
 
 
 def descriptor_of(local_port: int) -> int | None:
-    """The descriptor of this process's socket with that port at its own end."""
+    """The descriptor of this process's socket with that local port."""
     for descriptor in range(3, 1024):
         with suppress(OSError):
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                with socket.socket(fileno=os.dup(descriptor)) as twin:
-                    if twin.family == socket.AF_INET and twin.getsockname()[1] == local_port:
+                with Socket(fileno=os.dup(descriptor)) as twin:
+                    if twin.family == AF_INET and twin.getsockname()[1] == local_port:
                         return descriptor
     return None
 
 
-async def test_a_broken_session_leaves_its_descriptor_to_whoever_opens_the_next_socket(
+async def test_the_descriptor_of_a_broken_session_can_be_reused_by_another_socket(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -115,11 +114,11 @@ async def test_a_broken_session_leaves_its_descriptor_to_whoever_opens_the_next_
         with psycopg.connect(database_url) as locking, psycopg.connect(database_url, autocommit=True) as admin:
             locking.execute("lock table flagent_cdc.commit_log in access exclusive mode")
 
-            def is_held_up() -> bool:
+            def is_waiting() -> bool:
                 row = admin.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'").fetchone()
                 return row is not None and row[0] > 0
 
-            await until(is_held_up, "the listener's waiting for the log")
+            await until(is_waiting, "the listener's wait for the log")
             row = admin.execute(
                 "select pid, client_port from pg_stat_activity where application_name = 'flagent-cdc listener'"
                 " and datname = current_database()"
@@ -129,23 +128,23 @@ async def test_a_broken_session_leaves_its_descriptor_to_whoever_opens_the_next_
             descriptor = descriptor_of(port)
             assert descriptor is not None
             admin.execute("select pg_terminate_backend(%s)", (pid,))
-            await until(lambda: descriptor_of(port) is None, "the driver's closing the socket")
+            await until(lambda: descriptor_of(port) is None, "the driver's close of the socket")
             others: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
             while not any(writer.get_extra_info("socket").fileno() == descriptor for _, writer in others):
-                assert len(others) < 20, "the number was never given to another socket"
+                assert len(others) < 20, "the descriptor was never reused"
                 others.append(await asyncio.open_connection(*echoing.sockets[0].getsockname()))
         with Writer(database_url) as writer:
             writer.flag("after")
         assert await keys(stream, 1) == ["after"]
         for reader, other in others:
-            other.write(b"still heard\n")
-            assert await asyncio.wait_for(reader.readline(), 5) == b"still heard\n"
+            other.write(b"still open\n")
+            assert await asyncio.wait_for(reader.readline(), 5) == b"still open\n"
             other.close()
     assert "listener_failed" not in [getattr(record, "action", None) for record in caplog.records]
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-async def test_a_restarted_postgres_is_found_again_and_the_time_without_is_admitted(
+async def test_a_restarted_postgres_is_reconnected_and_the_outage_is_reported(
     own_postgres: EmbeddedPostgres, way: str
 ) -> None:
     async with serving(own_postgres.url, **QUICK) as server, sse(server.stream_url) as stream:
@@ -156,10 +155,10 @@ async def test_a_restarted_postgres_is_found_again_and_the_time_without_is_admit
         async with asyncio.timeout(10):
             while not any("fresh=false" in comment for comment in stream.comments):
                 await stream.next_block()
-        status, said = await ask(server)
-        assert (status, said["fresh"], said["listener"]) == (503, False, "disconnected")
-        assert said["reason"]
-        assert own_postgres.url.rsplit("@")[0].split(":")[-1] not in said["reason"], "the password is shown"
+        status, body = await readiness(server)
+        assert (status, body["fresh"], body["listener"]) == (503, False, "disconnected")
+        assert body["reason"]
+        assert own_postgres.url.rsplit("@")[0].split(":")[-1] not in body["reason"], "the password is shown"
         await asyncio.to_thread(own_postgres.start)
         with Writer(own_postgres.url) as writer:
             writer.flag("after")
@@ -177,7 +176,7 @@ async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(databa
             stalled_at = loop.time()
             await until(lambda: not server.pipeline.is_ready, "noticing")
             assert loop.time() - stalled_at < 4
-            assert (await ask(server))[1]["fresh"] is False
+            assert (await readiness(server))[1]["fresh"] is False
             writer.flag("meanwhile")
             proxy.resume()
             assert await keys(stream, 1) == ["meanwhile"]
@@ -185,7 +184,7 @@ async def test_a_silent_link_is_noticed_within_about_a_probe_and_replaced(databa
 
 
 async def test_a_link_that_goes_silent_while_the_log_is_read_is_soon_replaced(database_url: str) -> None:
-    """What may take long, as it may bring many rows, is not waited for as long when nothing comes."""
+    """A read may take long if it returns many rows; without any data, it times out earlier."""
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer, psycopg.connect(database_url) as holding:
             proxy.stall()
@@ -204,8 +203,8 @@ async def test_a_link_that_goes_silent_while_the_log_is_read_is_soon_replaced(da
             assert await keys(stream, 1) == ["meanwhile"]
 
 
-async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
-    """A client that heard more from another server waits, or is sent on; its state never goes back in time."""
+async def test_a_lagging_server_never_sends_an_older_state(database_url: str) -> None:
+    """A client with newer events from another server waits or is disconnected; its state never goes back in time."""
     async with (
         serving(database_url, **QUICK) as current,
         proxy_to(database_url) as proxy,
@@ -223,9 +222,9 @@ async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
                 with pytest.raises(StopAsyncIteration):
                     await late.next()
                 assert "this server is behind" in late.comments[-1]
-            async with connect(lagging.websocket_url) as socket:
-                await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": last_id}))
-                assert json.loads(await socket.recv())["type"] == "subscribed"
+            async with websocket(lagging.websocket_url) as socket:
+                subscribed = await request(socket, type="subscribe", subscribeAll=True, lastEventId=last_id)
+                assert subscribed["type"] == "subscribed"
                 with pytest.raises(ConnectionClosed) as closed:
                     await socket.recv()
                 assert closed.value.rcvd is not None
@@ -237,17 +236,17 @@ async def test_a_server_that_lags_takes_nobody_back(database_url: str) -> None:
                 assert await keys(late, 1) == ["d"]
 
 
-async def test_a_server_stops_although_its_database_is_silent(database_url: str) -> None:
+async def test_a_server_stops_while_its_database_is_silent(database_url: str) -> None:
     async with proxy_to(database_url) as proxy:
         loop = asyncio.get_running_loop()
         async with serving(proxy.url, **QUICK):
             proxy.stall()
-            await asyncio.sleep(0.6)  # so that a probe is under way
+            await asyncio.sleep(0.6)  # so that a probe is in progress
             began = loop.time()
         assert loop.time() - began < 3
 
 
-async def test_a_connection_that_is_cut_is_replaced(database_url: str) -> None:
+async def test_a_broken_connection_is_replaced(database_url: str) -> None:
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             for key in ("a", "b", "c"):
@@ -256,18 +255,18 @@ async def test_a_connection_that_is_cut_is_replaced(database_url: str) -> None:
                 assert await keys(stream, 1) == [key]
 
 
-async def test_behind_a_transaction_pool_it_says_so_and_polls(database_url: str, pooled_url: str) -> None:
+async def test_behind_a_transaction_pool_the_server_polls_and_reports_why(database_url: str, pooled_url: str) -> None:
     async with serving(pooled_url, **QUICK) as server, sse(server.stream_url) as stream:
-        status, said = await ask(server)
-        assert (status, said["listener"]) == (200, "polling")
-        assert "PgBouncer" in said["reason"]
+        status, body = await readiness(server)
+        assert (status, body["listener"]) == (200, "polling")
+        assert "PgBouncer" in body["reason"]
         with Writer(database_url) as writer:
             for key in ("a", "b"):
                 writer.flag(key)
                 assert await keys(stream, 1) == [key]
 
 
-async def test_a_long_transaction_elsewhere_holds_up_nobody_and_comes_in_its_turn(database_url: str) -> None:
+async def test_a_long_transaction_elsewhere_delays_no_other_commit(database_url: str) -> None:
     with Writer(database_url) as writer, psycopg.connect(database_url) as slow:
         async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
             slow.execute("insert into flags (key, description, created_at) values ('slow', '', now())")
@@ -279,17 +278,17 @@ async def test_a_long_transaction_elsewhere_holds_up_nobody_and_comes_in_its_tur
             assert await keys(stream, 2) == ["slow", "c"]
 
 
-async def test_two_servers_and_migrations_at_once_tell_the_same(database_url: str) -> None:
+async def test_two_servers_publish_the_same_events_during_migrations(database_url: str) -> None:
     failures: list[BaseException] = []
 
-    def migrates() -> None:
+    def migrate_repeatedly() -> None:
         try:
             for _ in range(3):
                 migrate(database_url)
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=migrates) for _ in range(2)]
+    threads = [threading.Thread(target=migrate_repeatedly) for _ in range(2)]
     async with (
         serving(database_url) as first,
         serving(database_url) as second,
@@ -303,19 +302,19 @@ async def test_two_servers_and_migrations_at_once_tell_the_same(database_url: st
                 await asyncio.to_thread(thread.join)
         with Writer(database_url) as writer:
             writer.flag("the-end")
-        told: list[list[tuple[str | None, str]]] = []
+        received: list[list[tuple[str | None, str]]] = []
         for stream in (one, other):
             events = []
             while (event := await stream.next()).data.get("key") != "the-end":
                 events.append((event.id, event.type))
-            told.append(events)
+            received.append(events)
     assert not failures
-    assert told[0] == told[1]
-    assert told[0]
+    assert received[0] == received[1]
+    assert received[0]
 
 
-async def test_an_installation_made_anew_is_a_new_log(database_url: str) -> None:
-    """The old channel is never notified again, and would still answer every probe."""
+async def test_a_reinstallation_is_a_new_log(database_url: str) -> None:
+    """The old channel gets no more notifications, although it would still deliver every probe."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("before")
@@ -343,7 +342,7 @@ async def test_tables_that_appear_later_are_attached_while_the_server_runs(postg
             await until(lambda: is_ready(server), "readiness")
 
 
-async def test_tables_in_use_at_the_first_try_are_attached_later(postgres: Postgres) -> None:
+async def test_tables_in_use_at_the_first_attempt_are_attached_later(postgres: Postgres) -> None:
     with postgres.database("empty") as url:
         migrate(url)
         with psycopg.connect(url, autocommit=True) as flagent, psycopg.connect(url) as busy:
@@ -353,8 +352,8 @@ async def test_tables_in_use_at_the_first_try_are_attached_later(postgres: Postg
                 flagent.execute("insert into flags (key, description, created_at) values ('early', '', now())")
                 flagent.execute("commit")
                 busy.execute("lock table flags in row exclusive mode")
-                await asyncio.sleep(2)  # a try, and its deadline
-                assert await ask(server)
+                await asyncio.sleep(2)  # an attempt, and its deadline
+                assert await readiness(server)
                 busy.rollback()
                 assert await keys(stream, 1) == ["early"]
 

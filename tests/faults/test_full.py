@@ -1,4 +1,4 @@
-"""What becomes of writers and subscribers when something is full: the notification queue, the disk of the log."""
+"""Writers and subscribers when the notification queue or the disk of the change log is full."""
 
 import asyncio
 import os
@@ -34,11 +34,11 @@ def usage(url: str) -> float:
 
 
 def fill_queue(url: str) -> None:
-    """Until PostgreSQL itself refuses."""
+    """Send notifications until PostgreSQL rejects them."""
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(10_000):
             try:
-                connection.execute("select pg_notify('somebody', repeat('x', 7900)) from generate_series(1, 20)")
+                connection.execute("select pg_notify('other', repeat('x', 7900)) from generate_series(1, 20)")
             except psycopg.errors.ProgramLimitExceeded:
                 return
     raise AssertionError("the queue cannot be filled")
@@ -61,8 +61,8 @@ async def test_a_full_notification_queue_fails_no_writer_and_hides_no_commit(sma
         with Writer(url) as writer, psycopg.connect(url, autocommit=True) as sleeper:
             writer.flag("before")
             assert (await stream.next()).data["key"] == "before"
-            # Who has asked to listen and then sits in a transaction keeps everything in the queue.
-            sleeper.execute("listen somebody")
+            # A session that listens and then stays in a transaction keeps all notifications in the queue.
+            sleeper.execute("listen other")
             sleeper.execute("begin; select 1")
             await asyncio.to_thread(fill_queue, url)
             assert usage(url) > 0.95
@@ -70,7 +70,7 @@ async def test_a_full_notification_queue_fails_no_writer_and_hides_no_commit(sma
                 writer.flag(f"full{number}")
                 assert (await stream.next()).data["key"] == f"full{number}"
             sleeper.execute("commit")
-            await until(lambda: usage(url) < 0.1, "the queue's emptying")
+            await until(lambda: usage(url) < 0.1, "an empty queue")
             writer.flag("after")
             assert (await stream.next()).data["key"] == "after"
             await until(lambda: server.pipeline.is_ready, "readiness")
@@ -79,7 +79,7 @@ async def test_a_full_notification_queue_fails_no_writer_and_hides_no_commit(sma
 
 @pytest.fixture
 def small_disk(tmp_path_factory: pytest.TempPathFactory, open_directory: Path) -> Iterator[Path]:
-    """A file system of 24 MB that the server may write to."""
+    """A file system of 24 MB that the server's account can write to."""
     directory = open_directory / "disk"
     directory.mkdir()
     mounted = subprocess.run(
@@ -98,10 +98,10 @@ def vacuum(writer: Writer) -> None:
     writer.connection.execute("vacuum flagent_cdc.change_log, flagent_cdc.change_log_first, flagent_cdc.commit_log")
 
 
-async def test_a_full_disk_of_the_log_fails_writers_whole_and_pruning_mends_it(
+async def test_a_full_disk_of_the_change_log_rolls_writers_back_until_it_is_pruned(
     own_postgres: EmbeddedPostgres, small_disk: Path
 ) -> None:
-    """A change that cannot be logged is not made: the writer gets PostgreSQL's own error, disk full (53100)."""
+    """A change that cannot be logged is rolled back: the writer gets PostgreSQL's error, disk full (53100)."""
     url = own_postgres.url
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"create tablespace small location '{small_disk}'".encode())
@@ -112,7 +112,7 @@ async def test_a_full_disk_of_the_log_fails_writers_whole_and_pruning_mends_it(
         with Writer(url) as writer:
             flag = writer.flag("a")
             assert (await stream.next()).data["key"] == "a"
-            # As autovacuum does from time to time; on a disk that is full to the last page not even vacuum has room.
+            # As autovacuum does from time to time; on a completely full disk, even vacuum fails.
             vacuum(writer)
             written = ""
             while True:
@@ -125,7 +125,7 @@ async def test_a_full_disk_of_the_log_fails_writers_whole_and_pruning_mends_it(
                 assert (await stream.next()).data["description"] == text
             row = writer.connection.execute("select description from flags where id = %s", (flag,)).fetchone()
             assert row == (written,), "half of the transaction is there"
-            # Those who only read, the server among them, notice nothing.
+            # Readers, the server included, are not affected.
             assert server.pipeline.is_ready
             pruned = await Pruner(url, Retention(0.001, None)).prune()
             assert pruned.commits > 10

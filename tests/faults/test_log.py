@@ -1,4 +1,4 @@
-"""What subscribers are told when the log is no longer the one that they followed, or no longer all there."""
+"""The stream when the change log was replaced, pruned or forged."""
 
 import asyncio
 import json
@@ -34,14 +34,14 @@ def resynced(event: SseEvent) -> tuple[str, list[str]]:
     return event.data["reason"], [flag["key"] for flag in event.data["snapshot"]["flags"]]
 
 
-async def learns(stream: SseReader, key: str) -> None:
-    """Hear of a flag by an event or by a resync: where nothing is left of the log, both are right."""
+async def receives(stream: SseReader, key: str) -> None:
+    """Receive a flag in an event or in a resync: with an empty change log, both are correct."""
     while f'"key": "{key}"' not in json.dumps((await stream.next()).data):
         pass
 
 
 def prune(url: str, *, keep: int) -> None:
-    """As retention does: the oldest commits go, and their changes with them."""
+    """Delete the oldest commits with their changes, like retention."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "delete from flagent_cdc.commit_log c"
@@ -80,10 +80,10 @@ async def test_a_database_restored_from_an_older_dump_is_another_log(postgres: P
 
 
 @pytest.mark.parametrize("news", [1, 6])
-async def test_positions_that_went_back_are_another_log_though_it_has_the_same_name(
+async def test_positions_that_went_back_are_another_log_even_with_the_same_identity(
     own_postgres: EmbeddedPostgres, news: int
 ) -> None:
-    """An older copy of the files: nothing in it says that it is one. With more news than were lost it is even ahead."""
+    """An older copy of the files, with the same identity. With more new commits than were lost it is even ahead."""
     with Writer(own_postgres.url) as writer:
         writer.flag("kept")
     cluster = own_postgres.cluster
@@ -113,7 +113,7 @@ async def test_positions_that_went_back_are_another_log_though_it_has_the_same_n
 
 
 async def test_a_dump_restored_into_the_same_database_is_another_log(database_url: str) -> None:
-    """As `pg_restore --clean` does it: the tables are made anew, with what the dump says of the installation."""
+    """Like `pg_restore --clean`: the tables are created again, with the dump's installation."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("a")
@@ -130,7 +130,7 @@ async def test_a_dump_restored_into_the_same_database_is_another_log(database_ur
             assert server.pipeline.hub.catalog.log != log
 
 
-async def test_what_was_pruned_while_the_server_was_away_is_a_resync(database_url: str) -> None:
+async def test_commits_pruned_while_the_server_was_disconnected_cause_a_resync(database_url: str) -> None:
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("a")
@@ -147,7 +147,7 @@ async def test_what_was_pruned_while_the_server_was_away_is_a_resync(database_ur
 
 @pytest.mark.parametrize("keep", [1, 0])
 async def test_a_client_whose_id_was_pruned_gets_a_resync(database_url: str, keep: int) -> None:
-    """From another process, which no longer has it in memory; also where nothing at all is left of the log."""
+    """From another process, without the commit in memory; also with an empty change log."""
     with Writer(database_url) as writer:
         async with serving(database_url) as server, sse(server.stream_url) as stream:
             writer.flag("a")
@@ -160,11 +160,11 @@ async def test_a_client_whose_id_was_pruned_gets_a_resync(database_url: str, kee
             assert reason in (("pruned",) if keep else ("pruned", "ahead"))
             assert keys == ["a", "b", "c"]
             writer.flag("d")
-            await learns(stream, "d")
+            await receives(stream, "d")
 
 
-async def test_a_commit_whose_changes_are_gone_is_a_resync(database_url: str) -> None:
-    """As when somebody deletes from the one table and not from the other."""
+async def test_a_commit_without_its_changes_causes_a_resync(database_url: str) -> None:
+    """For example, after a manual delete from only one of the tables."""
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             proxy.stall()
@@ -184,15 +184,15 @@ async def test_an_emptied_log_loses_nothing_that_comes_after(database_url: str) 
             prune(database_url, keep=0)
             for key in ("b", "c"):
                 writer.flag(key)
-                await learns(stream, key)
+                await receives(stream, key)
 
 
-# -- somebody else's notifications ---------------------------------------------------------------------------------
+# -- forged notifications ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def stranger(postgres: Postgres, database_url: str) -> Iterator[psycopg.Connection]:
-    """A session of a role that has no right on anything of ours, and writes flags."""
+    """A session of a role without rights in the schema `flagent_cdc` that writes flags."""
     role = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]) + "_stranger")
     with postgres.admin() as admin:
         admin.execute(sql.SQL("create role {}").format(role))
@@ -219,11 +219,11 @@ async def test_a_role_without_rights_cannot_learn_the_channel(
     server: RunningServer, database_url: str, stranger: psycopg.Connection
 ) -> None:
     channel = channel_of(database_url)
-    for look in ("select channel from flagent_cdc.installation", "select * from flagent_cdc.commit_log"):
+    for statement in ("select channel from flagent_cdc.installation", "select * from flagent_cdc.commit_log"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            stranger.execute(look.encode())
+            stranger.execute(statement.encode())
     stranger.execute("insert into flags (key, description, created_at) values ('a', '', now())")
-    # To a superuser, who sees all statements, as to everybody.
+    # Not even a superuser, who sees all statements, finds the channel there.
     with psycopg.connect(database_url) as admin:
         shown = admin.execute("select query, application_name from pg_stat_activity").fetchall()
     assert ("select 1", "flagent-cdc listener") in shown
@@ -236,8 +236,8 @@ async def test_a_role_without_rights_cannot_learn_the_channel(
         assert channel not in str(row)
 
 
-async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str) -> None:
-    """Who knows the channel can say anything for a moment; the log has the last word."""
+async def test_a_forged_commit_is_detected_at_the_next_probe(database_url: str) -> None:
+    """A role that knows the channel can forge a commit; the next probe compares it with the change log."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("true")
@@ -255,7 +255,7 @@ async def test_a_forged_commit_is_found_out_at_the_next_probe(database_url: str)
             assert await flag(stream) == "after"
 
 
-async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(database_url: str) -> None:
+async def test_a_forged_commit_in_the_place_of_the_next_one_is_detected(database_url: str) -> None:
     async with serving(database_url, listener_probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             before = server.pipeline.hub.catalog.position
@@ -268,8 +268,8 @@ async def test_a_forged_commit_in_the_place_of_the_next_one_is_found_out(databas
             assert resynced(await stream.next()) == ("log_replaced", ["true"])
 
 
-async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(database_url: str) -> None:
-    """There a position alone is announced: who knows the channel can make the server look into the log, no more."""
+async def test_a_forged_notification_on_a_lanes_channel_publishes_nothing(database_url: str) -> None:
+    """A lane's notification has only a position: a forged one makes the server read the change log, no more."""
     with Writer(database_url) as writer:
         writer.run(
             "create table orders (id integer primary key)", "select flagent_cdc.watch('orders', stream => 'orders')"
@@ -290,18 +290,18 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
                     "key": row,
                 }
 
-                async def say(text: str) -> None:
-                    """One by one: what is heard together with something doubtful is read from the log anyway."""
-                    wanted = pipeline.listener.notifications + 1
-                    writer.connection.execute("select pg_notify(%s, %s)", (channel, text))
-                    await until(lambda: pipeline.listener.notifications >= wanted, "what was said")
+                async def notify(payload: str) -> None:
+                    """Send one at a time: a doubtful notification causes a read for all that arrive with it."""
+                    expected = pipeline.listener.notifications + 1
+                    writer.connection.execute("select pg_notify(%s, %s)", (channel, payload))
+                    await until(lambda: pipeline.listener.notifications >= expected, "the notification")
 
                 for position in (pipeline.hub.catalog.position + 1, pipeline.hub.catalog.position + 7, 1, -1):
                     commit = {"position": position, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
-                    await say(json.dumps({**commit, "application": "", "changes": [forged]}))
-                    await say(json.dumps({"position": position}))
+                    await notify(json.dumps({**commit, "application": "", "changes": [forged]}))
+                    await notify(json.dumps({"position": position}))
                 for noise in ("{", "[]", '{"position": "x"}'):
-                    await say(noise)
+                    await notify(noise)
                 for number in (1, 2):
                     writer.run(f"insert into orders values ({number})")
                     event = await stream.next()
@@ -310,7 +310,7 @@ async def test_nobody_is_believed_who_announces_changes_of_a_stream_of_its_own(d
 
 
 async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database_url: str) -> None:
-    """Rows without the columns that they must have fail in the middle of an apply."""
+    """Rows without required columns fail in the middle of an apply."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("a")
@@ -328,21 +328,21 @@ async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database
 
 
 async def test_a_commit_that_was_never_notified_is_found_by_the_next_probe(database_url: str) -> None:
-    """As while the notification queue is nearly full: then the writer goes on and nothing is sent."""
+    """As with a full notification queue: the writer continues and nothing is sent."""
     channel = channel_of(database_url)
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
-            writer.run("update flagent_cdc.installation set channel = 'nobody'")
-            writer.flag("unheard")
+            writer.run("update flagent_cdc.installation set channel = 'other'")
+            writer.flag("unnotified")
             writer.run(f"update flagent_cdc.installation set channel = '{channel}'")
-            assert await flag(stream) == "unheard"
+            assert await flag(stream) == "unnotified"
 
 
 # -- clocks --------------------------------------------------------------------------------------------------------
 
 
 async def test_a_database_clock_that_was_set_back_changes_no_order(database_url: str) -> None:
-    """What counts is the position; the time of a commit is only told."""
+    """The position alone orders commits; their time is only informative."""
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("a")
@@ -363,21 +363,21 @@ async def test_a_database_clock_that_was_set_back_changes_no_order(database_url:
 
 
 @pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0])
-async def test_a_server_whose_clock_is_set_goes_on(
+async def test_a_server_whose_clock_jumps_keeps_delivering(
     database_url: str, monkeypatch: pytest.MonkeyPatch, step_s: float
 ) -> None:
-    """Whatever waits, proves or times out does so by a clock that nobody sets."""
+    """Waits, probes and timeouts use the monotonic clock."""
     async with serving(database_url, **QUICK, sse_keep_alive_s=0.3) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             writer.flag("a")
             assert await flag(stream) == "a"
             now = time.time
             monkeypatch.setattr(time, "time", lambda: now() + step_s)
-            proven = server.pipeline.listener.notifications
+            received = server.pipeline.listener.notifications
             for key in ("b", "c"):
                 writer.flag(key)
                 assert await flag(stream) == key
-            await until(lambda: server.pipeline.listener.notifications >= proven + 4, "two more probes")
+            await until(lambda: server.pipeline.listener.notifications >= received + 4, "two more probes")
             while not (block := await stream.next_block()).comment.startswith("keep-alive"):
                 pass
             assert "fresh=true" in block.comment

@@ -1,7 +1,7 @@
-"""The oracle: whatever is written and whatever breaks, what the clients hold is in the end what the tables hold.
+"""The oracle: after random writes and faults, the copies of all clients equal the tables.
 
-FLAGENT_CDC_TEST_SEED repeats the writes and the order of the faults of an earlier run (the timing is the machine's);
-FLAGENT_CDC_TEST_ORACLE_S gives it longer than in an ordinary run of the tests.
+FLAGENT_CDC_TEST_SEED repeats the writes and the order of the faults of an earlier run (but not their timing);
+FLAGENT_CDC_TEST_ORACLE_S sets a longer duration.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from tests.fixtures.server import ServerProcess, until
 SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or str(time.time_ns() % 1_000_000)
 LASTS_S = float(os.environ.get("FLAGENT_CDC_TEST_ORACLE_S") or 20)
 
-# A start takes two seconds of processor time, and the machine may be busy with much else.
+# A start takes two seconds of processor time, and the machine may be busy.
 START_S = 45.0
 
-# Small and quick, so that a short run meets evictions, replays from the log and many keep-alives.
+# Small buffers and short intervals, so that a short run has evictions, replays from the log and many keep-alives.
 QUICK = {
     "FLAGENT_SSE_KEEP_ALIVE": "300ms",
     "FLAGENT_WS_PING_INTERVAL": "300ms",
@@ -35,7 +35,7 @@ QUICK = {
 
 
 class Faults:
-    """Breaks one thing after the other; every kind comes before any comes again."""
+    """Injects one fault after the other; every kind occurs before any is repeated."""
 
     def __init__(self, rng: random.Random, postgres: EmbeddedPostgres, server: ServerProcess) -> None:
         self._rng = rng
@@ -80,7 +80,7 @@ class Faults:
 
 
 def end_sessions(url: str) -> None:
-    """Terminate every session of the server's, the writers' too now and then."""
+    """Terminate every session of the server and, at random, those of writers."""
     with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -90,9 +90,7 @@ def end_sessions(url: str) -> None:
 
 
 @pytest.mark.timeout(LASTS_S + 130)
-async def test_what_clients_hold_is_what_the_tables_hold_whatever_breaks(
-    own_postgres: EmbeddedPostgres, tmp_path: Path
-) -> None:
+async def test_clients_converge_to_the_tables_whatever_breaks(own_postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     print(f"FLAGENT_CDC_TEST_SEED={SEED}")
     ledger = Ledger()
     log = tmp_path / "server.log"
@@ -112,7 +110,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_breaks(
                 await server.ready(START_S)
             commits = sum(writer.commits for writer in writers)
             newest, tables = flags_in(own_postgres.url)
-            await until(lambda: all(f.position >= newest for f in followers), "the followers' catching up")
+            await until(lambda: all(f.position >= newest for f in followers), "the followers' catch-up")
             for follower in followers:
                 follower.holds(tables)
     finally:
@@ -121,7 +119,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_breaks(
     print(f"{commits} commits, {sum(writer.conflicts for writer in writers)} conflicts, {len(ledger.events)} events")
     assert commits > 100
     assert all(follower.events for follower in followers)
-    # Nothing was pruned, restored or misspelt: what was away for a while is replayed, unless the database was away too.
+    # Nothing was pruned or restored: a client that reconnects gets a replay, unless the database was down too.
     assert sum((follower.resyncs for follower in followers), start=type(followers[0].resyncs)()).keys() <= {"overflow"}
     assert len({log for follower in followers for log in follower.logs}) == 1
     _, traceback, rest = log.read_text().partition("Traceback")

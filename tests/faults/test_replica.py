@@ -1,4 +1,4 @@
-"""A real standby that has not received everything is promoted: what was lost is told, and positions are used again."""
+"""A lagging standby is promoted: subscribers get a resync, because commits were lost and positions are used again."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
             assert (await stream.next()).data["key"] == "kept"
             reached = ask(own_postgres.url, "select pg_current_wal_lsn()::text")
             caught_up = f"select pg_last_wal_replay_lsn() >= '{reached}'"
-            await until(lambda: ask(standby.url, caught_up), "the standby's catching up")
+            await until(lambda: ask(standby.url, caught_up), "the standby's catch-up")
             with psycopg.connect(standby.url, autocommit=True) as admin:
                 admin.execute("alter system set primary_conninfo = ''")
                 admin.execute("select pg_reload_conf()")
@@ -40,7 +40,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
                 assert (await stream.next()).data["key"] == key
         last_id = stream.last_id
         await asyncio.to_thread(own_postgres.kill)
-        # A standby answers, but nobody can listen there: the server says that it is not fresh, and waits.
+        # A standby accepts sessions, but no LISTEN: the server reports that it is not fresh, and waits.
         proxy.lead_to(standby.port)
         await until(lambda: not server.pipeline.is_ready, "noticing")
         promote(standby)
@@ -52,7 +52,7 @@ async def test_a_failover_to_a_replica_that_lags_is_another_log(
         assert (await stream.next()).data["key"] == "new"
         assert stream.last_id.partition("@")[2] != last_id.partition("@")[2]
         await until(lambda: server.pipeline.is_ready, "readiness")
-        # Who was away meanwhile is not continued from a position that means something else now.
+        # A client that reconnects later must not resume from a position that now belongs to another commit.
         async with sse(server.stream_url, last_event_id=last_id) as late:
             resync = await late.next()
             assert (resync.type, resync.data["reason"]) == ("resync", "log_replaced")
