@@ -102,9 +102,9 @@ async def relays(database_url: str, nats_server: NatsServer, tmp_path: Path) -> 
     processes = [RelayProcess(environment, tmp_path / f"relay{number}.log") for number in range(2)]
     try:
         processes[0].start()
-        await processes[0].tells("relay_copying")
+        await processes[0].await_logged("relay_copying")
         processes[1].start()
-        await processes[1].tells("relay_standby")
+        await processes[1].await_logged("relay_standby")
         yield processes
     finally:
         for process in processes:
@@ -119,10 +119,10 @@ async def test_a_frozen_relay_is_succeeded_and_does_no_harm_when_it_thaws(
         with writing(database_url, "frozen", count=2):
             await asyncio.sleep(0.5)
             frozen.send(signal.SIGSTOP)
-            await other.tells("relay_copying", TAKEOVER_S)
+            await other.await_logged("relay_copying", TAKEOVER_S)
             await asyncio.sleep(0.5)
             frozen.send(signal.SIGCONT)
-            await frozen.tells("relay_ended")
+            await frozen.await_logged("relay_ended")
             await asyncio.sleep(0.5)
         await copied(client, database_url)
 
@@ -144,7 +144,7 @@ async def test_a_relay_that_thaws_with_much_to_copy_copies_it(
         await until(lambda: ask(database_url, ended), "the end of its session")
         frozen.send(signal.SIGCONT)
     async with nats_client(nats_server.url) as client:
-        await frozen.tells("relay_ended")
+        await frozen.await_logged("relay_ended")
         await copied(client, database_url)
 
 
@@ -156,9 +156,9 @@ async def test_no_commit_is_lost_or_repeated_however_often_relays_are_killed(
             for turn in range(3):
                 dying, heir = relays[turn % 2], relays[1 - turn % 2]
                 dying.kill()
-                await heir.tells("relay_copying")
+                await heir.await_logged("relay_copying")
                 dying.start()
-                await dying.tells("relay_standby")
+                await dying.await_logged("relay_standby")
         await copied(client, database_url)
     assert "Traceback" not in "".join(relay.log.read_text() for relay in relays)
 
