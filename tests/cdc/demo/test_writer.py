@@ -1,34 +1,18 @@
 """The demo's writer: repeatable, realistic, and careful with what is not its own."""
 
 import re
-import threading
 
 import psycopg
-import pytest
 
 from cdc.demo.flags import FLAGS
 from cdc.demo.writer import AUTHOR, Writer
-from cdc.demo.writer_loop import WriterLoop
 from tests.fixtures.postgres import Postgres
-
-OPERATORS = {"EQ", "NEQ", "LT", "LTE", "GT", "GTE", "EREG", "NEREG", "IN", "NOTIN", "CONTAINS", "NOTCONTAINS"}
 
 
 def story(url: str, seed: int, steps: int = 120) -> list[str]:
     with Writer(url, seed=seed) as writer:
         writer.fill()
         return [writer.step() for _ in range(steps)]
-
-
-def test_its_flags_are_such_as_flagent_allows() -> None:
-    assert len({flag.key for flag in FLAGS}) == len(FLAGS) >= 30
-    for flag in FLAGS:
-        assert re.fullmatch(r"[\w\-/.:]{1,63}", flag.key, re.ASCII)
-        assert flag.segments
-        for segment in flag.segments:
-            assert sum(segment.shares.values()) == 100
-            assert segment.shares.keys() <= flag.variants.keys()
-            assert {operator for _, operator, _ in segment.rules} <= OPERATORS
 
 
 def test_filling_twice_creates_the_flags_once(flagent_url: str) -> None:
@@ -98,39 +82,3 @@ def test_it_writes_into_the_schema_that_it_is_given(flagent_url: str) -> None:
         with Writer(flagent_url, seed=1, schema="tenant_1") as writer:
             writer.fill()
         assert connection.execute("select count(*) from tenant_1.flags").fetchone() == (len(FLAGS),)
-
-
-@pytest.mark.usefixtures("flagent_url")
-def test_the_loop_tells_what_it_does_until_it_is_stopped(flagent_url: str) -> None:
-    with Writer(flagent_url, seed=1) as writer:
-        writer.fill()
-    told: list[str] = []
-    three = threading.Event()
-
-    def tell(line: str) -> None:
-        told.append(line)
-        if len(told) == 3:
-            three.set()
-
-    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, report=tell)
-    loop.start()
-    assert three.wait(20)
-    loop.stop()
-    count = len(told)
-    loop.stop()
-    assert len(told) == count
-
-
-def test_the_loop_says_why_it_cannot_go_on() -> None:
-    told: list[str] = []
-    said = threading.Event()
-
-    def tell(line: str) -> None:
-        told.append(line)
-        said.set()
-
-    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, report=tell)
-    loop.start()
-    assert said.wait(20)
-    loop.stop()
-    assert told[0].startswith("the writer waits for its database: postgresql://ann@127.0.0.1:1/d cannot be reached")

@@ -1,6 +1,5 @@
 """Settings: what is read, what is refused, and that the manual says the same."""
 
-from dataclasses import FrozenInstanceError
 from ipaddress import ip_network
 from operator import attrgetter
 from pathlib import Path
@@ -10,27 +9,9 @@ import pytest
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.grant import Grant
 from cdc.settings.settings import Settings, reference, variables
-from cdc.settings.value_formats import parse_duration, parse_size
+from tests.cdc.settings.test_sections import P256_KEY
 
 ROOT = Path(__file__).parents[3]
-
-P256_KEY = """-----BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyar60+CM7+VAtu6dOV3kBGsPwRWZ
-7KI4TQE/He1nRcFDVksc/lVc1B1D9wFa2USBm/zZzXfR3kMjXUNOABVvvw==
------END PUBLIC KEY-----"""
-
-
-def test_defaults_are_those_that_flagent_announced() -> None:
-    settings = Settings.from_environment({})
-    assert settings.websocket.enabled
-    assert settings.listen.port == 8080
-    assert settings.websocket.path == "/ws"
-    assert settings.websocket.ping_interval_s == 30
-    assert settings.websocket.max_connections == 10_000
-    assert settings.sse.enabled
-    assert settings.sse.path == "/api/v1/events/stream"
-    assert settings.sse.keep_alive_s == 30
-    assert settings.sse.max_clients == 10_000
 
 
 def test_without_a_database_the_embedded_one_is_meant() -> None:
@@ -133,28 +114,6 @@ def test_every_variable_reaches_its_field() -> None:
     assert found == {name: value for name, (_, value) in written.items()}
 
 
-@pytest.mark.parametrize("text", ["too-short-a-secret", P256_KEY])
-def test_a_refused_secret_is_not_repeated(text: str) -> None:
-    with pytest.raises(InvalidInput, match="at least 32 bytes; this value is not") as caught:
-        Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": text})
-    assert text not in str(caught.value)
-
-
-def test_a_secret_is_not_shown() -> None:
-    assert "s" * 32 not in repr(Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}))
-
-
-def test_a_way_to_verify_tokens_asks_for_credentials() -> None:
-    assert not Settings.from_environment({}).auth.is_required
-    assert Settings.from_environment({"FLAGENT_CDC_AUTH_ENABLED": "true"}).auth.is_required
-    assert Settings.from_environment({"FLAGENT_CDC_AUTH_JWT_SECRET": "s" * 32}).auth.is_required
-
-
-def test_settings_cannot_be_changed() -> None:
-    with pytest.raises(FrozenInstanceError):
-        Settings.from_environment({}).listen.port = 1  # type: ignore[misc]
-
-
 def test_an_empty_value_counts_as_unset() -> None:
     assert Settings.from_environment({"FLAGENT_WS_PORT": " ", "FLAGENT_CDC_DATABASE_URL": ""}) == (
         Settings.from_environment({})
@@ -207,32 +166,6 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(name: str, near: 
 
 def test_variables_of_the_tests_and_of_flagent_itself_pass() -> None:
     Settings.from_environment({"FLAGENT_CDC_TEST_DATABASE_URL": "x", "FLAGENT_EVAL_ONLY_MODE": "x", "FLAGENTX": "x"})
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("1500", 1.5), ("1.5s", 1.5)]
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "s", "-1s", "0", "25h", "1d", "1e3s", "٣s", "1s2m", "inf"])
-def test_what_is_not_a_duration(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("65536", 65536), ("512KiB", 2**19), ("64 MiB", 2**26), ("1GB", 10**9), ("1kB", 1000), ("7B", 7)]
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5MiB", "1mib", "1 TB", "١"])
-def test_what_is_not_a_size(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_size(text)
 
 
 def test_the_manual_is_current() -> None:
