@@ -1,4 +1,4 @@
-"""Making, listing and revoking API keys in the database; for people, so each call is a session of its own."""
+"""Creates, lists and revokes API keys in the database. Called by people, so each call opens a session."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ __all__ = ["create_key", "list_keys", "revoke_key"]
 
 
 def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = None) -> str:
-    """Make a key; answers its text, which nobody can find out again."""
+    """Create a key and return its text, which cannot be recovered later: only its hash is stored."""
     key = new_key()
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
@@ -34,6 +34,7 @@ def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = 
 
 
 def list_keys(url: str) -> list[ApiKey]:
+    """Every key in the order of creation, including expired and revoked ones."""
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
         rows = connection.execute(query("keys")).fetchall()
@@ -44,9 +45,9 @@ def list_keys(url: str) -> list[ApiKey]:
 
 
 def revoke_key(url: str, which: str) -> tuple[str, bool]:
-    """End a key, named by its id or its public beginning; its beginning, and whether it was in force until now.
+    """Revoke a key, named by its id, its prefix or its whole text; its prefix, and whether it was active until now.
 
-    A whole key is understood too. Raises `InvalidInput` where there is none.
+    Raises `InvalidInput` if there is no such key.
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
@@ -56,6 +57,6 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
             id = None if found is None else int(found[0])
         revoked = None if id is None else connection.execute(query("revoke_key"), {"id": id}).fetchone()
     if revoked is None:
-        # Not what was typed: it may be a whole key.
+        # Does not repeat the input, which may be a secret key.
         raise InvalidInput("there is no such key; `flagent-cdc keys list` shows all", name="key", code="unknown_key")
     return str(revoked[0]), bool(revoked[1])

@@ -1,9 +1,9 @@
-"""Installs flagent-cdc into a database, upgrades it, attaches schemas, and takes everything out again.
+"""Installs flagent-cdc into a database, upgrades and downgrades it, attaches schemas, and uninstalls it.
 
 Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in
-one transaction. Every step that needs a strong lock is tried with patience.
+one transaction. Every step that needs a strong lock is retried until it gets the lock.
 
-Several processes may call these functions at once; calling them again changes nothing.
+Several processes may call these functions at once. Calling one again changes nothing.
 """
 
 import logging
@@ -35,10 +35,10 @@ OLDEST_SERVER = 14
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What `migrate` left behind.
+    """The state of a database after `migrate`.
 
-    `attached` are the schemas whose changes are captured, `pending` those whose tables are not there yet; `changed` is
-    False where everything was in place already.
+    Changes are captured in the schemas of `attached`; those of `pending` do not have Flagent's tables yet. `changed` is
+    False if everything was up to date already.
     """
 
     attached: tuple[str, ...]
@@ -55,11 +55,11 @@ def migrate(
     repair: bool = False,
     deadline_s: float = 60.0,
 ) -> Installation:
-    """Install or upgrade, attach the schemas, and let the role `grant_to` run a server; `report` gets each step.
+    """Install or upgrade, attach the schemas, and allow the role `grant_to` to run a server; `report` gets each step.
 
-    `repair` creates functions and triggers anew that this version installed before: somebody may have changed them.
+    `repair` creates every function and trigger again, in case one was changed by hand.
 
-    Raises `LockNotAvailable` where a table stayed locked by others for `deadline_s`; what was done until then stays.
+    Raises `LockNotAvailable` if other sessions keep a table locked for `deadline_s`; completed steps are kept.
     """
     conninfo = read_database_url(url)
     attached: list[str] = []
@@ -73,20 +73,21 @@ def migrate(
             changed = changed or outcome == "attached"
             if outcome == "pending":
                 pending.append(schema)
-                report(f"schema {schema}: Flagent's tables are not there yet; the server attaches when they appear")
+                report(f"schema {schema}: Flagent's tables do not exist yet; the server attaches it when they appear")
             else:
                 attached.append(schema)
-                report(f"schema {schema}: {'attached' if outcome == 'attached' else 'is attached, nothing to do'}")
+                report(f"schema {schema}: {'attached' if outcome == 'attached' else 'already attached'}")
         if grant_to is not None:
             _grant(connection, grant_to, report)
     return Installation(tuple(attached), tuple(pending), changed)
 
 
 def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:
-    """Take the tables back to an earlier revision, for an older version of this program; False where they are at it.
+    """Downgrade the tables to an earlier revision, for an older version of this program; False if they are at it.
 
-    Its own `migrate` has to follow: functions and triggers are taken out, since those of this version need this
-    version's tables, and so nothing is captured in between. What the log holds stays, as far as that revision has it.
+    The older version's `migrate` must run next. The downgrade drops functions and triggers, because those of this
+    version need its tables, so nothing is captured in between. The change log is kept, except for what the earlier
+    revision cannot hold.
 
     Raises `InvalidInput` for a revision that is not an earlier one, `LockNotAvailable` as `migrate` does.
     """
@@ -96,9 +97,9 @@ def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline
 
 
 def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> tuple[str, ...]:
-    """Attach the wanted schemas whose tables have appeared, and those whose tables were created anew.
+    """Attach the requested schemas whose tables have appeared or were created again; returns those it attached.
 
-    Answers the schemas that this call attached. Costs one look at the catalog per schema when there is nothing to do.
+    Costs one query per schema if there is nothing to attach.
     """
     conninfo = read_database_url(url)
     done: list[str] = []
@@ -111,21 +112,21 @@ def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float 
 
 
 def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:
-    """Remove triggers, grants and the schema with the log; False where nothing was installed.
+    """Remove triggers, grants and the schema with the change log; False if nothing was installed.
 
-    Raises `LockNotAvailable` as `migrate` does; calling it again goes on where it stopped. Raises `SchemaMismatch`
-    between `downgrade` and the `migrate` that has to follow it.
+    Raises `LockNotAvailable` as `migrate` does; another call continues where it stopped. Raises `SchemaMismatch`
+    between `downgrade` and the `migrate` that must follow it.
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         if not _asks(connection, "has_schema"):
-            report("flagent-cdc is not installed there; nothing to remove")
+            report("flagent-cdc is not installed in this database; nothing to remove")
             return False
         if _asks(connection, "is_installed"):
             if not connection.execute(query("installed_objects")).fetchall():
                 raise SchemaMismatch(
-                    f"the tables were taken back to revision {_revision(connection)} and no functions are there; "
-                    "run flagent-cdc migrate first, then uninstall takes all of it out"
+                    f"the tables were downgraded to revision {_revision(connection)} and the functions are missing; "
+                    "run flagent-cdc migrate first, then flagent-cdc uninstall"
                 )
             for schema in _schemas(connection):
                 retry_on_lock(partial(_detach, connection, schema), f"schema {schema}", report, deadline_s)
@@ -147,7 +148,7 @@ def _schemas(connection: Connection) -> list[str]:
 def _require_version(connection: Connection) -> None:
     major = connection.info.server_version // 10000
     if major < OLDEST_SERVER:
-        raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs {OLDEST_SERVER} or newer")
+        raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs version {OLDEST_SERVER} or newer")
 
 
 def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
@@ -178,8 +179,8 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
 
 @contextmanager
 def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
-    """One transaction in which nobody else installs, and Alembic's way into it."""
-    # Alembic wants a SQLAlchemy connection; the driver connection below it serves for the rest.
+    """One transaction that excludes other installations, and Alembic's configuration for it."""
+    # Alembic needs a SQLAlchemy connection; everything else uses the driver's connection below it.
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
     with engine.begin() as outer:
         connection = cast(Connection, outer.connection.driver_connection)
@@ -197,30 +198,31 @@ def _downgrade(conninfo: str, revision: str, report: Report) -> bool:
         known = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
         if present not in known:
             raise SchemaMismatch(
-                "flagent-cdc is not installed there"
+                "flagent-cdc is not installed in this database"
                 if present is None
-                else f"the database was installed by a newer flagent-cdc (revision {present}); take that version for it"
+                else f"the database was installed by a newer flagent-cdc (revision {present}); downgrade it with that "
+                "version"
             )
         earlier = known[known.index(present) :]
         if revision not in earlier:
             raise InvalidInput(
-                f"the tables are of revision {present} and can be taken back to {', '.join(earlier[1:]) or 'none'}; "
-                f"{revision!r} is none of these",
+                f"the tables are at revision {present} and can be downgraded to {', '.join(earlier[1:]) or 'no other'}, "
+                f"not to {revision!r}",
                 name="--to",
                 code="unknown_revision",
             )
         if revision == present:
-            report(f"schema flagent_cdc: is at revision {revision}, nothing to do")
+            report(f"schema flagent_cdc: already at revision {revision}")
             return False
         connection.execute("set local client_min_messages = warning")
-        # First the tables: a revision's way down may call functions, as long as they are there.
+        # The tables first: a revision's downgrade may call functions, which exist until they are dropped below.
         command.downgrade(config, revision)
         for (statement,) in connection.execute(query("drop_functions")).fetchall():
             connection.execute(statement.encode())
         connection.execute(query("forget_objects"))
     report(
-        f"schema flagent_cdc: tables taken back from revision {present} to {revision}; changes are captured again "
-        "when the version of flagent-cdc that belongs to it has run its migrate"
+        f"schema flagent_cdc: tables downgraded from revision {present} to {revision}; nothing is captured until "
+        "you run migrate of the version of flagent-cdc for that revision"
     )
     return True
 
@@ -266,9 +268,9 @@ def _grant(connection: Connection, role: str, report: Report) -> None:
     row = connection.execute(query("role_exists"), {"role": role}).fetchone()
     if row is None or not row[0]:
         raise InvalidInput(
-            f"there is no role {role!r} in the database to grant to", name="grant_to", code="unknown_role"
+            f"there is no role {role!r} in this database; create it first", name="grant_to", code="unknown_role"
         )
     with connection.transaction():
         connection.execute(query("lock_installation"))
         connection.execute(query("grant_runtime"), {"role": role})
-    report(f"role {role}: may run a server")
+    report(f"role {role}: allowed to run a server")

@@ -1,7 +1,7 @@
-"""API keys: how they look, and the ring of those that are in force.
+"""API keys: their format, and the ring that identifies their holders.
 
-A key is `fla_cdc_<8 public characters>_<43 secret ones>`. The public part finds it and is shown in lists; the secret
-is 256 random bits, so its plain SHA-256 can be stored: nobody can guess through 2^256 of them.
+A key is `fla_cdc_<8 public characters>_<43 secret ones>`. The public part, its prefix, finds the key and is shown in
+lists. The secret is 256 random bits, so a plain SHA-256 of it can be stored: 2^256 values cannot be tried.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 KEY_PREFIX = "fla_cdc_"
 
-_FORM = re.compile(r"(fla_cdc_[a-z2-7]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+_FORMAT = re.compile(r"(fla_cdc_[a-z2-7]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
-# Compared with where there is no such key, so that an unknown beginning takes as long as a wrong secret.
-_NOBODY = hashlib.sha256(b"").digest()
+# Compared with if there is no such key, so that an unknown prefix takes as long as a wrong secret.
+_UNKNOWN = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is stored: never its text."""
+    """A key as it is stored, without its text."""
 
     id: int
     name: str
@@ -50,7 +50,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made: `text` is shown once, the rest is stored."""
+    """A new key: `text` is shown once, the rest is stored."""
 
     text: str
     prefix: str
@@ -68,18 +68,19 @@ def _hash(text: str) -> bytes:
 
 
 def readable_grant(prefix: str, scopes: object) -> Grant:
-    """What the scopes of a key allow; nothing where this version cannot read them."""
+    """The grant of a key's scopes; one that allows nothing if this version cannot read them."""
     try:
         return Grant.parse(scopes)
     except InvalidInput as error:
         logger.error(
-            "An API key with unreadable scopes", extra={"action": "key_unreadable", "key": prefix, "reason": str(error)}
+            "The scopes of an API key cannot be read, so the key allows nothing",
+            extra={"action": "api_key_invalid", "key": prefix, "reason": str(error)},
         )
         return Grant(flags=frozenset(), tables=frozenset(), evaluate=False)
 
 
 class KeyRing:
-    """All keys, in memory. An identity lives as long as its key stays as it is."""
+    """All keys, in memory. An identity stays the same object until its key changes."""
 
     def __init__(self) -> None:
         self._keys: dict[str, ApiKey] = {}
@@ -89,7 +90,7 @@ class KeyRing:
         return sum(not key.is_revoked for key in self._keys.values())
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Hold exactly these."""
+        """Replace all keys by these."""
         known = {key.id: key for key in self._keys.values()}
         self._keys = {key.prefix: key for key in keys}
         self._identities = {
@@ -99,12 +100,12 @@ class KeyRing:
         }
 
     def identify(self, text: str, now: float) -> Identity:
-        """Whose key this is; raises `Unauthorized`. Takes equally long for every key of the right form."""
-        form = _FORM.fullmatch(text)
-        key = self._keys.get(form[1]) if form is not None else None
-        is_right = hmac.compare_digest(_hash(text), _NOBODY if key is None else key.hash)
+        """The holder of a key; raises `Unauthorized`. Takes equally long for every text in the format of a key."""
+        match = _FORMAT.fullmatch(text)
+        key = self._keys.get(match[1]) if match is not None else None
+        is_right = hmac.compare_digest(_hash(text), _UNKNOWN if key is None else key.hash)
         if key is None or not is_right:
-            raise Unauthorized("this API key is not known here", code="invalid_credential")
+            raise Unauthorized("unknown API key", code="invalid_credential")
         if key.is_revoked:
             raise Unauthorized("this API key has been revoked", code="credential_revoked")
         identity = self._identities[key.id]
@@ -113,7 +114,7 @@ class KeyRing:
         return identity
 
     def find(self, key_id: int) -> Identity | None:
-        """The identity of a key that is in force, by its id."""
+        """The identity of a key, by its id; None if the key is unknown or revoked."""
         return self._identities.get(key_id)
 
 

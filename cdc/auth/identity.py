@@ -1,4 +1,4 @@
-"""Who a client is, once its credential has been read."""
+"""The identity of a client, after its credential was verified."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ __all__ = ["ANYBODY", "Identity"]
 class Identity:
     """One holder of a credential; equal only to itself.
 
-    `name` is fit for a log. `key_id` is the API key that it stands or falls with, `expires_at` its end in seconds
-    since the epoch, None for none. `is_stream_token` is True for a stream
-    token, which opens streams and nothing else.
+    `name` may be logged. `key_id` is the API key behind it: revoking that key ends the identity. `expires_at` is in
+    seconds since the epoch, None if it does not expire. `is_stream_token` is True for a stream token, which opens
+    streams and nothing else.
     """
 
     name: str
@@ -24,4 +24,4 @@ class Identity:
 
 
 ANYBODY = Identity("anybody", EVERYTHING)
-"""Everyone, where no credentials are asked for."""
+"""Every client, if authentication is off."""

@@ -1,8 +1,7 @@
-"""JSON Web Tokens: verified with keys from the settings, read into a grant.
+"""JSON Web Tokens: verified with the configured keys, and read into a grant.
 
-The algorithm follows from the key, never from the token: an HMAC secret verifies HS256 and HS512 alone, an RSA key
-RS256, a P-256 key ES256. So no public key can be taken for a secret, and `none` is no algorithm at all. A token must
-have an end.
+The key decides the algorithm, never the token: an HMAC secret verifies HS256 and HS512 only, an RSA key RS256, a P-256
+key ES256. A public key is therefore never used as a secret, and `none` is rejected. A token must expire.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from .identity import Identity
 
 __all__ = ["JwtRules", "JwtVerifier", "VerificationKey", "public_key", "read_jwks", "secret_key"]
 
-# Clocks differ; a token may be a little younger than now, and ends a little later.
+# Clocks differ: a token is valid this much before its `nbf` and after its `exp`.
 LEEWAY_S = 5
 
 MAX_TOKEN_CHARACTERS = 8 * 1024
@@ -30,7 +29,7 @@ MAX_TOKEN_CHARACTERS = 8 * 1024
 MIN_RSA_BITS = 2048
 MIN_SECRET_BYTES = 32
 
-# Verifying a signature takes 50 to 100 microseconds; those who come back after a restart bring the same token.
+# Verifying a signature takes 50 to 100 microseconds, and a client that reconnects sends the same token.
 _REMEMBERED = 10_000
 
 _MAX_JWKS_KEYS = 100
@@ -38,7 +37,7 @@ _MAX_JWKS_KEYS = 100
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A key and the algorithms that it may verify; `id` is its `kid`, None where it has none."""
+    """A key and the algorithms that it verifies; `id` is its `kid`, None if it has none."""
 
     key: Any
     algorithms: tuple[str, ...]
@@ -47,7 +46,8 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class JwtRules:
-    """What a token must say. `claim` holds the scopes; a token without it gets `default_scopes`, None refuses it."""
+    """What a token must contain. `claim` holds its scopes; without that claim it gets `default_scopes`, or is rejected
+    if those are None."""
 
     audience: str | None = None
     issuer: str | None = None
@@ -56,32 +56,32 @@ class JwtRules:
 
 
 def secret_key(secret: str) -> VerificationKey:
-    """Raises `ValueError` for a secret that is too short, or is a public key."""
+    """An HMAC secret as a key; raises `ValueError` if it is too short, or is a PEM key."""
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"an HMAC secret needs at least {MIN_SECRET_BYTES} bytes")
     if "-----BEGIN" in secret:
-        raise ValueError("a PEM key is no HMAC secret")
+        raise ValueError("a PEM key is not an HMAC secret")
     return VerificationKey(secret, ("HS256", "HS512"))
 
 
 def public_key(pem: str) -> VerificationKey:
-    """Raises `ValueError` for what is no RSA key of 2048 bits or more and no P-256 key."""
+    """A PEM public key; raises `ValueError` unless it is an RSA key of at least 2048 bits or a P-256 key."""
     return _verification_key(load_pem_public_key(pem.encode()), None)
 
 
 def read_jwks(document: object) -> tuple[VerificationKey, ...]:
-    """The keys of a JWK Set (RFC 7517) that can verify; others are passed over. Raises `ValueError` where none can."""
+    """The keys of a JWK Set (RFC 7517) that can verify; others are skipped. Raises `ValueError` if none can."""
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, list) or len(entries) > _MAX_JWKS_KEYS:
-        raise ValueError(f"a JWK Set is an object with a list of at most {_MAX_JWKS_KEYS} keys")
+        raise ValueError(f"a JWK Set must be an object with a list of at most {_MAX_JWKS_KEYS} keys")
     keys = [key for entry in entries if (key := _read_jwk(entry)) is not None]
     if not keys:
-        raise ValueError("the JWK Set has no RSA key of 2048 bits or more and no P-256 key for signatures")
+        raise ValueError(f"the JWK Set has no signature key: an RSA key of at least {MIN_RSA_BITS} bits or a P-256 key")
     return tuple(keys)
 
 
 def _read_jwk(entry: object) -> VerificationKey | None:
-    # Symmetric keys have no place in a public document, so they are not looked at.
+    # Symmetric keys do not belong in a public document and are skipped.
     if not isinstance(entry, Mapping) or entry.get("kty") not in ("RSA", "EC") or entry.get("use", "sig") != "sig":
         return None
     algorithm = "RS256" if entry["kty"] == "RSA" else "ES256"
@@ -99,11 +99,11 @@ def _verification_key(key: object, id: str | None) -> VerificationKey:
         return VerificationKey(key, ("RS256",), id)
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return VerificationKey(key, ("ES256",), id)
-    raise ValueError(f"needed is an RSA key of at least {MIN_RSA_BITS} bits or a P-256 key")
+    raise ValueError(f"the key must be an RSA key of at least {MIN_RSA_BITS} bits or a P-256 key")
 
 
 class JwtVerifier:
-    """Verifies tokens with the keys that it holds at the time."""
+    """Verifies tokens with its present keys."""
 
     def __init__(self, rules: JwtRules, keys: Sequence[VerificationKey] = ()) -> None:
         self._rules = rules
@@ -112,13 +112,13 @@ class JwtVerifier:
         self.misses_key = False
 
     def use(self, keys: Sequence[VerificationKey]) -> None:
-        """Verify with these from now on."""
+        """Replace the keys."""
         self._keys = tuple(keys)
         self._remembered.clear()
         self.misses_key = False
 
     def verify(self, text: str, now: float) -> Identity:
-        """Whose token this is; raises `Unauthorized`. `misses_key` says that it named a key that is not known."""
+        """The holder of a token; raises `Unauthorized`. Sets `misses_key` if the token names an unknown key."""
         digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
         identity = self._remembered.get(digest)
         if identity is None:
@@ -131,20 +131,20 @@ class JwtVerifier:
         return identity
 
     def _claims(self, text: str) -> Mapping[str, Any]:
-        refused = Unauthorized("this token is not valid here", code="invalid_credential")
+        rejected = Unauthorized("invalid token", code="invalid_credential")
         if len(text) > MAX_TOKEN_CHARACTERS:
-            raise refused
+            raise rejected
         try:
             header = jwt.get_unverified_header(text)
         except jwt.PyJWTError as error:
-            raise refused from error
+            raise rejected from error
         algorithm, kid = header.get("alg"), header.get("kid")
-        fitting = [
+        candidates = [
             key for key in self._keys if algorithm in key.algorithms and (key.id == kid or None in (key.id, kid))
         ]
-        if not fitting and isinstance(kid, str):
+        if not candidates and isinstance(kid, str):
             self.misses_key = True
-        for key in fitting:
+        for key in candidates:
             try:
                 claims: Mapping[str, Any] = jwt.decode(
                     text,
@@ -160,9 +160,9 @@ class JwtVerifier:
             except jwt.ExpiredSignatureError as error:
                 raise Unauthorized("this token has expired", code="credential_expired") from error
             except jwt.PyJWTError as error:
-                raise refused from error
+                raise rejected from error
             return claims
-        raise refused
+        raise rejected
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         rules = self._rules
@@ -174,6 +174,6 @@ class JwtVerifier:
         elif rules.default_scopes is not None:
             grant = rules.default_scopes
         else:
-            raise Unauthorized("this token carries no scopes for flagent-cdc", code="no_scopes")
+            raise Unauthorized("this token has no scopes for flagent-cdc", code="no_scopes")
         subject = str(claims.get("sub", ""))[:64]
         return Identity(f"token of {subject!r}", grant, expires_at=float(claims["exp"]) + LEEWAY_S)

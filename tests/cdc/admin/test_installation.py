@@ -100,7 +100,7 @@ def test_a_second_run_changes_nothing(database_url: str) -> None:
     installation = migrate(database_url, report=said.append)
     assert installation == install.Installation(attached=("public",), pending=(), changed=False)
     assert ask(database_url, TOUCHED) == before
-    assert said == ["schema public: is attached, nothing to do"]
+    assert said == ["schema public: already attached"]
 
 
 def test_a_changed_object_is_created_again_and_no_other(database_url: str) -> None:
@@ -146,7 +146,7 @@ def test_an_installation_by_a_newer_program_is_refused_and_left_alone(database_u
 
 def test_an_old_server_is_refused(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "OLDEST_SERVER", 99)
-    with pytest.raises(SchemaMismatch, match="too old: flagent-cdc needs 99"):
+    with pytest.raises(SchemaMismatch, match="too old: flagent-cdc needs version 99"):
         migrate(database_url)
 
 

@@ -136,7 +136,7 @@ def test_where_it_is_already_nothing_is_done(database_url: str) -> None:
 @pytest.mark.parametrize("revision", ["9999", "base", "-1", ""])
 def test_a_revision_that_is_no_earlier_one_is_refused(revision: str, database_url: str) -> None:
     before = shape(database_url)
-    with pytest.raises(InvalidInput, match=rf"can be taken back to {REVISIONS[-2]}, .*; '{revision}' is none of these"):
+    with pytest.raises(InvalidInput, match=rf"can be downgraded to {REVISIONS[-2]}, .*, not to '{revision}'"):
         downgrade(database_url, revision)
     assert shape(database_url) == before
 
@@ -151,7 +151,7 @@ def test_there_is_no_way_back_from_what_is_not_there_or_not_known(flagent_url: s
 
 def test_after_the_way_back_a_migrate_is_asked_for_before_it_can_be_uninstalled(database_url: str) -> None:
     downgrade(database_url, REVISIONS[0])
-    with pytest.raises(SchemaMismatch, match=r"taken back to revision 0001 .* run flagent-cdc migrate first"):
+    with pytest.raises(SchemaMismatch, match=r"downgraded to revision 0001 .* run flagent-cdc migrate first"):
         uninstall(database_url)
     migrate(database_url)
     assert uninstall(database_url) is True
