@@ -206,8 +206,8 @@ def _downgrade(conninfo: str, revision: str, report: Report) -> bool:
         earlier = known[known.index(present) :]
         if revision not in earlier:
             raise InvalidInput(
-                f"the tables are at revision {present} and can be downgraded to {', '.join(earlier[1:]) or 'no other'}, "
-                f"not to {revision!r}",
+                f"the tables are at revision {present} and can be downgraded to "
+                f"{', '.join(earlier[1:]) or 'no other'}, not to {revision!r}",
                 name="--to",
                 code="unknown_revision",
             )

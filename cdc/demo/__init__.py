@@ -1,1 +1,1 @@
-"""The demo: flags that change by themselves."""
+"""The demo: example flags, and a writer that changes them."""

@@ -1,4 +1,4 @@
-"""The flags that the demo starts with: what a shop with an app, a search and a data team would have."""
+"""The flags that the demo starts with: those of a shop with an app, a search and a data team."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -171,7 +171,7 @@ FLAGS: tuple[DemoFlag, ...] = (
         enabled=False,
     ),
     DemoFlag(
-        "ops.read_only", "Nobody can order; for maintenance", ("ops", "kill-switch"), (_everyone(100),), enabled=False
+        "ops.read_only", "Orders are closed, for maintenance", ("ops", "kill-switch"), (_everyone(100),), enabled=False
     ),
     DemoFlag(
         "ops.image_cdn",

@@ -1,8 +1,8 @@
-"""The demo's writer: it changes flags as people, scripts and Flagent do, by plain SQL in transactions of its own.
+"""The demo's writer: it changes flags as people, scripts and Flagent do, by plain SQL.
 
-It knows nothing of capture and stream, like any other writer. It touches only flags that it made itself (their
-`created_by` is `AUTHOR`), so it may run against a database that holds others. With the same seed on the same state it
-does the same.
+Like any other writer it needs no knowledge of flagent-cdc. It changes only flags that it created itself (their
+`created_by` is `AUTHOR`), so it may run on a database with other flags. The same seed on the same state makes the same
+changes.
 """
 
 import json
@@ -45,7 +45,7 @@ Row = Mapping[str, Any]
 
 
 class Writer:
-    """One connection in autocommit; every `step` is one thing a person would do, in one or several transactions."""
+    """One connection in autocommit; every `step` makes one change as a person would, in one or several transactions."""
 
     def __init__(self, url: str, *, seed: int, schema: str = "public") -> None:
         self._random = random.Random(seed)  # noqa: S311 (a demo, to be repeatable)
@@ -54,8 +54,8 @@ class Writer:
         with driver_errors(self._target):
             self._connection = psycopg.connect(conninfo, autocommit=True, row_factory=dict_row, application_name=AUTHOR)
             self._connection.execute(composed.SQL("set search_path to {}").format(composed.Identifier(schema)))
-        # Weights: what happens often in a real shop happens often here; what often finds nothing to do is tried more.
-        self._deeds: dict[Callable[[], str | None], int] = {
+        # Weights: actions that are frequent in a real shop, or often find nothing to do, are chosen more often.
+        self._actions: dict[Callable[[], str | None], int] = {
             self._toggle: 6,
             self._ramp: 8,
             self._shift_shares: 4,
@@ -84,18 +84,18 @@ class Writer:
         self._connection.close()
 
     def fill(self) -> int:
-        """Create those of `FLAGS` whose keys are free, each in one transaction; returns how many."""
+        """Create those of `FLAGS` whose keys are free, each in one transaction; returns their number."""
         with driver_errors(self._target):
             return sum(self._insert(flag) is not None for flag in FLAGS)
 
     def step(self) -> str:
-        """Do one thing and tell it in one line; `fill` must have created the flags at some time before."""
+        """Make one change and return its description, one line; `fill` must have created the flags before."""
         while True:
-            deed = self._random.choices([*self._deeds], [*self._deeds.values()])[0]
-            # A deed that finds nothing to do (no archived flag to restore, say) is followed by another.
+            action = self._random.choices([*self._actions], [*self._actions.values()])[0]
+            # An action that finds nothing to do, such as no archived flag to restore, is followed by another.
             with driver_errors(self._target):
-                if told := deed():
-                    return told
+                if description := action():
+                    return description
 
     def _toggle(self) -> str | None:
         flag = self._live()
@@ -113,7 +113,7 @@ class Writer:
             return None
         now = segment["rollout_percent"]
         higher = [percent for percent in ROLLOUTS if percent > now]
-        # A roll-out that is complete, and now and then one that goes wrong, starts again from nothing.
+        # A complete rollout starts again at 0 %, and so does one in ten of the others, as if it had gone wrong.
         rollout = 0 if not higher or self._random.random() < 0.1 else higher[0]
         if rollout == now:
             return None
@@ -125,14 +125,14 @@ class Writer:
         variants = self._read("demo_variants", flag=flag["id"])
         if segment is None or len(variants) < 2:
             return None
-        cuts = sorted(self._random.sample(range(5, 100, 5), len(variants) - 1))
-        percents = [high - low for low, high in zip([0, *cuts], [*cuts, 100], strict=True)]
+        bounds = sorted(self._random.sample(range(5, 100, 5), len(variants) - 1))
+        percents = [high - low for low, high in zip([0, *bounds], [*bounds, 100], strict=True)]
         shares = {variant["key"]: percent for variant, percent in zip(variants, percents, strict=True)}
         with self._connection.transaction():
             self._write("demo_clear_distributions", segment=segment["id"])
             self._share(segment["id"], {variant["key"]: variant["id"] for variant in variants}, shares)
-        told = ", ".join(f"{key} {percent} %" for key, percent in shares.items())
-        return f'{flag["key"]}: shares of "{segment["description"]}" now {told}'
+        shown = ", ".join(f"{key} {percent} %" for key, percent in shares.items())
+        return f'{flag["key"]}: shares of "{segment["description"]}" now {shown}'
 
     def _edit_rule(self) -> str | None:
         flag, segment = self._live_segment()
@@ -147,7 +147,7 @@ class Writer:
         return f"{flag['key']}: {rule['property']} {rule['operator']} {rule['value']} → {value}"
 
     def _other_value(self, rule: Row) -> str | None:
-        """Another value that makes sense for the property; None where there is none to be had."""
+        """A random value that fits the property and operator; None if there is no such value."""
         known = VALUES.get(rule["property"])
         match rule["operator"]:
             case "IN" if known:
@@ -244,7 +244,7 @@ class Writer:
             return None
         flag = self._random.choice(extras)
         self._write("demo_remove_flag", flag=flag["id"])
-        return f"{flag['key']}: deleted for good"
+        return f"{flag['key']}: deleted"
 
     def _archive(self) -> str | None:
         if len(self._all_live()) < FEWEST_LIVE_FLAGS:
@@ -304,7 +304,7 @@ class Writer:
         self._share(made, variants, segment.shares)
 
     def _insert(self, flag: DemoFlag) -> int | None:
-        """The new flag's id, None where its key is taken."""
+        """The new flag's id, None if its key is taken."""
         with self._connection.transaction():
             added = self._read(
                 "demo_add_flag",

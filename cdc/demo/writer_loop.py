@@ -9,7 +9,7 @@ from cdc.errors import FlagentCdcError, is_retryable
 __all__ = ["WriterLoop"]
 
 PAUSE_S = 2.0
-"""Pause before it reconnects to a database that was lost."""
+"""Pause before it reconnects after the connection to the database was lost."""
 
 
 class WriterLoop:
@@ -28,7 +28,7 @@ class WriterLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Return after the current step; may be called before `start`, and more than once."""
+        """Stop, and return after the current step; may be called before `start`, and more than once."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -41,9 +41,9 @@ class WriterLoop:
                         self._report(writer.step())
             except FlagentCdcError as error:
                 if not is_retryable(error):
-                    self._report(f"the writer has stopped: {error}")
+                    self._report(f"stopped: {error}")
                     return
-                self._report(f"the writer waits for its database: {error}")
-                # With the same seed it would repeat its first changes on a state that has them already.
+                self._report(f"waiting for the database: {error}")
+                # The same seed would repeat its first changes on a state that already has them.
                 self._seed += 1
                 self._stopped.wait(PAUSE_S)

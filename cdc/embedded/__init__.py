@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL: its programs, and a server of them."""
+"""The embedded PostgreSQL: its programs, and a server that runs them."""

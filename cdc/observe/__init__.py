@@ -1,1 +1,1 @@
-"""What operators see: metrics, traces, status, the application log."""
+"""Observability: metrics, traces, status, the application log."""

@@ -1,9 +1,9 @@
 """Metrics for Prometheus: counters that the server keeps anyway, collected at each scrape.
 
-Nothing here runs while events are delivered. A process returns its numbers as plain samples, which JSON can carry: with
-several workers, the one that is scraped collects the samples of all (`cdc.node.worker_peers`), and every sample names
-its worker. A counter then resets only when its own worker restarts, which Prometheus understands; sums would reset
-whenever any worker does.
+Nothing here runs while events are delivered. A process returns its numbers as plain samples, which JSON can carry. With
+several workers, the scraped one collects the samples of all (`cdc.node.worker_peers`), and every sample names its
+worker. A counter then resets only when its worker restarts, which Prometheus handles; a sum over the workers would
+reset whenever any of them restarts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ FAMILIES = (
     Family("subscribers_limit", Kind.GAUGE, "Maximum of open streams.", ("transport",)),
     Family("subscribers_behind", Kind.GAUGE, "Subscribers that are catching up.", ("lane",)),
     Family("handshakes_waiting", Kind.GAUGE, "New streams that wait for the handshake rate limit."),
-    Family("connections_refused", Kind.COUNTER, "Rejected streams, by the status code of the answer.",
+    Family("connections_refused", Kind.COUNTER, "Rejected streams, by the error code of the response.",
            ("transport", "code")),
     Family("requests_refused", Kind.COUNTER, "Requests rejected by the request rate limit."),
     Family("events", Kind.COUNTER, "Events made from commits.", ("lane", "type")),
@@ -94,7 +94,7 @@ FAMILIES = (
     Family("evaluations", Kind.COUNTER, "Evaluations answered, counting each one in a batch."),
 )  # fmt: skip
 
-# Prometheus' own names for what it knows of every process; the collector of its client reads them.
+# The standard names of Prometheus for the metrics of a process; its client's collector reads the values.
 PROCESS = (
     Family("process_cpu_seconds", Kind.COUNTER, "Processor time used."),
     Family("process_resident_memory_bytes", Kind.GAUGE, "Memory in use."),
@@ -105,12 +105,12 @@ PROCESS = (
 )
 
 Sample = tuple[str, str, Mapping[str, str], float]
-"""Name of the family, what follows it in the name of the sample, labels, value."""
+"""Name of the family, suffix of the sample's name, labels, value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Open and allowed connections by transport; `refused` by transport and status code."""
+    """Open and allowed connections by transport; `refused` by transport and error code."""
 
     open: Mapping[str, int] = field(default_factory=dict)
     limit: Mapping[str, int] = field(default_factory=dict)
@@ -211,11 +211,11 @@ def _process() -> Iterator[Sample]:
             yield family.name, sample.name.removeprefix(family.name), {}, sample.value
 
 
-# -- the page that Prometheus reads ----------------------------------------------------------------------------
+# -- the response to a scrape ----------------------------------------------------------------------------------
 
 
 def exposition(workers: Mapping[int, Iterable[Sample] | None], accept: str) -> tuple[bytes, str]:
-    """The answer to a scrape and its content type, which `accept` chooses; None is a worker that does not answer."""
+    """The response to a scrape and its content type, which `accept` chooses; None is a worker that did not answer."""
     gathered: dict[str, list[tuple[str, dict[str, str], float]]] = {}
     for worker, samples in workers.items():
         for name, suffix, labels, value in (("worker_up", "", {}, 0.0),) if samples is None else samples:
@@ -227,7 +227,7 @@ def exposition(workers: Mapping[int, Iterable[Sample] | None], accept: str) -> t
 
 
 class _Gathered(Collector):
-    """What has been read from all workers, in the order of `FAMILIES`."""
+    """The samples of all workers, in the order of `FAMILIES`."""
 
     def __init__(self, samples: Mapping[str, Sequence[tuple[str, dict[str, str], float]]]) -> None:
         self._samples = samples
@@ -249,16 +249,15 @@ def reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "`GET /metrics`, in Prometheus' text format or OpenMetrics, as the scraper asks for it. Where the server asks",
-        "for credentials, it wants one with the right `admin`. `FLAGENT_CDC_METRICS_ENABLED=false` takes the path",
-        "away.",
-        "How to collect, chart and be woken: [Watch a server](../how-to/monitor.md).",
+        "`GET /metrics` returns the metrics in Prometheus' text format or in OpenMetrics, as the `Accept` header",
+        "requests. With authentication on, the credential needs the right `admin`. `FLAGENT_CDC_METRICS_ENABLED=false`",
+        "removes the path. How to collect them, draw charts and raise alerts: [Watch a server](../how-to/monitor.md).",
         "",
-        "With several workers, whichever is asked answers for all. Every metric has the label `worker`, numbered from",
-        "0: add up counters and streams (`sum without (worker)`), and take the worst of what each worker knows for",
-        "itself, such as `max without (worker)` of a lag. The label `stream` is `flags`, or the name of a stream that",
-        "watched tables have of their own. What is not known is left out: the log's numbers while the",
-        "database is silent, and all numbers but `worker_up` of a worker that does not answer.",
+        "With several workers, any of them answers for all. Every metric has the label `worker`, numbered from 0: add",
+        "up counters and streams (`sum without (worker)`), and take the worst value of what each worker measures for",
+        "itself, such as `max without (worker)` of a lag. The label `lane` is `flags`, or the lane of watched tables.",
+        "Unknown values are left out: the numbers of the change log while the database does not answer, and all but",
+        "`worker_up` of a worker that does not answer.",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What a server knows of its own work: every number that is shown, to people or to machines, is read here."""
+"""The status of a server process: the one place that reads the numbers for the status page and the metrics."""
 
 import asyncio
 import logging
@@ -15,15 +15,15 @@ __all__ = ["ListenerStatus", "LogStatus", "RingStatus", "Status", "StatusReader"
 
 logger = logging.getLogger(__name__)
 
-# How long an answer about the change log is reused: many open pages must not be many queries.
-_KEPT_S = 1.0
+# How long the change log's numbers are reused, so that many open pages do not cause many queries.
+_REUSED_S = 1.0
 
-_PATIENCE_S = 1.0
+_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerStatus:
-    """`mode` is `starting`, `listening`, `polling` or `disconnected`; `reason` says why where it is not listening."""
+    """`mode` is `starting`, `listening`, `polling` or `disconnected`; `reason` explains any other than `listening`."""
 
     mode: str
     reason: str
@@ -33,8 +33,11 @@ class ListenerStatus:
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """`lag` counts positions from the catalog's to the newest in the change log. The others are None where the
-    source has no history. `clock_ahead_ms` is by how much the database's clock is ahead of this machine's."""
+    """The numbers of the change log; those with a default are None if the source has no history.
+
+    `lag` is the number of positions between the catalog's and the newest in the change log. `clock_ahead_ms` is how far
+    the database's clock is ahead of this machine's.
+    """
 
     newest: Position
     lag: int
@@ -81,14 +84,14 @@ class StatusReader:
         self._pipeline = pipeline
         self._started_at = datetime.now(UTC)
         self._log: LogStatus | None = None
-        self._asked_at = float("-inf")
-        self._asking: asyncio.Task[None] | None = None
+        self._queried_at = float("-inf")
+        self._query: asyncio.Task[None] | None = None
 
     async def read(self) -> Status:
         log = await self._read_log()
         pipeline, hub = self._pipeline, self._pipeline.hub
         if log is not None and log.newest < hub.catalog.position:
-            # Asked a moment ago, and overtaken since.
+            # Read before the catalog applied newer commits.
             log = replace(log, newest=hub.catalog.position)
         return Status(
             now=datetime.now(UTC),
@@ -114,17 +117,17 @@ class StatusReader:
         )
 
     async def _read_log(self) -> LogStatus | None:
-        """Query the change log once for all concurrent readers; a silent database delays them for a second at most."""
+        """Query the change log once for all concurrent readers; None if the database does not answer in a second."""
         loop = asyncio.get_running_loop()
-        if self._asking is None and loop.time() - self._asked_at > _KEPT_S:
-            self._asking = asyncio.create_task(self._ask())
-        if self._asking is not None:
-            done, _ = await asyncio.wait((self._asking,), timeout=_PATIENCE_S)
+        if self._query is None and loop.time() - self._queried_at > _REUSED_S:
+            self._query = asyncio.create_task(self._refresh())
+        if self._query is not None:
+            done, _ = await asyncio.wait((self._query,), timeout=_TIMEOUT_S)
             if not done:
                 return None
         return self._log
 
-    async def _ask(self) -> None:
+    async def _refresh(self) -> None:
         try:
             self._log = await self._measure()
         except SourceError as error:
@@ -134,8 +137,8 @@ class StatusReader:
             )
             self._log = None
         finally:
-            self._asked_at = asyncio.get_running_loop().time()
-            self._asking = None
+            self._queried_at = asyncio.get_running_loop().time()
+            self._query = None
 
     async def _measure(self) -> LogStatus:
         before = datetime.now(UTC)

@@ -570,7 +570,7 @@ async def test_it_asks_for_a_credential_and_shows_what_that_allows(
         assert await page.locator(".flag-row").count() == 0
         await page.fill("#credential-text", "fla_cdc_aaaaaaaa_" + "x" * 43)
         await page.keyboard.press("Enter")
-        await expect(page.locator("#credential-reason")).to_contain_text("not known here")
+        await expect(page.locator("#credential-reason")).to_contain_text("unknown API key")
         await page.fill("#credential-text", restricted)
         await page.keyboard.press("Enter")
         await is_live(page)

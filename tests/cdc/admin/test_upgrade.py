@@ -129,7 +129,7 @@ def test_where_it_is_already_nothing_is_done(database_url: str) -> None:
     before = shape(database_url)
     said: list[str] = []
     assert downgrade(database_url, REVISIONS[-1], report=said.append) is False
-    assert said == [f"schema flagent_cdc: is at revision {REVISIONS[-1]}, nothing to do"]
+    assert said == [f"schema flagent_cdc: already at revision {REVISIONS[-1]}"]
     assert shape(database_url) == before
 
 

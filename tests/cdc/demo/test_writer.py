@@ -45,7 +45,7 @@ def test_it_does_every_kind_of_thing_in_its_first_minutes(flagent_url: str) -> N
         "of variant",
         "described as",
         ": created",
-        "deleted for good",
+        ": deleted",
         "archived",
         "restored",
         "in one statement",

@@ -9,36 +9,36 @@ from cdc.demo.writer_loop import WriterLoop
 
 
 @pytest.mark.usefixtures("flagent_url")
-def test_the_loop_tells_what_it_does_until_it_is_stopped(flagent_url: str) -> None:
+def test_the_loop_reports_each_change_until_it_is_stopped(flagent_url: str) -> None:
     with Writer(flagent_url, seed=1) as writer:
         writer.fill()
-    told: list[str] = []
+    lines: list[str] = []
     three = threading.Event()
 
-    def tell(line: str) -> None:
-        told.append(line)
-        if len(told) == 3:
+    def report(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
             three.set()
 
-    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, report=tell)
+    loop = WriterLoop(flagent_url, seed=1, schema="public", interval_s=0.001, report=report)
     loop.start()
     assert three.wait(20)
     loop.stop()
-    count = len(told)
+    count = len(lines)
     loop.stop()
-    assert len(told) == count
+    assert len(lines) == count
 
 
-def test_the_loop_says_why_it_cannot_go_on() -> None:
-    told: list[str] = []
-    said = threading.Event()
+def test_the_loop_reports_why_it_cannot_write() -> None:
+    lines: list[str] = []
+    reported = threading.Event()
 
-    def tell(line: str) -> None:
-        told.append(line)
-        said.set()
+    def report(line: str) -> None:
+        lines.append(line)
+        reported.set()
 
-    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, report=tell)
+    loop = WriterLoop("postgresql://ann:secret@127.0.0.1:1/d", seed=1, schema="public", interval_s=0.001, report=report)
     loop.start()
-    assert said.wait(20)
+    assert reported.wait(20)
     loop.stop()
-    assert told[0].startswith("the writer waits for its database: postgresql://ann@127.0.0.1:1/d cannot be reached")
+    assert lines[0].startswith("waiting for the database: postgresql://ann@127.0.0.1:1/d cannot be reached")

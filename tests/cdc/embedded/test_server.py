@@ -137,7 +137,7 @@ def test_data_of_another_major_is_refused(data_dir: Path) -> None:
     with embedded(data_dir) as server:
         version = server.cluster / "PG_VERSION"
     version.write_text("9\n")
-    with pytest.raises(EmbeddedPostgresError, match="holds data of PostgreSQL 9, but this program"):
+    with pytest.raises(EmbeddedPostgresError, match="has data of PostgreSQL 9, but this program"):
         embedded(data_dir).start()
 
 
