@@ -33,25 +33,25 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             option,
             dest=f"setting:{name}",
-            type=_reader(variable.form),
+            type=_reader(variable.format),
             action="extend" if repeatable else "store",
             metavar=option.removeprefix("--").upper().replace("-", "_"),
             help=words.replace("%", "%%"),
         )
 
-    def add_value(self, option: str, form: ValueFormat, written: str | None, text: str) -> None:
+    def add_value(self, option: str, format: ValueFormat, written: str | None, text: str) -> None:
         """Add an option that is not a setting, with a value format of the settings; without a default it is None."""
-        default = None if written is None else form.parse(written)
+        default = None if written is None else format.parse(written)
         words = text if written is None else f"{text} (default: {written})"
-        self.add_argument(option, type=_reader(form), default=default, help=words)
+        self.add_argument(option, type=_reader(format), default=default, help=words)
 
 
-def _reader(form: ValueFormat) -> Callable[[str], Any]:
+def _reader(format: ValueFormat) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return form.parse(text)
+            return format.parse(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {form.form}; {text!r} is not") from None
+            raise argparse.ArgumentTypeError(f"must be {format.description}; {text!r} is not") from None
 
     return read
 

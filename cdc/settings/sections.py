@@ -24,16 +24,13 @@ from .value_formats import (
     LEVEL,
     LIMIT,
     NAMES,
-    NATS_URL,
     NETWORKS,
     ORIGINS,
     PORT,
     PUBLIC_KEY,
-    REPLICAS,
     SCOPES,
     SECRET,
     SIZE,
-    STREAM,
     TEXT,
     URL_PATH,
     WORKERS,
@@ -48,7 +45,6 @@ __all__ = [
     "ListenSettings",
     "ListenerSettings",
     "LogSettings",
-    "NatsSettings",
     "PipelineSettings",
     "RetentionSettings",
     "SseSettings",
@@ -93,7 +89,8 @@ class AuthSettings:
         "FLAGENT_CDC_AUTH_OPEN_REALTIME",
         BOOLEAN,
         "false",
-        "Leave Flagent's own realtime stream and its export open to all: present clients send no credentials there.",
+        "Leave Flagent's own realtime stream and its export open to every client: Flagent's clients send no "
+        "credentials there.",
     )
     cookie: str = setting("FLAGENT_CDC_AUTH_COOKIE", TEXT, "access_token", "The cookie that may carry a credential.")
     stream_token_secret: str | None = optional(
@@ -134,8 +131,8 @@ class AuthSettings:
 
     @property
     def is_required(self) -> bool:
-        """Whether clients must authenticate: also where only a way to verify them is set, because a forgotten switch
-        must not open the server."""
+        """Whether clients must authenticate; also if only a key that verifies tokens is set, so that a forgotten switch
+        does not open the server."""
         ways = (self.jwt_secret, self.jwt_public_key, self.jwt_jwks)
         return self.enabled or any(way is not None for way in ways)
 
@@ -151,8 +148,8 @@ class WebSettings:
     cors_origins: tuple[str, ...] = optional(
         "FLAGENT_CDC_CORS_ORIGINS",
         ORIGINS,
-        "Pages that may read answers and open WebSockets from a browser; `*` is any, but without cookies. Pages of "
-        "this machine may where authentication is off.",
+        "Origins whose pages may read responses and open WebSockets in a browser; `*` allows any, but without cookies. "
+        "With authentication off, pages of this machine are allowed too.",
         default=(),
     )
     page_enabled: bool = setting(
@@ -256,15 +253,15 @@ class PipelineSettings:
         "FLAGENT_CDC_REPLAY_LIMIT",
         COUNT,
         "100000",
-        "Most changes read back from the change log, to replay events that memory no longer holds (beyond it, a "
-        "resync) and to answer about the past (beyond it, 422).",
+        "Maximum number of changes read back from the change log, to replay events that are no longer in memory "
+        "(beyond it, a resync) and for time travel (beyond it, 422).",
     )
     backfill_timeout_s: float = setting(
         "FLAGENT_CDC_BACKFILL_TIMEOUT",
         DURATION,
         "30m",
-        "How long a backfill of a watched table may take. Until it ends, PostgreSQL keeps rows that were deleted "
-        "meanwhile, and ALTER TABLE waits.",
+        "Maximum duration of a backfill of a watched table. Until it ends, PostgreSQL keeps rows deleted during it, "
+        "and ALTER TABLE waits.",
     )
     stall_timeout_s: float = setting(
         "FLAGENT_CDC_STALL_TIMEOUT",
@@ -307,16 +304,16 @@ class RetentionSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """What clients may do to the server."""
+    """Limits on what clients may use."""
 
     handshakes_per_second: int = setting(
         "FLAGENT_CDC_HANDSHAKES_PER_SECOND",
         COUNT,
         "10000",
-        "New streams per second at most; further ones wait for their turn.",
+        "Maximum number of new streams per second; further ones wait.",
     )
     request_timeout_s: float = setting(
-        "FLAGENT_CDC_REQUEST_TIMEOUT", DURATION, "10s", "Time in which a whole request must have arrived."
+        "FLAGENT_CDC_REQUEST_TIMEOUT", DURATION, "10s", "Maximum time for a whole request to arrive."
     )
     max_connections: int | None = setting(
         "FLAGENT_CDC_MAX_CONNECTIONS",
@@ -347,57 +344,6 @@ class LimitSettings:
         "peer.",
         default=(),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatsSettings:
-    """NATS JetStream: what the relay writes and nodes of the tier read."""
-
-    source: str | None = optional(
-        "FLAGENT_CDC_SOURCE",
-        NATS_URL,
-        "Reads commits from NATS JetStream, where a relay copies the change log, instead of from a database.",
-        secret=True,
-    )
-    url: str | None = optional(
-        "FLAGENT_CDC_NATS_URL", NATS_URL, "The NATS servers that the relay copies the change log to.", secret=True
-    )
-    stream: str = setting(
-        "FLAGENT_CDC_NATS_STREAM",
-        STREAM,
-        "flagent_cdc",
-        "Name of the JetStream stream, and prefix of all subjects and buckets; one for each database.",
-    )
-    replicas: int = setting(
-        "FLAGENT_CDC_NATS_REPLICAS",
-        REPLICAS,
-        "1",
-        "NATS servers that keep a copy of the JetStream stream; 3 for a cluster.",
-    )
-    max_age_s: float | None = setting(
-        "FLAGENT_CDC_NATS_MAX_AGE", AGE, "24h", "How long the JetStream stream keeps commits for replays."
-    )
-    max_bytes: int = setting("FLAGENT_CDC_NATS_MAX_BYTES", SIZE, "1GiB", "Maximum size of the JetStream stream.")
-    snapshot_interval_s: float = setting(
-        "FLAGENT_CDC_NATS_SNAPSHOT_INTERVAL", DURATION, "1m", "Time between two snapshots, while something changes."
-    )
-    adopt: str | None = optional(
-        "FLAGENT_CDC_NATS_ADOPT",
-        TEXT,
-        "The log that the relay may replace in the JetStream stream, as its error names it; it replaces no other one.",
-    )
-    user: str | None = optional("FLAGENT_CDC_NATS_USER", TEXT, "Logs in to NATS, with the password.")
-    password: str | None = optional("FLAGENT_CDC_NATS_PASSWORD", TEXT, "Its password.", secret=True)
-    token: str | None = optional("FLAGENT_CDC_NATS_TOKEN", TEXT, "Logs in to NATS by a token.", secret=True)
-    credentials: Path | None = optional(
-        "FLAGENT_CDC_NATS_CREDENTIALS", FILE, "Logs in to NATS by a `.creds` file (JWT and nkey seed)."
-    )
-    nkey: Path | None = optional("FLAGENT_CDC_NATS_NKEY", FILE, "Logs in to NATS by a file with an nkey seed.")
-    tls_ca: Path | None = optional(
-        "FLAGENT_CDC_NATS_TLS_CA", FILE, "The certificate authority of the NATS servers (PEM); turns TLS on."
-    )
-    tls_cert: Path | None = optional("FLAGENT_CDC_NATS_TLS_CERT", FILE, "The client certificate for NATS (PEM).")
-    tls_key: Path | None = optional("FLAGENT_CDC_NATS_TLS_KEY", FILE, "Its private key (PEM).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

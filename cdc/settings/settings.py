@@ -1,8 +1,8 @@
 """Settings, read once from the environment and passed down; nothing reads the environment later.
 
-`Settings` has one section for each part of the program that reads it. `reference()` prints the manual's page
+`Settings` has one section for each part of the program that reads it. `reference()` returns the manual's page
 (`python -m cdc.settings.settings > docs/reference/settings.md`). An unknown variable that begins with `FLAGENT_CDC_` is
-rejected, so that a misspelt name cannot pass for a default.
+rejected, so that a misspelt name does not silently leave the default.
 """
 
 import difflib
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..core.errors import InvalidInput
 from ..database.database_url import read_database_url
+from .nats_settings import NatsSettings
 from .sections import (
     FLAGENT_DATABASE,
     AuthSettings,
@@ -20,7 +21,6 @@ from .sections import (
     ListenerSettings,
     ListenSettings,
     LogSettings,
-    NatsSettings,
     PipelineSettings,
     RetentionSettings,
     SseSettings,
@@ -54,9 +54,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read every variable once; an empty value counts as unset.
+        """Read every variable; an empty value counts as unset.
 
-        Raises `InvalidInput` that names the variable, its value and the allowed form.
+        Raises `InvalidInput` that names the variable, its value and the allowed format.
         """
         known = variables()
         _reject_unknown(environment, {variable.name for variable in known.values()})
@@ -66,7 +66,7 @@ class Settings:
                 values[name] = variable.read(text)
         for name in (known["database.url"].name, FLAGENT_DATABASE):
             if text := environment.get(name, "").strip():
-                # Only checked: the value stays as it was written, for people who look it up.
+                # Only checked: the value stays as written, so that messages show it so.
                 read_database_url(text, name=name)
                 values["database.url"] = text
                 break
@@ -93,7 +93,7 @@ def _variables() -> Iterator[tuple[str, Variable]]:
 
 
 def _reject_unknown(environment: Mapping[str, str], known: set[str]) -> None:
-    # Compared without the prefix, so that FLAGENT_CDC_PORT leads to FLAGENT_WS_PORT.
+    # Compared without prefixes, so that FLAGENT_WS_PORT is suggested for FLAGENT_CDC_PORT.
     stems = {name.split("_", 2)[2]: name for name in sorted(known)}
     for name in sorted(environment):
         if name.startswith(OWN_PREFIX) and not name.startswith(TEST_PREFIX) and name not in known:
@@ -117,7 +117,7 @@ def reference() -> str:
     ]
     for variable in variables().values():
         default = f"`{variable.written}`" if variable.written else "unset"
-        lines.append(f"| `{variable.name}` | {default} | {variable.form.form} | {variable.text} |")
+        lines.append(f"| `{variable.name}` | {default} | {variable.format.description} | {variable.text} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How values from outside are written: each form has words for people and a parser that raises `ValueError`."""
+"""The formats of values from outside: each has a description for people and a parser that raises `ValueError`."""
 
 import json
 import re
@@ -57,7 +57,7 @@ LOG_FORMATS = ("text", "json")
 def parse_duration(text: str) -> float:
     """Seconds of `30s`, `500ms`, `2m`, `1h`, `1.5s`; a bare number is milliseconds, as Flagent reads it.
 
-    Raises `ValueError` for anything else, and for nothing at all or more than a day.
+    Raises `ValueError` for anything else, for 0 and for more than a day.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -80,7 +80,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_age(text: str) -> float | None:
-    """As `parse_duration`, and days: `7d`; `off` is None, no age. At most ten years."""
+    """As `parse_duration`, or days such as `7d`, at most ten years; `off` is None, no maximum age."""
     if text.lower() == "off":
         return None
     days = re.fullmatch(r"(\d{1,4}) ?d", text, re.ASCII)
@@ -161,13 +161,13 @@ def secret(text: str) -> str:
 
 
 def pem(text: str) -> str:
-    """The key itself, or the file that holds it."""
+    """A PEM key, or the path of a file that contains one."""
     if "-----BEGIN" not in text:
         try:
             text = Path(text).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(text) from error
-    # A variable of one line carries the line ends as two characters.
+    # In a variable of one line, the line ends are written as two characters.
     text = text.replace("\\n", "\n")
     public_key(text)
     return text
@@ -176,27 +176,11 @@ def pem(text: str) -> str:
 def jwks(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        # Whoever stands on the way could let in anybody.
+        # Over plain HTTP, a machine on the path could replace the keys and sign tokens itself.
         raise ValueError(text)
     if parts.scheme in ("http", "https") and not parts.hostname:
         raise ValueError(text)
     return text
-
-
-def scopes(text: str) -> Grant:
-    return Grant.parse(json.loads(text))
-
-
-@dataclass(frozen=True, slots=True)
-class ValueFormat:
-    """How a value is written: `form` completes "must be …"."""
-
-    form: str
-    parse: Callable[[str], Any]
-
-
-BOOLEAN = ValueFormat("true or false", truth)
-PORT = ValueFormat("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
 
 
 def existing_file(text: str) -> Path:
@@ -206,6 +190,20 @@ def existing_file(text: str) -> Path:
     return path
 
 
+def scopes(text: str) -> Grant:
+    return Grant.parse(json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFormat:
+    """How a value is written: `description` completes "must be …"."""
+
+    description: str
+    parse: Callable[[str], Any]
+
+
+BOOLEAN = ValueFormat("true or false", truth)
+PORT = ValueFormat("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
 COUNT = ValueFormat("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = ValueFormat("a whole number from 1 to 256", number(1, 256))
 COUNT_OR_OFF = ValueFormat("a whole number from 1 to 100000000, or off", count_or_off)
@@ -214,19 +212,19 @@ AGE = ValueFormat("an age such as 12h or 7d, at most 3650d, or off", parse_age)
 LIMIT = ValueFormat("a size in bytes such as 512MiB or 4GiB, or off", parse_limit)
 SIZE = ValueFormat("a size in bytes such as 65536, 512KiB or 64MiB", parse_size)
 URL_PATH = ValueFormat("a path such as /ws", url_path)
-TEXT = ValueFormat("a text", str)
+TEXT = ValueFormat("text", str)
 DATABASE_URL = ValueFormat("a URL such as postgresql://user:password@host:5432/database", str)
-NETWORKS = ValueFormat("addresses and networks with commas between them, such as 10.0.0.0/8,192.0.2.7", networks)
-NATS_URL = ValueFormat("a URL such as nats://host:4222, several with commas between them", str)
+NETWORKS = ValueFormat("addresses and networks separated by commas, such as 10.0.0.0/8,192.0.2.7", networks)
+NATS_URL = ValueFormat("a URL such as nats://host:4222, or several separated by commas", str)
 STREAM = ValueFormat("a name of letters, digits, _ and -", stream_name)
 REPLICAS = ValueFormat("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(text)))
-FILE = ValueFormat("a file that is there", existing_file)
+FILE = ValueFormat("an existing file", existing_file)
 DIRECTORY = ValueFormat("a directory", lambda text: Path(text).expanduser())
-NAMES = ValueFormat("different names with commas between them, such as public,tenant_1", names)
+NAMES = ValueFormat("different names separated by commas, such as public,tenant_1", names)
 LEVEL = ValueFormat("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
 FORMAT = ValueFormat("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
-ORIGINS = ValueFormat("origins with commas between them, such as https://app.example.com, or *", origins)
-SECRET = ValueFormat("a text of at least 32 bytes", secret)
-PUBLIC_KEY = ValueFormat("an RSA (2048 bits or more) or P-256 public key in PEM, or the file that holds it", pem)
-JWKS = ValueFormat("a file, or an address that begins with https://", jwks)
+ORIGINS = ValueFormat("origins separated by commas, such as https://app.example.com, or *", origins)
+SECRET = ValueFormat("text of at least 32 bytes", secret)
+PUBLIC_KEY = ValueFormat("an RSA (2048 bits or more) or P-256 public key in PEM, or a file that contains it", pem)
+JWKS = ValueFormat("a file, or a URL that begins with https://", jwks)
 SCOPES = ValueFormat('scopes as JSON, such as {"flags": ["web-*"]}', scopes)

@@ -11,30 +11,30 @@ __all__ = ["Variable", "optional", "setting"]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Where a field comes from: `written` is its default as a user would write it, a `secret` value is never shown."""
+    """The variable of a field: `written` is its default as a user would write it; a `secret` value is never shown."""
 
     name: str
-    form: ValueFormat
+    format: ValueFormat
     written: str
     text: str
     secret: bool = False
 
     def read(self, text: str) -> Any:
-        """Parse the value in `text`; raises `InvalidInput` that names the variable, the value and the allowed form."""
+        """Parse `text`; raises `InvalidInput` that names the variable, the value and the allowed format."""
         try:
-            return self.form.parse(text)
+            return self.format.parse(text)
         except ValueError as error:
             shown = "this value" if self.secret else repr(text)
             raise InvalidInput(
-                f"{self.name} must be {self.form.form}; {shown} is not", name=self.name, code="invalid_setting"
+                f"{self.name} must be {self.format.description}; {shown} is not", name=self.name, code="invalid_setting"
             ) from error
 
 
-def setting(name: str, form: ValueFormat, written: str, text: str) -> Any:
-    """A field with the default that `written` parses to."""
-    return field(default=form.parse(written), metadata={"variable": Variable(name, form, written, text)})
+def setting(name: str, format: ValueFormat, written: str, text: str) -> Any:
+    """A field whose default is `written`, parsed."""
+    return field(default=format.parse(written), metadata={"variable": Variable(name, format, written, text)})
 
 
-def optional(name: str, form: ValueFormat, text: str, *, default: Any = None, secret: bool = False) -> Any:
-    """A field that is `default` when the variable is unset: None, or an empty tuple for a list."""
-    return field(default=default, repr=not secret, metadata={"variable": Variable(name, form, "", text, secret)})
+def optional(name: str, format: ValueFormat, text: str, *, default: Any = None, secret: bool = False) -> Any:
+    """A field that has the value `default` if the variable is unset: None, or an empty tuple for a list."""
+    return field(default=default, repr=not secret, metadata={"variable": Variable(name, format, "", text, secret)})

@@ -132,15 +132,15 @@ def test_an_empty_value_counts_as_unset() -> None:
         ("FLAGENT_CDC_AUTH_JWT_PUBLIC_KEY", "/no/such/file", "or P-256 public key in PEM"),
         ("FLAGENT_CDC_AUTH_JWT_JWKS", "http://id.example.com/jwks", "begins with https://"),
         ("FLAGENT_CDC_AUTH_JWT_DEFAULT_SCOPES", '{"flogs": []}', "scopes as JSON"),
-        ("FLAGENT_CDC_CORS_ORIGINS", "app.example.com", "origins with commas"),
-        ("FLAGENT_CDC_CORS_ORIGINS", "https://a.example.com/path", "origins with commas"),
-        ("FLAGENT_CDC_SCHEMAS", "public,,", "different names with commas"),
-        ("FLAGENT_CDC_SCHEMAS", "public,public", "different names with commas"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "app.example.com", "origins separated by commas"),
+        ("FLAGENT_CDC_CORS_ORIGINS", "https://a.example.com/path", "origins separated by commas"),
+        ("FLAGENT_CDC_SCHEMAS", "public,,", "different names separated by commas"),
+        ("FLAGENT_CDC_SCHEMAS", "public,public", "different names separated by commas"),
         ("FLAGENT_CDC_LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("FLAGENT_CDC_WORKERS", "0", "a whole number from 1 to 256"),
     ],
 )
-def test_a_bad_value_names_variable_value_and_form(name: str, text: str, allowed: str) -> None:
+def test_a_bad_value_names_variable_value_and_format(name: str, text: str, allowed: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         Settings.from_environment({name: text})
     assert caught.value.name == name
