@@ -250,7 +250,7 @@ async def test_a_broken_connection_is_replaced(database_url: str) -> None:
     async with proxy_to(database_url) as proxy, serving(proxy.url, **QUICK) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             for key in ("a", "b", "c"):
-                proxy.cut()
+                proxy.disconnect()
                 writer.flag(key)
                 assert await keys(stream, 1) == [key]
 

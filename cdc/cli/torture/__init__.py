@@ -1,4 +1,4 @@
-"""`flagent-cdc torture`: breaks a set-up in every way while it is written to and read, and judges what came of it."""
+"""`flagent-cdc torture`: a fault-injection test of writers, servers and subscribers, which checks the recorded run."""
 
 import argparse
 import asyncio
@@ -11,22 +11,22 @@ from pathlib import Path
 from cdc.cli.command import Command, Parser, settings_from
 from cdc.settings.value_formats import COUNT, DURATION
 
-# What is shown of a verdict; the rest is counted.
-_MOST_SHOWN = 20
+# Violations that are printed; the rest is counted.
+_MAX_SHOWN = 20
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
-    parser.add_value("--duration", DURATION, "1m", "how long writers write and faults come")
-    parser.add_value("--every", DURATION, "3s", "the mean time between two faults")
-    parser.add_value("--writers", COUNT, "4", "sessions that write at the same time")
-    parser.add_value("--subscribers", COUNT, "6", "subscribers, half on SSE and half on WebSocket")
-    parser.add_argument("--seed", help="repeats the writes and the order of the faults of another run")
+    parser.add_value("--duration", DURATION, "1m", "how long writers write and faults are injected")
+    parser.add_value("--every", DURATION, "3s", "mean time between two faults")
+    parser.add_value("--writers", COUNT, "4", "number of concurrent writers")
+    parser.add_value("--subscribers", COUNT, "6", "number of subscribers, half on SSE and half on WebSocket")
+    parser.add_argument("--seed", help="repeat the writes and the order of the faults of another run")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_from(arguments, environment)
-    # Slow to import, and what was typed wrong is told at once.
+    # Imported late: it is slow, and bad options are reported at once.
     from cdc.cli.torture.run import Plan, Torture, own_schema
     from cdc.database.database_url import read_database_url, redact
 
@@ -42,43 +42,43 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         postgres = None
         if settings.database.url is not None:
             url = read_database_url(settings.database.url)
-            print(f"torture of {redact(url)}, in a schema of its own; seed {plan.seed}", flush=True)
+            print(f"fault injection on {redact(url)}, in a new schema; seed {plan.seed}", flush=True)
         else:
             from cdc.cli.torture.port import lasting_port
             from cdc.embedded.server import EmbeddedPostgres
 
             postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", lasting_port()))
             url = postgres.url
-            print(f"torture of an embedded PostgreSQL; seed {plan.seed}", flush=True)
+            print(f"fault injection on an embedded PostgreSQL; seed {plan.seed}", flush=True)
         schema = stack.enter_context(own_schema(url))
-        report = asyncio.run(Torture(url, schema, plan, directory, _tell, postgres).run())
+        report = asyncio.run(Torture(url, schema, plan, directory, _report, postgres).run())
     for line in report.lines():
         print(line)
-    if not report.wrong:
+    if not report.violations:
         print(f"verdict: clean; seed {plan.seed}")
         return 0
-    for text in report.wrong[:_MOST_SHOWN]:
+    for text in report.violations[:_MAX_SHOWN]:
         print(f"  {text}")
-    print(f"verdict: {len(report.wrong)} violations; seed {plan.seed}")
+    print(f"verdict: {len(report.violations)} violations; seed {plan.seed}")
     return 1
 
 
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    """For logs and data; one that the account of the embedded server can pass through."""
+    """For logs and data; the embedded server's account can access it."""
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-torture-") as name:
         directory = Path(name)
         directory.chmod(0o755)
         yield directory
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
 COMMAND = Command(
-    "Write, subscribe and break things for a while, then say whether anything was lost, invented, repeated or out of "
-    "order. Uses a schema of its own, which subscribers of the same database see while it runs.",
+    "Fault-injection test: verify that nothing is lost, invented, repeated or reordered. Uses a new schema, which "
+    "subscribers of the same database see while it runs.",
     add_arguments,
     run,
 )

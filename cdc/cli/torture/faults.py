@@ -1,4 +1,4 @@
-"""What is done to a set-up: servers killed, links cut or gone silent, sessions ended, PostgreSQL stopped."""
+"""The faults: servers killed, links disconnected or stalled, sessions terminated, PostgreSQL stopped."""
 
 import asyncio
 import os
@@ -22,11 +22,11 @@ from cdc.embedded.server import EmbeddedPostgres
 
 __all__ = ["Faults", "Server"]
 
-# A start takes two seconds of processor time, and the machine may be busy with much else.
+# A start takes two seconds of processor time, and the machine may be busy.
 _START_S = 60.0
 
-# Small and quick, so that a short run meets evictions, replays from the log and many keep-alives; and nobody's log is
-# pruned by us.
+# Small and short, so that a short run has evictions, replays from the change log and many keep-alives. Retention is
+# off, so that the test prunes nothing of a given database.
 _SETTINGS = {
     "FLAGENT_SSE_KEEP_ALIVE": "500ms",
     "FLAGENT_WS_PING_INTERVAL": "500ms",
@@ -38,7 +38,7 @@ _SETTINGS = {
 
 
 class Server:
-    """`flagent-cdc serve` in a process of its own, which is killed and started again on the same port."""
+    """`flagent-cdc serve` in a child process, which is killed and started again on the same port."""
 
     def __init__(self, url: str, log: Path) -> None:
         self._url = url
@@ -49,14 +49,14 @@ class Server:
     def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLAGENT_")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - this very program, no shell
+            self._process = subprocess.Popen(  # noqa: S603 - this program, no shell
                 [sys.executable, "-m", "cdc", "serve", "--port", str(self.port)],
                 env={**inherited, **_SETTINGS, "FLAGENT_CDC_DATABASE_URL": self._url},
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
 
-    async def end(self, number: signal.Signals) -> None:
+    async def stop(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(number)
@@ -67,13 +67,13 @@ class Server:
                 process.wait()
 
     def kill(self) -> None:
-        """At the end of a run; without waiting for goodbyes."""
+        """Kill the process at the end of a run, without a graceful stop."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     async def ready(self) -> None:
-        """Raises `TimeoutError`."""
+        """Wait until the server is ready; raises `TimeoutError`."""
         async with asyncio.timeout(_START_S), httpx2.AsyncClient() as client:
             while True:
                 with suppress(httpx2.HTTPError):
@@ -83,7 +83,7 @@ class Server:
 
 
 class Faults:
-    """One after the other, at random; each kind comes before any comes again."""
+    """Injects one fault after the other, in random order; every kind comes once before any is repeated."""
 
     def __init__(
         self,
@@ -106,25 +106,25 @@ class Faults:
         self.done: Counter[str] = Counter()
 
     async def finish(self, running: asyncio.Task[None]) -> None:
-        """Let `run` end after the fault that is under way: half of one would never be mended."""
+        """End `run` after the present fault, which is repaired first."""
         self._must_end.set()
         await running
 
     async def run(self, every_s: float) -> None:
-        """Until `finish`. Whatever was broken is made whole again before the next."""
+        """Inject faults until `finish`; each one is repaired before the next."""
         kinds: Mapping[str, Callable[[], Awaitable[object]]] = {
             "server killed": self._kill_server,
             "server stopped": self._stop_server,
-            "writers' sessions ended": self._end_writers,
-            "database link silent": self._silence_database,
-            "database link cut": self._cut_database,
-            "client links cut": self._cut_clients,
-            "client link silent": self._silence_client,
+            "writers' sessions terminated": self._terminate_writers,
+            "database link stalled": self._stall_database,
+            "database link disconnected": self._disconnect_database,
+            "client links disconnected": self._disconnect_clients,
+            "client link stalled": self._stall_client,
         }
         if self._postgres is not None:
             kinds = {
                 **kinds,
-                "all sessions ended": self._end_sessions,
+                "all sessions terminated": self._terminate_sessions,
                 "PostgreSQL killed": self._kill_postgres,
                 "PostgreSQL restarted": self._restart_postgres,
             }
@@ -143,44 +143,44 @@ class Faults:
         await self._restart(self._rng.choice(self._servers), signal.SIGTERM)
 
     async def _restart(self, server: Server, number: signal.Signals) -> None:
-        await server.end(number)
+        await server.stop(number)
         await asyncio.sleep(self._rng.uniform(0, 1))
         server.start()
         await server.ready()
 
-    async def _end_writers(self) -> None:
+    async def _terminate_writers(self) -> None:
         for writer in self._writers:
             if writer.backend_pid and self._rng.random() < 0.7:
                 await asyncio.to_thread(self._administer, "end_session", writer.backend_pid)
 
-    async def _end_sessions(self) -> None:
+    async def _terminate_sessions(self) -> None:
         await asyncio.to_thread(self._administer, "end_our_sessions", 0)
 
-    def _administer(self, what: str, pid: int) -> None:
-        # The session may have ended by itself, the database may be away: then the fault has come by another way.
+    def _administer(self, name: str, pid: int) -> None:
+        # The session may have ended already, or the database may be down: then another fault had the same effect.
         with (
             suppress(psycopg.OperationalError),
             psycopg.connect(self._url, autocommit=True, connect_timeout=5) as admin,
         ):
-            admin.execute(query("end_session") if what == "end_session" else query("end_our_sessions"), {"pid": pid})
+            admin.execute(query(name), {"pid": pid})
 
-    async def _silence_database(self) -> None:
-        await self._silence(self._database_link)
+    async def _stall_database(self) -> None:
+        await self._stall(self._database_link)
 
-    async def _silence_client(self) -> None:
-        await self._silence(self._rng.choice(self._client_links))
+    async def _stall_client(self) -> None:
+        await self._stall(self._rng.choice(self._client_links))
 
-    async def _silence(self, link: Proxy) -> None:
+    async def _stall(self, link: Proxy) -> None:
         link.stall()
         await asyncio.sleep(self._rng.uniform(0.5, 4))
         link.resume()
 
-    async def _cut_database(self) -> None:
-        self._database_link.cut()
+    async def _disconnect_database(self) -> None:
+        self._database_link.disconnect()
 
-    async def _cut_clients(self) -> None:
+    async def _disconnect_clients(self) -> None:
         for link in self._client_links:
-            link.cut()
+            link.disconnect()
 
     async def _kill_postgres(self) -> None:
         assert self._postgres is not None

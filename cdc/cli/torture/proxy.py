@@ -1,4 +1,4 @@
-"""A TCP proxy that can go silent without closing, cut everything, and recover: what becomes of real links."""
+"""A TCP proxy that stalls, disconnects and recovers on request, as real links do."""
 
 import asyncio
 from contextlib import suppress
@@ -7,7 +7,7 @@ __all__ = ["Proxy"]
 
 
 class Proxy:
-    """`port` leads to the other end. While it is stalled it takes all and passes nothing, as a dead link does."""
+    """Forwards connections from `port`. While it is stalled, it accepts data and forwards none, as a dead link does."""
 
     def __init__(self, host: str, port: int) -> None:
         self._far = (host, port)
@@ -32,27 +32,28 @@ class Proxy:
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut()
+        self.disconnect()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def lead_to(self, port: int) -> None:
-        """New connections go to another port from now on; those that are there are cut."""
+        """Forward new connections to another port; disconnect the present ones."""
         self._far = (self._far[0], port)
-        self.cut()
+        self.disconnect()
 
     def stall(self) -> None:
-        """Pass nothing more, and close nothing."""
+        """Stop forwarding, without closing a connection."""
         self._flows.clear()
 
     def resume(self) -> None:
-        """New connections work again; the old ones stay silent, as after a lost route."""
+        """Forward new connections again; the old ones stay stalled, as after a lost route."""
         for task in self._tasks:
             task.cancel()
         self._flows.set()
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
+        """Abort every connection."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
@@ -62,13 +63,13 @@ class Proxy:
         try:
             far_reader, far_writer = await self._reach()
         except OSError:
-            # Nobody there: so it is for who comes through here.
+            # The other end does not accept connections, so this one is aborted too.
             writer.transport.abort()
             return
         self._writers.add(far_writer)
         if not self.is_open:
-            # Closed meanwhile.
-            self.cut()
+            # The proxy was closed in the meantime.
+            self.disconnect()
             return
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._pass(source, sink))
@@ -78,7 +79,7 @@ class Proxy:
     async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, port = self._far
         if host.startswith("/"):
-            # As PostgreSQL's clients do: a directory is where the socket is.
+            # As in libpq, a directory contains the socket.
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, port)
 

@@ -1,4 +1,4 @@
-"""A run from the beginning to the verdict: a schema, two servers, writers, subscribers and faults."""
+"""One run from start to verdict: a schema, two servers, writers, subscribers and faults."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from cdc.cli.own_database import create_flagent_tables
 from cdc.cli.torture.faults import Faults, Server
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.subscriber import Subscriber, Unexpected
-from cdc.cli.torture.verdict import Outcome, Violation, judge
+from cdc.cli.torture.verdict import Outcome, check_run
 from cdc.cli.torture.writer import Marks, Writer
 from cdc.database.database_url import redact
 from cdc.database.driver_errors import driver_errors
@@ -29,10 +29,10 @@ from cdc.errors import InvalidInput
 
 __all__ = ["Plan", "Report", "Torture", "own_schema"]
 
-# After the last write, a subscriber that has not heard of it within this has lost it.
+# After the last write, a subscriber that has not received it within this time has lost it.
 _CATCH_UP_S = 60.0
 
-_TELL_S = 10.0
+_REPORT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What happened, and what was wrong with it."""
+    """What happened, and what violated the promises."""
 
     commits: int
     unknown: int
@@ -57,23 +57,25 @@ class Report:
     connections: int
     resyncs: int
     faults: dict[str, int]
-    wrong: list[str]
+    violations: list[str]
 
     def lines(self) -> Iterator[str]:
         total = sum(self.faults.values())
         yield f"{total} faults: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         yield (
             f"{self.commits} transactions committed, {self.aborted} rolled back or failed, "
-            f"{self.unknown} cut off in their COMMIT"
+            f"{self.unknown} interrupted in their COMMIT"
         )
-        yield f"{self.events} events told over {self.connections} connections, {self.resyncs} resyncs"
-        count = {kind: sum(text.startswith(kind) for text in self.wrong) for kind in ("lost", "repeated", "invented")}
+        yield f"{self.events} events delivered over {self.connections} connections, {self.resyncs} resyncs"
+        count = {
+            kind: sum(text.startswith(kind) for text in self.violations) for kind in ("lost", "repeated", "invented")
+        }
         yield ", ".join(f"{kind} {number}" for kind, number in count.items())
 
 
 @contextlib.contextmanager
 def own_schema(url: str) -> Iterator[str]:
-    """A schema with Flagent's tables that nobody else has, attached; nothing is left of it, nor of what it needed."""
+    """A new schema with Flagent's tables, attached; removed at the end, with flagent-cdc if it was not installed."""
     schema = f"flagent_cdc_torture_{secrets.token_hex(4)}"
     with driver_errors(redact(url)), psycopg.connect(url, autocommit=True) as admin:
         installed = admin.execute(query("has_schema")).fetchone()
@@ -92,7 +94,7 @@ def own_schema(url: str) -> Iterator[str]:
 
 
 def _through(parameters: Mapping[str, Any], port: int) -> dict[str, Any]:
-    """The same connection by way of a port of this machine; a certificate is still compared with the host's name."""
+    """The same connection through a local port; a certificate is still checked against the host's name."""
     changed = {**parameters, "hostaddr": "127.0.0.1", "port": port}
     if str(parameters.get("host") or "/").startswith("/"):
         changed["host"] = "127.0.0.1"
@@ -100,7 +102,7 @@ def _through(parameters: Mapping[str, Any], port: int) -> dict[str, Any]:
 
 
 class Torture:
-    """`postgres` is the embedded server, which is then tortured too."""
+    """The set-up of one run. `postgres` is the embedded server, if faults may stop it too."""
 
     def __init__(
         self,
@@ -108,25 +110,25 @@ class Torture:
         schema: str,
         plan: Plan,
         directory: Path,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         postgres: EmbeddedPostgres | None = None,
     ) -> None:
         self._url = url
         self._schema = schema
         self._plan = plan
         self._directory = directory
-        self._tell = tell
+        self._report = report
         self._postgres = postgres
         self._marks = Marks()
-        self._wrong: list[str] = []
+        self._violations: list[str] = []
 
     async def run(self) -> Report:
-        """Raises `InvalidInput` where a server does not become ready."""
+        """Run to the end; raises `InvalidInput` if a server does not become ready."""
         parameters = conninfo_to_dict(self._url)
         host = str(parameters.get("hostaddr") or parameters.get("host") or "127.0.0.1")
         database_link = Proxy(host, int(str(parameters.get("port") or 5432)))
         await database_link.start()
-        # One server reaches the database itself, the other through a link that fails.
+        # One server connects to the database directly, the other through a link that fails.
         linked_url = make_conninfo("", **_through(parameters, database_link.port))
         servers = [
             Server(url, self._directory / f"server-{number}.log") for number, url in enumerate((self._url, linked_url))
@@ -138,7 +140,7 @@ class Torture:
             for server, link in zip(servers, client_links, strict=True):
                 await link.start()
                 await self._ready(server)
-            return await self._torture(servers, database_link, client_links)
+            return await self._write_and_break(servers, database_link, client_links)
         finally:
             for server in servers:
                 server.kill()
@@ -150,9 +152,11 @@ class Torture:
         try:
             await server.ready()
         except TimeoutError:
-            raise InvalidInput(f"a server did not become ready; its log: {server.log}", name="--database-url") from None
+            raise InvalidInput(
+                f"a server did not become ready; see its log {server.log}", name="--database-url"
+            ) from None
 
-    async def _torture(self, servers: list[Server], database_link: Proxy, client_links: list[Proxy]) -> Report:
+    async def _write_and_break(self, servers: list[Server], database_link: Proxy, client_links: list[Proxy]) -> Report:
         plan = self._plan
         ports = [link.port for link in client_links]
         subscribers = [
@@ -163,7 +167,7 @@ class Torture:
             Writer(self._url, self._schema, f"{plan.seed}/{number}", self._marks) for number in range(plan.writers)
         ]
         faults = Faults(
-            random.Random(plan.seed),  # noqa: S311 - to be repeated, not to be kept secret
+            random.Random(plan.seed),  # noqa: S311 - repeatable, not secret
             self._url, servers, database_link, client_links, writers, self._postgres,
         )  # fmt: skip
         running = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
@@ -171,12 +175,12 @@ class Torture:
             await self._until(lambda: all(each.last_id for each in subscribers), running, _CATCH_UP_S, "a snapshot")
             for writer in writers:
                 writer.start()
-            await self._break(faults, subscribers, running)
+            await self._inject(faults, subscribers, running)
             for writer in writers:
                 writer.stop()
             for writer in writers:
                 await asyncio.to_thread(writer.join, 60)
-            self._wrong += [writer.failure for writer in writers if writer.failure]
+            self._violations += [writer.failure for writer in writers if writer.failure]
             newest, tables = await asyncio.to_thread(self._state)
             await self._until(
                 lambda: all(each.last_id is not None and each.last_id.position >= newest for each in subscribers),
@@ -186,33 +190,33 @@ class Torture:
             for task in running:
                 task.cancel()
             ends = await asyncio.gather(*running, return_exceptions=True)
-        self._wrong += [str(end) for end in ends if isinstance(end, Unexpected)]
+        self._violations += [str(end) for end in ends if isinstance(end, Unexpected)]
         for end in ends:
             if isinstance(end, Exception) and not isinstance(end, Unexpected):
                 raise end
         for server in servers:
             if "Traceback" in server.log.read_text(errors="replace"):
-                self._wrong.append(f"a server failed within: {server.log}")
-        return self._report(subscribers, faults, tables)
+                self._violations.append(f"a server logged a traceback: {server.log}")
+        return self._result(subscribers, faults, tables)
 
-    async def _break(self, faults: Faults, subscribers: list[Subscriber], running: list[asyncio.Task[None]]) -> None:
-        """Do one fault after the other until the time is over, or a subscriber was told what must never be told."""
+    async def _inject(self, faults: Faults, subscribers: list[Subscriber], running: list[asyncio.Task[None]]) -> None:
+        """Inject faults until the time is over, or a subscriber received what it never should."""
         breaking = asyncio.create_task(faults.run(self._plan.fault_every_s))
         ends_at = time.monotonic() + self._plan.duration_s
         try:
             while (left_s := ends_at - time.monotonic()) > 0:
                 done, _ = await asyncio.wait(
-                    (breaking, *running), timeout=min(left_s, _TELL_S), return_when=asyncio.FIRST_COMPLETED
+                    (breaking, *running), timeout=min(left_s, _REPORT_S), return_when=asyncio.FIRST_COMPLETED
                 )
                 events = sum(subscriber.events for subscriber in subscribers)
-                self._tell(
+                self._report(
                     f"{self._plan.duration_s - max(0.0, ends_at - time.monotonic()):.0f} s: "
                     f"{self._marks.committed()} commits, {events} events, {faults.done.total()} faults"
                 )
                 if done:
                     break
         finally:
-            # A fault under way is carried through: half of one would never be mended.
+            # A fault that has begun is completed, which includes its repair.
             await faults.finish(breaking)
 
     async def _until(
@@ -221,7 +225,7 @@ class Torture:
         deadline = time.monotonic() + deadline_s
         while not condition() and not any(task.done() for task in running):
             if time.monotonic() > deadline:
-                self._wrong.append(f"a subscriber was not told of {what} within {deadline_s:.0f} s")
+                self._violations.append(f"a subscriber did not receive {what} within {deadline_s:.0f} s")
                 return
             await asyncio.sleep(0.05)
 
@@ -232,9 +236,9 @@ class Torture:
             marks = {key: int(mark) for key, mark in connection.execute(statement).fetchall()}
         return (0 if newest is None else int(newest[0])), marks
 
-    def _report(self, subscribers: list[Subscriber], faults: Faults, tables: dict[str, int]) -> Report:
+    def _result(self, subscribers: list[Subscriber], faults: Faults, tables: dict[str, int]) -> Report:
         writes = self._marks.writes
-        violations: list[Violation] = judge(writes, [subscriber.telling for subscriber in subscribers], tables)
+        violations = check_run(writes, [subscriber.delivery for subscriber in subscribers], tables)
         return Report(
             commits=sum(write.outcome is Outcome.COMMITTED for write in writes),
             unknown=sum(write.outcome is Outcome.UNKNOWN for write in writes),
@@ -243,5 +247,5 @@ class Torture:
             connections=sum(subscriber.connections for subscriber in subscribers),
             resyncs=sum(subscriber.resyncs for subscriber in subscribers),
             faults=dict(faults.done),
-            wrong=[*self._wrong, *map(str, violations)],
+            violations=[*self._violations, *map(str, violations)],
         )

@@ -1,4 +1,4 @@
-"""Subscribers that write down all they are told, come back whenever the stream ends, and keep a copy of the flags."""
+"""Subscribers that record every delivery, reconnect whenever a stream ends, and keep a copy of the flags."""
 
 import asyncio
 import json
@@ -12,36 +12,36 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from cdc.cli.sse import Blocks
-from cdc.cli.torture.verdict import Resynced, Telling, Told
+from cdc.cli.torture.verdict import Delivered, Delivery, Resynced
 from cdc.core.errors import InvalidEventId
 from cdc.core.log.position import EventId
 
 __all__ = ["Subscriber", "Unexpected"]
 
-# The servers are told to give a sign of life every half second.
+# The servers are set to send a keep-alive every half second.
 _SILENCE_S = 5.0
 
 
 class Unexpected(Exception):
-    """A server said what it must never say."""
+    """A server sent a message that it should never send."""
 
 
 class Subscriber:
-    """Follows every flag of one schema, over one transport, from whichever server it happens to reach."""
+    """Subscribes to every flag of one schema, over one transport; each connection goes to a random server."""
 
     def __init__(self, ports: Sequence[int], transport: str, schema: str, seed: str) -> None:
         self._ports = ports
         self._transport = transport
         self._schema = schema
-        self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be kept secret
-        self.telling = Telling(f"{transport} {seed.rpartition('/')[2]}")
+        self._rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self.delivery = Delivery(f"{transport} {seed.rpartition('/')[2]}")
         self.last_id: EventId | None = None
         self.connections = 0
         self.events = 0
         self.resyncs = 0
 
     async def run(self) -> None:
-        """Until cancelled; raises `Unexpected`."""
+        """Receive until cancelled; raises `Unexpected`."""
         while True:
             port = self._rng.choice(self._ports)
             try:
@@ -49,7 +49,7 @@ class Subscriber:
                 async for kind, id, data in messages:
                     self._take(kind, id, data)
             except (httpx2.HTTPError, WebSocketException, OSError, TimeoutError):
-                # The server was killed, is not ready again, or the link to it is gone.
+                # The server was killed or is not ready again, or the link is disconnected.
                 await asyncio.sleep(self._rng.uniform(0.02, 0.2))
 
     async def _sse(self, port: int) -> AsyncIterator[tuple[str, str, Any]]:
@@ -69,17 +69,17 @@ class Subscriber:
                         yield block.event or "", block.id, None if block.data is None else json.loads(block.data)
 
     async def _websocket(self, port: int) -> AsyncIterator[tuple[str, str, Any]]:
-        wish = {"type": "subscribe", "subscribeAll": True, "schemas": [self._schema]}
-        wish |= {"lastEventId": str(self.last_id)} if self.last_id else {"snapshot": True}
+        subscribe = {"type": "subscribe", "subscribeAll": True, "schemas": [self._schema]}
+        subscribe |= {"lastEventId": str(self.last_id)} if self.last_id else {"snapshot": True}
         async with connect(f"ws://127.0.0.1:{port}/ws", max_size=None, open_timeout=5, close_timeout=1) as connection:
-            await connection.send(json.dumps(wish))
+            await connection.send(json.dumps(subscribe))
             self.connections += 1
             while True:
                 async with asyncio.timeout(_SILENCE_S):
                     message = json.loads(await connection.recv())
                 kind = message["type"]
                 if kind == "error":
-                    raise Unexpected(f"{self.telling.name}: {message}")
+                    raise Unexpected(f"{self.delivery.name}: {message}")
                 if kind != "subscribed":
                     yield "" if kind == "heartbeat" else kind, message["id"], message
 
@@ -87,22 +87,22 @@ class Subscriber:
         try:
             here = EventId.parse(id)
         except InvalidEventId as error:
-            raise Unexpected(f"{self.telling.name}: {error}") from error
+            raise Unexpected(f"{self.delivery.name}: {error}") from error
         if self.last_id is not None and here.log != self.last_id.log and kind != "resync":
-            raise Unexpected(f"{self.telling.name}: {id} follows {self.last_id}, of another log, without a resync")
+            raise Unexpected(f"{self.delivery.name}: {id} follows {self.last_id} of another log without a resync")
         if self.last_id is not None and here.log == self.last_id.log and here.position < self.last_id.position:
-            raise Unexpected(f"{self.telling.name}: {kind or 'a keep-alive'} at {id} came after {self.last_id}")
+            raise Unexpected(f"{self.delivery.name}: {kind or 'a keep-alive'} at {id} came after {self.last_id}")
         if data is not None and kind in ("snapshot", "resync"):
             snapshot = data["snapshot"] if kind == "resync" else data
             self.resyncs += kind == "resync"
-            self.telling.items.append(Resynced(here.position))
-            self.telling.flags = {flag["key"]: int(flag["description"]) for flag in snapshot["flags"]}
+            self.delivery.items.append(Resynced(here.position))
+            self.delivery.flags = {flag["key"]: int(flag["description"]) for flag in snapshot["flags"]}
         elif data is not None and kind:
             self.events += 1
             flag = data.get("flag")
             if flag is None or here.index is None:
-                raise Unexpected(f"{self.telling.name}: {kind} of a flag that nobody deletes: {id}")
+                raise Unexpected(f"{self.delivery.name}: {kind} without a flag, although no flag is deleted: {id}")
             mark = int(flag["description"])
-            self.telling.items.append(Told(here.position, here.index, flag["key"], mark))
-            self.telling.flags[flag["key"]] = mark
+            self.delivery.items.append(Delivered(here.position, here.index, flag["key"], mark))
+            self.delivery.flags[flag["key"]] = mark
         self.last_id = here

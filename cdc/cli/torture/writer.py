@@ -1,4 +1,4 @@
-"""Writers that leave a mark in every flag that they touch, and remember what became of each transaction."""
+"""Writers that leave a mark in every flag they change, and record the outcome of each transaction."""
 
 import contextlib
 import itertools
@@ -19,12 +19,12 @@ __all__ = ["Marks", "Writer"]
 
 KEYS = tuple(f"torture-{number}" for number in range(16))
 
-# What a writer may meet without any triggers too: conflicts with the others, and a database that goes away.
-_ORDINARY = (psycopg.OperationalError, errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
+# Errors that a writer gets without any triggers too: conflicts between writers, and a database that is down.
+_EXPECTED = (psycopg.OperationalError, errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
 
 
 class Marks:
-    """Numbers that no two transactions share; what became of them is kept here, for all writers."""
+    """Unique numbers for transactions, and the record of their outcomes, shared by all writers."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -35,7 +35,7 @@ class Marks:
         with self._lock:
             return next(self._numbers)
 
-    def note(self, write: Write) -> None:
+    def record(self, write: Write) -> None:
         with self._lock:
             self.writes.append(write)
 
@@ -45,13 +45,13 @@ class Marks:
 
 
 class Writer(threading.Thread):
-    """One session after the other, until told to stop. `failure` is an error that no writer should see."""
+    """Writes in one session after the other until `stop`. `failure` is an error that no writer should get."""
 
     def __init__(self, url: str, schema: str, seed: str, marks: Marks, *, pause_s: float = 0.02) -> None:
         super().__init__(name=f"writer {seed}", daemon=True)
         self._url = url
         self._schema = schema
-        self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be kept secret
+        self._rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._marks = marks
         self._pause_s = pause_s
         self._must_stop = threading.Event()
@@ -64,7 +64,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         try:
             while not self._must_stop.is_set():
-                with contextlib.suppress(*_ORDINARY), self._session() as connection:
+                with contextlib.suppress(*_EXPECTED), self._session() as connection:
                     while not self._must_stop.is_set():
                         self._transact(connection)
                         self._must_stop.wait(self._rng.uniform(0, 2 * self._pause_s))
@@ -87,7 +87,7 @@ class Writer(threading.Thread):
                 self.backend_pid = 0
 
     def _transact(self, connection: psycopg.Connection[Any]) -> None:
-        """One transaction, whatever becomes of it; raises only where the session is of no more use."""
+        """Run one transaction and record its outcome; raises only if the session can no longer be used."""
         rng = self._rng
         mark, undone = self._marks.next(), self._marks.next()
         keys = tuple(sorted(rng.sample(KEYS, rng.choice([1, 1, 1, 2, 3, 8]))))
@@ -109,19 +109,19 @@ class Writer(threading.Thread):
             if ending == "rollback":
                 connection.rollback()
             else:
-                # From here on only the database knows, unless it tells.
+                # Until the database answers, the outcome is unknown.
                 outcome = Outcome.UNKNOWN
                 connection.commit()
                 outcome = Outcome.COMMITTED
-        except _ORDINARY as error:
+        except _EXPECTED as error:
             if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
-                # It told: a conflict, so nothing of it happened. A session that is being ended may have committed.
+                # The database reported a conflict, so it rolled back. A session being terminated may have committed.
                 outcome = Outcome.ABORTED
             if connection.closed or connection.broken:
                 raise
             connection.rollback()
         finally:
             ended = time.monotonic()
-            self._marks.note(Write(mark, keys, outcome, began, ended))
+            self._marks.record(Write(mark, keys, outcome, began, ended))
             if has_undone:
-                self._marks.note(Write(undone, keys[-1:], Outcome.ABORTED, began, ended))
+                self._marks.record(Write(undone, keys[-1:], Outcome.ABORTED, began, ended))
