@@ -1,0 +1,85 @@
+"""The writer: unique marks, and a record of outcomes that agrees with the tables."""
+
+import threading
+import time
+
+import psycopg
+
+from cdc.cli.torture.verdict import Outcome, Write
+from cdc.cli.torture.writer import KEYS, Marks, Writer
+
+
+def test_marks_are_unique_across_threads() -> None:
+    marks, found = Marks(), list[int]()
+    threads = [threading.Thread(target=lambda: found.extend(marks.next() for _ in range(500))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(1, 2001))
+
+
+def test_committed_transactions_are_counted() -> None:
+    marks = Marks()
+    for outcome in Outcome:
+        marks.record(Write(marks.next(), ("a",), outcome, 0.0, 1.0))
+    assert marks.committed() == 1
+
+
+def run_for(writer: Writer, marks: Marks, commits: int) -> None:
+    """Run a writer until this many transactions were committed."""
+    deadline = time.monotonic() + 20
+    writer.start()
+    while marks.committed() < commits:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    writer.stop()
+    writer.join()
+
+
+def test_each_flag_has_the_mark_of_its_last_committed_write(flagent_url: str) -> None:
+    marks = Marks()
+    writer = Writer(flagent_url, "public", "seed/1", marks, pause_s=0)
+    run_for(writer, marks, 40)
+    assert writer.failure == ""
+    assert writer.backend_pid == 0
+    assert {write.outcome for write in marks.writes} == {Outcome.COMMITTED, Outcome.ABORTED}
+    expected = {key: write.mark for write in marks.writes if write.outcome is Outcome.COMMITTED for key in write.keys}
+    with psycopg.connect(flagent_url) as connection:
+        found = connection.execute("select key, description from flags where deleted_at is null").fetchall()
+    assert {key: int(mark) for key, mark in found} == expected
+    assert expected.keys() <= set(KEYS)
+
+
+def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(flagent_url: str) -> None:
+    marks = Marks()
+    writer = Writer(flagent_url, "public", "seed/2", marks, pause_s=0)
+    writer.start()
+    deadline = time.monotonic() + 20
+    terminated: set[int] = set()
+    with psycopg.connect(flagent_url, autocommit=True) as admin:
+        while len(terminated) < 3:
+            assert time.monotonic() < deadline
+            if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
+                admin.execute("select pg_terminate_backend(%s)", [pid])
+                terminated.add(pid)
+            time.sleep(0.005)
+    count = marks.committed()
+    while marks.committed() < count + 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    writer.stop()
+    writer.join()
+    assert writer.failure == ""
+    seen = [write.mark for write in marks.writes]
+    assert len(seen) == len(set(seen))
+
+
+def test_an_error_that_no_writer_should_get_is_its_failure(flagent_url: str) -> None:
+    marks = Marks()
+    with psycopg.connect(flagent_url, autocommit=True) as connection:
+        connection.execute("alter table flags add constraint refuse check (key <> 'torture-0' and key = '')")
+    writer = Writer(flagent_url, "public", "seed/3", marks, pause_s=0)
+    writer.start()
+    writer.join(20)
+    assert writer.failure.startswith("writer seed/3: CheckViolation: ")
