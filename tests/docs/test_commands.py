@@ -172,7 +172,7 @@ LEADING = (
 def test_every_command_is_in_a_block_that_is_run(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if path.name == "README.md":
-        # These run this test, and the demo that tests/cdc/cli/test_serve.py runs.
+        # These run this test, and the demo that tests/cdc/cli/test_demo.py runs.
         assert FIRST.search(text)
         text = FIRST.sub("", text)
     assert TYPED.findall(without_blocks(text)) == []

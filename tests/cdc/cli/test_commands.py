@@ -1,6 +1,5 @@
 """The command line as a shell sees it: exit codes, one sentence on stderr, no traceback."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,20 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from cdc.cli import main
-from cdc.cli.banner import CHANGE, Banner
-from tests.fixtures.settings import settings_with
-
-
-def flagent_cdc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLAGENT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "cdc", *arguments],
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.fixtures.program import flagent_cdc
 
 
 def refused(*arguments: str, **variables: str) -> str:
@@ -88,12 +74,6 @@ def test_bad_input_is_one_sentence(arguments: list[str], variables: Mapping[str,
     assert sentence in refused(*arguments, **variables)
 
 
-def test_a_benchmark_of_the_checkout_runs() -> None:
-    done = flagent_cdc("bench", "latency", "--help")
-    assert done.returncode == 0
-    assert "usage: python -m bench.latency" in done.stdout
-
-
 def test_an_unreachable_database_is_one_sentence() -> None:
     said = refused("migrate", "--database-url", "postgresql://ann:secret@127.0.0.1:1/flags")
     assert "postgresql://ann@127.0.0.1:1/flags cannot be reached" in said
@@ -115,20 +95,3 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "f", "")
-
-
-def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
-    settings = settings_with(listen_host="0.0.0.0", listen_port=8099)
-    text = "\n".join(Banner(settings, "embedded PostgreSQL", "postgresql://u:p@127.0.0.1:5433/flagent").lines())
-    assert "is ready at http://127.0.0.1:8099" in text
-    assert "psql postgresql://u:p@127.0.0.1:5433/flagent\n" in text
-    assert f'-c "{CHANGE}"' in text
-    assert "curl -N 'http://127.0.0.1:8099/api/v1/events/stream?snapshot=true'" in text
-    assert "ws://127.0.0.1:8099/ws" in text
-
-
-def test_the_banner_of_a_foreign_database_shows_no_way_in() -> None:
-    text = "\n".join(Banner(settings_with(sse_enabled=False, websocket_enabled=False), "postgresql://u@h/d").lines())
-    assert "psql" not in text
-    assert "curl" not in text
-    assert "ws://" not in text

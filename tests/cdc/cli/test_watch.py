@@ -1,15 +1,11 @@
 """`flagent-cdc watch` and `unwatch` as a person uses them."""
 
 import json
-import threading
 
 import psycopg
 import pytest
 
-from cdc.admin.watched_tables import WatchOptions, watch
 from cdc.cli import main
-from cdc.errors import LockNotAvailable
-from tests.fixtures.postgres import Postgres
 
 ORDERS = """
 create schema analytics;
@@ -94,37 +90,3 @@ def test_bad_input_gets_one_sentence(
 def test_a_database_without_flagent_cdc_says_so(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["watch", "t"], ["unwatch", "t"], ["watch", "--list"]):
         assert "flagent_cdc" in run(capsys, *arguments, url=empty_url, code=2)
-
-
-def test_watching_waits_for_a_busy_table_without_holding_up_its_writers(orders_url: str) -> None:
-    said: list[str] = []
-    with psycopg.connect(orders_url) as holder, psycopg.connect(orders_url, autocommit=True) as other:
-        holder.execute("insert into analytics.orders values (1, 'a', 1, '')")
-        with pytest.raises(LockNotAvailable, match=r"table analytics.orders: locked by other sessions"):
-            watch(orders_url, "analytics.orders", WatchOptions(), said.append, deadline_s=0.3)
-        assert said == ["table analytics.orders: in use by another session; trying again until it is free"]
-        outcome: list[str] = []
-        watching = threading.Thread(
-            target=lambda: outcome.append(watch(orders_url, "analytics.orders", WatchOptions(), said.append))
-        )
-        watching.start()
-        other.execute("set lock_timeout = '2s'")
-        for number in range(2, 20):
-            other.execute("insert into analytics.orders values (%s, 'a', 1, '')", (number,))
-        assert outcome == []
-        holder.commit()
-        watching.join(timeout=30)
-        assert outcome == ["watched"]
-
-
-def test_several_may_watch_the_same_table_at_once(orders_url: str, postgres: Postgres) -> None:
-    outcomes: list[str] = []
-    watchers = [
-        threading.Thread(target=lambda: outcomes.append(watch(orders_url, "analytics.orders", WatchOptions())))
-        for _ in range(4)
-    ]
-    for watcher in watchers:
-        watcher.start()
-    for watcher in watchers:
-        watcher.join(timeout=30)
-    assert sorted(outcomes) == ["unchanged"] * 3 + ["watched"]
