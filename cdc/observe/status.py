@@ -92,7 +92,7 @@ class StatusReader:
         pipeline, hub = self._pipeline, self._pipeline.hub
         if log is not None and log.newest < hub.catalog.position:
             # Read before the catalog applied newer commits.
-            log = replace(log, newest=hub.catalog.position)
+            log = replace(log, newest=hub.catalog.position, lag=0)
         return Status(
             now=datetime.now(UTC),
             started_at=self._started_at,
