@@ -57,7 +57,7 @@ class Banner:
 
 
 def _address(host: str) -> str:
-    """Where to connect to for what is listened on: an address that means "all" is reached at loopback."""
+    """The address to connect to for the one listened on: loopback for one that means all interfaces."""
     if host in ("0.0.0.0", ""):  # noqa: S104 (compared, not bound)
         return "127.0.0.1"
     if host == "::":
@@ -66,7 +66,7 @@ def _address(host: str) -> str:
 
 
 def _program() -> str:
-    """How to call this program from here: its environment may not be on the path."""
+    """How to call this program from the current directory; its virtual environment may not be on the path."""
     started = Path(sys.argv[0]).absolute()
     if started.name != "flagent-cdc" or shutil.which("flagent-cdc") == str(started):
         return "flagent-cdc"

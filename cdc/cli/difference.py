@@ -92,7 +92,7 @@ def _name(segment: JsonObject) -> str:
 
 
 def difference_of_segment(before: JsonObject | None, after: JsonObject | None) -> list[str]:
-    """One segment and its constraints; None where it does not exist."""
+    """One segment and its constraints; None if it does not exist."""
     if after is None:
         return [f"- {_name(before)}"] if before else ["- segment"]
     if before is None:
@@ -124,7 +124,7 @@ def difference_of_distributions(before: Sequence[JsonObject], after: Sequence[Js
 
 
 def difference_of_variant(before: JsonObject | None, after: JsonObject | None) -> list[str]:
-    """One variant; None where it does not exist."""
+    """One variant; None if it does not exist."""
     if after is None:
         return [f"- variant {plain(before['key'])}"] if before else ["- variant"]
     if before is None:
@@ -139,7 +139,7 @@ def difference_of_variant(before: JsonObject | None, after: JsonObject | None) -
 
 
 def difference_of_rows(before: JsonObject | None, after: JsonObject | None, changed: Sequence[str] | None) -> list[str]:
-    """A row of a watched table: the columns that changed, or the whole row where it came or went."""
+    """A row of a watched table: the columns that changed, or the whole row if it was inserted or deleted."""
     if before is not None and after is not None:
         names = after.keys() if changed is None else changed
         return [
@@ -149,7 +149,7 @@ def difference_of_rows(before: JsonObject | None, after: JsonObject | None, chan
 
 
 def describe_flag(flag: JsonObject) -> list[str]:
-    """A flag in a few words, where there is nothing to compare with."""
+    """A flag in a few words, if there is no earlier state to compare with."""
     words = ["enabled" if flag["enabled"] else "disabled"]
     counts = {name: len(flag[f"{name}s"]) for name in ("segment", "variant")}
     words += [f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count]

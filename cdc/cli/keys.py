@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             print(line)
     else:
         prefix, was_active = revoke_key(url, arguments.key)
-        print(f"{prefix}: {'revoked; its open streams close within seconds' if was_active else 'was revoked already'}")
+        print(f"{prefix}: {'revoked; its open streams close within seconds' if was_active else 'already revoked'}")
     return 0
 
 

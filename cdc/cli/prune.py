@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     url = read_database_url(database_url(settings))
     if arguments.keep_at_least is not None:
         keep_at_least(url, arguments.keep_at_least)
-        print("set: younger commits are kept")
+        print("minimum age set; younger commits are kept")
     retention = Retention(settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes)
     pruned = asyncio.run(Pruner(url, retention).prune())
     print(f"pruned {pruned.commits} commits with {pruned.changes} changes")

@@ -84,7 +84,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
         )
     upstream = upstream_of(settings)
 
-    # Every client is an open file, and the soft limit is meant for programs that cannot bear many.
+    # Every client is an open file, and the default soft limit is too low for a server.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -60,14 +60,14 @@ def _become_worker(work: Work, place: int, ready: int) -> None:
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        code = work(place, partial(_say_ready, ready))
+        code = work(place, partial(_report_ready, ready))
     except BaseException:
         logger.exception("Worker failed", extra={"action": "worker_failed"})
     finally:
         os._exit(code)
 
 
-def _say_ready(pipe: int) -> None:
+def _report_ready(pipe: int) -> None:
     os.write(pipe, b"1")
 
 

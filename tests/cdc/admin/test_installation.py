@@ -96,11 +96,11 @@ def test_an_empty_schema_stays_empty_for_flyway(empty_url: str) -> None:
 
 def test_a_second_run_changes_nothing(database_url: str) -> None:
     before = ask(database_url, TOUCHED)
-    said: list[str] = []
-    installation = migrate(database_url, report=said.append)
+    reports: list[str] = []
+    installation = migrate(database_url, report=reports.append)
     assert installation == install.Installation(attached=("public",), pending=(), changed=False)
     assert ask(database_url, TOUCHED) == before
-    assert said == ["schema public: already attached"]
+    assert reports == ["schema public: already attached"]
 
 
 def test_a_changed_object_is_created_again_and_no_other(database_url: str) -> None:
@@ -109,9 +109,9 @@ def test_a_changed_object_is_created_again_and_no_other(database_url: str) -> No
         "create or replace function flagent_cdc.log_identity() returns text language sql as $$ select 'old' $$",
     )
     do(database_url, "update flagent_cdc.installed_object set sha256 = 'old' where name = '400_log_identity'")
-    said: list[str] = []
-    assert migrate(database_url, report=said.append).changed is True
-    assert "schema flagent_cdc: 1 functions and triggers created" in said
+    reports: list[str] = []
+    assert migrate(database_url, report=reports.append).changed is True
+    assert "schema flagent_cdc: 1 functions and triggers created" in reports
     assert ask(database_url, "select flagent_cdc.log_identity()") != [("old",)]
 
 
@@ -150,21 +150,21 @@ def test_an_old_server_is_refused(database_url: str, monkeypatch: pytest.MonkeyP
         migrate(database_url)
 
 
-def test_an_unreachable_server_is_told_without_the_password(postgres: Postgres) -> None:
+def test_an_unreachable_server_is_named_without_the_password(postgres: Postgres) -> None:
     with pytest.raises(DatabaseUnavailable) as caught:
         migrate("postgresql://ann:geheim@127.0.0.1:1/flags")
     assert str(caught.value).startswith("postgresql://ann@127.0.0.1:1/flags cannot be reached: ")
     assert "geheim" not in str(caught.value)
 
 
-def test_a_wrong_password_and_an_unknown_database_are_told(postgres: Postgres) -> None:
+def test_a_wrong_password_and_an_unknown_database_are_errors_without_secrets(postgres: Postgres) -> None:
     for wrong in ({"password": "geheim"}, {"dbname": "no_such_database"}):
         with pytest.raises(DatabaseRefused) as caught:
             migrate(make_conninfo(postgres.url, **wrong))
         assert "geheim" not in str(caught.value)
 
 
-def test_a_role_without_rights_is_told(database_url: str) -> None:
+def test_a_role_without_rights_is_an_error(database_url: str) -> None:
     do(database_url, "create role cdc_plain login password 'p'")
     try:
         with pytest.raises(DatabaseRefused, match="permission denied"):
@@ -173,12 +173,12 @@ def test_a_role_without_rights_is_told(database_url: str) -> None:
         do(database_url, "drop role cdc_plain")
 
 
-def test_attaching_without_an_installation_says_what_to_do(empty_url: str) -> None:
+def test_attaching_without_an_installation_is_an_error(empty_url: str) -> None:
     with pytest.raises(SchemaMissing):
         attach_pending(empty_url)
 
 
-def test_a_malformed_url_is_told() -> None:
+def test_a_malformed_url_is_an_error() -> None:
     with pytest.raises(InvalidDatabaseUrl):
         migrate("mysql://localhost/flags")
 

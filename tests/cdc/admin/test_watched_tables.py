@@ -54,15 +54,15 @@ def test_a_missing_installation_is_an_error_of_the_database(empty_url: str) -> N
 
 
 def test_watching_waits_for_a_busy_table_without_holding_up_its_writers(orders_url: str) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     with psycopg.connect(orders_url) as holder, psycopg.connect(orders_url, autocommit=True) as other:
         holder.execute("insert into analytics.orders values (1, 'a', 1, '')")
         with pytest.raises(LockNotAvailable, match=r"table analytics.orders: locked by other sessions"):
-            watch(orders_url, "analytics.orders", WatchOptions(), said.append, deadline_s=0.3)
-        assert said == ["table analytics.orders: in use by another session; trying again until it is free"]
+            watch(orders_url, "analytics.orders", WatchOptions(), reports.append, deadline_s=0.3)
+        assert reports == ["table analytics.orders: in use by another session; trying again until it is free"]
         outcome: list[str] = []
         watching = threading.Thread(
-            target=lambda: outcome.append(watch(orders_url, "analytics.orders", WatchOptions(), said.append))
+            target=lambda: outcome.append(watch(orders_url, "analytics.orders", WatchOptions(), reports.append))
         )
         watching.start()
         other.execute("set lock_timeout = '2s'")

@@ -88,7 +88,7 @@ def test_no_algorithm_and_a_confused_one_are_refused() -> None:
         ({"flagent_cdc": "everything"}, "invalid_scopes"),
     ],
 )
-def test_a_token_must_say_what_is_asked_for(changes: dict[str, Any], code: str) -> None:
+def test_a_token_must_have_the_required_claims(changes: dict[str, Any], code: str) -> None:
     verifier = JwtVerifier(JwtRules(audience="flags", issuer="us"), [secret_key(SECRET)])
     right = claims(aud="flags", iss="us")
     assert verifier.verify(jwt.encode(right, SECRET, "HS256"), NOW).grant == WEB

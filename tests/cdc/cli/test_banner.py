@@ -4,7 +4,7 @@ from cdc.cli.banner import CHANGE, Banner
 from tests.fixtures.settings import settings_with
 
 
-def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
+def test_the_banner_shows_how_to_connect_change_and_watch() -> None:
     settings = settings_with(listen_host="0.0.0.0", listen_port=8099)
     text = "\n".join(Banner(settings, "embedded PostgreSQL", "postgresql://u:p@127.0.0.1:5433/flagent").lines())
     assert "is ready at http://127.0.0.1:8099" in text
@@ -14,7 +14,7 @@ def test_the_banner_tells_how_to_connect_change_and_watch() -> None:
     assert "ws://127.0.0.1:8099/ws" in text
 
 
-def test_the_banner_of_a_foreign_database_shows_no_way_in() -> None:
+def test_the_banner_of_another_database_shows_no_password() -> None:
     text = "\n".join(Banner(settings_with(sse_enabled=False, websocket_enabled=False), "postgresql://u@h/d").lines())
     assert "psql" not in text
     assert "curl" not in text

@@ -34,7 +34,7 @@ def test_help_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize("name", ["serve", "demo", "migrate", "uninstall", "tail", "relay", "bench"])
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
@@ -75,9 +75,9 @@ def test_bad_input_is_one_sentence(arguments: list[str], variables: Mapping[str,
 
 
 def test_an_unreachable_database_is_one_sentence() -> None:
-    said = refused("migrate", "--database-url", "postgresql://ann:secret@127.0.0.1:1/flags")
-    assert "postgresql://ann@127.0.0.1:1/flags cannot be reached" in said
-    assert "secret" not in said
+    error = refused("migrate", "--database-url", "postgresql://ann:secret@127.0.0.1:1/flags")
+    assert "postgresql://ann@127.0.0.1:1/flags cannot be reached" in error
+    assert "secret" not in error
 
 
 def test_without_a_command_the_overview_is_shown() -> None:

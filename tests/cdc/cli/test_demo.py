@@ -12,7 +12,7 @@ from tests.fixtures.program import is_accepting, ready, running
 def test_the_demo_changes_flags_and_leaves_nothing_behind() -> None:
     with running("demo", "--port", "0", "--interval", "20ms") as demo:
         base, database = ready(demo)
-        directory = Path(demo.said[2].rpartition(" ")[2].strip())
+        directory = Path(demo.output[2].rpartition(" ")[2].strip())
         assert directory.is_dir()
         assert "32 flags were created" in demo.line_with("writer")
         with running("tail", base, "--count", "5") as tail:
@@ -28,7 +28,7 @@ def test_the_demo_on_a_given_database_installs_itself_there(flagent_url: str) ->
         assert "32 flags were created" in demo.line_with("writer")
         demo.line_with("writer")
         assert demo.end(signal.SIGTERM) == 0
-        assert "psql" not in "".join(demo.said)
+        assert "psql" not in "".join(demo.output)
 
 
 def test_the_demo_needs_flagents_tables(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from tests.fixtures.server import serving
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert main(["keys", *arguments], {}) == code
-    said = capsys.readouterr()
-    return said.out if code == 0 else said.err
+    captured = capsys.readouterr()
+    return captured.out if code == 0 else captured.err
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_stored(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,29 +44,27 @@ def test_a_key_is_shown_once_and_only_its_hash_is_stored(database_url: str, caps
     assert secret not in str(rows)
 
 
-def test_keys_are_listed_and_revoked_by_number_or_beginning(
-    database_url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keys_are_listed_and_revoked_by_id_or_prefix(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     url = ("--database-url", database_url)
     run(capsys, "create", "one", *url)
     run(capsys, "create", "two", "--admin", *url)
     first, second = list_keys(database_url)
     assert "revoked; its open streams close" in run(capsys, "revoke", str(first.id), *url)
-    assert "was revoked already" in run(capsys, "revoke", first.prefix, *url)
+    assert "already revoked" in run(capsys, "revoke", first.prefix, *url)
     assert second.prefix in run(capsys, "revoke", second.prefix, *url)
     table = run(capsys, "list", *url).splitlines()
     assert ["name" in table[0], "one" in table[1], "two" in table[2]] == [True] * 3
     assert all("revoked" in line for line in table[1:])
 
 
-def test_what_cannot_be_revoked_is_not_repeated(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_key_is_not_repeated_in_the_error(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for which in ("fla_cdc_aaaaaaaa_" + "x" * 43, "12345", "nonsense"):
-        said = run(capsys, "revoke", which, "--database-url", database_url, code=2)
-        assert "there is no such key" in said
-        assert which not in said
+        error = run(capsys, "revoke", which, "--database-url", database_url, code=2)
+        assert "there is no such key" in error
+        assert which not in error
 
 
-async def test_a_server_without_any_key_says_that_nobody_can_come_in(
+async def test_a_server_without_any_key_logs_that_all_requests_will_be_rejected(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(database_url, auth_enabled=True):

@@ -14,7 +14,7 @@ def commits(url: str) -> int:
     return int(row[0])
 
 
-def test_it_says_what_it_pruned_and_keeps_what_the_owner_keeps(
+def test_it_reports_what_it_pruned_and_keeps_what_the_owner_keeps(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Writer(database_url) as writer:
@@ -25,8 +25,8 @@ def test_it_says_what_it_pruned_and_keeps_what_the_owner_keeps(
     assert main(command, {}) == 0
     assert capsys.readouterr().out == "pruned 0 commits with 0 changes\n"
     assert main([*command, "--keep-at-least", "1ms"], {}) == 0
-    said, pruned = capsys.readouterr().out.splitlines()
-    assert said == "set: younger commits are kept"
+    kept, pruned = capsys.readouterr().out.splitlines()
+    assert kept == "minimum age set; younger commits are kept"
     assert pruned.startswith(f"pruned {held - 1} commits with ")
     assert commits(database_url) == 1
 

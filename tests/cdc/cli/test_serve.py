@@ -26,7 +26,7 @@ def test_it_stops_cleanly_and_a_second_start_finds_the_data(open_directory: Path
             assert tail.line_with("kept").split() == ["snapshot", "kept", "disabled"]
 
 
-def test_what_the_banner_says_works(open_directory: Path) -> None:
+def test_the_commands_of_the_banner_work(open_directory: Path) -> None:
     with running("serve", "--port", "0", "--data-dir", str(open_directory / "data")) as server:
         base, database = ready(server)
         change = shlex.split(server.line_with("change "))[-1]
@@ -46,16 +46,16 @@ def test_a_second_server_on_the_same_data_is_refused(open_directory: Path) -> No
     with running(*arguments) as first:
         ready(first)
         second = Program(*arguments)
-        _, said = second.process.communicate(timeout=60)
+        _, error = second.process.communicate(timeout=60)
         assert second.process.returncode == 2
-        assert re.fullmatch(r"flagent-cdc: the data directory .* is in use by process \d+; .*\n", said)
+        assert re.fullmatch(r"flagent-cdc: the data directory .* is in use by process \d+; .*\n", error)
 
 
 def test_a_port_in_use_is_refused_before_anything_starts(open_directory: Path) -> None:
     with running("serve", "--port", "0", "--data-dir", str(open_directory / "data")) as first:
         port = ready(first)[0].rpartition(":")[2]
         second = Program("serve", "--port", port, "--data-dir", str(open_directory / "other"))
-        _, said = second.process.communicate(timeout=60)
+        _, error = second.process.communicate(timeout=60)
         assert second.process.returncode == 2
-        assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in said
+        assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in error
         assert not (open_directory / "other").exists()

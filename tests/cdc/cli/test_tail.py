@@ -100,14 +100,14 @@ def test_filters_are_asked_for_as_the_stream_names_them(serve: Serve, capsys: py
     assert capsys.readouterr().err == ""
 
 
-def test_it_comes_back_with_the_last_id_that_was_sent(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_reconnects_with_the_last_id_that_was_sent(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     moved = ": keep-alive position=9 fresh=true ageMs=1\nid: 9@k7q2mx\n\n"
     url, script = serve(HELLO + block(8), (503, '{"detail": "try later"}'), HELLO + moved, HELLO + block(12))
     assert main(["tail", url, "--count", "2"]) == 0
     assert [last_id for _, _, last_id in script.requests] == [None, "8-0@k7q2mx", "8-0@k7q2mx", "9@k7q2mx"]
-    said = capsys.readouterr().err
-    assert "closed the stream; reconnecting in" in said
-    assert "answered 503: try later; reconnecting in" in said
+    error = capsys.readouterr().err
+    assert "closed the stream; reconnecting in" in error
+    assert "answered 503: try later; reconnecting in" in error
 
 
 def test_json_gives_one_object_a_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +130,7 @@ def test_json_without_snapshot_asks_for_none(serve: Serve) -> None:
     assert "snapshot" not in script.requests[0][1]
 
 
-def test_a_refusal_is_one_sentence_with_the_servers_words(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejection_is_one_sentence_with_the_servers_detail(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     url, _ = serve(
         (400, '{"title": "Bad Request", "detail": "schema \'x\' is not attached", "code": "unknown_schema"}')
     )
@@ -138,7 +138,7 @@ def test_a_refusal_is_one_sentence_with_the_servers_words(serve: Serve, capsys: 
     assert capsys.readouterr().err == "flagent-cdc: 127.0.0.1 answered 400: schema 'x' is not attached\n"
 
 
-def test_another_kind_of_server_is_told_apart(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_kind_of_server_is_an_error(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     url, _ = serve((404, "no such page"))
     assert main(["tail", url]) == 2
     assert "answered 404: Not Found" in capsys.readouterr().err
@@ -152,9 +152,9 @@ def test_a_stream_that_makes_no_sense_is_refused(serve: Serve, capsys: pytest.Ca
 
 def test_an_unreachable_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tail", "http://127.0.0.1:1"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("flagent-cdc: cannot reach 127.0.0.1:1: ")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("flagent-cdc: cannot reach 127.0.0.1:1: ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8080", "ftp://h", "http://", "http://h:port", "ws://h/ws"])

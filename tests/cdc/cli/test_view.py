@@ -76,8 +76,8 @@ def view() -> View:
     return view
 
 
-def told(view: View, kind: str, flag: dict[str, Any] | None, **fields: Any) -> str:
-    """What the line says after time, type and key, without the latency at its end."""
+def phrases(view: View, kind: str, flag: dict[str, Any] | None, **fields: Any) -> str:
+    """The line without time, type and key, and without the latency at its end."""
     (line,) = view.event(event(kind, flag, **fields), NOW)
     start = "08:00:00.123 " + f"{kind:<20} " + f"{'payments.flow':<32}"
     assert line.startswith(start)
@@ -86,30 +86,30 @@ def told(view: View, kind: str, flag: dict[str, Any] | None, **fields: Any) -> s
 
 
 def test_a_column_of_the_flag(view: View) -> None:
-    assert told(view, "flag_updated", changed(description="Pay now", notes="urgent")) == (
+    assert phrases(view, "flag_updated", changed(description="Pay now", notes="urgent")) == (
         'description "Payment in one step" → "Pay now", notes none → "urgent"'
     )
 
 
-def test_a_toggle_is_told_by_both_of_its_events(view: View) -> None:
+def test_a_toggle_is_shown_for_both_of_its_events(view: View) -> None:
     off = changed(enabled=False)
-    assert told(view, "flag_updated", off, index=0) == "enabled true → false"
-    assert told(view, "flag_disabled", off, index=1) == "enabled true → false"
+    assert phrases(view, "flag_updated", off, index=0) == "enabled true → false"
+    assert phrases(view, "flag_disabled", off, index=1) == "enabled true → false"
 
 
 def test_the_next_commit_compares_with_the_last_one(view: View) -> None:
-    told(view, "flag_updated", changed(enabled=False), position=8)
-    assert told(view, "flag_updated", changed(), position=9) == "enabled false → true"
+    phrases(view, "flag_updated", changed(enabled=False), position=8)
+    assert phrases(view, "flag_updated", changed(), position=9) == "enabled false → true"
 
 
 def test_tags(view: View) -> None:
     flag = changed(tags=[{"id": 52, "value": "beta"}])
-    assert told(view, "flag_updated", flag) == "- tag payment, + tag beta"
+    assert phrases(view, "flag_updated", flag) == "- tag payment, + tag beta"
 
 
 def test_a_rollout(view: View) -> None:
     after = segment(rolloutPercent=25)
-    assert told(view, "segment_updated", changed(segments=[after]), segmentID=11, segment=after) == (
+    assert phrases(view, "segment_updated", changed(segments=[after]), segmentID=11, segment=after) == (
         'segment "EU users": rollout 10 → 25 %'
     )
 
@@ -120,7 +120,7 @@ def test_rules_of_a_segment(view: View) -> None:
         {"id": 22, "segmentID": 11, "property": "age", "operator": "GT", "value": "18"},
     ]
     after = segment(constraints=rules)
-    assert told(view, "segment_updated", changed(segments=[after]), segmentID=11, segment=after) == (
+    assert phrases(view, "segment_updated", changed(segments=[after]), segmentID=11, segment=after) == (
         'segment "EU users": country IN DE,FR → country IN DE, + age GT 18'
     )
 
@@ -128,8 +128,8 @@ def test_rules_of_a_segment(view: View) -> None:
 def test_a_new_and_a_removed_segment(view: View) -> None:
     new = segment(id=12, description=None, constraints=[], rolloutPercent=5)
     flag = changed(segments=[*FLAG["segments"], new])
-    assert told(view, "segment_updated", flag, segmentID=12, segment=new) == "+ segment 12, rollout 5 %"
-    assert told(view, "segment_updated", changed(), position=9, segmentID=12, segment=None) == "- segment 12"
+    assert phrases(view, "segment_updated", flag, segmentID=12, segment=new) == "+ segment 12, rollout 5 %"
+    assert phrases(view, "segment_updated", changed(), position=9, segmentID=12, segment=None) == "- segment 12"
 
 
 def test_shares_are_compared_by_variant_since_a_replaced_row_has_a_new_id(view: View) -> None:
@@ -138,7 +138,7 @@ def test_shares_are_compared_by_variant_since_a_replaced_row_has_a_new_id(view: 
         {"id": 34, "segmentID": 11, "variantID": 42, "variantKey": "treatment", "percent": 70},
     ]
     flag = changed(segments=[segment(distributions=shares)])
-    assert told(view, "distribution_updated", flag, segmentID=11, distributions=shares) == (
+    assert phrases(view, "distribution_updated", flag, segmentID=11, distributions=shares) == (
         "control 50 → 30 %, treatment 50 → 70 %"
     )
 
@@ -146,22 +146,22 @@ def test_shares_are_compared_by_variant_since_a_replaced_row_has_a_new_id(view: 
 def test_variants(view: View) -> None:
     after = {"id": 42, "flagID": 7, "key": "treatment", "attachment": {"colour": "blue"}}
     flag = changed(variants=[FLAG["variants"][0], after])
-    assert told(view, "variant_updated", flag, variantID=42, variant=after) == (
+    assert phrases(view, "variant_updated", flag, variantID=42, variant=after) == (
         "variant treatment: attachment {colour: red} → {colour: blue}"
     )
-    assert told(view, "variant_updated", flag, position=9, variantID=43, variant=None) == "- variant"
+    assert phrases(view, "variant_updated", flag, position=9, variantID=43, variant=None) == "- variant"
     new = {"id": 44, "flagID": 7, "key": "third", "attachment": None}
-    assert told(view, "variant_updated", flag, position=10, variantID=44, variant=new) == "+ variant third"
+    assert phrases(view, "variant_updated", flag, position=10, variantID=44, variant=new) == "+ variant third"
 
 
 def test_a_flag_that_was_never_seen_is_described() -> None:
-    assert told(View(), "flag_updated", changed()) == "enabled, 1 segment, 2 variants, tags payment"
-    assert told(View(), "segment_updated", changed(), segmentID=11, segment=segment()) == "segment 11: rollout 10 %"
+    assert phrases(View(), "flag_updated", changed()) == "enabled, 1 segment, 2 variants, tags payment"
+    assert phrases(View(), "segment_updated", changed(), segmentID=11, segment=segment()) == "segment 11: rollout 10 %"
 
 
 def test_created_and_deleted(view: View) -> None:
-    assert told(view, "flag_deleted", None) == ""
-    assert told(view, "flag_created", changed(segments=[], variants=[], tags=[]), position=9) == "enabled"
+    assert phrases(view, "flag_deleted", None) == ""
+    assert phrases(view, "flag_created", changed(segments=[], variants=[], tags=[]), position=9) == "enabled"
 
 
 def test_rows_of_a_watched_table() -> None:
@@ -184,22 +184,22 @@ def test_rows_of_a_watched_table() -> None:
 
 def test_nothing_in_a_flag_can_steer_the_terminal(view: View) -> None:
     flag = changed(description="\x1b[2Jgone\x07\n\u202ebidi")
-    line = told(view, "flag_updated", flag)
+    line = phrases(view, "flag_updated", flag)
     assert line.isprintable()
     assert r"\x1b[2Jgone\x07\n\u202ebidi" in line
 
 
-def test_long_values_are_cut(view: View) -> None:
-    assert told(view, "flag_updated", changed(notes="x" * 500)).endswith('xxx…"')
+def test_long_values_are_shortened(view: View) -> None:
+    assert phrases(view, "flag_updated", changed(notes="x" * 500)).endswith('xxx…"')
 
 
-def test_a_replayed_event_tells_its_age(view: View) -> None:
+def test_a_replayed_event_shows_its_age(view: View) -> None:
     (line,) = view.event(event("flag_updated", changed()), NOW + timedelta(hours=3))
     assert line.endswith("(3 h ago)")
 
 
 def test_the_schema_is_named_once_there_are_several(view: View) -> None:
-    told(view, "flag_updated", changed())
+    phrases(view, "flag_updated", changed())
     other = event("flag_updated", changed(id=1), flagID=1, schema="tenant_1")
     (line,) = view.event(other, NOW)
     assert "tenant_1.payments.flow" in line
@@ -215,13 +215,13 @@ def test_a_snapshot_shows_each_flag_by_key() -> None:
     ]
 
 
-def test_a_resync_says_that_events_were_left_out(view: View) -> None:
+def test_a_resync_reports_that_events_are_lost(view: View) -> None:
     data = {"reason": "pruned", "snapshot": {"position": "90", "flags": [changed(enabled=False)]}}
     assert view.resync(data) == ["-- resync (pruned): 1 flags as of now, events in between are lost"]
-    assert told(view, "flag_updated", changed(), position=91) == "enabled false → true"
+    assert phrases(view, "flag_updated", changed(), position=91) == "enabled false → true"
 
 
-def test_lost_freshness_is_told_once_and_its_return_too() -> None:
+def test_lost_freshness_is_shown_once_and_so_is_its_return() -> None:
     view = View()
     assert view.connected("http://h", {"position": "7", "fresh": True, "ageMs": 2}) == [
         "-- connected to http://h at position 7, fresh"

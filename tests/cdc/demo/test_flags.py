@@ -7,7 +7,7 @@ from cdc.demo.flags import FLAGS
 OPERATORS = {"EQ", "NEQ", "LT", "LTE", "GT", "GTE", "EREG", "NEREG", "IN", "NOTIN", "CONTAINS", "NOTCONTAINS"}
 
 
-def test_its_flags_are_such_as_flagent_allows() -> None:
+def test_flagent_would_accept_the_flags() -> None:
     assert len({flag.key for flag in FLAGS}) == len(FLAGS) >= 30
     for flag in FLAGS:
         assert re.fullmatch(r"[\w\-/.:]{1,63}", flag.key, re.ASCII)

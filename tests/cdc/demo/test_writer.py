@@ -21,7 +21,7 @@ def test_filling_twice_creates_the_flags_once(flagent_url: str) -> None:
         assert writer.fill() == 0
 
 
-def test_the_same_seed_tells_the_same_story(postgres: Postgres) -> None:
+def test_the_same_seed_makes_the_same_changes(postgres: Postgres) -> None:
     with (
         postgres.database("flagent") as one,
         postgres.database("flagent") as two,
@@ -30,8 +30,8 @@ def test_the_same_seed_tells_the_same_story(postgres: Postgres) -> None:
         assert story(one, seed=7) == story(two, seed=7) != story(three, seed=8)
 
 
-def test_it_does_every_kind_of_thing_in_its_first_minutes(flagent_url: str) -> None:
-    told = "\n".join(story(flagent_url, seed=1, steps=300))
+def test_it_makes_every_kind_of_change_in_its_first_minutes(flagent_url: str) -> None:
+    text = "\n".join(story(flagent_url, seed=1, steps=300))
     for words in (
         "turned off",
         "turned on",
@@ -50,8 +50,8 @@ def test_it_does_every_kind_of_thing_in_its_first_minutes(flagent_url: str) -> N
         "restored",
         "in one statement",
     ):
-        assert words in told
-    assert re.search(r": \w+ (EQ|NEQ|IN|GT|GTE|LT) .* → ", told)
+        assert words in text
+    assert re.search(r": \w+ (EQ|NEQ|IN|GT|GTE|LT) .* → ", text)
 
 
 def test_it_leaves_the_flags_of_others_alone(flagent_url: str) -> None:

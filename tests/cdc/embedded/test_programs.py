@@ -26,7 +26,7 @@ def test_finding_the_programs_does_not_import_the_package() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
-def test_root_is_told_that_its_home_is_closed_to_the_server(tmp_path: Path) -> None:
+def test_a_directory_that_the_servers_account_cannot_reach_is_an_error(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(

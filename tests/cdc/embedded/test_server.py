@@ -93,7 +93,7 @@ def test_a_second_owner_gets_one_clear_error(data_dir: Path) -> None:
             server.start()
 
 
-def test_a_server_that_outlived_its_owner_is_taken_over(data_dir: Path) -> None:
+def test_a_server_that_outlived_its_owner_is_reused(data_dir: Path) -> None:
     owner = subprocess.run(
         [
             sys.executable,
@@ -117,13 +117,13 @@ def test_a_server_that_outlived_its_owner_is_taken_over(data_dir: Path) -> None:
         connection.execute("create table kept as select 1")
         with embedded(data_dir) as server:
             assert server.url == url
-            assert connection.execute("select 1").fetchone() == (1,)  # the session of before has not been cut
+            assert connection.execute("select 1").fetchone() == (1,)  # the earlier session is still open
             assert count_rows(server) == 1
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url, connect_timeout=5)
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22 - 1], ids=["this process", "init", "nobody"])
+@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22 - 1], ids=["this process", "init", "no process"])
 def test_a_stale_pid_file_does_not_matter(data_dir: Path, pid: int) -> None:
     with embedded(data_dir) as server:
         pid_file = server.cluster / "postmaster.pid"
@@ -149,7 +149,7 @@ def test_stopping_twice_or_before_the_start_does_nothing(data_dir: Path) -> None
     server.stop()
 
 
-def test_a_directory_that_cannot_be_made_is_told(open_directory: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(open_directory: Path) -> None:
     (open_directory / "file").touch()
     with pytest.raises(EmbeddedPostgresError, match="cannot create the data directory"):
         embedded(open_directory / "file" / "data").start()

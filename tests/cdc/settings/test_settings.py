@@ -1,4 +1,4 @@
-"""Settings: what is read, what is refused, and that the manual says the same."""
+"""Settings: which values are read and rejected, and that the manual is current."""
 
 from ipaddress import ip_network
 from operator import attrgetter

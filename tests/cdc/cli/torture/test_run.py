@@ -32,12 +32,12 @@ def torture(*arguments: str) -> str:
 
 
 def test_an_embedded_database_survives_it() -> None:
-    said = torture("--duration", "6s", "--seed", "7")
-    assert "seed 7" in said.splitlines()[0]
-    committed = re.search(r"^(\d+) transactions committed", said, re.MULTILINE)
+    output = torture("--duration", "6s", "--seed", "7")
+    assert "seed 7" in output.splitlines()[0]
+    committed = re.search(r"^(\d+) transactions committed", output, re.MULTILINE)
     assert committed is not None
     assert int(committed[1]) > 50
-    faults = re.search(r"^(\d+) faults: ", said, re.MULTILINE)
+    faults = re.search(r"^(\d+) faults: ", output, re.MULTILINE)
     assert faults is not None
     assert int(faults[1]) >= 2
 
@@ -47,14 +47,14 @@ def test_a_given_database_is_left_as_it_was(database_url: str) -> None:
         writer.flag("mine")
     with psycopg.connect(database_url) as connection:
         before = set(connection.execute(TRACES.encode()).fetchall())
-    said = torture("--duration", "4s", "--writers", "2", "--subscribers", "2", "--database-url", database_url)
-    assert "password" not in said.splitlines()[0]
-    assert "PostgreSQL killed" not in said
+    output = torture("--duration", "4s", "--writers", "2", "--subscribers", "2", "--database-url", database_url)
+    assert "password" not in output.splitlines()[0]
+    assert "PostgreSQL killed" not in output
     with psycopg.connect(database_url) as connection:
         assert set(connection.execute(TRACES.encode()).fetchall()) == before
 
 
-def test_what_it_installed_it_takes_out_again(flagent_url: str) -> None:
+def test_what_it_installed_is_removed_again(flagent_url: str) -> None:
     torture("--duration", "2s", "--writers", "1", "--subscribers", "2", "--database-url", flagent_url)
     with psycopg.connect(flagent_url) as connection:
         assert connection.execute("select to_regnamespace('flagent_cdc')").fetchone() == (None,)
