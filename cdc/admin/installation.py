@@ -1,7 +1,7 @@
 """Installs flagent-cdc into a database, upgrades and downgrades it, attaches schemas, and uninstalls it.
 
 Tables come from the Alembic revisions in `sql/migrations`, functions and triggers from `sql/objects`; both change in
-one transaction. Every step that needs a strong lock is retried until it gets the lock.
+one transaction. Every step that needs a strong lock is retried while others hold it.
 
 Several processes may call these functions at once. Calling one again changes nothing.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.embedded.server import EmbeddedPostgres, default_data_dir
+from cdc.embedded.server import EmbeddedPostgres, _reason, default_data_dir
 from cdc.errors import DataDirectoryInUse, EmbeddedPostgresError
 from tests.fixtures.postgres import embedded
 
@@ -161,3 +161,15 @@ def test_the_default_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/data/flagent-cdc/postgres")
     assert default_data_dir({}) == Path.home() / ".local/share/flagent-cdc/postgres"
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("LOG:  starting\nFATAL:  no space left\nLOG:  shut down\n", "no space left"),
+        ("one\ntwo\n\n", "two"),
+        ("\n", "no error output"),
+    ],
+)
+def test_the_reason_of_a_failed_start_is_its_fatal_line_or_its_last_one(output: str, reason: str) -> None:
+    assert _reason(output) == reason
