@@ -8,7 +8,8 @@ from cdc.observe.status import LogStatus, Status, StatusReader
 
 from ..access.authentication import grant_of
 from ..http.problem import Problem
-from ..streams.gateway import ConnectionLimit, Gateway
+from ..limits.connection_limit import ConnectionLimit
+from ..streams.gateway import Gateway
 
 __all__ = ["router"]
 

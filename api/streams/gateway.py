@@ -5,13 +5,10 @@ through ASGI. It only needs the request's head, and does not wait.
 """
 
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Literal, Protocol
-from urllib.parse import parse_qsl
+from typing import Literal
 
 from cdc.auth.identity import Identity
 from cdc.core.errors import InvalidEventId, InvalidInput
@@ -19,36 +16,31 @@ from cdc.core.log.position import EventId, LogId
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire import sse
-from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
 from cdc.core.wire.format import Format
 from cdc.core.wire.ofrep import COALESCED_REFETCH, REFETCH
-from cdc.core.wire.query import StreamRequest, parse_stream_query
-from cdc.core.wire.realtime import REALTIME
+from cdc.core.wire.query import StreamRequest
 from cdc.fanout.subscriber import Sink, Subscriber
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 
 from ..access.authentication import AuthenticatedStream, Authentication
 from ..access.cors import Cors
-from ..access.credential import SUBPROTOCOL, TOKEN_PARAMETER
+from ..access.credential import SUBPROTOCOL
 from ..access.credential_expiry import CredentialExpiryWatcher
 from ..http.content_encoding import accepts_gzip
 from ..http.problem import Problem
+from ..limits.connection_limit import RETRY_AFTER_S, ConnectionLimit
 from ..limits.handshake_rate import HandshakeRateLimiter
 from ..limits.http_limits import ConnectionCounter, Limits
 from ..limits.request_rate import RequestRateLimiter
+from .stream_query import StreamEndpointSpec, asked, asked_before, is_common
 
 __all__ = [
     "RETRY_MS",
     "STREAM_HEADERS",
-    "ConnectionLimit",
     "Gateway",
     "Opening",
     "SocketOpening",
-    "StreamEndpointSpec",
-    "own_surface",
-    "realtime_surface",
-    "refetch_surface",
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -56,21 +48,13 @@ Headers = Sequence[tuple[bytes, bytes]]
 # When a client should come back: spread, so that they do not return in one wave.
 RETRY_MS = (2_000, 4_000)
 
-_RETRY_AFTER_S = (1, 5)
-
 _MAX_QUERY_BYTES = 64 * 1024
 
 # A stream that was opened just now is read for the first time.
 _LOAD_S = 2.0
 
-_COMMON_BYTES = 256
-
-_LAST_EVENT_ID = "lastEventId"
-
 # A holder who does not see every event gets one notice for all of such a window.
 _GATHER_MS = 10
-
-_INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 STREAM_HEADERS: Headers = (
     (b"content-type", b"text/event-stream"),
@@ -79,63 +63,6 @@ STREAM_HEADERS: Headers = (
     (b"vary", b"accept-encoding"),
     (b"x-content-type-options", b"nosniff"),
 )
-
-
-class ConnectionLimit:
-    """Counts what is open of one kind, and refuses what is beyond `limit`."""
-
-    __slots__ = ("kind", "limit", "open_count")
-
-    def __init__(self, kind: str, limit: int) -> None:
-        self.kind = kind
-        self.limit = limit
-        self.open_count = 0
-
-    def enter(self) -> None:
-        """Raises `Problem` where there is no place; otherwise the caller must `leave` once."""
-        if self.open_count >= self.limit:
-            raise Problem(
-                503,
-                "too_many_connections",
-                f"all {self.limit} {self.kind} connections are in use; come back later",
-                retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
-            )
-        self.open_count += 1
-
-    def leave(self) -> None:
-        self.open_count -= 1
-
-
-class StreamEndpointSpec(Protocol):
-    """One path with an event stream: what its query means, and in which dialect it is answered."""
-
-    def __call__(self, pairs: Sequence[tuple[str, str]], /) -> tuple[StreamRequest, Dialect]:
-        """Raises `InvalidInput`."""
-
-    def __hash__(self) -> int: ...
-
-
-def own_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """Our own stream, with every parameter that it has."""
-    request = parse_stream_query([pair for pair in pairs if pair[0] not in (_LAST_EVENT_ID, TOKEN_PARAMETER)])
-    return request, ENVELOPES if request.envelope else EVENTS
-
-
-def realtime_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """Flagent's realtime stream: `flagKey` and `flagID`, and an event must pass both where both are given.
-
-    As there, numbers that are none and parameters that nobody knows are passed over.
-    """
-    keys = [value for name, value in pairs if name == "flagKey"]
-    ids = [int(value) for name, value in pairs if name == "flagID" and _INTEGER.fullmatch(value)]
-    if keys and ids:
-        return StreamRequest(Selection.of(flag_keys=keys, within_ids=ids)), REALTIME
-    return StreamRequest(Selection.of(flag_keys=keys, flag_ids=ids)), REALTIME
-
-
-def refetch_surface(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
-    """OFREP's refetch notices, about every flag; a new stream begins with one, which is this dialect's snapshot."""
-    return StreamRequest(Selection.of(), snapshot=True), REFETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +143,7 @@ class Gateway:
         entrant = self.guard.admit_stream(path, headers, query)
         assert entrant.identity is not None, "a stream cannot bring its credential later"
         surface = self.surfaces[path]
-        request, dialect, given_id = (_asked_before if _is_common(query) else _asked)(surface, query)
+        request, dialect, given_id = (asked_before if is_common(query) else asked)(surface, query)
         if last_event_id is None:
             last_event_id = given_id
         grant = entrant.identity.grant
@@ -349,7 +276,7 @@ class Gateway:
                 503,
                 "not_ready",
                 "the database has not been read yet; come back soon",
-                retry_after_s=random.randint(*_RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
+                retry_after_s=random.randint(*RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
             )
 
 
@@ -359,34 +286,6 @@ def _shared(format: Format) -> Format:
 
 
 _formats: dict[Format, Format] = {}
-
-
-def _asked(surface: StreamEndpointSpec, query: bytes) -> tuple[StreamRequest, Dialect, str]:
-    """What a query string asks for, and the last event id in it; raises `Problem`."""
-    pairs = _pairs(query)
-    try:
-        request, dialect = surface(pairs)
-    except InvalidInput as error:
-        raise Problem.of_input(error) from error
-    return request, dialect, next((value for name, value in pairs if name == _LAST_EVENT_ID), "")
-
-
-# After a restart ten thousand clients ask the same few questions: read once, and one selection is shared by all.
-_asked_before = lru_cache(maxsize=1024)(_asked)
-
-
-def _is_common(query: bytes) -> bool:
-    """Whether others may ask the same; what is only of this client, or long, is not kept."""
-    return len(query) <= _COMMON_BYTES and _LAST_EVENT_ID.encode() not in query and b"token" not in query
-
-
-def _pairs(query: bytes) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=2_000)
-    except ValueError as error:
-        raise Problem(
-            400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long"
-        ) from error
 
 
 def _comment_on(last_event_id: str) -> bytes:

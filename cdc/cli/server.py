@@ -22,6 +22,7 @@ from api.access.authentication import Authentication
 from api.access.cors import Cors
 from api.app import Application, create_app
 from api.limits.client_address import Proxies
+from api.limits.connection_limit import ConnectionLimit
 from api.limits.handshake_rate import HandshakeRateLimiter
 from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, ConnectionCounter, Limits
 from api.limits.request_rate import RequestRateLimiter
@@ -30,14 +31,8 @@ from api.routes.export import EXPORT_PATH
 from api.routes.metrics import Metrics
 from api.routes.ofrep import REFETCH_PATH
 from api.routes.realtime import REALTIME_PATHS
-from api.streams.gateway import (
-    ConnectionLimit,
-    Gateway,
-    StreamEndpointSpec,
-    own_surface,
-    realtime_surface,
-    refetch_surface,
-)
+from api.streams.gateway import Gateway
+from api.streams.stream_query import StreamEndpointSpec, own_surface, realtime_surface, refetch_surface
 from api.streams.uvicorn_handover import make_http_protocol
 from cdc.auth.authenticator import Authenticator
 from cdc.cli.workers import run_workers

@@ -77,7 +77,7 @@ async def test_a_server_is_not_ready_before_it_has_read_the_lanes(database_url: 
                 server.start()
                 await until(is_fresh, "freshness")
                 assert status["loaded"] is status["ready"] is False
-                assert status["reason"] == "the streams of tables have not been read yet"
+                assert status["reason"] == "the lanes have not been read from the database yet"
                 assert (await client.get("/api/v1/events/stream")).json()["code"] == "not_ready"
             await server.ready()
             async with websocket(server.websocket_url) as socket:

@@ -350,7 +350,7 @@ async def test_connections_and_requests_are_limited_in_total_and_per_client(data
         raw(port_of(server)),
         raw(port_of(server)) as third,
     ):
-        assert b"all the connections" in await third.read_to_end()
+        assert b"all connections of this server" in await third.read_to_end()
     limits: list[dict[str, Any]] = [
         {"requests_per_second": 5},
         {"requests_per_second_per_client": 5, "trusted_proxies": (ip_network("127.0.0.0/8"),)},

@@ -8,7 +8,7 @@ import pytest
 from kosoku import FailureError, run_fuzzingclient
 from websockets.frames import Frame, Opcode
 
-from api.streams import uvicorn_handover as handover
+from api.streams import websocket_connection
 from api.streams.websocket_session import Session
 from tests.fixtures.server import serving
 
@@ -62,7 +62,7 @@ def told(error: FailureError) -> str:
 
 
 async def test_every_case_passes_with_an_echo(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "Session", Echo)
+    monkeypatch.setattr(websocket_connection, "Session", Echo)
     async with serving(database_url, websocket_ping_interval_s=NO_PINGS) as server:
         try:
             results = await run_fuzzingclient(server.websocket_url, exclude_cases=TOO_LARGE + NOT_RUN, concurrency=4)

@@ -1,0 +1,53 @@
+"""An event stream on a connection that was taken out of uvicorn's hands."""
+
+import asyncio
+import random
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
+from cdc.fanout.subscriber import CloseReason
+
+from .connection import HandedOverConnection
+from .gateway import RETRY_MS, Gateway, Opening
+
+__all__ = ["SseStream"]
+
+
+class SseStream(HandedOverConnection):
+    """An event stream over HTTP/1.1. Nothing that the client sends means anything."""
+
+    __slots__ = ("_opening",)
+
+    def __init__(
+        self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: Opening
+    ) -> None:
+        super().__init__(gateway, transport, server_state)
+        self._opening: Opening | None = opening
+        self.subscriber = gateway.subscriber_of(opening, self)
+
+    def _begin(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            head = _response_head(self._server_state, opening)
+            self._gateway.begin_stream(opening, self.subscriber, head)
+
+    def close(self, reason: CloseReason, text: str) -> None:
+        self._finish(f": {text}\n\n".encode())
+
+    def _say_goodbye(self) -> None:
+        if not self._transport.is_closing():
+            self._finish(self.subscriber.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter
+
+    def _finish(self, raw: bytes) -> None:
+        format = self.subscriber.format
+        self._end(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
+
+
+def _response_head(server_state: ServerState, opening: Opening) -> bytes:
+    lines = [STATUS_LINE[200]]
+    framing = (b"transfer-encoding", b"chunked") if opening.format.is_chunked else (b"connection", b"close")
+    for name, value in (*server_state.default_headers, *opening.headers, *opening.cors, framing):
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
