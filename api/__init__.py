@@ -1,1 +1,1 @@
-"""The HTTP and WebSocket surfaces; everything they serve comes from `cdc`."""
+"""The HTTP and WebSocket endpoints; everything they serve comes from `cdc`."""

@@ -1,7 +1,7 @@
-"""The ASGI application: streams first, everything else through FastAPI.
+"""The ASGI application: stream endpoints first, all other paths through FastAPI.
 
-The streams' paths are looked at before FastAPI's router: they carry ten thousand connects at once after a deploy, and
-need none of what the router does. Their parameters still stand in the OpenAPI document.
+Stream endpoints bypass FastAPI's router: after a deploy they receive ten thousand connections at once, and they need
+nothing the router does.
 """
 
 import logging
@@ -38,10 +38,10 @@ from .routes import (
 )
 from .routes.metrics import Metrics
 from .routes.metrics import router as metrics_router
-from .streams.asgi_sse import StreamEndpoint
-from .streams.asgi_websocket import SocketEndpoint
+from .streams.asgi_sse import SseEndpoint
+from .streams.asgi_websocket import WebSocketEndpoint
 from .streams.gateway import Gateway
-from .streams.websocket_session import Evaluator
+from .streams.websocket_evaluation import Evaluator
 
 __all__ = ["Application", "create_app"]
 
@@ -49,17 +49,20 @@ logger = logging.getLogger(__name__)
 
 
 class Application:
-    """Dispatches by path and type of connection; `web` is the FastAPI application."""
+    """Dispatches by connection type and path, and applies CORS, rate limits and authentication to ordinary requests.
+
+    `web` is the FastAPI application behind it.
+    """
 
     def __init__(
         self, web: FastAPI, gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
     ) -> None:
         self.web = web
         self._gateway = gateway
-        stream = StreamEndpoint(gateway)
-        self._endpoints: dict[tuple[str, str], ASGIApp] = {("http", path): stream for path in gateway.surfaces}
+        stream = SseEndpoint(gateway)
+        self._endpoints: dict[tuple[str, str], ASGIApp] = {("http", path): stream for path in gateway.endpoints}
         if websocket_path is not None:
-            self._endpoints["websocket", websocket_path] = SocketEndpoint(gateway, evaluator)
+            self._endpoints["websocket", websocket_path] = WebSocketEndpoint(gateway, evaluator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
@@ -67,56 +70,63 @@ class Application:
             await (endpoint or self.web)(scope, receive, send)
             return
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        send = _dressed(send, self._gateway.origins.headers(origin))
+        send = _with_headers(send, self._gateway.cors.headers(origin))
         if scope["method"] == "OPTIONS" and origin is not None:
             await self._answer_preflight(origin, send)
             return
         if endpoint is None:
             try:
                 peer = scope["client"][0] if scope.get("client") else ""
-                self._gateway.quota.use(self._gateway.visitors.proxies.client(peer, scope["headers"]))
-                scope[IDENTITY] = self._gateway.guard.admit_request(scope["path"], scope["headers"])
+                self._gateway.request_rate.use(self._gateway.connection_counter.proxies.client(peer, scope["headers"]))
+                scope[IDENTITY] = self._gateway.authentication.admit_request(scope["path"], scope["headers"])
             except Problem as problem:
                 await send_problem(send, problem)
                 return
         await (endpoint or self.web)(scope, receive, send)
 
     async def _answer_preflight(self, origin: bytes, send: Send) -> None:
-        """A browser asks before it sends; never with credentials, so nobody is asked for any."""
-        headers = self._gateway.origins.preflight(origin)
+        """Answer a preflight request. Browsers send it without credentials, so it requires none."""
+        headers = self._gateway.cors.preflight(origin)
         if headers is None:
             await send_problem(
-                send, Problem(403, "origin_not_allowed", "pages of this origin may not read answers here")
+                send,
+                Problem(
+                    403,
+                    "origin_not_allowed",
+                    "this origin may not read responses here; add it to FLAGENT_CDC_CORS_ORIGINS",
+                ),
             )
             return
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
 
-_SECURITY = (
+_SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
 
-# Data is no page: nothing in it is to be run or shown as one.
-_OF_DATA = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# For responses other than pages: a browser must not render or run them.
+_DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-def _dressed(send: Send, cors: list[tuple[bytes, bytes]]) -> Send:
-    """Adds the headers that protect browsers, where the answer does not bring its own."""
+def _with_headers(send: Send, cors: list[tuple[bytes, bytes]]) -> Send:
+    """Add CORS and security headers to a response, except those it already has."""
 
-    async def dressed(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message["headers"])
             present = {name.lower(): value for name, value in headers}
-            headers += [(name, value) for name, value in (*_SECURITY, *cors) if name == b"vary" or name not in present]
-            if _OF_DATA[0] not in present and not present.get(b"content-type", b"").startswith(b"text/html"):
-                headers.append(_OF_DATA)
+            headers += [
+                (name, value) for name, value in (*_SECURITY_HEADERS, *cors) if name == b"vary" or name not in present
+            ]
+            if _DATA_POLICY[0] not in present and not present.get(b"content-type", b"").startswith(b"text/html"):
+                headers.append(_DATA_POLICY)
             message = {**message, "headers": headers}
         await send(message)
 
-    return dressed
+    return send_with_headers
 
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -133,20 +143,28 @@ def create_app(
     page: Page | None = None,
     metrics: Metrics | None = None,
 ) -> FastAPI:
-    """The FastAPI part: every surface that is not a stream."""
+    """The FastAPI application, with every endpoint that is not a stream.
+
+    `page` None leaves the page out, `metrics` None the endpoint `/metrics`.
+    """
     web = FastAPI(
         title="flagent-cdc",
         version=version,
         description="The change stream of feature flags in PostgreSQL.",
         redoc_url=None,
         lifespan=lifespan,
-        # Every refusal has this form; with it said, the framework does not promise one of its own, 422.
-        responses={"default": {"description": "Why not", "content": {PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}}}},
+        # All errors are problems. Without this, FastAPI documents its own error format, 422.
+        responses={
+            "default": {
+                "description": "The reason for the error",
+                "content": {PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}},
+            }
+        },
     )
     web.state.pipeline = pipeline
     web.state.evaluator = evaluator
     web.state.gateway = gateway
-    web.state.guard = gateway.guard
+    web.state.authentication = gateway.authentication
     web.state.status = StatusReader(pipeline) if status_reader is None else status_reader
     web.state.metrics = metrics
     web.state.exports = export.Exports(pipeline)
@@ -155,7 +173,7 @@ def create_app(
         web.add_exception_handler(kind, _on_error)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for room in (
+    for endpoints in (
         health,
         info,
         flag_history,
@@ -169,7 +187,7 @@ def create_app(
         stream_tokens,
         tables,
     ):
-        web.include_router(room.router)
+        web.include_router(endpoints.router)
     if metrics is not None:
         web.include_router(metrics_router)
     if page is not None:
@@ -186,14 +204,17 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidInput | OutOfReach | TooBusy | SourceError)
     if isinstance(error, SourceError):
-        logger.warning("A request without the database", extra={"action": "request_failed", "reason": str(error)})
+        logger.warning(
+            "A request failed because the database does not respond",
+            extra={"action": "request_failed", "reason": str(error)},
+        )
     return await _on_problem(request, Problem.of(error))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-    detail = f"there is nothing at {request.url.path}" if error.status_code == 404 else str(error.detail)
+    detail = f"no such path: {request.url.path}" if error.status_code == 404 else str(error.detail)
     response = await _on_problem(request, Problem(error.status_code, code, detail))
     response.headers.update(error.headers or {})
     return response

@@ -1,8 +1,8 @@
-"""Who comes in, and with what rights.
+"""Authentication and authorization of requests and streams.
 
-The same guard stands before every kind of connection. Without an authenticator everyone may do everything. With one,
-every path asks for a credential unless it is named here, and a restricted one opens only paths that are known to heed
-restrictions: a new surface is closed to it until it is added.
+Ordinary requests, SSE streams and WebSockets share this code. Without an authenticator every request is authorized.
+With one, every path requires a credential unless it is listed here as public, and a restricted credential is authorized
+only for the paths that apply its grant: a new path is denied to it until it is added to `GRANT_AWARE_PATHS`.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,16 +18,24 @@ from cdc.core.subscription.grant import Grant
 from cdc.errors import Unauthorized
 
 from ..http.problem import Problem
-from .credential import lasting_credential, query_token
+from .credential import header_credential, query_token
 
-__all__ = ["IDENTITY", "AuthenticatedStream", "Authentication", "grant_of", "identity_of", "refuse_evaluation"]
+__all__ = [
+    "GRANT_AWARE_PATHS",
+    "IDENTITY",
+    "AuthenticatedStream",
+    "Authentication",
+    "grant_of",
+    "identity_of",
+    "refuse_evaluation",
+]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 IDENTITY = "flagent_cdc.identity"
-"""Where in an ASGI scope the identity stands."""
+"""The key of the identity in an ASGI scope."""
 
-# The page and what it is made of carry no data; what it shows, it asks for like anybody else.
+# The page and its files contain no data: it reads from the API, with the reader's credential.
 _PAGE = "/page/"
 
 _PUBLIC = frozenset(
@@ -45,7 +53,7 @@ _PUBLIC = frozenset(
     }
 )
 
-_HEEDING = (
+GRANT_AWARE_PATHS = (
     "/api/v1/flags",
     "/api/v1/changes",
     "/api/v1/tables",
@@ -54,26 +62,36 @@ _HEEDING = (
     "/api/v1/stream-tokens",
     "/ofrep/v1/evaluate/",
 )
+"""Prefixes of the paths that apply the grant of a restricted credential."""
 
-# On what is open to all, everyone reads all, but nothing else.
+# Open paths return every flag without a credential, but do not evaluate.
 _OPEN = Identity("open path", Grant(evaluate=False))
-_STRANGER = Identity("nobody", Grant(flags=frozenset(), tables=frozenset(), evaluate=False))
+_ANONYMOUS = Identity("anonymous", Grant(flags=frozenset(), tables=frozenset(), evaluate=False))
 
 _CHALLENGE = 'Bearer realm="flagent-cdc"'
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedStream:
-    """Who a stream is for; a stream token must be used up when the stream opens. `identity` None: not known yet."""
+    """The identity behind a stream; None for a WebSocket that sends its credential as its first message.
+
+    `token` is the stream token the identity comes from; `Authentication.consume_token` has to be called with it.
+    """
 
     identity: Identity | None
     token: StreamToken | None = None
 
 
-_UNASKED = AuthenticatedStream(ANYBODY)
+_UNAUTHENTICATED = AuthenticatedStream(ANYBODY)
 
 
 class Authentication:
+    """Identifies clients by their credentials and authorizes their requests; raises `Problem` otherwise.
+
+    `authenticator` None disables authentication. `cookie` is the name of the cookie that may hold a credential.
+    `open_paths` need no credential.
+    """
+
     def __init__(
         self,
         authenticator: Authenticator | None = None,
@@ -87,40 +105,44 @@ class Authentication:
 
     @property
     def is_loaded(self) -> bool:
+        """Whether API keys have been read, so that credentials can be checked."""
         return self.authenticator is None or self.authenticator.is_loaded
 
     def admit_request(self, path: str, headers: Headers) -> Identity:
-        """Decide about an ordinary request; raises `Problem`."""
+        """The identity behind an ordinary request; raises `Problem`."""
         if self.authenticator is None:
             return ANYBODY
         if path in self._open_paths:
             return _OPEN
-        credential = lasting_credential(headers, self._cookie)
+        credential = header_credential(headers, self._cookie)
         if path in _PUBLIC or path.startswith(_PAGE):
-            return self._perhaps(self.authenticator, credential)
+            return self._identity_if_valid(self.authenticator, credential)
         identity = self._identify(self.authenticator, credential)
-        if identity.grant.is_restricted and not path.startswith(_HEEDING):
-            raise Problem(403, "not_allowed", "this credential does not open this path")
+        if identity.grant.is_restricted and not path.startswith(GRANT_AWARE_PATHS):
+            raise Problem(403, "not_allowed", "this credential is not authorized for this path")
         return identity
 
     def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> AuthenticatedStream:
-        """Decide about a stream; raises `Problem`. With `may_wait` one without any credential may still send it."""
+        """The identity behind a stream; raises `Problem`.
+
+        With `may_wait` a request without a credential is accepted, with the identity None.
+        """
         if self.authenticator is None:
-            return _UNASKED
+            return _UNAUTHENTICATED
         if path in self._open_paths:
             return AuthenticatedStream(_OPEN)
-        credential = lasting_credential(headers, None)
+        credential = header_credential(headers, None)
         if credential is None and (token := query_token(query)) is not None:
-            return self.admit_token(token, only_brief=True)
-        if credential is None and (credential := lasting_credential(headers, self._cookie)) is None and may_wait:
+            return self.admit_token(token, is_from_url=True)
+        if credential is None and (credential := header_credential(headers, self._cookie)) is None and may_wait:
             return AuthenticatedStream(None)
         return AuthenticatedStream(self._identify(self.authenticator, credential))
 
-    def admit_token(self, text: str, *, only_brief: bool = False) -> AuthenticatedStream:
-        """Decide about a credential that was given as text; raises `Problem`."""
+    def admit_token(self, text: str, *, is_from_url: bool = False) -> AuthenticatedStream:
+        """The identity behind a credential; raises `Problem`. A URL may contain a stream token only."""
         authenticator = self.authenticator
         if authenticator is None:
-            return _UNASKED
+            return _UNAUTHENTICATED
         if text.startswith(TOKEN_PREFIX):
             _refuse_until_loaded(authenticator)
             try:
@@ -128,28 +150,28 @@ class Authentication:
             except Unauthorized as error:
                 raise _refused(error) from error
             return AuthenticatedStream(token.holder, token)
-        if only_brief:
+        if is_from_url:
             raise Problem(
                 401,
                 "not_a_stream_token",
-                "a lasting credential must not stand in an address; POST /api/v1/stream-tokens gives a token for it",
+                "API keys and JWTs are not accepted in URLs; get a stream token from POST /api/v1/stream-tokens",
                 challenge=_CHALLENGE,
             )
         return AuthenticatedStream(self._identify(authenticator, text))
 
-    def use_up(self, entrant: AuthenticatedStream) -> None:
-        """The stream opens: its token, if it came by one, opens no other here."""
-        if entrant.token is not None and self.authenticator is not None:
-            self.authenticator.use_up(entrant.token)
+    def consume_token(self, authenticated: AuthenticatedStream) -> None:
+        """Invalidate the token of a stream that opens; harmless without one."""
+        if authenticated.token is not None and self.authenticator is not None:
+            self.authenticator.use_up(authenticated.token)
 
-    def _perhaps(self, authenticator: Authenticator, credential: str | None) -> Identity:
-        """Who it is, if anybody: what is open to all must not fail for a bad credential."""
+    def _identity_if_valid(self, authenticator: Authenticator, credential: str | None) -> Identity:
+        """The identity for a public path, which must not fail because of a bad credential."""
         if credential is None or not authenticator.is_loaded:
-            return _STRANGER
+            return _ANONYMOUS
         try:
             return authenticator.identify(credential)
         except Unauthorized:
-            return _STRANGER
+            return _ANONYMOUS
 
     def _identify(self, authenticator: Authenticator, credential: str | None) -> Identity:
         _refuse_until_loaded(authenticator)
@@ -164,7 +186,10 @@ class Authentication:
 def _refuse_until_loaded(authenticator: Authenticator) -> None:
     if not authenticator.is_loaded:
         raise Problem(
-            503, "not_ready", "the keys have not been read from the database yet; come back soon", retry_after_s=1
+            503,
+            "not_ready",
+            "the server has not read its API keys yet; retry after the time in Retry-After",
+            retry_after_s=1,
         )
 
 
@@ -172,7 +197,8 @@ def _missing() -> Problem:
     return Problem(
         401,
         "credential_missing",
-        "send an API key or a token as Authorization: Bearer, or an API key as X-API-Key",
+        "this path requires a credential; send an API key or a JWT in the header Authorization: Bearer, "
+        "or an API key in X-API-Key",
         challenge=_CHALLENGE,
     )
 
@@ -182,15 +208,16 @@ def _refused(error: Unauthorized) -> Problem:
 
 
 def identity_of(request: Request) -> Identity:
-    """Who sent a request; a path that the guard has not seen fails here."""
+    """The identity behind a request; fails for a request that did not pass `Authentication.admit_request`."""
     return cast(Identity, request.scope[IDENTITY])
 
 
 def grant_of(request: Request) -> Grant:
+    """The grant of the identity behind a request."""
     return identity_of(request).grant
 
 
 def refuse_evaluation(grant: Grant) -> None:
-    """Raises `Problem` where a credential may not evaluate."""
+    """Raises `Problem` unless the grant allows evaluation."""
     if not grant.evaluate:
-        raise Problem(403, "not_allowed", "this credential does not allow evaluation")
+        raise Problem(403, "not_allowed", "this credential is not authorized for evaluation")

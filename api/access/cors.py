@@ -1,7 +1,7 @@
-"""Which pages may read from a browser: CORS (Fetch standard, section 3.3) and the Origin of WebSocket handshakes.
+"""The origins that may use the API from a browser: CORS (Fetch standard, section 3.3), and WebSocket handshakes.
 
-A browser lets any page open a WebSocket anywhere and sends cookies along, so the server must look at Origin itself.
-Programs that are no browsers send none.
+A browser lets any page open a WebSocket to any server and adds cookies, so the server has to check Origin itself.
+Clients other than browsers send no Origin.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ _MAX_AGE_S = b"600"
 
 
 class Cors:
-    """`allowed` as in the settings; `with_local` allows pages of this machine too, for development."""
+    """Decides which origins may read responses and open WebSockets.
+
+    `allowed` are the origins of FLAGENT_CDC_CORS_ORIGINS, "*" for all; `with_local` adds pages of this machine, for
+    development.
+    """
 
     def __init__(self, allowed: Sequence[str] = (), *, with_local: bool = False) -> None:
         self._is_any = "*" in allowed
@@ -27,30 +31,31 @@ class Cors:
         self._with_local = with_local
 
     def allows(self, origin: bytes) -> bool:
+        """Whether pages of this origin may read responses."""
         return self._is_any or origin.lower() in self._allowed or (self._with_local and _is_local(origin))
 
     def allows_socket(self, origin: bytes | None, host: bytes | None) -> bool:
-        """Whether a handshake with these headers may go on: no page, a page of this server, or an allowed one."""
+        """Whether to accept a WebSocket handshake: from no page, a page of this server, or an allowed origin."""
         if origin is None or self.allows(origin):
             return True
         _, _, authority = origin.partition(b"://")
         return host is not None and authority.lower() == host.strip().lower()
 
     def headers(self, origin: bytes | None) -> Headers:
-        """What an answer to a page of this origin carries."""
-        # Caches must keep the answers to different pages apart, also those without these headers.
+        """The CORS headers of a response to this origin."""
+        # Also on responses without CORS headers: a cache must not serve one origin's response to another.
         vary = [(b"vary", b"origin")] if self._allowed or self._with_local else []
         if origin is None or not self.allows(origin):
             return vary
         expose = (b"access-control-expose-headers", EXPOSED_HEADERS)
         if self._is_any:
-            # Without cookies: any page could use them.
+            # Without credentials: otherwise any page could use the reader's cookies.
             return [*vary, (b"access-control-allow-origin", b"*"), expose]
         allow = (b"access-control-allow-origin", origin)
         return [*vary, allow, (b"access-control-allow-credentials", b"true"), expose]
 
     def preflight(self, origin: bytes) -> Headers | None:
-        """The answer's headers to the question before a request; None where the page may not."""
+        """The headers of the response to a preflight request; None if the origin is not allowed."""
         if not self.allows(origin):
             return None
         return [

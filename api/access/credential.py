@@ -1,30 +1,29 @@
-"""Where in a request a credential may stand.
+"""Extraction of the credential from a request.
 
-The first of these that is there counts: `Authorization: Bearer`, `X-API-Key`, a WebSocket subprotocol, the query's
-stream token, the cookie. The cookie comes last because a browser sends it unasked, also when the page has sent another.
+The order of precedence: `Authorization: Bearer`, `X-API-Key`, a WebSocket subprotocol, a stream token in the query, the
+cookie. The cookie comes last because a browser adds it to every request, also to one with a credential from the page.
 """
 
 import base64
 import binascii
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
 
-from ..http.problem import Problem
+from ..http.query_string import decode_query
 
-__all__ = ["SUBPROTOCOL", "TOKEN_PARAMETER", "lasting_credential", "query_token"]
+__all__ = ["SUBPROTOCOL", "TOKEN_PARAMETER", "header_credential", "query_token"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 SUBPROTOCOL = "flagent.v1"
-"""What a client offers beside its key, and what the server answers: the key itself is never sent back."""
+"""The subprotocol a client offers beside its key, and the only one the server selects: it never echoes the key."""
 
 _KEY_SUBPROTOCOL = b"flagent.key."
 
 TOKEN_PARAMETER = "token"  # noqa: S105 - a parameter's name
 
 
-def lasting_credential(headers: Headers, cookie_name: str | None) -> str | None:
-    """An API key or a JSON Web Token from the headers; None where there is none. Without a name no cookie is read."""
+def header_credential(headers: Headers, cookie_name: str | None) -> str | None:
+    """An API key or a JSON Web Token from the headers, or None. `cookie_name` None ignores cookies."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name == b"authorization":
@@ -46,16 +45,10 @@ def lasting_credential(headers: Headers, cookie_name: str | None) -> str | None:
 
 
 def query_token(query: bytes) -> str | None:
-    """The stream token of an address; raises `Problem` where it is no readable text."""
+    """The value of the query parameter `token`, or None; raises `Problem` for a malformed query string."""
     if b"token=" not in query:
         return None
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=2_000)
-    except ValueError as error:
-        raise Problem(
-            400, "invalid_query", "the query string is not valid UTF-8 in percent encoding, or too long"
-        ) from error
-    return next((value for name, value in pairs if name == TOKEN_PARAMETER), None)
+    return next((value for name, value in decode_query(query) if name == TOKEN_PARAMETER), None)
 
 
 def _text(value: bytes) -> str:
@@ -63,7 +56,7 @@ def _text(value: bytes) -> str:
 
 
 def _decode(encoded: bytes) -> str:
-    """A key from a subprotocol; what is no base64url is an unknown key like any other."""
+    """A key from a subprotocol. Invalid base64url gives the empty key, which is rejected like any unknown one."""
     try:
         return base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)).decode("utf-8", "replace")
     except (binascii.Error, ValueError):

@@ -1,6 +1,6 @@
-"""Ends streams whose credential has ended: a token that expired, a key that was revoked.
+"""Closes streams whose credential expired or was revoked.
 
-One look per second at each identity, however many streams it has, and at none where no credentials are asked for.
+Each identity is checked once per second, regardless of the number of its streams; without authentication none is.
 """
 
 import asyncio
@@ -22,20 +22,25 @@ _INTERVAL_S = 1.0
 
 
 class CredentialExpiryWatcher:
+    """Closes the streams of an identity once its credential is no longer valid.
+
+    `authenticator` None disables it. `running` has to be entered for the checks to happen.
+    """
+
     def __init__(self, authenticator: Authenticator | None) -> None:
         self._authenticator = authenticator
         self._streams: dict[Identity, dict[Subscriber, None]] = {}
         self._identities: dict[Subscriber, Identity] = {}
 
     def add(self, subscriber: Subscriber, identity: Identity) -> None:
-        """End this stream with its credential; one that cannot end is not watched."""
+        """Close this stream when its credential ends; a credential that cannot end is ignored."""
         if self._authenticator is None or (identity.expires_at is None and identity.key_id is None):
             return
         self._identities[subscriber] = identity
         self._streams.setdefault(identity, {})[subscriber] = None
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Harmless when repeated."""
+        """Forget a stream; harmless when repeated."""
         identity = self._identities.pop(subscriber, None)
         if identity is not None:
             streams = self._streams[identity]
@@ -43,8 +48,8 @@ class CredentialExpiryWatcher:
             if not streams:
                 del self._streams[identity]
 
-    def look(self) -> None:
-        """End now what has ended."""
+    def check(self) -> None:
+        """Close the streams of every identity whose credential has ended."""
         if self._authenticator is None:
             return
         for identity, streams in list(self._streams.items()):
@@ -52,35 +57,43 @@ class CredentialExpiryWatcher:
             if ended is None:
                 continue
             logger.info(
-                "Streams end with their credential",
-                extra={"action": "credential_ended", "who": identity.name, "code": ended.code, "streams": len(streams)},
+                "A credential expired or was revoked; its streams are closed",
+                extra={
+                    "action": "credential_expired",
+                    "identity": identity.name,
+                    "code": ended.code,
+                    "streams": len(streams),
+                },
             )
             for subscriber in list(streams):
                 self.remove(subscriber)
-                end_unauthorized(subscriber, ended)
+                close_unauthorized(subscriber, ended)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        watching = asyncio.create_task(self._run(), name="watch")
+        """Check once per second until the end of the block."""
+        checking = asyncio.create_task(self._run(), name="credential expiry")
         try:
             yield
         finally:
-            watching.cancel()
+            checking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watching
+                await checking
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL_S)
             try:
-                self.look()
+                self.check()
             except Exception:
-                # Unknown; but no stream may outlive its credential because another one could not be ended.
-                logger.exception("Streams could not be ended", extra={"action": "watch_failed"})
+                # A failure for one identity must not end the checks of the others.
+                logger.exception(
+                    "The check for expired credentials failed", extra={"action": "credential_expiry_failed"}
+                )
 
 
-def end_unauthorized(subscriber: Subscriber, why: Unauthorized) -> None:
-    """Tell the client why, and close."""
+def close_unauthorized(subscriber: Subscriber, why: Unauthorized) -> None:
+    """Send the reason to the client, and close."""
     format = subscriber.format
     last = format.frame(format.dialect.unauthorized(why.code, str(why)))
     subscriber.hub.end(subscriber, CloseReason.UNAUTHORIZED, str(why), last)

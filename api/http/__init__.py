@@ -1,1 +1,1 @@
-"""HTTP without a surface: request bodies, problems, content encoding."""
+"""HTTP basics: problems, request bodies, query strings, content encoding, entity tags."""

@@ -1,4 +1,4 @@
-"""Which content coding a client can read."""
+"""The content encodings that a client accepts."""
 
 __all__ = ["accepts_gzip"]
 

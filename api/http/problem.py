@@ -24,7 +24,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
-# What is out of reach is gone, or would be too much, or is not to be had here at all.
+# The status of each code of `OutOfReach`: the history is gone, too long to read, or not kept on this node.
 _STATUS = {
     "pruned": 410,
     "log_replaced": 410,
@@ -35,12 +35,13 @@ _STATUS = {
 }
 
 
-# Not frozen: whoever handles an exception sets its traceback, and fails where that cannot be set.
+# Not frozen: Python sets the traceback of an exception when it handles it.
 @dataclass(eq=False)
 class Problem(Exception):
-    """A request that is refused: `detail` is one sentence for people, `code` a word for programs.
+    """A refused request: `detail` is one sentence for people, `code` a stable word for programs.
 
-    `retry_after_s` becomes the header Retry-After, whole seconds; `challenge` WWW-Authenticate.
+    `retry_after_s` becomes the header Retry-After, `challenge` the header WWW-Authenticate; `fields` are further
+    members of the document.
     """
 
     status: int
@@ -52,11 +53,12 @@ class Problem(Exception):
 
     @classmethod
     def of_input(cls, error: InvalidInput) -> "Problem":
+        """The problem of an invalid parameter: 400, with its name."""
         return cls(400, error.code, str(error), fields={"parameter": error.name} if error.name else {})
 
     @classmethod
     def of(cls, error: InvalidInput | OutOfReach | TooBusy | SourceError) -> "Problem":
-        """What to answer where an error of ours was raised; the driver's words stay in the log."""
+        """The problem of one of our errors. The text of a driver's error goes to the application log only."""
         match error:
             case InvalidInput():
                 return cls.of_input(error)
@@ -68,7 +70,7 @@ class Problem(Exception):
             case TooBusy():
                 return cls(503, "too_busy", str(error), retry_after_s=error.retry_after_s)
             case SourceError():
-                return cls(503, "database_unavailable", "the database does not answer now", retry_after_s=1)
+                return cls(503, "database_unavailable", "the database does not respond; retry later", retry_after_s=1)
 
     def body(self) -> bytes:
         document = {

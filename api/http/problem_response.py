@@ -1,4 +1,4 @@
-"""Sending a problem through ASGI without a framework in between."""
+"""Problems as plain ASGI responses."""
 
 from starlette.types import Send
 
@@ -8,7 +8,7 @@ __all__ = ["send_problem"]
 
 
 async def send_problem(send: Send, problem: Problem) -> None:
-    """The whole response."""
+    """Send the problem as a complete response."""
     body = problem.body()
     headers = [*problem.headers(), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})

@@ -1,11 +1,11 @@
-"""Which client a connection or a request counts for, where clients have limits of their own.
+"""Which client a connection or a request counts for, for the limits per client.
 
-That is the address of the other end; where this is a proxy that the server trusts, the address that it speaks for. Each
-proxy appends to `X-Forwarded-For` whom it was reached by, so the list is read from its end, and what a client wrote
-there itself is never reached. Nobody else is believed.
+That is the peer's address or, when the peer is a trusted proxy, the address the proxy forwards for. Each proxy appends
+the address it was reached from to `X-Forwarded-For`, so the list is read from its end, and what a client wrote into it
+is never reached. The header of an untrusted peer is ignored.
 
-Clients of this machine are not told apart and have no limit. Of IPv6 the network counts, for who has one address there
-has 2^64 of them.
+Loopback addresses have no limit. An IPv6 client counts by its /64 network, because a host with one address there can
+use all 2^64 of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _CACHED = 4096
 
 
 class Proxies:
-    """The proxies that are trusted; none by default."""
+    """The trusted proxies; none by default."""
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._networks = tuple(networks)
@@ -32,15 +32,15 @@ class Proxies:
         return parsed is not None and any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Whom a request with these headers counts for; None where there is no limit.
+        """The client a request with these headers counts for; None for one without a limit.
 
-        A trusted proxy that does not say so in addresses speaks for itself.
+        A trusted proxy that forwards no readable address counts as the client itself.
         """
         if not self.trusts(peer):
             return account(peer)
-        said = b",".join(value for name, value in headers if name == _FORWARDED_FOR).decode("latin-1")
-        while said:
-            said, _, address = said.rpartition(",")
+        forwarded = b",".join(value for name, value in headers if name == _FORWARDED_FOR).decode("latin-1")
+        while forwarded:
+            forwarded, _, address = forwarded.rpartition(",")
             if _parsed(address) is None:
                 break
             if not self.trusts(address):
@@ -50,7 +50,7 @@ class Proxies:
 
 @lru_cache(_CACHED)
 def account(address: str) -> str | None:
-    """What an address counts as.
+    """The client that an address counts as; None for one without a limit.
 
     >>> account("203.0.113.7"), account("2001:db8:1:2:3:4:5:6"), account("::ffff:203.0.113.7")
     ('203.0.113.7', '2001:db8:1:2::/64', '203.0.113.7')
@@ -65,7 +65,7 @@ def account(address: str) -> str | None:
 
 @lru_cache(_CACHED)
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    """An address as it stands in a peer's name or in the header, where some proxies add the port."""
+    """An address from a peer's name or from the header, in which some proxies add the port."""
     text = address.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with bounds: on how long a request may take to arrive, on its head, on who connects.
+"""uvicorn's HTTP protocol with limits: on the time a request may take to arrive, on its head, on connections.
 
-uvicorn waits for a request for ever and keeps whatever head it is sent. Here a connection that has not brought a whole
-request in time is answered 408 and closed, however lively it trickles; a head that is too large, 431; and a connection
-beyond the limits on connections, in total or from one address, 503 before a byte of it is read.
+uvicorn waits for a request for ever and keeps any head it is sent. Here a connection that has not sent a whole request
+in time is answered 408 and closed, also while bytes still trickle in; a head beyond the limits is answered 431; and a
+connection beyond the limits on connections, in total or per client, is answered 503 before a byte of it is read.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ __all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "ConnectionCounter
 
 logger = logging.getLogger(__name__)
 
-# A query of 64 KiB fits, which is what a stream's may have.
+# Leaves room for the longest query of a stream, 64 KiB.
 _MAX_HEAD_BYTES = 96 * 1024
 _MAX_HEADERS = 128
 
-# A client that has all it may have is told to the log so often at most.
-_COMPLAINT_S = 60.0
+# The shortest time between two log records about clients at their limit.
+_LOG_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`request_s` is for a whole request; of connections None is any number."""
+    """`request_s` is the time a whole request may take to arrive; None disables a limit on connections."""
 
     request_s: float = 10.0
     connections: int | None = None
@@ -41,9 +41,9 @@ class Limits:
 
 
 class ConnectionCounter:
-    """Counts connections, those of streams too, in total and by client.
+    """Counts connections, streams included, in total and per client.
 
-    One that comes from a trusted proxy counts for the client of its latest request.
+    A connection from a trusted proxy counts for the client of its latest request.
     """
 
     def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
@@ -51,39 +51,40 @@ class ConnectionCounter:
         self.proxies = Proxies() if proxies is None else proxies
         self._total = 0
         self._by_client: Counter[str] = Counter()
-        self._spoken_for: dict[asyncio.BaseTransport, str] = {}
-        self._complained_at = -_COMPLAINT_S
+        self._proxied_client: dict[asyncio.BaseTransport, str] = {}
+        self._logged_at = -_LOG_INTERVAL_S
 
     def enter(self, transport: asyncio.BaseTransport) -> Problem | None:
-        """Count a connection in, or say why not; what was let in must `leave` once."""
+        """Count a connection in, or return the problem; without one the caller must call `leave` once."""
         if self.limits.connections is not None and self._total >= self.limits.connections:
-            return Problem(503, "too_many_connections", "the server has all the connections it may have", 5)
+            return Problem(503, "too_many_connections", "all connections of this server are in use; retry later", 5)
         if not self.is_proxy(transport) and (problem := self._count(account(_address(transport)))) is not None:
             return problem
         self._total += 1
         return None
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
+        """Count a connection out."""
         self._total -= 1
         if self.is_proxy(transport):
-            self._discount(self._spoken_for.pop(transport, None))
+            self._discount(self._proxied_client.pop(transport, None))
         else:
             self._discount(account(_address(transport)))
 
     def is_proxy(self, transport: asyncio.BaseTransport) -> bool:
         return self.proxies.trusts(_address(transport))
 
-    def speak_for(self, transport: asyncio.BaseTransport, headers: Iterable[tuple[bytes, bytes]]) -> Problem | None:
-        """Count a proxy's connection for the client of this request, no longer for the one before, or say why not."""
-        client, before = self.proxies.client(_address(transport), headers), self._spoken_for.get(transport)
+    def attribute(self, transport: asyncio.BaseTransport, headers: Iterable[tuple[bytes, bytes]]) -> Problem | None:
+        """Count a proxy's connection for the client of this request, not the previous one; or return the problem."""
+        client, before = self.proxies.client(_address(transport), headers), self._proxied_client.get(transport)
         if client == before:
             return None
         if (problem := self._count(client)) is not None:
             return problem
         self._discount(before)
-        self._spoken_for.pop(transport, None)
+        self._proxied_client.pop(transport, None)
         if client is not None:
-            self._spoken_for[transport] = client
+            self._proxied_client[transport] = client
         return None
 
     def _count(self, client: str | None) -> Problem | None:
@@ -91,8 +92,10 @@ class ConnectionCounter:
             return None
         most = self.limits.connections_per_client
         if most is not None and self._by_client[client] >= most:
-            self._complain(client, most)
-            return Problem(503, "too_many_connections", f"your address has {most} connections open already", 5)
+            self._log_limited(client, most)
+            return Problem(
+                503, "too_many_connections", f"your address has {most} open connections, its limit; close one", 5
+            )
         self._by_client[client] += 1
         return None
 
@@ -103,12 +106,12 @@ class ConnectionCounter:
         if self._by_client[client] <= 0:
             del self._by_client[client]
 
-    def _complain(self, client: str, most: int) -> None:
+    def _log_limited(self, client: str, most: int) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._complained_at >= _COMPLAINT_S:
-            self._complained_at = now
+        if now - self._logged_at >= _LOG_INTERVAL_S:
+            self._logged_at = now
             logger.warning(
-                "A client has all the connections it may have; a proxy must stand in FLAGENT_CDC_TRUSTED_PROXIES",
+                "A client reached its connection limit; if it is a proxy, add it to FLAGENT_CDC_TRUSTED_PROXIES",
                 extra={"action": "client_limited", "client": client, "connections": most},
             )
 
@@ -119,7 +122,7 @@ def _address(transport: asyncio.BaseTransport) -> str:
 
 
 def refusal(server_state: ServerState, problem: Problem) -> bytes:
-    """A whole response that ends the connection."""
+    """A complete response to a refused request; it announces the end of the connection."""
     body = problem.body()
     lines = [STATUS_LINE[problem.status]]
     ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
@@ -129,9 +132,9 @@ def refusal(server_state: ServerState, problem: Problem) -> bytes:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """For uvicorn's `http=`, by way of a subclass that sets `visitors`."""
+    """uvicorn's HTTP protocol with limits; a subclass that sets `connection_counter` goes into uvicorn's `http=`."""
 
-    visitors: ConnectionCounter
+    connection_counter: ConnectionCounter
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -141,50 +144,50 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        problem = self.visitors.enter(transport)
+        problem = self.connection_counter.enter(transport)
         if problem is not None:
             transport.pause_reading()
             self._refuse(problem)
             return
         self._is_counted = True
-        self._is_proxy = self.visitors.is_proxy(transport)
-        self._expect()
+        self._is_proxy = self.connection_counter.is_proxy(transport)
+        self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._unexpect()
+        self._cancel_deadline()
         if self._is_counted:
-            self.visitors.leave(self.transport)
+            self.connection_counter.leave(self.transport)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        if not self.transport.is_closing():  # refused by its head
+        if not self.transport.is_closing():  # refused in `on_headers_complete`
             super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
-            return  # Refused, with more on its way.
+            return  # Refused; the rest of the request is still arriving.
         if self._is_head_open:
             self._head_bytes += len(data)
-            # Not left to the beginning of a message: empty lines may come before it, for ever.
+            # Not only in `on_message_begin`: a client can send empty lines before it for ever.
             if self._deadline is None:
-                self._expect()
+                self._start_deadline()
         super().data_received(data)
-        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and not self._is_gone():
+        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and not self._is_detached():
             self._refuse_head()
 
-    # the parser's side
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_head_open = True
         if self._deadline is None:
-            self._expect()
+            self._start_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) < _MAX_HEADERS:
             super().on_header(name, value)
         else:
-            # Answered when the parser has let go: what follows must not grow meanwhile.
+            # Refused once the parser has returned; until then no further header is kept.
             self._head_bytes = _MAX_HEAD_BYTES + 1
 
     def on_headers_complete(self) -> None:
@@ -194,7 +197,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if is_long or len(self.headers) >= _MAX_HEADERS:
             self._refuse_head()
             return
-        if self._is_proxy and (problem := self.visitors.speak_for(self.transport, self.headers)) is not None:
+        if self._is_proxy and (problem := self.connection_counter.attribute(self.transport, self.headers)) is not None:
             self._refuse(problem)
             return
         self._is_head_open, self._head_bytes = False, 0
@@ -205,54 +208,56 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unexpect()
+        self._cancel_deadline()
         self._is_head_open = True
         if not self.transport.is_closing():
             super().on_message_complete()
 
-    # bounds
+    # Limits.
 
-    def _expect(self) -> None:
-        self._deadline = self.loop.call_later(self.visitors.limits.request_s, self._give_up)
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self.connection_counter.limits.request_s, self._time_out)
 
-    def _unexpect(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _give_up(self) -> None:
+    def _time_out(self) -> None:
         self._deadline = None
-        if self._is_gone() or self.transport.is_closing():
+        if self._is_detached() or self.transport.is_closing():
             return
         if not self._is_head_open or (self.cycle is not None and not self.cycle.response_complete):
-            # An answer may be under way, this one's or the one's before: nothing can be said in between.
+            # A response may be in progress, to this request or the previous one: a 408 would land in the middle of it.
             self.transport.abort()
             return
-        seconds = self.visitors.limits.request_s
-        self._refuse(Problem(408, "request_timeout", f"the request did not arrive within {seconds:g} s"))
+        seconds = self.connection_counter.limits.request_s
+        self._refuse(
+            Problem(408, "request_timeout", f"the request did not arrive within {seconds:g} s; send it faster")
+        )
 
     def _refuse_head(self) -> None:
-        limits = f"{_MAX_HEAD_BYTES} bytes and {_MAX_HEADERS} fields"
-        self._refuse(Problem(431, "head_too_large", f"a request's head may have {limits}"))
+        limits = f"{_MAX_HEAD_BYTES} bytes or {_MAX_HEADERS} fields"
+        self._refuse(Problem(431, "head_too_large", f"the request head exceeds {limits}; send a smaller one"))
 
     def _refuse(self, problem: Problem) -> None:
-        self._unexpect()
+        self._cancel_deadline()
         self.transport.write(refusal(self.server_state, problem))
         self.transport.close()
 
-    def _is_gone(self) -> bool:
-        """Whether another protocol has taken over."""
+    def _is_detached(self) -> bool:
+        """Whether another protocol has taken over the transport."""
         transport: Any = self.transport
         return transport is None
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """For uvicorn's `ws=`: counts out what its HTTP protocol counted in and handed over."""
+    """uvicorn's WebSocket protocol, for `ws=`: counts out the connections that `BoundedHttpProtocol` counted in."""
 
-    visitors: ConnectionCounter
+    connection_counter: ConnectionCounter
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.visitors.leave(self.transport)
+        self.connection_counter.leave(self.transport)
         super().connection_lost(exc)
 
 

@@ -1,7 +1,7 @@
-"""The page at `/`: its files as they stand beside this one, sent as they are, without a build.
+"""The page at `/`: the files beside this one, served unchanged, without a build.
 
-The files carry no data and are open to everyone; what the page shows it asks of the API with the reader's credential.
-Addresses in them are relative, so that the page works behind a proxy that serves it under a path of its own.
+The files contain no data and need no credential; the page reads from the API with the reader's credential. URLs in them
+are relative, so that the page works behind a proxy that serves it under a prefix.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
+from ..http.entity_tag import matches_tag
 from ..http.problem import Problem
-from ..routes.export import matches_tag
 
 __all__ = ["Page"]
 
@@ -23,8 +23,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# Scripts and styles from here alone, none in the page's text, and no text may become markup: Trusted Types close
-# innerHTML and its kin, so that the key of a flag stays text whatever it says.
+# Scripts and styles only from files of this server. Trusted Types disable innerHTML and the like, so that the text of a
+# flag never becomes markup.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
@@ -41,7 +41,7 @@ class _File:
 
 
 class Page:
-    """Serves the page; `stream_path` is that of the event stream, None where there is none."""
+    """Serves the page; `stream_path` is the path of the event stream, None if it is disabled."""
 
     def __init__(self, stream_path: str | None) -> None:
         self._files: dict[str, _File] = {}
@@ -66,9 +66,9 @@ class Page:
     def _answer(self, request: Request, name: str) -> Response:
         file = self._files.get(name)
         if file is None:
-            raise Problem(404, "not_found", f"there is nothing at {request.url.path}")
-        # Asked for again each time: after an upgrade no part of the old page may meet a part of the new one. The policy
-        # goes with a 304 too, whose headers replace those that a browser has kept.
+            raise Problem(404, "not_found", f"no such path: {request.url.path}")
+        # Revalidated each time, so that after an upgrade no old file meets a new one. The policy is in a 304 too:
+        # its headers replace those in the browser's cache.
         headers = {"etag": file.etag, "cache-control": "no-cache"}
         if file.media_type == _TYPES[".html"]:
             headers["content-security-policy"] = _POLICY

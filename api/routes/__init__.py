@@ -1,1 +1,1 @@
-"""One file per surface of the API."""
+"""The HTTP endpoints, one file for each group of paths."""

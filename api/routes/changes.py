@@ -1,4 +1,4 @@
-"""The change feed over HTTP: pull, with a cursor and long polls, in the formats that consumers know."""
+"""The change feed over HTTP: pull with a cursor and long polling, in three formats."""
 
 import asyncio
 import gzip
@@ -15,9 +15,9 @@ from cdc.core.wire.fields import MAX_TEXT
 
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
+from ..http.entity_tag import matches_tag
 from ..http.problem import Problem
 from ..streams.gateway import Gateway
-from .export import matches_tag
 
 __all__ = ["router"]
 
@@ -27,7 +27,7 @@ MAX_LIMIT = 5_000
 MAX_WAIT_MS = 60_000
 _MAX_TABLES = 100
 
-# A page with more is put together in another thread, so that the streams are not held up.
+# Larger pages are encoded in another thread, so that they do not delay the streams.
 _LARGE_CHANGES = 100
 
 _CACHED_S = 86_400
@@ -38,10 +38,12 @@ _WORTH_COMPRESSING_BYTES = 1024
 _NEXT_HEADER = "flagent-next"
 
 
-@router.get("/changes", summary="Changes of rows, in the order of their commits")
+@router.get("/changes", summary="Changes of rows, in commit order")
 async def get_changes(
     request: Request,
-    after: Annotated[str | None, Query(description="A cursor; without it, from the oldest change on.")] = None,
+    after: Annotated[
+        str | None, Query(description="A cursor; without it, the feed starts at the oldest change.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 500,
     wait_ms: Annotated[int, Query(alias="waitMs", ge=0, le=MAX_WAIT_MS)] = 0,
     table: Annotated[
@@ -50,20 +52,21 @@ async def get_changes(
     ] = None,
     format: ChangeFormat = ChangeFormat.JSON,
 ) -> Response:
-    """`next` is the cursor to ask on with, also when a page is empty; the headers Flagent-Next and Link tell it too.
+    """`next` is the cursor of the next page, also when this one is empty; the headers Flagent-Next and Link
+    contain it too.
 
-    A page that does not end at the end of the log never changes, and may be cached.
+    A page that does not reach the end of the change log never changes, and may be cached.
     """
     grant = grant_of(request)
     if not grant.opens_rows:
-        raise Problem(403, "not_allowed", "this credential opens flags alone, no rows of tables")
+        raise Problem(403, "not_allowed", "this credential is not authorized to read rows of tables, only flags")
     cursor = None if after is None else Cursor.parse(after)
     gateway: Gateway = request.app.state.gateway
     pipeline = await gateway.pipeline_of_tables(table or (), grant, None if cursor is None else cursor.log)
     page = await pipeline.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
-    # The end of the log grows, and without a cursor the beginning is pruned.
+    # The newest page still grows, and the oldest one, read without a cursor, is pruned.
     is_cacheable = cursor is not None and not page.is_open
-    is_private = request.app.state.guard.authenticator is not None
+    is_private = request.app.state.authentication.authenticator is not None
     headers = {
         _NEXT_HEADER: str(page.next),
         "link": f'<{_next_path(request, page.next)}>; rel="next"',
@@ -75,16 +78,16 @@ async def get_changes(
     compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     arguments = (format, page, request.app.version, compressed)
     is_large = len(page.changes) > _LARGE_CHANGES
-    body, coding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
+    body, encoding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
     if is_cacheable:
         headers["etag"] = etag
         if matches_tag(request.headers.get("if-none-match", ""), etag.removeprefix("W/")):
             return Response(status_code=304, headers=headers)
-    return Response(body, headers={**headers, **coding, "content-type": content_type(format)})
+    return Response(body, headers={**headers, **encoding, "content-type": content_type(format)})
 
 
 def _body(format: ChangeFormat, page: ChangePage, version: str, compressed: bool) -> tuple[bytes, dict[str, str], str]:
-    """What is sent, how it is coded, and the tag of what it says."""
+    """The encoded body, its encoding headers, and the entity tag of its content."""
     plain = page_text(format, page, version).encode()
     etag = f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"'
     if compressed and len(plain) >= _WORTH_COMPRESSING_BYTES:

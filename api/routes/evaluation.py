@@ -1,4 +1,4 @@
-"""Evaluation over HTTP, with the paths, bodies and answers of Flagent's own API."""
+"""Evaluation over HTTP, with the paths, bodies and responses of Flagent's own API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,9 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["evaluation"])
 
-_SCHEMA = Query(None, description="The schema whose flags are meant; the first attached one without it.")
+_SCHEMA = Query(
+    None, description="The schema of the flags; default: `public` if attached, else the first attached one."
+)
 
 
 def _openapi(fields: str) -> dict[str, Any]:
@@ -55,5 +57,5 @@ async def evaluate_batch(request: Request, response: Response, schema: str | Non
 
 
 def _moment(body: object) -> object:
-    """The field `at` of a request that was read already, so is an object."""
+    """The field `at` of a request body."""
     return body.get("at") if isinstance(body, Mapping) else None

@@ -1,8 +1,8 @@
-"""The export that Flagent's clients refetch after every event: never older than any event that anyone was sent.
+"""The export that Flagent's clients refetch after every event; it is never older than an event any client received.
 
-An event may have reached a client through another process than the one that answers now. So the newest position is
-asked of the database first, once for all who wait, and the answer waits until this process has it. The text is made
-once per position.
+The client may have received the event from another process. So the newest position is read from the database first,
+once for all requests that wait, and the response waits until this process has reached it. The text is encoded once per
+position.
 """
 
 import asyncio
@@ -21,9 +21,10 @@ from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
+from ..http.entity_tag import matches_tag
 from .flags import schema_of
 
-__all__ = ["EXPORT_PATH", "Exports", "matches_tag", "router"]
+__all__ = ["EXPORT_PATH", "Exports", "router"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,51 +32,55 @@ EXPORT_PATH = "/api/v1/export/eval_cache/json"
 
 router = APIRouter(prefix="/api/v1", tags=["compatibility"])
 
-# How long an answer waits for this process to catch up with the database before it is given from what there is.
+# How long a response waits for this process to catch up with the database; after that it uses the present state.
 _CATCH_UP_S = 2.0
 
 _GZIP_LEVEL = 6
 
-# Texts for schemas, codings and grants; a grant of its own for everyone must not fill the memory.
+# Texts by schema, encoding and grant. Bounded, because every credential may have a different grant.
 _TEXTS_KEPT = 64
 
 
 class Exports:
-    """The texts of the present position, one per schema, plain and compressed."""
+    """The texts of the present position, by schema, encoding and grant."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._texts: dict[tuple[str, bool, Grant | None], tuple[Position, bytes]] = {}
-        self._asking: asyncio.Task[Position] | None = None
+        self._query: asyncio.Task[Position] | None = None
 
     async def caught_up(self) -> None:
-        """Wait until the catalog holds every commit that was visible when this was called."""
+        """Wait until the catalog contains every commit that was visible at the time of the call."""
         try:
-            newest = await asyncio.shield(self._ask())
+            newest = await asyncio.shield(self._newest_position())
         except SourceError as error:
-            # The stream says that it is stale; the export is as old as the stream, so nothing is contradicted.
-            logger.warning("Export without asking the database", extra={"action": "export_stale", "reason": str(error)})
+            # The export is as old as the stream, and the stream reports that it is stale.
+            logger.warning(
+                "The export was served without reading the newest position",
+                extra={"action": "export_stale", "reason": str(error)},
+            )
             return
         await self._pipeline.hub.reached(newest, _CATCH_UP_S)
 
-    def _ask(self) -> asyncio.Task[Position]:
-        # A question that was asked before this call could miss what was committed meanwhile; one that has not been
-        # sent yet serves everybody who comes until it is.
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask_newest())
-        return self._asking
+    def _newest_position(self) -> asyncio.Task[Position]:
+        # A query sent before this call could miss commits since then. One that has not been sent yet serves all
+        # requests until it is.
+        if self._query is None:
+            self._query = asyncio.create_task(self._read_newest_position())
+        return self._query
 
-    async def _ask_newest(self) -> Position:
+    async def _read_newest_position(self) -> Position:
         await asyncio.sleep(0)
-        self._asking = None
+        self._query = None
         return await self._pipeline.newest_position()
 
     def body(self, schema: str, *, compressed: bool, grant: Grant) -> bytes:
+        """The export of a schema at the present position, limited to the flags of the grant."""
         catalog = self._pipeline.hub.catalog
         name = (schema, compressed, grant if grant.is_restricted else None)
         position, body = self._texts.get(name, (Position(-1), b""))
         if position != catalog.position:
-            # Clients evaluate with it, so attachments are as evaluation gives them, with quotes that REST strips.
+            # Clients evaluate with the export, so attachments are as evaluation returns them, with quotes REST strips.
             flags = (
                 catalog.evaluation_view(schema, flag["id"]) or flag
                 for _, flag in catalog.flags(schema)
@@ -93,7 +98,7 @@ class Exports:
 
 @router.get(
     EXPORT_PATH.removeprefix(router.prefix),
-    summary="Every enabled flag, in the shape that every client of Flagent reads",
+    summary="Every enabled flag, in the format of Flagent's clients",
 )
 async def export(request: Request, schema: str | None = None) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
@@ -101,10 +106,10 @@ async def export(request: Request, schema: str | None = None) -> Response:
     await exports.caught_up()
     grant = grant_of(request)
     name = schema_of(pipeline.hub.catalog, schema, grant)
-    # Weak: the same tag stands for the plain and for the compressed text.
+    # Weak, because the plain and the compressed text share it.
     etag = f'W/"{pipeline.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
-    if request.app.state.guard.authenticator is not None:
+    if request.app.state.authentication.authenticator is not None:
         headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}
     if matches_tag(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
@@ -117,14 +122,7 @@ async def export(request: Request, schema: str | None = None) -> Response:
 
 
 def _mark(grant: Grant) -> str:
-    """Tells answers of one position to holders of different grants apart."""
+    """The part of the tag that differs between grants at one position."""
     if not grant.is_restricted:
         return ""
     return "-" + hashlib.sha256(json.dumps(grant.to_json()).encode()).hexdigest()[:12]
-
-
-def matches_tag(header: str, etag: str) -> bool:
-    """Whether If-None-Match names this tag (RFC 9110, section 13.1.2: weak comparison)."""
-    return header.strip() == "*" or any(
-        tag.strip().removeprefix("W/") == etag.removeprefix("W/") for tag in header.split(",")
-    )

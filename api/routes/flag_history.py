@@ -1,4 +1,4 @@
-"""Every change of a flag: who, when, and before → after."""
+"""The history of a flag: user, time, and before → after of each change."""
 
 from typing import Annotated, Any
 
@@ -19,16 +19,16 @@ router = APIRouter(prefix="/api/v1", tags=["flags"])
 _MAX_LIMIT = 200
 
 
-@router.get("/flags/{key:path}/history", summary="What became of a flag, newest first")
+@router.get("/flags/{key:path}/history", summary="The changes of a flag, newest first")
 async def history(
     request: Request,
     key: str,
     limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT)] = 20,
-    before: Annotated[str | None, Query(description="Only what came before this position.")] = None,
+    before: Annotated[str | None, Query(description="Only changes before this position.")] = None,
     schema: str | None = None,
 ) -> dict[str, Any]:
-    """An answer may hold fewer than `limit` changes, even none, though there are more: then `next` is not null. A flag
-    that never was, or must not be seen, has an empty history."""
+    """A response may contain fewer than `limit` changes, even none, although there are more: then `next` is not null. A
+    flag that never existed, or that the credential may not see, has an empty history."""
     pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     name = schema_of(pipeline.hub.catalog, schema, grant)
@@ -36,7 +36,9 @@ async def history(
     if before is not None:
         moment = parse_moment("before", before)
         if not isinstance(moment, AtPosition):
-            raise InvalidInput("before must be a position, as `next` gives it", name="before", code="invalid_moment")
+            raise InvalidInput(
+                "before must be a position; use the `next` of the previous page", name="before", code="invalid_moment"
+            )
         position = moment.position
     found = await flag_history(pipeline.past, name, key, grant, before=position, limit=limit)
     return {

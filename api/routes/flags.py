@@ -1,4 +1,4 @@
-"""Flags to read, in the shape and with the parameters of Flagent's own API (`GET /flags`, `GET /flags/{id}`)."""
+"""Flags, in the format and with the parameters of Flagent's own API (`GET /flags`, `GET /flags/{id}`)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -25,13 +25,13 @@ Flag = Mapping[str, Any]
 
 
 POSITION_HEADER = "flagent-position"
-"""On answers about the past: which position they are as of, as an id."""
+"""The response header with the position, as an event id, of a response about the past."""
 
-AT = Query(None, description="As of this position, event id or RFC 3339 time, instead of now.")
+AT = Query(None, description="A position, event id or RFC 3339 time; the response is as of then instead of now.")
 
 
 async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Catalog:
-    """The catalog as of `at`, the present one without it; for the past, notes the position in the answer's head."""
+    """The catalog as of `at`, or the present one; for the past, sets the response header with its position."""
     if at is None:
         return pipeline.hub.catalog
     catalog = await pipeline.past.at(parse_moment("at", at))
@@ -40,16 +40,17 @@ async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Cata
 
 
 def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
-    """The schema that a request means: the one it names, else `public`, else the first one; of those it may see.
+    """The schema of a request: the one it names, else `public`, else the first one that the grant allows.
 
-    Raises `OutOfReach` where the catalog is of a time before the schema was attached.
+    Raises `Problem` for a schema that is not attached or not allowed, and `OutOfReach` if the catalog is from before
+    the schema was attached.
     """
     attached = tuple(name for name in catalog.schemas if grant.allows_schema(name))
     if schema is None:
         schema = default_schema(attached)
     elif schema not in attached:
         raise Problem(
-            404, "unknown_schema", f"schema {schema!r} is not attached; there are {', '.join(attached) or 'none'}"
+            404, "unknown_schema", f"schema {schema!r} is not attached; attached: {', '.join(attached) or 'none'}"
         )
     refuse_before_attachment(catalog, schema)
     return schema
@@ -68,14 +69,14 @@ async def list_flags(
     preload: bool = False,
     deleted: bool = False,
     include_archived: Annotated[bool, Query(alias="includeArchived")] = False,
-    tags: Annotated[str | None, Query(description="comma list, any of")] = None,
+    tags: Annotated[str | None, Query(description="Comma-separated; a flag has to have at least one.")] = None,
     environment_id: Annotated[int | None, Query(alias="environmentId")] = None,
     project_id: Annotated[int | None, Query(alias="projectId")] = None,
     schema: str | None = None,
     at: str | None = AT,
 ) -> list[dict[str, Any]]:
-    """`X-Total-Count` tells how many there are without `limit` and `offset`. Segments and variants are left out
-    unless `preload` is true. Deleted flags do not exist here: asking for them gets an empty list."""
+    """The header `X-Total-Count` is the number of flags without `limit` and `offset`. Segments and variants are empty
+    unless `preload` is true. Deleted flags are not available: a request for them returns an empty list."""
     grant = grant_of(request)
     catalog = await catalog_at(request.app.state.pipeline, at, response)
     name = schema_of(catalog, schema, grant)
@@ -100,7 +101,7 @@ async def list_flags(
     return [dict(flag) if preload else {**flag, "segments": [], "variants": []} for flag in page]
 
 
-@router.get("/flags/{flag_id}", summary="One live flag, whole")
+@router.get("/flags/{flag_id}", summary="One live flag, with segments and variants")
 async def get_flag(
     request: Request,
     response: Response,
@@ -120,7 +121,7 @@ async def get_flag(
     name = schema_of(catalog, schema, grant)
     flag = catalog.flag_json(name, int(flag_id))
     if flag is None or not grant.allows_flag(name, flag):
-        raise Problem(404, "flag_not_found", f"there is no live flag with the id {flag_id} in schema {name!r}")
+        raise Problem(404, "flag_not_found", f"no live flag has id {flag_id} in schema {name!r}")
     return dict(flag)
 
 

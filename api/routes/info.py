@@ -1,4 +1,4 @@
-"""What Flagent's clients ask a server about itself."""
+"""Health and version, for Flagent's clients."""
 
 from fastapi import APIRouter, Request
 
@@ -7,7 +7,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["health"])
 
 
-@router.get("/health", summary="The process lives")
+@router.get("/health", summary="Liveness, in Flagent's format")
 async def health() -> dict[str, str]:
     return {"status": "OK"}
 

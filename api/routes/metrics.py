@@ -1,4 +1,4 @@
-"""The numbers of all workers, for Prometheus."""
+"""The metrics of all workers, for Prometheus."""
 
 import json
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ router = APIRouter(tags=["health"])
 
 
 class Metrics:
-    """Reads what this worker knows, and asks the others for the same."""
+    """Collects the metrics of this worker and of its peers."""
 
     def __init__(
         self, status: StatusReader, gateway: Gateway, evaluator: Evaluator, peers: WorkerPeers, version: str
@@ -32,14 +32,15 @@ class Metrics:
         self._version = version
 
     async def own(self) -> list[Sample]:
+        """The samples of this worker."""
         gateway = self._gateway
-        doors = {"sse": gateway.sse_door, "websocket": gateway.websocket_door}
+        limits = {"sse": gateway.sse_limit, "websocket": gateway.websocket_limit}
         connections = Connections(
-            open={transport: door.open_count for transport, door in doors.items()},
-            limit={transport: door.limit for transport, door in doors.items()},
+            open={transport: limit.open_count for transport, limit in limits.items()},
+            limit={transport: limit.limit for transport, limit in limits.items()},
             refused=gateway.refusals,
-            waiting=gateway.admission.waiting,
-            requests_refused=gateway.quota.refused,
+            waiting=gateway.handshake_rate.waiting,
+            requests_refused=gateway.request_rate.refused,
         )
         status = await self._status.read()
         return list(
@@ -54,10 +55,11 @@ class Metrics:
         )
 
     async def own_as_text(self) -> bytes:
-        """For another worker."""
+        """The samples of this worker, encoded for another worker."""
         return json.dumps(await self.own()).encode()
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """The exposition of all workers and its content type, as the header Accept prefers it."""
         answers = await self._peers.ask()
         workers: dict[int, Iterable[Sample] | None] = {self._peers.place: await self.own()}
         for place, answer in answers.items():
@@ -70,14 +72,16 @@ _TEXT = {"schema": {"type": "string"}}
 
 @router.get(
     "/metrics",
-    summary="Numbers for Prometheus",
+    summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
 )
 async def metrics(request: Request) -> Response:
-    """Asks for a credential with the right `admin` where credentials are asked for. Answers for all workers."""
+    """Requires the right `admin` if authentication is enabled. Covers all workers."""
     if not grant_of(request).admin:
-        raise Problem(403, "not_allowed", "this credential does not show the inside of the server; that takes `admin`")
+        raise Problem(
+            403, "not_allowed", "this credential is not authorized for metrics; use one with the right `admin`"
+        )
     read: Metrics = request.app.state.metrics
     body, content_type = await read.scrape(request.headers.get("accept", ""))
     return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})

@@ -1,4 +1,4 @@
-"""OpenFeature's remote evaluation protocol (OFREP 0.3), so that any OpenFeature SDK can follow our flags."""
+"""OpenFeature's remote evaluation protocol (OFREP 0.3), for any OpenFeature SDK."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from cdc.evaluation.evaluator import Evaluator
 from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of, refuse_evaluation
+from ..http.entity_tag import matches_tag
 from ..http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
 from ..http.request_body import read_body
-from .export import matches_tag
 from .flags import schema_of
 
 __all__ = ["REFETCH_PATH", "router"]
@@ -28,13 +28,13 @@ router = APIRouter(
     tags=["OpenFeature"],
     responses={
         "default": {
-            "description": "Why not: in OFREP's own form, or as a problem",
+            "description": "The reason for the error, in OFREP's format or as a problem",
             "content": {"application/json": {"schema": {"type": "object"}}, PROBLEM_TYPE: {"schema": PROBLEM_SCHEMA}},
         }
     },
 )
 
-# How long a refetch waits for the position that its notice named.
+# How long a refetch waits for the position in its notice.
 _CATCH_UP_S = 2.0
 
 _INACTIVITY_S = 120
@@ -49,7 +49,7 @@ async def evaluate_all(
     flag_config_last_modified: Annotated[str | None, Query(alias="flagConfigLastModified")] = None,
     schema: str | None = None,
 ) -> Response:
-    """A refetch that a notice caused is answered from that notice's position on, never from before it."""
+    """The response to a refetch is never older than the notice that caused it."""
     pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
@@ -94,7 +94,7 @@ async def evaluate_one(request: Request, key: str, schema: str | None = None) ->
     name = schema_of(pipeline.hub.catalog, schema, grant)
     flag = pipeline.hub.catalog.find(name, key)
     if flag is None or not grant.allows_flag(name, flag):
-        return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"there is no flag {key!r}"})
+        return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"no flag has the key {key!r}"})
     return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))
 
 
@@ -107,7 +107,7 @@ async def _wait_for(pipeline: Pipeline, etag: str) -> None:
     try:
         wanted = EventId.parse(etag.strip('"'))
     except InvalidEventId:
-        return  # Not one of ours: the refetch is then answered like any other.
+        return  # An etag from another server, or none of this protocol: answer from the present state.
     if wanted.log == pipeline.hub.catalog.log:
         await pipeline.hub.reached(wanted.position, _CATCH_UP_S)
 

@@ -1,4 +1,4 @@
-"""The numbers of this process, for those who run it: what the page shows beside the flags."""
+"""State and numbers of this process, for operators; the page shows them beside the flags."""
 
 from typing import Any
 
@@ -18,10 +18,11 @@ router = APIRouter(prefix="/api/v1", tags=["health"])
 
 @router.get("/status", summary="State and numbers of this process")
 async def status(request: Request, response: Response) -> dict[str, Any]:
-    """Asks for a credential with the right `admin` where credentials are asked for. With several workers, each
-    answers for itself."""
+    """Requires the right `admin` if authentication is enabled. With several workers, the response is that of one."""
     if not grant_of(request).admin:
-        raise Problem(403, "not_allowed", "this credential does not show the inside of the server; that takes `admin`")
+        raise Problem(
+            403, "not_allowed", "this credential is not authorized for the status; use one with the right `admin`"
+        )
     reader: StatusReader = request.app.state.status
     gateway: Gateway = request.app.state.gateway
     response.headers["cache-control"] = "no-store"
@@ -49,9 +50,9 @@ def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
             "limitBytes": status.ring.limit_bytes,
         },
         "connections": {
-            "sse": _door(gateway, gateway.sse_door, "sse"),
-            "websocket": _door(gateway, gateway.websocket_door, "websocket"),
-            "waiting": gateway.admission.waiting,
+            "sse": _connections(gateway, gateway.sse_limit, "sse"),
+            "websocket": _connections(gateway, gateway.websocket_limit, "websocket"),
+            "waiting": gateway.handshake_rate.waiting,
             "behind": status.behind,
         },
         "deliveries": status.deliveries,
@@ -61,7 +62,7 @@ def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
 
 
 def _log(log: LogStatus | None) -> dict[str, Any]:
-    """Nulls for what nothing answers for."""
+    """Null where the value is unknown."""
     reach = None if log is None else log.reach
     ahead_ms = None if log is None else log.clock_ahead_ms
     return {
@@ -74,6 +75,6 @@ def _log(log: LogStatus | None) -> dict[str, Any]:
     }
 
 
-def _door(gateway: Gateway, door: ConnectionLimit, transport: str) -> dict[str, int]:
+def _connections(gateway: Gateway, limit: ConnectionLimit, transport: str) -> dict[str, int]:
     refused = sum(count for (of, _), count in gateway.refusals.items() if of == transport)
-    return {"open": door.open_count, "limit": door.limit, "refused": refused}
+    return {"open": limit.open_count, "limit": limit.limit, "refused": refused}

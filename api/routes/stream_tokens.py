@@ -1,4 +1,4 @@
-"""Stream tokens: for browsers, which cannot give headers to an EventSource or a WebSocket."""
+"""Stream tokens, for browsers: EventSource and WebSocket cannot send headers."""
 
 from datetime import UTC, datetime
 
@@ -15,17 +15,17 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["credentials"])
 
 
-@router.post("/stream-tokens", summary="A token that opens one stream within a minute", status_code=201)
+@router.post("/stream-tokens", summary="Create a token that opens one stream within a minute", status_code=201)
 async def create(request: Request, response: Response) -> dict[str, str | None]:
-    """Give it to the stream as the query parameter `token`. It carries the rights of the credential that asked, and its
-    stream ends when that one ends. A lasting secret so stands in no address and no log."""
-    guard: Authentication = request.app.state.guard
+    """Pass it to the stream as the query parameter `token`. It has the rights of the credential of this request, and
+    the stream ends when that credential ends. This keeps lasting secrets out of URLs and logs."""
+    authentication: Authentication = request.app.state.authentication
     response.headers["cache-control"] = "no-store"
-    if guard.authenticator is None:
-        # Nobody asks for it here; a client that is written for a server that does must work all the same.
+    if authentication.authenticator is None:
+        # Without authentication no token is needed, but clients written for a server with it have to work too.
         return {"token": f"{TOKEN_PREFIX}not-needed-here", "expiresAt": None}
     try:
-        token, ends_at = guard.authenticator.issue_stream_token(identity_of(request))
+        token, ends_at = authentication.authenticator.issue_stream_token(identity_of(request))
     except InvalidInput as error:
         raise Problem.of_input(error) from error
     return {"token": token, "expiresAt": datetime.fromtimestamp(ends_at, UTC).isoformat().replace("+00:00", "Z")}

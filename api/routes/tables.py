@@ -1,4 +1,4 @@
-"""The captured tables over HTTP: which there are, what their rows look like, and all rows of one."""
+"""The captured tables over HTTP: their list, their row schemas, and all rows of one."""
 
 import asyncio
 import logging
@@ -27,9 +27,9 @@ router = APIRouter(prefix="/api/v1", tags=["tables"])
 _SCHEMA_TYPE = "application/schema+json"
 
 
-@router.get("/tables", summary="The tables whose changes are captured")
+@router.get("/tables", summary="The captured tables")
 async def list_tables(request: Request) -> dict[str, Any]:
-    """`columns` is null where all are told, else the names of those that are. An empty `key` is none."""
+    """`columns` are the visible columns, null if all are visible. `key` is empty for a table without a key."""
     tables: Backfills = request.app.state.pipeline.tables
     return {"tables": [_described(table) for table in await tables.captured(grant_of(request))]}
 
@@ -58,16 +58,18 @@ async def get_schema(request: Request, name: str) -> Response:
     return Response(encode(document), media_type=_SCHEMA_TYPE, headers={"cache-control": "no-cache"})
 
 
-@router.get("/tables/{name:path}/rows", summary="Every row of a watched table, and where its changes go on")
+@router.get(
+    "/tables/{name:path}/rows", summary="Every row of a watched table, and the cursor of the changes after them"
+)
 async def get_rows(
     request: Request,
     name: str,
     format: Annotated[ChangeFormat, Query(description="`json` or `debezium`")] = ChangeFormat.JSON,
 ) -> Response:
-    """Newline-delimited JSON. The last line has `next`, the cursor to go on with at `/api/v1/changes`; without it the
-    answer has broken off."""
+    """Newline-delimited JSON. The last line has `next`, the cursor for `/api/v1/changes`; without it the response is
+    incomplete."""
     if format is ChangeFormat.CLOUDEVENTS:
-        raise InvalidInput("format must be json or debezium here", name="format")
+        raise InvalidInput("format must be json or debezium for the rows of a table", name="format")
     return _Rows(request.app.state.pipeline.tables, await _find(request, name), format, request.app.version)
 
 
@@ -82,7 +84,7 @@ async def _find(request: Request, name: str) -> CapturedTable:
 
 
 class _Rows(Response):
-    """Reads as fast as the client takes the rows; each piece is sent before the next one is read."""
+    """Streams the rows at the speed of the client: each part is sent before the next one is read."""
 
     def __init__(self, tables: Backfills, table: CapturedTable, format: ChangeFormat, version: str) -> None:
         self._tables = tables
@@ -100,10 +102,10 @@ class _Rows(Response):
         except (TimeoutError, TooBusy, SourceError) as error:
             if not self._has_begun:
                 raise
-            # Told by its missing end: an answer that has begun cannot become another one.
+            # The response has begun and cannot become an error: the client sees that its last line is missing.
             logger.warning(
-                "The reading of a table broke off",
-                extra={"action": "backfill_broken", "table": self._table.name, "reason": str(error) or "too slow"},
+                "A backfill was aborted",
+                extra={"action": "backfill_aborted", "table": self._table.name, "reason": str(error) or "too slow"},
             )
         finally:
             gone.cancel()

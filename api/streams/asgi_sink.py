@@ -1,25 +1,28 @@
-"""A sink for connections that run through ASGI: what the hub writes waits here until the connection's task sends it."""
+"""The sink of connections that run through ASGI: a buffer between the hub and the task of the connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from cdc.fanout.subscriber import CloseReason, Subscriber
 
-__all__ = ["BufferSink"]
+__all__ = ["AsgiSink"]
 
-# The most that waits for one connection: when it is passed the hub stops writing until all of it has been taken.
+# Beyond this the hub pauses the subscriber until the buffer is empty.
 _FULL_BYTES = 64 * 1024
 
 
-class BufferSink:
-    """Bounded: at most `_FULL_BYTES` and the one write that passed it."""
+class AsgiSink:
+    """Buffers what the hub writes: at most `_FULL_BYTES`, plus the write that exceeds them.
+
+    `subscriber` has to be set before the first write.
+    """
 
     socket = None
 
     def __init__(self) -> None:
         self._chunks: list[bytes | memoryview] = []
         self._size_bytes = 0
-        self._has_some = asyncio.Event()
+        self._has_data = asyncio.Event()
         self.subscriber: Subscriber | None = None
         self.closed_for: CloseReason | None = None
         self.close_text = ""
@@ -28,37 +31,37 @@ class BufferSink:
     def write(self, data: bytes | memoryview) -> None:
         self._chunks.append(data)
         self._size_bytes += len(data)
-        self._has_some.set()
+        self._has_data.set()
         if self._size_bytes > _FULL_BYTES and self.subscriber is not None:
             self.subscriber.hub.pause(self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self.closed_for, self.close_text = reason, text
-        self._has_some.set()
+        self._has_data.set()
 
     def disconnect(self) -> None:
-        """The other side has gone: what waits is of no use any more."""
+        """The client disconnected: drop the buffer and end `chunks`."""
         self._chunks.clear()
         self.is_disconnected = True
-        self._has_some.set()
+        self._has_data.set()
 
     def heard_since_last_beat(self) -> bool:
-        # The server below sends the pings and keeps the pongs to itself; it ends the connection when they fail.
+        # The ASGI server pings clients and handles their pongs; it closes the connection of one that does not answer.
         return True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What has been written, until the sink is closed; taking a chunk makes room."""
+        """The bytes written so far, again and again until the sink is closed; each step empties the buffer."""
         while True:
-            await self._has_some.wait()
+            await self._has_data.wait()
             if self.is_disconnected:
                 return
             data, self._chunks, self._size_bytes = b"".join(self._chunks), [], 0
-            self._has_some.clear()
+            self._has_data.clear()
             if data:
                 yield data
             elif self.closed_for is not None:
                 return
             if self.closed_for is not None:
-                self._has_some.set()
+                self._has_data.set()
             elif self.subscriber is not None:
                 self.subscriber.hub.resume(self.subscriber)

@@ -1,4 +1,4 @@
-"""The event stream through ASGI, for servers that cannot hand a connection over."""
+"""SSE streams through ASGI, for servers that cannot hand connections over."""
 
 import random
 from collections.abc import AsyncIterator
@@ -11,26 +11,27 @@ from cdc.fanout.subscriber import CloseReason
 
 from ..http.problem import Problem
 from ..http.problem_response import send_problem
-from .asgi_sink import BufferSink
-from .gateway import RETRY_MS, Gateway, Opening
+from .asgi_sink import AsgiSink
+from .gateway import RETRY_MS, Gateway, SseOpening
 
-__all__ = ["StreamEndpoint"]
+__all__ = ["SseEndpoint"]
 
-# A write that takes longer than this will never end.
+# A client that does not read for this long is disconnected.
 _SEND_TIMEOUT_S = 60.0
 
+# The period over which a server that shuts down spreads the ends of its streams.
 _FAREWELL_S = 1.5
 
 
-class StreamEndpoint:
-    """An ASGI application for every path with a stream: SSE, or problem+json."""
+class SseEndpoint:
+    """The ASGI application of all stream endpoints; answers with SSE, or with a problem."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            await send_problem(send, Problem(405, "method_not_allowed", "the stream is read with GET"))
+            await send_problem(send, Problem(405, "method_not_allowed", "event streams support GET only"))
             return
         try:
             opening = self._gateway.admit_stream(
@@ -41,7 +42,7 @@ class StreamEndpoint:
             await send_problem(send, problem)
             return
         closing = anyio.Event()
-        sink = BufferSink()
+        sink = AsgiSink()
         sink.subscriber = subscriber = self._gateway.subscriber_of(opening, sink)
         response = EventSourceResponse(
             self._blocks(opening, sink, closing),
@@ -56,7 +57,7 @@ class StreamEndpoint:
         finally:
             self._gateway.leave(subscriber)
 
-    async def _blocks(self, opening: Opening, sink: BufferSink, closing: anyio.Event) -> AsyncIterator[bytes]:
+    async def _blocks(self, opening: SseOpening, sink: AsgiSink, closing: anyio.Event) -> AsyncIterator[bytes]:
         assert sink.subscriber is not None
         self._gateway.begin_stream(opening, sink.subscriber)
         async with anyio.create_task_group() as tasks:
@@ -68,7 +69,7 @@ class StreamEndpoint:
             yield opening.format.frame(opening.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter, not a secret
 
 
-async def _close_at(closing: anyio.Event, sink: BufferSink) -> None:
+async def _close_at(closing: anyio.Event, sink: AsgiSink) -> None:
     await closing.wait()
     await anyio.sleep(random.uniform(0, _FAREWELL_S))  # noqa: S311 - jitter, not a secret
     sink.close(CloseReason.RESTARTING, "restarting")

@@ -1,4 +1,4 @@
-"""The WebSocket through ASGI, for servers that cannot hand a connection over."""
+"""WebSockets through ASGI, for servers that cannot hand connections over."""
 
 import asyncio
 
@@ -10,17 +10,18 @@ from cdc.core.wire.format import Format
 
 from ..http.problem import Problem
 from ..http.problem_response import send_problem
-from .asgi_sink import BufferSink
+from .asgi_sink import AsgiSink
 from .gateway import Gateway
-from .websocket_session import Evaluator, Session
+from .websocket_evaluation import Evaluator
+from .websocket_session import Session
 
-__all__ = ["SocketEndpoint"]
+__all__ = ["WebSocketEndpoint"]
 
 _DENIAL = "websocket.http.response"
 
 
-class SocketEndpoint:
-    """An ASGI application for one path: a WebSocket, or a refused handshake with problem+json."""
+class WebSocketEndpoint:
+    """The ASGI application of the WebSocket path; a handshake it refuses is answered with a problem."""
 
     def __init__(self, gateway: Gateway, evaluator: Evaluator | None = None) -> None:
         self._gateway = gateway
@@ -38,7 +39,7 @@ class SocketEndpoint:
                 await send({"type": "websocket.close", "code": 1013, "reason": problem.detail[:120]})
             return
         websocket = WebSocket(scope, receive, send)
-        sink = BufferSink()
+        sink = AsgiSink()
         may_read = asyncio.Event()
         may_read.set()
         session = Session(
@@ -46,10 +47,10 @@ class SocketEndpoint:
             sink,
             Format(MESSAGES, is_framed=False),
             stop_reading=may_read.clear,
-            read_on=may_read.set,
-            entrant=opening.entrant,
-            guard=self._gateway.guard,
-            watch=self._gateway.watch,
+            resume_reading=may_read.set,
+            authenticated=opening.authenticated,
+            authentication=self._gateway.authentication,
+            credential_expiry=self._gateway.credential_expiry,
             evaluator=self._evaluator,
         )
         sink.subscriber = session.subscriber
@@ -61,11 +62,11 @@ class SocketEndpoint:
                 await _write(websocket, sink)
                 reader.cancel()
         finally:
-            session.end()
+            session.close()
             self._gateway.leave(session.subscriber)
 
 
-async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_read: asyncio.Event) -> None:
+async def _read(websocket: WebSocket, session: Session, sink: AsgiSink, may_read: asyncio.Event) -> None:
     while True:
         await may_read.wait()
         message = await websocket.receive()
@@ -76,18 +77,18 @@ async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_re
         session.receive(message["bytes"] if text is None else text)
 
 
-async def _write(websocket: WebSocket, sink: BufferSink) -> None:
+async def _write(websocket: WebSocket, sink: AsgiSink) -> None:
     try:
         rest = b""
         async for chunk in sink.chunks():
-            # JSON on one line has no line end in it, so the lines are the messages; a long one comes in slices.
+            # A message is one line of JSON; a long one arrives in several chunks.
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 await websocket.send_text(line.decode())
         if sink.closed_for is not None:
             await websocket.close(sink.closed_for.value, sink.close_text[:120])
     except (WebSocketDisconnect, RuntimeError):
-        # The client has gone while something was being sent; starlette reports it in either of these ways.
+        # The client disconnected during a send; starlette raises either of these.
         return
 
 

@@ -1,4 +1,4 @@
-"""A connection that was taken out of uvicorn's hands: what SSE and WebSocket have in common."""
+"""The common part of SSE and WebSocket connections that were handed over by uvicorn."""
 
 import asyncio
 import random
@@ -11,14 +11,14 @@ from cdc.fanout.subscriber import CloseReason, Subscriber
 
 from .gateway import Gateway
 
-__all__ = ["HandedOverConnection"]
+__all__ = ["Connection"]
 
-# How long a server that goes down spreads its goodbyes.
+# The period over which a server that shuts down spreads the ends of its streams.
 _FAREWELL_S = 1.5
 
 
-class HandedOverConnection(asyncio.Protocol):
-    """A connection that has been handed over: a sink of the hub, and a protocol of the loop."""
+class Connection(asyncio.Protocol):
+    """A connection after the handover: a sink of the hub, and a protocol of the event loop."""
 
     __slots__ = ("_gateway", "_has_heard", "_server_state", "_transport", "socket", "subscriber")
 
@@ -30,13 +30,13 @@ class HandedOverConnection(asyncio.Protocol):
         self._server_state = server_state
         self._has_heard = True
         self.socket = _socket_of(transport)
-        # With no buffer allowed, `pause_writing` comes as soon as the kernel has not taken everything: a subscriber
-        # holds at most the rest of one write, the hub never has to ask, and what it sends past the transport overtakes
-        # nothing. Over TLS not 0: asyncio then pauses a protocol for an empty buffer, and nothing ever wakes it.
+        # Without a buffer, `pause_writing` is called as soon as the kernel does not take everything: a subscriber holds
+        # at most the rest of one write, the hub need not check, and what it sends past the transport keeps the order.
+        # Over TLS not 0: asyncio then pauses a protocol for an empty buffer, and never resumes it.
         transport.set_write_buffer_limits(high=1 if self.socket is None else 0, low=0)
 
     def begin(self) -> None:
-        """Go live; the transport reports to this protocol from here on."""
+        """Take over the transport and subscribe; called once."""
         self._server_state.connections.add(cast(Any, self))
         self._transport.set_protocol(self)
         self._begin()
@@ -44,7 +44,7 @@ class HandedOverConnection(asyncio.Protocol):
     def _begin(self) -> None:
         raise NotImplementedError
 
-    # the hub's side
+    # Called by the hub.
 
     def write(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
@@ -52,27 +52,27 @@ class HandedOverConnection(asyncio.Protocol):
     def close(self, reason: CloseReason, text: str) -> None:
         raise NotImplementedError
 
-    def _end(self, farewell: bytes) -> None:
-        """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
+    def _finish(self, farewell: bytes) -> None:
+        """Write the last bytes and close; abort a paused connection, whose client may never read them."""
         self.subscriber.hub.remove(self.subscriber)
         if self.subscriber.is_paused:
             self._transport.abort()
         else:
             self._transport.write(farewell)
             self._transport.close()
-            # What does not fit into the kernel's buffer either may wait for a reader a little longer.
+            # What the kernel did not take either waits for the client this long.
             asyncio.get_running_loop().call_later(_FAREWELL_S, self._transport.abort)
 
     def heard_since_last_beat(self) -> bool:
         has_heard, self._has_heard = self._has_heard, False
         return has_heard
 
-    # the loop's side
+    # Called by the event loop.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(cast(Any, self))
         self._gateway.leave(self.subscriber)
-        self._gateway.visitors.leave(self._transport)
+        self._gateway.connection_counter.leave(self._transport)
 
     def pause_writing(self) -> None:
         self.subscriber.hub.pause(self.subscriber)
@@ -83,19 +83,19 @@ class HandedOverConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
 
-    # uvicorn's side
+    # Called by uvicorn.
 
     def shutdown(self) -> None:
-        """The server goes down: say when to return, at a moment of one's own."""
+        """End the stream at a random time, so that the clients of a server that shuts down do not return together."""
         delay_s = random.uniform(0, _FAREWELL_S)  # noqa: S311 - jitter, not a secret
-        asyncio.get_running_loop().call_later(delay_s, self._say_goodbye)
+        asyncio.get_running_loop().call_later(delay_s, self._close_for_restart)
 
-    def _say_goodbye(self) -> None:
+    def _close_for_restart(self) -> None:
         raise NotImplementedError
 
 
 def _socket_of(transport: asyncio.Transport) -> socket | None:
-    """The socket, where the transport itself does no more than send to it; asyncio shows it without its `send`."""
+    """The socket, if the transport only sends to it; `get_extra_info` wraps it in an object without `send`."""
     is_encrypted = transport.get_extra_info("sslcontext") is not None
     if is_encrypted or not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop):
         return None

@@ -1,7 +1,7 @@
-"""Who may open a stream, and how it begins.
+"""Admission of streams: authentication, limits, and the first messages.
 
-The same code decides for every kind of connection: those that were handed over to a slim protocol and those that run
-through ASGI. It only needs the request's head, and does not wait.
+Connections that were handed over and connections that run through ASGI share this code. It needs only the head of the
+request, and never waits.
 """
 
 import random
@@ -33,28 +33,22 @@ from ..limits.connection_limit import RETRY_AFTER_S, ConnectionLimit
 from ..limits.handshake_rate import HandshakeRateLimiter
 from ..limits.http_limits import ConnectionCounter, Limits
 from ..limits.request_rate import RequestRateLimiter
-from .stream_query import StreamEndpointSpec, asked, asked_before, is_common
+from .stream_query import StreamEndpointSpec, parse_query
 
-__all__ = [
-    "RETRY_MS",
-    "STREAM_HEADERS",
-    "Gateway",
-    "Opening",
-    "SocketOpening",
-]
+__all__ = ["RETRY_MS", "STREAM_HEADERS", "Gateway", "SseOpening", "WebSocketOpening"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-# When a client should come back: spread, so that they do not return in one wave.
+# The range of the reconnection delay sent to clients: jittered, so that they do not return in one wave.
 RETRY_MS = (2_000, 4_000)
 
 _MAX_QUERY_BYTES = 64 * 1024
 
-# A stream that was opened just now is read for the first time.
+# How long a request waits for a lane that was created a moment ago to be loaded.
 _LOAD_S = 2.0
 
-# A holder who does not see every event gets one notice for all of such a window.
-_GATHER_MS = 10
+# The window of OFREP notices for a restricted grant: one notice, whichever of the window's events are visible.
+_RESTRICTED_REFETCH_MS = 10
 
 STREAM_HEADERS: Headers = (
     (b"content-type", b"text/event-stream"),
@@ -66,8 +60,8 @@ STREAM_HEADERS: Headers = (
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """An SSE stream that has been admitted and not yet begun."""
+class SseOpening:
+    """An SSE stream that has been admitted and has not begun yet."""
 
     pipeline: Pipeline
     request: StreamRequest
@@ -79,90 +73,107 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketOpening:
-    """A WebSocket that has been admitted; without an identity its first message must bring a credential."""
+class WebSocketOpening:
+    """A WebSocket that has been admitted. Without an identity, its first message has to be `auth`."""
 
-    entrant: AuthenticatedStream
+    authenticated: AuthenticatedStream
     subprotocol: str | None
 
 
 class Gateway:
-    """The way into the hub, for every kind of connection."""
+    """Admits SSE streams and WebSockets, and connects them with the hub of their lane."""
 
     def __init__(
         self,
         pipelines: Pipelines,
-        sse_door: ConnectionLimit,
-        websocket_door: ConnectionLimit,
-        surfaces: Mapping[str, StreamEndpointSpec],
+        sse_limit: ConnectionLimit,
+        websocket_limit: ConnectionLimit,
+        endpoints: Mapping[str, StreamEndpointSpec],
         *,
-        guard: Authentication | None = None,
-        origins: Cors | None = None,
+        authentication: Authentication | None = None,
+        cors: Cors | None = None,
+        handshake_rate: HandshakeRateLimiter | None = None,
+        connection_counter: ConnectionCounter | None = None,
+        request_rate: RequestRateLimiter | None = None,
     ) -> None:
+        """`endpoints` maps each path with an event stream to its meaning. Without the keyword arguments there is no
+        authentication, pages of this machine may read, and nothing but the two connection limits is limited.
+        """
         self.pipelines = pipelines
-        self.guard = Authentication() if guard is None else guard
-        self.origins = Cors(with_local=True) if origins is None else origins
-        self.watch = CredentialExpiryWatcher(self.guard.authenticator)
-        self.surfaces = surfaces
-        self.admission = HandshakeRateLimiter(0)
-        self.visitors = ConnectionCounter(Limits())
-        self.quota = RequestRateLimiter()
-        # Counted where the answer is given: one connection may be decided about twice, before and in ASGI.
+        self.sse_limit = sse_limit
+        self.websocket_limit = websocket_limit
+        self.endpoints = endpoints
+        self.authentication = authentication or Authentication()
+        self.credential_expiry = CredentialExpiryWatcher(self.authentication.authenticator)
+        self.cors = cors or Cors(with_local=True)
+        self.handshake_rate = handshake_rate or HandshakeRateLimiter()
+        self.connection_counter = connection_counter or ConnectionCounter(Limits())
+        self.request_rate = request_rate or RequestRateLimiter()
+        # Counted where the response is made: a handed-over connection that is refused is decided a second time in ASGI.
         self.refusals: Counter[tuple[str, str]] = Counter()
-        self.sse_door = sse_door
-        self.websocket_door = websocket_door
 
     @property
     def is_loaded(self) -> bool:
-        """Whether anybody can be let in: the flags, the streams and the keys have been read."""
-        return self.pipelines.is_loaded and self.guard.is_loaded
+        """Whether streams can be admitted: the flags, the lanes and the API keys have been read."""
+        return self.pipelines.is_loaded and self.authentication.is_loaded
 
     @property
     def is_ready(self) -> bool:
-        """Whether clients may be sent here: loaded, and the flags proven current."""
+        """Whether the server should receive clients: it is loaded, and the freshness of its flags is confirmed."""
         return self.is_loaded and self.pipelines.flags.is_ready
 
     # -- SSE ---------------------------------------------------------------------------------------------------
 
-    def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> Opening:
-        """Decide about a request for one of the `surfaces`; raises `Problem`. What is admitted must be left."""
+    def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> SseOpening:
+        """Admit a request to one of the `endpoints`; raises `Problem`. Without an exception the caller must call
+        `leave` once."""
         self._refuse_until_loaded()
         if len(query) > _MAX_QUERY_BYTES:
-            raise Problem(414, "query_too_long", f"the query string is longer than {_MAX_QUERY_BYTES} bytes")
+            raise Problem(
+                414,
+                "query_too_long",
+                f"the query string exceeds {_MAX_QUERY_BYTES} bytes; select less, or use a WebSocket",
+            )
         last_event_id: str | None = None
         reads_gzip = False
         origin: bytes | None = None
         for name, value in headers:
             if name == b"last-event-id":
-                # The header wins: a browser sends it along with an address that still has the first id in it.
+                # The header takes precedence: a browser that reconnects sends it with a URL that has the first id.
                 last_event_id = value.decode("utf-8", "replace")
             elif name == b"accept-encoding":
                 reads_gzip = accepts_gzip(value)
             elif name == b"origin":
                 origin = value
-        entrant = self.guard.admit_stream(path, headers, query)
-        assert entrant.identity is not None, "a stream cannot bring its credential later"
-        surface = self.surfaces[path]
-        request, dialect, given_id = (asked_before if is_common(query) else asked)(surface, query)
+        authenticated = self.authentication.admit_stream(path, headers, query)
+        assert authenticated.identity is not None, "only a WebSocket may send its credential later"
+        request, dialect, query_event_id = parse_query(self.endpoints[path], query)
         if last_event_id is None:
-            last_event_id = given_id
-        grant = entrant.identity.grant
+            last_event_id = query_event_id
+        grant = authenticated.identity.grant
         if grant.is_restricted:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
-                request, dialect = replace(request, batch_ms=_GATHER_MS), COALESCED_REFETCH
-        pipeline = self._feed_of(Selections((request.selection,)))
+                request, dialect = replace(request, batch_ms=_RESTRICTED_REFETCH_MS), COALESCED_REFETCH
+        pipeline = self._pipeline_of(Selections((request.selection,)))
         self._refuse_until_loaded(pipeline)
-        self.sse_door.enter()
-        self.guard.use_up(entrant)
-        format = _shared(Format(dialect, "gzip" if reads_gzip else "identity", is_chunked=is_chunked))
-        coding: Headers = ((b"content-encoding", b"gzip"),) if reads_gzip else ()
-        cors = self.origins.headers(origin)
-        return Opening(
-            pipeline, request, last_event_id or None, format, (*STREAM_HEADERS, *coding), entrant.identity, tuple(cors)
+        self.sse_limit.enter()
+        self.authentication.consume_token(authenticated)
+        format = _interned(Format(dialect, "gzip" if reads_gzip else "identity", is_chunked=is_chunked))
+        encoding: Headers = ((b"content-encoding", b"gzip"),) if reads_gzip else ()
+        cors = self.cors.headers(origin)
+        return SseOpening(
+            pipeline,
+            request,
+            last_event_id or None,
+            format,
+            (*STREAM_HEADERS, *encoding),
+            authenticated.identity,
+            tuple(cors),
         )
 
-    def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
+    def subscriber_of(self, opening: SseOpening, sink: Sink) -> Subscriber:
+        """A subscriber for an admitted stream; it receives nothing before `begin_stream`."""
         request = opening.request
         subscriber = Subscriber(
             sink,
@@ -172,17 +183,17 @@ class Gateway:
             overflow=request.overflow,
             stamps=request.stamps,
             grant=opening.identity.grant,
-            # A client that comes back is told at once that the replay has ended, and how fresh it is now.
+            # The end of a replay is followed by a keep-alive at once, with the position and the freshness.
             on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.beat,
         )
         subscriber.hub = opening.pipeline.hub
         return subscriber
 
-    def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
-        """Register the stream: its first blocks, and all that follows, go to its sink from here on.
+    def begin_stream(self, opening: SseOpening, subscriber: Subscriber, head: bytes = b"") -> None:
+        """Subscribe: the first blocks and all later events go to the subscriber's sink.
 
-        `head` is the response's own, sent in one write with the first blocks: each write is a system call, and of a
-        connection's beginning the largest part.
+        `head` is the head of the response, sent in one write with the first blocks: a write is a system call, the
+        largest part of the cost of a new stream.
         """
         format, hub = opening.format, opening.pipeline.hub
         freshness = hub.freshness()
@@ -196,7 +207,7 @@ class Gateway:
             heartbeat_ms=round(hub.limits.keep_alive_s * 1000),
         )
         opening.pipeline.sse_keepalive.add(subscriber)
-        self.watch.add(subscriber, opening.identity)
+        self.credential_expiry.add(subscriber, opening.identity)
         hub.subscribe(
             subscriber,
             first=[head + format.preamble() + format.frame(first)],
@@ -206,8 +217,8 @@ class Gateway:
 
     # -- WebSocket ---------------------------------------------------------------------------------------------
 
-    def admit_websocket(self, path: str, query: bytes, headers: Headers) -> SocketOpening:
-        """Decide about a WebSocket handshake; raises `Problem`. What is admitted must be left."""
+    def admit_websocket(self, path: str, query: bytes, headers: Headers) -> WebSocketOpening:
+        """Admit a WebSocket handshake; raises `Problem`. Without an exception the caller must call `leave` once."""
         self._refuse_until_loaded()
         origin = host = None
         offers = b""
@@ -218,53 +229,59 @@ class Gateway:
                 host = value
             elif name == b"sec-websocket-protocol":
                 offers += b"," + value
-        if not self.origins.allows_socket(origin, host):
-            raise Problem(403, "origin_not_allowed", "pages of this origin may not open a WebSocket here")
-        entrant = self.guard.admit_stream(path, headers, query, may_wait=True)
-        self.websocket_door.enter()
-        self.guard.use_up(entrant)
+        if not self.cors.allows_socket(origin, host):
+            raise Problem(
+                403,
+                "origin_not_allowed",
+                "this origin may not open a WebSocket here; add it to FLAGENT_CDC_CORS_ORIGINS",
+            )
+        authenticated = self.authentication.admit_stream(path, headers, query, may_wait=True)
+        self.websocket_limit.enter()
+        self.authentication.consume_token(authenticated)
         is_offered = any(offer.strip() == SUBPROTOCOL.encode() for offer in offers.split(b","))
-        return SocketOpening(entrant, SUBPROTOCOL if is_offered else None)
+        return WebSocketOpening(authenticated, SUBPROTOCOL if is_offered else None)
 
-    def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
+    def begin_websocket(self, opening: WebSocketOpening, subscriber: Subscriber) -> None:
+        """Start the heartbeats of an admitted WebSocket; its session subscribes when the client asks for it."""
         self.pipelines.flags.websocket_keepalive.add(subscriber)
-        if opening.entrant.identity is not None:
-            self.watch.add(subscriber, opening.entrant.identity)
+        if opening.authenticated.identity is not None:
+            self.credential_expiry.add(subscriber, opening.authenticated.identity)
         subscriber.hub.subscribe(subscriber)
 
     # -- both --------------------------------------------------------------------------------------------------
 
     def leave(self, subscriber: Subscriber) -> None:
-        """The connection of a subscriber is gone."""
+        """Release an admitted stream: its subscription, its keep-alives and its place in the limit."""
         subscriber.hub.remove(subscriber)
-        self.watch.remove(subscriber)
+        self.credential_expiry.remove(subscriber)
         if subscriber.heart is not None:
             subscriber.heart.remove(subscriber)
-        (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
+        (self.sse_limit if subscriber.format.transport == "sse" else self.websocket_limit).leave()
 
     def count_refusal(self, transport: Literal["sse", "websocket"], problem: Problem) -> None:
-        """A stream of this kind was answered with a problem."""
+        """Count a stream that was answered with a problem."""
         self.refusals[transport, problem.code] += 1
 
     async def pipeline_of_tables(self, tables: Sequence[str], grant: Grant, log: LogId | None) -> Pipeline:
-        """The feed that has the changes of these tables, that of the flags where none are named; raises `Problem`.
+        """The pipeline of the lane with these tables, of the default lane without any; raises `Problem`.
 
-        `log` is whose position the client has: where it is another one, the tables may have moved just now.
+        `log` is the log of the client's cursor. When it is not the lane's, the tables may have moved a moment ago, and
+        the lanes are read again.
         """
         if not tables:
             return self.pipelines.flags
         self._refuse_until_loaded()
         await self.pipelines.learn_of(tables)
         selections = Selections((Selection.of(tables=tables).within(grant),))
-        pipeline = self._feed_of(selections)
+        pipeline = self._pipeline_of(selections)
         if log is not None and log != pipeline.hub.catalog.log:
             await self.pipelines.look()
-            pipeline = self._feed_of(selections)
+            pipeline = self._pipeline_of(selections)
         await pipeline.loaded(_LOAD_S)
         self._refuse_until_loaded(pipeline)
         return pipeline
 
-    def _feed_of(self, selections: Selections) -> Pipeline:
+    def _pipeline_of(self, selections: Selections) -> Pipeline:
         try:
             return self.pipelines.of(selections)
         except InvalidInput as error:
@@ -275,13 +292,13 @@ class Gateway:
             raise Problem(
                 503,
                 "not_ready",
-                "the database has not been read yet; come back soon",
+                "the server has not read the database yet; retry after the time in Retry-After",
                 retry_after_s=random.randint(*RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
             )
 
 
-def _shared(format: Format) -> Format:
-    """One object for all who read alike; there are a dozen at most."""
+def _interned(format: Format) -> Format:
+    """One object for all streams of one format; there are a dozen at most."""
     return _formats.setdefault(format, format)
 
 
@@ -289,7 +306,7 @@ _formats: dict[Format, Format] = {}
 
 
 def _comment_on(last_event_id: str) -> bytes:
-    """Say what is wrong with an id that cannot be read, where a person who looks at the stream will see it."""
+    """A comment that explains an unreadable id to a person who looks at the stream; empty for a readable one."""
     try:
         EventId.parse(last_event_id)
     except InvalidEventId as error:

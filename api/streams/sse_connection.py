@@ -1,4 +1,4 @@
-"""An event stream on a connection that was taken out of uvicorn's hands."""
+"""An SSE stream on a connection that was handed over by uvicorn."""
 
 import asyncio
 import random
@@ -8,22 +8,22 @@ from uvicorn.server import ServerState
 
 from cdc.fanout.subscriber import CloseReason
 
-from .connection import HandedOverConnection
-from .gateway import RETRY_MS, Gateway, Opening
+from .connection import Connection
+from .gateway import RETRY_MS, Gateway, SseOpening
 
-__all__ = ["SseStream"]
+__all__ = ["SseConnection"]
 
 
-class SseStream(HandedOverConnection):
-    """An event stream over HTTP/1.1. Nothing that the client sends means anything."""
+class SseConnection(Connection):
+    """An SSE stream over HTTP/1.1. Input from the client is ignored."""
 
     __slots__ = ("_opening",)
 
     def __init__(
-        self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: Opening
+        self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: SseOpening
     ) -> None:
         super().__init__(gateway, transport, server_state)
-        self._opening: Opening | None = opening
+        self._opening: SseOpening | None = opening
         self.subscriber = gateway.subscriber_of(opening, self)
 
     def _begin(self) -> None:
@@ -33,18 +33,18 @@ class SseStream(HandedOverConnection):
             self._gateway.begin_stream(opening, self.subscriber, head)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        self._finish(f": {text}\n\n".encode())
+        self._close_with(f": {text}\n\n".encode())
 
-    def _say_goodbye(self) -> None:
+    def _close_for_restart(self) -> None:
         if not self._transport.is_closing():
-            self._finish(self.subscriber.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter
+            self._close_with(self.subscriber.format.dialect.closing(random.randint(*RETRY_MS)))  # noqa: S311 - jitter
 
-    def _finish(self, raw: bytes) -> None:
+    def _close_with(self, raw: bytes) -> None:
         format = self.subscriber.format
-        self._end(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
+        self._finish(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
 
 
-def _response_head(server_state: ServerState, opening: Opening) -> bytes:
+def _response_head(server_state: ServerState, opening: SseOpening) -> bytes:
     lines = [STATUS_LINE[200]]
     framing = (b"transfer-encoding", b"chunked") if opening.format.is_chunked else (b"connection", b"close")
     for name, value in (*server_state.default_headers, *opening.headers, *opening.cors, framing):

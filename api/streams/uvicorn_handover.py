@@ -1,13 +1,13 @@
-"""Takes streams out of uvicorn's hands, once they are admitted.
+"""Takes admitted streams over from uvicorn.
 
-uvicorn's documented option `http=` takes a protocol class. This one is uvicorn's own with two places overridden: a
-GET of the stream's path and an upgrade on the WebSocket's path are decided by the gateway; the connection then goes
-on under a slim protocol that only writes what the hub gives it, without a task, a queue or a middleware. Whatever the
-gateway refuses, and every other request, takes uvicorn's ordinary way to the ASGI application, which decides the same
-with the same code. That is also the way under any other ASGI server.
+uvicorn's documented option `http=` takes a protocol class. This one is uvicorn's own with two methods overridden: the
+gateway decides about a GET of a stream endpoint and about an upgrade on the WebSocket path, and the connection then
+continues under a slim protocol that only writes what the hub gives it, without a task, a queue or a middleware. Streams
+the gateway refuses, and all other requests, go on to the ASGI application, which applies the same code. Under another
+ASGI server everything does.
 
-It touches uvicorn's inside, so uvicorn's minor version is pinned; tests/api/streams/test_uvicorn_handover.py holds what
-is used.
+This depends on uvicorn's internals, so its minor version is pinned; tests/api/streams/test_uvicorn_handover.py covers
+what is used.
 """
 
 from functools import partial
@@ -24,11 +24,11 @@ from websockets.typing import Subprotocol
 
 from ..http.problem import Problem
 from ..limits.http_limits import BoundedHttpProtocol
-from .connection import HandedOverConnection
+from .connection import Connection
 from .gateway import Gateway, Headers
-from .sse_connection import SseStream
-from .websocket_connection import WebSocketStream, frames_logger, take_apart
-from .websocket_session import Evaluator
+from .sse_connection import SseConnection
+from .websocket_connection import WebSocketConnection, break_cycles, frames_logger
+from .websocket_evaluation import Evaluator
 
 __all__ = ["make_http_protocol"]
 
@@ -36,13 +36,13 @@ __all__ = ["make_http_protocol"]
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[BoundedHttpProtocol]:
-    """The protocol class for uvicorn's `http=`; a WebSocket path of None is not taken."""
+    """The protocol class for uvicorn's `http=`; `websocket_path` None leaves all upgrades to uvicorn."""
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
     class HandoverProtocol(BoundedHttpProtocol):
-        """uvicorn's HTTP protocol that lets go of the connections that the gateway takes."""
+        """uvicorn's HTTP protocol, which hands the connections that the gateway admits over."""
 
-        visitors = gateway.visitors
+        connection_counter = gateway.connection_counter
 
         _is_handed_over = False
         _is_parsing = False
@@ -52,16 +52,16 @@ def make_http_protocol(
             super().data_received(data)
             self._is_parsing = False
             if self._is_handed_over:
-                self._take_apart()
+                self._break_cycles()
 
-        def _take_apart(self) -> None:
-            # The parser refers to this object and back: break the ring, so that nothing waits for the collector.
+        def _break_cycles(self) -> None:
+            # The parser and this object refer to each other: without this, only the garbage collector would free them.
             self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-            # Not `self.scope`: a client that sends its next request early has replaced it by the time of its turn.
-            if cycle.scope["path"] in gateway.surfaces and cycle.scope["method"] == "GET":
-                gateway.admission.admit(partial(self._open_stream, cycle, app))
+            # Not `self.scope`: a pipelined request may have replaced it by the time this one is started.
+            if cycle.scope["path"] in gateway.endpoints and cycle.scope["method"] == "GET":
+                gateway.handshake_rate.admit(partial(self._open_stream, cycle, app))
             else:
                 super()._start_asgi_task(cycle, app)
 
@@ -77,27 +77,27 @@ def make_http_protocol(
                 )
             except Problem:
                 return False
-            self._let_go(SseStream(gateway, self.transport, self.server_state, opening))
+            self._hand_over(SseConnection(gateway, self.transport, self.server_state, opening))
             return True
 
-        def _let_go(self, stream: HandedOverConnection) -> None:
+        def _hand_over(self, stream: Connection) -> None:
             self.connections.discard(self)
             self._unset_keepalive_if_required()
-            self._unexpect()
+            self._cancel_deadline()
             self._is_handed_over = True
             stream.begin()
             if not self._is_parsing:
-                self._take_apart()
+                self._break_cycles()
 
         def handle_websocket_upgrade(self) -> None:
             try:
                 parts = httptools.parse_url(self.url)
             except httptools.HttpParserInvalidURLError:
-                self._refuse(Problem(400, "invalid_url", "the address of the request is none"))
+                self._refuse(Problem(400, "invalid_url", "malformed request URL"))
                 return
             path, query = parts.path.decode("ascii", "replace"), parts.query or b""
             if path == websocket_path:
-                gateway.admission.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
+                gateway.handshake_rate.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
             else:
                 super().handle_websocket_upgrade()
 
@@ -107,7 +107,7 @@ def make_http_protocol(
             try:
                 opening = gateway.admit_websocket(path, query, given)
             except Problem as problem:
-                # Not left to the ordinary way, which logs every refused handshake as an error of the application.
+                # Not passed on to uvicorn, which logs every refused handshake as an error of the application.
                 gateway.count_refusal("websocket", problem)
                 self._refuse(problem)
                 return
@@ -119,12 +119,14 @@ def make_http_protocol(
             response = handshake.accept(Request(url.decode("ascii", "replace"), headers))
             handshake.send_response(response)
             self.transport.write(b"".join(handshake.data_to_send()))
-            take_apart(handshake)
+            break_cycles(handshake)
             if response.status_code != 101:
-                gateway.websocket_door.leave()
+                gateway.websocket_limit.leave()
                 self.transport.close()
                 return
             extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
-            self._let_go(WebSocketStream(gateway, self.transport, self.server_state, extension, opening, evaluator))
+            self._hand_over(
+                WebSocketConnection(gateway, self.transport, self.server_state, extension, opening, evaluator)
+            )
 
     return HandoverProtocol

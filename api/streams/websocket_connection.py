@@ -1,4 +1,4 @@
-"""A WebSocket on a connection that was taken out of uvicorn's hands."""
+"""A WebSocket on a connection that was handed over by uvicorn."""
 
 import asyncio
 import logging
@@ -13,27 +13,31 @@ from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.fanout.subscriber import CloseReason
 
-from .connection import HandedOverConnection
-from .gateway import RETRY_MS, Gateway, SocketOpening
-from .websocket_session import TURN_MESSAGES, Evaluator, Session
+from .connection import Connection
+from .gateway import RETRY_MS, Gateway, WebSocketOpening
+from .websocket_evaluation import Evaluator
+from .websocket_session import TURN_MESSAGES, Session
 
-__all__ = ["WebSocketStream", "frames_logger", "take_apart"]
+__all__ = ["WebSocketConnection", "break_cycles", "frames_logger"]
 
-# `websockets` logs frames and headers at DEBUG, and credentials stand in both; at INFO it logs every connection.
+# `websockets` logs frames and headers, which contain credentials, at DEBUG, and every connection at INFO.
 frames_logger = logging.getLogger(__name__ + ".frames")
 frames_logger.setLevel(logging.WARNING)
 
 _PLAIN, _DEFLATED = Format(MESSAGES), Format(MESSAGES, coding="deflate")
 
-# Frames larger than this end the connection with 1009; what is merely too large for a message gets an error.
+# Larger frames close the connection with 1009; a message beyond its own, smaller limit gets an error.
 _MAX_FRAME_BYTES = 1024 * 1024
 
 
-class WebSocketStream(HandedOverConnection):
-    """A WebSocket after its handshake. Frames are read by `websockets`, whose parser is kept only while it is needed:
-    idle subscribers have none."""
+class WebSocketConnection(Connection):
+    """A WebSocket after its handshake.
 
-    __slots__ = ("_deflate", "_fragments", "_in_turn", "_is_text", "_opening", "_parser", "_session")
+    `websockets` parses the frames. Its parser exists only while a frame or a message is incomplete: idle connections
+    have none.
+    """
+
+    __slots__ = ("_deflate", "_fragments", "_is_text", "_opening", "_parser", "_session", "_turn_messages")
 
     def __init__(
         self,
@@ -41,27 +45,27 @@ class WebSocketStream(HandedOverConnection):
         transport: asyncio.Transport,
         server_state: ServerState,
         deflate: PerMessageDeflate | None,
-        opening: SocketOpening,
+        opening: WebSocketOpening,
         evaluator: Evaluator | None,
     ) -> None:
         super().__init__(gateway, transport, server_state)
         self._deflate = deflate
-        self._opening: SocketOpening | None = opening
+        self._opening: WebSocketOpening | None = opening
         self._parser: Protocol | None = None
         self._fragments: list[bytes] = []
         self._is_text = True
-        self._in_turn = 0
-        # What is compressed once for all uses the whole window; a client with a smaller one gets plain frames.
+        self._turn_messages = 0
+        # Events are compressed once for all, with the full window; a client with a smaller one gets plain frames.
         can_share = deflate is not None and deflate.local_max_window_bits == 15
         self._session = Session(
             gateway.pipelines,
             self,
             _DEFLATED if can_share else _PLAIN,
             stop_reading=transport.pause_reading,
-            read_on=self._read_on,
-            entrant=opening.entrant,
-            guard=gateway.guard,
-            watch=gateway.watch,
+            resume_reading=self._resume_reading,
+            authenticated=opening.authenticated,
+            authentication=gateway.authentication,
+            credential_expiry=gateway.credential_expiry,
             evaluator=evaluator,
         )
         self.subscriber = self._session.subscriber
@@ -72,25 +76,25 @@ class WebSocketStream(HandedOverConnection):
             self._gateway.begin_websocket(opening, self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
-        self._end(_close_frame(reason, text))
+        self._finish(_close_frame(reason, text))
 
     def pause_writing(self) -> None:
-        # Who does not take the answers is not asked for more questions: pings alone could fill the memory.
+        # Without this, the answers to a client that does not read, to its pings alone, could fill the memory.
         self._transport.pause_reading()
         super().pause_writing()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self._session.is_behind:
-            self._read_on()
+            self._resume_reading()
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.subscriber.is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._session.end()
-        self._forget_parser()
+        self._session.close()
+        self._drop_parser()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -100,29 +104,29 @@ class WebSocketStream(HandedOverConnection):
             parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=frames_logger)
             if self._deflate is not None:
                 parser.extensions = [self._deflate]
-        self._in_turn = 0
+        self._turn_messages = 0
         parser.receive_data(data)
         if parser.state is State.OPEN:
-            # Pongs go first, as a ping may come between the fragments of a message; a close comes after all answers.
-            self._send_answers(parser)
+            # Pongs are sent first, as a ping may arrive between fragments; a close frame follows all answers.
+            self._send_protocol_frames(parser)
         for event in parser.events_received():
             if isinstance(event, Frame):
                 self._on_frame(parser, event)
-        self._send_answers(parser)
+        self._send_protocol_frames(parser)
         if parser.close_expected():
             self.subscriber.hub.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
-            self._forget_parser()
+            self._drop_parser()
 
-    def _send_answers(self, parser: Protocol) -> None:
-        """Send what the protocol itself has to say: pongs, and the last word of a connection."""
+    def _send_protocol_frames(self, parser: Protocol) -> None:
+        """Send the frames of the protocol itself: pongs, and the close frame."""
         if answer := b"".join(parser.data_to_send()):
             self.subscriber.hub.say(self.subscriber, answer)
 
-    def _forget_parser(self) -> None:
+    def _drop_parser(self) -> None:
         if self._parser is not None:
-            take_apart(self._parser)
+            break_cycles(self._parser)
             self._parser = None
 
     def eof_received(self) -> None:
@@ -137,27 +141,27 @@ class WebSocketStream(HandedOverConnection):
         if not frame.fin:
             return
         message, self._fragments = b"".join(self._fragments), []
-        said: str | bytes = message
+        content: str | bytes = message
         if self._is_text:
             try:
-                said = message.decode()
+                content = message.decode()
             except UnicodeDecodeError:
                 parser.fail(1007, "the message is not UTF-8")
                 return
-        self._in_turn += 1
-        if self._in_turn > TURN_MESSAGES:
-            self._session.receive_later(said)
+        self._turn_messages += 1
+        if self._turn_messages > TURN_MESSAGES:
+            self._session.receive_later(content)
         else:
-            self._session.receive(said)
+            self._session.receive(content)
 
-    def _say_goodbye(self) -> None:
+    def _close_for_restart(self) -> None:
         if not self._transport.is_closing():
             delay_ms = random.randint(*RETRY_MS)  # noqa: S311 - jitter, not a secret
-            self.close(CloseReason.RESTARTING, f"restarting; come back in {delay_ms} ms")
+            self.close(CloseReason.RESTARTING, f"server is restarting; reconnect in {delay_ms} ms")
 
 
-def take_apart(protocol: Protocol) -> None:
-    """Its reader is a generator that refers back to it: end it, so that nothing waits for the collector."""
+def break_cycles(protocol: Protocol) -> None:
+    """Free a protocol without the garbage collector: its reader is a generator that refers back to it."""
     protocol.parser.close()
 
 

@@ -1,22 +1,19 @@
-"""What a client says on a WebSocket, and what it is answered.
+"""The protocol of one WebSocket: the client's messages and their answers.
 
-One message at a time, in order: while the subscriber is behind (a snapshot or a replay is still on its way), further
-messages wait and the transport is asked to stop reading. Bad input gets an `error` and the connection stays.
+Messages are handled one at a time, in order. While the subscriber is behind (a snapshot or a replay is still being
+sent), further messages wait and the transport stops reading. Bad input is answered with an `error`, and the connection
+stays open.
 """
 
 import asyncio
-import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol, assert_never
+from typing import assert_never
 
 from cdc.auth.identity import Identity
 from cdc.core.errors import InvalidInput
-from cdc.core.flags.catalog import Catalog
-from cdc.core.log.point_in_time import Moment
-from cdc.core.log.position import Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.selection import Selections
 from cdc.core.wire import websocket
@@ -31,39 +28,32 @@ from cdc.core.wire.message import (
     Unsubscribe,
     parse_message,
 )
-from cdc.errors import OutOfReach, SourceError, TooBusy, Unauthorized
+from cdc.errors import Unauthorized
 from cdc.fanout.subscriber import Sink, Subscriber
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 
 from ..access.authentication import AuthenticatedStream, Authentication
-from ..access.credential_expiry import CredentialExpiryWatcher, end_unauthorized
+from ..access.credential_expiry import CredentialExpiryWatcher, close_unauthorized
 from ..http.problem import Problem
+from .websocket_evaluation import Evaluator, WebSocketEvaluation
 
-__all__ = ["MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Evaluator", "Session"]
+__all__ = ["MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Session"]
 
-logger = logging.getLogger(__name__)
-
-# A subscription of a thousand selectors of 64 characters fits; what is larger is refused but does not end the stream.
+# Leaves room for a thousand selectors of 64 characters; a larger message gets an error.
 MAX_MESSAGE_BYTES = 128 * 1024
 
 _MAX_SELECTORS = 10_000
 
-# So many messages of one client are answered before everyone else has had a turn.
+# The number of messages of one client that are handled before the event loop serves the others.
 TURN_MESSAGES = 32
 
-# Answers that wait for a position; one more is refused.
-_MAX_WAITING = 64
-
-_MIN_POSITION_WAIT_S = 5.0
-
-# A connection that came without a credential may send it for so long.
+# How long a connection without a credential may take to send one.
 _CREDENTIAL_WAIT_S = 5.0
-
 
 _NOTHING = Selections()
 
-# After a restart ten thousand clients say the same `subscribe`: it is read once, and all share one selection.
+# After a restart ten thousand clients send the same `subscribe`: it is parsed once, and they share its selection.
 _parse_common = lru_cache(maxsize=1024)(parse_message)
 _COMMON_CHARACTERS = 256
 
@@ -73,35 +63,24 @@ def _parse(message: str) -> ClientMessage:
     return (_parse_common if is_common else parse_message)(message)
 
 
-class Evaluator(Protocol):
-    """What answers `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
-
-    def evaluate(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
-
-    def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
-
-    async def catalog_at(self, moment: Moment, /) -> Catalog:
-        """Raises as `TimeTravel.at` does."""
-
-
 class Session:
-    """The conversation with one client. `stop_reading` and `read_on` are the transport's.
+    """The protocol state of one connection; `stop_reading` and `resume_reading` control its transport.
 
-    Most clients say little: what holds messages and tasks is made when it is needed, since there are many sessions.
+    There are many sessions and most clients send little, so buffers and tasks are created when they are needed.
     """
 
     __slots__ = (
+        "_authentication",
+        "_credential_expiry",
+        "_credential_timer",
+        "_evaluation",
         "_evaluator",
         "_grant",
-        "_guard",
         "_hub",
         "_inbox",
-        "_patience",
         "_pipelines",
-        "_read_on",
+        "_resume_reading",
         "_stop_reading",
-        "_waiting",
-        "_watch",
         "subscriber",
     )
 
@@ -112,63 +91,67 @@ class Session:
         format: Format,
         *,
         stop_reading: Callable[[], None],
-        read_on: Callable[[], None],
-        entrant: AuthenticatedStream,
-        guard: Authentication,
-        watch: CredentialExpiryWatcher,
+        resume_reading: Callable[[], None],
+        authenticated: AuthenticatedStream,
+        authentication: Authentication,
+        credential_expiry: CredentialExpiryWatcher,
         evaluator: Evaluator | None = None,
     ) -> None:
         self._pipelines = pipelines
         self._hub = pipelines.flags.hub
-        self._guard = guard
-        self._watch = watch
+        self._authentication = authentication
+        self._credential_expiry = credential_expiry
         self._grant: Grant | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._credential_timer: asyncio.TimerHandle | None = None
         self._stop_reading = stop_reading
-        self._read_on = read_on
+        self._resume_reading = resume_reading
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
-        self._waiting: set[asyncio.Task[None]] | None = None
+        self._evaluation: WebSocketEvaluation | None = None
         self.subscriber = Subscriber(sink, format, _NOTHING, on_live=self._continue)
         self.subscriber.hub = self._hub
-        if entrant.identity is None:
-            self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
+        if authenticated.identity is None:
+            self._credential_timer = asyncio.get_running_loop().call_later(
+                _CREDENTIAL_WAIT_S, self._credential_timed_out
+            )
         else:
-            self._let_in(entrant.identity)
+            self._authorize(authenticated.identity)
 
     @property
     def is_behind(self) -> bool:
-        """Whether messages wait that were taken; `read_on` is called when none does any more."""
+        """Whether received messages wait; `resume_reading` is called once none does."""
         return self._inbox is not None
 
     def receive(self, message: str | bytes) -> None:
-        """Take one message; bytes are a binary message."""
+        """Handle one message, at once or once those before it are handled; `bytes` is a binary message."""
         if self._inbox is not None or not self.subscriber.is_live:
-            self._put_off(message)
+            self._queue(message)
         else:
             self._handle(message)
 
     def receive_later(self, message: str | bytes) -> None:
-        """Take one message, after the others' turn."""
+        """Handle one message after the event loop has served other connections."""
         if self._inbox is None:
             asyncio.get_running_loop().call_soon(self._continue, self.subscriber)
-        self._put_off(message)
+        self._queue(message)
 
-    def _put_off(self, message: str | bytes) -> None:
+    def _queue(self, message: str | bytes) -> None:
         if self._inbox is None:
             self._inbox = deque()
         self._inbox.append(message)
         self._stop_reading()
 
-    def end(self) -> None:
-        """The connection is gone."""
-        self._stop_waiting()
-        for task in self._waiting or ():
-            task.cancel()
+    def close(self) -> None:
+        """Release what the session holds, once its connection is closed."""
+        self._cancel_credential_timer()
+        if self._evaluation is not None:
+            self._evaluation.close()
+            self._evaluation = None
         self._inbox = None
 
-    def say_error(self, code: str, text: str, request_id: str | None = None) -> None:
-        self._say(websocket.error(code, text, request_id))
+    def send_error(self, code: str, text: str, request_id: str | None = None) -> None:
+        """Send an `error` message."""
+        self._send(websocket.error(code, text, request_id))
 
     def _continue(self, _: Subscriber) -> None:
         handled = 0
@@ -180,96 +163,101 @@ class Session:
             handled += 1
         if self._inbox is not None and not self._inbox:
             self._inbox = None
-            self._read_on()
+            self._resume_reading()
 
     def _handle(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
-            self.say_error("binary_message", "messages are JSON text; binary messages are not understood")
+            self.send_error("binary_message", "binary messages are not supported; send JSON as a text message")
             return
         if len(message) > MAX_MESSAGE_BYTES:
-            self.say_error(
-                "message_too_large", f"the message has {len(message)} characters; {MAX_MESSAGE_BYTES} are allowed"
+            self.send_error(
+                "message_too_large", f"the message has {len(message)} characters, but the limit is {MAX_MESSAGE_BYTES}"
             )
             return
         try:
-            wish = _parse(message)
-            if isinstance(wish, Auth):
-                self._authenticate(wish)
+            request = _parse(message)
+            if isinstance(request, Auth):
+                self._authenticate(request)
                 return
             grant = self._grant
             if grant is None:
-                self._refuse(Unauthorized("the first message must be auth, with a token", code="credential_missing"))
+                self._reject(Unauthorized("the first message must be auth with a token", code="credential_missing"))
                 return
-            match wish:
+            match request:
                 case Subscribe():
-                    self._subscribe(wish, grant)
+                    self._subscribe(request, grant)
                 case Unsubscribe():
-                    self._unsubscribe(wish)
+                    self._unsubscribe(request)
                 case Ping(request_id):
-                    self._say(websocket.pong(request_id or _new_request_id()))
+                    self._send(websocket.pong(request_id or _new_request_id()))
                 case Evaluate() | EvaluateBatch():
-                    self._evaluate(wish, grant)
+                    self._evaluate(request, grant)
                 case other:
                     assert_never(other)
         except InvalidInput as error:
-            self.say_error(error.code, str(error), getattr(error, "request_id", None))
+            self.send_error(error.code, str(error), getattr(error, "request_id", None))
 
     # -- credentials -------------------------------------------------------------------------------------------
 
-    def _authenticate(self, wish: Auth) -> None:
-        request_id = wish.request_id or _new_request_id()
-        if self._grant is not None and self._guard.authenticator is not None:
-            self.say_error("already_authenticated", "a credential was accepted on this connection already", request_id)
+    def _authenticate(self, request: Auth) -> None:
+        request_id = request.request_id or _new_request_id()
+        if self._grant is not None and self._authentication.authenticator is not None:
+            self.send_error("already_authenticated", "this connection is already authenticated", request_id)
             return
         try:
-            entrant = self._guard.admit_token(wish.token)
+            authenticated = self._authentication.admit_token(request.token)
         except Problem as problem:
-            self._refuse(Unauthorized(problem.detail, code=problem.code))
+            self._reject(Unauthorized(problem.detail, code=problem.code))
             return
-        assert entrant.identity is not None
-        self._guard.use_up(entrant)
-        self._stop_waiting()
-        self._let_in(entrant.identity)
-        self._watch.add(self.subscriber, entrant.identity)
-        self._say(websocket.authenticated(request_id))
+        assert authenticated.identity is not None
+        self._authentication.consume_token(authenticated)
+        self._cancel_credential_timer()
+        self._authorize(authenticated.identity)
+        self._credential_expiry.add(self.subscriber, authenticated.identity)
+        self._send(websocket.authenticated(request_id))
 
-    def _let_in(self, identity: Identity) -> None:
+    def _authorize(self, identity: Identity) -> None:
         self._grant = identity.grant
         self.subscriber.let_in(identity.grant)
 
-    def _give_up(self) -> None:
-        self._patience = None
-        self._refuse(Unauthorized(f"no credential came within {_CREDENTIAL_WAIT_S:.0f} s", code="credential_missing"))
+    def _credential_timed_out(self) -> None:
+        self._credential_timer = None
+        self._reject(
+            Unauthorized(
+                f"no credential arrived within {_CREDENTIAL_WAIT_S:.0f} s; send auth first", code="credential_missing"
+            )
+        )
 
-    def _refuse(self, why: Unauthorized) -> None:
-        self._stop_waiting()
-        end_unauthorized(self.subscriber, why)
+    def _reject(self, why: Unauthorized) -> None:
+        self._cancel_credential_timer()
+        close_unauthorized(self.subscriber, why)
 
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_credential_timer(self) -> None:
+        if self._credential_timer is not None:
+            self._credential_timer.cancel()
+            self._credential_timer = None
 
-    # -- subscriptions and questions ---------------------------------------------------------------------------
+    # -- subscriptions and evaluation --------------------------------------------------------------------------
 
-    def _subscribe(self, wish: Subscribe, grant: Grant) -> None:
+    def _subscribe(self, request: Subscribe, grant: Grant) -> None:
         subscriber = self.subscriber
-        added = wish.selection.within(grant)
+        added = request.selection.within(grant)
         selections = subscriber.selections.add(added)
         if selections.count > _MAX_SELECTORS:
             raise InvalidInput(
-                f"this connection would select {selections.count} flags, tags and tables; {_MAX_SELECTORS} are allowed",
+                f"this connection would have {selections.count} selectors, but the limit is {_MAX_SELECTORS}; "
+                "unsubscribe from some, or use another connection",
                 code="too_many_selectors",
             )
-        request_id = wish.request_id or _new_request_id()
+        request_id = request.request_id or _new_request_id()
         try:
             pipeline = self._pipelines.of(selections)
         except InvalidInput as error:
-            self.say_error(error.code, str(error), request_id)
+            self.send_error(error.code, str(error), request_id)
             return
         if not pipeline.is_loaded:
-            self.say_error(
-                "not_ready", "this stream has not been read from the database yet; ask again soon", request_id
+            self.send_error(
+                "not_ready", "this lane has not been read from the database yet; retry in a second", request_id
             )
             return
         hub = pipeline.hub
@@ -289,15 +277,15 @@ class Session:
             selections,
             first=[subscriber.format.frame(answer.encode())],
             added=Selections((added,)),
-            last_event_id=None if wish.last_event_id is None else str(wish.last_event_id),
-            snapshot=wish.snapshot,
+            last_event_id=None if request.last_event_id is None else str(request.last_event_id),
+            snapshot=request.snapshot,
             request_id=request_id,
-            batch_s=None if wish.batch_ms is None else wish.batch_ms / 1000,
-            stamps=wish.stamps,
+            batch_s=None if request.batch_ms is None else request.batch_ms / 1000,
+            stamps=request.stamps,
         )
 
     def _move_to(self, pipeline: Pipeline) -> None:
-        """Go on in another stream; nothing is subscribed to in the present one, or it would have been refused."""
+        """Move the subscriber to another lane; its selection in the present one is empty, or this would be refused."""
         subscriber = self.subscriber
         subscriber.hub.remove(subscriber)
         if subscriber.heart is not None:
@@ -306,12 +294,12 @@ class Session:
         pipeline.websocket_keepalive.add(subscriber)
         pipeline.hub.subscribe(subscriber)
 
-    def _unsubscribe(self, wish: Unsubscribe) -> None:
+    def _unsubscribe(self, request: Unsubscribe) -> None:
         hub, subscriber = self.subscriber.hub, self.subscriber
-        selections = subscriber.selections.remove(wish.selection)
+        selections = subscriber.selections.remove(request.selection)
         freshness = hub.freshness()
         answer = websocket.unsubscribed(
-            wish.request_id or _new_request_id(),
+            request.request_id or _new_request_id(),
             hub.here(),
             selections,
             is_fresh=freshness.fresh,
@@ -320,83 +308,18 @@ class Session:
         hub.reselect(subscriber, selections, first=[subscriber.format.frame(answer.encode())])
 
     def _evaluate(self, question: Evaluate | EvaluateBatch, grant: Grant) -> None:
-        evaluator = self._evaluator
         request_id = question.request_id or _new_request_id()
         if not grant.evaluate:
-            self.say_error("not_allowed", "this credential does not allow evaluation", request_id)
-            return
-        if evaluator is None:
-            self.say_error("not_available", "evaluation is switched off on this server", request_id)
-            return
-        is_waiting = question.min_position is not None and question.min_position > self._hub.catalog.position
-        if not is_waiting and question.at is None:
-            self._answer(evaluator, question, grant, request_id)
-        elif self._waiting is not None and len(self._waiting) >= _MAX_WAITING:
-            self.say_error("too_many_waiting", f"{_MAX_WAITING} evaluations wait for a position already", request_id)
-        elif question.at is not None:
-            self._spawn(self._answer_of_past(evaluator, question, grant, question.at, request_id))
-        elif question.min_position is not None:
-            self._spawn(self._answer_later(evaluator, question, grant, question.min_position, request_id))
-
-    async def _answer_later(
-        self,
-        evaluator: Evaluator,
-        question: Evaluate | EvaluateBatch,
-        grant: Grant,
-        position: Position,
-        request_id: str,
-    ) -> None:
-        if await self._hub.reached(position, _MIN_POSITION_WAIT_S):
-            self._answer(evaluator, question, grant, request_id)
+            self.send_error("not_allowed", "this credential is not authorized for evaluation", request_id)
+        elif self._evaluator is None:
+            self.send_error("not_available", "evaluation is disabled on this server", request_id)
         else:
-            self.say_error(
-                "position_not_reached",
-                f"position {position} was not reached within {_MIN_POSITION_WAIT_S:.0f} s; "
-                f"the server is at {self._hub.catalog.position}",
-                request_id,
-            )
+            if self._evaluation is None:
+                self._evaluation = WebSocketEvaluation(self._hub, self._evaluator, self._send, self.send_error)
+            self._evaluation.evaluate(question, grant, request_id)
 
-    async def _answer_of_past(
-        self, evaluator: Evaluator, question: Evaluate | EvaluateBatch, grant: Grant, moment: Moment, request_id: str
-    ) -> None:
-        try:
-            catalog = await evaluator.catalog_at(moment)
-        except (InvalidInput, OutOfReach, TooBusy, SourceError) as error:
-            problem = Problem.of(error)
-            self.say_error(problem.code, problem.detail, request_id)
-        else:
-            self._answer(evaluator, question, grant, request_id, catalog)
-
-    def _answer(
-        self,
-        evaluator: Evaluator,
-        question: Evaluate | EvaluateBatch,
-        grant: Grant,
-        request_id: str,
-        catalog: Catalog | None = None,
-    ) -> None:
-        position = (catalog or self._hub.catalog).position
-        try:
-            if isinstance(question, Evaluate):
-                result = evaluator.evaluate(question.request, grant=grant, catalog=catalog)
-                text = websocket.evaluation_result(request_id, position, result)
-            else:
-                results = evaluator.evaluate_batch(question.request, grant=grant, catalog=catalog)
-                text = websocket.evaluation_results(request_id, position, results)
-        except (InvalidInput, OutOfReach) as error:
-            self.say_error(error.code, str(error), request_id)
-        else:
-            self._say(text)
-
-    def _say(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         self.subscriber.hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        if self._waiting is None:
-            self._waiting = set()
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
 
 
 def _new_request_id() -> str:

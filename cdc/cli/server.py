@@ -32,7 +32,7 @@ from api.routes.metrics import Metrics
 from api.routes.ofrep import REFETCH_PATH
 from api.routes.realtime import REALTIME_PATHS
 from api.streams.gateway import Gateway
-from api.streams.stream_query import StreamEndpointSpec, own_surface, realtime_surface, refetch_surface
+from api.streams.stream_query import StreamEndpointSpec, own_endpoint, realtime_endpoint, refetch_endpoint
 from api.streams.uvicorn_handover import make_http_protocol
 from cdc.auth.authenticator import Authenticator
 from cdc.cli.workers import run_workers
@@ -190,37 +190,37 @@ def build_server(
     )
     make_evaluator = Evaluator if tracing is None else tracing.evaluator
     evaluator = make_evaluator(lambda: pipeline.hub.catalog, past=pipeline.past.at)
-    surfaces: dict[str, StreamEndpointSpec] = {}
+    endpoints: dict[str, StreamEndpointSpec] = {}
     if settings.sse.enabled:
-        surfaces = {
-            settings.sse.path: own_surface,
-            **dict.fromkeys(REALTIME_PATHS, realtime_surface),
-            REFETCH_PATH: refetch_surface,
+        endpoints = {
+            settings.sse.path: own_endpoint,
+            **dict.fromkeys(REALTIME_PATHS, realtime_endpoint),
+            REFETCH_PATH: refetch_endpoint,
         }
     authenticator = Authenticator.of(settings, upstream.key_store()) if settings.auth.is_required else None
     gateway = Gateway(
         pipelines,
         ConnectionLimit("SSE", settings.sse.max_clients),
         ConnectionLimit("WebSocket", settings.websocket.max_connections),
-        surfaces,
-        guard=Authentication(
+        endpoints,
+        authentication=Authentication(
             authenticator,
             cookie=settings.auth.cookie,
             open_paths=(*REALTIME_PATHS, EXPORT_PATH) if settings.auth.open_realtime else (),
         ),
-        origins=Cors(settings.web.cors_origins, with_local=authenticator is None),
-    )
-    gateway.admission = HandshakeRateLimiter(settings.limits.handshakes_per_second)
-    gateway.visitors = ConnectionCounter(
-        Limits(
-            settings.limits.request_timeout_s,
-            settings.limits.max_connections,
-            settings.limits.max_connections_per_client,
+        cors=Cors(settings.web.cors_origins, with_local=authenticator is None),
+        handshake_rate=HandshakeRateLimiter(settings.limits.handshakes_per_second),
+        connection_counter=ConnectionCounter(
+            Limits(
+                settings.limits.request_timeout_s,
+                settings.limits.max_connections,
+                settings.limits.max_connections_per_client,
+            ),
+            Proxies(settings.limits.trusted_proxies),
         ),
-        Proxies(settings.limits.trusted_proxies),
-    )
-    gateway.quota = RequestRateLimiter(
-        settings.limits.requests_per_second, settings.limits.requests_per_second_per_client
+        request_rate=RequestRateLimiter(
+            settings.limits.requests_per_second, settings.limits.requests_per_second_per_client
+        ),
     )
     websocket_path = settings.websocket.path if settings.websocket.enabled else None
 
@@ -232,7 +232,7 @@ def build_server(
             await running.enter_async_context(pipelines.running())
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
-                await running.enter_async_context(gateway.watch.running())
+                await running.enter_async_context(gateway.credential_expiry.running())
             if metrics is not None:
                 await running.enter_async_context(peers.answering(metrics.own_as_text))
             # Connections wait in the backlog meanwhile. Answered with 503 they would be lost: a browser's EventSource
@@ -253,17 +253,17 @@ def build_server(
         pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
     )
     protocol: type[BoundedHttpProtocol] = type(
-        "BoundedProtocol", (BoundedHttpProtocol,), {"visitors": gateway.visitors}
+        "BoundedProtocol", (BoundedHttpProtocol,), {"connection_counter": gateway.connection_counter}
     )
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
     application: ASGIApp = Application(web, gateway, websocket_path=websocket_path, evaluator=evaluator)
     if tracing is not None:
-        application = tracing.requests(application, gateway.surfaces)
+        application = tracing.requests(application, gateway.endpoints)
     config = uvicorn.Config(
         application,
         http=protocol,
-        ws=type("WebSocketProtocol", (BoundedWebSocketProtocol,), {"visitors": gateway.visitors}),
+        ws=type("WebSocketProtocol", (BoundedWebSocketProtocol,), {"connection_counter": gateway.connection_counter}),
         # `Proxies` decides which peers may name the client: uvicorn would trust every process of this machine.
         proxy_headers=False,
         ws_max_size=1024 * 1024,

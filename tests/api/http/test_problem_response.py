@@ -76,4 +76,4 @@ async def test_no_answer_tells_of_the_database(database_url: str, caplog: pytest
 
 
 def server_streams(application: Any) -> set[str]:
-    return set(application.web.state.gateway.surfaces)
+    return set(application.web.state.gateway.endpoints)

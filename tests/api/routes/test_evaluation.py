@@ -9,7 +9,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from api.streams import websocket_session as session
+from api.streams import websocket_evaluation
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 from tests.fixtures.vectors import VECTORS, differences, load_vectors
@@ -98,8 +98,8 @@ async def test_one_reads_ones_own_write_by_position(server: RunningServer, datab
 async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_MIN_POSITION_WAIT_S", 0.5)
-    monkeypatch.setattr(session, "_MAX_WAITING", 2)
+    monkeypatch.setattr(websocket_evaluation, "_MIN_POSITION_WAIT_S", 0.5)
+    monkeypatch.setattr(websocket_evaluation, "_MAX_WAITING", 2)
     questions: list[dict[str, Any]] = [
         {"type": "evaluate", "requestId": "one", "flagKey": "a"},
         {"type": "evaluate_batch", "requestId": "batch", "flagKeys": ["a"], "entities": [{}]},
