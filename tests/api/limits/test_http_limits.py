@@ -1,6 +1,5 @@
 """What one client may have, whose address a proxy may tell; connections are counted in and, in any case, out again."""
 
-import asyncio
 from ipaddress import ip_network
 
 import httpx
@@ -8,8 +7,6 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from api.limits.client_address import Proxies
-from api.limits.http_limits import ConnectionCounter, Limits
 from tests.fixtures.server import serving, sse, until
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -63,31 +60,3 @@ async def test_an_upgrade_where_there_is_no_websocket_is_counted_out_again(datab
                 return (await client.get("/healthz")).status_code == 200
 
         await until(has_place, "a place")
-
-
-async def test_a_client_is_an_address_and_this_machine_has_no_limit() -> None:
-    visitors = ConnectionCounter(Limits(connections_per_client=1))
-
-    def connection(address: str) -> asyncio.BaseTransport:
-        return asyncio.BaseTransport(extra={"peername": (address, 1)})
-
-    for address, same in (("203.0.113.7", "::ffff:203.0.113.7"), ("2001:db8::1", "2001:db8::ffff:1")):
-        first = connection(address)
-        assert visitors.enter(first) is None
-        assert visitors.enter(connection(same)) is not None
-        visitors.leave(first)
-        assert visitors.enter(connection(same)) is None
-    for _ in range(5):
-        assert visitors.enter(connection("127.0.0.1")) is None
-        assert visitors.enter(connection("::1")) is None
-    # Who is not trusted speaks for nobody.
-    headers = [(b"x-forwarded-for", b"198.51.100.1")]
-    assert Proxies().client("203.0.113.7", headers) == "203.0.113.7"
-    assert Proxies(LOOPBACK).client("203.0.113.7", headers) == "203.0.113.7"
-    assert Proxies(LOOPBACK).client("127.0.0.1", [(b"x-forwarded-for", b"unknown")]) is None
-    assert Proxies(LOOPBACK).client("127.0.0.1", [(b"x-forwarded-for", b"6.6.6.6, [2001:db8::7]:443")]) == (
-        "2001:db8::/64"
-    )
-    assert Proxies(LOOPBACK).client("127.0.0.1", [*headers, (b"x-forwarded-for", b"203.0.113.9:5123")]) == (
-        "203.0.113.9"
-    )

@@ -1,15 +1,13 @@
-"""Evaluation over HTTP and over the WebSocket, on flags that stand in a real database."""
+"""Evaluation over HTTP, on flags that stand in a real database."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from api.streams import websocket_evaluation
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 from tests.fixtures.vectors import VECTORS, differences, load_vectors
@@ -32,23 +30,6 @@ async def test_all_vectors_pass_over_rest(vector_server: RunningServer) -> None:
                 failed[vector["name"]] = wrong
     assert not failed
     assert len(VECTORS) == 40
-
-
-async def test_all_vectors_pass_over_the_websocket(vector_server: RunningServer) -> None:
-    failed = {}
-    async with connect(vector_server.websocket_url) as socket:
-        for number, vector in enumerate(VECTORS):
-            await socket.send(json.dumps({"type": "evaluate", "requestId": str(number), **vector["request"]}))
-            async with asyncio.timeout(DEADLINE_S):
-                answer = {"type": "heartbeat"}
-                while answer["type"] == "heartbeat":
-                    answer = json.loads(await socket.recv())
-            assert answer["type"] == "evaluation_result", (vector["name"], answer)
-            assert answer["requestId"] == str(number)
-            assert int(answer["position"]) >= 1
-            if wrong := differences(vector["expected"], answer["result"]):  # type: ignore[arg-type]
-                failed[vector["name"]] = wrong
-    assert not failed
 
 
 async def test_a_batch_answers_tags_first_then_ids_then_keys(database_url: str) -> None:
@@ -95,30 +76,6 @@ async def test_one_reads_ones_own_write_by_position(server: RunningServer, datab
     assert int(answer["position"]) >= row[0]
 
 
-async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
-    server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket_evaluation, "_MIN_POSITION_WAIT_S", 0.5)
-    monkeypatch.setattr(websocket_evaluation, "_MAX_WAITING", 2)
-    questions: list[dict[str, Any]] = [
-        {"type": "evaluate", "requestId": "one", "flagKey": "a"},
-        {"type": "evaluate_batch", "requestId": "batch", "flagKeys": ["a"], "entities": [{}]},
-        {"type": "evaluate", "requestId": "one too many", "flagKey": "a"},
-    ]
-    async with connect(server.websocket_url) as socket:
-        for question in questions:
-            await socket.send(json.dumps({**question, "minPosition": "1000000"}))
-        await socket.send('{"type":"ping","requestId":"meanwhile"}')
-        answers = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S)) for _ in range(4)]
-    assert [(answer["requestId"], answer.get("code")) for answer in answers] == [
-        ("one too many", "too_many_waiting"),
-        ("meanwhile", None),
-        ("one", "position_not_reached"),
-        ("batch", "position_not_reached"),
-    ]
-    assert "1000000" in answers[2]["message"]
-
-
 @pytest.mark.parametrize(
     ("path", "body", "word"),
     [
@@ -145,20 +102,6 @@ async def test_a_batch_beyond_the_limit_is_refused(server: RunningServer) -> Non
         response = await client.post("/api/v1/evaluation/batch", json=body)
     assert response.status_code == 400
     assert response.json()["code"] == "batch_too_large"
-
-
-async def test_a_body_beyond_the_limit_is_refused(server: RunningServer) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        response = await client.post("/api/v1/evaluation", content=b" " * 2_000_000)
-    assert response.status_code == 413
-
-
-async def test_over_the_websocket_an_error_carries_the_request_id(server: RunningServer) -> None:
-    async with connect(server.websocket_url) as socket:
-        await socket.send('{"type":"evaluate","requestId":"bad","flagKey":"a","entityContext":[1]}')
-        answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-    assert (answer["type"], answer["requestId"]) == ("error", "bad")
-    assert "entityContext" in answer["message"]
 
 
 async def test_an_evil_regular_expression_does_not_hold_up_the_server(database_url: str) -> None:

@@ -1,56 +1,15 @@
 """Flagent's present clients against us: they receive every kind of change, refetch, and hold the new state."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from cdc.core.log.position import Position
-from tests.fixtures.clients import GoStream, go_model, json_http_fetcher, kotlin_event, kotlin_flags
 from tests.fixtures.flags import Writer
+from tests.fixtures.present_client import present_client
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
-
-
-class PresentClient:
-    """Reads the stream as Go and Kotlin do, and refetches after each event as they do."""
-
-    def __init__(self, client: httpx.AsyncClient, response: httpx.Response) -> None:
-        self._client = client
-        self._lines = response.aiter_lines()
-        self._go = GoStream()
-
-    async def event_and_state(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        async with asyncio.timeout(DEADLINE_S):
-            while not self._go.events:
-                self._go.feed_line(await anext(self._lines))
-        event = kotlin_event(self._go.events.pop(0))
-        export = (await self._client.get("/api/v1/export/eval_cache/json")).json()
-        for flag in export["flags"]:
-            go_model("flag", flag)
-        json_http_fetcher(export)
-        return event, kotlin_flags(export)
-
-    async def connected(self) -> None:
-        assert await anext(self._lines) is not None
-        async with asyncio.timeout(DEADLINE_S):
-            while "event: connected" not in await anext(self._lines):
-                pass
-
-
-@asynccontextmanager
-async def present_client(server: RunningServer, path: str = "/api/v1/realtime/sse") -> AsyncIterator[PresentClient]:
-    async with (
-        httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as client,
-        client.stream("GET", path, headers={"accept-encoding": "identity"}) as response,
-    ):
-        assert response.status_code == 200
-        assert response.headers["content-type"].startswith("text/event-stream")
-        present = PresentClient(client, response)
-        await present.connected()
-        yield present
 
 
 @pytest.mark.parametrize("path", ["/realtime/sse", "/api/v1/realtime/sse"])
@@ -163,74 +122,3 @@ async def test_it_refuses_with_a_status_and_never_accepts_and_closes(database_ur
             response = await client.get(server.url + "/realtime/sse")
         assert response.status_code == 503
         assert "retry-after" in response.headers
-
-
-async def test_the_export_has_a_tag_a_revision_and_gzip(server: RunningServer, database_url: str) -> None:
-    with Writer(database_url) as writer:
-        async with httpx.AsyncClient(base_url=server.url) as client:
-            writer.flag("on", enabled=True)
-            writer.flag("off")
-            path = "/api/v1/export/eval_cache/json"
-            first = await client.get(path)
-            assert [flag["key"] for flag in first.json()["flags"]] == ["on"]
-            assert first.headers["content-encoding"] == "gzip"
-            again = await client.get(path, headers={"if-none-match": first.headers["etag"]})
-            assert (again.status_code, again.content) == (304, b"")
-            writer.flag("on2", enabled=True)
-            changed = await client.get(path, headers={"if-none-match": first.headers["etag"]})
-            plain = await client.get(path, headers={"accept-encoding": "gzip;q=0, identity"})
-    assert changed.status_code == 200
-    assert "content-encoding" not in plain.headers
-    assert changed.headers["etag"] != first.headers["etag"]
-    assert changed.json() == plain.json()
-    assert plain.json()["revision"] == plain.headers["etag"].removeprefix("W/").strip('"')
-
-
-async def test_the_export_of_one_server_is_never_older_than_an_event_of_another(database_url: str) -> None:
-    async with serving(database_url) as one, serving(database_url) as other:
-        with Writer(database_url) as writer:
-            async with present_client(one) as client, httpx.AsyncClient(base_url=other.url) as refetch:
-                for number in range(30):
-                    writer.flag(f"f{number}", enabled=True)
-                    await client.event_and_state()
-                    export = (await refetch.get("/api/v1/export/eval_cache/json")).json()
-                    assert len(export["flags"]) == number + 1
-
-
-async def test_flags_are_listed_newest_first_with_a_total(server: RunningServer, database_url: str) -> None:
-    with Writer(database_url) as writer:
-        ids = [writer.flag(f"f{n}", enabled=n % 2 == 0, description=f"Number {n}") for n in range(5)]
-        writer.segment(ids[0])
-        writer.tag(ids[3], "payment")
-        writer.run(
-            "update flags set environment_id = 8 where key = 'f0'",
-            "update flags set environment_id = 7, project_id = 9 where key = 'f4'",
-        )
-        async with httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
-            assert await server.pipeline.hub.reached(Position(9), DEADLINE_S)
-            page = await client.get("/flags", params={"limit": 2, "offset": 1})
-            assert [flag["key"] for flag in page.json()] == ["f3", "f2"]
-            assert page.headers["x-total-count"] == "5"
-            for params, keys in (
-                ({"enabled": "true"}, ["f4", "f2", "f0"]),
-                ({"tags": "other,payment"}, ["f3"]),
-                ({"descriptionLike": "number 1"}, ["f1"]),
-                ({"key": "f2"}, ["f2"]),
-                ({"description": "Number 2"}, ["f2"]),
-                ({"description": "number 2"}, []),
-                ({"environmentId": "7"}, ["f4", "f3", "f2", "f1"]),
-                ({"projectId": "9"}, ["f4"]),
-                ({"enabled": "true", "limit": "1", "offset": "1"}, ["f2"]),
-                ({"limit": "0"}, []),
-                ({"deleted": "true"}, []),
-                ({"includeArchived": "true"}, []),
-            ):
-                assert [flag["key"] for flag in (await client.get("/flags", params=params)).json()] == keys
-            assert (await client.get("/flags")).json()[-1]["segments"] == []
-            whole = (await client.get("/flags", params={"preload": "true"})).json()[-1]
-            assert len(whole["segments"]) == 1
-            assert (await client.get(f"/flags/{ids[0]}")).json() == whole
-            assert (await client.get("/flags/999")).status_code == 404
-            assert (await client.get("/flags/x")).status_code == 400
-            assert (await client.get("/health")).json() == {"status": "OK"}
-            assert "version" in (await client.get("/info")).json()

@@ -5,7 +5,6 @@ import json
 import random
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ from cdc.admin.installation import migrate
 from cdc.core.log.position import Position
 from cdc.database.queries import flagent_tables
 from tests.fixtures.flags import Writer
+from tests.fixtures.history import history, newest
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
 
@@ -26,12 +26,6 @@ SECRET = "a secret of more than thirty-two bytes"
 def client(server: RunningServer, **scopes: Any) -> httpx.AsyncClient:
     token = jwt.encode({"sub": "u", "exp": time.time() + 300, "flagent_cdc": scopes}, SECRET, "HS256")
     return httpx.AsyncClient(base_url=server.url, headers={"authorization": f"Bearer {token}"}, timeout=DEADLINE_S)
-
-
-def newest(writer: Writer) -> int:
-    row = writer.connection.execute("select coalesce(max(position), 0) from flagent_cdc.commit_log").fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def clock(writer: Writer) -> str:
@@ -280,81 +274,3 @@ async def test_a_scope_holds_in_the_past_as_it_stood_then(database_url: str) -> 
             async with client(server, schemas=["tenant"]) as http:
                 assert await history(http, "web-a") == []
                 assert await flags_at(http, then) == []
-
-
-# -- history ---------------------------------------------------------------------------------------------------------
-
-
-async def history(http: httpx.AsyncClient, key: str, limit: int = 100) -> list[dict[str, Any]]:
-    response = await http.get(f"/api/v1/flags/{key}/history", params={"limit": limit})
-    assert response.status_code == 200, response.text
-    changes: list[dict[str, Any]] = response.json()["changes"]
-    return changes
-
-
-async def test_history_tells_who_changed_what_when(server: RunningServer, database_url: str) -> None:
-    with Writer(database_url) as writer:
-        writer.connection.execute("set application_name = 'a script'")
-        flag = writer.flag("checkout")
-        other = writer.flag("other")
-        segment = writer.segment(flag, rollout=10)
-        writer.run(f"update segments set rollout_percent = 50 where id = {segment}")
-        # As Flagent saves: the content first, then its signature.
-        writer.run(f"update flags set enabled = true where id = {flag}")
-        writer.run(f"update flags set snapshot_id = 9, updated_by = 'alice', updated_at = now() where id = {flag}")
-        writer.toggle(other)
-        writer.run(f"update flags set key = 'renamed' where id = {flag}")
-        writer.run(f"delete from flags where id = {flag}")
-        user = writer.connection.info.user
-        position = newest(writer)
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
-        renamed = await history(http, "renamed")
-        changes = await history(http, "checkout")
-    assert [(entry["events"], [change["path"] for change in entry["changed"]]) for entry in renamed] == [
-        (["flag_deleted"], []),
-        (["flag_deleted", "flag_created"], ["key"]),
-    ]
-    assert (renamed[0]["position"], renamed[0]["id"]) == (
-        str(position),
-        f"{position}@{server.pipeline.hub.catalog.log}",
-    )
-    assert [entry["events"] for entry in changes] == [
-        ["flag_deleted"],
-        ["flag_updated", "flag_enabled"],
-        ["segment_updated"],
-        ["segment_updated"],
-        ["flag_created"],
-    ]
-    assert changes[2]["changed"] == [{"path": f"segments[{segment}].rolloutPercent", "before": 10, "after": 50}]
-    assert [entry["updatedBy"] for entry in changes] == [None, "alice", None, None, None]
-    assert {(entry["user"], entry["application"]) for entry in changes} == {(user, "a script")}
-    for newer, older in pairwise(changes[1:]):
-        assert newer["before"]["id"] == older["after"]["id"]
-        assert newer["committedAt"] > older["committedAt"]
-        assert int(newer["position"]) > int(older["position"])
-        assert newer["transactionId"] != older["transactionId"]
-
-
-async def test_history_pages_join(server: RunningServer, database_url: str) -> None:
-    with Writer(database_url) as writer:
-        flag = writer.flag("a/b")
-        for number in range(7):
-            writer.flag(f"noise{number}")
-            writer.run(f"update flags set description = 'v{number}' where id = {flag}")
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cdc.history.flag_history._SCAN_CHANGES", 3)
-            patch.setattr("cdc.history.rewind._PAGE_CHANGES", 2)
-            seen, before = [], None
-            while True:
-                parameters = {"limit": 2} | ({} if before is None else {"before": before})
-                page = (await http.get("/api/v1/flags/a%2Fb/history", params=parameters)).json()
-                seen += [entry["after"]["description"] for entry in page["changes"]]
-                if (before := page["next"]) is None:
-                    break
-        assert seen == ["v6", "v5", "v4", "v3", "v2", "v1", "v0", ""]
-        assert "attached" in page["endsBecause"]
-        assert [each["after"]["description"] for each in await history(http, "a/b")] == seen
-        assert await history(http, "never-was") == []
-        for bad in ("limit=0", "limit=201", "before=x", "before=2026-11-23T12:00:00Z", "schema=none"):
-            assert (await http.get(f"/api/v1/flags/a/history?{bad}")).status_code in (400, 404), bad

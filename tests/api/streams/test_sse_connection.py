@@ -1,7 +1,6 @@
 """The event stream as a client sees it: a real server, a real database, a real socket."""
 
 import asyncio
-import socket
 import zlib
 from collections.abc import AsyncIterator
 
@@ -9,12 +8,9 @@ import httpx
 import psycopg
 import pytest
 
-from cdc.cli import server as server_of_command
-from cdc.cli.server import build_server, upstream_of
 from cdc.core.log.position import Position
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
-from tests.fixtures.settings import settings_with
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
 
 
 @pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
@@ -295,81 +291,8 @@ async def test_a_row_of_several_hundred_kilobytes_arrives(server: RunningServer,
     assert event.data["description"] == "ü" * 300_000
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ("flog=a", ("flog", "flag, flagID")),
-        ("batchMs=soon", ("batchMs", '"soon"', "0 to 10000")),
-        ("type=flag_changed", ("type", "flag_changed", "flag_updated")),
-        ("flagID=x", ("flagID", '"x"')),
-        ("snapshot=maybe", ("snapshot", "maybe", "true")),
-        ("overflow=explode", ("overflow", "explode", "resync")),
-        ("flag=%ff", ("query string", "UTF-8")),
-    ],
-)
-async def test_bad_parameters_get_one_clear_sentence(server: RunningServer, query: str, words: tuple[str, ...]) -> None:
-    async with httpx.AsyncClient() as client:
-        response = await client.get(f"{server.stream_url}?{query}")
-    problem = response.json()
-    assert response.status_code == 400
-    assert response.headers["content-type"] == "application/problem+json"
-    assert problem["status"] == 400
-    assert problem["code"]
-    for word in words:
-        assert word in problem["detail"]
-
-
-async def test_beyond_the_limit_a_client_is_told_when_to_come_back(database_url: str) -> None:
-    async with serving(database_url, sse_max_clients=1) as server, httpx.AsyncClient() as client:
-        async with sse(server.stream_url):
-            refused = await client.get(server.stream_url)
-            assert refused.status_code == 503
-            assert refused.json()["code"] == "too_many_connections"
-            assert 1 <= int(refused.headers["retry-after"]) <= 5
-        await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
-        async with sse(server.stream_url):
-            pass
-
-
-async def test_other_methods_are_refused(server: RunningServer) -> None:
-    async with httpx.AsyncClient() as client:
-        response = await client.post(server.stream_url)
-    assert response.status_code == 405
-    assert response.json()["code"] == "method_not_allowed"
-
-
 async def test_the_stream_forbids_buffering_on_its_way(server: RunningServer) -> None:
     async with httpx.AsyncClient() as client, client.stream("GET", server.stream_url) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-accel-buffering"] == "no"
         assert response.headers["cache-control"] == "no-cache, no-transform"
-
-
-async def test_a_stream_that_is_asked_for_before_the_flags_are_read_waits_for_them(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A 503 would be the end: an EventSource never comes back after a status other than 200."""
-    monkeypatch.setattr(server_of_command, "_LOAD_S", DEADLINE_S)
-    settings = settings_with(database_url=database_url)
-    waits = "select count(*) from pg_locks where not granted and relation = 'public.flags'::regclass"
-    with (
-        psycopg.connect(database_url) as blocker,
-        psycopg.connect(database_url, autocommit=True) as observer,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
-        blocker.execute("lock table public.flags in access exclusive mode")
-        server = build_server(settings, upstream_of(settings))
-        serving_task = asyncio.create_task(server.serve(sockets=[listener]))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/events/stream?snapshot=true"
-        try:
-            async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
-                asked = asyncio.create_task(client.send(client.build_request("GET", url), stream=True))
-                await until(lambda: observer.execute(waits).fetchone() == (1,), "the server waits for the flags")
-                assert not asked.done()
-                blocker.rollback()
-                response = await asked
-                assert response.status_code == 200
-                await response.aclose()
-        finally:
-            server.should_exit = True
-            await serving_task

@@ -3,17 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cdc.core.log.position import Position
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
+from tests.fixtures.websocket_client import talking
 
 
 @pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
@@ -21,34 +17,6 @@ async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIter
     """Both ways that a WebSocket can take through the server must be alike."""
     async with serving(database_url, with_handover=request.param) as running:
         yield running
-
-
-class Client:
-    """Says and hears JSON."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
-
-    async def say(self, **message: Any) -> None:
-        await self.connection.send(json.dumps(message))
-
-    async def hear(self, *, heartbeats: bool = False) -> dict[str, Any]:
-        """The next message; a heartbeat may come at any time and counts only where it is asked for."""
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                message: dict[str, Any] = json.loads(await self.connection.recv())
-                if (message["type"] == "heartbeat") == heartbeats:
-                    return message
-
-    async def ask(self, **message: Any) -> dict[str, Any]:
-        await self.say(**message)
-        return await self.hear()
-
-
-@asynccontextmanager
-async def talking(server: RunningServer, **options: Any) -> AsyncIterator[Client]:
-    async with connect(server.websocket_url, max_size=None, open_timeout=DEADLINE_S, **options) as connection:
-        yield Client(connection)
 
 
 async def test_a_subscriber_of_everything_gets_the_event_object(server: RunningServer, database_url: str) -> None:
@@ -216,20 +184,6 @@ async def test_bad_input_gets_an_error_and_the_connection_stays(
         assert word in error["message"]
 
 
-async def test_a_frame_beyond_all_measure_closes_the_connection(server: RunningServer) -> None:
-    async with talking(server) as client:
-        await client.connection.send("x" * 2_000_000)
-        with pytest.raises(ConnectionClosed):
-            await client.hear()
-    assert client.connection.close_code == 1009
-
-
-async def test_fragments_make_one_message(server: RunningServer) -> None:
-    async with talking(server) as client:
-        await client.connection.send(iter(['{"type":', '"ping","requestId"', ':"f"}']))
-        assert await client.hear() == {"type": "pong", "requestId": "f"}
-
-
 async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
     server: RunningServer, database_url: str
 ) -> None:
@@ -246,44 +200,3 @@ async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
     assert [message["type"] for message in heard[:2]] == ["subscribed", "snapshot"]
     assert len(heard[1]["flags"]) == 30
     assert [message["requestId"] for message in heard[2:]] == [str(n) for n in range(20)]
-
-
-@pytest.mark.parametrize("compression", ["deflate", None])
-async def test_large_and_small_events_are_read_with_and_without_compression(
-    server: RunningServer, database_url: str, compression: str | None
-) -> None:
-    with Writer(database_url) as writer:
-        async with talking(server, compression=compression) as client:
-            await client.ask(type="subscribe", subscribeAll=True)
-            for key, size in (("s", 1), ("m", 5_000), ("l", 200_000)):
-                writer.flag(key, description="ä" * size)
-            events = [await client.hear() for _ in range(3)]
-            assert (await client.ask(type="ping", requestId="x" * 100))["type"] == "pong"
-    assert [len(event["flag"]["description"]) for event in events] == [1, 5_000, 200_000]
-
-
-async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> None:
-    async with serving(database_url, websocket_max_connections=1) as server:
-        async with talking(server):
-            with pytest.raises(InvalidStatus) as refused:
-                async with talking(server):
-                    pass
-        assert refused.value.response.status_code == 503
-        assert int(refused.value.response.headers["retry-after"]) >= 1
-        await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
-        async with talking(server) as client:
-            assert (await client.ask(type="ping"))["type"] == "pong"
-
-
-async def test_a_plain_get_on_the_path_is_refused(server: RunningServer) -> None:
-    async with httpx.AsyncClient() as client:
-        response = await client.get(server.url + "/ws")
-    assert response.status_code in (404, 426)
-
-
-async def test_it_can_be_switched_off(database_url: str) -> None:
-    async with serving(database_url, websocket_enabled=False) as server:
-        with pytest.raises(InvalidStatus) as refused:
-            async with talking(server):
-                pass
-    assert refused.value.response.status_code in (403, 404)

@@ -1,0 +1,69 @@
+"""Evaluation over the WebSocket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from api.streams import websocket_evaluation
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving
+from tests.fixtures.vectors import VECTORS, differences, load_vectors
+
+
+@pytest.fixture
+async def vector_server(database_url: str) -> AsyncIterator[RunningServer]:
+    load_vectors(database_url)
+    async with serving(database_url) as running:
+        yield running
+
+
+async def test_all_vectors_pass_over_the_websocket(vector_server: RunningServer) -> None:
+    failed = {}
+    async with connect(vector_server.websocket_url) as socket:
+        for number, vector in enumerate(VECTORS):
+            await socket.send(json.dumps({"type": "evaluate", "requestId": str(number), **vector["request"]}))
+            async with asyncio.timeout(DEADLINE_S):
+                answer = {"type": "heartbeat"}
+                while answer["type"] == "heartbeat":
+                    answer = json.loads(await socket.recv())
+            assert answer["type"] == "evaluation_result", (vector["name"], answer)
+            assert answer["requestId"] == str(number)
+            assert int(answer["position"]) >= 1
+            if wrong := differences(vector["expected"], answer["result"]):  # type: ignore[arg-type]
+                failed[vector["name"]] = wrong
+    assert not failed
+
+
+async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_evaluation, "_MIN_POSITION_WAIT_S", 0.5)
+    monkeypatch.setattr(websocket_evaluation, "_MAX_WAITING", 2)
+    questions: list[dict[str, Any]] = [
+        {"type": "evaluate", "requestId": "one", "flagKey": "a"},
+        {"type": "evaluate_batch", "requestId": "batch", "flagKeys": ["a"], "entities": [{}]},
+        {"type": "evaluate", "requestId": "one too many", "flagKey": "a"},
+    ]
+    async with connect(server.websocket_url) as socket:
+        for question in questions:
+            await socket.send(json.dumps({**question, "minPosition": "1000000"}))
+        await socket.send('{"type":"ping","requestId":"meanwhile"}')
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S)) for _ in range(4)]
+    assert [(answer["requestId"], answer.get("code")) for answer in answers] == [
+        ("one too many", "too_many_waiting"),
+        ("meanwhile", None),
+        ("one", "position_not_reached"),
+        ("batch", "position_not_reached"),
+    ]
+    assert "1000000" in answers[2]["message"]
+
+
+async def test_over_the_websocket_an_error_carries_the_request_id(server: RunningServer) -> None:
+    async with connect(server.websocket_url) as socket:
+        await socket.send('{"type":"evaluate","requestId":"bad","flagKey":"a","entityContext":[1]}')
+        answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+    assert (answer["type"], answer["requestId"]) == ("error", "bad")
+    assert "entityContext" in answer["message"]
