@@ -4,7 +4,7 @@ import { problemOf } from "./stream.js";
 export class Api {
   #credential;
 
-  /** `credential()` gives the present one, null where there is none. */
+  /** `credential()` returns the present credential, or null. */
   constructor(credential) {
     this.#credential = credential;
   }
@@ -13,12 +13,12 @@ export class Api {
     return (await this.ask(path)).document;
   }
 
-  /** The answer, and the position that it is as of, where it tells: `{document, position}`. */
+  /** The response and its position, null without one: `{document, position}`. */
   post(path, document) {
     return this.ask(path, { method: "POST", body: JSON.stringify(document), headers: { "content-type": "application/json" } });
   }
 
-  /** Like `post`. Raises an error whose message is a sentence; `problem` is what the server sent. */
+  /** Like `post`. Throws an error whose message is a sentence and whose `problem` is the server's. */
   async ask(path, options = {}) {
     const headers = { accept: "application/json", ...options.headers };
     const credential = this.#credential();

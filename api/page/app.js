@@ -1,4 +1,4 @@
-// The page put together: the stream feeds the catalog, the catalog and each event feed the views.
+// The whole page: the stream feeds the catalog, and the catalog and the events feed the views.
 import { Api } from "./api.js";
 import { Catalog } from "./catalog.js";
 import { Credential } from "./credential.js";
@@ -18,13 +18,13 @@ import { Timeline } from "./timeline.js";
 import { durationText, elapsedMs, plural, typeOf } from "./words.js";
 
 const ANNOUNCE_MS = 3_000;
-// A copy that differs is fetched anew, but not without end.
-const DISTRUST_MS = 60_000;
+// The shortest time between two reloads of a copy whose digest differs.
+const MISMATCH_MS = 60_000;
 const WIDE = matchMedia("(min-width: 960px)");
 
 const path = document.documentElement.dataset.stream;
 const address = new URL(`${path}?envelope=true&stamps=true`, document.baseURI);
-const stream = path ? new Stream(new URL(`${address}&snapshot=true`), { onState, onSnapshot, onEvent, onBeat }) : null;
+const stream = path ? new Stream(new URL(`${address}&snapshot=true`), { onState, onSnapshot, onEvent, onKeepAlive }) : null;
 
 const catalog = new Catalog();
 const credential = new Credential(() => begin());
@@ -60,8 +60,8 @@ const rows = new Rows(api, address, {
 });
 const evaluation = new EvaluationForm(catalog, api);
 let seen = 0;
-let proof = null; // {isEqual, position, at}: the last comparison of all flags with the server's digest
-let distrustedAt = 0;
+let comparison = null; // {isEqual, position, at}: the last comparison of all flags with the server's digest
+let mismatchAt = 0;
 const server = new ServerView(api, () => ({
   flags: catalog.entries.size,
   position: `#${catalog.position}`,
@@ -69,7 +69,7 @@ const server = new ServerView(api, () => ({
   latency: timeline.p95(),
   events: seen,
   attempts: stream?.attempts ?? 0,
-  proof,
+  comparison,
 }));
 const redraw = oncePerFrame(() => {
   flags.changed();
@@ -81,45 +81,45 @@ const redraw = oncePerFrame(() => {
 function begin() {
   catalog.clear();
   events.clear();
-  proof = null;
+  comparison = null;
   redraw();
   server.start();
   if (stream) {
     stream.start(credential.value);
     rows.start(credential.value);
   } else {
-    tell("stopped", "this server has no event stream (FLAGENT_SSE_ENABLED)");
+    showState("stopped", "the event stream of this server is disabled (FLAGENT_SSE_ENABLED)");
   }
 }
 
 function onSnapshot(list, position, why) {
   if (!catalog.isLoaded) showPast(list, position);
-  if (why) events.note(`The stream starts over (${why.replaceAll("_", " ")}): what happened in between is not shown.`);
+  if (why) events.note(`The stream was resynchronized (${why.replaceAll("_", " ")}); events in between are not shown.`);
   const isFirst = !catalog.isLoaded;
   catalog.load(list, position);
   redraw();
   if (isFirst) route(false);
 }
 
-/** Fill the list and the timeline with what happened just before; without it they begin empty. */
+/** Fill the list and the timeline with the latest events before the snapshot; if that fails, they start empty. */
 async function showPast(list, position) {
   const begun = stream.attempts;
   const schemas = new Set(list.map((flag) => flag.schema ?? ""));
   byId("event-list").setAttribute("aria-busy", "true");
   try {
     const past = await readPast(api, address, credential.value, schemas.size ? schemas : [""], position, await oldest());
-    // Another connection may have begun meanwhile, with the rights of somebody else.
+    // A reconnection in the meantime may have used another credential.
     if (begun !== stream.attempts) return;
     events.addPast(past);
     timeline.addPast(past.map(([event]) => momentOf(event)));
   } catch (error) {
-    console.info("the past is not shown:", error.message);
+    console.info("earlier events are not shown:", error.message);
   } finally {
     byId("event-list").setAttribute("aria-busy", "false");
   }
 }
 
-/** Where the log begins, null where that is not known. */
+/** The oldest position of the change log, null if unknown. */
 async function oldest() {
   await server.asked;
   return server.status?.log.oldest ?? null;
@@ -143,7 +143,7 @@ function onRow(event, isReplay, masked) {
   follow(event, isReplay, Date.now());
 }
 
-/** What is done with each event, of flags and rows alike. */
+/** Handle what events of flags and of rows have in common. */
 function follow(event, isReplay, receivedAt) {
   const { tone } = typeOf(event.type);
   timeline.add(isReplay ? Date.parse(event.committedAt) : receivedAt, tone, isReplay ? null : latencyOf(event, receivedAt));
@@ -152,21 +152,21 @@ function follow(event, isReplay, receivedAt) {
 
 const momentOf = (event) => [Date.parse(event.committedAt), typeOf(event.type).tone];
 
-/** From commit to delivery: by the server's clocks up to sending, and on from there where its clock is known. */
+/** The latency from commit to delivery: by the server's clocks until it was sent, then by ours, if the difference is known. */
 function latencyOf(event, receivedAt) {
   if (!event.sentAt) return null;
   const onTheWay = server.clock === null ? 0 : receivedAt + server.clock.aheadMs - Date.parse(event.sentAt);
   return elapsedMs(event.committedAt, event.sentAt) + Math.max(0, onTheWay);
 }
 
-function onBeat({ position, digest }) {
+function onKeepAlive({ position, digest }) {
   if (BigInt(position) > BigInt(catalog.position)) catalog.position = position;
   if (!digest || !catalog.isLoaded) return;
   const isEqual = digestOf([...catalog.entries.values()].map((entry) => entry.flag)) === digest;
-  proof = { isEqual, position, at: Date.now() };
-  if (isEqual || Date.now() - distrustedAt < DISTRUST_MS) return;
-  distrustedAt = Date.now();
-  events.note("What is shown differs from what the server has: it is fetched anew.");
+  comparison = { isEqual, position, at: Date.now() };
+  if (isEqual || Date.now() - mismatchAt < MISMATCH_MS) return;
+  mismatchAt = Date.now();
+  events.note("The flags shown differ from the server's; they are loaded again.");
   stream.restart();
 }
 
@@ -177,16 +177,16 @@ const WORDS = { connecting: "Connecting", live: "Live", stale: "Stale", waiting:
 function onState() {
   const { name, reason } = stream.state;
   if (name === "refused") credential.ask(reason);
-  tell(name, reason);
+  showState(name, reason);
 }
 
-function tell(name, reason) {
+function showState(name, reason) {
   const node = byId("state");
   if (node.dataset.state !== name) node.dataset.state = name;
   setText(byId("state-word"), WORDS[name]);
   let text = reason;
-  if (name === "waiting") text = `${reason} · again in ${durationText(Math.max(0, stream.state.retryAt - Date.now()))}`;
-  if (name !== "live" && name !== "connecting" && catalog.isLoaded) text += " · what is shown may be old";
+  if (name === "waiting") text = `${reason} · reconnecting in ${durationText(Math.max(0, stream.state.retryAt - Date.now()))}`;
+  if (name !== "live" && name !== "connecting" && catalog.isLoaded) text += " · the flags shown may be old";
   if (name === "live" || (name === "connecting" && !reason)) text = "";
   setText(byId("state-reason"), text);
   document.body.classList.toggle("is-old", catalog.isLoaded && name !== "live" && name !== "connecting");
@@ -212,18 +212,18 @@ function reconnect() {
   }
 }
 
-// -- said to screen readers: not each of a burst, but what happened in a while -------------------------------------
+// -- announcements for screen readers, several events at a time ---------------------------------------------------
 
-let unsaid = [];
-let sayTimer = 0;
+let pending = [];
+let announceTimer = 0;
 
 function announce(event) {
-  unsaid.push(`${event.flagKey ?? event.table} ${typeOf(event.type).word}`);
-  if (sayTimer) return;
-  sayTimer = setTimeout(() => {
-    setText(byId("announcer"), unsaid.length > 2 ? `${unsaid[0]}, and ${plural(unsaid.length - 1, "more event")}` : unsaid.join(", "));
-    unsaid = [];
-    sayTimer = 0;
+  pending.push(`${event.flagKey ?? event.table} ${typeOf(event.type).word}`);
+  if (announceTimer) return;
+  announceTimer = setTimeout(() => {
+    setText(byId("announcer"), pending.length > 2 ? `${pending[0]}, and ${plural(pending.length - 1, "more event")}` : pending.join(", "));
+    pending = [];
+    announceTimer = 0;
   }, ANNOUNCE_MS);
 }
 
@@ -238,7 +238,7 @@ function openFlag(id, key, schema, takesFocus = true) {
   go("flag", takesFocus);
 }
 
-/** Go where the address says, such as `#events` or `#flag/checkout`: it can be kept, sent, and gone back from. */
+/** Show the view in the URL, such as `#events` or `#flag/checkout`, so that bookmarks, links and the back button work. */
 function route(takesFocus = true) {
   const [name, key] = (location.hash || HOME).slice(1).split("/", 2);
   if (name === "flag" && key && catalog.isLoaded) {
@@ -255,18 +255,18 @@ function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // Typed by hand, and no percent encoding: then it is the key itself.
+    return text; // Not percent-encoded, so typed by hand: the key itself.
   }
 }
 
-/** Show a view; wide pages show the flags beside every other. */
+/** Show a view; on a wide screen the flags are visible beside it. */
 function go(name, takesFocus = true) {
   if (name !== "flags") side = name;
   const address = name === "flag" && detail.key !== null ? `#flag/${encodeURIComponent(detail.key)}` : `#${name}`;
   if ((location.hash || HOME) !== address) history.pushState(null, "", address);
   document.body.dataset.view = name;
   document.body.dataset.side = side;
-  // A phone has no tab for a flag: it belongs to the flags.
+  // A phone has no tab for one flag: it belongs to the tab of all flags.
   const shown = WIDE.matches ? side : name === "flag" ? "flags" : name;
   for (const tab of document.querySelectorAll("[data-tab]")) {
     const isOn = tab.dataset.tab === shown;

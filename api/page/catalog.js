@@ -1,4 +1,4 @@
-// The flags as they are now, and what each event has changed: the page's own copy of the server's catalog.
+// The page's copy of the server's catalog: the present flags, and the change each event made.
 
 /** An entry: `{id, schema, flag, changedAt, tone}`; `changedAt` is 0 until an event has changed the flag. */
 export class Catalog {
@@ -12,7 +12,7 @@ export class Catalog {
     return this.#namesSchemas;
   }
 
-  /** Forget everything: another reader may not be allowed the same. */
+  /** Drop all flags: another credential may not be authorized for them. */
   clear() {
     this.entries = new Map();
     this.position = "0";
@@ -33,7 +33,7 @@ export class Catalog {
     this.isLoaded = true;
   }
 
-  /** Apply an event of a flag: `{id, schema, before, after}`; null where the event is not about a flag. */
+  /** Apply an event of a flag: `{id, schema, before, after}`; null for an event that is not about a flag. */
   apply(event, now, tone) {
     if (event.flagID === undefined || event.flagID === null) return null;
     this.#schemas.add(event.schema);
@@ -47,7 +47,7 @@ export class Catalog {
     return { id, schema, before, after };
   }
 
-  /** Whether schemas have become several since the snapshot, which named none: then ids may be taken for each other. */
+  /** Whether there are several schemas now, while the snapshot named none: ids are ambiguous then. */
   get isAmbiguous() {
     return !this.#namesSchemas && this.#schemas.size > 1;
   }

@@ -1,4 +1,4 @@
-// The credential: in memory, or in this tab's storage where its reader asked for that. Never in an address.
+// The credential, in memory or, if the reader chose that, in the tab's storage; never in a URL.
 import { byId, setText } from "./dom.js";
 
 const NAME = "flagent-cdc.credential";
@@ -8,7 +8,7 @@ export class Credential {
   #changed;
   #dialog = byId("credential");
 
-  /** `changed()` is called when there is another one, or none any more. */
+  /** `changed()` is called when the credential was replaced or removed. */
   constructor(changed) {
     this.#changed = changed;
     byId("open-credential").addEventListener("click", () => this.ask(""));
@@ -21,7 +21,7 @@ export class Credential {
     });
   }
 
-  /** Open the dialog; `reason` says why, empty where the reader opened it. */
+  /** Open the dialog; `reason` is empty if the reader opened it. */
   ask(reason) {
     setText(byId("credential-reason"), reason);
     byId("credential-forget").hidden = this.value === null;

@@ -1,5 +1,5 @@
-// What is different between two states of a flag or a row, field by field, as texts: `{name, before, after}`, null where
-// the field was not there, or is no more.
+// The differences between two states of a flag or a row, field by field, as texts: `{name, before, after}`, null where
+// the field does not exist.
 import { constraintText, segmentName } from "./words.js";
 
 const COLUMNS = {
@@ -14,7 +14,7 @@ const COLUMNS = {
   projectId: "project",
 };
 
-/** Either state may be null: the flag did not exist, or does not any more. */
+/** The differences between two states of a flag; null is a flag that does not exist. */
 export function difference(before, after) {
   return compare(fieldsOf(before), fieldsOf(after));
 }
@@ -29,7 +29,7 @@ function compare(before, after) {
   return fields;
 }
 
-/** Every field of a flag by an identity that lasts, with its name and its text. */
+/** Every field of a flag by a stable identity, with its name and its text. */
 function fieldsOf(flag) {
   const fields = new Map();
   if (flag === null) return fields;
@@ -72,8 +72,8 @@ function textOf(column, value) {
   return String(value);
 }
 
-/** Of an event about a row of a watched table: the columns that changed, or all of a row that came or went. What the key
- *  says is not said again. `masked` names the columns that are told as null, whatever they hold. */
+/** The differences in an event about a row: the changed columns, or all columns but the key of an inserted or deleted
+ *  row. `masked` names the columns whose values are always null in events. */
 export function rowDifference({ key, before, after, changed }, masked) {
   const isWhole = before === null || after === null;
   const names = isWhole ? Object.keys(before ?? after ?? {}).filter((name) => !Object.hasOwn(key ?? {}, name)) : changed;
@@ -84,7 +84,7 @@ export function rowDifference({ key, before, after, changed }, masked) {
   });
 }
 
-/** A value as JSON, but a text without its quotes where nobody could take it for something else. */
+/** A value as JSON; a text without quotes if it cannot be mistaken for another type. */
 export function valueText(value) {
   return typeof value === "string" && value !== "" && !isJson(value) ? value : JSON.stringify(value);
 }

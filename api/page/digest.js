@@ -1,4 +1,4 @@
-// The digest of all flags, as the server makes it (docs/reference/protocol.md, "Digest"): equal digests, equal flags.
+// The digest of all flags, as the server computes it (docs/reference/protocol.md, "Digest"): equal digests mean equal flags.
 
 const BOOKKEEPING = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
 
@@ -10,7 +10,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 const UTF8 = new TextEncoder();
 
-// A flag is replaced when it changes, never altered: each is counted once.
+// The checksum of each flag object. A changed flag is a new object.
 const known = new WeakMap();
 
 /** `<count>:<hex8>` of flags. */

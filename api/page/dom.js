@@ -1,4 +1,4 @@
-// Elements without markup: whatever comes from the server becomes text, never HTML.
+// Elements without markup: text from the server never becomes HTML.
 
 /** An element. Attributes: `onclick` and the like are listeners, `style` an object of properties, `null` and `false`
  *  are left out, `true` is an empty attribute. Children: nodes, texts, arrays of them; `null` and `false` are left out. */
@@ -14,7 +14,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Replace what an element holds. */
+/** Replace the content of an element. */
 export function show(parent, ...children) {
   parent.replaceChildren();
   fill(parent, children);
@@ -26,14 +26,14 @@ function fill(parent, children) {
   }
 }
 
-/** Set a text only where it changes, so that nothing is laid out, or read aloud, for nothing. */
+/** Set a text only if it differs, so that no unchanged text causes a layout or an announcement. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 export const byId = (id) => document.getElementById(id);
 
-/** Run `work` once before the next frame, however often it is asked for. A hidden page has no frames: it waits. */
+/** Run `work` once before the next frame, regardless of the number of calls. A hidden page has no frames, so it waits. */
 export function oncePerFrame(work) {
   let asked = false;
   return () => {

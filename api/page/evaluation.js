@@ -1,4 +1,4 @@
-// "What would this user get, and why": one evaluation, with the server's debug log said in words.
+// One evaluation: the variant for an entity, and the reason, from the server's debug log.
 import { byId, element, show } from "./dom.js";
 import { constraintNode } from "./flag-detail.js";
 import { segmentName } from "./words.js";
@@ -27,7 +27,7 @@ export class EvaluationForm {
       this.#keys,
       element("div", { class: "pair" }, field("Entity id", this.#entity), field("Entity type", this.#type)),
       element("fieldset", {}, element("legend", {}, "Context"), this.#context, element("button", { type: "button", class: "quiet", onclick: () => this.#addRow("", "", true) }, "+ property")),
-      element("label", {}, element("span", {}, "As of ", element("span", { class: "hint" }, "a time such as 2026-11-23 12:00, or a position; empty is now")), this.#at),
+      element("label", {}, element("span", {}, "As of ", element("span", { class: "hint" }, "a time such as 2026-11-23 12:00, or a position; empty for now")), this.#at),
       element("button", { type: "submit", class: "primary" }, "Evaluate"),
     );
     this.#key.addEventListener("focus", () => this.#listKeys());
@@ -36,7 +36,7 @@ export class EvaluationForm {
     this.#addRow("", "");
   }
 
-  /** Fill in a flag, with the properties that its constraints look at; `at` is a position, empty for now. */
+  /** Fill in a flag and the properties in its constraints; `at` is a position, empty for the present. */
   prepare(key, at = "") {
     this.#key.value = key;
     this.#type.value = this.#catalog.find(key)?.flag.entityType ?? this.#type.value;
@@ -105,11 +105,11 @@ export class EvaluationForm {
     } catch (error) {
       explained = element("p", { class: "reason" }, error.message);
     }
-    // An answer may be overtaken by that to a later question.
+    // The answer to a later request may have arrived first.
     if (asked === this.#asked) show(this.#answer, explained);
   }
 
-  /** The flag as it was: its segments of today may be others than those that were looked at then. */
+  /** The flag at a position: its segments may have changed since. */
   async #flagAt(key, schema, position) {
     const query = new URLSearchParams({ key, at: position, preload: "true" });
     if (schema) query.set("schema", schema);
@@ -167,7 +167,7 @@ export class EvaluationForm {
   }
 }
 
-/** A moment as the server reads it: a position or an id as it is written, a local time in UTC. */
+/** A point in time in the server's format: a position or an id unchanged, a local time in UTC. */
 function momentOf(text) {
   const trimmed = text.trim();
   if (!trimmed || /^\d+$|@/.test(trimmed)) return trimmed;
@@ -176,7 +176,7 @@ function momentOf(text) {
 }
 
 function verdictOf(message, segment) {
-  if (message === undefined) return { kind: "skipped", mark: "·", text: "Not looked at: the answer was found before." };
+  if (message === undefined) return { kind: "skipped", mark: "·", text: "Not evaluated: an earlier segment matched." };
   if (message.includes("did not match constraints")) return { kind: "no", mark: "✕", text: "Does not match the constraints; the next segment is tried." };
   if (message.includes("rollout yes")) return { kind: "yes", mark: "✓", text: "Matches, and lies within the rollout." };
   if (message.includes("rollout no")) {
@@ -186,8 +186,8 @@ function verdictOf(message, segment) {
 }
 
 function sentenceOf(message, flag) {
-  if (flag && !flag.enabled) return "The flag is turned off, so nobody gets a variant.";
-  if (/has no segments/.test(message)) return "The flag has no segment, so nobody gets a variant.";
+  if (flag && !flag.enabled) return "The flag is turned off, so there is no variant.";
+  if (/has no segments/.test(message)) return "The flag has no segment, so there is no variant.";
   if (/not found or deleted/.test(message)) return "There is no such flag.";
-  return message || "The server gives no reason.";
+  return message || "The server gave no reason.";
 }

@@ -1,4 +1,4 @@
-// The stream of changes: entries, filtered, newest first.
+// The list of events: filtered, newest first.
 import { valueText } from "./difference.js";
 import { byId, element, oncePerFrame, setText } from "./dom.js";
 import { Entries, fieldsOf } from "./entries.js";
@@ -14,12 +14,12 @@ export class EventList {
   #query = "";
   #hidden = new Set();
   #hiddenTables = new Set();
-  #paused = null; // what is shown while nothing moves; null: what there is
+  #paused = null; // the entries shown while paused, null otherwise
   #missed = 0;
   #stale = new Set();
   #draw = oncePerFrame(() => this.#render());
 
-  /** `open(id, key, schema)` shows a flag whole. */
+  /** `open(id, key, schema)` shows a flag. */
   constructor(open) {
     this.#open = open;
     byId("event-search").addEventListener("input", (event) => {
@@ -42,12 +42,12 @@ export class EventList {
     return chip;
   }
 
-  /** Take an event of a flag and what it did to the catalog. */
+  /** Add an event of a flag and its change of the catalog. */
   addFlag(event, change, isReplay) {
     this.#changed(this.#entries.addFlag(event, change, isReplay));
   }
 
-  /** Take an event of a row; `masked` names columns whose values are not told. */
+  /** Add an event of a row; `masked` names the columns whose values are hidden. */
   addRow(event, isReplay, masked) {
     this.#changed(this.#entries.addRow(event, isReplay, masked));
   }
@@ -58,25 +58,25 @@ export class EventList {
     this.#draw();
   }
 
-  /** Put what happened before the page was opened where it belongs: `[event, change]`, oldest first. */
+  /** Insert events from before the page was opened: `[event, change]`, oldest first. */
   addPast(past) {
     for (const [event, change] of past) this.#entries.addFlag(event, change, true);
     this.#draw();
   }
 
-  /** The same of rows; `masked(table)` names columns whose values are not told. */
+  /** Like `addPast`, for rows; `masked(table)` names the columns whose values are hidden. */
   addPastRows(past, masked) {
     for (const event of past) this.#entries.addRow(event, true, masked(event.table));
     this.#draw();
   }
 
-  /** Say in the list that it does not follow from what stands below. */
+  /** Add a note about a gap in the list. */
   note(text) {
     this.#entries.note(text);
     this.#draw();
   }
 
-  /** Show no rows of these tables. */
+  /** Hide the rows of these tables. */
   hideTables(names) {
     this.#hiddenTables = names;
     this.#draw();
@@ -124,7 +124,7 @@ export class EventList {
   }
 
   #render() {
-    setText(byId("pause"), this.#paused ? (this.#missed ? `Go on · ${this.#missed} new` : "Go on") : "Pause");
+    setText(byId("pause"), this.#paused ? (this.#missed ? `Resume · ${this.#missed} new` : "Resume") : "Pause");
     const list = byId("event-list");
     const shown = this.#paused ?? this.#entries.list;
     const wanted = shown.filter((entry) => this.#matches(entry));
@@ -142,10 +142,10 @@ export class EventList {
         this.#nodes.delete(entry);
       }
     }
-    // Who reads further down keeps what they read where it is; at the top, the newest pushes the others down.
+    // A reader who has scrolled down keeps the scroll position; at the top, new entries push the others down.
     const read = list.scrollTop > 8 ? [...list.children].find((node) => node.offsetTop + node.offsetHeight > list.scrollTop) : null;
     const top = read?.offsetTop;
-    // Oldest first, from the foot of the list; what stands where it belongs is not touched.
+    // Oldest first, from the end of the list; a node in the right place is not moved.
     let below = null;
     for (const entry of wanted) {
       let node = this.#nodes.get(entry);
@@ -156,7 +156,7 @@ export class EventList {
     if (read?.parentNode === list) list.scrollTop += read.offsetTop - top;
     const none = byId("event-none");
     none.hidden = this.#nodes.size > 0;
-    setText(none, shown.length ? "No event matches." : "Nothing has changed yet. Every committed change appears here, whoever makes it.");
+    setText(none, shown.length ? "No event matches." : "Nothing has changed yet. Every committed change to a flag appears here, from any writer.");
   }
 
   #nodeOf(entry) {
@@ -170,7 +170,7 @@ export class EventList {
         { class: "event-head" },
         isRow ? this.#tableNode(entry) : this.#flagNode(entry),
         [...new Set(entry.types)].map((type) => element("span", { class: "badge", "data-tone": typeOf(type).tone }, typeOf(type).word)),
-        element("span", { class: "event-meta" }, latencyText(entry), element("time", { datetime: entry.committedAt.toISOString() }, clockText(entry.committedAt)), element("span", { class: "position", title: "Position in the log" }, `#${entry.position}`)),
+        element("span", { class: "event-meta" }, latencyText(entry), element("time", { datetime: entry.committedAt.toISOString() }, clockText(entry.committedAt)), element("span", { class: "position", title: "Position in the change log" }, `#${entry.position}`)),
       ),
       isRow ? rowContent(entry) : flagContent(entry),
     );
@@ -191,11 +191,11 @@ export class EventList {
 
 function flagContent(entry) {
   const fields = fieldsOf(entry);
-  return fields.length ? fieldTable(fields, entry.before === null || entry.after === null) : element("p", { class: "hint" }, "Nothing that a reader of flags sees.");
+  return fields.length ? fieldTable(fields, entry.before === null || entry.after === null) : element("p", { class: "hint" }, "No visible difference.");
 }
 
 function rowContent({ types: [type], fields, user, application, transaction, more }) {
-  const nothing = { row_updated: "Only in masked columns.", table_truncated: "Every row is gone." }[type] ?? "No other column is told.";
+  const nothing = { row_updated: "Only in masked columns.", table_truncated: "All rows were removed." }[type] ?? "No other visible column.";
   return [
     fields.length ? fieldTable(fields, type !== "row_updated") : element("p", { class: "hint" }, nothing),
     element("p", { class: "who" }, element("b", {}, user), application ? ` · ${application}` : "", ` · transaction ${transaction}`),
@@ -203,7 +203,7 @@ function rowContent({ types: [type], fields, user, application, transaction, mor
   ];
 }
 
-/** What a word is looked for in. */
+/** The texts that the filter searches. */
 function textsOf(entry) {
   const named = entry.table === undefined ? [entry.key, entry.schema] : [entry.table, entry.user, entry.application, entry.transaction, ...Object.values(entry.key ?? {}).map(valueText)];
   return [...named, ...entry.types, ...entry.types.map((type) => typeOf(type).word), ...fieldsOf(entry).map(({ name, before, after }) => `${name} ${before ?? ""} ${after ?? ""}`)];
@@ -214,7 +214,7 @@ function latencyText(entry) {
   return element("span", { class: "latency", title: "From commit to sending" }, durationText(entry.sentAfterMs));
 }
 
-/** The difference as a list: name, before → after. Of a flag that came or went whole, only the beginning is shown. */
+/** The differences as a list: name, before → after. For a created or deleted flag, only the first ones. */
 export function fieldTable(fields, isWhole) {
   const most = isWhole ? MOST_OF_WHOLE : MOST_FIELDS;
   const table = (some) => element("dl", { class: "fields" }, some.map(fieldRow));

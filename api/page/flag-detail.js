@@ -1,4 +1,4 @@
-// One flag, whole, in words.
+// One flag with all its parts.
 import { byId, element, show } from "./dom.js";
 import { bar } from "./flag-list.js";
 import { constraintParts, segmentName } from "./words.js";
@@ -24,12 +24,12 @@ export class FlagDetail {
     this.changed();
   }
 
-  /** The key of the flag that is open, null where none is. */
+  /** The key of the open flag, or null. */
   get key() {
     return this.#opened?.key ?? null;
   }
 
-  /** Show a flag, also one that is no more: its key and schema tell whose history there is. */
+  /** Show a flag; for a deleted one, `key` and `schema` identify its history. */
   open(id, key, schema) {
     this.#opened = { id, key, schema };
     this.#shown = undefined;
@@ -41,20 +41,20 @@ export class FlagDetail {
     this.#view.scrollTop = 0;
   }
 
-  /** Draw again where the flag that is open has changed. */
+  /** Redraw if the open flag has changed. */
   changed() {
     const entry = this.#opened === null ? null : (this.#catalog.entries.get(this.#opened.id) ?? null);
     if (this.#shown === entry) return;
     const focused = this.#view.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
     const hadFocus = this.#view.contains(document.activeElement) && document.activeElement !== this.#view;
     this.#shown = entry;
-    if (this.#opened === null) show(this.#view, element("p", { class: "empty" }, "Choose a flag to see it whole."));
+    if (this.#opened === null) show(this.#view, element("p", { class: "empty" }, "Choose a flag to see its details."));
     else show(this.#view, this.#head(entry), this.#isHistory || !entry ? this.#history.node : this.#content(entry));
     if (this.#isHistory || !entry) this.#loadHistory();
     if (hadFocus) (this.#view.querySelector(`[data-name="${focused}"]`) ?? this.#view).focus({ preventScroll: true });
   }
 
-  /** Now, or in a while: a flag that changes all the time is not asked about all the time. */
+  /** Load the history now or, for a flag that changes often, at most once per interval. */
   #loadHistory() {
     this.#isWanted = true;
     if (this.#timer) return;
@@ -95,7 +95,7 @@ export class FlagDetail {
             "div",
             { class: "bar" },
             element("div", { class: "switch", role: "group", "aria-label": "Show" }, tab(false, "Now"), tab(true, "History")),
-            element("button", { type: "button", class: "primary", "data-name": "evaluate", onclick: () => this.#actions.evaluate(flag) }, "What would someone get?"),
+            element("button", { type: "button", class: "primary", "data-name": "evaluate", onclick: () => this.#actions.evaluate(flag) }, "Evaluate this flag"),
           )
         : null,
     );
@@ -114,7 +114,7 @@ export class FlagDetail {
       element("h3", {}, "Who gets what"),
       flag.segments.length
         ? element("ol", { class: "segments" }, flag.segments.map((segment, rank) => segmentNode(segment, rank, places, flag)))
-        : element("p", { class: "hint" }, "No segment: nobody gets a variant."),
+        : element("p", { class: "hint" }, "No segment, so there is no variant."),
       element("h3", {}, "Variants"),
       flag.variants.length ? element("ul", { class: "variants" }, flag.variants.map((variant, place) => variantNode(variant, place))) : element("p", { class: "hint" }, "No variant."),
       element("h3", {}, "Record"),
@@ -142,7 +142,7 @@ function segmentNode(segment, rank, places, flag) {
   );
 }
 
-/** `country is one of DE, FR`, with its parts told apart. */
+/** `country is one of DE, FR`, with the parts marked up. */
 export function constraintNode(constraint) {
   const { property, words, values } = constraintParts(constraint);
   return element("li", {}, element("b", {}, property), ` ${words} `, values.map((value, place) => [place ? ", " : null, element("code", {}, value)]));

@@ -1,4 +1,4 @@
-// What became of a flag: every change that the log still holds, with who and when.
+// The history of a flag: every change in the change log, with user and time.
 import { difference } from "./difference.js";
 import { element, show } from "./dom.js";
 import { fieldTable } from "./event-list.js";
@@ -15,7 +15,7 @@ export class FlagHistory {
   #foot = element("div", { class: "history-foot" });
   #asked = 0;
 
-  /** `evaluateAt(key, schema, position)` goes and asks what someone got then. */
+  /** `evaluateAt(key, schema, position)` opens the evaluation at that position. */
   constructor(api, evaluateAt) {
     this.#api = api;
     this.#evaluateAt = evaluateAt;
@@ -28,7 +28,7 @@ export class FlagHistory {
     show(this.#foot);
   }
 
-  /** Read the newest changes of a flag, in place of what is shown. */
+  /** Load the newest changes of a flag, replacing those shown. */
   async load(key, schema) {
     await this.#read(key, schema, null);
   }
@@ -68,7 +68,7 @@ export class FlagHistory {
         { class: "event-head" },
         element("time", { datetime: committedAt, title: agoText(Date.now() - at) }, WHEN.format(at)),
         [...new Set(events)].map((type) => element("span", { class: "badge", "data-tone": typeOf(type).tone }, typeOf(type).word)),
-        element("span", { class: "event-meta" }, element("button", { type: "button", class: "link", title: "What would someone have got right after this?", onclick: () => this.#evaluateAt(key, schema, position) }, "evaluate here"), element("span", { class: "position" }, `#${position}`)),
+        element("span", { class: "event-meta" }, element("button", { type: "button", class: "link", title: "Evaluate as of this change", onclick: () => this.#evaluateAt(key, schema, position) }, "evaluate here"), element("span", { class: "position" }, `#${position}`)),
       ),
       element("p", { class: "who" }, updatedBy ? element("b", {}, updatedBy) : null, updatedBy ? " by way of " : null, `${user}${application ? ` · ${application}` : ""}`),
       fieldTable(fields, before === null || after === null),

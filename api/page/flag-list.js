@@ -1,4 +1,4 @@
-// The list of flags. Only the rows in view exist, so that thousands of flags cost what a screenful costs.
+// The list of flags. Only visible rows have nodes, so that thousands of flags cost no more than a screenful.
 import { byId, element, oncePerFrame, setText, show } from "./dom.js";
 import { agoText, flagSentence, plural, rolloutText, segmentName } from "./words.js";
 
@@ -21,7 +21,7 @@ export class FlagList {
   #isStale = true;
   #render = oncePerFrame(() => this.#draw());
 
-  /** `open(entry)` shows a flag whole. */
+  /** `open(entry)` shows a flag. */
   constructor(catalog, open) {
     this.#catalog = catalog;
     this.#open = open;
@@ -62,13 +62,13 @@ export class FlagList {
     });
   }
 
-  /** The catalog has changed: draw with the next frame. */
+  /** The catalog has changed: redraw with the next frame. */
   changed() {
     this.#isStale = true;
     this.#render();
   }
 
-  /** Time has passed: say how long ago each change was. */
+  /** Update the age of each change. */
   tick() {
     const now = Date.now();
     for (const row of this.#rows.values()) if (row.changedAt) setText(row.age, `${agoText(now - row.changedAt)} · `);
@@ -132,8 +132,7 @@ export class FlagList {
       this.#rows.set(entry.id, row);
     }
     const { node } = row;
-    // In the order in which they are seen, for who reads with the ears; moved only where it is out of order, since
-    // that ends an animation.
+    // In visual order, for screen readers; a node is moved only if it is out of order, since that ends its animation.
     if (node !== before) this.#space.insertBefore(node, before);
     node.style.setProperty("transform", `translateY(${place * height}px)`);
     node.setAttribute("aria-posinset", place + 1);
@@ -153,14 +152,14 @@ export class FlagList {
     return node;
   }
 
-  /** Draw now where the list has changed since the last frame: a key, or focus, means it as it is by now. */
+  /** Redraw now if the list has changed since the last frame: a key or focus refers to the present list. */
   #refresh() {
     if (this.#isStale) this.#draw();
   }
 
   #choose(id) {
     const entry = this.#catalog.entries.get(id);
-    // Deleted since the last frame: it is still on the screen, and is about to go.
+    // Deleted since the last frame, and still on the screen.
     if (!entry) return;
     this.#active = id;
     this.#render();
@@ -197,7 +196,7 @@ export class FlagList {
   }
 }
 
-/** A word with `#` must be a tag; every other word must be in the key, the description, a tag or the schema. */
+/** A word with `#` matches tags; any other word matches the key, the description, a tag or the schema. */
 export function matcher(query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return ({ flag, schema }) =>
@@ -226,7 +225,7 @@ function bars(flag) {
   return element("span", { class: "bars" }, segments.slice(0, MOST_BARS).map((segment) => bar(segment, places)));
 }
 
-/** A segment's rollout as a bar: as wide as its percentage, divided among the variants of its distribution. */
+/** A segment's rollout as a bar of its percentage, divided among the variants of its distribution. */
 export function bar(segment, places) {
   const title = `${segmentName(segment)}: ${segment.rolloutPercent} %`;
   const parts = segment.distributions
@@ -243,7 +242,7 @@ function flash(node, { changedAt, tone }) {
   if (age >= FLASH_MS) return;
   node.classList.remove("flash");
   node.dataset.tone = tone;
-  // Read, so that the animation of an earlier change starts over.
+  // Reading it makes the browser restart the animation of an earlier change.
   void node.offsetWidth;
   node.style.setProperty("--age", `-${age}ms`);
   node.classList.add("flash");

@@ -1,17 +1,17 @@
-// What happened just before the page was opened: the flags as they were some commits ago, and the stream from there on.
+// Events from before the page was opened: the flags some commits ago, and the stream from there on.
 import { Catalog } from "./catalog.js";
 import { BlockReader } from "./sse.js";
 import { openStream, parse } from "./stream.js";
 
 const COMMITS = 200;
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
-/** The events of the last commits up to a position, oldest first, each with what it did: `[event, change]`.
+/** The events of the last commits up to a position, oldest first, each with its change: `[event, change]`.
  *
- *  `oldest` is where the log begins, null where that is not known. Raises why the past cannot be looked up. */
+ *  `oldest` is the oldest position of the change log, null if unknown. Throws if the history cannot be read. */
 export async function readPast(api, address, credential, schemas, position, oldest) {
   const catalog = new Catalog();
-  // Where it is not known, a log begins with its first position.
+  // If unknown, assume that the log still begins with its first position.
   const from = Math.max(Number(oldest ?? 1), Number(position) - COMMITS);
   if (from >= Number(position)) return [];
   const begin = await flagsAt(api, schemas, from);
@@ -20,10 +20,10 @@ export async function readPast(api, address, credential, schemas, position, olde
   return events.map((event) => [event, catalog.apply(event, 0, "")]).filter(([, change]) => change !== null);
 }
 
-/** The events of a stream after an id and up to a position, oldest first; none where the log begins later. */
+/** The events of a stream after an id and up to a position, oldest first; none if the log begins later. */
 export async function replay(address, credential, id, position) {
   const abort = new AbortController();
-  const pieces = await openStream(address, credential, id, AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), abort.signal]));
+  const pieces = await openStream(address, credential, id, AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), abort.signal]));
   const blocks = new BlockReader();
   const events = [];
   try {
@@ -31,7 +31,7 @@ export async function replay(address, credential, id, position) {
       const { done, value } = await pieces.read();
       if (done) return events;
       for (const block of blocks.feed(value)) {
-        // A keep-alive stands at the end of the replay; a resync says that there is none.
+        // A keep-alive marks the end of the replay; with a resync there is none.
         if (block.event === "resync" || block.comments.some((comment) => comment.startsWith("keep-alive"))) return events;
         if (block.data === null) continue;
         const event = parse(block);
@@ -45,7 +45,7 @@ export async function replay(address, credential, id, position) {
   }
 }
 
-/** All flags as of a position, of each schema; the first answer says which commit that is. */
+/** The flags of each schema at a position; the first response determines the exact commit. */
 async function flagsAt(api, schemas, position) {
   const flags = [];
   let at = String(position);

@@ -1,4 +1,4 @@
-// What the server says about itself: the strip of instruments, and the view of all numbers.
+// The state of the server: the strip of instruments, and the view of all numbers.
 import { byId, element, setText, show } from "./dom.js";
 import { agoText, bytesText, countText, durationText } from "./words.js";
 
@@ -7,9 +7,9 @@ const MODES = { listening: "good", polling: "warn", starting: "warn", disconnect
 
 export class ServerView {
   status = null;
-  /** By how many milliseconds the server's clock is ahead of this machine's, and how sure that is; null: not known. */
+  /** How far the server's clock is ahead of this machine's, in ms, and the uncertainty; null if unknown. */
   clock = null;
-  /** Fulfilled when the server has answered for the first time, or has not. */
+  /** Resolved when the first request to the server has ended. */
   asked = Promise.resolve();
   #api;
   #numbers;
@@ -18,7 +18,7 @@ export class ServerView {
   #refused = "";
   #instruments = new Map();
 
-  /** `numbers()` gives what the page itself knows: `{flags, position, rate, latency, events, attempts, proof}`. */
+  /** `numbers()` returns the page's own numbers: `{flags, position, rate, latency, events, attempts, comparison}`. */
   constructor(api, numbers) {
     this.#api = api;
     this.#numbers = numbers;
@@ -34,7 +34,7 @@ export class ServerView {
     this.draw();
   }
 
-  /** Ask now, and again every two seconds while the page is looked at. */
+  /** Load the status now, and every two seconds while the page is visible. */
   start() {
     clearTimeout(this.#timer);
     this.status = null;
@@ -51,7 +51,7 @@ export class ServerView {
       } catch (error) {
         refused = error.message;
       }
-      // Asked with the credential of before: not for this reader.
+      // The response to a previous credential.
       if (run !== this.#run) return;
       this.status = status;
       this.#refused = refused;
@@ -62,12 +62,12 @@ export class ServerView {
   }
 
   #setClock(asked) {
-    // The answer was written somewhere between question and answer; the quickest exchange tells best.
+    // The server read its clock somewhere during the exchange: the quickest exchange is the most accurate.
     const tookMs = performance.now() - asked;
     const aheadMs = Date.parse(this.status.now) - (Date.now() - tookMs / 2);
-    if (this.clock === null || tookMs / 2 <= this.clock.sureMs) this.clock = { aheadMs, sureMs: tookMs / 2 };
-    // Clocks drift: what was sure once becomes less so.
-    else this.clock.sureMs *= 1.05;
+    if (this.clock === null || tookMs / 2 <= this.clock.uncertaintyMs) this.clock = { aheadMs, uncertaintyMs: tookMs / 2 };
+    // Clocks drift, so an old measurement becomes less certain.
+    else this.clock.uncertaintyMs *= 1.05;
   }
 
   draw() {
@@ -94,54 +94,54 @@ export class ServerView {
   #drawAll(own) {
     const { status } = this;
     if (!status) {
-      show(byId("server"), element("p", { class: "empty" }, this.#refused || "Asking the server…"));
+      show(byId("server"), element("p", { class: "empty" }, this.#refused || "Loading the status…"));
       return;
     }
     const { listener, freshness, log, ring, connections } = status;
     const group = (title, rows) => element("section", { class: "group" }, element("h3", {}, title), element("dl", { class: "record" }, rows.filter(Boolean).map(([name, value, tone]) => element("div", {}, element("dt", {}, name), element("dd", { "data-tone": tone }, value)))));
-    const unknown = "the database does not answer";
+    const unknown = "the database does not respond";
     show(
       byId("server"),
       group("Listener", [
-        ["hears by", listener.mode, MODES[listener.mode]],
-        listener.reason ? ["because", listener.reason] : null,
-        ["proven current", freshness.fresh ? `${durationText(freshness.ageMs)} ago` : `not for ${durationText(freshness.ageMs)}`, freshness.fresh ? "good" : "bad"],
-        ["notifications heard", countText(listener.notifications)],
+        ["mode", listener.mode, MODES[listener.mode]],
+        listener.reason ? ["reason", listener.reason] : null,
+        ["freshness confirmed", freshness.fresh ? `${durationText(freshness.ageMs)} ago` : `not for ${durationText(freshness.ageMs)}`, freshness.fresh ? "good" : "bad"],
+        ["notifications received", countText(listener.notifications)],
         ["reconnected", `${countText(listener.reconnects)} times`],
       ]),
-      group("Log", [
+      group("Change log", [
         ["catalog at", `#${status.position}`],
         ["newest in the database", log.newest === null ? unknown : `#${log.newest}`, log.newest === null ? "bad" : undefined],
-        ["behind by", log.lag === null ? "not known" : countText(log.lag), log.lag ? "warn" : undefined],
-        log.oldestAt === null ? null : ["reaches back to", `#${log.oldest}, ${durationText(Date.now() - Date.parse(log.oldestAt))} ago`],
-        ["on disk", log.sizeBytes === null ? "not known" : bytesText(log.sizeBytes)],
+        ["lag", log.lag === null ? "unknown" : countText(log.lag), log.lag ? "warn" : undefined],
+        log.oldestAt === null ? null : ["oldest", `#${log.oldest}, ${durationText(Date.now() - Date.parse(log.oldestAt))} ago`],
+        ["on disk", log.sizeBytes === null ? "unknown" : bytesText(log.sizeBytes)],
         log.clockAheadMs === null ? null : ["database's clock", `${log.clockAheadMs < 0 ? "−" : "+"}${durationText(Math.abs(log.clockAheadMs))}`, Math.abs(log.clockAheadMs) > 1000 ? "warn" : undefined],
         ["log", log.id],
       ]),
       group("Connections", [
-        ["SSE", doorText(connections.sse)],
-        ["WebSocket", doorText(connections.websocket)],
+        ["SSE", limitText(connections.sse)],
+        ["WebSocket", limitText(connections.websocket)],
         ["catching up", countText(connections.behind)],
-        ["waiting to come in", countText(connections.waiting)],
+        ["waiting handshakes", countText(connections.waiting)],
         ["events delivered", countText(status.deliveries)],
-        ["started over", `${countText(status.resyncs)} times`],
-        ["paused for slowness", `${countText(status.pauses)} times`],
+        ["resyncs", `${countText(status.resyncs)} times`],
+        ["paused (slow)", `${countText(status.pauses)} times`],
       ]),
       group("Memory", [
         ["flags", `${countText(status.catalog.flags)} in ${status.catalog.schemas.join(", ") || "no schema"}`],
         ["latest events", `${countText(ring.events)} of ${countText(ring.limitEvents)}`],
-        ["their size", `${bytesText(ring.sizeBytes)} of ${bytesText(ring.limitBytes)}`],
-        ["up for", durationText(Date.parse(status.now) - Date.parse(status.startedAt))],
+        ["size", `${bytesText(ring.sizeBytes)} of ${bytesText(ring.limitBytes)}`],
+        ["uptime", durationText(Date.parse(status.now) - Date.parse(status.startedAt))],
         ["version", status.version],
       ]),
       group("This page", [
-        own.proof === null ? null : ["its flags", own.proof.isEqual ? `proven equal to the server's, ${agoText(Date.now() - own.proof.at)}` : "differ from the server's", own.proof.isEqual ? "good" : "bad"],
+        own.comparison === null ? null : ["its flags", own.comparison.isEqual ? `verified equal to the server's, ${agoText(Date.now() - own.comparison.at)}` : "differ from the server's", own.comparison.isEqual ? "good" : "bad"],
         ["changes seen", countText(own.events)],
         ["connected", `${countText(own.attempts)} times`],
-        this.clock === null ? null : ["server's clock", `${this.clock.aheadMs < 0 ? "−" : "+"}${durationText(Math.abs(this.clock.aheadMs))}, give or take ${durationText(this.clock.sureMs)}`],
+        this.clock === null ? null : ["server's clock", `${this.clock.aheadMs < 0 ? "−" : "+"}${durationText(Math.abs(this.clock.aheadMs))}, ± ${durationText(this.clock.uncertaintyMs)}`],
       ]),
     );
   }
 }
 
-const doorText = ({ open, limit, refused }) => `${countText(open)} of ${countText(limit)}${refused ? `, ${countText(refused)} refused` : ""}`;
+const limitText = ({ open, limit, refused }) => `${countText(open)} of ${countText(limit)}${refused ? `, ${countText(refused)} refused` : ""}`;

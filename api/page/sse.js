@@ -1,8 +1,8 @@
-// Reads Server-Sent Events from text in pieces (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-// EventSource would hide the comments, which say how fresh the stream is, and sends no Authorization header.
+// Parses Server-Sent Events incrementally (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+// EventSource hides comments, which contain the freshness of the stream, and cannot send an Authorization header.
 
-/** Feed it text; it gives the blocks that are complete: `{event, data, id, retry, comments}`. `id` is undefined where
- *  the block names none, `data` null where it dispatches nothing. */
+/** Takes text and yields complete blocks: `{event, data, id, retry, comments}`. `id` is undefined in a block without
+ *  one, `data` null in a block that dispatches no event. */
 export class BlockReader {
   #rest = "";
   #searched = 0;
@@ -24,7 +24,7 @@ export class BlockReader {
       }
     }
     this.#rest = this.#rest.slice(start);
-    // A snapshot is one line of perhaps megabytes: what was searched once is not searched again with each piece.
+    // A snapshot is one line of possibly megabytes: the part already searched is not searched again.
     this.#searched = this.#rest.length;
   }
 

@@ -1,20 +1,20 @@
-// The connection to the event stream: it reconnects by itself, resumes after the last id it has seen, and never claims
-// to be live when it cannot know.
+// The connection to the event stream: reconnects by itself, resumes after the last id, and is live only while its
+// freshness is confirmed.
 import { BlockReader } from "./sse.js";
 
 const MAX_DELAY_MS = 15_000;
-// Nothing for so many keep-alive intervals: the state may be old, and the connection half-open.
-const SILENT_BEATS = 2.5;
+// After this many keep-alive intervals without data the connection may be half-open, and is closed.
+const SILENT_KEEP_ALIVES = 2.5;
 const CONNECT_MS = 15_000;
 
-/** `state.name`: `connecting`, `live`, `stale` (connected, not proven current), `waiting` (for the next attempt, at
- *  `state.retryAt`), `refused` (a credential is needed) or `stopped`. `state.reason` is a sentence. */
+/** `state.name`: `connecting`, `live`, `stale` (connected, freshness not confirmed), `waiting` (for the next attempt, at
+ *  `state.retryAt`), `refused` (a credential is required) or `stopped`. `state.reason` is a sentence. */
 export class Stream {
   state = { name: "stopped", reason: "", retryAt: 0 };
   lastId = "";
   attempts = 0;
   #url;
-  #heard;
+  #handler;
   #credential = null;
   #abort = null;
   #run = 0;
@@ -24,14 +24,14 @@ export class Stream {
   #heartbeatMs = 30_000;
   #isPlanned = false;
 
-  /** `url` asks for a snapshot, or for none. `heard` has `onState()`, `onSnapshot(flags, position, why)`,
-   *  `onEvent(event, isReplay)`, `onBeat({position, fresh, ageMs, digest})`, and may have `onConnected({id, position})`. */
-  constructor(url, heard) {
+  /** `url` may ask for a snapshot. `handler` has `onState()`, `onSnapshot(flags, position, why)`, `onEvent(event,
+   *  isReplay)`, `onKeepAlive({position, fresh, ageMs, digest})`, and optionally `onConnected({id, position})`. */
+  constructor(url, handler) {
     this.#url = url;
-    this.#heard = heard;
+    this.#handler = handler;
   }
 
-  /** Begin after an id, else anew, with this credential; null asks without one. */
+  /** Start after an id, if there is one, with this credential; null sends none. */
   start(credential, lastId = "") {
     this.#credential = credential;
     this.stop();
@@ -45,13 +45,13 @@ export class Stream {
     this.#set("stopped", "");
   }
 
-  /** Begin anew, as if nothing had been received. */
+  /** Start over without the last id. */
   restart() {
     this.lastId = "";
     this.reconnect();
   }
 
-  /** Do not wait any longer; a stream that is open is opened anew. */
+  /** Reconnect now; an open stream is closed first. */
   reconnect() {
     if (this.state.name === "stopped" || this.state.name === "refused") return;
     this.#end();
@@ -67,7 +67,7 @@ export class Stream {
     const { state } = this;
     if (state.name === name && state.reason === reason && state.retryAt === retryAt) return;
     this.state = { name, reason, retryAt };
-    this.#heard.onState();
+    this.#handler.onState();
   }
 
   async #follow(run) {
@@ -89,8 +89,8 @@ export class Stream {
         clearTimeout(this.#silenceTimer);
       }
       if (run !== this.#run) return;
-      // The first attempt comes at once, as most breaks are over by then; but a server that goes down in good order
-      // has told each of its clients when to come back.
+      // The first attempt is immediate, as most interruptions are short; but a server that shuts down has sent each of
+      // its clients a delay.
       if (this.#isPlanned) failures++;
       this.#isPlanned = false;
       const delayMs = Math.min(MAX_DELAY_MS, failures ? this.#delayMs * 1.6 ** (failures - 1) : 150) * (0.75 + Math.random() / 2);
@@ -113,12 +113,12 @@ export class Stream {
     const connection = { isReplay: Boolean(this.lastId), signal: abort.signal };
     for (;;) {
       const { done, value } = await pieces.read();
-      if (done || run !== this.#run) return "the server has ended the stream";
-      this.#listen(abort, this.#heartbeatMs * SILENT_BEATS);
+      if (done || run !== this.#run) return "the server closed the stream";
+      this.#listen(abort, this.#heartbeatMs * SILENT_KEEP_ALIVES);
       for (const block of blocks.feed(value)) {
         this.#take(block, connection);
-        // Who hears may have ended this connection; what else had arrived is no longer theirs.
-        if (abort.signal.aborted) return "the page has ended the stream";
+        // The handler may have closed this connection: then the remaining blocks are dropped.
+        if (abort.signal.aborted) return "the page closed the stream";
       }
       onProven();
     }
@@ -127,7 +127,7 @@ export class Stream {
   #listen(abort, silenceMs) {
     clearTimeout(this.#silenceTimer);
     this.#silenceTimer = setTimeout(() => {
-      this.#set("stale", "nothing was heard from the server for too long");
+      this.#set("stale", "no data from the server for too long");
       abort.abort();
     }, silenceMs);
   }
@@ -136,14 +136,14 @@ export class Stream {
     if (block.retry !== undefined) this.#delayMs = block.retry;
     for (const comment of block.comments) {
       if (comment === "closing") this.#isPlanned = true;
-      const beat = /^keep-alive position=(\d+) fresh=(true|false) ageMs=(\d+)(?: digest=(\S+))?/.exec(comment);
-      if (!beat) continue;
+      const found = /^keep-alive position=(\d+) fresh=(true|false) ageMs=(\d+)(?: digest=(\S+))?/.exec(comment);
+      if (!found) continue;
       connection.isReplay = false;
-      this.#beat({ position: beat[1], fresh: beat[2] === "true", ageMs: Number(beat[3]), digest: beat[4] });
+      this.#keepAlive({ position: found[1], fresh: found[2] === "true", ageMs: Number(found[3]), digest: found[4] });
     }
     if (block.data !== null) this.#dispatch(block.event, parse(block), connection);
-    // After it was handled: an id stands for what the page has shown, not for what it is about to. Whoever was told to
-    // begin anew meanwhile has none.
+    // Set after the event was handled, and only if the handler did not restart the stream: the id is that of the last
+    // event the page has shown.
     if (block.id && !connection.signal.aborted) this.lastId = block.id;
   }
 
@@ -151,39 +151,39 @@ export class Stream {
     switch (name) {
       case "connected":
         if (data.heartbeatMs) this.#heartbeatMs = data.heartbeatMs;
-        // Where no snapshot comes, what is after this is missed from now on.
+        // Without a snapshot, the stream resumes after this id from now on.
         if (!this.lastId && !this.#url.searchParams.has("snapshot")) this.lastId = data.id;
-        this.#heard.onConnected?.(data);
-        this.#beat({ position: data.position, fresh: data.fresh, ageMs: data.ageMs });
+        this.#handler.onConnected?.(data);
+        this.#keepAlive({ position: data.position, fresh: data.fresh, ageMs: data.ageMs });
         break;
       case "snapshot":
-        this.#heard.onSnapshot(data.flags, data.position, "");
+        this.#handler.onSnapshot(data.flags, data.position, "");
         break;
       case "resync":
         connection.isReplay = false;
-        this.#heard.onSnapshot(data.snapshot.flags, data.snapshot.position, data.reason);
+        this.#handler.onSnapshot(data.snapshot.flags, data.snapshot.position, data.reason);
         break;
       case "unauthorized":
         throw new Refused(data.message);
       default:
-        if (typeof data.id === "string" && typeof data.type === "string") this.#heard.onEvent(data, connection.isReplay);
+        if (typeof data.id === "string" && typeof data.type === "string") this.#handler.onEvent(data, connection.isReplay);
     }
   }
 
-  #beat(beat) {
-    this.#heard.onBeat(beat);
-    if (beat.fresh) this.#set("live", "");
-    else this.#set("stale", "the server cannot prove that it misses nothing");
+  #keepAlive(keepAlive) {
+    this.#handler.onKeepAlive(keepAlive);
+    if (keepAlive.fresh) this.#set("live", "");
+    else this.#set("stale", "the server cannot confirm its freshness");
   }
 }
 
-/** What a block says. Of rows with every digit: a bigint or numeric may have more than a double holds. */
+/** The data of a block. In rows, numbers keep every digit: a bigint or numeric may exceed a double. */
 export function parse({ event, data }) {
   if (!event.startsWith("row_") || !JSON.rawJSON) return JSON.parse(data);
   return JSON.parse(data, (_, value, { source }) => (typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value));
 }
 
-/** Open the stream, after an id where there is one; gives a reader of texts. Raises why that is not to be had. */
+/** Open the stream, after an id if there is one; returns a reader of text. Throws if the server refuses. */
 export async function openStream(url, credential, lastId, signal) {
   const headers = { accept: "text/event-stream" };
   if (credential) headers.authorization = `Bearer ${credential}`;
@@ -199,7 +199,7 @@ class NotNow extends Error {
   retryAfterMs = 0;
 }
 
-/** Raises why a request was not answered as asked. */
+/** Throw the error of a refused request. */
 async function refuse(response) {
   const { sentence } = await problemOf(response);
   if (response.status === 401 || response.status === 403) throw new Refused(sentence);
@@ -208,14 +208,14 @@ async function refuse(response) {
   throw error;
 }
 
-/** What a refusal says: `{sentence, problem}`, the latter null where it is not the server's own. */
+/** The problem of a refused request: `{sentence, problem}`; `problem` is null if a proxy answered. */
 export async function problemOf(response) {
   const sentence = `the server answered ${response.status} ${response.statusText}`.trim();
   try {
     const problem = await response.json();
     return { sentence: typeof problem.detail === "string" && problem.detail ? problem.detail : sentence, problem };
   } catch {
-    // No JSON: a proxy answered, not the server. Its status says what there is to say.
+    // No JSON: the response is from a proxy, and its status is the only information.
     return { sentence, problem: null };
   }
 }

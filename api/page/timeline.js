@@ -19,7 +19,7 @@ const RULES = [
 export class Timeline {
   #canvas = byId("chart");
   #tip = byId("chart-tip");
-  #samples = []; // {at, tone, latencyMs: null where it is not known}, by time
+  #samples = []; // {at, tone, latencyMs}, by time; latencyMs is null if unknown
   #span = 60_000;
   #colours = null;
   #drawnAt = 0;
@@ -57,7 +57,7 @@ export class Timeline {
     if (this.#samples.length > MOST_SAMPLES) this.#samples.splice(0, MOST_SAMPLES / 10);
   }
 
-  /** What happened before the page was opened: `[at, tone]`. */
+  /** Add events from before the page was opened: `[at, tone]`. */
   addPast(past) {
     const samples = past.map(([at, tone]) => ({ at, tone, latencyMs: null }));
     this.#samples = samples.concat(this.#samples).sort((a, b) => a.at - b.at).slice(-MOST_SAMPLES);
@@ -69,7 +69,7 @@ export class Timeline {
     this.#drawnAt = 0;
   }
 
-  /** The 95th percentile of the latency of the span on show; null where there is nothing to tell. */
+  /** The 95th percentile of the latency in the visible span, null without events. */
   p95() {
     return percentile(this.#latencies(Date.now() - this.#span), 0.95);
   }
@@ -107,7 +107,7 @@ export class Timeline {
     const foot = height - 16;
     const x = (at) => ((at - since) / this.#span) * width;
 
-    // Which bar a moment belongs to lasts, else bars would shimmer as they move.
+    // An event stays in its bar, otherwise bars would flicker as they move.
     const perBar = Math.max(1, (this.#span / width) * BAR_PX);
     const bars = new Map();
     let count = 0;
@@ -122,7 +122,7 @@ export class Timeline {
     }
     const most = Math.max(4, ...[...bars.values()].map((bar) => bar.total));
     for (const [place, bar] of bars) {
-      // By the root: one event among bursts of a hundred must still be seen.
+      // A square root scale: a single event stays visible beside bursts of a hundred.
       const whole = Math.sqrt(bar.total / most) * (middle - 22);
       let base = middle - 6;
       for (const tone of TONES) {
@@ -157,7 +157,7 @@ export class Timeline {
     }
     pen.textAlign = "left";
     for (const [label, at] of labels) {
-      // On a ground of its own: dots must not make it unreadable.
+      // On an opaque background, so that dots do not make it unreadable.
       pen.fillStyle = colours.panel;
       pen.fillRect(0, at - 12, pen.measureText(label).width + 5, 11);
       pen.fillStyle = colours.faint;

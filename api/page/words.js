@@ -1,4 +1,4 @@
-// Flags and rows, said so that a person can read them.
+// Texts about flags and rows for people.
 
 const OPERATORS = {
   EQ: "is",
@@ -15,7 +15,7 @@ const OPERATORS = {
   NOTCONTAINS: "does not contain",
 };
 
-/** `isOfRows`: of watched tables, which most servers have none of. */
+/** `isOfRows` marks the events of watched tables. */
 export const TYPES = {
   flag_created: { word: "created", tone: "good" },
   flag_enabled: { word: "turned on", tone: "on" },
@@ -31,13 +31,13 @@ export const TYPES = {
   table_truncated: { word: "emptied", tone: "bad", isOfRows: true },
 };
 
-/** What a type of event is called, also one that this page does not know yet. */
+/** The name and colour of an event type, also of one that this page does not know. */
 export const typeOf = (type) => TYPES[type] ?? { word: String(type).replaceAll("_", " "), tone: "plain" };
 
 /** A constraint in three parts: property, operator in words, values as a list. */
 export function constraintParts({ property, operator, value }) {
   const isList = operator === "IN" || operator === "NOTIN";
-  // As it is compared: the pieces of a list are trimmed, nothing else is, and quotes are part of the value.
+  // As evaluation compares it: only the items of a list are trimmed, and quotes are part of the value.
   const values = isList ? String(value).split(",").map((each) => each.trim()) : [String(value)];
   return { property, words: OPERATORS[operator] ?? operator, values };
 }
@@ -49,7 +49,7 @@ export function constraintText(constraint) {
 
 export const segmentName = (segment) => segment.description || `segment ${segment.id}`;
 
-/** The flag's rollout in a few words. */
+/** The rollout of a flag, in short. */
 export function rolloutText(flag) {
   const { segments } = flag;
   if (!segments.length) return "no segment";
@@ -57,7 +57,7 @@ export function rolloutText(flag) {
   return `${segments.length} segments`;
 }
 
-/** What a screen reader says of a flag in the list. */
+/** The label of a flag in the list, for screen readers. */
 export function flagSentence(flag) {
   const parts = [flag.key, flag.enabled ? "on" : "off"];
   if (flag.tags.length) parts.push(`tags ${flag.tags.map((tag) => tag.value).join(", ")}`);
@@ -77,7 +77,7 @@ export function bytesText(count) {
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${BYTES[unit]}`;
 }
 
-/** From one time to another in ms, to the microsecond, which Date does not know; never negative. */
+/** The time between two timestamps in ms, with the microseconds that Date drops; never negative. */
 export function elapsedMs(from, to) {
   return Math.max(0, microseconds(to) - microseconds(from)) / 1000;
 }

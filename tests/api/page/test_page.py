@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
-import psycopg
 import pytest
 from playwright.async_api import Error, Locator, Page, Route, expect
 
@@ -14,7 +13,7 @@ from cdc.admin.api_keys import create_key
 from cdc.core.subscription.grant import Grant
 from tests.fixtures.browser import Visits, needs_chromium
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer, ServerProcess, serving, until
+from tests.fixtures.server import RunningServer, ServerProcess, serving
 
 pytestmark = needs_chromium
 
@@ -116,7 +115,7 @@ async def test_events_are_filtered_paused_and_taken_up_again(
     await page.fill("#event-search", "")
     await page.click("#pause")
     writer.toggle(one)
-    await expect(page.locator("#pause")).to_have_text("Go on · 1 new")
+    await expect(page.locator("#pause")).to_have_text("Resume · 1 new")
     await expect(page.locator(".event-key")).to_have_text(["two", "one"])
     await page.click("#pause")
     await expect(page.locator(".event-key")).to_have_text(["one", "two", "one"])
@@ -138,7 +137,7 @@ async def test_the_evaluation_form_says_what_someone_gets_and_why(
     page = await visits.open(server.url)
     await row(page, "checkout").click()
     await expect(page.locator("#flag .constraints")).to_have_text("country is DE")
-    await page.click("text=What would someone get?")
+    await page.click("text=Evaluate this flag")
     await expect(page.locator(".context-row input").first).to_have_value("country")
     await page.fill("#evaluate-entity", "user-1")
     await page.locator(".context-row input").nth(1).fill("FR")
@@ -317,10 +316,10 @@ async def test_the_copy_is_proven_equal_to_the_servers(database_url: str, writer
     writer.run("""update variants set attachment = '{"b\U0001f6a9": "\\"\\u2028", "b\uff5e": "é", "": "1"}'""")
     async with serving(database_url, sse_keep_alive_s=0.3) as server:
         page = await visits.open(f"{server.url}/#server")
-        await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
+        await expect(page.locator("#server")).to_contain_text("verified equal to the server's")
         writer.run("update flags set description = 'other'")
         await expect(page.locator("#instrument-position")).to_have_text(f"#{await server.pipeline.newest_position()}")
-        await expect(page.locator("#server")).to_contain_text("proven equal to the server's")
+        await expect(page.locator("#server")).to_contain_text("verified equal to the server's")
         await page.click("#tab-events")
         await expect(page.locator(".event ins").first).to_have_text("other")
         await expect(page.locator(".note")).to_have_count(0)
@@ -379,7 +378,7 @@ async def test_a_stream_that_is_told_to_begin_anew_forgets_its_id(server: Runnin
             };
             const stream = new Stream(new URL("/scripted?snapshot=true", location), {
                 onState() {}, onSnapshot() {}, onEvent() {},
-                onBeat() { asked.length === 1 ? stream.restart() : setTimeout(() => stream.reconnect()); },
+                onKeepAlive() { asked.length === 1 ? stream.restart() : setTimeout(() => stream.reconnect()); },
             });
             stream.start(null);
         })"""
@@ -438,7 +437,7 @@ async def test_everything_is_reached_by_keyboard_alone(server: RunningServer, wr
     await expect(page.locator(".verdict")).to_contain_text("gets on")
     await page.keyboard.press("Escape")
     await page.keyboard.press("s")
-    await expect(page.locator("#server")).to_contain_text("notifications heard")
+    await expect(page.locator("#server")).to_contain_text("notifications received")
     await page.locator("#tab-server").focus()
     await page.keyboard.press("ArrowRight")
     await expect(page.locator("#tab-events")).to_be_focused()
@@ -480,12 +479,12 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(
     await entry(page, long[:63]).first.locator(".event-key").click()
     await expect(page.locator("#flag .constraints")).to_be_visible()
     await page_is_narrow(page)
-    await page.click("text=What would someone get?")
+    await page.click("text=Evaluate this flag")
     await page.click("#evaluate button[type=submit]")
     await expect(page.locator(".verdict")).to_be_visible()
     await page_is_narrow(page)
     await page.click("#tab-server")
-    await expect(page.locator("#server")).to_contain_text("notifications heard")
+    await expect(page.locator("#server")).to_contain_text("notifications received")
     await page_is_narrow(page)
     await page.click("#tab-flags")
     await expect(row(page, long[:63])).to_be_visible()
@@ -582,7 +581,7 @@ async def test_it_asks_for_a_credential_and_shows_what_that_allows(
         await page.check("#credential-keep")
         await page.keyboard.press("Enter")
         await expect(page.locator(".flag-key")).to_have_text(["ops-secret", "web-search"])
-        await expect(page.locator("#server")).to_contain_text("notifications heard")
+        await expect(page.locator("#server")).to_contain_text("notifications received")
         assert everything not in page.url
         await page.reload()
         await expect(page.locator(".flag-key")).to_have_text(["ops-secret", "web-search"])
@@ -616,7 +615,7 @@ async def test_markup_in_a_flag_stays_text(server: RunningServer, writer: Writer
     await expect(page.locator(".flag-key")).to_have_text(["<b>bold</b>"])
     await row(page, "<b>bold</b>").click()
     await expect(page.locator("#flag h2")).to_contain_text("<b>bold</b>")
-    await page.click("text=What would someone get?")
+    await page.click("text=Evaluate this flag")
     await page.click("#evaluate button[type=submit]")
     await expect(page.locator(".verdict")).to_contain_text(bait)
     assert await page.locator("b b, i i, u, s, img:not(.brand img)").count() == 0
@@ -685,32 +684,3 @@ async def test_the_page_is_open_and_carries_no_data(database_url: str, writer: W
     async with serving(database_url, web_page_enabled=False) as server, httpx.AsyncClient(base_url=server.url) as http:
         for path in ("/", "/page/app.js"):
             assert (await http.get(path)).status_code == 404, path
-
-
-async def test_the_status_is_for_those_who_run_the_server(database_url: str, writer: Writer) -> None:
-    reader = create_key(database_url, "reader", Grant())
-    admin = create_key(database_url, "admin", Grant(admin=True))
-    writer.flag("one")
-    async with guarded(database_url) as server, httpx.AsyncClient(base_url=server.url) as http:
-        refused = await http.get("/api/v1/status", headers={"x-api-key": reader})
-        assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
-
-        async def knows_the_flag() -> bool:
-            status = (await http.get("/api/v1/status", headers={"x-api-key": admin})).json()
-            return bool(status["catalog"]["flags"] == 1 and status["log"]["newest"] == status["position"])
-
-        await until(knows_the_flag, "the status of the newest position")
-        status = (await http.get("/api/v1/status", headers={"x-api-key": admin})).json()
-        assert status["listener"]["mode"] == "listening"
-        assert status["log"]["lag"] == 0
-        assert status["log"]["sizeBytes"] > 8192
-        assert status["connections"]["sse"] == {"open": 0, "limit": 10_000, "refused": 0}
-
-
-async def test_the_status_does_not_wait_for_a_database_that_is_silent(server: RunningServer, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute("lock table flagent_cdc.commit_log in access exclusive mode")
-        async with httpx.AsyncClient(base_url=server.url, timeout=5) as http:
-            status = (await http.get("/api/v1/status")).json()
-    assert status["log"]["newest"] is None
-    assert status["log"]["sizeBytes"] is None
