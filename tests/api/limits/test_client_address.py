@@ -3,7 +3,7 @@
 import asyncio
 from ipaddress import ip_network
 
-from api.limits.client_address import Proxies
+from api.limits.client_address import Proxies, account
 from api.limits.http_limits import ConnectionCounter, Limits
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -35,3 +35,9 @@ async def test_a_client_is_an_address_and_this_machine_has_no_limit() -> None:
     assert Proxies(LOOPBACK).client("127.0.0.1", [*headers, (b"x-forwarded-for", b"203.0.113.9:5123")]) == (
         "203.0.113.9"
     )
+
+
+def test_an_account_is_an_address_or_an_ipv6_network() -> None:
+    assert account("203.0.113.7") == account("203.0.113.7:5123") == account("::ffff:203.0.113.7") == "203.0.113.7"
+    assert account("2001:db8:1:2:3:4:5:6") == account("[2001:db8:1:2::9]:443") == "2001:db8:1:2::/64"
+    assert account("127.0.0.1") is account("::1") is account("nonsense") is account("") is None
