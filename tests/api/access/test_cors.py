@@ -7,6 +7,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from api.access.cors import ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS, Cors
 from tests.fixtures.authenticated import SECRET, ask, client, token
 from tests.fixtures.server import RunningServer, serving
 
@@ -78,3 +79,53 @@ async def test_a_page_elsewhere_may_not_open_a_websocket(database_url: str) -> N
                         async with connect(server.websocket_url, origin=origin, additional_headers=cookie):
                             pass
                     assert caught.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_local"),
+    [
+        (b"http://localhost:5173", True),
+        (b"https://127.0.0.1", True),
+        (b"http://[::1]:8080", True),
+        (b"http://localhost.example.com", False),
+        (b"file://localhost", False),
+        (b"null", False),
+        (b"http://[", False),
+        (b"http://localhost\xff", False),
+    ],
+)
+def test_pages_of_this_machine_are_allowed_for_development_only(origin: bytes, is_local: bool) -> None:
+    assert Cors(with_local=True).allows(origin) is is_local
+    assert not Cors().allows(origin)
+
+
+def test_an_origin_is_compared_without_case_and_whole() -> None:
+    cors = Cors([PAGE])
+    assert cors.allows(b"HTTPS://APP.example.com")
+    for other in (b"http://app.example.com", b"https://app.example.com:8443", b"https://app.example.com.evil.example"):
+        assert not cors.allows(other)
+
+
+def test_a_cache_keeps_the_responses_to_different_origins_apart() -> None:
+    vary = (b"vary", b"origin")
+    assert Cors([PAGE]).headers(None) == [vary]
+    assert Cors([PAGE]).headers(b"https://evil.example.com") == [vary]
+    assert vary in Cors([PAGE]).headers(PAGE.encode())
+    assert Cors().headers(PAGE.encode()) == []
+
+
+def test_a_preflight_lists_what_is_allowed() -> None:
+    headers = dict(Cors([PAGE]).preflight(PAGE.encode()) or ())
+    assert headers[b"access-control-allow-methods"] == ALLOWED_METHODS
+    assert headers[b"access-control-allow-headers"] == ALLOWED_HEADERS
+    assert headers[b"access-control-expose-headers"] == EXPOSED_HEADERS
+    assert Cors([PAGE]).preflight(b"https://evil.example.com") is None
+
+
+def test_a_websocket_is_opened_from_no_page_or_from_a_page_of_this_server() -> None:
+    cors = Cors()
+    assert cors.allows_socket(None, b"flags.example.com")
+    assert cors.allows_socket(b"https://flags.example.com", b"Flags.example.com ")
+    assert not cors.allows_socket(b"https://flags.example.com:444", b"flags.example.com")
+    assert not cors.allows_socket(b"https://evil.example.com", b"flags.example.com")
+    assert not cors.allows_socket(b"null", None)

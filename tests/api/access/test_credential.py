@@ -10,6 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from api.access.credential import header_credential, query_token
+from api.http.problem import Problem
 from cdc.admin.api_keys import create_key, revoke_key
 from cdc.core.subscription.grant import Grant
 from cdc.observe import log_format as logs
@@ -134,3 +136,46 @@ async def test_no_credential_is_ever_logged(everything_logged: Record, database_
             assert secret not in line
             # A random part may have an underscore near its end; what stands behind it then is in many a line.
             assert len(secret.rpartition("_")[2]) < 16 or secret.rpartition("_")[2] not in line
+
+
+HEADERS = {
+    "bearer": (b"authorization", b"Bearer from-bearer"),
+    "key": (b"x-api-key", b" from-key "),
+    "subprotocol": (
+        b"sec-websocket-protocol",
+        b"flagent.v1, flagent.key." + base64.urlsafe_b64encode(b"from-subprotocol"),
+    ),
+    "cookie": (b"cookie", b'other=1; access_token="from-cookie"'),
+}
+
+
+def test_the_order_of_precedence_does_not_depend_on_the_order_of_headers() -> None:
+    places = list(HEADERS)
+    for first in range(len(places)):
+        headers = [HEADERS[place] for place in reversed(places[first:])]
+        assert header_credential(headers, "access_token") == f"from-{places[first]}"
+    assert header_credential([], "access_token") is None
+
+
+def test_a_cookie_counts_only_by_its_name_and_where_cookies_are_read() -> None:
+    assert header_credential([HEADERS["cookie"]], None) is None
+    assert header_credential([HEADERS["cookie"]], "session") is None
+    assert header_credential([(b"cookie", b"a=b"), (b"cookie", b"session=x")], "session") == "x"
+
+
+def test_only_the_scheme_bearer_is_a_credential() -> None:
+    assert header_credential([(b"authorization", b"Basic dXNlcg==")], None) is None
+    assert header_credential([(b"authorization", b"BEARER  x ")], None) == "x"
+
+
+def test_a_subprotocol_that_is_not_base64url_is_an_unknown_key() -> None:
+    assert header_credential([(b"sec-websocket-protocol", b"flagent.key.a")], None) == ""
+    assert header_credential([(b"sec-websocket-protocol", b"flagent.v1, chat")], None) is None
+
+
+def test_the_stream_token_is_read_from_the_query() -> None:
+    assert query_token(b"flag=a&token=fla_st_x%2B") == "fla_st_x+"
+    assert query_token(b"flag=a") is None
+    assert query_token(b"mytoken=x") is None
+    with pytest.raises(Problem, match="invalid_query"):
+        query_token(b"token=%ff")

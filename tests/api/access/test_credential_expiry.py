@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 from websockets.asyncio.client import connect
 
+from api.access.credential_expiry import CredentialExpiryWatcher
 from cdc.admin.api_keys import create_key, revoke_key
+from cdc.auth.identity import Identity
 from cdc.core.subscription.grant import Grant
+from cdc.errors import Unauthorized
 from tests.fixtures.authenticated import (
     ask,
     client,
@@ -90,3 +94,53 @@ async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer)
             await connection.wait_closed()
             assert connection.close_code == 4401
     await until(lambda: server.pipeline.hub.subscriber_count == 0, "their leaving")
+
+
+class Closing:
+    """An authenticator that knows which identities have ended, and a record of the streams that were closed."""
+
+    def __init__(self) -> None:
+        self.ended: dict[Identity, Unauthorized] = {}
+        self.asked: list[Identity] = []
+        self.closed: list[tuple[str, str]] = []
+
+    def why_ended(self, identity: Identity) -> Unauthorized | None:
+        self.asked.append(identity)
+        return self.ended.get(identity)
+
+
+class Fake:
+    """A subscriber as far as the watcher knows it."""
+
+    def __init__(self, closing: Closing, name: str) -> None:
+        dialect = SimpleNamespace(unauthorized=lambda code, text: code.encode())
+        self.format = SimpleNamespace(dialect=dialect, frame=lambda raw: raw)
+        self.hub = SimpleNamespace(end=lambda _, reason, text, last: closing.closed.append((name, last.decode())))
+
+
+def test_an_identity_is_checked_once_for_all_its_streams() -> None:
+    closing = Closing()
+    watcher = CredentialExpiryWatcher(closing)  # type: ignore[arg-type]
+    kept, lost = (Identity(name, Grant(), key_id=number) for number, name in enumerate(("kept", "lost")))
+    for identity in (kept, lost):
+        for number in range(3):
+            watcher.add(Fake(closing, f"{identity.name} {number}"), identity)  # type: ignore[arg-type]
+    closing.ended[lost] = Unauthorized("revoked", code="credential_revoked")
+    watcher.check()
+    assert closing.asked == [kept, lost]
+    assert closing.closed == [(f"lost {number}", "credential_revoked") for number in range(3)]
+    watcher.check()
+    assert closing.asked == [kept, lost, kept]
+
+
+def test_a_credential_that_cannot_end_and_a_stream_that_left_are_not_checked() -> None:
+    closing = Closing()
+    watcher = CredentialExpiryWatcher(closing)  # type: ignore[arg-type]
+    subscriber = Fake(closing, "a")
+    watcher.add(subscriber, Identity("for ever", Grant()))  # type: ignore[arg-type]
+    watcher.check()
+    watcher.add(subscriber, Identity("brief", Grant(), expires_at=1.0))  # type: ignore[arg-type]
+    watcher.remove(subscriber)  # type: ignore[arg-type]
+    watcher.remove(subscriber)  # type: ignore[arg-type]
+    watcher.check()
+    assert closing.asked == []

@@ -3,14 +3,25 @@
 import asyncio
 import socket
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from api.access.authentication import Authentication
+from api.access.cors import Cors
+from api.http.problem import Problem
+from api.limits.connection_limit import ConnectionLimit
+from api.streams.gateway import Gateway
+from api.streams.stream_query import own_endpoint, refetch_endpoint
+from cdc.auth.identity import Identity
 from cdc.cli import server as server_of_command
 from cdc.cli.server import build_server, upstream_of
+from cdc.core.subscription.grant import Grant
+from cdc.errors import Unauthorized
 from cdc.settings.settings import Settings
 from tests.fixtures.server import DEADLINE_S, serving, sse, until
 from tests.fixtures.websocket_client import talking
@@ -69,3 +80,123 @@ async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> N
         await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
         async with talking(server) as client:
             assert (await client.ask(type="ping"))["type"] == "pong"
+
+
+class Keys:
+    """An authenticator that knows one key and its grant."""
+
+    is_loaded = True
+
+    def __init__(self, **grant: Any) -> None:
+        self._identity = Identity("k", Grant(**grant))
+
+    def identify(self, text: str) -> Identity:
+        if text != "key":
+            raise Unauthorized("this key is unknown", code="invalid_credential")
+        return self._identity
+
+
+def gateway_of(*, is_loaded: bool = True, authenticator: Any = None, cors: Cors | None = None) -> Gateway:
+    """A gateway on lanes that admit every selection, without a server."""
+    pipeline = SimpleNamespace(is_loaded=True)
+    pipelines: Any = SimpleNamespace(is_loaded=is_loaded, flags=pipeline, of=lambda selections: pipeline)
+    return Gateway(
+        pipelines,
+        ConnectionLimit("SSE", 1),
+        ConnectionLimit("WebSocket", 1),
+        {"/stream": own_endpoint, "/refetch": refetch_endpoint},
+        authentication=Authentication(authenticator),
+        cors=cors,
+    )
+
+
+def admit(gateway: Gateway, query: bytes = b"", *headers: tuple[bytes, bytes], path: str = "/stream") -> Any:
+    return gateway.admit_stream(path, query, headers, is_chunked=True)
+
+
+def test_no_stream_is_admitted_before_the_lanes_are_loaded() -> None:
+    gateway = gateway_of(is_loaded=False)
+    assert not gateway.is_loaded
+    for attempt in (lambda: admit(gateway), lambda: gateway.admit_websocket("/ws", b"", ())):
+        with pytest.raises(Problem) as caught:
+            attempt()
+        assert (caught.value.status, caught.value.code) == (503, "not_ready")
+        assert caught.value.retry_after_s is not None
+    assert (gateway.sse_limit.open_count, gateway.websocket_limit.open_count) == (0, 0)
+
+
+def test_a_query_that_is_too_long_is_not_parsed() -> None:
+    with pytest.raises(Problem) as caught:
+        admit(gateway_of(), b"flag=" + b"a" * 65_536)
+    assert (caught.value.status, caught.value.code) == (414, "query_too_long")
+
+
+def test_the_header_with_the_last_id_takes_precedence_over_the_parameter() -> None:
+    assert admit(gateway_of(), b"lastEventId=1-0%40x").last_event_id == "1-0@x"
+    assert admit(gateway_of(), b"lastEventId=1-0%40x", (b"last-event-id", b"2-0@x")).last_event_id == "2-0@x"
+    assert admit(gateway_of(), b"lastEventId=").last_event_id is None
+
+
+def test_streams_of_one_format_share_it() -> None:
+    plain, again = admit(gateway_of()), admit(gateway_of())
+    compressed = admit(gateway_of(), b"", (b"accept-encoding", b"gzip"))
+    assert plain.format is again.format
+    assert (b"content-encoding", b"gzip") in compressed.headers
+    assert (b"content-encoding", b"gzip") not in plain.headers
+
+
+def test_only_admitted_streams_are_counted() -> None:
+    gateway = gateway_of(authenticator=Keys())
+    for query, headers in ((b"", ()), (b"", ((b"x-api-key", b"wrong"),)), (b"batchMs=x", ((b"x-api-key", b"key"),))):
+        with pytest.raises(Problem):
+            admit(gateway, query, *headers)
+        assert gateway.sse_limit.open_count == 0
+    admit(gateway, b"", (b"x-api-key", b"key"))
+    assert gateway.sse_limit.open_count == 1
+    with pytest.raises(Problem, match="too_many_connections"):
+        admit(gateway, b"", (b"x-api-key", b"key"))
+
+
+def test_the_grant_is_part_of_the_selection() -> None:
+    opening = admit(gateway_of(authenticator=Keys(flags=frozenset({"a"}))), b"", (b"x-api-key", b"key"))
+    whole = admit(gateway_of(authenticator=Keys()), b"", (b"x-api-key", b"key"))
+    assert opening.identity.grant.is_restricted
+    assert opening.request.selection != whole.request.selection
+
+
+def test_a_restricted_refetch_stream_gathers_notices() -> None:
+    key = (b"x-api-key", b"key")
+    restricted = admit(gateway_of(authenticator=Keys(flags=frozenset({"a"}))), b"", key, path="/refetch")
+    whole = admit(gateway_of(authenticator=Keys()), b"", key, path="/refetch")
+    assert restricted.request.batch_ms > 0
+    assert whole.request.batch_ms == 0
+
+
+def test_a_websocket_of_a_foreign_page_is_refused_before_its_credential_is_read() -> None:
+    gateway = gateway_of(authenticator=Keys(), cors=Cors())
+    headers = ((b"origin", b"https://evil.example.com"), (b"host", b"flags.example.com"), (b"x-api-key", b"wrong"))
+    with pytest.raises(Problem) as caught:
+        gateway.admit_websocket("/ws", b"", headers)
+    assert (caught.value.status, caught.value.code) == (403, "origin_not_allowed")
+    assert "FLAGENT_CDC_CORS_ORIGINS" in caught.value.detail
+
+
+def test_a_websocket_may_send_its_credential_later() -> None:
+    opening = gateway_of(authenticator=Keys()).admit_websocket("/ws", b"", ())
+    assert opening.authenticated.identity is None
+
+
+@pytest.mark.parametrize(
+    ("offer", "selected"), [(b"flagent.v1", "flagent.v1"), (b"chat, flagent.v1", "flagent.v1"), (b"chat", None)]
+)
+def test_a_subprotocol_is_selected_only_if_the_client_offers_it(offer: bytes, selected: str | None) -> None:
+    opening = gateway_of().admit_websocket("/ws", b"", ((b"sec-websocket-protocol", offer),))
+    assert opening.subprotocol == selected
+
+
+def test_refusals_are_counted_by_transport_and_code() -> None:
+    gateway = gateway_of()
+    for _ in range(2):
+        gateway.count_refusal("sse", Problem(503, "not_ready", "x"))
+    gateway.count_refusal("websocket", Problem(403, "origin_not_allowed", "x"))
+    assert gateway.refusals == {("sse", "not_ready"): 2, ("websocket", "origin_not_allowed"): 1}

@@ -5,6 +5,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from api.http.problem import Problem
+from api.streams.stream_query import own_endpoint, parse_query, realtime_endpoint, refetch_endpoint
+from cdc.core.subscription.selection import Selection
+from cdc.core.wire.dialect import ENVELOPES, EVENTS
+from cdc.core.wire.ofrep import REFETCH
+from cdc.core.wire.realtime import REALTIME
 from tests.fixtures.server import RunningServer, serving
 
 
@@ -36,3 +42,45 @@ async def test_bad_parameters_get_one_clear_sentence(server: RunningServer, quer
     assert problem["code"]
     for word in words:
         assert word in problem["detail"]
+
+
+def test_the_own_endpoint_reads_every_parameter_but_the_id_and_the_token() -> None:
+    request, dialect, event_id = parse_query(own_endpoint, b"flag=a&tag=t&snapshot=true&lastEventId=5-0%40log&token=x")
+    assert request.selection == Selection.of(flag_keys=["a"], tags=["t"])
+    assert request.snapshot
+    assert request.last_event_id is None
+    assert (dialect, event_id) == (EVENTS, "5-0@log")
+    assert parse_query(own_endpoint, b"envelope=true")[1] is ENVELOPES
+
+
+def test_the_realtime_endpoint_ignores_what_flagent_ignores() -> None:
+    request, dialect, _ = parse_query(realtime_endpoint, b"flagKey=a&flagKey=b&flagID=x&nonsense=1")
+    assert request.selection == Selection.of(flag_keys=["a", "b"])
+    assert dialect is REALTIME
+    both = parse_query(realtime_endpoint, b"flagKey=a&flagID=7&flagID=99999999999")[0]
+    assert both.selection == Selection.of(flag_keys=["a"], within_ids=[7])
+    assert parse_query(realtime_endpoint, b"flagID=7&flagID=-1")[0].selection == Selection.of(flag_ids=[7, -1])
+
+
+def test_the_refetch_endpoint_begins_with_a_notice_about_everything() -> None:
+    request, dialect, _ = parse_query(refetch_endpoint, b"whatever=1")
+    assert (request.selection, request.snapshot, dialect) == (Selection.of(), True, REFETCH)
+
+
+def test_clients_with_the_same_query_share_one_selection() -> None:
+    shared = parse_query(own_endpoint, b"flag=shared")
+    assert parse_query(own_endpoint, b"flag=shared")[0] is shared[0]
+    for query in (b"flag=a&token=x", b"flag=a&lastEventId=5-0%40log", b"flag=" + b"a" * 256):
+        assert parse_query(own_endpoint, query)[0] is not parse_query(own_endpoint, query)[0]
+
+
+def test_the_same_query_means_something_else_on_another_endpoint() -> None:
+    assert parse_query(own_endpoint, b"")[1] is EVENTS
+    assert parse_query(realtime_endpoint, b"")[1] is REALTIME
+
+
+def test_an_invalid_value_is_a_problem_that_names_the_parameter() -> None:
+    for _ in range(2):
+        with pytest.raises(Problem) as caught:
+            parse_query(own_endpoint, b"batchMs=soon")
+        assert caught.value.fields == {"parameter": "batchMs"}
