@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +21,8 @@ from cdc.cli import server as server_of_command
 from cdc.cli.server import build_server, upstream_of
 from cdc.core.subscription.grant import Grant
 from cdc.errors import Unauthorized
-from cdc.settings.settings import Settings
 from tests.fixtures.server import DEADLINE_S, serving, sse, until
+from tests.fixtures.settings import settings_with
 from tests.fixtures.websocket_client import talking
 
 
@@ -44,7 +43,7 @@ async def test_a_stream_that_is_asked_for_before_the_flags_are_read_waits_for_th
 ) -> None:
     """A 503 would be the end: an EventSource never comes back after a status other than 200."""
     monkeypatch.setattr(server_of_command, "_LOAD_S", DEADLINE_S)
-    settings = replace(Settings.from_environment({}), database_url=database_url)
+    settings = settings_with(database_url=database_url)
     waits = "select count(*) from pg_locks where not granted and relation = 'public.flags'::regclass"
     with (
         psycopg.connect(database_url) as blocker,
