@@ -95,10 +95,10 @@ class _Rows(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_until_gone(receive))
+        disconnected = asyncio.ensure_future(_until_disconnected(receive))
         try:
             async with self._tables.backfill(self._table) as backfill:
-                await self._send(backfill, send, gone)
+                await self._send(backfill, send, disconnected)
         except (TimeoutError, TooBusy, SourceError) as error:
             if not self._has_begun:
                 raise
@@ -108,9 +108,9 @@ class _Rows(Response):
                 extra={"action": "backfill_aborted", "table": self._table.name, "reason": str(error) or "too slow"},
             )
         finally:
-            gone.cancel()
+            disconnected.cancel()
 
-    async def _send(self, backfill: Backfill, send: Send, gone: "asyncio.Future[None]") -> None:
+    async def _send(self, backfill: Backfill, send: Send, disconnected: "asyncio.Future[None]") -> None:
         snapshot = backfill.snapshot
         lines = RowLines(
             self._format,
@@ -129,7 +129,7 @@ class _Rows(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _write(send, lines.begin(snapshot.estimated_rows))
         async for rows in backfill.rows():
-            if gone.done():
+            if disconnected.done():
                 return
             await _write(send, lines.rows(rows))
         await _write(send, lines.end(backfill.sent), is_last=True)
@@ -139,6 +139,6 @@ async def _write(send: Send, text: str, *, is_last: bool = False) -> None:
     await send({"type": "http.response.body", "body": text.encode(), "more_body": not is_last})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

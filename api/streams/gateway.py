@@ -122,8 +122,6 @@ class Gateway:
         """Whether the server should receive clients: it is loaded, and the freshness of its flags is confirmed."""
         return self.is_loaded and self.pipelines.flags.is_ready
 
-    # -- SSE ---------------------------------------------------------------------------------------------------
-
     def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> SseOpening:
         """Admit a request to one of the `endpoints`; raises `Problem`. Without an exception the caller must call
         `leave` once."""
@@ -215,8 +213,6 @@ class Gateway:
             snapshot=opening.request.snapshot,
         )
 
-    # -- WebSocket ---------------------------------------------------------------------------------------------
-
     def admit_websocket(self, path: str, query: bytes, headers: Headers) -> WebSocketOpening:
         """Admit a WebSocket handshake; raises `Problem`. Without an exception the caller must call `leave` once."""
         self._refuse_until_loaded()
@@ -247,8 +243,6 @@ class Gateway:
         if opening.authenticated.identity is not None:
             self.credential_expiry.add(subscriber, opening.authenticated.identity)
         subscriber.hub.subscribe(subscriber)
-
-    # -- both --------------------------------------------------------------------------------------------------
 
     def leave(self, subscriber: Subscriber) -> None:
         """Release an admitted stream: its subscription, its keep-alives and its place in the limit."""

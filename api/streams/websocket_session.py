@@ -197,8 +197,6 @@ class Session:
         except InvalidInput as error:
             self.send_error(error.code, str(error), getattr(error, "request_id", None))
 
-    # -- credentials -------------------------------------------------------------------------------------------
-
     def _authenticate(self, request: Auth) -> None:
         request_id = request.request_id or _new_request_id()
         if self._grant is not None and self._authentication.authenticator is not None:
@@ -236,8 +234,6 @@ class Session:
         if self._credential_timer is not None:
             self._credential_timer.cancel()
             self._credential_timer = None
-
-    # -- subscriptions and evaluation --------------------------------------------------------------------------
 
     def _subscribe(self, request: Subscribe, grant: Grant) -> None:
         subscriber = self.subscriber
