@@ -352,8 +352,8 @@ async def test_connections_and_requests_are_limited_in_total_and_per_client(data
     ):
         assert b"all connections of this server" in await third.read_to_end()
     limits: list[dict[str, Any]] = [
-        {"requests_per_second": 5},
-        {"requests_per_second_per_client": 5, "trusted_proxies": (ip_network("127.0.0.0/8"),)},
+        {"limits_requests_per_second": 5},
+        {"limits_requests_per_second_per_client": 5, "limits_trusted_proxies": (ip_network("127.0.0.0/8"),)},
     ]
     for limit in limits:
         async with (
@@ -366,7 +366,7 @@ async def test_connections_and_requests_are_limited_in_total_and_per_client(data
             assert rejected
             assert rejected[0].headers["retry-after"] == "1"
             assert rejected[0].json()["code"] == "too_many_requests"
-            if "trusted_proxies" in limit:
+            if "limits_trusted_proxies" in limit:
                 for other in ("203.0.113.8", "203.0.113.7, 203.0.113.9"):
                     response = await client.get("/api/v1/info", headers={"x-forwarded-for": other})
                     assert response.status_code == 200, other
