@@ -6,26 +6,22 @@ away the last known ones stand.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
 
 import httpx2
 
 from ..errors import SourceError, Unauthorized
-from ..settings.settings import Settings
-from ..source.upstream import KeyStore
 from .api_key import KEY_PREFIX, KeyRing
 from .identity import Identity
-from .json_web_token import JwtVerifier, VerificationKey, public_key, read_jwks, secret_key
+from .json_web_token import JwtVerifier, VerificationKey
+from .jwks_source import JwksSource
+from .key_store import KeyStore
 from .stream_token import StreamToken, StreamTokenIssuer
 
-__all__ = ["Authenticator", "JwksSource"]
+__all__ = ["Authenticator"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,36 +31,6 @@ _RELOAD_S = 1.0
 # Published keys change seldom; a token that names an unknown one asks for them sooner.
 _JWKS_RELOAD_S = 600.0
 _JWKS_PAUSE_S = 30.0
-_JWKS_TIMEOUT_S = 5.0
-_MAX_JWKS_BYTES = 1024 * 1024
-
-
-class JwksSource:
-    """A JWK Set in a file or at an address."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-
-    async def read(self) -> Sequence[VerificationKey]:
-        """Raises `OSError` (which a `TimeoutError` is too), `httpx2.HTTPError` or `ValueError`."""
-        if urlsplit(self._place).scheme in ("http", "https"):
-            return read_jwks(json.loads(await self._fetch()))
-        text = await asyncio.to_thread(Path(self._place).read_text, encoding="utf-8")
-        return read_jwks(json.loads(text))
-
-    async def _fetch(self) -> bytes:
-        body = bytearray()
-        async with (
-            asyncio.timeout(_JWKS_TIMEOUT_S),
-            httpx2.AsyncClient(timeout=_JWKS_TIMEOUT_S, follow_redirects=False) as client,
-            client.stream("GET", self._place) as response,
-        ):
-            response.raise_for_status()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_JWKS_BYTES:
-                    raise ValueError(f"the JWK Set is larger than {_MAX_JWKS_BYTES} bytes")
-        return bytes(body)
 
 
 class Authenticator:
@@ -90,22 +56,6 @@ class Authenticator:
         self._desk: StreamTokenIssuer | None = None
         self._is_failing = False
         self._is_jwks_failing = False
-
-    @classmethod
-    def of(cls, settings: Settings, store: KeyStore) -> Self:
-        """As the settings say; raises `InvalidInput`."""
-        keys: list[VerificationKey] = []
-        if settings.auth.jwt_secret is not None:
-            keys.append(secret_key(settings.auth.jwt_secret))
-        if settings.auth.jwt_public_key is not None:
-            keys.append(public_key(settings.auth.jwt_public_key))
-        has_jwt = bool(keys) or settings.auth.jwt_jwks is not None
-        return cls(
-            store,
-            JwtVerifier(settings.auth.jwt_rules, keys) if has_jwt else None,
-            None if settings.auth.jwt_jwks is None else JwksSource(settings.auth.jwt_jwks),
-            own_keys=keys,
-        )
 
     @property
     def is_loaded(self) -> bool:
@@ -167,7 +117,7 @@ class Authenticator:
         try:
             yield
         finally:
-            self._store.sever()
+            self._store.shutdown_socket()
             for task in refreshing:
                 task.cancel()
             await asyncio.gather(*refreshing, return_exceptions=True)

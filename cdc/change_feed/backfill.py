@@ -18,7 +18,7 @@ from ..core.subscription.grant import Grant
 from ..core.text.json_text import encode
 from ..core.wire.rows import RowsPiece, rows_text
 from ..errors import OutOfReach, TooBusy
-from ..source.upstream import SnapshotRow, TableSnapshot, TableSource
+from ..source.table import SnapshotRow, TableSnapshot, TableSource
 
 __all__ = ["Backfill", "Backfills"]
 

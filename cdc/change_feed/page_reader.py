@@ -15,7 +15,7 @@ from ..core.log.position import Position
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
 from ..fanout.hub import Hub
-from ..source.upstream import LogHistory
+from ..source.log import LogHistory
 
 __all__ = ["ChangeFeed"]
 

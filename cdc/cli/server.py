@@ -35,6 +35,9 @@ from api.streams.gateway import Gateway
 from api.streams.stream_query import StreamEndpointSpec, own_endpoint, realtime_endpoint, refetch_endpoint
 from api.streams.uvicorn_handover import make_http_protocol
 from cdc.auth.authenticator import Authenticator
+from cdc.auth.json_web_token import JwtVerifier, VerificationKey, public_key, secret_key
+from cdc.auth.jwks_source import JwksSource
+from cdc.auth.key_store import KeyStore
 from cdc.cli.workers import run_workers
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
@@ -197,7 +200,7 @@ def build_server(
             **dict.fromkeys(REALTIME_PATHS, realtime_endpoint),
             REFETCH_PATH: refetch_endpoint,
         }
-    authenticator = Authenticator.of(settings, upstream.key_store()) if settings.auth.is_required else None
+    authenticator = _authenticator(settings, upstream.key_store()) if settings.auth.is_required else None
     gateway = Gateway(
         pipelines,
         ConnectionLimit("SSE", settings.sse.max_clients),
@@ -278,3 +281,19 @@ def build_server(
         ssl_keyfile=None if settings.listen.tls_key is None else str(settings.listen.tls_key),
     )
     return _Server(config, gateway, on_ready)
+
+
+def _authenticator(settings: Settings, store: KeyStore) -> Authenticator:
+    """Checks credentials as the settings say; raises `InvalidInput` for a key that cannot be read."""
+    keys: list[VerificationKey] = []
+    if settings.auth.jwt_secret is not None:
+        keys.append(secret_key(settings.auth.jwt_secret))
+    if settings.auth.jwt_public_key is not None:
+        keys.append(public_key(settings.auth.jwt_public_key))
+    jwks = settings.auth.jwt_jwks
+    return Authenticator(
+        store,
+        JwtVerifier(settings.auth.jwt_rules, keys) if keys or jwks is not None else None,
+        None if jwks is None else JwksSource(jwks),
+        own_keys=keys,
+    )

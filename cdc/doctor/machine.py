@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 from cryptography import x509
 
-from ..auth.authenticator import JwksSource
+from ..auth.jwks_source import JwksSource
 from ..core.diagnosis import CertificateFacts, MachineFacts
 from ..settings.settings import Settings
 

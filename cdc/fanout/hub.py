@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from ..core.errors import InvalidEventId
 from ..core.flags.catalog import Catalog
 from ..core.flags.events import EventType
+from ..core.freshness import Freshness
 from ..core.histogram import Histogram
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
@@ -33,7 +34,6 @@ from ..core.wire.fields import Overflow
 from ..core.wire.format import Format
 from ..core.wire.rows import RowsPiece, stream_message
 from ..core.wire.snapshot import ResyncReason
-from ..source.upstream import Freshness
 from .broadcast import BroadcastGroup
 from .snapshot_cache import SnapshotCache, SnapshotMessage
 from .subscriber import CloseReason, State, Subscriber

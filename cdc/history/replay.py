@@ -16,7 +16,7 @@ from ..core.wire.encoded import EncodedEvent, encode_commit
 from ..core.wire.snapshot import ResyncReason
 from ..errors import OutOfReach, SourceError
 from ..fanout.hub import History, Hub
-from ..source.upstream import Log
+from ..source.log import Log
 from .rewind import rewound
 
 __all__ = ["ReplayReader"]
@@ -74,7 +74,7 @@ class ReplayReader:
         present = self._hub.catalog
         if state.log != id.log or state.log != present.log:
             return ResyncReason.LOG_REPLACED
-        if not state.reaches(id.position):
+        if not state.holds_all_after(id.position):
             return ResyncReason.PRUNED
         if id.position > present.position:
             return ResyncReason.OVERFLOW  # within a commit that is being read, of which the ring no longer holds enough
@@ -82,13 +82,13 @@ class ReplayReader:
         past, until = present.copy(), EventId(present.position, None, present.log)
         # The commit that the id lies in is run again: some of its events may be after the id.
         down_to = Position(id.position if id.index is None else id.position - 1)
-        if id.index is not None and not state.reaches(down_to):
+        if id.index is not None and not state.holds_all_after(down_to):
             return ResyncReason.PRUNED
         try:
             back = [commit async for commit in rewound(past, self._read_back, down_to, self._limit_changes)]
         except OutOfReach as error:
             return ResyncReason.OVERFLOW if error.code == "too_far_back" else ResyncReason.PRUNED
-        if not (await self._log.state()).reaches(down_to):
+        if not (await self._log.state()).holds_all_after(down_to):
             return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
         for turn, commit in enumerate(reversed(back)):

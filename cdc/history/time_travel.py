@@ -17,7 +17,7 @@ from ..core.log.point_in_time import AtPosition, Moment
 from ..core.log.position import Position
 from ..errors import OutOfReach, TooBusy
 from ..fanout.hub import Hub
-from ..source.upstream import LogHistory, LogRange
+from ..source.log import LogHistory, LogRange
 from .rewind import refuse_before_attachment, rewound
 
 __all__ = ["TimeTravel"]

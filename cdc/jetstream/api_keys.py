@@ -50,8 +50,8 @@ class JetStreamKeys:
     async def stream_token_secret(self) -> bytes:
         return self._secret
 
-    def sever(self) -> None:
-        self._link.sever()
+    def shutdown_socket(self) -> None:
+        self._link.shutdown_socket()
 
     async def close(self) -> None:
         await self._link.close()

@@ -166,7 +166,7 @@ class Link:
         with nats_errors(str(self.address)):
             yield connection.jetstream
 
-    def sever(self) -> None:
+    def shutdown_socket(self) -> None:
         """Make whatever waits for an answer fail soon."""
         connection, self._connection = self._connection, None
         if connection is not None and connection.client._transport is not None:

@@ -17,7 +17,7 @@ import psycopg
 from ..database.database_url import redact
 from ..database.queries import query
 from ..errors import DatabaseUnavailable
-from ..postgres.log_reader import answering_within, connect, sever
+from ..postgres.log_reader import answering_within, connect, shutdown_socket
 
 __all__ = ["Leadership", "leadership"]
 
@@ -42,7 +42,7 @@ class Leadership:
                 await self._connection.execute(query("still_lead"))
 
     def give_up(self) -> None:
-        sever(self._connection)
+        shutdown_socket(self._connection)
 
 
 @asynccontextmanager
@@ -70,5 +70,5 @@ async def leadership(url: str, stream: str) -> AsyncIterator[Leadership]:
         yield Leadership(connection, target)
     finally:
         # Cut, not closed: the driver would first say goodbye to a server that may be silent.
-        sever(connection)
+        shutdown_socket(connection)
         await asyncio.shield(connection.close())

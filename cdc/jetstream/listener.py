@@ -19,13 +19,13 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ..core.backoff import Backoff
 from ..core.flags.catalog import Catalog
-from ..core.freshness import FreshnessTracker
+from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit
 from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
-from ..source.upstream import Freshness, Replica
+from ..source.upstream import Replica
 from .address import NatsAddress
 from .cancellation import end
 from .connection import Connection, connect, nats_errors
@@ -102,7 +102,7 @@ class JetStreamListener:
 
     def stop(self) -> None:
         self._is_stopping = True
-        self._log.sever()
+        self._log.shutdown_socket()
         self._break(NatsUnavailable("stopping"))
 
     async def run(self) -> None:

@@ -19,7 +19,7 @@ from ..core.log.position import LogId, Position
 from ..core.wire.commit_message import Assembler, PartHeader
 from ..core.wire.notice import Notice
 from ..errors import NatsUnavailable
-from ..source.upstream import Bootstrap, CommitFingerprint, LogState
+from ..source.log import Bootstrap, CommitFingerprint, LogState
 from .address import NatsAddress
 from .connection import Link
 from .layout import Layout
@@ -99,8 +99,8 @@ class JetStreamLog:
     async def close(self) -> None:
         await self._link.close()
 
-    def sever(self) -> None:
-        self._link.sever()
+    def shutdown_socket(self) -> None:
+        self._link.shutdown_socket()
 
     async def state(self) -> LogState:
         async with self._link.use() as jetstream:

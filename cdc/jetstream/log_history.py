@@ -23,7 +23,7 @@ from ..core.log.position import Position
 from ..core.text import exact_json
 from ..core.wire.commit_message import Assembler, PartHeader
 from ..errors import NatsUnavailable, TooBusy
-from ..source.upstream import LogRange
+from ..source.log import LogRange
 from .address import NatsAddress
 from .layout import Layout
 from .log import JetStreamLog, Record, Tail

@@ -149,7 +149,7 @@ class Relay:
                     self._turns.pop(stream, None)
                 await asyncio.sleep(_LOOK_S)
         finally:
-            store.sever()
+            store.shutdown_socket()
             await store.close()
 
     async def _carry_keys(self, store: LogReader, connection: Connection, version: str | None) -> str:

@@ -20,7 +20,7 @@ from nats.js.client import JetStreamContext
 from ..core.log.position import LogId, Position
 from ..core.text import exact_json
 from ..errors import NatsUnavailable
-from ..source.upstream import Bootstrap, CommitFingerprint
+from ..source.log import Bootstrap, CommitFingerprint
 from .layout import Layout
 
 __all__ = ["Pointer", "Snapshot", "read_pointer", "read_snapshot", "write_snapshot", "written_at"]

@@ -24,7 +24,8 @@ from ..errors import ForeignStream, NatsMismatch
 from ..postgres.log_reader import LogReader
 from ..postgres.upstream import PostgresUpstream
 from ..settings.settings import Settings
-from ..source.upstream import Follower, LogState
+from ..source.log import LogState
+from ..source.upstream import Follower
 from .cancellation import end
 from .connection import Connection, nats_errors
 from .layout import Layout, Limits, prepare
@@ -141,7 +142,7 @@ class StreamCopier:
             self.copying.clear()
             for work in works:
                 work.cancel()
-            self._store.sever()
+            self._store.shutdown_socket()
             self._listener.stop()
             if self._upkeep is not None:
                 self._upkeep.stop()
@@ -298,7 +299,7 @@ class StreamCopier:
             stamp = await self._store.stamp(tail.stamp.position)
             if stamp is not None and stamp != tail.stamp:
                 return ResyncReason.LOG_REPLACED
-        return None if state.reaches(tail.position) else ResyncReason.PRUNED
+        return None if state.holds_all_after(tail.position) else ResyncReason.PRUNED
 
     # -- what stands beside the stream -------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 import secrets
 
+from ..auth.key_store import KeyStore
 from ..core.log.lane import FLAGS, Lane
 from ..errors import InvalidInput
 from ..settings.settings import Settings
-from ..source.upstream import KeyStore, Replica, Source
+from ..source.upstream import Replica, Source
 from .address import NatsAddress
 from .api_keys import JetStreamKeys
 from .directory import JetStreamDirectory

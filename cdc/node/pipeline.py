@@ -12,6 +12,7 @@ from ..change_feed.backfill import Backfills
 from ..change_feed.page_reader import ChangeFeed
 from ..change_feed.row_stream import RowStream
 from ..core.flags.catalog import Catalog
+from ..core.freshness import Freshness
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
 from ..fanout.hub import Hub, HubLimits
@@ -19,7 +20,7 @@ from ..fanout.keepalive import Keepalive
 from ..history.replay import ReplayReader
 from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings
-from ..source.upstream import Freshness, Upstream
+from ..source.upstream import Upstream
 
 __all__ = ["Pipeline"]
 

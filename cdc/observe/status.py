@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from ..core.freshness import Freshness
 from ..core.log.position import LogId, Position
 from ..errors import SourceError
 from ..node.pipeline import Pipeline
-from ..source.upstream import Freshness, LogRange
+from ..source.log import LogRange
 
 __all__ = ["ListenerStatus", "LogStatus", "RingStatus", "Status", "StatusReader"]
 

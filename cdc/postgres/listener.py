@@ -22,15 +22,16 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from ..core.backoff import Backoff
-from ..core.freshness import FreshnessTracker
+from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
 from ..core.log.position import Position
 from ..core.wire.snapshot import ResyncReason
 from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..errors import DatabaseError, DatabaseUnavailable
-from ..source.upstream import CommitFingerprint, Freshness, LogState, Replica
-from .log_reader import FLAG_TABLES, LogReader, answering_within, connect, sever
+from ..source.log import CommitFingerprint, LogState
+from ..source.upstream import Replica
+from .log_reader import FLAG_TABLES, LogReader, answering_within, connect, shutdown_socket
 
 __all__ = ["Listener", "ListenerTimes"]
 
@@ -133,8 +134,8 @@ class Listener:
     def stop(self) -> None:
         """Make `run` return soon, whatever it waits for in the database."""
         self._is_stopping = True
-        self._store.sever()
-        sever(self._connection)
+        self._store.shutdown_socket()
+        shutdown_socket(self._connection)
 
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -408,7 +409,7 @@ class Listener:
                 at_position = await self._store.stamp(catalog.position)
             if at_position is not None and at_position != self._stamp:
                 return ResyncReason.LOG_REPLACED
-        return None if state.reaches(catalog.position) else ResyncReason.PRUNED
+        return None if state.holds_all_after(catalog.position) else ResyncReason.PRUNED
 
     async def _read_page(self) -> ResyncReason | None:
         """Publish the next commits, or the next part of one; a reason where they are no longer all in the log."""
@@ -423,7 +424,7 @@ class Listener:
         if not commits or not all(commit.changes for commit in commits):
             return ResyncReason.PRUNED
         # A hole in front may be a commit that failed, or some that were pruned since the state was asked for.
-        if commits[0].position != position + 1 and not (await self._store.state()).reaches(position):
+        if commits[0].position != position + 1 and not (await self._store.state()).holds_all_after(position):
             return ResyncReason.PRUNED
         if any(map(self._is_of_new_schema, commits)):
             for schema in await self._store.attached_schemas():

@@ -22,7 +22,7 @@ from ..core.log.lane import Lane
 from ..core.log.position import LogId, Position
 from ..database.queries import log_query, query
 from ..errors import OutOfReach, SchemaMismatch
-from ..source.upstream import LogRange
+from ..source.log import LogRange
 from .log_reader import LogReader
 
 __all__ = ["PostgresLogHistory", "read_log_range"]

@@ -30,9 +30,9 @@ from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..database.queries import log_query, query
 from ..errors import DatabaseSilent, DatabaseUnavailable, SchemaMismatch
-from ..source.upstream import Bootstrap, CommitFingerprint, LogState
+from ..source.log import Bootstrap, CommitFingerprint, LogState
 
-__all__ = ["FLAG_TABLES", "LogReader", "answering_within", "connect", "sever"]
+__all__ = ["FLAG_TABLES", "LogReader", "answering_within", "connect", "shutdown_socket"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
         )
 
 
-def sever(connection: psycopg.AsyncConnection[Any] | None) -> None:
+def shutdown_socket(connection: psycopg.AsyncConnection[Any] | None) -> None:
     """Cut the socket below the driver: whatever waits on the connection fails at once, as if the server had gone.
 
     Cancelling the waiting task instead would make the driver ask the same silent server to cancel, and wait for that.
@@ -96,7 +96,7 @@ def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float,
     def give_up() -> None:
         nonlocal is_late
         is_late = True
-        sever(connection)
+        shutdown_socket(connection)
 
     timer = asyncio.get_running_loop().call_later(timeout_s, give_up)
     try:
@@ -146,9 +146,9 @@ class LogReader:
             row = await (await self._ask(connection, "commit_stamp", position=position)).fetchone()
             return None if row is None else CommitFingerprint(position, row[0], row[1])
 
-    def sever(self) -> None:
+    def shutdown_socket(self) -> None:
         """Make whatever waits for an answer fail now."""
-        sever(self._connection)
+        shutdown_socket(self._connection)
 
     async def probe(self, channel: str, payload: str, timeout_s: float) -> None:
         """Notify the listener's own channel, from this other connection."""

@@ -23,7 +23,7 @@ from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
 from ..database.queries import query
 from ..errors import DatabaseError, is_retryable
-from .log_reader import answering_within, connect, sever
+from .log_reader import answering_within, connect, shutdown_socket
 
 __all__ = ["Pruned", "Pruner", "Retention", "keep_at_least"]
 
@@ -185,7 +185,7 @@ class Pruner:
     def stop(self) -> None:
         """Make `run` return soon, whatever it waits for in the database."""
         self._must_stop.set()
-        sever(self._connection)
+        shutdown_socket(self._connection)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:

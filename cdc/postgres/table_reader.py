@@ -17,7 +17,7 @@ from ..core.flags.flag_tables import TABLES
 from ..core.log.captured_table import CapturedTable
 from ..core.log.lane import Lane
 from ..database.queries import query
-from ..source.upstream import SnapshotRow
+from ..source.table import SnapshotRow
 from .log_history import read_log_range
 from .log_reader import LogReader
 

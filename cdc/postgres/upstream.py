@@ -5,11 +5,12 @@ import json
 import logging
 
 from ..admin.installation import attach_pending
+from ..auth.key_store import KeyStore
 from ..core.log.change import LoadJson
 from ..core.log.lane import FLAGS, Lane
 from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
-from ..source.upstream import KeyStore, Replica, Source
+from ..source.upstream import Replica, Source
 from .listener import Listener, ListenerTimes
 from .log_history import PostgresLogHistory
 from .log_reader import LogReader

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cdc.auth.authenticator import JwksSource
+from cdc.auth.jwks_source import JwksSource
 from tests.cdc.auth.test_json_web_token import jwk
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -8,13 +8,13 @@ import pytest
 
 from cdc.admin.installation import migrate
 from cdc.core.flags.catalog import Catalog
+from cdc.core.freshness import Freshness
 from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.wire.snapshot import ResyncReason
 from cdc.database.queries import flagent_tables
 from cdc.fanout.hub import History, Hub, HubLimits
 from cdc.history.replay import ReplayReader
 from cdc.postgres.log_reader import LogReader
-from cdc.source.upstream import Freshness
 from tests.fixtures.flags import Writer
 
 

@@ -1,0 +1,89 @@
+"""Whether a log continues what was applied, and whether a commit does.
+
+A replica has applied the commits of one log up to a position. Two questions decide whether it can go on from there.
+`why_broken`: is this still the same log, and does it still hold everything after that position? `step`: is this commit
+the next one? Everything that follows a log asks both: the listener of a node, the relay, and a node that is fed by it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Self
+
+from .change import Commit
+from .position import LogId, Position
+
+__all__ = ["Applied", "Break", "CommitFingerprint", "Step", "holds_all_after", "step", "why_broken"]
+
+
+class Break(StrEnum):
+    """Why what was applied cannot be continued; the values are those of `ResyncReason`."""
+
+    LOG_REPLACED = "log_replaced"
+    PRUNED = "pruned"
+
+
+class Step(Enum):
+    """How a commit relates to what was applied."""
+
+    NEXT = "next"
+    KNOWN = "known"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFingerprint:
+    """Distinguishes a commit from another one that was given the same position."""
+
+    position: Position
+    committed_at: str
+    xid: int
+
+    @classmethod
+    def of(cls, commit: Commit) -> Self:
+        return cls(commit.position, commit.committed_at, commit.xid)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a replica has applied: the log `log` up to `position`.
+
+    `fingerprint` is that of the commit at `position`, None where it is not known, as after loading an empty log.
+    """
+
+    log: LogId
+    position: Position
+    fingerprint: CommitFingerprint | None = None
+
+
+def holds_all_after(oldest: Position | None, position: Position) -> bool:
+    """Whether a log whose oldest commit is at `oldest` still holds every commit after `position`.
+
+    An empty log (None) holds everything after its beginning only: what it held before it was emptied is unknown.
+    """
+    return position == 0 if oldest is None else position >= oldest - 1
+
+
+def why_broken(
+    applied: Applied, log: LogId, oldest: Position | None, newest: Position, found: CommitFingerprint | None
+) -> Break | None:
+    """Why the log with this extent does not continue what was applied; None where it does.
+
+    `oldest` is None while the log is empty. `found` is the fingerprint of the commit that the log holds at the applied
+    position, None where it holds none there or was not asked.
+    """
+    if log != applied.log or (oldest is not None and newest < applied.position):
+        return Break.LOG_REPLACED
+    if found is not None and applied.fingerprint is not None and found != applied.fingerprint:
+        return Break.LOG_REPLACED
+    return None if holds_all_after(oldest, applied.position) else Break.PRUNED
+
+
+def step(applied: Position, position: Position, after: Position) -> Step:
+    """How the commit at `position`, which follows the one at `after`, relates to everything up to `applied`.
+
+    Positions may have holes, so only `after` shows that nothing is missing in between. A commit whose predecessor is
+    not known is taken for the next one only where it has the next number: then `after` is `position - 1`.
+    """
+    if position <= applied:
+        return Step.KNOWN
+    return Step.NEXT if after <= applied else Step.GAP
