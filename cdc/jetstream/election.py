@@ -14,10 +14,10 @@ from typing import Any
 
 import psycopg
 
+from ..database.connection import answering_within, connect, shutdown_socket
 from ..database.database_url import redact
 from ..database.queries import query
 from ..errors import DatabaseUnavailable
-from ..postgres.log_reader import answering_within, connect, shutdown_socket
 
 __all__ = ["Leadership", "leadership"]
 

@@ -14,6 +14,8 @@ from ..core.backoff import Backoff
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..database.database_url import redact
 from ..errors import DatabaseRefused, SourceError, is_retryable
+from ..postgres.key_reader import KeyReader
+from ..postgres.lane_reader import LaneReader
 from ..postgres.log_reader import LogReader
 from ..settings.settings import Settings
 from .address import NatsAddress
@@ -136,11 +138,11 @@ class Relay:
         await self._turns[FLAGS].copying.wait()
         keys: str | None = None
         tables: Sequence[WatchedTable] | None = None
-        store = LogReader(self._url)
+        key_reader, lane_reader = KeyReader(self._url), LaneReader(self._url)
         try:
             while True:
-                keys = await self._carry_keys(store, connection, keys)
-                tables = await self._carry_streams(store, connection, tables)
+                keys = await self._carry_keys(key_reader, connection, keys)
+                tables = await self._carry_streams(lane_reader, connection, tables)
                 wanted = {FLAGS, *(table.lane for table in tables)}
                 for stream in wanted - running.keys():
                     self._start(running, stream, connection)
@@ -149,24 +151,25 @@ class Relay:
                     self._turns.pop(stream, None)
                 await asyncio.sleep(_LOOK_S)
         finally:
-            store.shutdown_socket()
-            await store.close()
+            for reader in (key_reader, lane_reader):
+                reader.shutdown_socket()
+                await reader.close()
 
-    async def _carry_keys(self, store: LogReader, connection: Connection, version: str | None) -> str:
+    async def _carry_keys(self, reader: KeyReader, connection: Connection, version: str | None) -> str:
         """Copy the API keys where they are others than at that version; the version now."""
-        newest = await store.keys_version()
+        newest = await reader.keys_version()
         if newest != version:
-            keys = await store.keys()
+            keys = await reader.keys()
             with nats_errors(str(self._address)):
                 await write_keys(connection.jetstream, self._layout, keys)
             logger.info("API keys copied", extra={"action": "keys_copied", "count": len(keys)})
         return newest
 
     async def _carry_streams(
-        self, store: LogReader, connection: Connection, known: Sequence[WatchedTable] | None
+        self, reader: LaneReader, connection: Connection, known: Sequence[WatchedTable] | None
     ) -> Sequence[WatchedTable]:
         """Tell the nodes which tables are watched, in which streams, where that is not what is known."""
-        tables = await store.watched_lanes()
+        tables = await reader.watched_lanes()
         if tables != known:
             with nats_errors(str(self._address)):
                 await write_streams(connection.jetstream, self._layout, tables)

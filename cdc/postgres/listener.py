@@ -22,16 +22,18 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from ..core.backoff import Backoff
+from ..core.flags.flag_tables import TABLES
 from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
 from ..core.log.position import Position
 from ..core.wire.snapshot import ResyncReason
+from ..database.connection import answering_within, connect, shutdown_socket
 from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..errors import DatabaseError, DatabaseUnavailable
 from ..source.log import CommitFingerprint, LogState
 from ..source.upstream import Replica
-from .log_reader import FLAG_TABLES, LogReader, answering_within, connect, shutdown_socket
+from .log_reader import LogReader
 
 __all__ = ["Listener", "ListenerTimes"]
 
@@ -357,7 +359,7 @@ class Listener:
 
     def _is_of_new_schema(self, commit: Commit) -> bool:
         known = self._replica.catalog.schemas
-        return any(change.table in FLAG_TABLES and change.schema not in known for change in commit.changes)
+        return any(change.table in TABLES and change.schema not in known for change in commit.changes)
 
     def _cancel_flush(self) -> None:
         if self._flush_timer is not None:

@@ -1,7 +1,6 @@
-"""The log as something to look things up in: what was when, and the changes that lead there.
+"""One lane's log in PostgreSQL as an archive: what was when, and the changes that led there.
 
-A connection of its own, apart from the store's that the listener reads with: whoever asks about the past, however much,
-must not hold up the present. It is closed again when nobody has asked for a while.
+It reads over a connection of its own, so that questions about the past, however large, never delay the listener.
 """
 
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ from ..core.change_feed.logged_change import ChangePage, LoggedChange
 from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, Op
-from ..core.log.lane import Lane
+from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
-from ..database.queries import log_query, query
+from ..database.queries import query
+from ..database.read_session import ReadSession
 from ..errors import OutOfReach, SchemaMismatch
 from ..source.log import LogRange
-from .log_reader import LogReader
+from .log_reader import ask_log
 
 __all__ = ["PostgresLogHistory", "read_log_range"]
 
@@ -32,24 +32,29 @@ _READ_S = 60.0
 # An index behind the last change of any commit.
 _WHOLE = 2**63 - 1
 
-# What the rows of one page may add up to. A larger row comes alone.
+# The rows of one page together; a larger row has a page to itself.
 _PAGE_BYTES = 8 * 1024 * 1024
 
 
-class PostgresLogHistory(LogReader):
-    """The port `LogHistory`; one caller at a time, as in the store."""
+class PostgresLogHistory:
+    """The port `LogHistory` of a database, for one lane."""
+
+    def __init__(self, url: str, lane: Lane = FLAGS) -> None:
+        self._lane = lane
+        self._session = ReadSession(url)
+
+    async def close(self) -> None:
+        await self._session.close()
 
     async def reach(self) -> LogRange:
-        async with self._use() as connection:
+        async with self._session.use() as connection:
             return await read_log_range(connection, self._lane)
 
     async def size_bytes(self) -> int:
-        async with self._use() as connection:
-            row = await (await connection.execute(query("size_on_disk"))).fetchone()
-            return int(row[0]) if row is not None and row[0] is not None else 0
+        return int(await self._session.scalar(query("size_on_disk")) or 0)
 
     async def position_at(self, time: datetime) -> Position | None:
-        async with self._use() as connection:
+        async with self._session.use() as connection:
             row = await (await connection.execute(query("position_at"), {"time": time})).fetchone()
             return None if row is None or row[0] is None else Position(row[0])
 
@@ -59,16 +64,16 @@ class PostgresLogHistory(LogReader):
         bounds = {
             "position": position, "down_to": down_to, "limit": limit, "most": most + 1, "tables": list(TABLES)
         }  # fmt: skip
-        async with self._use(_READ_S) as connection:
-            rows = await (await self._ask(connection, "flag_commits_before", **bounds)).fetchall()
+        async with self._session.use(_READ_S) as connection:
+            rows = await (await ask_log(connection, self._lane, "flag_commits_before", **bounds)).fetchall()
         if len(rows) > most:
-            # The last one may be cut off.
+            # The last one may be incomplete.
             last = rows[-1][0]
             rows = [row for row in rows if row[0] != last]
             if not rows:
                 return None
         if not all(row[-1] for row in rows):
-            raise OutOfReach("the log no longer holds these changes", code="pruned")
+            raise OutOfReach("the change log no longer holds these changes", code="pruned")
         commits: list[Commit] = []
         for _, found in groupby(rows, key=itemgetter(0)):
             group = list(found)
@@ -84,8 +89,8 @@ class PostgresLogHistory(LogReader):
     async def changes_after(
         self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
     ) -> ChangePage:
-        async with self._use(_READ_S) as connection, connection.transaction():
-            # Both questions are answered from one snapshot.
+        async with self._session.use(_READ_S) as connection, connection.transaction():
+            # Both questions need the same snapshot.
             reach = await read_log_range(connection, self._lane)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
@@ -99,7 +104,7 @@ class PostgresLogHistory(LogReader):
                 "most_bytes": _PAGE_BYTES,
                 "seen": None if after.seen is None else after.seen.as_pg_snapshot,
             }
-            rows = await (await self._ask(connection, "changes_after", **bounds)).fetchall()
+            rows = await (await ask_log(connection, self._lane, "changes_after", **bounds)).fetchall()
         if any(row[1] is None for row in rows):
             raise reach.pruned()
         changes = tuple(
@@ -117,12 +122,13 @@ class PostgresLogHistory(LogReader):
             next = Cursor.after(Position(position), None if index >= count else index, reach.log, after.seen)
         is_open = next.index is None and next.position >= reach.newest
         if is_open and next.seen is not None and reach.horizon is not None and reach.horizon >= next.seen.end:
-            next = replace(next, seen=None)  # nothing of what it saw is still to come
+            next = replace(next, seen=None)  # every transaction that it saw is below the horizon now
         return ChangePage(changes, next, reach.newest, is_open, reach.database, after.seen)
 
 
 async def read_log_range(connection: psycopg.AsyncConnection[Any], lane: Lane) -> LogRange:
-    row = await (await connection.execute(log_query("log_reach", lane.log_kind), {"stream": lane.id})).fetchone()
+    """The range of a lane's log, within whatever transaction the connection is in."""
+    row = await (await ask_log(connection, lane, "log_reach")).fetchone()
     if row is None:
         raise SchemaMismatch(f"lane {lane.name} no longer exists")
     log, oldest, oldest_at, newest, now, database, horizon, seen = row

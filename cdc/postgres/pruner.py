@@ -19,11 +19,11 @@ from typing import Any
 
 import psycopg
 
+from ..database.connection import answering_within, connect, shutdown_socket
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
 from ..database.queries import query
 from ..errors import DatabaseError, is_retryable
-from .log_reader import answering_within, connect, shutdown_socket
 
 __all__ = ["Pruned", "Pruner", "Retention", "keep_at_least"]
 

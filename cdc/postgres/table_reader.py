@@ -1,8 +1,8 @@
-"""Reading tables as their changes tell them: which there are, of what types, and every row as of one position.
+"""Reads the captured tables: which there are, of what types, and every row as of one position.
 
-A backfill reads a watched table block by block in one REPEATABLE READ transaction, whose snapshot sees the rows and the
-newest position of the log alike: what comes after that position is what is missing. Nothing is kept on either side but
-the blocks in hand.
+A backfill reads a watched table block by block in one REPEATABLE READ transaction, whose snapshot holds the rows and
+the newest position of the log together: the changes after that position complete them. Neither side keeps more than the
+blocks that are being read.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -17,9 +17,9 @@ from ..core.flags.flag_tables import TABLES
 from ..core.log.captured_table import CapturedTable
 from ..core.log.lane import Lane
 from ..database.queries import query
+from ..database.read_session import ReadSession
 from ..source.table import SnapshotRow
 from .log_history import read_log_range
-from .log_reader import LogReader
 
 __all__ = ["TableReader"]
 
@@ -27,12 +27,12 @@ _READ_S = 60.0
 
 # Blocks of 8 KiB read at a time: from one, to see what the rows are like, up to so many.
 _MOST_BLOCKS = 256
-# A piece of this size takes some milliseconds to decode and to write, in which nobody else is served.
+# A piece of this size takes some milliseconds to decode and to write, in which the loop serves nothing else.
 _WANTED_BYTES = 256 * 1024
 
 
 class _Snapshot:
-    """The port `TableSnapshot`: a table as of `cursor`; `rows()` once, within the block that opened it."""
+    """The port `TableSnapshot`: a table as of `cursor`. Call `rows()` once, within the block that opened it."""
 
     def __init__(
         self, connection: psycopg.AsyncConnection[Any], table: CapturedTable, cursor: Cursor, database: str,
@@ -61,11 +61,17 @@ class _Snapshot:
                     yield rows
 
 
-class TableReader(LogReader):
-    """The port `TableSource`."""
+class TableReader:
+    """The port `TableSource` of a database: the captured tables, over one connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._session = ReadSession(url)
+
+    async def close(self) -> None:
+        await self._session.close()
 
     async def captured_tables(self) -> list[CapturedTable]:
-        async with self._use() as connection:
+        async with self._session.use() as connection:
             rows = await (await connection.execute(query("captured_tables"), {"tables": list(TABLES)})).fetchall()
         return [
             CapturedTable(
@@ -76,9 +82,9 @@ class TableReader(LogReader):
         ]  # fmt: skip
 
     async def columns(self, table: CapturedTable) -> tuple[list[Column], dict[int, ColumnType]]:
-        """The columns, and every type that they are made of by its number."""
+        """The columns, and every type that they consist of, by its number."""
         name = {"schema": table.schema, "table": table.table}
-        async with self._use() as connection, connection.transaction():
+        async with self._session.use() as connection, connection.transaction():
             columns = [
                 Column(*row) for row in await (await connection.execute(query("table_columns"), name)).fetchall()
             ]
@@ -97,9 +103,9 @@ class TableReader(LogReader):
     async def snapshot(self, table: CapturedTable, timeout_s: float) -> AsyncIterator[_Snapshot]:
         """All rows of a watched table as of one position, within `timeout_s` from the beginning to the end.
 
-        Raises `DatabaseUnavailable` when that is over, for a snapshot that is held keeps the database from tidying up.
+        Raises `DatabaseUnavailable` when that is over: a snapshot that is held keeps VACUUM from removing dead rows.
         """
-        async with self._use(timeout_s) as connection, connection.transaction():
+        async with self._session.use(timeout_s) as connection, connection.transaction():
             parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
             reach = await read_log_range(connection, table.lane)
             yield _Snapshot(

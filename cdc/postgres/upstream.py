@@ -5,12 +5,13 @@ import json
 import logging
 
 from ..admin.installation import attach_pending
-from ..auth.key_store import KeyStore
 from ..core.log.change import LoadJson
 from ..core.log.lane import FLAGS, Lane
 from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
 from ..source.upstream import Replica, Source
+from .key_reader import KeyReader
+from .lane_reader import LaneReader
 from .listener import Listener, ListenerTimes
 from .log_history import PostgresLogHistory
 from .log_reader import LogReader
@@ -60,8 +61,8 @@ class PostgresUpstream:
         )
         return Source(store, listener, Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None)
 
-    def lanes(self) -> LogReader:
-        return LogReader(self._url)
+    def lanes(self) -> LaneReader:
+        return LaneReader(self._url)
 
     def log_history(self, lane: Lane = FLAGS) -> PostgresLogHistory:
         return PostgresLogHistory(self._url, lane)
@@ -69,8 +70,8 @@ class PostgresUpstream:
     def table_source(self) -> TableReader:
         return TableReader(self._url)
 
-    def key_store(self) -> KeyStore:
-        return LogReader(self._url)
+    def key_store(self) -> KeyReader:
+        return KeyReader(self._url)
 
 
 class _Attaching:

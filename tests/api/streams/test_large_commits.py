@@ -8,6 +8,7 @@ import pytest
 from cdc.core.log.change import Commit
 from cdc.core.log.position import Position
 from cdc.fanout.hub import Hub
+from cdc.postgres.lane_reader import LaneReader
 from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse, until
@@ -161,7 +162,7 @@ async def test_whoever_comes_within_a_large_commit_gets_what_follows(
 async def test_a_part_is_found_by_its_place_however_far_within(database_url: str, writer: Writer) -> None:
     # Beyond what two bytes hold, as the driver sends small numbers.
     writer.run("insert into n select g from generate_series(0, 33999) g")
-    directory = LogReader(database_url)
+    directory = LaneReader(database_url)
     (table,) = await directory.watched_lanes()
     await directory.close()
     store = LogReader(database_url, table.lane)

@@ -1,0 +1,76 @@
+"""Connections to PostgreSQL whose death is noticed, also where the network or the server goes silent."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+from ..errors import DatabaseSilent, DatabaseUnavailable
+from .database_url import redact
+from .driver_errors import driver_errors
+
+__all__ = ["answering_within", "connect", "shutdown_socket"]
+
+# Seconds after which the kernel gives up a connection whose other end does not answer.
+_SILENCE_S = 10
+
+_CONNECT_S = 5
+
+
+async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
+    """A connection in autocommit, with TCP keepalives and, where the system has it, a user timeout.
+
+    `name` is shown in `pg_stat_activity`. Raises `DatabaseError` or `InvalidDatabaseUrl`.
+    """
+    with driver_errors(redact(url)):
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
+            prepare_threshold=None,
+            application_name=f"flagent-cdc {name}",
+            connect_timeout=_CONNECT_S,
+            keepalives=1,
+            keepalives_idle=_SILENCE_S,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=_SILENCE_S * 1000,
+        )
+
+
+def shutdown_socket(connection: psycopg.AsyncConnection[Any] | None) -> None:
+    """Shut the socket down below the driver: every call that waits on the connection fails at once.
+
+    Cancelling the waiting task instead would make the driver ask the same silent server to cancel, and wait for that.
+    """
+    if connection is None or connection.closed:
+        return
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering_within(connection: psycopg.AsyncConnection[Any], timeout_s: float, target: str) -> Iterator[None]:
+    """For `with` around use of the driver: its errors become ours, and `DatabaseSilent` where no answer comes in
+    time."""
+    is_late = False
+
+    def give_up() -> None:
+        nonlocal is_late
+        is_late = True
+        shutdown_socket(connection)
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, give_up)
+    try:
+        with driver_errors(target):
+            yield
+    except DatabaseUnavailable as error:
+        if is_late:
+            raise DatabaseSilent(f"{target} did not answer within {timeout_s:g} s") from error
+        raise
+    finally:
+        timer.cancel()

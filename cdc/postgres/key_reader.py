@@ -1,0 +1,35 @@
+"""The API keys in PostgreSQL."""
+
+from ..auth.api_key import ApiKey, readable_grant
+from ..database.queries import query
+from ..database.read_session import ReadSession
+
+__all__ = ["KeyReader"]
+
+
+class KeyReader:
+    """The port `KeyStore` of a database."""
+
+    def __init__(self, url: str) -> None:
+        self._session = ReadSession(url)
+
+    async def keys_version(self) -> str:
+        return str(await self._session.scalar(query("keys_version")) or "")
+
+    async def keys(self) -> list[ApiKey]:
+        async with self._session.use() as connection:
+            rows = await (await connection.execute(query("keys"))).fetchall()
+        return [
+            ApiKey(id, name, prefix, bytes(hash), readable_grant(prefix, scopes), created_at, expires_at, revoked_at)
+            for id, name, prefix, hash, scopes, created_at, expires_at, revoked_at in rows
+        ]
+
+    async def stream_token_secret(self) -> bytes:
+        # The migration that made the table put one row into it.
+        return bytes(await self._session.scalar(query("stream_token_secret")))
+
+    def shutdown_socket(self) -> None:
+        self._session.shutdown_socket()
+
+    async def close(self) -> None:
+        await self._session.close()
