@@ -2,11 +2,8 @@
 
 A notification is a hint, the log is the truth. A notification that continues the catalog's position is applied as it
 is; anything else (a gap, one too large to carry its changes, a new connection) makes the listener read the log after
-the last position that it applied. While notifications cannot be had at all, behind a transaction-pooling PgBouncer
-for instance, it polls, and says why.
-
-psycopg's `notifies()` holds the connection's lock and wakes a generator for each notification. This connection does
-nothing but listen, so its socket is watched by the loop itself, and all that arrived together is published together.
+the last position that it applied. While notifications do not arrive at all, behind a transaction-pooling PgBouncer for
+instance, it polls, and says why.
 """
 
 import asyncio
@@ -14,34 +11,27 @@ import json
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
-from psycopg.sql import SQL, Identifier
 
 from ..core.backoff import Backoff
 from ..core.flags.flag_tables import TABLES
 from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
+from ..core.log.continuity import Applied, Progress
+from ..core.log.inbox import NotificationInbox
 from ..core.log.position import Position
 from ..core.wire.snapshot import ResyncReason
-from ..database.connection import answering_within, connect, shutdown_socket
 from ..database.database_url import redact
-from ..database.driver_errors import driver_errors
 from ..errors import DatabaseError, DatabaseUnavailable
-from ..source.log import CommitFingerprint, LogState
 from ..source.upstream import Replica
+from .coalescer import Coalescer
 from .log_reader import LogReader
+from .notification_socket import NotificationSocket
 
-__all__ = ["Listener", "ListenerTimes"]
+__all__ = ["Listener", "ListenerOptions", "ListenerTimes"]
 
 logger = logging.getLogger(__name__)
-
-# A publication that takes less is not worth waiting for others: epoll counts in whole milliseconds, so that the
-# shortest wait there is would be longer than the work it saves.
-_DEAR_S = 0.001
 
 # Changes read from the log at a time while catching up.
 _CATCH_UP_CHANGES = 5_000
@@ -49,79 +39,71 @@ _CATCH_UP_CHANGES = 5_000
 # Notifications that are kept while the log is read; beyond it the log is read again instead.
 _INBOX_COMMITS = 10_000
 
-_LISTEN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerTimes:
-    """In seconds. `gather_s` is how long commits wait for others at most, while publishing is dear."""
-
-    probe_s: float = 5.0
-    poll_s: float = 1.0
-    gather_s: float = 0.002
-    backoff_s: float = 0.1
-    backoff_max_s: float = 10.0
-
-
 _POOLED = (
-    "a transaction-pooling PgBouncer stands in between: notifications do not pass it; "
+    "a transaction-pooling PgBouncer is in between, which does not pass notifications on; "
     "point FLAGENT_CDC_DATABASE_URL at PostgreSQL itself or at a session pool"
 )
 
 
-class _Deaf(Exception):
-    """The session no longer hears its own channel."""
+@dataclass(frozen=True, slots=True)
+class ListenerTimes:
+    """In seconds. `coalesce_s` is the longest that commits wait for others, while publishing is expensive."""
+
+    probe_s: float = 5.0
+    poll_s: float = 1.0
+    coalesce_s: float = 0.002
+    backoff_s: float = 0.1
+    backoff_max_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """How a lane is listened to.
+
+    A lane that `is_polled` sends no notifications. Unless `carries_changes`, commits are announced by position alone,
+    and a notification with changes is forged. `in_parts`: the replica takes large commits in parts. `loads` reads rows.
+    """
+
+    is_polled: bool = False
+    carries_changes: bool = True
+    in_parts: bool = False
+    loads: LoadJson = json.loads
+
+
+class _NotHeard(Exception):
+    """The session does not receive the notifications of its own channel."""
 
 
 class Listener:
-    """Runs until cancelled; whatever breaks is retried with backoff. `mode` and `reason` say how it hears.
+    """The port `Follower` of a database; `mode` is `starting`, `listening`, `polling` or `disconnected`.
 
-    `tells_changes` is whether commits are announced with their changes; else nobody is believed who does so.
+    `while_idle` is awaited after each probe and poll.
     """
 
     def __init__(
         self,
         url: str,
-        store: LogReader,
+        log: LogReader,
         replica: Replica,
         times: ListenerTimes,
-        while_idle: Callable[[], Any] | None = None,
-        *,
-        is_polled: bool = False,
-        tells_changes: bool = True,
-        in_parts: bool = False,
-        loads: LoadJson = json.loads,
+        options: ListenerOptions = ListenerOptions(),
+        while_idle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._url = url
-        self._loads = loads
-        self._target = redact(url)
-        self._store = store
+        self._log = log
         self._replica = replica
         self._times = times
+        self._options = options
         self._while_idle = while_idle
-        self._is_polled = is_polled
-        self._tells_changes = tells_changes
-        self._in_parts = in_parts
-        self._part: tuple[Position, int, int] | None = None  # what was published of a commit that has not ended
-        self._proof = FreshnessTracker(asyncio.get_running_loop().time())
-        self._is_pooled = False
-        self._inbox: list[Commit] = []
-        self._must_read = asyncio.Event()
-        self._heard: dict[str, asyncio.Future[None]] = {}
-        self._flush_at = 0.0
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-        # The descriptor that the loop watches. The driver closes it as soon as the connection breaks, and from then on
-        # the same number may be another connection's.
-        self._watched: int | None = None
-        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._is_reading = False
+        self._tracker = FreshnessTracker(asyncio.get_running_loop().time())
+        self._progress = Progress()
+        self._coalescer = Coalescer(times.coalesce_s, self._flush)
+        self._probes: dict[str, asyncio.Future[None]] = {}
         self._is_stopping = False
-        # The commit that the catalog is as of; None while it is as of an empty log or not loaded.
-        self._stamp: CommitFingerprint | None = None
-        # Something went wrong within an apply: the catalog may hold half a commit.
-        self._is_distrusted = False
-        self._heard_up_to = Position(0)
+        # Of one session.
+        self._socket: NotificationSocket | None = None
+        self._inbox = NotificationInbox(Position(0), _INBOX_COMMITS)
+        self._wake = asyncio.Event()
         self.mode = "starting"
         self.reason = ""
         self.reconnects = 0
@@ -131,13 +113,14 @@ class Listener:
         """Fresh while a probe, a notification or a poll has lately proven that nothing is missing."""
         interval_s = self._times.poll_s if self.mode == "polling" else self._times.probe_s
         is_hearing = self.mode in ("listening", "polling")
-        return self._proof.freshness(asyncio.get_running_loop().time(), interval_s, is_hearing=is_hearing)
+        return self._tracker.freshness(asyncio.get_running_loop().time(), interval_s, is_hearing=is_hearing)
 
     def stop(self) -> None:
-        """Make `run` return soon, whatever it waits for in the database."""
+        """Make `run` return soon, even where it waits for the database."""
         self._is_stopping = True
-        self._store.shutdown_socket()
-        shutdown_socket(self._connection)
+        self._log.shutdown_socket()
+        if self._socket is not None:
+            self._socket.shutdown()
 
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -147,298 +130,220 @@ class Listener:
         while not self._is_stopping:
             started = clock()
             try:
-                await (self._only_poll() if self._is_polled else self._listen())
-            except (_Deaf, DatabaseError) as error:
+                await (self._only_poll() if self._options.is_polled else self._listen())
+            except (_NotHeard, DatabaseError) as error:
                 self._on_broken(error)
             except Exception:
-                # Unknown, so perhaps from the middle of an apply. The stream must not end with it: read all anew.
+                # Unknown, so perhaps from the middle of an apply. The follower must not end with it: load everything.
                 self.mode, self.reason = "disconnected", "an internal error, see the server's log"
-                self._is_distrusted = True
+                self._progress.distrust()
                 logger.exception("Listener failed", extra={"action": "listener_failed"})
             self.reconnects += 1
             if not self._is_stopping:
                 await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter
 
     def _on_broken(self, error: Exception) -> None:
-        if self._is_stopping or (self.mode == "polling" and isinstance(error, _Deaf)):
+        if self._is_stopping or (self.mode == "polling" and isinstance(error, _NotHeard)):
             return
         self.mode, self.reason = "disconnected", str(error)
-        if isinstance(error, _Deaf):
-            self.reason = "the session did not hear its own notification"
+        if isinstance(error, _NotHeard):
+            self.reason = "the session did not receive its own notification"
         logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": self.reason})
 
     # -- one session -------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        state = await self._store.state()
-        self._is_pooled = await self._store.is_pooled()
-        # Heard is from here on only what is committed later: positions at or below this one mean another log.
-        self._heard_up_to = state.newest
-        self._connection = connection = await connect(self._url, name="listener")
-        loop = asyncio.get_running_loop()
-        self._lost = loop.create_future()
+        state = await self._log.state()
+        is_pooled = await self._log.is_pooled()
+        # From here on only later commits are announced: positions at or below this one mean another log.
+        self._inbox = NotificationInbox(state.newest, _INBOX_COMMITS)
+        self._socket = socket = await NotificationSocket.connect(self._url)
         try:
-            with answering_within(connection, _LISTEN_S, self._target):
-                await connection.execute(SQL("listen {}").format(Identifier(state.channel)))
-                # So that the statement on show in pg_stat_activity no longer names the channel.
-                await connection.execute("select 1")
             # LISTEN first, then read the log: what commits in between is in both, and applying it twice is harmless.
-            self._watched = connection.fileno()
-            loop.add_reader(self._watched, self._on_readable, connection, state.channel)
-            self._must_read.set()
-            await self._supervise(state.channel)
+            await socket.listen(state.channel, self._on_notifications)
+            await self._supervise(socket, state.channel, is_pooled=is_pooled)
         finally:
-            self._unwatch()
-            self._cancel_flush()
-            self._inbox.clear()
-            if self._lost.done():
-                # Looked at, so that asyncio does not complain: often the reader met the same break first and raised.
-                self._lost.exception()
-            self._connection = None
-            await asyncio.shield(connection.close())
+            self._coalescer.cancel()
+            self._socket = None
+            await socket.close()
 
-    async def _supervise(self, channel: str) -> None:
-        """Catch up whenever asked, and probe in between; raises `_Deaf` or what broke the connection."""
-        loop = asyncio.get_running_loop()
-        probe_due = loop.time()
+    async def _supervise(self, socket: NotificationSocket, channel: str, *, is_pooled: bool) -> None:
+        """Catch up whenever needed, and probe in between; raises `_NotHeard` or what broke the connection."""
+        clock = asyncio.get_running_loop().time
+        probe_due = clock()
         while True:
-            if self._must_read.is_set():
-                self._must_read.clear()
+            if self._inbox.must_read:
                 await self.catch_up()
-            if loop.time() >= probe_due:
+            if clock() >= probe_due:
+                # Behind a pooler it is most likely in vain, and must not hold up the polling for long.
+                timeout_s = max(1.0, self._times.poll_s if is_pooled else self._times.probe_s)
                 try:
-                    await self._probe(channel)
-                except _Deaf:
-                    if not self._is_pooled:
-                        raise
-                    await self._poll()
+                    await self._probe(socket, channel, timeout_s)
+                except _NotHeard:
+                    if is_pooled:
+                        await self._poll()
                     raise
                 await self._compare(channel)
-                probe_due = loop.time() + self._times.probe_s
+                probe_due = clock() + self._times.probe_s
                 if self.mode != "listening":
                     logger.info("Listening", extra={"action": "listener_listening"})
                     self.mode, self.reason = "listening", ""
                 if self._while_idle is not None:
                     await self._while_idle()
-            must_read = asyncio.create_task(self._must_read.wait())
-            try:
-                await asyncio.wait(
-                    (must_read, self._lost),
-                    timeout=max(0.0, probe_due - loop.time()),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                must_read.cancel()
-            if self._lost.done():
-                self._lost.result()
+            if not self._inbox.must_read:
+                await self._sleep(socket, max(0.0, probe_due - clock()))
+            if socket.lost.done():
+                socket.lost.result()
 
-    async def _probe(self, channel: str) -> None:
-        nonce = secrets.token_hex(8)
-        # Behind a pooler it is most likely in vain, and must not hold up the polling for long.
-        timeout_s = max(1.0, self._times.poll_s if self._is_pooled else self._times.probe_s)
-        heard = self._heard[nonce] = asyncio.get_running_loop().create_future()
+    async def _sleep(self, socket: NotificationSocket, timeout_s: float) -> None:
+        """Until the log must be read, the connection is lost, or the time is over."""
+        self._wake.clear()
+        waking = asyncio.create_task(self._wake.wait())
         try:
-            await self._store.probe(channel, f'{{"probe":"{nonce}"}}', timeout_s)
-            done, _ = await asyncio.wait((heard, self._lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if self._lost in done:
-                self._lost.result()
-            if heard not in done:
-                raise _Deaf
+            await asyncio.wait((waking, socket.lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            del self._heard[nonce]
+            waking.cancel()
+
+    async def _probe(self, socket: NotificationSocket, channel: str, timeout_s: float) -> None:
+        """Send a notification to the channel and wait for it; raises `_NotHeard` where it does not arrive."""
+        nonce = secrets.token_hex(8)
+        heard = self._probes[nonce] = asyncio.get_running_loop().create_future()
+        try:
+            await self._log.probe(channel, f'{{"probe":"{nonce}"}}', timeout_s)
+            done, _ = await asyncio.wait((heard, socket.lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if socket.lost in done:
+                socket.lost.result()
+            if heard not in done:
+                raise _NotHeard
+        finally:
+            del self._probes[nonce]
 
     async def _compare(self, channel: str) -> None:
-        """Look whether more has happened than was heard: a log that was replaced, commits while the queue was full."""
+        """Check whether more has happened than was heard: a log that was replaced, commits while the queue was full."""
         asked_at = asyncio.get_running_loop().time()
-        state = await self._store.state()
+        state = await self._log.state()
         if state.channel != channel:
-            raise DatabaseUnavailable(f"flagent_cdc in {self._target} was installed anew")
-        catalog = self._replica.catalog
-        if (state.log, state.newest, state.stamp) == (catalog.log, catalog.position, self._stamp):
-            self._proof.renew(asked_at)
+            raise DatabaseUnavailable(f"flagent_cdc in {redact(self._url)} was installed anew")
+        applied = self._applied
+        if (state.log, state.newest, state.stamp) == (applied.log, applied.position, applied.fingerprint):
+            self._tracker.renew(asked_at)
         else:
-            self._must_read.set()
+            self._inbox.must_read = True
 
-    def _unwatch(self) -> None:
-        if self._watched is not None:
-            asyncio.get_running_loop().remove_reader(self._watched)
-            self._watched = None
+    # -- notifications -----------------------------------------------------------------------------------------
 
-    def _on_readable(self, connection: psycopg.AsyncConnection[Any], channel: str) -> None:
-        """The loop's callback: read what has arrived and publish it, now or when the gathering window ends."""
-        pgconn = connection.pgconn
-        try:
-            with driver_errors(self._target):
-                pgconn.consume_input()
-                while (notify := pgconn.notifies()) is not None:
-                    if notify.relname.decode() == channel:
-                        self._on_notification(notify.extra.decode("utf-8", "replace"))
-        except DatabaseError as error:
-            # At once, before anybody looks at `_lost`: a closed socket stays readable, and its number is free again.
-            self._unwatch()
-            self._lose(error)
-            return
-        if self._inbox and self._flush_timer is None:
-            loop = asyncio.get_running_loop()
-            if loop.time() >= self._flush_at:
-                self._flush()
-            else:
-                self._flush_timer = loop.call_at(self._flush_at, self._flush)
-
-    def _lose(self, error: Exception) -> None:
-        if not self._lost.done():
-            self._lost.set_exception(error)
+    def _on_notifications(self, payloads: list[str]) -> None:
+        """The socket's callback: take in what has arrived, and publish it now or when the coalescing window ends."""
+        for payload in payloads:
+            self._on_notification(payload)
+        if len(self._inbox):
+            self._coalescer.request()
+        self._wake_if_needed()
 
     def _on_notification(self, payload: str) -> None:
         self.notifications += 1
-        match decode_notification(payload, self._loads):
-            case Commit() as commit if self._tells_changes:
-                self._hear(commit.position)
-                self._inbox.append(commit)
+        match decode_notification(payload, self._options.loads):
+            case Commit() as commit if self._options.carries_changes:
+                self._inbox.hear(commit)
             case Hint(position) | Commit(position):
-                self._hear(position)
-                if position > self._replica.catalog.position:
-                    self._must_read.set()
+                self._inbox.hint(position, self._replica.catalog.position)
             case Probe(nonce):
-                if (heard := self._heard.get(nonce)) is not None and not heard.done():
+                if (heard := self._probes.get(nonce)) is not None and not heard.done():
                     heard.set_result(None)
             case None:
-                logger.debug("A notification that is not ours", extra={"action": "notification_foreign"})
-
-    def _hear(self, position: Position) -> None:
-        if position <= self._heard_up_to:
-            # Notifications come in the order of commits: this is another log, or nobody's commit.
-            self._must_read.set()
-        self._heard_up_to = position
+                logger.debug("Foreign notification", extra={"action": "foreign_notification"})
 
     def _flush(self) -> None:
-        self._cancel_flush()
-        if self._is_reading and len(self._inbox) < _INBOX_COMMITS:
-            return  # What the log says comes first: it also says whether this is still the same log.
-        commits, self._inbox = self._inbox, []
-        if self._must_read.is_set() or self._is_reading:
-            self._must_read.set()
-            return  # The log will bring these too, in their place after what is missing.
-        following: list[Commit] = []
-        position = self._replica.catalog.position
-        for commit in commits:
-            if commit.position == position + 1 and not self._is_of_new_schema(commit):
-                following.append(commit)
-                position = commit.position
-            elif commit.position > position:
-                # A hole: a commit that failed after it was numbered, or one that was not heard. The log tells. Or
-                # a schema that was attached just now: its tables must be known as Flagent's first.
-                self._must_read.set()
-                break
+        """Publish the commits that were heard and continue the catalog."""
+        self._coalescer.cancel()
+        following = self._inbox.take(self._replica.catalog.position, self._is_of_known_schemas)
         if following:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
+            clock = asyncio.get_running_loop().time
+            began = clock()
             try:
                 self._publish(following)
             except Exception as error:
-                self._lose(error)  # This is a callback: `run` hears of it there.
-            # Waiting for others pays where a publication is dear, and no longer than it took: with few subscribers
-            # nothing ever waits.
-            ended = loop.time()
-            took_s = ended - began
-            self._flush_at = ended + (min(self._times.gather_s, took_s) if took_s >= _DEAR_S else 0.0)
+                assert self._socket is not None, "commits are heard in a session alone"
+                self._socket.fail(error)  # This may be a callback; `run` handles it.
+            self._coalescer.published(clock() - began)
+        self._wake_if_needed()
+
+    def _wake_if_needed(self) -> None:
+        if self._inbox.must_read:
+            self._wake.set()
 
     def _publish(self, commits: list[Commit]) -> None:
         self._replica.publish(commits)
-        last = commits[-1]
-        told = last.begin + len(last.changes)
-        if last.ends:
-            self._part = None
-        else:
-            # By its number in the log, which is its sequence where there is one.
-            number = last.changes[-1].sequence or (last.indexes[-1] if last.indexes else told)
-            self._part = (last.position, number, told)
-        for commit in commits[-2:]:
-            if commit.ends:
-                self._stamp = CommitFingerprint.of(commit)
+        self._progress.advance(commits)
 
-    def _is_of_new_schema(self, commit: Commit) -> bool:
+    def _is_of_known_schemas(self, commit: Commit) -> bool:
+        """False where a schema was attached just now: its tables must be known as Flagent's first."""
         known = self._replica.catalog.schemas
-        return any(change.table in TABLES and change.schema not in known for change in commit.changes)
-
-    def _cancel_flush(self) -> None:
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
+        return all(change.table not in TABLES or change.schema in known for change in commit.changes)
 
     # -- the log -----------------------------------------------------------------------------------------------
 
     async def catch_up(self) -> None:
         """Read the log after the catalog's position until there is no more; what is heard meanwhile comes after it."""
-        self._is_reading = True
+        self._inbox.begin_reading()
         try:
             await self._read_log()
         finally:
-            self._is_reading = False
+            self._inbox.end_reading()
         self._flush()
 
     async def _read_log(self) -> None:
         while True:
             asked_at = asyncio.get_running_loop().time()
-            state = await self._store.state()
-            reason = await self._why_not_continue(state)
-            if reason is None and state.newest <= self._replica.catalog.position:
+            state = await self._log.state()
+            applied = self._applied
+            broken = await self._log.why_broken(applied, state)
+            reason = None if broken is None else ResyncReason(broken)
+            if reason is None and state.newest <= applied.position:
                 if state.is_complete:
-                    self._proof.renew(asked_at)
+                    self._tracker.renew(asked_at)
                 return
             if reason is None:
                 reason = await self._read_page()
             if reason is not None:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
-                bootstrap = await self._store.bootstrap()
+                bootstrap = await self._log.bootstrap()
                 self._replica.replace(bootstrap.catalog(), reason)
-                self._stamp, self._is_distrusted, self._part = bootstrap.stamp, False, None
-            # Others get their turn between two pages of a long way back.
+                self._progress.load(bootstrap.stamp)
+            # Everything else on the loop gets its turn between two pages of a long way back.
             await asyncio.sleep(0)
 
-    async def _why_not_continue(self, state: LogState) -> ResyncReason | None:
-        """Why the log does not continue the catalog; None where it does."""
+    @property
+    def _applied(self) -> Applied:
         catalog = self._replica.catalog
-        if state.log != catalog.log:
-            return ResyncReason.LOG_REPLACED
-        if self._is_distrusted:
-            return ResyncReason.PRUNED
-        if state.oldest is not None and state.newest < catalog.position:
-            return ResyncReason.LOG_REPLACED
-        if self._stamp is not None and state.oldest is not None:
-            at_position = state.stamp
-            if state.newest > catalog.position:
-                at_position = await self._store.stamp(catalog.position)
-            if at_position is not None and at_position != self._stamp:
-                return ResyncReason.LOG_REPLACED
-        return None if state.holds_all_after(catalog.position) else ResyncReason.PRUNED
+        return self._progress.applied(catalog.log, catalog.position)
 
     async def _read_page(self) -> ResyncReason | None:
         """Publish the next commits, or the next part of one; a reason where they are no longer all in the log."""
-        if self._part is not None:
-            part = await self._store.next_part(*self._part, _CATCH_UP_CHANGES)
+        if self._progress.part is not None:
+            part = await self._log.next_part(*self._progress.part, _CATCH_UP_CHANGES)
             if part is None:
                 return ResyncReason.PRUNED
             self._publish([part])
             return None
         position = self._replica.catalog.position
-        commits = await self._store.commits_after(position, _CATCH_UP_CHANGES, in_parts=self._in_parts)
+        commits = await self._log.commits_after(position, _CATCH_UP_CHANGES, in_parts=self._options.in_parts)
         if not commits or not all(commit.changes for commit in commits):
             return ResyncReason.PRUNED
         # A hole in front may be a commit that failed, or some that were pruned since the state was asked for.
-        if commits[0].position != position + 1 and not (await self._store.state()).holds_all_after(position):
+        if commits[0].position != position + 1 and not (await self._log.state()).holds_all_after(position):
             return ResyncReason.PRUNED
-        if any(map(self._is_of_new_schema, commits)):
-            for schema in await self._store.attached_schemas():
+        if not all(map(self._is_of_known_schemas, commits)):
+            for schema in await self._log.attached_schemas():
                 self._replica.catalog.attach(schema)
         self._publish(commits)
         return None
 
     async def _only_poll(self) -> None:
-        """Follow a log that nobody notifies of; raises what breaks."""
+        """Follow a lane that sends no notifications; raises what breaks."""
         while not self._is_stopping:
             await self.catch_up()
-            self.mode, self.reason = "polling", "nobody is notified of this stream"
+            self.mode, self.reason = "polling", "this lane sends no notifications"
             await asyncio.sleep(self._times.poll_s)
 
     async def _poll(self) -> None:
@@ -446,7 +351,9 @@ class Listener:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._times.probe_s * 12
         self.mode, self.reason = "polling", _POOLED
-        logger.warning("Notifications are not heard", extra={"action": "listener_deaf", "reason": self.reason})
+        logger.warning(
+            "Notifications do not arrive; polling", extra={"action": "listener_polling", "reason": self.reason}
+        )
         while loop.time() < until:
             await self.catch_up()
             if self._while_idle is not None:

@@ -12,12 +12,13 @@ from psycopg.sql import SQL, Identifier
 
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, LoadJson, Op, Row
+from ..core.log.continuity import Applied, Break, CommitFingerprint, why_broken
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
 from ..database.queries import log_query, query
 from ..database.read_session import ReadSession
 from ..errors import SchemaMismatch
-from ..source.log import Bootstrap, CommitFingerprint, LogState
+from ..source.log import Bootstrap, LogState
 
 __all__ = ["LogReader", "ask_log"]
 
@@ -69,6 +70,13 @@ class LogReader:
         async with self._session.use() as connection:
             row = await (await ask_log(connection, self._lane, "commit_stamp", position=position)).fetchone()
             return None if row is None else CommitFingerprint(position, row[0], row[1])
+
+    async def why_broken(self, applied: Applied, state: LogState) -> Break | None:
+        """Why this log, in this state, does not continue what was applied; None where it does."""
+        found = None
+        if state.log == applied.log and applied.fingerprint is not None and state.oldest is not None:
+            found = state.stamp if state.newest == applied.position else await self.stamp(applied.position)
+        return why_broken(applied, state.log, state.oldest, state.newest, found)
 
     async def probe(self, channel: str, payload: str, timeout_s: float) -> None:
         """Notify the listener's channel, from this other connection."""

@@ -12,7 +12,7 @@ from ..settings.settings import Settings
 from ..source.upstream import Replica, Source
 from .key_reader import KeyReader
 from .lane_reader import LaneReader
-from .listener import Listener, ListenerTimes
+from .listener import Listener, ListenerOptions, ListenerTimes
 from .log_history import PostgresLogHistory
 from .log_reader import LogReader
 from .pruner import Pruner, Retention
@@ -41,25 +41,23 @@ class PostgresUpstream:
         self._times = ListenerTimes(
             probe_s=settings.listener.probe_interval_s,
             poll_s=settings.listener.poll_interval_s,
-            gather_s=settings.listener.coalesce_window_s,
+            coalesce_s=settings.listener.coalesce_window_s,
         )
 
     def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:
-        store = LogReader(self._url, lane, self._loads)
+        log = LogReader(self._url, lane, self._loads)
         is_flags = lane == FLAGS
-        listener = Listener(
-            self._url,
-            store,
-            replica,
-            self._times,
-            _Attaching(self._url, store).attach_pending if is_flags else None,
+        options = ListenerOptions(
             is_polled=lane.is_polled,
-            # Of the others a position alone is announced, see sql/objects/330_seal_stream.sql.
-            tells_changes=is_flags,
+            # In other lanes a position alone is announced, see sql/objects/330_seal_stream.sql.
+            carries_changes=is_flags,
             in_parts=self._in_parts,
             loads=self._loads,
         )
-        return Source(store, listener, Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None)
+        attaching = _Attaching(self._url, log).attach_pending if is_flags else None
+        listener = Listener(self._url, log, replica, self._times, options, attaching)
+        pruner = Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None
+        return Source(log, listener, pruner)
 
     def lanes(self) -> LaneReader:
         return LaneReader(self._url)
@@ -75,14 +73,14 @@ class PostgresUpstream:
 
 
 class _Attaching:
-    def __init__(self, url: str, store: LogReader) -> None:
+    def __init__(self, url: str, log: LogReader) -> None:
         self._url = url
-        self._store = store
+        self._log = log
         self._refused_schemas: frozenset[str] = frozenset()
 
     async def attach_pending(self) -> None:
         """Attach schemas whose tables have appeared since `migrate` waited for them."""
-        pending = frozenset(await self._store.pending_schemas())
+        pending = frozenset(await self._log.pending_schemas())
         if not pending or pending == self._refused_schemas:
             return
         try:

@@ -5,14 +5,25 @@ A replica has applied the commits of one log up to a position. Two questions dec
 the next one? Everything that follows a log asks both: the listener of a node, the relay, and a node that is fed by it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from .change import Commit
 from .position import LogId, Position
 
-__all__ = ["Applied", "Break", "CommitFingerprint", "Step", "holds_all_after", "step", "why_broken"]
+__all__ = [
+    "Applied",
+    "Break",
+    "CommitFingerprint",
+    "PartEnd",
+    "Progress",
+    "Step",
+    "holds_all_after",
+    "step",
+    "why_broken",
+]
 
 
 class Break(StrEnum):
@@ -47,12 +58,14 @@ class CommitFingerprint:
 class Applied:
     """What a replica has applied: the log `log` up to `position`.
 
-    `fingerprint` is that of the commit at `position`, None where it is not known, as after loading an empty log.
+    `fingerprint` is that of the commit at `position`, None where it is not known, as after loading an empty log. It
+    `is_trusted` unless something failed in the middle of applying: then half a commit may be in it.
     """
 
     log: LogId
     position: Position
     fingerprint: CommitFingerprint | None = None
+    is_trusted: bool = True
 
 
 def holds_all_after(oldest: Position | None, position: Position) -> bool:
@@ -71,7 +84,11 @@ def why_broken(
     `oldest` is None while the log is empty. `found` is the fingerprint of the commit that the log holds at the applied
     position, None where it holds none there or was not asked.
     """
-    if log != applied.log or (oldest is not None and newest < applied.position):
+    if log != applied.log:
+        return Break.LOG_REPLACED
+    if not applied.is_trusted:
+        return Break.PRUNED
+    if oldest is not None and newest < applied.position:
         return Break.LOG_REPLACED
     if found is not None and applied.fingerprint is not None and found != applied.fingerprint:
         return Break.LOG_REPLACED
@@ -87,3 +104,51 @@ def step(applied: Position, position: Position, after: Position) -> Step:
     if position <= applied:
         return Step.KNOWN
     return Step.NEXT if after <= applied else Step.GAP
+
+
+class PartEnd(NamedTuple):
+    """Up to where a commit that is read in parts was applied: `number` is the last change's number in the log, `begin`
+    how many changes of the commit come before the next part."""
+
+    position: Position
+    number: int
+    begin: int
+
+
+class Progress:
+    """What a listener remembers of what it has applied to a replica, whose catalog has the log and the position.
+
+    Call contract: `load` when the replica was given another state, `advance` for the commits that were published,
+    `distrust` after an error that may have struck in the middle of either. `part` is None between two commits.
+    """
+
+    __slots__ = ("_fingerprint", "_is_trusted", "part")
+
+    def __init__(self) -> None:
+        self._fingerprint: CommitFingerprint | None = None
+        self._is_trusted = True
+        self.part: PartEnd | None = None
+
+    def load(self, fingerprint: CommitFingerprint | None) -> None:
+        self._fingerprint, self._is_trusted, self.part = fingerprint, True, None
+
+    def advance(self, commits: Sequence[Commit]) -> None:
+        """`commits` are not empty; only the last one may be a part that does not end its commit."""
+        last = commits[-1]
+        if last.ends:
+            self.part = None
+        else:
+            begin = last.begin + len(last.changes)
+            # A change's number in the log is its sequence where it has one.
+            number = last.changes[-1].sequence or (last.indexes[-1] if last.indexes else begin)
+            self.part = PartEnd(last.position, number, begin)
+        for commit in commits[-2:]:
+            if commit.ends:
+                self._fingerprint = CommitFingerprint.of(commit)
+
+    def distrust(self) -> None:
+        self._is_trusted = False
+
+    def applied(self, log: LogId, position: Position) -> Applied:
+        """With what the replica's catalog says."""
+        return Applied(log, position, self._fingerprint, self._is_trusted)
