@@ -1,7 +1,7 @@
-"""The API keys, carried by the tier: what a node needs to check them, which is never their text.
+"""The API keys in the tier: what a node needs to check them, which is never their text.
 
 The relay writes all of them as one entry of the key-value bucket whenever one changed. Only hashes of 256 random bits
-leave the database. The secret that signs stream tokens does not: with it anybody could make them.
+leave the database. The secret that signs stream tokens does not: it would allow its reader to issue them.
 """
 
 import json
@@ -38,7 +38,7 @@ class JetStreamKeys:
                 entry = await (await jetstream.key_value(self._layout.state)).get(_KEY)
             except nats.js.errors.NotFoundError as error:
                 raise NatsUnavailable(
-                    f"there are no keys in {self._layout.state!r} yet; `flagent-cdc relay` puts them there"
+                    f"there are no API keys in {self._layout.state!r} yet; `flagent-cdc relay` copies them"
                 ) from error
         self._data = entry.value or b""
         return str(entry.revision)
@@ -63,7 +63,7 @@ async def write_keys(jetstream: JetStreamContext, layout: Layout, keys: Sequence
 
 
 def encode_keys(keys: Sequence[ApiKey]) -> bytes:
-    told = [
+    entries = [
         {
             "id": key.id,
             "name": key.name,
@@ -76,7 +76,7 @@ def encode_keys(keys: Sequence[ApiKey]) -> bytes:
         }
         for key in keys
     ]
-    return zlib.compress(json.dumps(told).encode())
+    return zlib.compress(json.dumps(entries).encode())
 
 
 def decode_keys(data: bytes) -> list[ApiKey]:

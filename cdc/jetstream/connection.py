@@ -1,7 +1,7 @@
 """One connection to NATS, and the edge at which its errors become ours.
 
-A connection is never mended by the driver: what it had buffered would be sent again later, by a relay that may long
-have been succeeded. A connection that breaks is given up, and whoever uses it begins anew from what the stream holds.
+The driver never reconnects: it would send what it had buffered later, for a relay that may have been superseded long
+ago. A connection that breaks is given up, and its user starts again from what the JetStream stream holds.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ def _translate_api(error: nats.js.errors.APIError, target: str) -> NatsError:
     # Those of the key-value bucket have no code.
     err_code = getattr(error, "err_code", None)
     if isinstance(error, nats.js.errors.KeyWrongLastSequenceError) or err_code in _WRONG_LAST_SEQUENCE:
-        return Superseded(f"{target}: somebody else has written there")
+        return Superseded(f"{target}: another relay has written there")
     code = getattr(error, "code", None)
     text = getattr(error, "description", None) or type(error).__name__
     if code is None or code >= 500 or err_code == _NO_PEERS:
@@ -82,7 +82,7 @@ class Connection:
 
 
 async def connect(address: NatsAddress, name: str) -> Connection:
-    """Connect to any of the servers; raises what the last one that was tried said."""
+    """Connect to any of the servers; raises the error of the last one that was tried."""
     failure: NatsError = NatsUnavailable(f"{address} cannot be reached")
     for server in random.sample(address.servers, len(address.servers)):
         try:
@@ -141,7 +141,7 @@ async def _connect_to(address: NatsAddress, server: str, name: str) -> Connectio
 
 
 async def _close(client: Client) -> None:
-    # After a handshake of TLS that failed, asyncio waits for an end that never comes.
+    # After a failed TLS handshake, asyncio waits for an end that never comes.
     with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
         async with asyncio.timeout(_CLOSE_S):
             await client.close()
@@ -167,7 +167,7 @@ class Link:
             yield connection.jetstream
 
     def shutdown_socket(self) -> None:
-        """Make whatever waits for an answer fail soon."""
+        """Make every call that waits for an answer fail soon."""
         connection, self._connection = self._connection, None
         if connection is not None and connection.client._transport is not None:
             connection.client._transport.close()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Which tables are watched, and in which streams, as the relay tells it: the port `LaneDirectory` of a tier."""
+"""Which tables are watched, and in which lanes, as the relay publishes it."""
 
 import json
 from collections.abc import Sequence
@@ -12,15 +12,17 @@ from .address import NatsAddress
 from .connection import Link
 from .layout import Layout
 
-__all__ = ["JetStreamDirectory", "write_streams"]
+__all__ = ["JetStreamDirectory", "write_lanes"]
 
-_KEY = "streams"
+_KEY = "lanes"
 
 
 class JetStreamDirectory:
+    """The port `LaneDirectory` of a tier: an entry of the key-value bucket."""
+
     def __init__(self, address: NatsAddress, layout: Layout) -> None:
         self._layout = layout
-        self._link = Link(address, "streams")
+        self._link = Link(address, "lanes")
 
     async def watched_lanes(self) -> Sequence[WatchedTable]:
         async with self._link.use() as jetstream:
@@ -28,7 +30,7 @@ class JetStreamDirectory:
                 entry = await (await jetstream.key_value(self._layout.state)).get(_KEY)
             except nats.js.errors.NotFoundError as error:
                 raise NatsUnavailable(
-                    f"{self._layout.state!r} does not tell the streams yet; `flagent-cdc relay` does"
+                    f"{self._layout.state!r} does not list the lanes yet; is a relay running?"
                 ) from error
         return [
             WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["mode"]))
@@ -39,8 +41,8 @@ class JetStreamDirectory:
         await self._link.close()
 
 
-async def write_streams(jetstream: JetStreamContext, layout: Layout, tables: Sequence[WatchedTable]) -> None:
-    told = [
+async def write_lanes(jetstream: JetStreamContext, layout: Layout, tables: Sequence[WatchedTable]) -> None:
+    entries = [
         {
             "schema": table.schema,
             "table": table.table,
@@ -51,4 +53,4 @@ async def write_streams(jetstream: JetStreamContext, layout: Layout, tables: Seq
         for table in tables
     ]
     state = await jetstream.key_value(layout.state)
-    await state.put(_KEY, json.dumps(told).encode())
+    await state.put(_KEY, json.dumps(entries).encode())

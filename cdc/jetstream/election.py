@@ -1,8 +1,8 @@
 """One relay of several is active: the one whose session holds an advisory lock in PostgreSQL.
 
-The session gives signs of life. PostgreSQL ends one that gives none, also where it is the network that swallows them
-and both ends look well; its holder gives up sooner than that. So there are never two for long, and what two could do to
-the stream is prevented there: each message names the sequence number that it expects to follow.
+The session sends a query every half second. PostgreSQL ends a session that sends none, also where the network drops
+them and both ends look alive; the relay gives up sooner than that. So two relays are never active for long, and what
+two could do is prevented in JetStream: each message names the sequence number that it expects to follow.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _GIVE_UP_S = 1.5
 
 
 class Leadership:
-    """`keep` returns never, and raises `DatabaseUnavailable` when the place is lost."""
+    """Held while `keep` runs, which never returns and raises `DatabaseUnavailable` when the leadership is lost."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], target: str) -> None:
         self._connection = connection
@@ -47,28 +47,28 @@ class Leadership:
 
 @asynccontextmanager
 async def leadership(url: str, stream: str) -> AsyncIterator[Leadership]:
-    """Stand by until the place of this stream's active relay is free, and hold it until the end of the block."""
+    """Stand by until no other relay of this JetStream stream is active, and lead until the end of the block."""
     target = redact(url)
     connection = await connect(url, name="relay")
     try:
         key = int.from_bytes(hashlib.sha256(f"flagent-cdc relay {stream}".encode()).digest()[:8], signed=True)
         with answering_within(connection, _GIVE_UP_S, target):
             await connection.execute(query("begin_candidacy"), {"silence": _SILENCE})
-        is_told = False
+        is_logged = False
         while True:
             with answering_within(connection, _GIVE_UP_S, target):
                 row = await (await connection.execute(query("lead"), {"key": key})).fetchone()
             if row is None:
-                raise DatabaseUnavailable(f"{target} did not say who leads")
+                raise DatabaseUnavailable(f"{target} gave no answer to the election")
             if row[0]:
                 break
-            if not is_told:
+            if not is_logged:
                 logger.info("Standing by", extra={"action": "relay_standby", "stream": stream})
-                is_told = True
+                is_logged = True
             await asyncio.sleep(_SIGN_S)
         logger.info("Active", extra={"action": "relay_active", "stream": stream})
         yield Leadership(connection, target)
     finally:
-        # Cut, not closed: the driver would first say goodbye to a server that may be silent.
+        # Shut down, not only closed: the driver would first send a message to a server that may be silent.
         shutdown_socket(connection)
         await asyncio.shield(connection.close())

@@ -1,15 +1,15 @@
-"""How the tier lies on JetStream: names, subjects, and what its stream must be like.
+"""How a tier is laid out on JetStream: names, subjects, and the configuration of its JetStream stream.
 
-<name>                        the stream
+<name>                        the JetStream stream
   <name>.change.<schema>.<table>   one message of a commit; others may subscribe to the tables they want
   <name>.origin               a log begins here: what came before cannot be continued, a snapshot has the state
   <name>.schemas              these schemas are Flagent's from here on
-<name>.probe                  questions of nodes whether they are current, answered by the active relay
+<name>.probe                  nodes ask here whether they are current; the active relay answers
 <name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes;
-                              `streams`, the watched tables and their streams
+                              `lanes`, the watched tables and their lanes
 <name>_snapshots              object store
 
-A stream of a watched table's own lies beside it in the same way, as <name>_s<its number>.
+Every other lane has the same beside it, as <name>_s<number of the lane>.
 """
 
 import logging
@@ -35,7 +35,7 @@ _DUPLICATE_WINDOW_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_age_s` in seconds, 0 for no end, `max_bytes` for the stream; the oldest messages go first."""
+    """The limits of a JetStream stream: `max_age_s` in seconds, 0 for none; the oldest messages are dropped first."""
 
     replicas: int
     max_age_s: float
@@ -52,8 +52,8 @@ class Layout:
 
     name: str
 
-    def of(self, stream: Lane) -> Self:
-        return self if stream == FLAGS else type(self)(f"{self.name}_s{stream.id}")
+    def of(self, lane: Lane) -> Self:
+        return self if lane == FLAGS else type(self)(f"{self.name}_s{lane.id}")
 
     @property
     def origin(self) -> str:
@@ -84,7 +84,7 @@ class Layout:
 
 
 async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -> None:
-    """Make what is missing, and check what is there; raises `NatsMismatch`, which names all that differs."""
+    """Create what is missing, and check what exists; raises `NatsMismatch`, which names every difference."""
     wanted = StreamConfig(
         name=layout.name,
         description="Commits of flagent-cdc; only its relay writes here",
@@ -103,7 +103,7 @@ async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -
         found = (await jetstream.stream_info(layout.name)).config
     except nats.js.errors.NotFoundError:
         await jetstream.add_stream(wanted)
-        logger.info("Stream made", extra={"action": "stream_made", "stream": layout.name})
+        logger.info("JetStream stream created", extra={"action": "jetstream_created", "stream": layout.name})
     else:
         _check(layout, limits, found)
     try:
@@ -117,16 +117,16 @@ async def prepare(jetstream: JetStreamContext, layout: Layout, limits: Limits) -
 
 
 def _check(layout: Layout, limits: Limits, found: StreamConfig) -> None:
-    wrong = differences(layout, limits, found)
-    if wrong:
+    found_differences = differences(layout, limits, found)
+    if found_differences:
         raise NatsMismatch(
-            f"the stream {layout.name!r} is not made as the settings say: {'; '.join(wrong)}. "
-            "Change one of the two: `nats stream edit`, or the settings"
+            f"the JetStream stream {layout.name!r} does not match the settings: {'; '.join(found_differences)}. "
+            "Change the stream (`nats stream edit`) or the settings"
         )
 
 
 def differences(layout: Layout, limits: Limits | None, found: StreamConfig) -> list[str]:
-    """What about a stream is not as it must be, each in words; `limits` None are not compared."""
+    """What in the configuration of a JetStream stream is not as required, in words; `limits` None are not compared."""
     places: list[tuple[str, object, object, str]] = [
         ("subjects", sorted(found.subjects or []), sorted(layout.subjects), ""),
         ("retention", found.retention, RetentionPolicy.LIMITS, ""),
@@ -146,11 +146,11 @@ def differences(layout: Layout, limits: Limits | None, found: StreamConfig) -> l
             ("max_bytes", found.max_bytes, limits.max_bytes, "FLAGENT_CDC_NATS_MAX_BYTES"),
         ]
     return [
-        f"{what} is {_word(is_)}, wanted is {_word(wanted)}" + (f" ({variable})" if variable else "")
+        f"{what} is {_value(is_)}, but must be {_value(wanted)}" + (f" ({variable})" if variable else "")
         for what, is_, wanted, variable in places
         if is_ != wanted
     ]
 
 
-def _word(value: object) -> object:
+def _value(value: object) -> object:
     return getattr(value, "value", value)

@@ -1,9 +1,9 @@
-"""Keeps a replica current from the stream: the port `Follower` of a tier.
+"""Keeps a replica current from a JetStream stream: the port `Follower` of a tier.
 
-A consumer pushes the messages after the last one applied. Its deliveries are counted by it and numbered by the stream,
-so a hole in either is seen at once; commits also say which position they follow. A hole in delivery is read again; what
-the stream no longer has, and what an origin cuts off, is loaded from the newest snapshot. Heartbeats of the consumer
-show that it lives; that nothing newer exists than what was applied, only the active relay can prove, so it is asked.
+A consumer pushes the messages after the last one applied. It numbers its deliveries, and the JetStream stream its
+messages, so a gap in either is seen at once; commits also name the position that they follow. A gap in delivery is read
+again; what the JetStream stream no longer holds is loaded from the newest snapshot. Heartbeats show that the consumer
+is alive. Only the active relay can confirm that nothing newer exists, so it is asked.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ from ..core.backoff import Backoff
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit
+from ..core.log.continuity import Step, step
 from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice, NoticeKind
 from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
+from ..source.cancellation import cancel_and_wait
 from ..source.upstream import Replica
 from .address import NatsAddress
-from .cancellation import end
 from .connection import Connection, connect, nats_errors
 from .layout import Layout
 from .log import JetStreamLog
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
 
-# A consumer that has said nothing for so many of its heartbeats is gone, with the server that kept it.
+# A consumer that has sent nothing for this many heartbeats is gone, with the server that ran it.
 _MISSED_HEARTBEATS = 3
 
 _BATCH_COMMITS = 500
@@ -54,8 +55,8 @@ class StreamTimes:
     backoff_max_s: float = 2.0
 
 
-class _Hole(Exception):
-    """What was delivered does not follow what was applied. With a `reason`, the stream cannot close it."""
+class _Gap(Exception):
+    """What was delivered does not follow what was applied. With a `reason`, reading it again does not help."""
 
     def __init__(self, text: str, reason: ResyncReason | None = None) -> None:
         super().__init__(text)
@@ -63,7 +64,7 @@ class _Hole(Exception):
 
 
 class JetStreamListener:
-    """`mode` is `starting`, `streaming` or `disconnected`."""
+    """The port `Follower` of a tier, for one lane; `mode` is `starting`, `streaming` or `disconnected`."""
 
     def __init__(
         self, address: NatsAddress, layout: Layout, log: JetStreamLog, replica: Replica, times: StreamTimes
@@ -73,15 +74,15 @@ class JetStreamListener:
         self._log = log
         self._replica = replica
         self._times = times
-        self._proof = FreshnessTracker(asyncio.get_running_loop().time())
+        self._tracker = FreshnessTracker(asyncio.get_running_loop().time())
         self._is_stopping = False
         self._connection: Connection | None = None
         self._advanced = asyncio.Event()
-        # Of the stream: the last message that was applied, and when the stream was made; a new one counts anew.
+        # Of the JetStream stream: the last message that was applied, and when it was created; a new one counts anew.
         self._sequence = 0
-        self._made_at: datetime.datetime | None = None
+        self._created_at: datetime.datetime | None = None
         self._must_load: ResyncReason | None = ResyncReason.LOG_REPLACED
-        # A loaded state that is older than what the replica has: it becomes the replica's once it is not.
+        # A loaded state that is older than the replica's: commits are applied to it until it is not.
         self._loaded: tuple[Catalog, ResyncReason] | None = None
         # Of one session.
         self._assembler = Assembler()
@@ -96,14 +97,14 @@ class JetStreamListener:
         self.notifications = 0
 
     def freshness(self) -> Freshness:
-        """Fresh while the relay has lately proven, and this node reached, all that is committed."""
+        """Fresh while the relay has lately confirmed a position as the newest, and this node has reached it."""
         now = asyncio.get_running_loop().time()
-        return self._proof.freshness(now, self._times.probe_s, is_hearing=self.mode == "streaming")
+        return self._tracker.freshness(now, self._times.probe_s, is_hearing=self.mode == "streaming")
 
     def stop(self) -> None:
         self._is_stopping = True
         self._log.shutdown_socket()
-        self._break(NatsUnavailable("stopping"))
+        self._break(NatsUnavailable("the listener is stopping"))
 
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -114,13 +115,13 @@ class JetStreamListener:
             started = clock()
             try:
                 await self._follow()
-            except _Hole as hole:
-                self._must_load = hole.reason or self._must_load
-                logger.warning("A hole in the stream", extra={"action": "stream_hole", "reason": str(hole)})
+            except _Gap as gap:
+                self._must_load = gap.reason or self._must_load
+                logger.warning("A gap in the JetStream stream", extra={"action": "jetstream_gap", "reason": str(gap)})
             except NatsError as error:
                 self._on_broken(error)
             except Exception:
-                # Unknown, so perhaps from the middle of an apply. The stream must not end with it: load all anew.
+                # Unknown, so perhaps from the middle of an apply. The follower must not end with it: load everything.
                 self.mode, self.reason = "disconnected", "an internal error, see the server's log"
                 self._must_load, self._loaded = ResyncReason.PRUNED, None
                 logger.exception("Listener failed", extra={"action": "listener_failed"})
@@ -159,19 +160,19 @@ class JetStreamListener:
                     work.result()
             raise NatsUnavailable(f"{self._address}: the connection was lost")
         finally:
-            await end(watching)
+            await cancel_and_wait(watching)
             if self._broken.done():
-                self._broken.exception()  # Looked at, so that asyncio does not complain.
+                self._broken.exception()  # Retrieved, so that asyncio does not complain.
             self._connection = None
             await asyncio.shield(connection.close())
 
     async def _prepare(self, connection: Connection) -> None:
-        """See that the stream continues from what was applied, or load what it continues from."""
+        """Check that the JetStream stream continues what was applied, or load a snapshot that it continues."""
         with nats_errors(str(self._address)):
             info = await connection.jetstream.stream_info(self._layout.name)
-        if info.created != self._made_at or info.state.last_seq < self._sequence:
+        if info.created != self._created_at or info.state.last_seq < self._sequence:
             self._must_load = self._must_load or ResyncReason.PRUNED
-            self._made_at = info.created
+            self._created_at = info.created
         elif info.state.first_seq > self._sequence + 1:
             self._must_load = self._must_load or ResyncReason.PRUNED
         if self._must_load is None:
@@ -179,8 +180,8 @@ class JetStreamListener:
         snapshot = await self._log.snapshot()
         if info.state.first_seq > snapshot.sequence + 1 or info.state.last_seq < snapshot.sequence:
             raise NatsUnavailable(
-                f"the snapshot at {snapshot.bootstrap.position} is not continued by the stream "
-                f"{self._layout.name!r}; the relay will write another"
+                f"the JetStream stream {self._layout.name!r} does not continue the snapshot at position"
+                f" {snapshot.bootstrap.position}; the relay will write another"
             )
         catalog, current = snapshot.bootstrap.catalog(), self._replica.catalog
         reason = self._must_load if catalog.log == current.log else ResyncReason.LOG_REPLACED
@@ -189,7 +190,7 @@ class JetStreamListener:
         self._switch()
 
     def _switch(self) -> None:
-        """Give the replica what was loaded, unless that would take it back."""
+        """Give the replica what was loaded, unless that is older than what it has."""
         if self._loaded is not None:
             (catalog, reason), current = self._loaded, self._replica.catalog
             if catalog.log != current.log or catalog.position >= current.position:
@@ -204,7 +205,7 @@ class JetStreamListener:
         async def on_message(message: Msg) -> None:
             try:
                 await self._on_message(connection, subscription, message)
-            except Exception as error:  # A callback: `run` hears of it there.
+            except Exception as error:  # A callback; `run` handles it.
                 self._break(error)
 
         subscription = await client.subscribe(inbox, cb=on_message, pending_bytes_limit=-1, pending_msgs_limit=-1)
@@ -233,7 +234,7 @@ class JetStreamListener:
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             if asyncio.get_running_loop().time() - self._heard_at > _HEARTBEAT_S * _MISSED_HEARTBEATS:
-                raise NatsUnavailable(f"{self._address}: the stream has fallen silent")
+                raise NatsUnavailable(f"{self._address}: no heartbeat from the JetStream stream")
 
     # -- messages ----------------------------------------------------------------------------------------------
 
@@ -242,7 +243,7 @@ class JetStreamListener:
             return
         self._heard_at = asyncio.get_running_loop().time()
         if message.headers and message.headers.get("Status") == "100":
-            # A heartbeat, or a request to say that all before it has been taken.
+            # A heartbeat, or a request to confirm that everything before it was taken.
             stalled = message.reply or message.headers.get("Nats-Consumer-Stalled")
             if stalled:
                 await connection.client.publish(stalled)
@@ -257,41 +258,41 @@ class JetStreamListener:
         self.notifications += 1
         numbers = message.metadata.sequence
         if numbers.consumer != self._delivered + 1:
-            raise _Hole(f"delivery {numbers.consumer} came after {self._delivered}")
+            raise _Gap(f"delivery {numbers.consumer} came after {self._delivered}")
         if numbers.stream != self._seen + 1:
-            raise _Hole(f"message {numbers.stream} came after {self._seen}", ResyncReason.PRUNED)
+            raise _Gap(f"message {numbers.stream} came after {self._seen}", ResyncReason.PRUNED)
         self._delivered, self._seen = numbers.consumer, numbers.stream
 
     def _take(self, message: Msg, sequence: int) -> None:
-        if (label := PartHeader.read(message.headers)) is not None:
-            match self._assembler.take(label, message.data):
+        if (header := PartHeader.read(message.headers)) is not None:
+            match self._assembler.take(header, message.data):
                 case Commit() as commit:
-                    self._check(label)
+                    self._check(header)
                     self._batch.append(commit)
                     self._sequence = sequence
                 case IncompleteCommit(position):
-                    raise _Hole(f"the commit {position} is not whole", ResyncReason.PRUNED)
+                    raise _Gap(f"parts of the commit {position} are missing", ResyncReason.PRUNED)
             return
         self._flush()
         if (notice := Notice.read(message.headers, message.data)) is None:
-            logger.warning("A message that is not the relay's", extra={"action": "message_foreign"})
+            logger.warning("Foreign message in the JetStream stream", extra={"action": "foreign_message"})
         elif notice.kind is NoticeKind.SCHEMAS:
             for schema in notice.schemas:
                 self._catalog.attach(schema)
         elif notice.log != self._catalog.log or notice.position > self._catalog.position:
-            raise _Hole(f"the log {notice.log} begins at {notice.position}", notice.reason)
+            raise _Gap(f"the log {notice.log} begins at {notice.position}", notice.reason)
         self._sequence = sequence
 
     @property
     def _catalog(self) -> Catalog:
         return self._replica.catalog if self._loaded is None else self._loaded[0]
 
-    def _check(self, label: PartHeader) -> None:
+    def _check(self, header: PartHeader) -> None:
         position = self._batch[-1].position if self._batch else self._catalog.position
-        if label.log != self._catalog.log:
-            raise _Hole(f"the commit {label.position} is of log {label.log}", ResyncReason.LOG_REPLACED)
-        if label.position > position and label.after > position:
-            raise _Hole(f"the commit {label.position} follows {label.after}, not {position}", ResyncReason.PRUNED)
+        if header.log != self._catalog.log:
+            raise _Gap(f"the commit {header.position} belongs to log {header.log}", ResyncReason.LOG_REPLACED)
+        if step(position, header.position, header.after) is Step.GAP:
+            raise _Gap(f"the commit {header.position} follows {header.after}, not {position}", ResyncReason.PRUNED)
 
     def _flush(self) -> None:
         commits, self._batch = self._batch, []
@@ -318,21 +319,21 @@ class JetStreamListener:
             await asyncio.sleep(max(0.1, started + self._times.probe_s - asyncio.get_running_loop().time()))
 
     async def _probe(self, connection: Connection, asked_at: float) -> None:
-        """Ask the relay how far the log is, and wait to get there: then all up to the asking is here."""
+        """Ask the relay how far the log is, and wait to get there: then everything up to that moment was applied."""
         try:
-            word = await ask_relay(connection.client, self._layout)
+            status = await ask_relay(connection.client, self._layout)
         except NatsUnavailable as error:
             self.reason = str(error)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.probe_s):
-                while not self._has_reached(word):
+                while not self._has_reached(status):
                     await self._advanced.wait()
-                self._proof.renew(asked_at - word.age_s)
+                self._tracker.renew(asked_at - status.age_s)
                 self.reason = ""
                 return
         self.reason = "behind the relay"
 
-    def _has_reached(self, word: RelayStatus) -> bool:
+    def _has_reached(self, status: RelayStatus) -> bool:
         catalog = self._replica.catalog
-        return self._loaded is None and catalog.log == word.log and catalog.position >= word.position
+        return self._loaded is None and catalog.log == status.log and catalog.position >= status.position

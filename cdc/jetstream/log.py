@@ -1,8 +1,8 @@
-"""The log as JetStream holds it: the port `Log` of a tier.
+"""One lane's log as JetStream holds it.
 
-Positions grow along the stream from its last origin on, so a position is found by halving; commits are read through a
-consumer of the moment. What the stream no longer holds, or holds behind an origin, is out of reach, as what PostgreSQL
-has pruned is.
+Positions grow along the JetStream stream from its last origin on, so a position is found by bisection; commits are read
+through a short-lived consumer. What the JetStream stream no longer holds, or holds before an origin, is out of reach,
+like what PostgreSQL has pruned.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ _READ_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where the stream ends: at `position` of `log`, None for a stream without a beginning.
+    """The end of a JetStream stream: `position` of `log`, which is None while nothing was copied to it.
 
-    `begun` is the last part of a commit that is not whole yet, and its data; the position is then the one before.
+    `begun` is the last part of a commit that is not complete yet, and its data; the position is then the one before.
     """
 
     sequence: int
@@ -52,19 +52,22 @@ Record = PartHeader | Notice
 
 
 async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
-    """Ask the stream's leader for its end; raises `NatsUnavailable` where there is no such stream."""
+    """Ask the leader of the JetStream stream for its end; raises `NatsUnavailable` where it does not exist."""
     first, last = await _bounds(jetstream, layout)
     for sequence in range(last, first - 1, -1):
         match await _record(jetstream, layout, sequence):
-            case PartHeader() as label, data:
-                if not label.is_last:
-                    return Tail(last, label.log, label.after, None, (label, data))
+            case PartHeader() as header, data:
+                if not header.is_last:
+                    return Tail(last, header.log, header.after, None, (header, data))
                 return Tail(
-                    last, label.log, label.position, CommitFingerprint(label.position, label.committed_at, label.xid)
+                    last,
+                    header.log,
+                    header.position,
+                    CommitFingerprint(header.position, header.committed_at, header.xid),
                 )
             case Notice() as notice, _:
                 return Tail(last, notice.log, notice.position)
-    # All has aged away since the last change: what the newest snapshot says still holds.
+    # Every message has expired since the last change: the newest snapshot still says where it ended.
     pointer = await read_pointer(jetstream, layout)
     if pointer is None or pointer.sequence > last:
         return Tail(last, None, Position(0))
@@ -72,16 +75,18 @@ async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
 
 
 async def _bounds(jetstream: JetStreamContext, layout: Layout) -> tuple[int, int]:
-    """The first and the last sequence number; for an empty stream the first is the one after the last."""
+    """The first and the last sequence number; while it is empty, the first is one after the last."""
     try:
         state = (await jetstream.stream_info(layout.name)).state
     except nats.js.errors.NotFoundError as error:
-        raise NatsUnavailable(f"there is no stream {layout.name!r} yet; `flagent-cdc relay` makes it") from error
+        raise NatsUnavailable(
+            f"there is no JetStream stream {layout.name!r} yet; `flagent-cdc relay` creates it"
+        ) from error
     return (state.first_seq, state.last_seq) if state.messages else (state.last_seq + 1, state.last_seq)
 
 
 async def _record(jetstream: JetStreamContext, layout: Layout, sequence: int) -> tuple[Record, bytes] | None:
-    """One message of ours; None for somebody else's, or one that is gone."""
+    """One message of the relay; None for a foreign one, or one that is gone."""
     try:
         message = await jetstream.get_msg(layout.name, seq=sequence)
     except nats.js.errors.NotFoundError:
@@ -92,6 +97,8 @@ async def _record(jetstream: JetStreamContext, layout: Layout, sequence: int) ->
 
 
 class JetStreamLog:
+    """The port `Log` of a tier, for one lane, over one connection of its own."""
+
     def __init__(self, address: NatsAddress, layout: Layout, *, name: str = "reader") -> None:
         self._layout = layout
         self._link = Link(address, name)
@@ -144,17 +151,19 @@ class JetStreamLog:
             start = end + 1
             commits: list[Commit] = []
             block = await self._block(jetstream)
-            # A commit may have more messages than a block: then the block grows until it is whole.
+            # A commit may have more messages than a block: then the block grows until it holds all of them.
             while not commits and start > first:
                 start = max(first, start - block)
                 commits = _assemble(Assembler(), await self._read(jetstream, start, end))
             return _bounded(commits[::-1], limit)
 
     async def _tail(self, jetstream: JetStreamContext) -> Tail:
-        """Where the stream ends; raises `NatsUnavailable` while it has no beginning."""
+        """The end of the JetStream stream; raises `NatsUnavailable` while nothing was copied to it."""
         tail = await read_tail(jetstream, self._layout)
         if tail.log is None:
-            raise NatsUnavailable(f"the stream {self._layout.name!r} has no beginning; is a relay running?")
+            raise NatsUnavailable(
+                f"nothing was copied to the JetStream stream {self._layout.name!r} yet; is a relay running?"
+            )
         return tail
 
     async def _block(self, jetstream: JetStreamContext) -> int:
@@ -167,7 +176,7 @@ class JetStreamLog:
         return None if found is None else found[0]
 
     async def _floor(self, jetstream: JetStreamContext, tail: Tail) -> tuple[Position, int]:
-        """The position after which all commits are here, and the sequence number from which on they are."""
+        """The position after which every commit is held, and the sequence number of the first of them."""
         first, _ = await _bounds(jetstream, self._layout)
         try:
             origin = await jetstream.get_last_msg(self._layout.name, self._layout.origin)
@@ -179,23 +188,23 @@ class JetStreamLog:
                 return notice.position, origin.seq
         for sequence in range(first, tail.sequence + 1):
             match await _record(jetstream, self._layout, sequence):
-                case PartHeader(part=1, after=after), _:
+                case PartHeader(number=1, after=after), _:
                     return after, sequence
                 case (PartHeader() | Notice()) as record, _:
                     return record.position, sequence
         return tail.position, tail.sequence + 1
 
     async def _find(self, jetstream: JetStreamContext, tail: Tail, position: Position) -> int:
-        """The first sequence number whose message is of a later position; one after the last where none is."""
+        """The first sequence number whose message has a later position; one after the last where none has."""
         _, low = await self._floor(jetstream, tail)
         return await self._search(jetstream, low, tail.sequence + 1, lambda record: record.position > position)
 
     async def _search(
         self, jetstream: JetStreamContext, low: int, high: int, is_later: Callable[[Record], bool | None]
     ) -> int:
-        """The first sequence number from `low` on whose message is later, `high` where none is; by halving.
+        """The first sequence number from `low` on whose message is later, `high` where none is; by bisection.
 
-        A message of which `is_later` cannot say (None) counts as the next one of which it can.
+        A message for which `is_later` is None counts as the next one for which it is not.
         """
         while low < high:
             middle = (low + high) // 2
@@ -211,7 +220,7 @@ class JetStreamLog:
         return low
 
     async def _read(self, jetstream: JetStreamContext, first: int, last: int) -> list[tuple[PartHeader, bytes]]:
-        """Our messages of a part of the stream."""
+        """The relay's messages with these sequence numbers."""
         client = jetstream._nc
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox, pending_bytes_limit=-1, pending_msgs_limit=-1)
@@ -232,8 +241,8 @@ class JetStreamLog:
                 while True:
                     message: Msg = await subscription.next_msg(timeout=_READ_S)
                     sequence = message.metadata.sequence.stream
-                    if sequence <= last and (label := PartHeader.read(message.headers)) is not None:
-                        found.append((label, message.data))
+                    if sequence <= last and (header := PartHeader.read(message.headers)) is not None:
+                        found.append((header, message.data))
                     if sequence >= last:
                         break
             await jetstream.delete_consumer(self._layout.name, consumer.name)
@@ -243,7 +252,7 @@ class JetStreamLog:
 
 
 def _assemble(assembler: Assembler, messages: Sequence[tuple[PartHeader, bytes]]) -> list[Commit]:
-    taken = [assembler.take(label, data) for label, data in messages]
+    taken = [assembler.take(header, data) for header, data in messages]
     return [each for each in taken if isinstance(each, Commit)]
 
 

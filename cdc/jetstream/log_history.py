@@ -1,8 +1,8 @@
-"""The stream as something to look things up in: the port `LogHistory` of a tier.
+"""One lane's log in JetStream as an archive.
 
-It answers what `cdc.archive` answers from the database, for as long as the stream keeps its messages: positions,
-cursors and pages are the same. On a connection of its own, so that whoever asks about the past, however much, does not
-hold up the present.
+It answers what `cdc.postgres.log_history` answers from the database, for as long as the JetStream stream keeps its
+messages: positions, cursors and pages are the same. It reads over a connection of its own, so that questions about the
+past, however large, never delay the listener.
 """
 
 import asyncio
@@ -32,16 +32,18 @@ from .snapshot import read_pointer
 
 __all__ = ["JetStreamLogHistory"]
 
-# What the rows of one page may add up to, as in `cdc.archive`. A larger row comes alone.
+# The rows of one page together, as in `cdc.postgres.log_history`; a larger row has a page to itself.
 _PAGE_BYTES = 8 * 1024 * 1024
 
-# How long a question about a moment that just passed waits for the relay to prove that nothing came before it. A relay
-# proves it to itself every FLAGENT_CDC_PROBE_INTERVAL.
+# How long a question about a time that just passed waits for the relay to confirm that no commit is missing. A relay
+# asks PostgreSQL every FLAGENT_CDC_PROBE_INTERVAL.
 _PROOF_S = 7.0
 _PROOF_AGAIN_S = 0.2
 
 
 class JetStreamLogHistory(JetStreamLog):
+    """The port `LogHistory` of a tier, for one lane."""
+
     def __init__(self, address: NatsAddress, layout: Layout) -> None:
         super().__init__(address, layout, name="archive")
 
@@ -50,7 +52,7 @@ class JetStreamLogHistory(JetStreamLog):
             return await self._reach(jetstream, await self._tail(jetstream))
 
     async def size_bytes(self) -> int:
-        """The stream, and the buckets beside it."""
+        """The JetStream stream, and the buckets beside it."""
         names = (self._layout.name, f"KV_{self._layout.state}", f"OBJ_{self._layout.snapshots}")
         async with self._link.use() as jetstream:
             return sum([(await jetstream.stream_info(name)).state.bytes for name in names])
@@ -69,15 +71,15 @@ class JetStreamLogHistory(JetStreamLog):
                     return None
                 _, low = await self._floor(jetstream, tail)
                 sequence = await self._search(jetstream, low, tail.sequence + 1, is_later)
-                label = await self._label_from(jetstream, sequence, tail.sequence)
-                if label is not None:
-                    return Position(min(label.position - 1, tail.position))
-                # It is of the newest that was asked, and only the relay knows whether that was the newest then.
+                header = await self._header_from(jetstream, sequence, tail.sequence)
+                if header is not None:
+                    return Position(min(header.position - 1, tail.position))
+                # Later than the newest commit here; only the relay knows whether that was the newest one then.
                 doubt = await self._doubt(jetstream, tail, moment)
                 if doubt is None:
                     return tail.position
                 if monotonic() > deadline:
-                    raise TooBusy(f"what was the newest at {moment} cannot be told yet: {doubt}")
+                    raise TooBusy(f"the newest commit at {moment} is not known yet: {doubt}")
                 await asyncio.sleep(_PROOF_AGAIN_S)
 
     async def flag_commits_before(
@@ -106,10 +108,10 @@ class JetStreamLogHistory(JetStreamLog):
             before = after.position if after.index is None else Position(after.position - 1)
             expected = before
             async with aclosing(self._commits(jetstream, tail, before, scan)) as commits:
-                async for label, commit in commits:
-                    if label.after > expected:
-                        raise reach.pruned()  # while it was being read
-                    expected = label.position
+                async for header, commit in commits:
+                    if header.after > expected:
+                        raise reach.pruned()  # pruned while it was being read
+                    expected = header.position
                     if not builder.take(commit):
                         break
         return builder.page(reach.newest, reach.database)
@@ -118,53 +120,52 @@ class JetStreamLogHistory(JetStreamLog):
         assert tail.log is not None
         pointer = await read_pointer(jetstream, self._layout)
         if pointer is None or pointer.database is None:
-            raise NatsUnavailable(f"{self._layout.state!r} does not name the database yet; `flagent-cdc relay` does")
+            raise NatsUnavailable(f"{self._layout.state!r} does not name the database yet; is a relay running?")
         now = _text(datetime.now(UTC))
         if tail.position == 0:
             return LogRange(tail.log, None, None, tail.position, now, pointer.database)
         floor, sequence = await self._floor(jetstream, tail)
-        first = await self._label_from(jetstream, sequence, tail.sequence)
+        first = await self._header_from(jetstream, sequence, tail.sequence)
         if first is not None:
             oldest_at = first.committed_at
         else:
-            # No commit is left, or came since the log began here: what is known is the newest state, since it was made.
+            # No commit is left, or none came since the log began here: only the newest state is known.
             stamp = tail.stamp or (pointer.stamp if pointer.position == tail.position else None)
             oldest_at = now if stamp is None else stamp.committed_at
         return LogRange(tail.log, Position(floor + 1), oldest_at, tail.position, now, pointer.database)
 
-    async def _label_from(self, jetstream: JetStreamContext, sequence: int, last: int) -> PartHeader | None:
-        """Of the first message of a commit from there on."""
+    async def _header_from(self, jetstream: JetStreamContext, sequence: int, last: int) -> PartHeader | None:
+        """The header of the first message of a commit from `sequence` on."""
         for number in range(sequence, last + 1):
             match await self._record(jetstream, number):
-                case PartHeader() as label:
-                    return label
+                case PartHeader() as header:
+                    return header
         return None
 
     async def _commits(
         self, jetstream: JetStreamContext, tail: Tail, after: Position, most: int
     ) -> AsyncGenerator[tuple[PartHeader, Commit], None]:
-        """The commits after a position in order, with the label of the last message of each; read as they are asked
-        for."""
+        """The commits after a position in order, each with the header of its last message; read only as needed."""
         assembler = Assembler(exact_json.loads)
         sequence = await self._find(jetstream, tail, after)
         while sequence <= tail.sequence:
             end = min(sequence + min(await self._block(jetstream), most) - 1, tail.sequence)
-            for label, data in await self._read(jetstream, sequence, end):
-                commit = assembler.take(label, data)
+            for header, data in await self._read(jetstream, sequence, end):
+                commit = assembler.take(header, data)
                 if isinstance(commit, Commit) and commit.position > after:
-                    yield label, commit
+                    yield header, commit
             sequence = end + 1
 
     async def _doubt(self, jetstream: JetStreamContext, tail: Tail, moment: str) -> str | None:
-        """Why the stream's end may not have been the newest at a moment; None where the relay has proven it."""
+        """Why the last commit here may not have been the newest at a time; None where the relay has confirmed it."""
         asked_at = datetime.now(UTC)
         try:
-            word = await ask_relay(jetstream._nc, self._layout)
+            status = await ask_relay(jetstream._nc, self._layout)
         except NatsUnavailable as error:
             return str(error)
-        if word.log != tail.log or word.position > tail.position:
+        if status.log != tail.log or status.position > tail.position:
             return "more has been committed meanwhile"
-        if _text(asked_at - timedelta(seconds=word.age_s)) < moment:
+        if _text(asked_at - timedelta(seconds=status.age_s)) < moment:
             return "the database has not been asked since"
         return None
 

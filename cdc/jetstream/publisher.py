@@ -1,8 +1,8 @@
-"""Writes to the stream, each message behind the one that it expects there.
+"""Writes to a JetStream stream, each message with the sequence number that it must follow.
 
-Many are under way at once; as each names the sequence number before it, one that fails fails all after it, and nothing
-is ever stored twice or out of order. A write without an answer may or may not have happened: only the stream knows, so
-after any failure its end is read anew.
+Many are in flight at once. As each names the sequence number before it, a failure fails all that follow, and nothing is
+ever stored twice or out of order. A write without an answer may or may not have happened, so after any failure the end
+of the JetStream stream is read again.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
+    """A message to publish."""
+
     subject: str
     data: bytes
     headers: dict[str, str]
@@ -30,7 +32,7 @@ class Outgoing:
 
 
 class Publisher:
-    """`sequence` is the number of the stream's last message as far as this one knows."""
+    """Publishes in order; `sequence` is the number of the last message, as far as is known here."""
 
     def __init__(self, connection: Connection, target: str, sequence: int) -> None:
         self._connection = connection
@@ -40,7 +42,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Store all, in order; returns when JetStream has them. Raises `Superseded` or `NatsUnavailable`.
 
-        After an error nothing is known but what the stream says.
+        After an error, read the end of the JetStream stream before publishing again.
         """
         window: list[Outgoing] = []
         size_bytes = 0
@@ -79,7 +81,7 @@ class Publisher:
                 if not answer.done():
                     answer.cancel()
                 elif not answer.cancelled():
-                    answer.exception()  # Looked at: the first of them has been told.
+                    answer.exception()  # Retrieved: the first of them was raised.
 
     def _accept(self, ack: PubAck) -> None:
         if ack.seq != self.sequence + 1:

@@ -1,8 +1,7 @@
-"""Copies every commit from PostgreSQL into JetStream, where one of several relays is the active one.
+"""Copies every commit from PostgreSQL into JetStream; one of several relays is active, the others stand by.
 
-Where it stands is read from the streams themselves whenever it begins or something has failed, never remembered: what
-the last message says is what has been copied. While JetStream is slow or away, this waits, and nothing else does:
-commits wait in PostgreSQL.
+The last message of each JetStream stream says how far the copy is. It is read at the beginning and after every failure,
+never remembered. While JetStream is slow or unavailable, only the relay waits; commits stay in PostgreSQL meanwhile.
 """
 
 import asyncio
@@ -18,11 +17,11 @@ from ..postgres.key_reader import KeyReader
 from ..postgres.lane_reader import LaneReader
 from ..postgres.log_reader import LogReader
 from ..settings.settings import Settings
+from ..source.cancellation import cancel_and_wait
 from .address import NatsAddress
 from .api_keys import write_keys
-from .cancellation import end
 from .connection import Connection, connect, nats_errors
-from .directory import write_streams
+from .directory import write_lanes
 from .election import Leadership, leadership
 from .layout import Layout
 from .stream_copier import StreamCopier
@@ -35,27 +34,27 @@ _FIRST_S = 0.2
 _MOST_S = 5.0
 _PROVEN_S = 10.0
 
-# Between two looks for other keys and other watched tables.
+# Between two checks for changed keys and watched tables.
 _LOOK_S = 1.0
 
 
 class Relay:
-    """Runs until cancelled: stands by, is active, and stands by again when it has lost its place or its way."""
+    """Runs until cancelled: stands by, becomes active, and stands by again after a failure."""
 
     def __init__(self, settings: Settings, database_url: str, address: NatsAddress) -> None:
         self._settings = settings
         self._url = database_url
         self._address = address
         self._layout = Layout(settings.nats.stream)
-        self._turns: dict[Lane, StreamCopier] = {}
+        self._copiers: dict[Lane, StreamCopier] = {}
 
     @property
     def is_active(self) -> bool:
-        """Whether it is this one that copies."""
-        return FLAGS in self._turns and self._turns[FLAGS].copying.is_set()
+        """Whether this relay is the active one and copies the default lane."""
+        return FLAGS in self._copiers and self._copiers[FLAGS].copying.is_set()
 
     async def run(self) -> None:
-        """Raises what only its user can mend, such as `NatsMismatch`, `NatsRefused`, `DatabaseRefused`."""
+        """Raises only what needs an operator, such as `NatsMismatch`, `NatsRefused`, `DatabaseRefused`."""
         clock = asyncio.get_running_loop().time
         backoff = Backoff(first_s=_FIRST_S, most_s=_MOST_S, proven_s=_PROVEN_S)
         while True:
@@ -72,8 +71,8 @@ class Relay:
             except SourceError as error:
                 if not is_retryable(error):
                     raise
-                logger.warning("No longer active", extra={"action": "relay_ended", "reason": str(error)})
-            # Another one may do better: it gets its chance before this one stands again.
+                logger.warning("No longer active", extra={"action": "relay_stopped", "reason": str(error)})
+            # Another relay gets the chance to become active before this one tries again.
             await asyncio.sleep(backoff.pause_s(clock() - started, random.random()))  # noqa: S311 - jitter, not a secret
 
     async def _refuse_pooler(self) -> None:
@@ -81,16 +80,16 @@ class Relay:
         try:
             if await store.is_pooled():
                 raise DatabaseRefused(
-                    f"{redact(self._url)}: a transaction-pooling PgBouncer stands in between, and a relay must hold a "
-                    "session of its own; point FLAGENT_CDC_DATABASE_URL at PostgreSQL itself or at a session pool"
+                    f"{redact(self._url)}: a transaction-pooling PgBouncer is in between, but a relay needs a session "
+                    "to itself; point FLAGENT_CDC_DATABASE_URL at PostgreSQL itself or at a session pool"
                 )
         finally:
             await store.close()
 
     async def _lead(self, lead: Leadership, connection: Connection) -> None:
-        """Copy all streams until one of them cannot be copied, or the place or the connection is lost; raises why."""
+        """Copy all lanes until the default one fails, or the leadership or the connection is lost; raises why."""
         running: dict[Lane, asyncio.Task[None]] = {}
-        # Its own task, so that a silent database does not keep the loss of the place from being noticed.
+        # A task of its own, so that a lost leadership is noticed even while the database does not answer.
         keeping = [asyncio.create_task(lead.keep())]
         try:
             self._start(running, FLAGS, connection)
@@ -108,47 +107,48 @@ class Relay:
                     with nats_errors(str(self._address)):
                         raise ConnectionResetError("the connection was lost")
         finally:
-            await end((*keeping, *running.values()))
-            self._turns.clear()
+            await cancel_and_wait((*keeping, *running.values()))
+            self._copiers.clear()
 
-    def _start(self, running: dict[Lane, asyncio.Task[None]], stream: Lane, connection: Connection) -> None:
-        work = self._copy(stream, connection) if stream == FLAGS else self._keep_copying(stream, connection)
-        running[stream] = asyncio.create_task(work, name=f"stream {stream.name}")
+    def _start(self, running: dict[Lane, asyncio.Task[None]], lane: Lane, connection: Connection) -> None:
+        work = self._copy(lane, connection) if lane == FLAGS else self._keep_copying(lane, connection)
+        running[lane] = asyncio.create_task(work, name=f"lane {lane.name}")
 
-    async def _copy(self, stream: Lane, connection: Connection) -> None:
-        self._turns[stream] = StreamCopier(self._settings, self._url, connection, str(self._address), stream)
-        await self._turns[stream].run()
+    async def _copy(self, lane: Lane, connection: Connection) -> None:
+        copier = StreamCopier(self._settings, self._url, connection, str(self._address), lane)
+        self._copiers[lane] = copier
+        await copier.run()
 
-    async def _keep_copying(self, stream: Lane, connection: Connection) -> None:
-        """What is wrong with the stream of a table must not end that of the flags."""
+    async def _keep_copying(self, lane: Lane, connection: Connection) -> None:
+        """Retry forever: a failure of one lane must not end the default lane."""
         while True:
             try:
-                await self._copy(stream, connection)
+                await self._copy(lane, connection)
             except SourceError as error:
                 logger.warning(
-                    "A stream is not copied",
-                    extra={"action": "stream_failed", "stream": stream.name, "reason": str(error)},
+                    "A lane is not copied; trying again",
+                    extra={"action": "lane_copy_failed", "lane": lane.name, "reason": str(error)},
                 )
             await asyncio.sleep(_MOST_S)
 
     async def _carry(self, running: dict[Lane, asyncio.Task[None]], connection: Connection) -> None:
-        """Carry what nodes need beside the flags: the keys, which tables are watched, and the streams of these."""
-        # The turn of the flags was begun before this, and makes the bucket that all is written to.
+        """Copy what nodes need besides the flags: the API keys, the watched tables, and their lanes."""
+        # The copier of the default lane was started before this, and creates the bucket that all is written to.
         await asyncio.sleep(0)
-        await self._turns[FLAGS].copying.wait()
+        await self._copiers[FLAGS].copying.wait()
         keys: str | None = None
         tables: Sequence[WatchedTable] | None = None
         key_reader, lane_reader = KeyReader(self._url), LaneReader(self._url)
         try:
             while True:
                 keys = await self._carry_keys(key_reader, connection, keys)
-                tables = await self._carry_streams(lane_reader, connection, tables)
+                tables = await self._carry_lanes(lane_reader, connection, tables)
                 wanted = {FLAGS, *(table.lane for table in tables)}
-                for stream in wanted - running.keys():
-                    self._start(running, stream, connection)
-                for stream in running.keys() - wanted:
-                    await end((running.pop(stream),))
-                    self._turns.pop(stream, None)
+                for lane in wanted - running.keys():
+                    self._start(running, lane, connection)
+                for lane in running.keys() - wanted:
+                    await cancel_and_wait((running.pop(lane),))
+                    self._copiers.pop(lane, None)
                 await asyncio.sleep(_LOOK_S)
         finally:
             for reader in (key_reader, lane_reader):
@@ -156,21 +156,21 @@ class Relay:
                 await reader.close()
 
     async def _carry_keys(self, reader: KeyReader, connection: Connection, version: str | None) -> str:
-        """Copy the API keys where they are others than at that version; the version now."""
+        """Copy the API keys where they have changed since `version`; the version now."""
         newest = await reader.keys_version()
         if newest != version:
             keys = await reader.keys()
             with nats_errors(str(self._address)):
                 await write_keys(connection.jetstream, self._layout, keys)
-            logger.info("API keys copied", extra={"action": "keys_copied", "count": len(keys)})
+            logger.info("API keys copied", extra={"action": "api_keys_copied", "count": len(keys)})
         return newest
 
-    async def _carry_streams(
+    async def _carry_lanes(
         self, reader: LaneReader, connection: Connection, known: Sequence[WatchedTable] | None
     ) -> Sequence[WatchedTable]:
-        """Tell the nodes which tables are watched, in which streams, where that is not what is known."""
+        """Publish which tables are watched, and in which lanes, where that has changed since `known`."""
         tables = await reader.watched_lanes()
         if tables != known:
             with nats_errors(str(self._address)):
-                await write_streams(connection.jetstream, self._layout, tables)
+                await write_lanes(connection.jetstream, self._layout, tables)
         return tables

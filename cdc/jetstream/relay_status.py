@@ -1,4 +1,4 @@
-"""What the active relay says when it is asked how far the log is, and how long ago PostgreSQL proved that to it."""
+"""The status of the active relay: how far the log is, and how long ago PostgreSQL confirmed that."""
 
 import json
 from dataclasses import dataclass
@@ -18,8 +18,11 @@ _ANSWER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
-    """`position` is the newest it has heard of; `age_s` ago, in seconds, there was none newer. `reason` is for people,
-    where the relay is not fresh itself."""
+    """The relay's answer to a probe.
+
+    `position` is the newest commit that it knows; `age_s` ago, in seconds, the log had none newer. `reason` says, for
+    people, why the relay is not fresh itself.
+    """
 
     log: LogId
     position: Position
@@ -28,39 +31,39 @@ class RelayStatus:
     reason: str
 
     def data(self) -> bytes:
-        said = {
+        fields = {
             "log": self.log,
             "position": str(self.position),
             "fresh": self.is_fresh,
             "ageMs": round(self.age_s * 1000),
             "reason": self.reason,
         }
-        return json.dumps(said).encode()
+        return json.dumps(fields).encode()
 
     @classmethod
     def read(cls, data: bytes) -> Self:
         """Raises `ValueError`."""
         try:
-            said = json.loads(data)
-            position, age_s = Position(int(said["position"])), float(said["ageMs"]) / 1000
-            return cls(LogId(str(said["log"])), position, bool(said["fresh"]), age_s, str(said["reason"]))
+            fields = json.loads(data)
+            position, age_s = Position(int(fields["position"])), float(fields["ageMs"]) / 1000
+            return cls(LogId(str(fields["log"])), position, bool(fields["fresh"]), age_s, str(fields["reason"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a word of the relay that cannot be read: {error!r}") from error
+            raise ValueError(f"the relay status cannot be read: {error!r}") from error
 
 
 async def hear_relay(client: Client, layout: Layout, timeout_s: float) -> RelayStatus:
-    """Raises `NatsUnavailable`, which says why there is no word."""
+    """Ask the active relay; raises `NatsUnavailable`, which says why there is no status."""
     try:
         return RelayStatus.read((await client.request(layout.probe, b"", timeout=timeout_s)).data)
     except nats.errors.NoRespondersError as error:
         raise NatsUnavailable("no relay is active") from error
     except (nats.errors.Error, TimeoutError, ValueError) as error:
-        raise NatsUnavailable("the relay does not answer, or not what can be read") from error
+        raise NatsUnavailable("the relay does not answer, or its answer cannot be read") from error
 
 
 async def ask_relay(client: Client, layout: Layout) -> RelayStatus:
-    """As `hear_relay`, and `NatsUnavailable` also where the relay is not fresh itself: then nobody proves anything."""
-    word = await hear_relay(client, layout, _ANSWER_S)
-    if not word.is_fresh:
-        raise NatsUnavailable(f"the relay is not current: {word.reason}")
-    return word
+    """As `hear_relay`, and `NatsUnavailable` also where the relay is not fresh itself and so confirms nothing."""
+    status = await hear_relay(client, layout, _ANSWER_S)
+    if not status.is_fresh:
+        raise NatsUnavailable(f"the relay is not current: {status.reason}")
+    return status

@@ -1,8 +1,8 @@
-"""The whole state at one position, in the object store, and where the newest one is, in the key-value bucket.
+"""Snapshots of a lane in the object store, and a pointer to the newest one in the key-value bucket.
 
-A node loads the newest and reads the stream after `sequence`: what it meets there is later, or is in the state already.
-The name of each is its own, so that nobody reads one that is being replaced; the pointer is written last, and only by
-who has seen the one before, so that a relay that was succeeded cannot put an old one in the place of a new one.
+A node loads the newest snapshot and reads the JetStream stream after `sequence`: each commit there is later, or in the
+snapshot already. Every snapshot has a new name, so none is replaced while it is read. The pointer is written last, and
+names the revision that it replaces, so a relay that was superseded cannot point back to an old snapshot.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _TIDY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`sequence` is of the stream's last message when the state was read; `database` is the name of where."""
+    """The state of a lane. `sequence` is that of the last message when it was read, `database` the database's name."""
 
     bootstrap: Bootstrap
     sequence: int
@@ -45,7 +45,7 @@ class Snapshot:
 class Pointer:
     """Where the newest snapshot is; `revision` is the pointer's own, 0 for none.
 
-    `database` is None where an older relay wrote it.
+    `database` is None in a pointer from an older relay.
     """
 
     object: str
@@ -81,7 +81,7 @@ async def read_pointer(jetstream: JetStreamContext, layout: Layout) -> Pointer |
 async def written_at(jetstream: JetStreamContext, layout: Layout) -> datetime:
     """When the pointer was written, by the clock of NATS; raises the driver's errors where there is none."""
     message = await jetstream.get_last_msg(f"KV_{layout.state}", f"$KV.{layout.state}.{_KEY}", direct=True)
-    assert message.time is not None, "JetStream tells the time of every message"
+    assert message.time is not None, "JetStream stores the time of every message"
     return message.time
 
 
@@ -89,7 +89,7 @@ async def read_snapshot(jetstream: JetStreamContext, layout: Layout) -> Snapshot
     """The newest; raises `NatsUnavailable` while there is none."""
     pointer = await read_pointer(jetstream, layout)
     if pointer is None:
-        raise NatsUnavailable(f"there is no snapshot in {layout.state!r} yet; `flagent-cdc relay` makes one")
+        raise NatsUnavailable(f"there is no snapshot in {layout.state!r} yet; `flagent-cdc relay` writes one")
     store = await jetstream.object_store(layout.snapshots)
     async with asyncio.timeout(_READ_S):
         found = await store.get(pointer.object)
@@ -115,7 +115,7 @@ async def write_snapshot(
     name = f"{bootstrap.log}-{bootstrap.position}-{snapshot.sequence}-{revision}"
     await store.put(name, data)
     schemas = tuple(bootstrap.schemas)
-    said = {
+    pointer = {
         **head,
         "object": name,
         "sequence": snapshot.sequence,
@@ -123,13 +123,13 @@ async def write_snapshot(
         "database": snapshot.database,
     }
     state = await jetstream.key_value(layout.state)
-    revision = await state.update(_KEY, json.dumps(said).encode(), last=revision)
+    revision = await state.update(_KEY, json.dumps(pointer).encode(), last=revision)
     logger.info(
         "Snapshot written",
         extra={"action": "snapshot_written", "position": bootstrap.position, "size_bytes": len(data)},
     )
-    # The one before stays for those who are reading it.
-    await _forget_all_but(jetstream, layout, {name, "" if last is None else last.object})
+    # The one before stays, for nodes that are reading it.
+    await _delete_all_but(jetstream, layout, {name, "" if last is None else last.object})
     return Pointer(
         name,
         bootstrap.log,
@@ -142,7 +142,7 @@ async def write_snapshot(
     )
 
 
-async def _forget_all_but(jetstream: JetStreamContext, layout: Layout, kept: set[str]) -> None:
+async def _delete_all_but(jetstream: JetStreamContext, layout: Layout, kept: set[str]) -> None:
     try:
         store = await jetstream.object_store(layout.snapshots)
         async with asyncio.timeout(_TIDY_S):
@@ -150,8 +150,10 @@ async def _forget_all_but(jetstream: JetStreamContext, layout: Layout, kept: set
                 if each.name not in kept:
                     await store.delete(each.name)
     except (nats.errors.Error, TimeoutError) as error:
-        # They take room and harm nobody; the next snapshot tries again.
-        logger.warning("Old snapshots stay", extra={"action": "snapshots_kept", "reason": str(error)})
+        # They only take space; the next snapshot tries again.
+        logger.warning(
+            "Old snapshots were not deleted", extra={"action": "snapshot_cleanup_failed", "reason": str(error)}
+        )
 
 
 def _stamp(raw: Any) -> CommitFingerprint | None:

@@ -19,7 +19,7 @@ __all__ = ["JetStreamUpstream"]
 
 
 class JetStreamUpstream:
-    """The port `Upstream` of a tier; made before workers are forked, so that these share a secret of their own."""
+    """The port `Upstream` of a tier. Made before workers are forked, so that they share the secret of stream tokens."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises `InvalidInput`."""
@@ -31,8 +31,8 @@ class JetStreamUpstream:
         given = settings.auth.stream_token_secret
         self._secret = secrets.token_bytes(32) if given is None else given.encode()
 
-    def open(self, replica: Replica, stream: Lane = FLAGS) -> Source:
-        layout = self._layout.of(stream)
+    def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:
+        layout = self._layout.of(lane)
         log = JetStreamLog(self.address, layout)
         return Source(log, JetStreamListener(self.address, layout, log, replica, self._times))
 
@@ -40,11 +40,11 @@ class JetStreamUpstream:
         return JetStreamDirectory(self.address, self._layout)
 
     def table_source(self) -> None:
-        """The tables themselves are in the database alone."""
+        """The tables themselves are in PostgreSQL only."""
 
-    def log_history(self, stream: Lane = FLAGS) -> JetStreamLogHistory | None:
-        """Where nobody is notified, what comes after a cursor depends on transactions that only the database knows."""
-        return None if stream.is_polled else JetStreamLogHistory(self.address, self._layout.of(stream))
+    def log_history(self, lane: Lane = FLAGS) -> JetStreamLogHistory | None:
+        """None for a lane ordered when read: its pages depend on transactions that only PostgreSQL knows."""
+        return None if lane.is_polled else JetStreamLogHistory(self.address, self._layout.of(lane))
 
     def key_store(self) -> KeyStore:
         return JetStreamKeys(self.address, self._layout, self._secret)

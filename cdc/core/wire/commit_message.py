@@ -33,7 +33,7 @@ class MessagePart:
 
     schema: str
     table: str
-    part: int
+    number: int
     of: int
     continues: bool
     data: bytes
@@ -48,14 +48,14 @@ class PartHeader:
     after: Position
     committed_at: str
     xid: int
-    part: int
+    number: int
     of: int
     start: int
     continues: bool
 
     @property
     def is_last(self) -> bool:
-        return self.part == self.of
+        return self.number == self.of
 
     def headers(self) -> dict[str, str]:
         written = {
@@ -63,7 +63,7 @@ class PartHeader:
             _POSITION: str(self.position),
             _AFTER: str(self.after),
             _STAMP: f"{self.committed_at} {self.xid}",
-            _PART: f"{self.part}/{self.of}@{self.start}",
+            _PART: f"{self.number}/{self.of}@{self.start}",
         }
         return {**written, _CONTINUES: "true"} if self.continues else written
 
@@ -71,7 +71,7 @@ class PartHeader:
     def message_id(self) -> str:
         """The log and the position; a commit of several parts names part and attempt as well."""
         whole = f"{self.log}:{self.position}"
-        return whole if self.of == 1 else f"{whole}:{self.part}@{self.start}"
+        return whole if self.of == 1 else f"{whole}:{self.number}@{self.start}"
 
     @classmethod
     def read(cls, headers: Mapping[str, str] | None) -> "PartHeader | None":
@@ -178,35 +178,35 @@ class Assembler:
 
     def __init__(self, loads: LoadJson = json.loads) -> None:
         self._loads = loads
-        self._labels: list[PartHeader] = []
+        self._headers: list[PartHeader] = []
         self._changes: list[tuple[int, Change, int | None]] = []
         self._head: Mapping[str, object] = {}
         self._text = b""
 
-    def take(self, label: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
+    def take(self, header: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
         """The commit that this message completes, None while parts of it are to come.
 
         A first part begins anew: whoever sent what came before it was cut off, and somebody else starts over.
-        Raises `ValueError` for data that are not what the label says.
+        Raises `ValueError` for data that are not what the header says.
         """
-        if label.part == 1:
-            self._labels, self._changes, self._text = [], [], b""
-        elif not self._labels or not _follows(label, self._labels[-1]):
-            self._labels = []
-            return IncompleteCommit(label.position)
-        self._labels.append(label)
+        if header.number == 1:
+            self._headers, self._changes, self._text = [], [], b""
+        elif not self._headers or not _follows(header, self._headers[-1]):
+            self._headers = []
+            return IncompleteCommit(header.position)
+        self._headers.append(header)
         self._text += data
-        if not label.continues:
+        if not header.continues:
             self._read(self._text)
             self._text = b""
-        if not label.is_last:
+        if not header.is_last:
             return None
-        self._labels = []
+        self._headers = []
         ordered = sorted(self._changes, key=lambda each: each[0])
         changes = tuple(change for _, change, _ in ordered)
         indexes = tuple(index for _, _, index in ordered if index is not None)
         user, application = str(self._head["user"]), str(self._head["application"])
-        return Commit(label.position, label.committed_at, label.xid, user, application, changes, indexes=indexes)
+        return Commit(header.position, header.committed_at, header.xid, user, application, changes, indexes=indexes)
 
     def _read(self, text: bytes) -> None:
         try:
@@ -219,11 +219,11 @@ class Assembler:
             raise ValueError(f"a message of a commit that cannot be read: {error!r}") from error
 
 
-def _follows(label: PartHeader, last: PartHeader) -> bool:
-    return (label.log, label.position, label.of, label.start, label.part) == (
+def _follows(header: PartHeader, last: PartHeader) -> bool:
+    return (header.log, header.position, header.of, header.start, header.number) == (
         last.log,
         last.position,
         last.of,
         last.start,
-        last.part + 1,
+        last.number + 1,
     )

@@ -40,15 +40,15 @@ async def stream_of(client: Client) -> list[tuple[PartHeader, bytes]]:
     while sequence < last:
         message = await subscription.next_msg(timeout=10)
         sequence = message.metadata.sequence.stream
-        if (label := PartHeader.read(message.headers)) is not None:
-            found.append((label, message.data))
+        if (header := PartHeader.read(message.headers)) is not None:
+            found.append((header, message.data))
     await subscription.unsubscribe()
     return found
 
 
 async def commits_of(client: Client) -> list[Commit]:
     assembler = Assembler()
-    taken = [assembler.take(label, data) for label, data in await stream_of(client)]
+    taken = [assembler.take(header, data) for header, data in await stream_of(client)]
     return [commit for commit in taken if isinstance(commit, Commit)]
 
 
@@ -122,7 +122,7 @@ async def test_a_frozen_relay_is_succeeded_and_does_no_harm_when_it_thaws(
             await other.await_logged("relay_copying", TAKEOVER_S)
             await asyncio.sleep(0.5)
             frozen.send(signal.SIGCONT)
-            await frozen.await_logged("relay_ended")
+            await frozen.await_logged("relay_stopped")
             await asyncio.sleep(0.5)
         await copied(client, database_url)
 
@@ -144,7 +144,7 @@ async def test_a_relay_that_thaws_with_much_to_copy_copies_it(
         await until(lambda: ask(database_url, ended), "the end of its session")
         frozen.send(signal.SIGCONT)
     async with nats_client(nats_server.url) as client:
-        await frozen.await_logged("relay_ended")
+        await frozen.await_logged("relay_stopped")
         await copied(client, database_url)
 
 
@@ -204,14 +204,14 @@ async def test_a_commit_that_was_cut_off_is_finished(database_url: str, nats_ser
                 "insert into tags (value, created_at) values ('t', now())",
                 "insert into segments (flag_id, rank, rollout_percent, created_at) select id, 1, 1, now() from flags",
             )
-        (before, commit), label = (await log_of(database_url))[-2:], (await stream_of(client))[-1][0]
+        (before, commit), header = (await log_of(database_url))[-2:], (await stream_of(client))[-1][0]
         start = (await client.jetstream().stream_info("flagent_cdc")).state.last_seq + 1
-        parcels = pack(commit, label.log, 1024 * 1024 - 4096)
-        assert [parcel.table for parcel in parcels] == ["flags", "tags", "segments"]
+        parts = pack(commit, header.log, 1024 * 1024 - 4096)
+        assert [part.table for part in parts] == ["flags", "tags", "segments"]
         # What a relay with another limit has sent is not what this one would have.
-        sent = parcels if is_same else pack(commit, label.log, 500)
+        sent = parts if is_same else pack(commit, header.log, 500)
         half = PartHeader(
-            label.log,
+            header.log,
             commit.position,
             before.position,
             commit.committed_at,
@@ -224,9 +224,9 @@ async def test_a_commit_that_was_cut_off_is_finished(database_url: str, nats_ser
         await client.jetstream().publish("flagent_cdc.change.public.flags", sent[0].data, headers=half.headers())
         async with relaying(database_url, nats_server.url):
             await copied(client, database_url)
-            parts = [(label.part, label.start) for label, _ in await stream_of(client)][1:]
+            numbers = [(header.number, header.start) for header, _ in await stream_of(client)][1:]
     anew = start if is_same else start + 1
-    assert parts == ([(1, start)] if not is_same else []) + [(part, anew) for part in (1, 2, 3)]
+    assert numbers == ([(1, start)] if not is_same else []) + [(part, anew) for part in (1, 2, 3)]
 
 
 async def test_a_stream_of_another_log_is_left_alone_until_somebody_says_so(
@@ -243,7 +243,7 @@ async def test_a_stream_of_another_log_is_left_alone_until_somebody_says_so(
         await asyncio.to_thread(migrate, database_url)
         # It may be anybody's database, as far as the relay knows.
         async with relaying(database_url, nats_server.url) as relay:
-            with pytest.raises(ForeignStream, match=f"the copy of the log {old}, .*say --adopt {old}:"):
+            with pytest.raises(ForeignStream, match=f"the copy of log {old}, .*pass --adopt {old}:"):
                 await relay.task
         async with relaying(database_url, nats_server.url, nats_adopt="aaaaaa") as relay:
             with pytest.raises(ForeignStream):
@@ -285,7 +285,7 @@ async def test_of_two_primaries_the_one_that_was_promoted_last_is_copied(
                 event = await stream.next()
                 assert (event.type, event.data["reason"]) == ("resync", "log_replaced")
                 writer.flag("lost")
-                with pytest.raises(ForeignStream, match="not known to come after it"):
+                with pytest.raises(ForeignStream, match="not known to continue it"):
                     await old.task
                 # Nor may it when it is started again.
                 async with relaying(own_postgres.url, nats_server.url) as again:

@@ -34,17 +34,17 @@ commits = st.builds(
 )
 
 
-def label(commit: Commit, parcel: MessagePart, start: int = 100) -> PartHeader:
+def header(commit: Commit, part: MessagePart, start: int = 100) -> PartHeader:
     return PartHeader(
         LOG,
         commit.position,
         Position(commit.position - 1),
         commit.committed_at,
         commit.xid,
-        parcel.part,
-        parcel.of,
+        part.number,
+        part.of,
         start,
-        parcel.continues,
+        part.continues,
     )
 
 
@@ -56,18 +56,18 @@ def commit_of(*tables: str, text: str = "x") -> Commit:
 @settings(max_examples=200)
 @given(commits, st.integers(300, 2000))
 def test_a_split_commit_is_assembled_unchanged(commit: Commit, limit_bytes: int) -> None:
-    parcels = pack(commit, LOG, limit_bytes)
-    assert all(len(parcel.data) <= limit_bytes for parcel in parcels)
+    parts = pack(commit, LOG, limit_bytes)
+    assert all(len(part.data) <= limit_bytes for part in parts)
     assembler = Assembler()
-    taken = [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels]
-    assert taken[:-1] == [None] * (len(parcels) - 1)
+    taken = [assembler.take(header(commit, part), part.data) for part in parts]
+    assert taken[:-1] == [None] * (len(parts) - 1)
     assert taken[-1] == commit
 
 
 def test_a_small_commit_of_one_table_is_one_message_that_reads_by_itself() -> None:
-    (parcel,) = pack(commit_of("flags", "flags"), LOG, 10_000)
-    assert (parcel.schema, parcel.table, parcel.part, parcel.of) == ("public", "flags", 1, 1)
-    said = json.loads(parcel.data)
+    (part,) = pack(commit_of("flags", "flags"), LOG, 10_000)
+    assert (part.schema, part.table, part.number, part.of) == ("public", "flags", 1, 1)
+    said = json.loads(part.data)
     assert said["position"] == "42"
     assert said["log"] == LOG
     assert [change["after"]["id"] for change in said["changes"]] == [0, 1]
@@ -75,32 +75,32 @@ def test_a_small_commit_of_one_table_is_one_message_that_reads_by_itself() -> No
 
 def test_each_table_gets_its_own_message_and_the_order_of_changes_is_kept() -> None:
     commit = commit_of("flags", "tags", "flags", "segments")
-    parcels = pack(commit, LOG, 10_000)
-    assert [(parcel.table, parcel.part, parcel.of) for parcel in parcels] == [
+    parts = pack(commit, LOG, 10_000)
+    assert [(part.table, part.number, part.of) for part in parts] == [
         ("flags", 1, 3),
         ("tags", 2, 3),
         ("segments", 3, 3),
     ]
-    assert json.loads(parcels[0].data)["order"] == [0, 2]
+    assert json.loads(parts[0].data)["order"] == [0, 2]
     assembler = Assembler()
-    assert [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels][-1] == commit
+    assert [assembler.take(header(commit, part), part.data) for part in parts][-1] == commit
 
 
 def test_changes_are_kept_whole_unless_one_is_larger_than_a_message() -> None:
-    parcels = pack(commit_of("flags", "flags", "flags", text="y" * 300), LOG, 700)
-    assert [parcel.continues for parcel in parcels] == [False] * 3
-    assert all(json.loads(parcel.data)["changes"] for parcel in parcels)
-    parcels = pack(commit_of("flags", text="y" * 1500), LOG, 700)
-    assert [parcel.continues for parcel in parcels] == [True, True, False]
+    parts = pack(commit_of("flags", "flags", "flags", text="y" * 300), LOG, 700)
+    assert [part.continues for part in parts] == [False] * 3
+    assert all(json.loads(part.data)["changes"] for part in parts)
+    parts = pack(commit_of("flags", text="y" * 1500), LOG, 700)
+    assert [part.continues for part in parts] == [True, True, False]
 
 
 def test_an_interrupted_attempt_is_dropped_when_another_begins() -> None:
     commit = commit_of("flags", "tags", "segments")
-    parcels = pack(commit, LOG, 10_000)
+    parts = pack(commit, LOG, 10_000)
     assembler = Assembler()
-    assert assembler.take(label(commit, parcels[0]), parcels[0].data) is None
-    assert assembler.take(label(commit, parcels[1]), parcels[1].data) is None
-    again = [assembler.take(label(commit, parcel, start=102), parcel.data) for parcel in parcels]
+    assert assembler.take(header(commit, parts[0]), parts[0].data) is None
+    assert assembler.take(header(commit, parts[1]), parts[1].data) is None
+    again = [assembler.take(header(commit, part, start=102), part.data) for part in parts]
     assert again == [None, None, commit]
 
 
@@ -109,31 +109,31 @@ def test_an_interrupted_attempt_is_dropped_when_another_begins() -> None:
     [([], 2), ([1], 3)],
     ids=["reading begins in the middle", "one is missing"],
 )
-def test_a_part_without_those_before_it_is_torn(seen: list[int], then: int) -> None:
+def test_a_part_without_those_before_it_is_incomplete(seen: list[int], then: int) -> None:
     commit = commit_of("flags", "tags", "segments")
-    parcels = pack(commit, LOG, 10_000)
+    parts = pack(commit, LOG, 10_000)
     assembler = Assembler()
     for part in seen:
-        assembler.take(label(commit, parcels[part - 1]), parcels[part - 1].data)
-    torn = parcels[then - 1]
-    assert assembler.take(label(commit, torn), torn.data) == IncompleteCommit(Position(42))
+        assembler.take(header(commit, parts[part - 1]), parts[part - 1].data)
+    incomplete = parts[then - 1]
+    assert assembler.take(header(commit, incomplete), incomplete.data) == IncompleteCommit(Position(42))
     # And the next whole commit is taken again.
-    assert [assembler.take(label(commit, parcel), parcel.data) for parcel in parcels][-1] == commit
+    assert [assembler.take(header(commit, part), part.data) for part in parts][-1] == commit
 
 
 def test_parts_of_two_attempts_are_never_mixed() -> None:
     commit = commit_of("flags", "tags")
     first, second = pack(commit, LOG, 10_000)
     assembler = Assembler()
-    assembler.take(label(commit, first, start=100), first.data)
-    assert assembler.take(label(commit, second, start=102), second.data) == IncompleteCommit(Position(42))
+    assembler.take(header(commit, first, start=100), first.data)
+    assert assembler.take(header(commit, second, start=102), second.data) == IncompleteCommit(Position(42))
 
 
 def test_headers_say_what_the_label_says() -> None:
-    one = label(commit_of("flags", "tags"), MessagePart("public", "tags", 2, 2, True, b""))
+    one = header(commit_of("flags", "tags"), MessagePart("public", "tags", 2, 2, True, b""))
     assert PartHeader.read(one.headers()) == one
     assert one.message_id == "k7q2mx:42:2@100"
-    assert label(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
+    assert header(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_headers_say_what_the_label_says() -> None:
     ],
 )
 def test_a_message_of_somebody_else_has_no_label(changed: dict[str, str] | None) -> None:
-    ours = label(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).headers()
+    ours = header(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).headers()
     assert PartHeader.read(ours) is not None
     assert PartHeader.read({**ours, **changed} if changed else changed) is None
 
@@ -157,4 +157,4 @@ def test_a_message_of_somebody_else_has_no_label(changed: dict[str, str] | None)
 def test_data_that_are_not_a_commit_are_refused(data: bytes) -> None:
     commit = commit_of("flags")
     with pytest.raises(ValueError):
-        Assembler().take(label(commit, MessagePart("public", "flags", 1, 1, False, data)), data)
+        Assembler().take(header(commit, MessagePart("public", "flags", 1, 1, False, data)), data)

@@ -1,6 +1,6 @@
 import asyncio
 
-from cdc.jetstream.cancellation import end
+from cdc.source.cancellation import cancel_and_wait
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_too() -> None:
@@ -18,6 +18,6 @@ async def test_a_task_that_swallows_a_cancellation_ends_too() -> None:
 
     tasks = [asyncio.create_task(work()), asyncio.create_task(fail())]
     await begun.wait()
-    await asyncio.wait_for(end(tasks), 20)
+    await asyncio.wait_for(cancel_and_wait(tasks), 20)
     assert tasks[0].cancelled()
     assert isinstance(tasks[1].exception(), ValueError)
