@@ -1,1 +1,1 @@
-"""All that touches psycopg and is nobody's policy: connections, named queries, driver errors, lock retries."""
+"""What touches psycopg and decides no policy: connections, the read session, named queries, driver errors, lock retry."""

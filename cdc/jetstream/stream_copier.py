@@ -243,8 +243,8 @@ class StreamCopier:
             raise ForeignStream(
                 f"the JetStream stream {self._layout.name!r} at {self._target} is the copy of log {tail.log}, up to"
                 f" position {tail.position}; this database has log {log}, which is not known to continue it. If this is"
-                " an old primary, or a copy, it must not write there: use another --nats-stream, or stop it. If this database"
-                f" was restored and replaces that one, pass --adopt {tail.log}: all subscribers then resync"
+                " an old primary, or a copy, it must not write there: use another --nats-stream, or stop it. If this"
+                f" database was restored and replaces that one, pass --adopt {tail.log}: all subscribers then resync"
             )
 
     async def _why_broken(self, tail: Tail) -> ResyncReason | None:

@@ -1,11 +1,10 @@
-"""Keeps the log from growing for ever: deletes its oldest commits, by age and by size, in small batches.
+"""Retention of the change log: deletes its oldest commits, by age and by size, in small steps.
 
-Every process of every instance tries now and then; the database lets one of them at it and turns the others away. What
-may go at all is decided there too (sql/objects/700_prune.sql). A subscriber that comes back with an id that is gone is
-resynchronised.
+Every process of every instance tries at intervals; the database admits one of them and turns the others away. It also
+decides what may be deleted at all (sql/objects/700_prune.sql). A subscriber that resumes from a pruned id gets a resync.
 
-After each batch the pruner rests six times as long as the batch took, so that it never takes more than a seventh of
-what the writers could use (`python -m bench.prune`).
+After each step the pruner pauses six times as long as the step took, so that it never takes more than a seventh of the
+database's time (`python -m bench.prune`).
 """
 
 import asyncio
@@ -29,21 +28,21 @@ __all__ = ["Pruned", "Pruner", "Retention", "keep_at_least"]
 
 logger = logging.getLogger(__name__)
 
-# A batch of so many changes takes some 2 ms.
+# A step of this many changes takes some 2 ms.
 BATCH_CHANGES = 100
 
 _REST = 6.0
 
-# Where batches are nearly free: the loop and the disk are left to others all the same.
+# Where steps cost almost nothing: the loop and the disk are left to others all the same.
 _LEAST_REST_S = 0.005
 
-# A single commit may hold a million changes, and goes in one batch.
+# A single commit may hold a million changes, and is deleted in one step.
 _BATCH_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What the logs may hold; None is no limit. `lane_max_bytes` is for each stream besides that of the flags."""
+    """What the change log may hold; None is no limit. `lane_max_bytes` is for each lane besides the default one."""
 
     max_age_s: float | None
     max_bytes: int | None
@@ -56,7 +55,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one run deleted; `is_busy` where another session was at it."""
+    """What one run deleted; `is_busy` where another session was pruning."""
 
     commits: int = 0
     changes: int = 0
@@ -64,16 +63,16 @@ class Pruned:
 
 
 def keep_at_least(url: str, age_s: float) -> None:
-    """Forbid everybody, from now on, to prune what is younger; needs the owner's rights."""
+    """Forbid pruning commits that are younger than this, by anyone, from now on; needs the owner's rights."""
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(query("set_min_age"), {"min_age_s": age_s})
 
 
 class Pruner:
-    """`prune` once, or `run` until stopped: every `interval_s`, about, whatever the database said the last time.
+    """The port `Maintenance` of a database: `prune` once, or `run` about every `interval_s` until stopped.
 
-    `rest` is how long it pauses after a batch, in times of what that batch took.
+    `rest` is how long it pauses after a step, as a multiple of what that step took.
     """
 
     def __init__(self, url: str, retention: Retention, interval_s: float = 60.0, *, rest: float = _REST) -> None:
@@ -88,9 +87,9 @@ class Pruner:
         self.pruned_commits = 0
 
     async def prune(self, *, at_most_s: float = math.inf) -> Pruned:
-        """Delete all that is too old or too much, batch by batch, for so long at most; raises `DatabaseError`.
+        """Delete what is too old or too much, step by step, for `at_most_s`; raises `DatabaseError`.
 
-        Commits are counted of the flags' stream alone.
+        The result counts the commits of the default lane only.
         """
         async with self._connected() as connection:
             pruned = await self._prune_flags(connection, at_most_s)
@@ -104,7 +103,7 @@ class Pruner:
         excess = await self._excess(connection)
         while True:
             began = loop.time()
-            # What grows old meanwhile is left to the next run: this one must end.
+            # What becomes too old meanwhile is left to the next run: this one must end.
             gone = await self._prune_batch(connection, began - started, max(0, excess - changes))
             commits, changes = commits + gone.commits, changes + gone.changes
             if gone.is_busy or not gone.commits or loop.time() - started > at_most_s:
@@ -113,7 +112,7 @@ class Pruner:
                 return Pruned(commits, changes)
 
     async def _prune_others(self, connection: psycopg.AsyncConnection[Any], at_most_s: float) -> int:
-        """What is too old in any of them, then what is too much in each."""
+        """In the other lanes: what is too old in any of them, then what is too much in each."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         max_age_s = self._retention.max_age_s
@@ -132,7 +131,7 @@ class Pruner:
         return changes
 
     async def _prune_repeatedly(self, batch: Callable[[int], Awaitable[int]], until: float) -> int:
-        """How many changes went until a batch, which is told that number, found no more."""
+        """Call `batch` with the number of changes deleted so far until it deletes none; that number."""
         loop = asyncio.get_running_loop()
         changes = 0
         while True:
@@ -150,7 +149,7 @@ class Pruner:
         return 0 if row is None else int(row[0])
 
     async def _excess_of_others(self, connection: psycopg.AsyncConnection[Any]) -> list[tuple[int, int]]:
-        """Each stream besides that of the flags whose log is too large, and how many changes must go."""
+        """Each other lane whose log is too large, and how many changes to delete."""
         max_bytes = self._retention.lane_max_bytes
         if max_bytes is None:
             return []
@@ -168,22 +167,22 @@ class Pruner:
             try:
                 pruned = await self.prune()
             except DatabaseError as error:
-                self._complain(error)
+                self._on_error(error)
                 continue
             except Exception:
-                # Unknown; the log would grow for ever if this ended here.
+                # Unknown; the change log would grow for ever if this ended here.
                 logger.exception("Pruning failed", extra={"action": "prune_failed"})
                 continue
             self._has_warned = False
             self.pruned_commits += pruned.commits
             if pruned.commits:
                 logger.info(
-                    "The log was pruned",
-                    extra={"action": "log_pruned", "commits": pruned.commits, "changes": pruned.changes},
+                    "Change log pruned",
+                    extra={"action": "change_log_pruned", "commits": pruned.commits, "changes": pruned.changes},
                 )
 
     def stop(self) -> None:
-        """Make `run` return soon, whatever it waits for in the database."""
+        """Make `run` return soon, even where it waits for the database."""
         self._must_stop.set()
         shutdown_socket(self._connection)
 
@@ -196,7 +195,7 @@ class Pruner:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A session for one run: between the runs the database has one less to keep."""
+        """A session for one run; none is kept open between the runs."""
         self._connection = connection = await connect(self._url, name="pruner")
         try:
             # Under SERIALIZABLE, which may be the database's default, deleting could make writers fail.
@@ -221,7 +220,7 @@ class Pruner:
         return Pruned(*row)
 
     async def _excess(self, connection: psycopg.AsyncConnection[Any]) -> int:
-        """How many changes must go for the log to be small enough.
+        """How many changes to delete for the log of the default lane to be small enough.
 
         Counted once, at the beginning: the statistics learn of deletions a little later, and must not count them twice.
         """
@@ -233,15 +232,15 @@ class Pruner:
         held, size_bytes = row
         return max(0, held - held * self._retention.max_bytes // size_bytes) if size_bytes else 0
 
-    def _complain(self, error: DatabaseError) -> None:
+    def _on_error(self, error: DatabaseError) -> None:
         if self._must_stop.is_set():
             return
         if is_retryable(error):
-            logger.info("The log could not be pruned", extra={"action": "prune_put_off", "reason": str(error)})
+            logger.info("The change log cannot be pruned yet", extra={"action": "prune_deferred", "reason": str(error)})
         elif not self._has_warned:
-            # Said once: it needs somebody to act, and would be repeated for ever.
+            # Logged once: it needs an operator, and would be repeated for ever.
             self._has_warned = True
             logger.warning(
-                "The log is not pruned and grows; run `flagent-cdc migrate` as its owner",
+                "The change log is not pruned and grows; run `flagent-cdc migrate` as its owner",
                 extra={"action": "prune_refused", "reason": str(error)},
             )

@@ -1,4 +1,4 @@
-"""A node that is fed by PostgreSQL itself."""
+"""PostgreSQL as the source of a node, or of a relay."""
 
 import asyncio
 import json
@@ -22,13 +22,15 @@ __all__ = ["PostgresUpstream"]
 
 logger = logging.getLogger(__name__)
 
-# How long one try may take; a table in use by others is tried again at the listener's next idle moment.
+# How long one attempt may take; a table that is in use is tried again after the listener's next probe.
 _ATTACH_S = 1.0
 
 
 class PostgresUpstream:
-    """The port `Upstream` of a database: schemas that wait for their tables are attached when these appear, the log is
-    pruned. `loads` reads the rows; whoever passes commits on needs them whole, and not `in_parts`."""
+    """The port `Upstream` of a database. It also attaches pending schemas when their tables appear, and prunes.
+
+    `loads` reads the rows. A relay, which passes commits on, needs each in one piece, not `in_parts`.
+    """
 
     def __init__(self, settings: Settings, url: str, loads: LoadJson = json.loads, *, in_parts: bool = True) -> None:
         self._url = url
@@ -49,7 +51,7 @@ class PostgresUpstream:
         is_flags = lane == FLAGS
         options = ListenerOptions(
             is_polled=lane.is_polled,
-            # In other lanes a position alone is announced, see sql/objects/330_seal_stream.sql.
+            # In other lanes only the position is announced, see sql/objects/330_seal_stream.sql.
             carries_changes=is_flags,
             in_parts=self._in_parts,
             loads=self._loads,
@@ -73,6 +75,8 @@ class PostgresUpstream:
 
 
 class _Attaching:
+    """Attaches schemas for which `migrate` found no tables yet."""
+
     def __init__(self, url: str, log: LogReader) -> None:
         self._url = url
         self._log = log
@@ -87,11 +91,13 @@ class _Attaching:
             await asyncio.to_thread(attach_pending, self._url, deadline_s=_ATTACH_S)
         except FlagentCdcError as error:
             if is_retryable(error):
-                logger.info("A schema cannot be attached yet", extra={"action": "attach_put_off", "reason": str(error)})
+                logger.info(
+                    "A schema cannot be attached yet", extra={"action": "attach_deferred", "reason": str(error)}
+                )
                 return
-            # Said once: a role that may only read cannot attach, and the sentence names who must do what.
+            # Logged once: a role that may only read cannot attach, and the message says what to do.
             self._refused_schemas = pending
             logger.warning(
-                "A schema waits to be attached; run `flagent-cdc migrate` as its owner",
+                "A schema is not attached; run `flagent-cdc migrate` as its owner",
                 extra={"action": "attach_refused", "schemas": sorted(pending), "reason": str(error)},
             )

@@ -9,8 +9,11 @@ __all__ = ["CapturedTable"]
 
 @dataclass(frozen=True, slots=True)
 class CapturedTable:
-    """`id` is a watched table's number, None for Flagent's. `included` None is every column; `masked` ones are told as
-    null. An empty `key` is none: then the whole row tells which one it is."""
+    """A table and what of it is logged.
+
+    `id` is a watched table's number, None for Flagent's. `included` None is every column; `masked` ones are logged as
+    null. Where `key` is empty, rows are identified by all their columns.
+    """
 
     id: int | None
     schema: str

@@ -22,6 +22,8 @@ LoadJson = Callable[[str | bytes], Any]
 
 
 class Op(StrEnum):
+    """What happened to the row, or to the table."""
+
     INSERT = "insert"
     UPDATE = "update"
     DELETE = "delete"
@@ -32,7 +34,7 @@ class Op(StrEnum):
 class Change:
     """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate.
 
-    `sequence` orders the changes of one row where commits are not told in their order, and is None elsewhere.
+    `sequence` orders the changes of one row in a lane ordered when read, and is None elsewhere.
     """
 
     schema: str
@@ -46,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one transaction changed, in the order in which it did.
+    """The changes of one transaction, in the order in which it made them.
 
     `committed_at` is ISO-8601 in UTC with microseconds and `Z`, taken just before the commit. One that is too large to
     be read at once comes in parts: `begin` changes came before these, and more come after them unless it `ends` here.
@@ -75,7 +77,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The listener's own notification, which proves that it still hears."""
+    """The listener's own notification, which confirms that it still receives them."""
 
     nonce: str
 
@@ -87,7 +89,7 @@ def decode_change(raw: Mapping[str, Any]) -> Change:
 
 
 def decode_notification(text: str, loads: LoadJson = json.loads) -> Commit | Hint | Probe | None:
-    """Read a notification's payload; None where it is not one of ours (anyone may notify any channel)."""
+    """Read a notification's payload; None where it is foreign (any session may notify any channel)."""
     try:
         raw = loads(text)
         if "probe" in raw:

@@ -1,4 +1,4 @@
-"""A moment of the past that somebody asks about: a position in the log, or a time.
+"""A point in time that a request asks about: a position in the log, or a time.
 
 >>> parse_moment("at", "1042"), parse_moment("at", "1042-3@k7q2mx")
 (AtPosition(position=1042, log=None), AtPosition(position=1042, log='k7q2mx'))

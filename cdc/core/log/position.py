@@ -1,4 +1,4 @@
-"""Where a commit and an event stand in the log.
+"""The place of a commit and of an event in the log.
 
 Positions grow in commit order, may have holes, and never go back within one log. Which log is meant is part of every
 id: after a restore or a failover to a lagging replica positions are used again, and only the log part tells.
@@ -21,7 +21,7 @@ __all__ = ["LAST_INDEX", "EventId", "LogId", "Position"]
 Position = NewType("Position", int)
 LogId = NewType("LogId", str)
 
-# Stands for the end of a commit where ids are compared; no commit has so many events.
+# Orders the end of a commit after all its events; no commit has this many.
 LAST_INDEX = 1 << 62
 
 # 19 digits hold PostgreSQL's bigint; the log part is six characters today, and may grow.
@@ -59,5 +59,5 @@ class EventId:
         return self.position, LAST_INDEX if self.index is None else self.index
 
     def is_before(self, other: Self) -> bool:
-        """Whether `other` tells more than this id; both must be of the same log."""
+        """Whether `other` comes after this id; both must be of the same log."""
         return self.order < other.order
