@@ -1,1 +1,1 @@
-"""What touches psycopg and decides no policy: connections, the read session, named queries, driver errors, lock retry."""
+"""Around psycopg, without policy: connections, the read session, named queries, driver errors, lock retry."""

@@ -1,7 +1,7 @@
 """Retention of the change log: deletes its oldest commits, by age and by size, in small steps.
 
 Every process of every instance tries at intervals; the database admits one of them and turns the others away. It also
-decides what may be deleted at all (sql/objects/700_prune.sql). A subscriber that resumes from a pruned id gets a resync.
+decides what may be deleted at all (sql/objects/700_prune.sql). A client that resumes from a pruned id gets a resync.
 
 After each step the pruner pauses six times as long as the step took, so that it never takes more than a seventh of the
 database's time (`python -m bench.prune`).

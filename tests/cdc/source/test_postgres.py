@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -17,7 +16,7 @@ class PostgresSubject:
     """The subject of the contract."""
 
     def __init__(self, url: str, writer: Writer) -> None:
-        settings = replace(Settings.from_environment({}), probe_interval_s=0.5)
+        settings = Settings.from_environment({"FLAGENT_CDC_PROBE_INTERVAL": "500ms"})
         self.upstream = PostgresUpstream(settings, url)
         self._writer = writer
         writer.run("create table orders (id integer primary key)", "select flagent_cdc.watch('orders')")
