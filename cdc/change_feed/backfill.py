@@ -1,8 +1,7 @@
-"""The captured tables, for those who want more of them than their changes: which there are, their rows' schema, and all
-their rows.
+"""The captured tables beyond their changes: which there are, the schema of their rows, and all their rows.
 
-Reading a whole table holds a snapshot, which keeps PostgreSQL from tidying up. So few are read at the same time, each
-as fast as its reader takes the rows, and none for longer than the time allowed.
+Reading a whole table holds a snapshot, which keeps VACUUM from removing dead rows. So only a few are read at the same
+time, each as fast as its reader takes the rows, and none for longer than the time allowed.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ _PROGRESS_S = 10.0
 
 
 class Backfill:
-    """One table being read. `sent` is how many rows have been given out."""
+    """One table being read. `sent` is how many rows `rows` has yielded."""
 
     def __init__(self, snapshot: TableSnapshot, tables: "Backfills") -> None:
         self.snapshot = snapshot
@@ -38,28 +37,28 @@ class Backfill:
         self._tables = tables
 
     async def rows(self) -> AsyncGenerator[Sequence[SnapshotRow], None]:
-        """The rows, piece by piece, read when they are asked for. Raises `TooBusy` when the server ends."""
+        """The rows in pieces, read only as needed. Raises `TooBusy` when the server shuts down."""
         clock = asyncio.get_running_loop().time
-        tell_at = clock() + _PROGRESS_S
+        log_at = clock() + _PROGRESS_S
         async for rows in self.snapshot.rows():
             if self._tables.is_stopping:
-                raise TooBusy("the server ends; begin again")
+                raise TooBusy("the server is shutting down; start the backfill again")
             self.sent += len(rows)
             self._tables.rows_read += len(rows)
             yield rows
-            if clock() >= tell_at:
-                tell_at = clock() + _PROGRESS_S
-                logger.info("A table is being read", extra={"action": "backfill_progress", **self.progress()})
+            if clock() >= log_at:
+                log_at = clock() + _PROGRESS_S
+                logger.info("Backfill in progress", extra={"action": "backfill_progress", **self.progress()})
 
     def piece(self, rows: Sequence[SnapshotRow]) -> RowsPiece:
-        """Rows that `rows` gave out, as they stand on a stream."""
-        told = {"table": self.snapshot.table.name, "sent": self.sent, "estimated": self._estimated}
-        return RowsPiece("rows", rows_text(rows, told))
+        """A piece that `rows` has yielded, as a stream carries it."""
+        fields = {"table": self.snapshot.table.name, "sent": self.sent, "estimated": self._estimated}
+        return RowsPiece("rows", rows_text(rows, fields))
 
     def end(self, id: EventId) -> RowsPiece:
-        """What ends them on a stream: the id after which the table's changes go on."""
-        told = {"table": self.snapshot.table.name, "position": str(id.position), "rows": self.sent}
-        return RowsPiece("rows_end", encode(told), id)
+        """The message that ends a backfill on a stream: the id after which the table's changes continue."""
+        fields = {"table": self.snapshot.table.name, "position": str(id.position), "rows": self.sent}
+        return RowsPiece("rows_end", encode(fields), id)
 
     @property
     def _estimated(self) -> int:
@@ -74,7 +73,7 @@ class Backfill:
 
 
 class Backfills:
-    """`open` gives a source for each that reads, None where there are no tables to read; none is read for longer than
+    """`open` makes a source for each reader, or returns None where tables cannot be read; no backfill takes longer than
     `timeout_s`."""
 
     def __init__(self, open: Callable[[], TableSource | None], timeout_s: float) -> None:
@@ -86,7 +85,7 @@ class Backfills:
         self.rows_read = 0
 
     async def captured(self, grant: Grant) -> list[CapturedTable]:
-        """By schema and name; those that the grant hides are not there."""
+        """The captured tables that the grant shows, by schema and name."""
         return [table for table in await self._tables.captured_tables() if grant.allows_captured(table)]
 
     async def find(self, name: str, grant: Grant) -> CapturedTable:
@@ -97,16 +96,14 @@ class Backfills:
             return found[0]
         if found:
             listed = ", ".join(table.name for table in found)
-            raise InvalidInput(
-                f"several tables are called {name[:64]!r}: {listed}", name="table", code="several_tables"
-            )
+            raise InvalidInput(f"the name {name[:64]!r} is ambiguous: {listed}", name="table", code="several_tables")
         raise InvalidInput(f"no table {name[:64]!r} is watched", name="table", code="unknown_table")
 
     async def sole(self, names: Collection[str], grant: Grant) -> CapturedTable:
         """The one table that these names mean; raises `InvalidInput`."""
         if len(names) > 1:
             raise InvalidInput(
-                "the rows of one table at a time can be had: subscribe to each on a connection of its own",
+                "a backfill reads one table at a time: subscribe to each on a separate connection",
                 name="table",
                 code="several_tables",
             )
@@ -121,12 +118,12 @@ class Backfills:
         `TimeoutError` when the time is over."""
         if table.is_of_flags:
             raise InvalidInput(
-                f"only watched tables can be read as a whole; {table.name} is one of Flagent's",
+                f"a backfill reads watched tables only; {table.name} is one of Flagent's",
                 name="table",
                 code="not_readable",
             )
         if len(self.running) >= MAX_BACKFILLS:
-            raise TooBusy(f"{MAX_BACKFILLS} tables are being read already; come back later")
+            raise TooBusy(f"{MAX_BACKFILLS} tables are being read already; try again later")
         source = self._open()
         assert source is not None, "a table was found, so there is a source"
         placeholder: Backfill | None = None
@@ -134,12 +131,12 @@ class Backfills:
             async with asyncio.timeout(self.timeout_s), source.snapshot(table, self.timeout_s + 5) as snapshot:
                 placeholder = Backfill(snapshot, self)
                 self.running.add(placeholder)
-                logger.info("A table is read", extra={"action": "backfill_started", **placeholder.progress()})
+                logger.info("Backfill started", extra={"action": "backfill_started", **placeholder.progress()})
                 yield placeholder
-                logger.info("A table was read", extra={"action": "backfill_done", **placeholder.progress()})
+                logger.info("Backfill finished", extra={"action": "backfill_finished", **placeholder.progress()})
         except TimeoutError:
             sent = {} if placeholder is None else placeholder.progress()
-            logger.warning("A table took too long to read", extra={"action": "backfill_timeout", **sent})
+            logger.warning("Backfill took too long", extra={"action": "backfill_timeout", **sent})
             raise
         finally:
             if placeholder is not None:
@@ -147,7 +144,7 @@ class Backfills:
             await source.close()
 
     def stop(self) -> None:
-        """The server ends: what is being read is broken off."""
+        """The server is shutting down: abort every backfill."""
         self.is_stopping = True
 
     async def close(self) -> None:
@@ -158,5 +155,5 @@ class Backfills:
     @property
     def _tables(self) -> TableSource:
         if self._source is None:
-            raise OutOfReach("this node has no tables; ask one that reads the database", code="no_past")
+            raise OutOfReach("tables cannot be read on this node; ask one that reads the database", code="no_past")
         return self._source

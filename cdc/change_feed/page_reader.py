@@ -1,7 +1,7 @@
 """The change feed: pages of the log, and waiting for the next ones.
 
-Readers at the end of the log all ask the same, at the same moment: one look serves them. A reader that waits costs no
-query; the hub wakes it, and the log is read, as that is where the rows are.
+Readers at the end of the log all ask the same question at the same time: one query serves them. A reader that waits
+costs no query; the hub wakes it, and then the log is read for the rows.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from ..source.log import LogHistory
 
 __all__ = ["ChangeFeed"]
 
-# Changes that a look for those of some tables goes through.
+# Changes that one query for some tables looks at.
 _SCAN_CHANGES = 5_000
 
 _MAX_WAITING = 1_000
@@ -28,6 +28,8 @@ _Question = tuple[Cursor | None, int, tuple[str, ...] | None]
 
 
 class ChangeFeed:
+    """The change feed of one lane. `log` is None where the history is not available."""
+
     def __init__(self, log: LogHistory | None, hub: Hub) -> None:
         self._log = log
         self._hub = hub
@@ -58,7 +60,7 @@ class ChangeFeed:
                 await self._wait(Position(page.newest + 1), rest_s)
 
     def stop_waiting(self) -> None:
-        """The server ends: everyone is answered with what there is."""
+        """The server is shutting down: answer every reader with what there is."""
         self._stopping.set()
 
     async def close(self) -> None:
@@ -70,7 +72,7 @@ class ChangeFeed:
 
     async def _wait(self, position: Position, timeout_s: float) -> None:
         if self._waiting >= _MAX_WAITING:
-            raise TooBusy(f"{_MAX_WAITING} readers wait for changes already; ask without waiting")
+            raise TooBusy(f"{_MAX_WAITING} readers are waiting for changes already; ask without waitMs")
         self._waiting += 1
         reached = asyncio.ensure_future(self._hub.reached(position, timeout_s))
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -85,16 +87,19 @@ class ChangeFeed:
         task = self._asked.get(question)
         if task is None:
             task = self._asked[question] = asyncio.create_task(self._ask(question))
-        # Shielded: the first one to ask may go away, and the others still want to know.
+        # Shielded: the first reader may disconnect while others wait for the same answer.
         return await asyncio.shield(task)
 
     async def _ask(self, question: _Question) -> ChangePage:
-        # One that has not been sent yet serves everybody who comes until it is: an answer is never older than its
+        # A query that is not sent yet serves all readers that come until it is: an answer is never older than its
         # question.
         await asyncio.sleep(0)
         del self._asked[question]
         if self._log is None:
-            raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
+            raise OutOfReach(
+                "the history of this lane is not available on this node; ask one that reads the database",
+                code="no_past",
+            )
         after, limit, tables = question
         scan = limit if tables is None else max(limit, _SCAN_CHANGES)
         return await self._log.changes_after(after, limit=limit, scan=scan, tables=tables)
@@ -107,8 +112,8 @@ class ChangeFeed:
 
     def _shows(self, grant: Grant, change: LoggedChange) -> bool:
         if change.table in TABLES and change.schema not in self._hub.catalog.schemas:
-            # Rows of a schema that was attached once, or a table that is called like one of Flagent's: only who is
-            # allowed it by its whole name may see it.
+            # Rows of a schema that was attached once, or a table with the name of one of Flagent's: shown only to a
+            # grant that names it in full.
             return grant.allows_row(change.schema, change.table, is_of_flags=True) or (
                 grant.allows_schema(change.schema) and f"{change.schema}.{change.table}" in (grant.tables or ())
             )

@@ -1,8 +1,8 @@
-"""What became of a flag: every change that clients could see, with who, when, and before → after.
+"""The history of a flag: every change that clients could see, with its author, its time, and before → after.
 
-A flag is followed by its key. The log holds rows and a row of a constraint does not say whose it is, so the catalog is
-taken back commit by commit and asked for the flag before and after each: it hands out the same object until the flag
-changes, which makes asking cheap.
+A flag is followed by its key. The log holds rows, and the row of a constraint does not name its flag; so the catalog is
+rewound commit by commit and asked for the flag before and after each. It returns the same object until the flag
+changes, which makes that cheap.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ from .time_travel import TimeTravel
 
 __all__ = ["FlagHistory", "flag_history"]
 
-# Changes of all flags that one answer looks through; who wants more asks on from `next`.
+# Changes of all flags that one answer looks through; the next request continues from `next`.
 _SCAN_CHANGES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class FlagHistory:
-    """Newest first. `next` is the position before which the rest is to be asked for; None where nothing older is known,
-    and then `reason` says why."""
+    """Newest first. `next` is the position before which the rest is; None where nothing older is known, and then
+    `reason` says why."""
 
     entries: list[Mapping[str, Any]]
     next: Position | None
@@ -39,7 +39,7 @@ class FlagHistory:
 async def flag_history(
     past: TimeTravel, schema: str, key: str, grant: Grant, *, before: Position | None, limit: int
 ) -> FlagHistory:
-    """The newest `limit` changes of a flag before a position; what `grant` does not show was never there.
+    """The newest `limit` changes of a flag before a position, as if what `grant` does not allow did not exist.
 
     Raises as `TimeTravel.at` does.
     """
@@ -66,7 +66,7 @@ async def flag_history(
             if error.code == "too_far_back":
                 return FlagHistory(entries, Position(catalog.position + 1), None)
             return FlagHistory(entries, None, str(error))
-    raise AssertionError("the way back ends with an error")
+    raise AssertionError("rewinding ends with an error")
 
 
 def _entry(
@@ -78,7 +78,7 @@ def _entry(
     newer: FlagJson | None,
     author: str | None,
 ) -> Mapping[str, Any] | None:
-    # Under another key before: then this was a renaming. (What it was renamed to is told under that key.)
+    # It had another key before: this commit renamed it. (The renaming away is in the history of the old key.)
     before = older if older is not None or newer is None else catalog.flag_json(schema, newer["id"])
     before = before if before is not None and grant.allows_flag(schema, before) else None
     after = newer if newer is not None and grant.allows_flag(schema, newer) else None
@@ -102,7 +102,7 @@ def _entry(
 
 
 def _signed_by(before: FlagJson | None, after: FlagJson) -> str | None:
-    """Who saved it, where this commit says so."""
+    """Its author, where this commit names one."""
     if before is not None and all(before[name] == after[name] for name in BOOKKEEPING):
         return None
     return after["updatedBy"] or None

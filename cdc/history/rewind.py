@@ -1,4 +1,4 @@
-"""Taking a copy of the catalog back through the log, page by page."""
+"""Rewinds a copy of the catalog through the log, page by page."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
@@ -16,19 +16,19 @@ are none. Raises `OutOfReach` where changes are no longer there."""
 
 _PAGE_CHANGES = 2_000
 
-# Commits between two turns for everyone else; about a millisecond of work.
+# Commits between two turns for everything else on the loop; about a millisecond of work.
 _TURN_COMMITS = 25
 
 
 async def rewound(
     past: Catalog, read: ReadBack, down_to: Position, limit: int, *, needs: Collection[str] | None = None
 ) -> AsyncGenerator[Commit, None]:
-    """Rewind a catalog to `down_to`; each commit is given out once it is undone, newest first.
+    """Rewind a catalog to `down_to`; yields each commit after it was undone, newest first.
 
-    Raises `OutOfReach` where the log ends on the way, or one of the schemas that the caller `needs` was attached (all
-    where that is None) (`pruned`), and after more than `limit` changes (`too_far_back`); a commit counts as one change
-    at least. The caller asks afterwards whether the log still reaches so far back: what was pruned meanwhile is missing
-    here without a trace.
+    Raises `OutOfReach`: `pruned` where the log ends on the way, or one of the schemas that the caller `needs` (None is
+    all) was attached; `too_far_back` after more than `limit` changes, where a commit counts as one at least. The
+    caller must check afterwards that the log still holds everything after `down_to`: commits that were pruned meanwhile
+    are missing without notice.
     """
     spent = turn = 0
     while past.position > down_to:
@@ -46,18 +46,18 @@ async def rewound(
             yield commit
         if spent > limit:
             raise OutOfReach(
-                f"this is further back than the {limit} changes that are read at once (FLAGENT_CDC_REPLAY_LIMIT);"
-                f" position {past.position} can be reached",
+                f"this is more than {limit} changes back, the limit for one request (FLAGENT_CDC_REPLAY_LIMIT);"
+                f" position {past.position} is within reach",
                 code="too_far_back",
             )
     past.position = down_to
 
 
 def refuse_before_attachment(past: Catalog, schema: str) -> None:
-    """Raises `OutOfReach` (`pruned`) where nothing is known of a schema, because it was attached later."""
+    """Raises `OutOfReach` (`pruned`) where nothing is known of a schema yet, because it was attached later."""
     if (commit := past.attached.get(schema)) is not None:
         raise OutOfReach(
-            f"the schema {schema} was attached at position {commit.position}; what it held before is not in the log",
+            f"the schema {schema} was attached at position {commit.position}; the change log has nothing before that",
             code="pruned",
             oldest=commit.position,
             oldest_at=commit.committed_at,

@@ -1,7 +1,7 @@
-"""The flags as they were: the catalog of any moment that the log still holds.
+"""Time travel: the catalog at any point in time that the log still holds.
 
-A copy of the present catalog is taken back through the log; the moments asked about last are kept, for whoever asks
-about yesterday noon asks more than once. One question is worked on at a time, a bounded number waits.
+A copy of the present catalog is rewound through the log. The last few results are kept, since one is often asked for
+several times. One question is worked on at a time, and a bounded number waits.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ _KEEP_S = 60.0
 
 _MAX_WAITING = 16
 
-# How long a question about a position that the database has, and this process not yet, waits for it.
+# How long a question waits for a position that the database has reached and this process has not.
 _CATCH_UP_S = 2.0
 
-# A single commit with more changes of flags than that is not read.
+# A single commit with more changes of flags is not read.
 _MOST_CHANGES = 200_000
 
 
 class TimeTravel:
-    """Goes back at most `limit_changes` changes at once."""
+    """Rewinds at most `limit_changes` changes for one question. `log` is None where the history is not available."""
 
     def __init__(self, log: LogHistory | None, hub: Hub, limit_changes: int) -> None:
         self._log = log
@@ -52,18 +52,21 @@ class TimeTravel:
     @property
     def log(self) -> LogHistory:
         if self._log is None:
-            raise OutOfReach("this node holds the present alone; ask one that reads the database", code="no_past")
+            raise OutOfReach(
+                "the history of this lane is not available on this node; ask one that reads the database",
+                code="no_past",
+            )
         return self._log
 
     async def extent(self) -> tuple[LogRange, int] | None:
-        """How far back the log reaches and what it takes on disk, in bytes; None where the past cannot be looked up.
+        """The range of the log and its size on disk, in bytes; None where the history is not available.
 
         Raises `DatabaseError`.
         """
         return None if self._log is None else (await self._log.reach(), await self._log.size_bytes())
 
     async def at(self, moment: Moment) -> Catalog:
-        """The catalog as of a moment, to be read and never changed; of those in `attached` it knows nothing.
+        """The catalog at a point in time, read-only; it knows nothing of the schemas in `attached`.
 
         Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
         """
@@ -84,9 +87,9 @@ class TimeTravel:
 
     @asynccontextmanager
     async def travelling(self, before: Position | None) -> AsyncIterator[Catalog]:
-        """A catalog of one's own as it was before the commit at a position, or as it is; to be taken on by `back`.
+        """A private catalog as it was before the commit at a position, or as it is now; `back` takes it further back.
 
-        Where the journey ended is kept, so that the next part of it begins there. Raises as `at` does.
+        Its last state is kept, so that the next request continues there. Raises as `at` does.
         """
         async with self._turn():
             if before is None:
@@ -101,7 +104,7 @@ class TimeTravel:
             self._keep(catalog)
 
     async def back(self, catalog: Catalog, limit: int, schema: str) -> AsyncGenerator[Commit, None]:
-        """Within `travelling`: undo commit by commit, newest first, until somebody stops, or log or schema begins.
+        """Within `travelling`: undo commits, newest first, until the caller stops, or log or schema begins.
 
         Raises `OutOfReach`: `too_far_back` after more than `limit` changes, and `pruned` at the end of what is known.
         """
@@ -120,7 +123,7 @@ class TimeTravel:
         if isinstance(moment, AtPosition):
             if moment.log not in (None, reach.log):
                 raise OutOfReach(
-                    f"this position is of another log than {reach.log}: the database was restored or failed over",
+                    f"this position belongs to another log than {reach.log}: the database was restored or failed over",
                     code="log_replaced",
                     oldest=reach.oldest,
                     oldest_at=reach.oldest_at,
@@ -131,7 +134,7 @@ class TimeTravel:
         else:
             time = moment.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
             if time > reach.now:
-                raise _future(f"{time} is in the future; here it is {reach.now}")
+                raise _future(f"{time} is in the future; the database's clock says {reach.now}")
             if reach.oldest_at is None or time < reach.oldest_at:
                 raise reach.pruned()
             position = await self.log.position_at(moment.time) or Position(0)
@@ -142,13 +145,13 @@ class TimeTravel:
     async def _reach(self) -> LogRange:
         reach = await self.log.reach()
         if reach.log != self._hub.catalog.log:
-            raise TooBusy("the log was replaced by another one, which is being read; come back soon")
+            raise TooBusy("the log was replaced, and the new one is being loaded; try again soon")
         return reach
 
     async def _begin(self, position: Position) -> Catalog:
         """A copy of the nearest known catalog that is not before a position."""
         if not await self._hub.reached(position, _CATCH_UP_S):
-            raise TooBusy(f"this server has not read position {position} yet; come back soon")
+            raise TooBusy(f"this server has not read position {position} yet; try again soon")
         present = self._hub.catalog
         later = [each for each in self._kept.values() if each.position >= position and each.log == present.log]
         return min(later, key=lambda each: each.position, default=present).copy()
@@ -161,7 +164,7 @@ class TimeTravel:
                 yield commit
         reach = await self._reach()
         if not reach.holds_all_after(down_to):
-            raise reach.pruned()  # while it was being read
+            raise reach.pruned()  # pruned while it was being read
 
     async def _read_back(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         page = await self.log.flag_commits_before(position, down_to, limit, _MOST_CHANGES)
@@ -172,12 +175,12 @@ class TimeTravel:
             )
         return page
 
-    # -- whose turn it is, and what is kept ----------------------------------------------------------------------
+    # -- turns, and the results that are kept ----------------------------------------------------------------------
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         if self._waiting >= _MAX_WAITING:
-            raise TooBusy(f"{_MAX_WAITING} questions about the past wait already; come back soon")
+            raise TooBusy(f"{_MAX_WAITING} questions about the past are waiting already; try again soon")
         self._waiting += 1
         try:
             async with self._lock:

@@ -1,11 +1,9 @@
 """The spellings of a database URL."""
 
-import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from cdc.database.database_url import read_database_url, redact
-from cdc.database.driver_errors import driver_errors
 from cdc.errors import (
     DatabaseError,
     DatabaseRefused,
@@ -122,12 +120,3 @@ def test_which_errors_are_worth_another_try(sqlstate: str | None, kind: type[Dat
 def test_unknown_errors_are_fatal() -> None:
     assert not is_retryable(RuntimeError())
     assert not is_retryable(FlagentCdcError())
-
-
-def test_driver_errors_become_ours_with_their_cause() -> None:
-    with pytest.raises(LockNotAvailable, match="the database says: too slow") as caught, driver_errors("the database"):
-        raise psycopg.errors.LockNotAvailable("too slow")
-    assert caught.value.sqlstate == "55P03"
-    assert isinstance(caught.value.__cause__, psycopg.errors.LockNotAvailable)
-    with pytest.raises(DatabaseError, match="wrong use"), driver_errors("the database"):
-        raise psycopg.NotSupportedError("wrong use")
