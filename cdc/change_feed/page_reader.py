@@ -1,7 +1,7 @@
 """The change feed: pages of the log, and waiting for the next ones.
 
 Readers at the end of the log all ask the same question at the same time: one query serves them. A reader that waits
-costs no query; the hub wakes it, and then the log is read for the rows.
+costs no query; its lane wakes it, and then the log is read for the rows.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from ..core.flags.flag_tables import TABLES
 from ..core.log.position import Position
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
-from ..fanout.hub import Hub
 from ..source.log import LogHistory
+from ..source.upstream import Present
 
 __all__ = ["ChangeFeed"]
 
@@ -30,9 +30,9 @@ _Question = tuple[Cursor | None, int, tuple[str, ...] | None]
 class ChangeFeed:
     """The change feed of one lane. `log` is None where the history is not available."""
 
-    def __init__(self, log: LogHistory | None, hub: Hub) -> None:
+    def __init__(self, log: LogHistory | None, present: Present) -> None:
         self._log = log
-        self._hub = hub
+        self._present = present
         self._asked: dict[_Question, asyncio.Task[ChangePage]] = {}
         self._stopping = asyncio.Event()
         self._waiting = 0
@@ -74,7 +74,7 @@ class ChangeFeed:
         if self._waiting >= _MAX_WAITING:
             raise TooBusy(f"{_MAX_WAITING} readers are waiting for changes already; ask without waitMs")
         self._waiting += 1
-        reached = asyncio.ensure_future(self._hub.reached(position, timeout_s))
+        reached = asyncio.ensure_future(self._present.reached(position, timeout_s))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait((reached, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -111,7 +111,7 @@ class ChangeFeed:
         return replace(page, changes=shown)
 
     def _shows(self, grant: Grant, change: LoggedChange) -> bool:
-        if change.table in TABLES and change.schema not in self._hub.catalog.schemas:
+        if change.table in TABLES and change.schema not in self._present.catalog.schemas:
             # Rows of a schema that was attached once, or a table with the name of one of Flagent's: shown only to a
             # grant that names it in full.
             return grant.allows_row(change.schema, change.table, is_of_flags=True) or (

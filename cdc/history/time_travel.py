@@ -16,8 +16,8 @@ from ..core.log.change import Commit
 from ..core.log.point_in_time import AtPosition, Moment
 from ..core.log.position import Position
 from ..errors import OutOfReach, TooBusy
-from ..fanout.hub import Hub
 from ..source.log import LogHistory, LogRange
+from ..source.upstream import Present
 from .rewind import refuse_before_attachment, rewound
 
 __all__ = ["TimeTravel"]
@@ -40,9 +40,9 @@ _MOST_CHANGES = 200_000
 class TimeTravel:
     """Rewinds at most `limit_changes` changes for one question. `log` is None where the history is not available."""
 
-    def __init__(self, log: LogHistory | None, hub: Hub, limit_changes: int) -> None:
+    def __init__(self, log: LogHistory | None, present: Present, limit_changes: int) -> None:
         self._log = log
-        self._hub = hub
+        self._present = present
         self._limit_changes = limit_changes
         self._lock = asyncio.Lock()
         self._waiting = 0
@@ -70,7 +70,7 @@ class TimeTravel:
 
         Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
         """
-        if isinstance(moment, AtPosition) and moment.log in (None, self._hub.catalog.log):
+        if isinstance(moment, AtPosition) and moment.log in (None, self._present.catalog.log):
             found = self._cached(moment.position)
             if found is not None:
                 return found
@@ -93,7 +93,7 @@ class TimeTravel:
         """
         async with self._turn():
             if before is None:
-                catalog = self._hub.catalog.copy()
+                catalog = self._present.catalog.copy()
             else:
                 position = await self._locate(AtPosition(Position(max(before - 1, 0))))
                 catalog = await self._begin(position)
@@ -144,15 +144,15 @@ class TimeTravel:
 
     async def _reach(self) -> LogRange:
         reach = await self.log.reach()
-        if reach.log != self._hub.catalog.log:
+        if reach.log != self._present.catalog.log:
             raise TooBusy("the log was replaced, and the new one is being loaded; try again soon")
         return reach
 
     async def _begin(self, position: Position) -> Catalog:
         """A copy of the nearest known catalog that is not before a position."""
-        if not await self._hub.reached(position, _CATCH_UP_S):
+        if not await self._present.reached(position, _CATCH_UP_S):
             raise TooBusy(f"this server has not read position {position} yet; try again soon")
-        present = self._hub.catalog
+        present = self._present.catalog
         later = [each for each in self._kept.values() if each.position >= position and each.log == present.log]
         return min(later, key=lambda each: each.position, default=present).copy()
 
@@ -190,7 +190,7 @@ class TimeTravel:
 
     def _cached(self, position: Position) -> Catalog | None:
         found = self._kept.get(position)
-        if found is None or found.log != self._hub.catalog.log:
+        if found is None or found.log != self._present.catalog.log:
             return None
         self._kept.move_to_end(position)
         return found

@@ -20,13 +20,12 @@ from ..fanout.keepalive import Keepalive
 from ..history.replay import ReplayReader
 from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings
+from ..source.cancellation import stop_and_wait
 from ..source.upstream import Upstream
 
 __all__ = ["Pipeline"]
 
 _NO_LOG = LogId("none")
-
-_STOP_S = 0.5
 
 
 class Pipeline:
@@ -107,15 +106,7 @@ class Pipeline:
         finally:
             await self.sse_keepalive.stop()
             await self.websocket_keepalive.stop()
-            # Cut, not cancelled: a driver would first ask the other side, which may be silent, to cancel its query.
-            self.listener.stop()
-            if self.maintenance is not None:
-                self.maintenance.stop()
-            await asyncio.wait(tasks, timeout=_STOP_S)
-            for task in tasks:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await stop_and_wait([self.listener, *([] if self.maintenance is None else [self.maintenance])], tasks)
             await self.changes.close()
             if self._has_own_tables:
                 await self.tables.close()

@@ -14,11 +14,12 @@ from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.lane import FLAGS, Lane, WatchedTable
+from ..core.log.position import Position
 from ..core.wire.snapshot import ResyncReason
 from .log import Log, LogHistory
 from .table import TableSource
 
-__all__ = ["Follower", "LaneDirectory", "Maintenance", "Replica", "Source", "Upstream"]
+__all__ = ["Follower", "LaneDirectory", "Maintenance", "Present", "Replica", "Source", "Upstream"]
 
 
 class Replica(Protocol):
@@ -32,6 +33,16 @@ class Replica(Protocol):
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Continue from another state; `reason` is why."""
+
+
+class Present(Protocol):
+    """The present state of a lane in this process, for readers of its past."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    async def reached(self, position: Position, timeout_s: float) -> bool:
+        """Wait until the catalog has reached `position`; False where it does not in time."""
 
 
 class Follower(Protocol):

@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
 
 from cdc.core.change_feed.cursor import Cursor
-from cdc.core.flags.catalog import Catalog
 from cdc.core.log.change import Commit, Op
 from cdc.core.log.continuity import CommitFingerprint
 from cdc.core.log.position import LogId, Position
 from cdc.core.wire.snapshot import ResyncReason
 from cdc.errors import OutOfReach
 from cdc.source.log import Log, LogHistory
-from cdc.source.upstream import Follower, Upstream
+from cdc.source.upstream import Upstream
+from tests.fixtures.replica import Recorder, following
 from tests.fixtures.server import until
 
 __all__ = ["SourceContract", "Subject"]
@@ -47,46 +46,6 @@ class Subject(Protocol):
 
     def replace_log(self) -> None:
         """Become another log, as a restored database is one."""
-
-
-class Recorder:
-    """The port `Replica`: notes everything that a follower gives it."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog(LogId("none"))
-        self.positions: list[Position] = []
-        self.reasons: list[ResyncReason] = []
-
-    def publish(self, commits: Sequence[Commit]) -> None:
-        for commit in commits:
-            self.catalog.apply(commit)
-            self.positions.append(commit.position)
-
-    def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
-        self.catalog = catalog
-        self.reasons.append(reason)
-
-    def descriptions(self) -> dict[str, str]:
-        return {flag["key"]: flag["description"] for _, flag in self.catalog.flags()}
-
-
-@asynccontextmanager
-async def following(upstream: Upstream, replica: Recorder) -> AsyncIterator[Follower]:
-    """Keep a replica current until the end of the block; it is current when the block begins."""
-    source = upstream.open(replica)
-    task = asyncio.create_task(source.listener.run())
-    try:
-        newest = await source.log.newest()
-
-        def is_current() -> bool:
-            return source.listener.freshness().fresh and replica.catalog.position >= newest
-
-        await until(is_current, "the first state")
-        yield source.listener
-    finally:
-        source.listener.stop()
-        await asyncio.wait_for(task, 10)
-        await source.log.close()
 
 
 def keys_of(commits: Sequence[Commit]) -> list[list[str]]:

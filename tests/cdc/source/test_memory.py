@@ -12,8 +12,9 @@ from cdc.core.log.lane import Lane
 from cdc.core.wire.snapshot import ResyncReason
 from cdc.errors import DatabaseUnavailable
 from cdc.source.memory import MemoryLog
-from tests.cdc.source.contract import Recorder, SourceContract, following
+from tests.cdc.source.contract import SourceContract
 from tests.fixtures.memory import MemoryWriter
+from tests.fixtures.replica import Recorder, following
 from tests.fixtures.server import until
 
 
