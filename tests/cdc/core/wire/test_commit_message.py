@@ -129,7 +129,7 @@ def test_parts_of_two_attempts_are_never_mixed() -> None:
     assert assembler.take(header(commit, second, start=102), second.data) == IncompleteCommit(Position(42))
 
 
-def test_headers_say_what_the_label_says() -> None:
+def test_headers_are_read_as_they_were_written() -> None:
     one = header(commit_of("flags", "tags"), MessagePart("public", "tags", 2, 2, True, b""))
     assert PartHeader.read(one.headers()) == one
     assert one.message_id == "k7q2mx:42:2@100"
@@ -147,7 +147,7 @@ def test_headers_say_what_the_label_says() -> None:
         {"Flagent-Cdc-Stamp": "2026"},
     ],
 )
-def test_a_message_of_somebody_else_has_no_label(changed: dict[str, str] | None) -> None:
+def test_a_foreign_message_has_no_header(changed: dict[str, str] | None) -> None:
     ours = header(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).headers()
     assert PartHeader.read(ours) is not None
     assert PartHeader.read({**ours, **changed} if changed else changed) is None
