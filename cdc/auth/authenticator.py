@@ -138,18 +138,18 @@ class Authenticator:
             if version != self._version:
                 self._ring.replace(await self._store.keys())
                 self._version = version
-                logger.info("API keys read", extra={"action": "keys_read", "count": len(self._ring)})
+                logger.info("API keys read", extra={"action": "api_keys_read", "count": len(self._ring)})
             if self._desk is None:
                 self._desk = StreamTokenIssuer(await self._store.stream_token_secret())
                 if not len(self._ring) and self._verifier is None:
                     logger.warning(
-                        "Nobody can come in: there is no API key; make one with `flagent-cdc keys create`",
-                        extra={"action": "no_keys"},
+                        "No API keys exist; all requests will be rejected; create one with `flagent-cdc keys create`",
+                        extra={"action": "api_keys_missing"},
                     )
             self._is_failing = False
         except SourceError as error:
             if not self._is_failing:
-                logger.warning("API keys cannot be read", extra={"action": "keys_failed", "reason": str(error)})
+                logger.warning("API keys cannot be read", extra={"action": "api_keys_failed", "reason": str(error)})
             self._is_failing = True
 
     async def _reload_jwks(self) -> None:

@@ -130,7 +130,7 @@ async def test_no_credential_is_ever_logged(everything_logged: Record, database_
                 await socket.send(json.dumps({"type": "auth", "tokn": credential}))
                 await hear(socket)
         revoke_key(database_url, key)
-    assert any("keys_read" in line for line in everything_logged.lines)
+    assert any("api_keys_read" in line for line in everything_logged.lines)
     for line in everything_logged.lines:
         for secret in (*secrets, SECRET):
             assert secret not in line

@@ -69,4 +69,4 @@ async def test_a_server_without_any_key_logs_that_all_requests_will_be_rejected(
 ) -> None:
     async with serving(database_url, auth_enabled=True):
         pass
-    assert any(getattr(record, "action", "") == "no_keys" for record in caplog.records)
+    assert any(getattr(record, "action", "") == "api_keys_missing" for record in caplog.records)
