@@ -14,7 +14,7 @@ from ..core.text.json_text import encode
 from ..core.wire.encoded import EncodedEvent
 from ..core.wire.rows import RowsPiece, stream_message
 from ..errors import OutOfReach, SourceError, TooBusy
-from ..fanout.hub import RowsFailure
+from ..fanout.row_sender import RowsFailure
 from ..fanout.subscriber import Subscriber
 from .backfill import Backfill, Backfills
 from .page_reader import ChangeFeed

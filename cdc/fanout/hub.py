@@ -16,8 +16,7 @@ it that stood elsewhere could be called at the wrong time.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from ..core.errors import InvalidEventId
@@ -26,28 +25,25 @@ from ..core.flags.events import EventType
 from ..core.histogram import Histogram
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
+from ..core.subscription.resume import ResyncReason
 from ..core.subscription.ring import Ring
-from ..core.subscription.selection import SelectionIndex, Selections
+from ..core.subscription.selection import Selections
+from ..core.subscription.selection_index import SelectionIndex
 from ..core.wire.encoded import EncodedEvent, encode_commit, filter_for_grant
 from ..core.wire.fields import Overflow
 from ..core.wire.format import Format
-from ..core.wire.rows import RowsPiece, stream_message
-from ..core.wire.snapshot import ResyncReason
+from ..core.wire.rows import stream_message
 from ..source.upstream import Freshness
 from .broadcast import BroadcastGroup
+from .history import Historian, History
+from .limits import HubLimits
+from .row_sender import RowSender, RowsFailure
 from .snapshot_cache import SnapshotCache, SnapshotMessage
 from .subscriber import CloseReason, State, Subscriber
 
-__all__ = ["Historian", "History", "Hub", "HubLimits", "RowSender", "RowsFailure"]
+__all__ = ["Hub"]
 
 logger = logging.getLogger(__name__)
-
-Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
-"""Reads the events after an id from the log, as they were then, or says why that is not possible."""
-
-RowSender = Callable[[Subscriber, Collection[str], Callable[[Subscriber], None]], Awaitable["EventId | RowsFailure"]]
-"""Sends a subscriber the rows of the one table among some names, by a function that feeds it; the id that they are as
-of, or why they do not come."""
 
 # What one write hands to a transport: small enough that a stalled subscriber holds little, large enough that a
 # snapshot needs few system calls.
@@ -59,36 +55,6 @@ _AHEAD_LOOK_S = 0.25
 # A turn of a subscriber that is behind, about half a millisecond: so many events are looked at or bytes sent.
 _TURN_EVENTS = 1024
 _TURN_BYTES = 128 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class HubLimits:
-    """Sizes in events and bytes, times in seconds."""
-
-    ring_events: int = 100_000
-    ring_bytes: int = 64 * 1024 * 1024
-    keep_alive_s: float = 30.0
-    ping_s: float = 30.0
-    stall_s: float = 60.0
-    ahead_wait_s: float = 2.0
-    ahead_proof_s: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Events of the past, shared by all that read them, from `first` on; complete up to the id `until`."""
-
-    events: Sequence[EncodedEvent]
-    until: EventId
-    first: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RowsFailure:
-    """Why a table's rows do not come: for people, and as the message that ends them."""
-
-    text: str
-    message: RowsPiece
 
 
 class Hub:

@@ -7,9 +7,10 @@ milliseconds, handing it on takes none.
 from collections.abc import Callable, Iterable
 
 from ..core.flags.catalog import Catalog
+from ..core.subscription.resume import ResyncReason
 from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
-from ..core.wire.snapshot import ResyncReason, snapshot_text
+from ..core.wire.snapshot import snapshot_text
 
 __all__ = ["SnapshotCache", "SnapshotMessage"]
 

@@ -21,7 +21,8 @@ from ..core.wire.format import Format
 __all__ = ["CloseReason", "Sink", "State", "Subscriber"]
 
 if TYPE_CHECKING:
-    from .hub import History, Hub
+    from .history import History
+    from .hub import Hub
     from .keepalive import Keepalive
 
 

@@ -21,9 +21,9 @@ from ..core.backoff import Backoff
 from ..core.flags.catalog import Catalog
 from ..core.freshness import FreshnessTracker
 from ..core.log.change import Commit
+from ..core.subscription.resume import ResyncReason
 from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice, NoticeKind
-from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
 from ..source.upstream import Freshness, Replica
 from .address import NatsAddress

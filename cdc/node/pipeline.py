@@ -14,8 +14,9 @@ from ..change_feed.row_stream import RowStream
 from ..core.flags.catalog import Catalog
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
-from ..fanout.hub import Hub, HubLimits
+from ..fanout.hub import Hub
 from ..fanout.keepalive import Keepalive
+from ..fanout.limits import HubLimits
 from ..history.replay import ReplayReader
 from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings

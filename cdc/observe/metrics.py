@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..core.flags.events import EventType
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
 from ..node.pipeline import Pipeline

@@ -25,7 +25,7 @@ from ..core.backoff import Backoff
 from ..core.freshness import FreshnessTracker
 from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
 from ..core.log.position import Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..database.database_url import redact
 from ..database.driver_errors import driver_errors
 from ..errors import DatabaseError, DatabaseUnavailable

@@ -22,7 +22,7 @@ from ..core.log.captured_table import CapturedTable
 from ..core.log.change import Commit, Row
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import LogId, Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..errors import OutOfReach
 
 __all__ = [

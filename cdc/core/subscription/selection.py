@@ -1,21 +1,21 @@
-"""Who is told: what a subscription selects, and the index from an event to the subscribers that selected it.
+"""Who is told: what a subscription selects.
 
 Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
 Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..flags.events import Event, EventType
 from ..flags.flag import FlagJson, tag_values
 from ..log.table_name import both_ways
 from .grant import Grant, View
 
-__all__ = ["Selection", "SelectionIndex", "Selections"]
+__all__ = ["SEGMENT_TYPES", "Selection", "Selections", "tables_of"]
 
-_OF_SEGMENTS = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
+SEGMENT_TYPES = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
 
 
 T = TypeVar("T", bound=Hashable)
@@ -28,7 +28,7 @@ def _set_of(values: Iterable[T]) -> frozenset[T]:
     return frozenset(values) or _EMPTY
 
 
-def _tables_of(event: Event) -> tuple[str, str] | None:
+def tables_of(event: Event) -> tuple[str, str] | None:
     """The two ways to write the table of a row event; None for an event about a flag."""
     table: str | None = event.detail.get("table")
     return None if table is None else both_ways(table, event.schema)
@@ -92,9 +92,9 @@ class Selection:
         return listed + self.everything + self.segments
 
     def matches(self, event: Event) -> bool:
-        if not self._passes(event):
+        if not self.admits(event):
             return False
-        tables = _tables_of(event)
+        tables = tables_of(event)
         if tables is not None:
             return not self.tables.isdisjoint(tables)
         return (
@@ -102,10 +102,10 @@ class Selection:
             or event.flag_key in self.flag_keys
             or event.flag_id in self.flag_ids
             or not self.tags.isdisjoint(event.tags)
-            or (self.segments and event.type in _OF_SEGMENTS)
+            or (self.segments and event.type in SEGMENT_TYPES)
         )
 
-    def _passes(self, event: Event) -> bool:
+    def admits(self, event: Event) -> bool:
         type = event.type
         if self.grant is not None:
             view = self.grant.view(event)
@@ -246,91 +246,3 @@ class Selections:
 
     def to_json(self) -> list[dict[str, Any]]:
         return [clause.to_json() for clause in self.clauses]
-
-
-S = TypeVar("S", bound=Hashable)
-
-
-class _Entry(Generic[S]):
-    """One clause of one subscriber, and the buckets that hold it; equal only to itself."""
-
-    __slots__ = ("buckets", "clause", "order", "subscriber")
-
-    def __init__(self, order: int, subscriber: S, clause: Selection, buckets: tuple[Hashable, ...]) -> None:
-        self.order = order
-        self.subscriber = subscriber
-        self.clause = clause
-        self.buckets = buckets
-
-
-class SelectionIndex(Generic[S]):
-    """Finds the subscribers of an event; costs what matches, not what is connected."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
-        self._entries: dict[S, tuple[_Entry[S], ...]] = {}
-        self._order: dict[S, int] = {}
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def add(self, subscriber: S, selections: Selections) -> None:
-        """Register a subscriber, or replace what it selects; it keeps its place in the order then."""
-        order = self._order.get(subscriber, self._next)
-        self.remove(subscriber)
-        entries = tuple(_Entry(order, subscriber, clause, tuple(_buckets(clause))) for clause in selections.clauses)
-        self._entries[subscriber] = entries
-        self._order[subscriber] = order
-        self._next += 1
-        for entry in entries:
-            for name in entry.buckets:
-                self._buckets.setdefault(name, {})[entry] = None
-
-    def remove(self, subscriber: S) -> None:
-        """Forget a subscriber; harmless when it is unknown."""
-        self._order.pop(subscriber, None)
-        for entry in self._entries.pop(subscriber, ()):
-            for name in entry.buckets:
-                bucket = self._buckets[name]
-                del bucket[entry]
-                if not bucket:
-                    del self._buckets[name]
-
-    def match(self, event: Event) -> list[S]:
-        """The subscribers that selected this event, each once, in the order in which they were first added."""
-        found: dict[int, S] = {}
-        for name in _names(event):
-            for entry in self._buckets.get(name, ()):
-                if entry.clause._passes(event):
-                    found[entry.order] = entry.subscriber
-        return [found[order] for order in sorted(found)]
-
-
-def _buckets(clause: Selection) -> Iterator[Hashable]:
-    if clause.everything:
-        yield "everything"
-    if clause.segments:
-        yield "segments"
-    for kind, values in (
-        ("key", clause.flag_keys),
-        ("id", clause.flag_ids),
-        ("tag", clause.tags),
-        ("table", clause.tables),
-    ):
-        for value in values:
-            yield kind, value
-
-
-def _names(event: Event) -> Iterator[Hashable]:
-    """The buckets in which an event's subscribers are."""
-    tables = _tables_of(event)
-    if tables is not None:
-        yield from (("table", table) for table in tables)
-        return
-    yield "everything"
-    if event.type in _OF_SEGMENTS:
-        yield "segments"
-    yield "key", event.flag_key
-    yield "id", event.flag_id
-    yield from (("tag", tag) for tag in event.tags)

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 
 from cdc.cli.torture.port import lasting_port
 from cdc.core.log.position import EventId
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import DEADLINE_S, ServerProcess, serving, sse
 

@@ -8,7 +8,8 @@ from cdc.core.errors import InvalidInput
 from cdc.core.flags.events import Event, EventType, FlagScope
 from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.subscription.grant import EVERYTHING, Grant, View
-from cdc.core.subscription.selection import Selection, SelectionIndex, Selections
+from cdc.core.subscription.selection import Selection, Selections
+from cdc.core.subscription.selection_index import SelectionIndex
 from cdc.core.wire.encoded import EncodedEvent, filter_for_grant
 
 ID = EventId(Position(7), 0, LogId("k7q2mx"))
