@@ -83,4 +83,4 @@ def end_unauthorized(subscriber: Subscriber, why: Unauthorized) -> None:
     """Tell the client why, and close."""
     format = subscriber.format
     last = format.frame(format.dialect.unauthorized(why.code, str(why)))
-    subscriber.hub.end(subscriber, CloseReason.UNAUTHORIZED, str(why), last)
+    subscriber.delivery.close(subscriber, CloseReason.UNAUTHORIZED, str(why), last)

@@ -30,7 +30,7 @@ class BufferSink:
         self._size_bytes += len(data)
         self._has_some.set()
         if self._size_bytes > _FULL_BYTES and self.subscriber is not None:
-            self.subscriber.hub.pause(self.subscriber)
+            self.subscriber.delivery.pause(self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self.closed_for, self.close_text = reason, text
@@ -42,7 +42,7 @@ class BufferSink:
         self.is_disconnected = True
         self._has_some.set()
 
-    def heard_since_last_beat(self) -> bool:
+    def heard_since_last_ping(self) -> bool:
         # The server below sends the pings and keeps the pongs to itself; it ends the connection when they fail.
         return True
 
@@ -61,4 +61,4 @@ class BufferSink:
             if self.closed_for is not None:
                 self._has_some.set()
             elif self.subscriber is not None:
-                self.subscriber.hub.resume(self.subscriber)
+                self.subscriber.delivery.resume(self.subscriber)

@@ -54,7 +54,7 @@ class StreamEndpoint:
         try:
             await response(scope, receive, send)
         finally:
-            self._gateway.leave(subscriber)
+            self._gateway.leave(subscriber, opening.pipeline)
 
     async def _blocks(self, opening: Opening, sink: BufferSink, closing: anyio.Event) -> AsyncIterator[bytes]:
         assert sink.subscriber is not None

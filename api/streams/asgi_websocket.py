@@ -62,7 +62,7 @@ class SocketEndpoint:
                 reader.cancel()
         finally:
             session.end()
-            self._gateway.leave(session.subscriber)
+            self._gateway.leave(session.subscriber, session.pipeline)
 
 
 async def _read(websocket: WebSocket, session: Session, sink: BufferSink, may_read: asyncio.Event) -> None:

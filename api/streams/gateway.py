@@ -237,8 +237,9 @@ class Gateway:
 
     def subscriber_of(self, opening: Opening, sink: Sink) -> Subscriber:
         request = opening.request
-        subscriber = Subscriber(
+        return Subscriber(
             sink,
+            opening.pipeline.hub,
             opening.format,
             Selections((request.selection,)),
             batch_s=request.batch_ms / 1000,
@@ -246,10 +247,8 @@ class Gateway:
             stamps=request.stamps,
             grant=opening.identity.grant,
             # A client that comes back is told at once that the replay has ended, and how fresh it is now.
-            on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.beat,
+            on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.send_now,
         )
-        subscriber.hub = opening.pipeline.hub
-        return subscriber
 
     def begin_stream(self, opening: Opening, subscriber: Subscriber, head: bytes = b"") -> None:
         """Register the stream: its first blocks, and all that follows, go to its sink from here on.
@@ -268,9 +267,8 @@ class Gateway:
             age_ms=freshness.age_ms,
             heartbeat_ms=round(hub.limits.keep_alive_s * 1000),
         )
-        opening.pipeline.sse_keepalive.add(subscriber)
         self.watch.add(subscriber, opening.identity)
-        hub.subscribe(
+        opening.pipeline.join(
             subscriber,
             first=[head + format.preamble() + format.frame(first)],
             last_event_id=opening.last_event_id,
@@ -300,19 +298,16 @@ class Gateway:
         return SocketOpening(entrant, SUBPROTOCOL if is_offered else None)
 
     def begin_websocket(self, opening: SocketOpening, subscriber: Subscriber) -> None:
-        self.pipelines.flags.websocket_keepalive.add(subscriber)
         if opening.entrant.identity is not None:
             self.watch.add(subscriber, opening.entrant.identity)
-        subscriber.hub.subscribe(subscriber)
+        self.pipelines.flags.join(subscriber)
 
     # -- both --------------------------------------------------------------------------------------------------
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """The connection of a subscriber is gone."""
-        subscriber.hub.remove(subscriber)
+    def leave(self, subscriber: Subscriber, pipeline: Pipeline) -> None:
+        """The connection of a subscriber of this pipeline is gone."""
+        pipeline.leave(subscriber)
         self.watch.remove(subscriber)
-        if subscriber.heart is not None:
-            subscriber.heart.remove(subscriber)
         (self.sse_door if subscriber.format.transport == "sse" else self.websocket_door).leave()
 
     def count_refusal(self, transport: Literal["sse", "websocket"], problem: Problem) -> None:

@@ -32,6 +32,7 @@ from websockets.typing import Subprotocol
 from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.fanout.subscriber import CloseReason, Subscriber
+from cdc.node.pipeline import Pipeline
 
 from ..http.problem import Problem
 from ..limits.http_limits import BoundedHttpProtocol
@@ -80,6 +81,11 @@ class _Stream(asyncio.Protocol):
     def _begin(self) -> None:
         raise NotImplementedError
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """The one that it is subscribed to now."""
+        raise NotImplementedError
+
     # the hub's side
 
     def write(self, data: bytes | memoryview) -> None:
@@ -90,7 +96,7 @@ class _Stream(asyncio.Protocol):
 
     def _end(self, farewell: bytes) -> None:
         """Say a last thing and close. One that has not drained would hold the closing up for ever: it is cut."""
-        self.subscriber.hub.remove(self.subscriber)
+        self.subscriber.delivery.remove(self.subscriber)
         if self.subscriber.is_paused:
             self._transport.abort()
         else:
@@ -99,7 +105,7 @@ class _Stream(asyncio.Protocol):
             # What does not fit into the kernel's buffer either may wait for a reader a little longer.
             asyncio.get_running_loop().call_later(_FAREWELL_S, self._transport.abort)
 
-    def heard_since_last_beat(self) -> bool:
+    def heard_since_last_ping(self) -> bool:
         has_heard, self._has_heard = self._has_heard, False
         return has_heard
 
@@ -107,14 +113,14 @@ class _Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(cast(Any, self))
-        self._gateway.leave(self.subscriber)
+        self._gateway.leave(self.subscriber, self.pipeline)
         self._gateway.visitors.leave(self._transport)
 
     def pause_writing(self) -> None:
-        self.subscriber.hub.pause(self.subscriber)
+        self.subscriber.delivery.pause(self.subscriber)
 
     def resume_writing(self) -> None:
-        self.subscriber.hub.resume(self.subscriber)
+        self.subscriber.delivery.resume(self.subscriber)
 
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
@@ -141,14 +147,19 @@ def _socket_of(transport: asyncio.Transport) -> socket | None:
 class SseStream(_Stream):
     """An event stream over HTTP/1.1. Nothing that the client sends means anything."""
 
-    __slots__ = ("_opening",)
+    __slots__ = ("_opening", "_pipeline")
 
     def __init__(
         self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: Opening
     ) -> None:
         super().__init__(gateway, transport, server_state)
         self._opening: Opening | None = opening
+        self._pipeline = opening.pipeline
         self.subscriber = gateway.subscriber_of(opening, self)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
 
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
@@ -205,6 +216,10 @@ class WebSocketStream(_Stream):
         )
         self.subscriber = self._session.subscriber
 
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._session.pipeline
+
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
@@ -249,7 +264,7 @@ class WebSocketStream(_Stream):
                 self._on_frame(parser, event)
         self._send_answers(parser)
         if parser.close_expected():
-            self.subscriber.hub.remove(self.subscriber)
+            self.subscriber.delivery.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
             self._forget_parser()
@@ -257,7 +272,7 @@ class WebSocketStream(_Stream):
     def _send_answers(self, parser: Protocol) -> None:
         """Send what the protocol itself has to say: pongs, and the last word of a connection."""
         if answer := b"".join(parser.data_to_send()):
-            self.subscriber.hub.say(self.subscriber, answer)
+            self.subscriber.delivery.send(self.subscriber, answer)
 
     def _forget_parser(self) -> None:
         if self._parser is not None:

@@ -94,7 +94,6 @@ class Session:
         "_evaluator",
         "_grant",
         "_guard",
-        "_hub",
         "_inbox",
         "_patience",
         "_pipelines",
@@ -102,6 +101,7 @@ class Session:
         "_stop_reading",
         "_waiting",
         "_watch",
+        "pipeline",
         "subscriber",
     )
 
@@ -119,7 +119,7 @@ class Session:
         evaluator: Evaluator | None = None,
     ) -> None:
         self._pipelines = pipelines
-        self._hub = pipelines.flags.hub
+        self.pipeline = pipelines.flags  # the one that it is subscribed to now
         self._guard = guard
         self._watch = watch
         self._grant: Grant | None = None
@@ -129,8 +129,7 @@ class Session:
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
         self._waiting: set[asyncio.Task[None]] | None = None
-        self.subscriber = Subscriber(sink, format, _NOTHING, on_live=self._continue)
-        self.subscriber.hub = self._hub
+        self.subscriber = Subscriber(sink, self.pipeline.hub, format, _NOTHING, on_live=self._continue)
         if entrant.identity is None:
             self._patience = asyncio.get_running_loop().call_later(_CREDENTIAL_WAIT_S, self._give_up)
         else:
@@ -235,7 +234,7 @@ class Session:
 
     def _let_in(self, identity: Identity) -> None:
         self._grant = identity.grant
-        self.subscriber.let_in(identity.grant)
+        self.subscriber.restrict_to(identity.grant)
 
     def _give_up(self) -> None:
         self._patience = None
@@ -272,9 +271,9 @@ class Session:
                 "not_ready", "this stream has not been read from the database yet; ask again soon", request_id
             )
             return
-        hub = pipeline.hub
-        if hub is not subscriber.hub:
+        if pipeline is not self.pipeline:
             self._move_to(pipeline)
+        hub = pipeline.hub
         freshness = hub.freshness()
         answer = websocket.subscribed(
             request_id,
@@ -299,15 +298,13 @@ class Session:
     def _move_to(self, pipeline: Pipeline) -> None:
         """Go on in another stream; nothing is subscribed to in the present one, or it would have been refused."""
         subscriber = self.subscriber
-        subscriber.hub.remove(subscriber)
-        if subscriber.heart is not None:
-            subscriber.heart.remove(subscriber)
+        self.pipeline.leave(subscriber)
         subscriber.selections = _NOTHING
-        pipeline.websocket_keepalive.add(subscriber)
-        pipeline.hub.subscribe(subscriber)
+        self.pipeline = pipeline
+        pipeline.join(subscriber)
 
     def _unsubscribe(self, wish: Unsubscribe) -> None:
-        hub, subscriber = self.subscriber.hub, self.subscriber
+        hub, subscriber = self.pipeline.hub, self.subscriber
         selections = subscriber.selections.remove(wish.selection)
         freshness = hub.freshness()
         answer = websocket.unsubscribed(
@@ -328,7 +325,8 @@ class Session:
         if evaluator is None:
             self.say_error("not_available", "evaluation is switched off on this server", request_id)
             return
-        is_waiting = question.min_position is not None and question.min_position > self._hub.catalog.position
+        present = self._pipelines.flags.hub.catalog.position
+        is_waiting = question.min_position is not None and question.min_position > present
         if not is_waiting and question.at is None:
             self._answer(evaluator, question, grant, request_id)
         elif self._waiting is not None and len(self._waiting) >= _MAX_WAITING:
@@ -346,13 +344,13 @@ class Session:
         position: Position,
         request_id: str,
     ) -> None:
-        if await self._hub.reached(position, _MIN_POSITION_WAIT_S):
+        if await self._pipelines.flags.hub.reached(position, _MIN_POSITION_WAIT_S):
             self._answer(evaluator, question, grant, request_id)
         else:
             self.say_error(
                 "position_not_reached",
                 f"position {position} was not reached within {_MIN_POSITION_WAIT_S:.0f} s; "
-                f"the server is at {self._hub.catalog.position}",
+                f"the server is at {self._pipelines.flags.hub.catalog.position}",
                 request_id,
             )
 
@@ -375,7 +373,7 @@ class Session:
         request_id: str,
         catalog: Catalog | None = None,
     ) -> None:
-        position = (catalog or self._hub.catalog).position
+        position = (catalog or self._pipelines.flags.hub.catalog).position
         try:
             if isinstance(question, Evaluate):
                 result = evaluator.evaluate(question.request, grant=grant, catalog=catalog)
@@ -389,7 +387,7 @@ class Session:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self.subscriber.hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
+        self.subscriber.delivery.send(self.subscriber, self.subscriber.format.frame(text.encode()))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -9,9 +9,6 @@ from ..core.wire.encoded import EncodedEvent
 
 __all__ = ["Historian", "History"]
 
-Historian = Callable[[EventId], Awaitable["History | ResyncReason"]]
-"""Reads the events after an id from the log, as they were then, or says why that is not possible."""
-
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -20,3 +17,7 @@ class History:
     events: Sequence[EncodedEvent]
     until: EventId
     first: int = 0
+
+
+Historian = Callable[[EventId], Awaitable[History | ResyncReason]]
+"""Reads the events after an id from the change log, as they were then, or gives the reason why it cannot."""

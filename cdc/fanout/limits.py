@@ -1,4 +1,4 @@
-"""The sizes and times that a hub keeps to."""
+"""The limits of a hub."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Who is told: what a subscription selects.
+"""What a subscription selects.
 
 Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
 Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.

@@ -41,7 +41,7 @@ async def test_who_waits_for_a_replay_is_not_taken_for_silent(database_url: str)
             await may_answer.wait()
             return ResyncReason.PRUNED
 
-        hub.historian = slow
+        server.pipeline.replay = slow
         async with connect(server.websocket_url) as connection:
             await connection.send(
                 json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": f"0-0@{hub.catalog.log}"})
