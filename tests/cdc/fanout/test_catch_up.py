@@ -149,7 +149,7 @@ async def test_a_log_that_gives_no_history_is_answered_with_a_resync(
     assert [message["reason"] for message in sink.messages] == [reason]
 
 
-async def test_whoever_leaves_while_the_log_is_read_is_forgotten() -> None:
+async def test_a_subscriber_that_leaves_while_the_log_is_read_is_forgotten() -> None:
     memory, past = with_past(ring_events=8)
     begin = memory.here
     memory.flag(*"abcdefghijkl")
@@ -396,7 +396,7 @@ async def test_a_piece_of_rows_is_read_when_the_one_before_has_been_taken() -> N
 # -- a full transport ------------------------------------------------------------------------------------------
 
 
-async def test_a_subscriber_that_reads_slowly_holds_back_nobody_and_loses_nothing() -> None:
+async def test_a_slow_subscriber_delays_no_other_and_loses_nothing() -> None:
     memory = MemoryHub()
     slow, slow_sink = memory.subscribed(room_bytes=0)
     _, quick_sink = memory.subscribed()
