@@ -19,8 +19,8 @@ def write_events(
 ) -> None:
     """Write events that the subscriber's selection matches, at least one, in one write.
 
-    `sent_at` is the time of sending for subscribers that asked for stamps, None for the present: given, its text is
-    encoded once for all who share it.
+    `sent_at` is the time of sending for subscribers that asked for stamps, None for the present. Where several
+    subscribers share it, each event is encoded once for all of them.
     """
     if subscriber.grant is not None:
         events = filter_for_grant(subscriber.grant, events)

@@ -19,7 +19,7 @@ class HubObserver(Protocol):
         """The commits were applied; their events are about to be written."""
 
     def delivered(self, commits: Sequence[Commit], events: Sequence[EncodedEvent], subscribers: int) -> None:
-        """The events of these commits were written to all who are live; not every commit has events."""
+        """The events of these commits were written to all live subscribers; not every commit has events."""
 
 
 class NullObserver:

@@ -1,7 +1,7 @@
 """What a subscription selects.
 
-Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
-Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.
+Parts of a selection add up: any of them selects an event. `types` and `schemas` narrow what the parts select. Rows of
+watched tables are selected by table only, so that they never flood a client that follows all flags.
 """
 
 from collections.abc import Hashable, Iterable
@@ -36,7 +36,7 @@ def tables_of(event: Event) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One clause. Make it with `of`, which knows what an empty one means."""
+    """One clause. Construct it with `of`, which gives an empty one its meaning."""
 
     everything: bool = False
     flag_keys: frozenset[str] = frozenset()
@@ -63,7 +63,7 @@ class Selection:
         schemas: Iterable[str] = (),
         within_ids: Iterable[int] = (),
     ) -> Self:
-        """A selection of these; of all flags when nothing is selected, however narrowed.
+        """A selection of these parts; of all flags where none is given, however narrowed.
 
         `types` and `schemas` narrow it, and so does `within_ids`: of what is selected, only these flags.
         """
@@ -81,13 +81,13 @@ class Selection:
         )
 
     def within(self, grant: Grant) -> Self:
-        """The same, as far as a grant allows it: what it does not allow is selected by nothing."""
+        """The same selection, limited to what a grant allows."""
         allowed = grant if grant.is_restricted else None
         return self if allowed is self.grant else replace(self, grant=allowed)
 
     @property
     def count(self) -> int:
-        """How many selectors it has; narrowings do not count."""
+        """The number of its selectors, without narrowings."""
         listed = len(self.flag_keys) + len(self.flag_ids) + len(self.tags) + len(self.tables)
         return listed + self.everything + self.segments
 
@@ -106,6 +106,7 @@ class Selection:
         )
 
     def admits(self, event: Event) -> bool:
+        """Whether grant and narrowings let the event through, whatever the parts select."""
         type = event.type
         if self.grant is not None:
             view = self.grant.view(event)
@@ -122,7 +123,7 @@ class Selection:
         )
 
     def _selected_before(self, event: Event) -> bool:
-        """Whether it selected the flag as it was: what it has become must not be found out by selecting it."""
+        """Whether it selected the flag before the event: a selection must not reveal what the flag has become."""
         return (
             self.everything
             or event.flag_key in self.flag_keys
@@ -184,7 +185,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Selections:
-    """What one subscriber has selected so far: clauses that add up, one for each narrowing, oldest first.
+    """Everything that one subscriber has selected: clauses that add up, one per narrowing, oldest first.
 
     >>> both = Selections().add(Selection.of(flag_keys=["a"])).add(Selection.of(flag_keys=["b"]))
     >>> [clause["flags"] for clause in both.to_json()]
@@ -197,7 +198,7 @@ class Selections:
 
     @property
     def count(self) -> int:
-        """How many selectors it has in all, for a limit."""
+        """The number of selectors in all clauses."""
         return sum(clause.count for clause in self.clauses)
 
     def add(self, selection: Selection) -> Self:
@@ -230,7 +231,7 @@ class Selections:
 
     @property
     def tables_alone(self) -> frozenset[str]:
-        """The names of the tables where nothing else is selected, else none."""
+        """The names of the selected tables, empty where anything else is selected too."""
         if any(
             clause.everything or clause.segments or clause.flag_keys or clause.flag_ids or clause.tags
             for clause in self.clauses

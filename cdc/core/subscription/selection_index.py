@@ -24,7 +24,7 @@ class _Entry(Generic[S]):
 
 
 class SelectionIndex(Generic[S]):
-    """Finds the subscribers of an event; costs what matches, not what is connected."""
+    """Finds the subscribers of an event; the cost grows with those that match, not with those that are connected."""
 
     def __init__(self) -> None:
         self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
@@ -36,7 +36,7 @@ class SelectionIndex(Generic[S]):
         return len(self._entries)
 
     def add(self, subscriber: S, selections: Selections) -> None:
-        """Register a subscriber, or replace what it selects; it keeps its place in the order then."""
+        """Register a subscriber, or replace its selection; it keeps its place in the order then."""
         order = self._order.get(subscriber, self._next)
         self.remove(subscriber)
         entries = tuple(_Entry(order, subscriber, clause, tuple(_buckets(clause))) for clause in selections.clauses)
@@ -48,7 +48,7 @@ class SelectionIndex(Generic[S]):
                 self._buckets.setdefault(name, {})[entry] = None
 
     def remove(self, subscriber: S) -> None:
-        """Forget a subscriber; harmless when it is unknown."""
+        """Remove a subscriber. Idempotent."""
         self._order.pop(subscriber, None)
         for entry in self._entries.pop(subscriber, ()):
             for name in entry.buckets:
@@ -83,7 +83,7 @@ def _buckets(clause: Selection) -> Iterator[Hashable]:
 
 
 def _names(event: Event) -> Iterator[Hashable]:
-    """The buckets in which an event's subscribers are."""
+    """The buckets that hold an event's subscribers."""
     tables = tables_of(event)
     if tables is not None:
         yield from (("table", table) for table in tables)

@@ -28,7 +28,7 @@ def flag(key: str = "a", flag_id: int = 1, *tags: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("selection", "told"),
+    ("selection", "selected"),
     [
         (Selection.of(), True),
         (Selection.of(everything=True), True),
@@ -48,8 +48,8 @@ def flag(key: str = "a", flag_id: int = 1, *tags: str) -> dict[str, Any]:
         (Selection.of(schemas=["t"]), False),
     ],
 )
-def test_a_selection_matches_events_about_flags(selection: Selection, told: bool) -> None:
-    assert selection.matches(event(tags=("web",))) is told
+def test_a_selection_matches_events_about_flags(selection: Selection, selected: bool) -> None:
+    assert selection.matches(event(tags=("web",))) is selected
 
 
 @pytest.mark.parametrize("kind", EventType)
@@ -59,7 +59,7 @@ def test_segments_selects_segments_and_distributions_of_every_flag(kind: EventTy
 
 
 @pytest.mark.parametrize(
-    ("selection", "told"),
+    ("selection", "selected"),
     [
         (Selection.of(), False),
         (Selection.of(flag_keys=["a"], segments=True, tags=["orders"]), False),
@@ -70,8 +70,8 @@ def test_segments_selects_segments_and_distributions_of_every_flag(kind: EventTy
         (Selection.of(tables=["orders"], schemas=["other"]), False),
     ],
 )
-def test_rows_are_selected_by_their_table_only(selection: Selection, told: bool) -> None:
-    assert selection.matches(row()) is told
+def test_rows_are_selected_by_their_table_only(selection: Selection, selected: bool) -> None:
+    assert selection.matches(row()) is selected
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_everything_is_all_flag_events_and_no_rows(clauses: tuple[Selection, ...
     assert Selections(clauses).is_everything is everything
 
 
-def test_tables_alone_are_told_from_tables_among_flags() -> None:
+def test_tables_alone_differ_from_tables_among_flags() -> None:
     tables = Selection.of(tables=["a", "s.b"])
     assert Selections((tables,)).tables_alone == {"a", "s.b"}
     for other in (Selection.of(tags=["t"]), Selection.of(segments=True), Selection.of(flag_ids=[1]), Selection.of()):

@@ -58,7 +58,7 @@ def random_selection(rng: random.Random) -> Selection:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_index_finds_whom_asking_each_subscriber_would_find(seed: int) -> None:
+def test_the_index_finds_the_subscribers_that_asking_each_would_find(seed: int) -> None:
     rng = random.Random(seed)
     index = SelectionIndex[int]()
     connected: dict[int, Selections] = {}
