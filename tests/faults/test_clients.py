@@ -161,7 +161,7 @@ async def test_a_slow_subscriber_with_overflow_disconnect_is_disconnected_and_re
                     await quick.next()
                 text = await slow.read_to_end()
                 assert "event: resync" not in text
-                assert ": too slow" in text[-200:]
+                assert ": client is too slow; reconnect" in text[-200:]
                 last_id = re.findall(r"\nid: (\S+)\n", text)[-1]
             async with sse(server.stream_url, last_event_id=last_id) as again:
                 event = await again.next()
