@@ -29,10 +29,14 @@ def write_events(
         sent_at = sent_at or sent_at_now()
         if subscriber.batch_s:
             data = format.frame(format.dialect.batch(events, sent_at))
+        elif len(events) == 1:
+            data = events[0].framed_at(format, sent_at)
         else:
             data = b"".join([event.framed_at(format, sent_at) for event in events])
     elif subscriber.batch_s:
         data = format.frame(format.dialect.batch(events, None))
+    elif len(events) == 1:
+        data = events[0].framed(format)
     else:
         data = b"".join([event.framed(format) for event in events])
     counters.deliveries += len(events)
