@@ -46,7 +46,8 @@ class Keepalive:
         self._next = 0
         self._task: asyncio.Task[None] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def subscriber_count(self) -> int:
         return sum(map(len, self._buckets))
 
     def start(self) -> None:

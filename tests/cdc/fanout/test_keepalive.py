@@ -159,7 +159,7 @@ async def test_each_subscriber_has_its_turn_within_an_interval() -> None:
         keepalive.add(gone)
         keepalive.remove(gone)
         keepalive.remove(gone)
-        assert len(keepalive) == 4
+        assert keepalive.subscriber_count == 4
         await until(lambda: all(sink.writes for sink in sinks), "the keep-alives", deadline_s=5)
         assert gone_sink.writes == []
 

@@ -63,14 +63,14 @@ async def test_a_subscriber_gets_events_and_keep_alives_until_it_leaves(*, sse: 
         await pipeline.loaded(5)
         subscriber, sink = subscriber_of(pipeline, sse=sse)
         pipeline.join(subscriber, first=[b'{"type":"hello"}\n'])
-        assert (pipeline.hub.subscriber_count, len(own), len(other)) == (1, 1, 0)
+        assert (pipeline.hub.subscriber_count, own.subscriber_count, other.subscriber_count) == (1, 1, 0)
         upstream.followers[FLAGS].flag("a")
         assert len(sink.writes) == 2
         pipeline.leave(subscriber)
         pipeline.leave(subscriber)
         upstream.followers[FLAGS].flag("b")
         assert len(sink.writes) == 2
-        assert (pipeline.hub.subscriber_count, len(own), len(other)) == (0, 0, 0)
+        assert (pipeline.hub.subscriber_count, own.subscriber_count, other.subscriber_count) == (0, 0, 0)
 
 
 async def test_a_subscriber_may_leave_before_it_has_joined() -> None:
@@ -95,7 +95,8 @@ async def test_a_subscriber_moves_from_one_pipeline_to_another() -> None:
         assert keys(sink) == ["of the second"]
         assert [message["type"] for message in sink.messages] == ["snapshot", "flag_created"]
         assert subscriber.delivery is second.hub
-        assert (len(first.websocket_keepalive), len(second.websocket_keepalive)) == (0, 1)
+        assert first.websocket_keepalive.subscriber_count == 0
+        assert second.websocket_keepalive.subscriber_count == 1
 
 
 async def test_the_hub_asks_the_pipeline_for_history_and_rows() -> None:
