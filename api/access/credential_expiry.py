@@ -96,4 +96,4 @@ def close_unauthorized(subscriber: Subscriber, why: Unauthorized) -> None:
     """Send the reason to the client, and close."""
     format = subscriber.format
     last = format.frame(format.dialect.unauthorized(why.code, str(why)))
-    subscriber.hub.end(subscriber, CloseReason.UNAUTHORIZED, str(why), last)
+    subscriber.delivery.close(subscriber, CloseReason.UNAUTHORIZED, str(why), last)

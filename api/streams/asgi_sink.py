@@ -33,7 +33,7 @@ class AsgiSink:
         self._size_bytes += len(data)
         self._has_data.set()
         if self._size_bytes > _FULL_BYTES and self.subscriber is not None:
-            self.subscriber.hub.pause(self.subscriber)
+            self.subscriber.delivery.pause(self.subscriber)
 
     def close(self, reason: CloseReason, text: str) -> None:
         self.closed_for, self.close_text = reason, text
@@ -45,7 +45,7 @@ class AsgiSink:
         self.is_disconnected = True
         self._has_data.set()
 
-    def heard_since_last_beat(self) -> bool:
+    def heard_since_last_ping(self) -> bool:
         # The ASGI server pings clients and handles their pongs; it closes the connection of one that does not answer.
         return True
 
@@ -64,4 +64,4 @@ class AsgiSink:
             if self.closed_for is not None:
                 self._has_data.set()
             elif self.subscriber is not None:
-                self.subscriber.hub.resume(self.subscriber)
+                self.subscriber.delivery.resume(self.subscriber)

@@ -55,7 +55,7 @@ class SseEndpoint:
         try:
             await response(scope, receive, send)
         finally:
-            self._gateway.leave(subscriber)
+            self._gateway.leave(subscriber, opening.pipeline)
 
     async def _blocks(self, opening: SseOpening, sink: AsgiSink, closing: anyio.Event) -> AsyncIterator[bytes]:
         assert sink.subscriber is not None

@@ -63,7 +63,7 @@ class WebSocketEndpoint:
                 reader.cancel()
         finally:
             session.close()
-            self._gateway.leave(session.subscriber)
+            self._gateway.leave(session.subscriber, session.pipeline)
 
 
 async def _read(websocket: WebSocket, session: Session, sink: AsgiSink, may_read: asyncio.Event) -> None:

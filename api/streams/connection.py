@@ -8,6 +8,7 @@ from typing import Any, cast
 from uvicorn.server import ServerState
 
 from cdc.fanout.subscriber import CloseReason, Subscriber
+from cdc.node.pipeline import Pipeline
 
 from .gateway import Gateway
 
@@ -44,6 +45,11 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         raise NotImplementedError
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of the present subscription."""
+        raise NotImplementedError
+
     # Called by the hub.
 
     def write(self, data: bytes | memoryview) -> None:
@@ -54,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, farewell: bytes) -> None:
         """Write the last bytes and close; abort a paused connection, whose client may never read them."""
-        self.subscriber.hub.remove(self.subscriber)
+        self.subscriber.delivery.remove(self.subscriber)
         if self.subscriber.is_paused:
             self._transport.abort()
         else:
@@ -63,7 +69,7 @@ class Connection(asyncio.Protocol):
             # What the kernel did not take either waits for the client this long.
             asyncio.get_running_loop().call_later(_FAREWELL_S, self._transport.abort)
 
-    def heard_since_last_beat(self) -> bool:
+    def heard_since_last_ping(self) -> bool:
         has_heard, self._has_heard = self._has_heard, False
         return has_heard
 
@@ -71,14 +77,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(cast(Any, self))
-        self._gateway.leave(self.subscriber)
+        self._gateway.leave(self.subscriber, self.pipeline)
         self._gateway.connection_counter.leave(self._transport)
 
     def pause_writing(self) -> None:
-        self.subscriber.hub.pause(self.subscriber)
+        self.subscriber.delivery.pause(self.subscriber)
 
     def resume_writing(self) -> None:
-        self.subscriber.hub.resume(self.subscriber)
+        self.subscriber.delivery.resume(self.subscriber)
 
     def data_received(self, data: bytes) -> None:
         self._has_heard = True

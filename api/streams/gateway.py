@@ -173,8 +173,9 @@ class Gateway:
     def subscriber_of(self, opening: SseOpening, sink: Sink) -> Subscriber:
         """A subscriber for an admitted stream; it receives nothing before `begin_stream`."""
         request = opening.request
-        subscriber = Subscriber(
+        return Subscriber(
             sink,
+            opening.pipeline.hub,
             opening.format,
             Selections((request.selection,)),
             batch_s=request.batch_ms / 1000,
@@ -182,10 +183,8 @@ class Gateway:
             stamps=request.stamps,
             grant=opening.identity.grant,
             # The end of a replay is followed by a keep-alive at once, with the position and the freshness.
-            on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.beat,
+            on_live=None if opening.last_event_id is None else opening.pipeline.sse_keepalive.send_now,
         )
-        subscriber.hub = opening.pipeline.hub
-        return subscriber
 
     def begin_stream(self, opening: SseOpening, subscriber: Subscriber, head: bytes = b"") -> None:
         """Subscribe: the first blocks and all later events go to the subscriber's sink.
@@ -204,9 +203,8 @@ class Gateway:
             age_ms=freshness.age_ms,
             heartbeat_ms=round(hub.limits.keep_alive_s * 1000),
         )
-        opening.pipeline.sse_keepalive.add(subscriber)
         self.credential_expiry.add(subscriber, opening.identity)
-        hub.subscribe(
+        opening.pipeline.join(
             subscriber,
             first=[head + format.preamble() + format.frame(first)],
             last_event_id=opening.last_event_id,
@@ -239,17 +237,14 @@ class Gateway:
 
     def begin_websocket(self, opening: WebSocketOpening, subscriber: Subscriber) -> None:
         """Start the heartbeats of an admitted WebSocket; its session subscribes when the client asks for it."""
-        self.pipelines.flags.websocket_keepalive.add(subscriber)
         if opening.authenticated.identity is not None:
             self.credential_expiry.add(subscriber, opening.authenticated.identity)
-        subscriber.hub.subscribe(subscriber)
+        self.pipelines.flags.join(subscriber)
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Release an admitted stream: its subscription, its keep-alives and its place in the limit."""
-        subscriber.hub.remove(subscriber)
+    def leave(self, subscriber: Subscriber, pipeline: Pipeline) -> None:
+        """Release an admitted stream of a pipeline: its subscription, its keep-alives and its place in the limit."""
+        pipeline.leave(subscriber)
         self.credential_expiry.remove(subscriber)
-        if subscriber.heart is not None:
-            subscriber.heart.remove(subscriber)
         (self.sse_limit if subscriber.format.transport == "sse" else self.websocket_limit).leave()
 
     def count_refusal(self, transport: Literal["sse", "websocket"], problem: Problem) -> None:

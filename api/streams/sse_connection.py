@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from cdc.fanout.subscriber import CloseReason
+from cdc.node.pipeline import Pipeline
 
 from .connection import Connection
 from .gateway import RETRY_MS, Gateway, SseOpening
@@ -17,14 +18,19 @@ __all__ = ["SseConnection"]
 class SseConnection(Connection):
     """An SSE stream over HTTP/1.1. Input from the client is ignored."""
 
-    __slots__ = ("_opening",)
+    __slots__ = ("_opening", "_pipeline")
 
     def __init__(
         self, gateway: Gateway, transport: asyncio.Transport, server_state: ServerState, opening: SseOpening
     ) -> None:
         super().__init__(gateway, transport, server_state)
         self._opening: SseOpening | None = opening
+        self._pipeline = opening.pipeline
         self.subscriber = gateway.subscriber_of(opening, self)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
 
     def _begin(self) -> None:
         opening, self._opening = self._opening, None

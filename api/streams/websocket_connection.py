@@ -12,6 +12,7 @@ from websockets.protocol import SERVER, Protocol, State
 from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
 from cdc.fanout.subscriber import CloseReason
+from cdc.node.pipeline import Pipeline
 
 from .connection import Connection
 from .gateway import RETRY_MS, Gateway, WebSocketOpening
@@ -70,6 +71,10 @@ class WebSocketConnection(Connection):
         )
         self.subscriber = self._session.subscriber
 
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._session.pipeline
+
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
@@ -114,7 +119,7 @@ class WebSocketConnection(Connection):
                 self._on_frame(parser, event)
         self._send_protocol_frames(parser)
         if parser.close_expected():
-            self.subscriber.hub.remove(self.subscriber)
+            self.subscriber.delivery.remove(self.subscriber)
             self._transport.close()
         elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
             self._drop_parser()
@@ -122,7 +127,7 @@ class WebSocketConnection(Connection):
     def _send_protocol_frames(self, parser: Protocol) -> None:
         """Send the frames of the protocol itself: pongs, and the close frame."""
         if answer := b"".join(parser.data_to_send()):
-            self.subscriber.hub.say(self.subscriber, answer)
+            self.subscriber.delivery.send(self.subscriber, answer)
 
     def _drop_parser(self) -> None:
         if self._parser is not None:

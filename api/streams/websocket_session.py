@@ -76,11 +76,11 @@ class Session:
         "_evaluation",
         "_evaluator",
         "_grant",
-        "_hub",
         "_inbox",
         "_pipelines",
         "_resume_reading",
         "_stop_reading",
+        "pipeline",
         "subscriber",
     )
 
@@ -98,7 +98,7 @@ class Session:
         evaluator: Evaluator | None = None,
     ) -> None:
         self._pipelines = pipelines
-        self._hub = pipelines.flags.hub
+        self.pipeline = pipelines.flags  # of the present subscription
         self._authentication = authentication
         self._credential_expiry = credential_expiry
         self._grant: Grant | None = None
@@ -108,8 +108,7 @@ class Session:
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
         self._evaluation: WebSocketEvaluation | None = None
-        self.subscriber = Subscriber(sink, format, _NOTHING, on_live=self._continue)
-        self.subscriber.hub = self._hub
+        self.subscriber = Subscriber(sink, self.pipeline.hub, format, _NOTHING, on_live=self._continue)
         if authenticated.identity is None:
             self._credential_timer = asyncio.get_running_loop().call_later(
                 _CREDENTIAL_WAIT_S, self._credential_timed_out
@@ -216,7 +215,7 @@ class Session:
 
     def _authorize(self, identity: Identity) -> None:
         self._grant = identity.grant
-        self.subscriber.let_in(identity.grant)
+        self.subscriber.restrict_to(identity.grant)
 
     def _credential_timed_out(self) -> None:
         self._credential_timer = None
@@ -256,9 +255,9 @@ class Session:
                 "not_ready", "this lane has not been read from the database yet; retry in a second", request_id
             )
             return
-        hub = pipeline.hub
-        if hub is not subscriber.hub:
+        if pipeline is not self.pipeline:
             self._move_to(pipeline)
+        hub = pipeline.hub
         freshness = hub.freshness()
         answer = websocket.subscribed(
             request_id,
@@ -283,15 +282,13 @@ class Session:
     def _move_to(self, pipeline: Pipeline) -> None:
         """Move the subscriber to another lane; its selection in the present one is empty, or this would be refused."""
         subscriber = self.subscriber
-        subscriber.hub.remove(subscriber)
-        if subscriber.heart is not None:
-            subscriber.heart.remove(subscriber)
+        self.pipeline.leave(subscriber)
         subscriber.selections = _NOTHING
-        pipeline.websocket_keepalive.add(subscriber)
-        pipeline.hub.subscribe(subscriber)
+        self.pipeline = pipeline
+        pipeline.join(subscriber)
 
     def _unsubscribe(self, request: Unsubscribe) -> None:
-        hub, subscriber = self.subscriber.hub, self.subscriber
+        hub, subscriber = self.pipeline.hub, self.subscriber
         selections = subscriber.selections.remove(request.selection)
         freshness = hub.freshness()
         answer = websocket.unsubscribed(
@@ -311,11 +308,12 @@ class Session:
             self.send_error("not_available", "evaluation is disabled on this server", request_id)
         else:
             if self._evaluation is None:
-                self._evaluation = WebSocketEvaluation(self._hub, self._evaluator, self._send, self.send_error)
+                hub = self._pipelines.flags.hub
+                self._evaluation = WebSocketEvaluation(hub, self._evaluator, self._send, self.send_error)
             self._evaluation.evaluate(question, grant, request_id)
 
     def _send(self, text: str) -> None:
-        self.subscriber.hub.say(self.subscriber, self.subscriber.format.frame(text.encode()))
+        self.subscriber.delivery.send(self.subscriber, self.subscriber.format.frame(text.encode()))
 
 
 def _new_request_id() -> str:

@@ -1,8 +1,8 @@
-"""The present rows of a table on their way to one subscriber, as fast as it takes them."""
+"""Streams the present rows of a table to one subscriber, as fast as it reads them."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import aclosing
 
 from ..core.change_feed.cursor import Cursor
@@ -12,9 +12,10 @@ from ..core.log.table_name import qualified
 from ..core.subscription.grant import EVERYTHING
 from ..core.text.json_text import encode
 from ..core.wire.encoded import EncodedEvent
+from ..core.wire.format import Format
 from ..core.wire.rows import RowsPiece, stream_message
 from ..errors import OutOfReach, SourceError, TooBusy
-from ..fanout.hub import RowsFailure
+from ..fanout.row_sender import RowsFailure, WriteRows
 from ..fanout.subscriber import Subscriber
 from .backfill import Backfill, Backfills
 from .page_reader import ChangeFeed
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _PAGE_CHANGES = 500
 
-# Nobody tells when a transaction that has nothing to do with the stream ends.
+# The end of a transaction that has nothing to do with the lane is not notified.
 _LOOK_S = 0.5
 _SIGN_OF_LIFE_S = 5.0
 
@@ -37,43 +38,37 @@ class RowStream:
         self._tables = tables
         self._changes = changes
 
-    async def send(
-        self, subscriber: Subscriber, names: Collection[str], feed: Callable[[Subscriber], None]
-    ) -> EventId | RowsFailure:
-        """Send the rows of the one table among `names`; the id that they are as of.
+    async def send(self, subscriber: Subscriber, names: Collection[str], write: WriteRows) -> EventId | RowsFailure:
+        """Send the rows of the one table among `names`; returns the id that they are as of.
 
-        A piece is read when the one before it has been sent: `feed` sends what is in the subscriber's outbox, and
-        whoever feeds it later sets `drained` when all of it has gone.
+        A piece is read when `write` has sent the one before it.
         """
         try:
-            return await self._send(subscriber, names, feed)
+            return await self._send(subscriber, names, write)
         except Exception as error:
             return _failure(error)
 
-    async def _send(
-        self, subscriber: Subscriber, names: Collection[str], feed: Callable[[Subscriber], None]
-    ) -> EventId:
-        tables = self._tables
+    async def _send(self, subscriber: Subscriber, names: Collection[str], write: WriteRows) -> EventId:
+        tables, format = self._tables, subscriber.format
         table = await tables.sole(names, subscriber.grant or EVERYTHING)
         async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
             async for rows in pieces:
-                await _send(subscriber, backfill.piece(rows), feed)
+                await write(_framed(format, backfill.piece(rows)))
         async with asyncio.timeout(tables.timeout_s):
-            cursor = await _complete(subscriber, backfill, self._changes, feed)
+            cursor = await _complete(subscriber, backfill, self._changes, write)
         id = EventId(cursor.position, None, cursor.log)
-        await _send(subscriber, backfill.end(id), feed)
+        await write(_framed(format, backfill.end(id)))
         return id
 
 
-async def _complete(
-    subscriber: Subscriber, backfill: Backfill, changes: ChangeFeed, feed: Callable[[Subscriber], None]
-) -> Cursor:
-    """Bring the rows to a position that an id can name, where what they have seen of the log is not its beginning.
+async def _complete(subscriber: Subscriber, backfill: Backfill, changes: ChangeFeed, write: WriteRows) -> Cursor:
+    """Bring the rows to a position that an id can name, where the snapshot that they were read in has seen commits out
+    of order.
 
-    The transactions that were running when the rows were read are told here, without ids, until the last of them has
+    Transactions that were running when the rows were read are delivered here, without ids, until the last of them has
     ended.
     """
-    table, cursor = backfill.snapshot.table, backfill.snapshot.cursor
+    table, cursor, format = backfill.snapshot.table, backfill.snapshot.cursor, subscriber.format
     name = qualified(table.schema, table.table)
     grant = subscriber.grant or EVERYTHING
     clock = asyncio.get_running_loop().time
@@ -81,35 +76,25 @@ async def _complete(
     while cursor.seen is not None or cursor.index is not None:
         page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_LOOK_S)
         events = [EncodedEvent(change.event(page.next.log), has_id=False) for change in page.changes]
-        told = [event for event in events if subscriber.selections.matches(event.event)]
+        matching = [event for event in events if subscriber.selections.matches(event.event)]
         is_silent = clock() - sent_at >= _SIGN_OF_LIFE_S
-        if told:
-            await _send_framed(subscriber, b"".join([event.framed(subscriber.format) for event in told]), feed)
+        if matching:
+            await write(b"".join([event.framed(format) for event in matching]))
         elif is_silent and page.next.seen is not None:
-            # Somebody else's transaction may take its time: proxies must not take the stream for dead.
-            await _send(subscriber, backfill.piece(()), feed)
-        if told or is_silent:
+            # An unrelated transaction may take its time: proxies must not take the stream for dead.
+            await write(_framed(format, backfill.piece(())))
+        if matching or is_silent:
             sent_at = clock()
         cursor = page.next
     return cursor
 
 
-async def _send(subscriber: Subscriber, piece: RowsPiece, feed: Callable[[Subscriber], None]) -> None:
-    format = subscriber.format
-    await _send_framed(subscriber, format.frame(stream_message(piece, format.transport)), feed)
-
-
-async def _send_framed(subscriber: Subscriber, data: bytes, feed: Callable[[Subscriber], None]) -> None:
-    drained = subscriber.drained
-    assert drained is not None and subscriber.outbox is not None, "a subscriber that waits is behind"  # noqa: PT018
-    drained.clear()
-    subscriber.outbox.append(data)
-    feed(subscriber)
-    await drained.wait()
+def _framed(format: Format, piece: RowsPiece) -> bytes:
+    return format.frame(stream_message(piece, format.transport))
 
 
 def _failure(error: Exception) -> RowsFailure:
-    """What nobody foresaw is told to the server's log alone."""
+    """The client is given known causes; an unexpected error only reaches the server's log."""
     match error:
         case TimeoutError():
             code, text = "too_slow", "the time for the table's rows is over"

@@ -42,7 +42,6 @@ from cdc.cli.workers import run_workers
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
 from cdc.evaluation.evaluator import Evaluator
-from cdc.fanout.hub import Hub
 from cdc.jetstream.upstream import JetStreamUpstream
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
@@ -186,10 +185,10 @@ def build_server(
     end. `with_handover=False` serves every stream by plain ASGI, as under another ASGI server.
     """
     peers = WorkerPeers() if peers is None else peers
-    make_hub = Hub if tracing is None else tracing.hub
-    pipeline = Pipeline(settings, upstream, make_hub=make_hub)
+    observer = None if tracing is None else tracing.publications()
+    pipeline = Pipeline(settings, upstream, observer=observer)
     pipelines = Pipelines(
-        pipeline, partial(Pipeline, settings, upstream, make_hub=make_hub, tables=pipeline.tables), upstream.lanes()
+        pipeline, partial(Pipeline, settings, upstream, observer=observer, tables=pipeline.tables), upstream.lanes()
     )
     make_evaluator = Evaluator if tracing is None else tracing.evaluator
     evaluator = make_evaluator(lambda: pipeline.hub.catalog, past=pipeline.past.at)

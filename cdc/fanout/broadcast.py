@@ -1,4 +1,4 @@
-"""Ten thousand subscribers who are told the same: one payload, one loop, one system call for each."""
+"""Ten thousand subscribers that receive the same: one payload, one loop, one system call for each."""
 
 from socket import socket
 
@@ -8,7 +8,7 @@ __all__ = ["BroadcastGroup"]
 
 
 class BroadcastGroup:
-    """The plain subscribers of every flag event in one form.
+    """The plain subscribers of every flag event in one format.
 
     `_direct` is keyed by socket, which is all that the loop touches of a subscriber: calling each transport's `write`
     instead costs 1.5 µs more, and `os.write` to its descriptor 0.4, which the kernel spends on the file before it comes
@@ -41,7 +41,7 @@ class BroadcastGroup:
             del self._direct[sock]
 
     def write(self, data: bytes) -> None:
-        """Write to all; who is added or removed meanwhile breaks the loop."""
+        """Write to all. Nothing may be added or removed meanwhile: that would break the loop."""
         size = len(data)
         for sock in self._direct:
             try:

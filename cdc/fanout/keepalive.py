@@ -1,15 +1,16 @@
-"""Signs of life: keep-alives with position and freshness, spread evenly over the interval.
+"""Keep-alives (SSE) and heartbeats (WebSocket): position and freshness, spread evenly over the interval.
 
-Ten thousand keep-alives at one instant would be a spike of tens of milliseconds; so subscribers sit in buckets, and
-each tick serves one bucket. A keep-alive also moves the resume id of a filtered subscriber forward, past all that did
-not concern it.
+Ten thousand keep-alives at one instant would be a spike of tens of milliseconds; so subscribers are spread over
+buckets, and each tick serves one bucket. A keep-alive also moves the resume id of a filtered subscriber forward, past
+everything that did not concern it.
 
-When freshness is lost or regained the next round is a hurried one: whoever was greeted by a server that had only just
-started, or lost its database, would else believe the old answer for a whole interval.
+When freshness is lost or regained, the next round is a hurried one: a client that was greeted by a server that had only
+just started, or lost its database, would otherwise believe the old answer for a whole interval.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 from ..core.wire.format import Format, websocket_frame
 from .hub import Hub
@@ -17,8 +18,8 @@ from .subscriber import CloseReason, Subscriber
 
 __all__ = ["Keepalive"]
 
-# A peer that has answered nothing for so many beats is gone.
-_MISSED_BEATS = 2
+# A peer that has answered none of so many pings is gone.
+_MISSED_PINGS = 2
 
 # Finer than this, a tick costs more than it spreads.
 _TICK_S = 0.25
@@ -31,19 +32,26 @@ _HURRY_S = 1.0
 
 
 class Keepalive:
-    """Beats for the subscribers of one transport, each once per `interval_s`, and all soon after freshness changes."""
+    """Sends keep-alives to the subscribers of one transport: one per `interval_s`, and soon after freshness changes.
+
+    It also disconnects subscribers that read nothing for the hub's `stall_s`, and WebSocket peers that answer no pings.
+    """
 
     def __init__(self, hub: Hub, interval_s: float) -> None:
         self._hub = hub
         self._interval_s = interval_s
-        self._stall_beats = max(1, round(hub.limits.stall_s / interval_s))
+        self._stall_rounds = max(1, round(hub.limits.stall_s / interval_s))
         count = max(1, min(256, int(interval_s / _TICK_S)))
         self._buckets: list[dict[Subscriber, None]] = [{} for _ in range(count)]
         self._next = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def subscriber_count(self) -> int:
+        return sum(map(len, self._buckets))
+
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(), name="keep-alive")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -53,20 +61,18 @@ class Keepalive:
             self._task = None
 
     def add(self, subscriber: Subscriber) -> None:
-        """Its first beat comes within one interval."""
-        subscriber.heart = self
+        """Its first keep-alive is sent within one interval."""
         subscriber.bucket = self._next
         self._buckets[self._next][subscriber] = None
         self._next = (self._next + 1) % len(self._buckets)
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Harmless when repeated."""
+        """Harmless for a subscriber that is not, or no longer, here."""
         self._buckets[subscriber.bucket].pop(subscriber, None)
-        subscriber.heart = None
 
-    def beat(self, subscriber: Subscriber) -> None:
-        """Beat for this one now, out of turn."""
-        self._beat([subscriber])
+    def send_now(self, subscriber: Subscriber) -> None:
+        """Send one keep-alive out of turn."""
+        self._send_to((subscriber,))
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,57 +83,61 @@ class Keepalive:
         due = loop.time()
         while True:
             for bucket in self._buckets:
-                # What a process missed that was stopped is not made up for: who is pinged several times at once has
-                # no time to answer, and would be taken for silent.
+                # What a suspended process has missed is not made up for: a peer that is pinged several times at once
+                # has no time to answer, and would be taken for silent.
                 due = max(due, loop.time() - _LATE_S) + (hurried_tick_s if hurried else tick_s)
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 if self._hub.freshness().fresh != was_fresh:
                     was_fresh, hurried = not was_fresh, count
                 if hurried:
-                    # Nobody has had an interval's time to read and to answer, so nothing is held against anybody.
+                    # No peer has had an interval's time to read and to answer, so nothing is held against any.
                     hurried -= 1
-                    self._beat(list(bucket))
+                    self._send_to(list(bucket))
                 else:
-                    self._beat([subscriber for subscriber in list(bucket) if self._is_alive(subscriber)])
+                    self._send_to([subscriber for subscriber in list(bucket) if self._is_alive(subscriber)])
 
     def _is_alive(self, subscriber: Subscriber) -> bool:
-        """Count what a subscriber owes since its last turn; False where it reads nothing, or has just been cut."""
+        """Count what a subscriber owes since its last round; False where it reads nothing, or was disconnected now."""
         if subscriber.is_paused:
-            subscriber.paused_beats += 1
-            if subscriber.paused_beats > self._stall_beats:
-                self._hub.cut(subscriber, CloseReason.TOO_SLOW, "nothing was read for too long")
+            subscriber.paused_rounds += 1
+            if subscriber.paused_rounds > self._stall_rounds:
+                self._hub.disconnect(
+                    subscriber,
+                    CloseReason.TOO_SLOW,
+                    "client read nothing for too long; reconnect with the last event id received",
+                )
             return False
         if subscriber.format.transport == "websocket":
-            if subscriber.sink.heard_since_last_beat():
-                subscriber.missed_beats = 0
+            if subscriber.sink.heard_since_last_ping():
+                subscriber.missed_pings = 0
             else:
-                subscriber.missed_beats += 1
-                if subscriber.missed_beats > _MISSED_BEATS:
-                    self._hub.cut(subscriber, CloseReason.SILENT, "no answer to pings")
+                subscriber.missed_pings += 1
+                if subscriber.missed_pings > _MISSED_PINGS:
+                    self._hub.disconnect(subscriber, CloseReason.SILENT, "no answer to pings")
                     return False
         return True
 
-    def _beat(self, subscribers: list[Subscriber]) -> None:
-        texts: dict[tuple[Format, bool, bool], bytes] = {}
+    def _send_to(self, subscribers: Iterable[Subscriber]) -> None:
+        encoded: dict[tuple[Format, bool, bool], bytes] = {}
         for subscriber in subscribers:
             if subscriber.is_paused:
                 continue
-            # An id says "all up to here was told": not while something waits to be told, and not before a subscription.
-            # A client that comes back, and has not yet been heard with its last id, would take ours for its new one.
-            # The ping goes out all the same: who is sent none has nothing to answer.
-            is_told = subscriber.is_live and not subscriber.pending and bool(subscriber.selections.clauses)
-            with_digest = is_told and subscriber.selections.is_everything
-            key = (subscriber.format, is_told, with_digest)
-            data = texts.get(key)
+            # An id means "everything up to here was delivered": not while something waits to be sent, and not before a
+            # subscription. A client that has reconnected, and not yet sent its last id, would take ours for its new
+            # one. The ping is sent all the same: without one there is nothing to answer.
+            is_complete = subscriber.is_live and not subscriber.pending and bool(subscriber.selections.clauses)
+            with_digest = is_complete and subscriber.selections.is_everything
+            key = (subscriber.format, is_complete, with_digest)
+            data = encoded.get(key)
             if data is None:
-                data = texts[key] = self._encode(subscriber.format, is_told, with_digest)
+                data = encoded[key] = self._encode(subscriber.format, is_complete, with_digest)
             if data:
-                self._hub.say(subscriber, data)
+                self._hub.send(subscriber, data)
 
-    def _encode(self, format: Format, is_told: bool, with_digest: bool) -> bytes:
+    def _encode(self, format: Format, is_complete: bool, with_digest: bool) -> bytes:
         is_socket = format.transport == "websocket" and format.is_framed
         ping = websocket_frame(b"", "ping") if is_socket else b""
-        if not is_told:
+        if not is_complete:
             return ping
         now = self._hub.freshness()
         here = self._hub.here()

@@ -1,28 +1,29 @@
-"""Snapshots and resyncs: all that a selection selects at one position, encoded once for all who want the same.
+"""Snapshots and resyncs: everything that a selection selects at one position, encoded once for equal selections.
 
-After a deploy ten thousand clients come back for the same few snapshots; encoding one of a thousand flags takes
+After a deploy ten thousand clients reconnect and ask for the same few snapshots; encoding one of a thousand flags takes
 milliseconds, handing it on takes none.
 """
 
 from collections.abc import Callable, Iterable
 
 from ..core.flags.catalog import Catalog
+from ..core.subscription.resume import ResyncReason
 from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
-from ..core.wire.snapshot import ResyncReason, snapshot_text
+from ..core.wire.snapshot import snapshot_text
 
 __all__ = ["SnapshotCache", "SnapshotMessage"]
 
-# Messages held for the catalog's present position; when there are more, all are forgotten.
+# Messages kept for the catalog's present position; one more, and all of them are dropped.
 _KEPT = 64
 
 
 class SnapshotMessage(bytes):
-    """A framed snapshot or resync: a newer one makes it needless."""
+    """A framed snapshot or resync; a newer one replaces it."""
 
 
 class SnapshotCache:
-    """The snapshots and resyncs of one catalog. Whoever moves the catalog must `forget` them."""
+    """The snapshots and resyncs of one catalog; call `forget` whenever the catalog has changed."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -32,7 +33,7 @@ class SnapshotCache:
         self._kept.clear()
 
     def snapshot(self, format: Format, selections: Selections, request_id: str | None = None) -> Iterable[bytes]:
-        """The framed snapshot in one or two pieces; none where the dialect has no words for it."""
+        """The framed snapshot in one or two pieces; none in a dialect without snapshots."""
         here = self._catalog.here
         head = b"" if request_id is None else format.dialect.snapshot_head(here, request_id)
         if not head:
@@ -44,16 +45,17 @@ class SnapshotCache:
         return format.framed_in_two(head, tail)
 
     def resync(self, format: Format, selections: Selections, reason: ResyncReason) -> Iterable[bytes]:
+        """The framed resync; none in a dialect without resyncs."""
         here = self._catalog.here
         return self._whole(reason, format, selections, lambda text: format.dialect.resync(here, reason, text))
 
     def _whole(
-        self, name: str, format: Format, selections: Selections, say: Callable[[Callable[[], str]], bytes]
+        self, name: str, format: Format, selections: Selections, encode: Callable[[Callable[[], str]], bytes]
     ) -> list[bytes]:
         key = (name, format, selections)
         message = self._kept.get(key)
         if message is None:
-            message = self._keep(key, SnapshotMessage(format.frame(say(lambda: self._text(selections)))))
+            message = self._keep(key, SnapshotMessage(format.frame(encode(lambda: self._text(selections)))))
         return [message] if message else []
 
     def _keep(self, key: object, data: bytes) -> bytes:

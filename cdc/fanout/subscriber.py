@@ -1,32 +1,29 @@
-"""One subscriber of the stream, whatever it is connected by.
+"""One subscriber, whatever it is connected by.
 
-The seam between the hub and a transport is two-sided and small. The hub calls the methods of `Sink`; the transport
-calls `Hub.pause`, `Hub.resume` and `Hub.remove`. A sink takes every write: it says that it is full by calling
-`Hub.pause`, which may happen inside `write`, and the hub writes nothing more until `Hub.resume`.
+The seam between the hub and a transport has two small sides. The hub calls `Sink`, the transport calls `Delivery`. A
+sink takes every write: it reports that it is full by calling `Delivery.pause`, which may happen inside `write`, and
+nothing more is written until it calls `Delivery.resume`.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from socket import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..core.subscription.grant import Grant
 from ..core.subscription.selection import Selections
 from ..core.wire.encoded import EncodedEvent
 from ..core.wire.fields import Overflow
 from ..core.wire.format import Format
+from .backlog import Backlog
 
-__all__ = ["CloseReason", "Sink", "State", "Subscriber"]
-
-if TYPE_CHECKING:
-    from .hub import History, Hub
-    from .keepalive import Keepalive
+__all__ = ["CloseReason", "Delivery", "Sink", "Subscriber"]
 
 
 class CloseReason(Enum):
-    """Why the server ends a stream; the value is the WebSocket close code (RFC 6455, section 7.4, and its registry)."""
+    """Why the server closes a stream; the value is the WebSocket close code (RFC 6455, section 7.4, and its
+    registry)."""
 
     RESTARTING = 1012
     BEHIND = 1013
@@ -36,69 +33,75 @@ class CloseReason(Enum):
 
 
 class Sink(Protocol):
-    """Where a subscriber's bytes go."""
+    """Where a subscriber's bytes go; a transport implements it."""
 
     @property
     def socket(self) -> socket | None:
-        """The socket below, which does not block, where bytes may be sent past the sink while the subscriber is live
-        and not paused: the sink holds nothing back then, or has called `Hub.pause`. What the socket does not take at
-        once goes to `write`. None where every write must come through the sink."""
+        """The non-blocking socket below, where bytes may be sent past the sink while the subscriber is live and not
+        paused: the sink holds nothing back then, or has called `Delivery.pause`. What the socket does not take at once
+        goes to `write`. None where every write must come through the sink."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send, without waiting. Never raises; a broken connection is reported by `Hub.remove`."""
+        """Send, without waiting. Never raises; a broken connection is reported by `Delivery.remove`."""
 
     def close(self, reason: CloseReason, text: str) -> None:
-        """End the stream; what was written before is still sent where possible."""
+        """Close the stream; what was written before is still sent where possible."""
 
-    def heard_since_last_beat(self) -> bool:
-        """Whether the other side has shown a sign of life since this was last asked."""
+    def heard_since_last_ping(self) -> bool:
+        """Whether the peer has sent anything since the last call."""
 
 
-class State(Enum):
-    NEW = "new"
-    LIVE = "live"
-    BEHIND = "behind"  # reads from its outbox, history or the ring until it has caught up
-    CLOSED = "closed"
+class Delivery(Protocol):
+    """What a transport calls for its subscriber; the hub that it is subscribed to implements it."""
+
+    def pause(self, subscriber: "Subscriber") -> None:
+        """The transport is full: write nothing until `resume`. What was written already will still be sent."""
+
+    def resume(self, subscriber: "Subscriber") -> None:
+        """The transport has drained."""
+
+    def send(self, subscriber: "Subscriber", data: bytes) -> None:
+        """Send a framed message that is not an event, after what is still to be sent."""
+
+    def close(self, subscriber: "Subscriber", reason: CloseReason, text: str, last: bytes = b"") -> None:
+        """Close the stream now. `last` (framed) is sent before, unless other messages still wait to be sent."""
+
+    def remove(self, subscriber: "Subscriber") -> None:
+        """The connection is gone. Idempotent."""
 
 
 class Subscriber:
-    """What the hub knows of one subscriber: its selection, its form, and how far it has come.
+    """What the hub knows of one subscriber: its selection, its format, and how far it is behind.
 
-    `hub` is the one that it is subscribed to, `heart` the one that beats for it. `cursor` means something only while
-    the subscriber is behind. `outbox` holds framed messages that are sent before anything else, shared with other
-    subscribers; `sent_bytes` of the first have been written already.
+    It is live exactly while `backlog` is None. `delivery` is the hub that it is subscribed to. `pending` are events of
+    a batch whose time window is open. `bucket`, `missed_pings` and `paused_rounds` belong to the keep-alives.
     """
 
     __slots__ = (
         "__weakref__",
+        "backlog",
         "batch_s",
         "batch_timer",
         "bucket",
-        "cursor",
-        "drained",
+        "delivery",
         "format",
         "grant",
-        "heart",
-        "history",
-        "hub",
+        "is_closed",
         "is_paused",
-        "missed_beats",
+        "missed_pings",
         "on_live",
-        "outbox",
         "overflow",
-        "paused_beats",
+        "paused_rounds",
         "pending",
         "selections",
-        "sent_bytes",
         "sink",
         "stamps",
-        "state",
-        "waiting",
     )
 
     def __init__(
         self,
         sink: Sink,
+        delivery: Delivery,
         format: Format,
         selections: Selections,
         *,
@@ -108,39 +111,34 @@ class Subscriber:
         on_live: "Callable[[Subscriber], None] | None" = None,
         grant: Grant | None = None,
     ) -> None:
+        """`batch_s` is the time window of a batch in seconds, 0 for none; `on_live` is called whenever it goes live."""
         self.sink = sink
+        self.delivery = delivery
         self.format = format
         self.selections = selections
         self.batch_s = batch_s
         self.overflow = overflow
         self.stamps = stamps
         self.on_live = on_live
-        self.let_in(grant)
-        self.hub: Hub
-        self.heart: Keepalive | None = None
-        self.state = State.NEW
+        self.restrict_to(grant)
+        self.backlog: Backlog | None = Backlog()
+        self.is_closed = False
         self.is_paused = False
-        self.cursor = 0
-        self.outbox: deque[bytes] | None = None
-        self.sent_bytes = 0
-        self.history: History | None = None
-        self.waiting: asyncio.Task[None] | None = None
-        self.drained: asyncio.Event | None = None  # told when all is sent that `waiting` has made so far
         self.pending: list[EncodedEvent] | None = None
         self.batch_timer: asyncio.TimerHandle | None = None
         self.bucket = 0
-        self.missed_beats = 0
-        self.paused_beats = 0
+        self.missed_pings = 0
+        self.paused_rounds = 0
 
-    def let_in(self, grant: Grant | None) -> None:
-        """Tell events as the grant shows them; its selections must be within it. None shows everything."""
+    def restrict_to(self, grant: Grant | None) -> None:
+        """Show events as the grant allows; the selections must be within it. None shows everything."""
         self.grant = grant if grant is not None and grant.is_restricted else None
 
     @property
     def is_live(self) -> bool:
-        return self.state is State.LIVE
+        return self.backlog is None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it gets the same bytes at the same time as everyone else of its format."""
+        """Whether it gets the same bytes at the same time as every other subscriber of its format."""
         return not self.batch_s and not self.stamps

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
+from ..core.subscription.resume import ResyncReason
 from ..core.wire.encoded import EncodedEvent, encode_commit
-from ..core.wire.snapshot import ResyncReason
 from ..errors import OutOfReach, SourceError
-from ..fanout.hub import History, Hub
+from ..fanout.history import History
+from ..fanout.hub import Hub
 from ..source.log import Log
 from .rewind import rewound
 

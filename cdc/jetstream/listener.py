@@ -22,9 +22,9 @@ from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Commit
 from ..core.log.continuity import Step, step
+from ..core.subscription.resume import ResyncReason
 from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice, NoticeKind
-from ..core.wire.snapshot import ResyncReason
 from ..errors import NatsError, NatsUnavailable
 from ..source.cancellation import cancel_and_wait
 from ..source.upstream import Replica

@@ -7,7 +7,7 @@ from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
 from ..core.log.inbox import Inbox
 from ..core.log.position import LogId, Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 
 __all__ = ["RelayReplica"]
 

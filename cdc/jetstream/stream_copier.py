@@ -15,10 +15,10 @@ from ..core.log.change import Commit
 from ..core.log.continuity import Applied
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
+from ..core.subscription.resume import ResyncReason
 from ..core.text import exact_json
 from ..core.wire.commit_message import PartHeader, pack
 from ..core.wire.notice import Notice, NoticeKind
-from ..core.wire.snapshot import ResyncReason
 from ..errors import ForeignStream, NatsMismatch
 from ..postgres.log_reader import LogReader
 from ..postgres.upstream import PostgresUpstream

@@ -1,11 +1,11 @@
-"""The reading half of a server put together: source, hub, historian, hearts and upkeep, started and stopped as one.
+"""One lane in one process: source, catalog, hub and keep-alives, started and stopped as one.
 
-The hub exists before the source has been reached, so that a server can start first and say that it is not ready.
+The hub exists before the source has been reached, so that a server can start first and report that it is not ready.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from ..change_feed.backfill import Backfills
@@ -15,8 +15,13 @@ from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
-from ..fanout.hub import Hub, HubLimits
+from ..fanout.history import Historian
+from ..fanout.hub import Hub
 from ..fanout.keepalive import Keepalive
+from ..fanout.limits import HubLimits
+from ..fanout.observer import HubObserver
+from ..fanout.row_sender import RowSender
+from ..fanout.subscriber import Subscriber
 from ..history.replay import ReplayReader
 from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings
@@ -29,7 +34,7 @@ _NO_LOG = LogId("none")
 
 
 class Pipeline:
-    """Everything between where commits come from and the sinks, for one process."""
+    """Everything between the source of commits and the sinks of subscribers, for one lane."""
 
     def __init__(
         self,
@@ -37,10 +42,10 @@ class Pipeline:
         upstream: Upstream,
         lane: Lane = FLAGS,
         *,
-        make_hub: Callable[..., Hub] = Hub,
+        observer: HubObserver | None = None,
         tables: Backfills | None = None,
     ) -> None:
-        """`tables` are those of another feed of this process, so that all together read no more of them at a time."""
+        """`tables` are those of another pipeline of this process, so that the limit on backfills is one for all."""
         limits = HubLimits(
             ring_events=settings.pipeline.ring_events,
             ring_bytes=settings.pipeline.ring_bytes,
@@ -48,29 +53,62 @@ class Pipeline:
             ping_s=settings.websocket.ping_interval_s,
             stall_s=settings.pipeline.stall_timeout_s,
         )
-        self.hub = make_hub(Catalog(_NO_LOG), limits, self.freshness)
+        # The source publishes to the hub, and what replays the past reads the present from it: the hub comes first, and
+        # asks for history and rows through the pipeline.
+        self.hub = Hub(
+            Catalog(_NO_LOG),
+            limits,
+            self.freshness,
+            historian=lambda id: self.replay(id),
+            row_sender=lambda subscriber, names, write: self.send_rows(subscriber, names, write),
+            observer=observer,
+        )
         source = upstream.open(self.hub, lane)
         self.log = source.log
         self.listener = source.listener
         self.maintenance = source.maintenance
-        self.hub.historian = ReplayReader(self.log, self.hub, settings.pipeline.replay_limit)
+        self.replay: Historian = ReplayReader(self.log, self.hub, settings.pipeline.replay_limit)
         self.changes = ChangeFeed(upstream.log_history(lane), self.hub)
         self._has_own_tables = tables is None
         self.tables = (
             Backfills(upstream.table_source, settings.pipeline.backfill_timeout_s) if tables is None else tables
         )
-        self.hub.row_sender = RowStream(self.tables, self.changes).send
+        self.send_rows: RowSender = RowStream(self.tables, self.changes).send
         self.past = TimeTravel(upstream.log_history(), self.hub, settings.pipeline.replay_limit)
         self.sse_keepalive = Keepalive(self.hub, limits.keep_alive_s)
         self.websocket_keepalive = Keepalive(self.hub, limits.ping_s)
 
+    # -- subscribers -------------------------------------------------------------------------------------------
+
+    def join(
+        self,
+        subscriber: Subscriber,
+        *,
+        first: Sequence[bytes] = (),
+        last_event_id: str | None = None,
+        snapshot: bool = False,
+    ) -> None:
+        """Register a subscriber for events and keep-alives, as `Hub.subscribe` begins; it must `leave` once."""
+        self._keepalive_of(subscriber).add(subscriber)
+        self.hub.subscribe(subscriber, first=first, last_event_id=last_event_id, snapshot=snapshot)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Unregister a subscriber, whose connection is gone or continues in another pipeline. Idempotent."""
+        self.hub.remove(subscriber)
+        self._keepalive_of(subscriber).remove(subscriber)
+
+    def _keepalive_of(self, subscriber: Subscriber) -> Keepalive:
+        return self.sse_keepalive if subscriber.format.transport == "sse" else self.websocket_keepalive
+
+    # -- life cycle --------------------------------------------------------------------------------------------
+
     @property
     def is_loaded(self) -> bool:
-        """Whether the catalog has been read once; from then on there is always an answer, if perhaps an old one."""
+        """Whether the catalog has been read once. From then on every question has an answer, perhaps a stale one."""
         return self.hub.catalog.log != _NO_LOG
 
     async def loaded(self, timeout_s: float) -> bool:
-        """Wait until the catalog has been read once; False where it was not in time."""
+        """Wait until the catalog has been read once; False where it was not within `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.is_loaded:
@@ -85,11 +123,11 @@ class Pipeline:
         return self.listener.freshness()
 
     async def newest_position(self) -> Position:
-        """The newest position there is; raises `SourceError`."""
+        """The newest position of the source; raises `SourceError`."""
         return await self.log.newest()
 
     def stop_answering(self) -> None:
-        """The server ends: whoever waits for changes, or reads a table, is told now."""
+        """The server shuts down: answer waiting readers of the change feed now, and abort backfills."""
         self.changes.stop_waiting()
         self.tables.stop()
 
@@ -98,7 +136,7 @@ class Pipeline:
         """Follow the source until the end of the block."""
         tasks = [asyncio.create_task(self.listener.run(), name="listener")]
         if self.maintenance is not None:
-            tasks.append(asyncio.create_task(self.maintenance.run(), name="upkeep"))
+            tasks.append(asyncio.create_task(self.maintenance.run(), name="maintenance"))
         self.sse_keepalive.start()
         self.websocket_keepalive.start()
         try:

@@ -1,7 +1,7 @@
-"""All streams of one process: the flags' feed, and one more for each stream that tables have of their own.
+"""The pipelines of one process: one for the flags' lane, and one for each other lane that has watched tables.
 
-Feeds of other streams are opened when a table first belongs to them and closed when none does any more. Whoever is
-subscribed to a table that has moved to another stream is cut, and finds the right one when it comes back.
+A lane's pipeline is opened when the first table is watched in it and closed when the last one leaves. A subscriber of a
+table that has moved to another lane is disconnected, and finds the right pipeline when it reconnects.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from ..core.errors import InvalidInput
 from ..core.flags.flag_tables import TABLES
@@ -26,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
 
-# Until it is known which streams there are, nobody can be let in.
+# No client is admitted before the lanes are known.
 _FIRST_LOOK_S = 0.2
 
 
 class Pipelines:
-    """Finds the feed of a subscription. `directory` None is a source that knows the stream of the flags alone."""
+    """Finds the pipeline of a subscription. `directory` None is a source that has the flags' lane alone."""
 
     def __init__(self, flags: Pipeline, open: Callable[[Lane], Pipeline], directory: LaneDirectory | None) -> None:
         self.flags = flags
@@ -47,16 +48,16 @@ class Pipelines:
 
     @property
     def pipelines(self) -> Mapping[str, Pipeline]:
-        """Every feed there is now, by the name of its stream."""
+        """The open pipelines by the name of their lane."""
         return {lane.name: pipeline for lane, pipeline in self._pipelines.items()}
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the flags have been read, and which other streams there are: until then nobody can be let in."""
+        """Whether the flags and the list of lanes have been read; until then no client is admitted."""
         return self.flags.is_loaded and self._looked.is_set()
 
     async def loaded(self, timeout_s: float) -> bool:
-        """Wait until all is loaded; False where it was not in time."""
+        """Wait until everything is loaded; False where it was not within `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._looked.wait()
@@ -64,30 +65,30 @@ class Pipelines:
         return self.is_loaded
 
     def of(self, selections: Selections) -> Pipeline:
-        """The feed that has all that is selected, loaded or not; raises `InvalidInput` where no single one has."""
+        """The pipeline that has everything selected, loaded or not; raises `InvalidInput` where no single one has."""
         return self._pipelines.get(self._map.of(selections), self.flags)
 
     async def learn_of(self, tables: Iterable[str]) -> None:
-        """Look now where one of these tables is not known yet: it may have been watched a moment ago."""
+        """Look now if one of these tables is not known yet: it may have been watched a moment ago."""
         if not all(self._map.knows(name) or name.rpartition(".")[2] in TABLES for name in tables):
             await self.look()
 
     async def look(self) -> None:
-        """Look now which streams there are, and which tables belong to them."""
+        """Read now which lanes there are, and which tables belong to them."""
         if self._directory is not None:
             async with self._looking:
                 await self._look(self._directory)
 
     def stop_answering(self) -> None:
-        """The server ends: whoever waits for changes, or reads a table, is told now."""
+        """The server shuts down: answer waiting readers of the change feed now, and abort backfills."""
         for pipeline in self._pipelines.values():
             pipeline.stop_answering()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow all streams until the end of the block."""
+        """Follow all lanes until the end of the block."""
         async with self.flags.running():
-            looking = asyncio.create_task(self._keep_looking(), name="streams")
+            looking = asyncio.create_task(self._keep_looking(), name="lanes")
             try:
                 yield
             finally:
@@ -106,11 +107,11 @@ class Pipelines:
                 self._looked.set()
             except SourceError as error:
                 if not is_retryable(error):
-                    # What cannot be asked for at all, by an older installation, has no streams.
+                    # An older installation, which cannot be asked for lanes, has only one.
                     self._looked.set()
                 logger.info("Lanes are unavailable", extra={"action": "lanes_unavailable", "reason": str(error)})
             except Exception:
-                # Unknown; but streams that come later must still be found.
+                # Unexpected; but lanes that are added later must still be found.
                 logger.exception("Reading the lanes failed", extra={"action": "lanes_failed"})
             await asyncio.sleep(_LOOK_S if self._looked.is_set() else _FIRST_LOOK_S)
 
@@ -125,22 +126,22 @@ class Pipelines:
             logger.info("Lane opened", extra={"action": "lane_opened", "lane": lane.name})
         self._map = found
         for pipeline in self._pipelines.values():
-            pipeline.hub.cut_those(self._is_misplaced)
+            pipeline.hub.disconnect_where(partial(self._is_misplaced, pipeline))
         for lane in self._pipelines.keys() - wanted:
             await self._close(lane)
 
-    def _is_misplaced(self, subscriber: Subscriber) -> bool:
+    def _is_misplaced(self, pipeline: Pipeline, subscriber: Subscriber) -> bool:
         if not subscriber.selections.clauses:
-            return False  # it goes where its next subscription belongs
+            return False  # its next subscription decides where it belongs
         try:
-            return self.of(subscriber.selections).hub is not subscriber.hub
+            return self.of(subscriber.selections) is not pipeline
         except InvalidInput:
             return True
 
     async def _close(self, lane: Lane) -> None:
         running = self._running.pop(lane)
         pipeline = self._pipelines.pop(lane)
-        pipeline.hub.cut_those(lambda _: True)
+        pipeline.hub.disconnect_where(lambda _: True)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

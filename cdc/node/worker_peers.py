@@ -1,8 +1,8 @@
-"""How the workers of one server ask each other: over sockets in a directory that only they can open.
+"""Lets the workers of one server query each other, over Unix sockets in a directory that only they can open.
 
-All workers share one port, so that a request reaches any of them. Whoever is asked for something that concerns all asks
-the others, when it is asked and never before: nothing is written down meanwhile, and an answer is as old as the
-question. A worker that hangs or is being started again does not answer in time, and is known by that.
+All workers share one port, so a request reaches any of them. A worker that is asked for something that concerns all of
+them queries the others at that moment: nothing is cached, so an answer is never older than its question. A worker that
+hangs or is restarting does not answer in time.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Answer = Callable[[], Awaitable[bytes]]
 
 
 class WorkerPeers:
-    """The workers numbered from 0 to `count` - 1, of which this is the one at `place`."""
+    """The workers numbered from 0 to `count` - 1; this process is the one at `place`."""
 
     def __init__(self, directory: Path | None = None, place: int = 0, count: int = 1) -> None:
         self._directory = directory
@@ -33,7 +33,7 @@ class WorkerPeers:
 
     @asynccontextmanager
     async def answering(self, answer: Answer) -> AsyncIterator[None]:
-        """Answer the others until the end of the block; nothing to do for one that is alone."""
+        """Answer the other workers until the end of the block; a worker that is alone has nothing to do."""
         if self._directory is None or not self._others:
             yield
             return
@@ -43,7 +43,7 @@ class WorkerPeers:
                 writer.write(await answer())
                 await writer.drain()
             except OSError as error:
-                logger.debug("A worker has not waited", extra={"action": "peer_gone", "reason": str(error)})
+                logger.debug("A worker disconnected", extra={"action": "peer_disconnected", "reason": str(error)})
             finally:
                 writer.close()
 
@@ -54,7 +54,7 @@ class WorkerPeers:
             server.close()
 
     async def ask(self) -> dict[int, bytes | None]:
-        """What each of the others answers; None from one that does not."""
+        """The answer of each other worker; None from one that does not answer in time."""
         answers = await asyncio.gather(*map(self._ask_one, self._others))
         return dict(zip(self._others, answers, strict=True))
 
@@ -70,7 +70,7 @@ class WorkerPeers:
         except (OSError, TimeoutError) as error:
             logger.warning(
                 "A worker does not answer",
-                extra={"action": "peer_silent", "worker": other, "reason": str(error) or "no answer in time"},
+                extra={"action": "peer_timeout", "worker": other, "reason": str(error) or "no answer in time"},
             )
             return None
         finally:

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..core.flags.events import EventType
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
 from ..node.pipeline import Pipeline
@@ -161,15 +161,15 @@ def _of_lane(pipeline: Pipeline) -> Iterator[Sample]:
     hub, listener, freshness = pipeline.hub, pipeline.listener, pipeline.freshness()
     yield _one("subscribers_behind", hub.behind_count)
     for type in EventType:
-        yield _one("events", hub.events[type], type=type)
-    yield _one("deliveries", hub.deliveries)
-    yield _one("sent_bytes", hub.sent_bytes)
+        yield _one("events", hub.counters.events[type], type=type)
+    yield _one("deliveries", hub.counters.deliveries)
+    yield _one("sent_bytes", hub.counters.sent_bytes)
     yield from _latency(hub)
     for reason in ResyncReason:
-        yield _one("resyncs", hub.resyncs_by[reason], reason=reason)
-    yield _one("subscriber_pauses", hub.pauses)
+        yield _one("resyncs", hub.counters.resyncs[reason], reason=reason)
+    yield _one("subscriber_pauses", hub.counters.pauses)
     for cause in CloseReason:
-        yield _one("subscribers_disconnected", hub.cuts[cause], reason=cause.name.lower())
+        yield _one("subscribers_disconnected", hub.counters.disconnects[cause], reason=cause.name.lower())
     yield _one("position", hub.catalog.position)
     yield _one("fresh", freshness.fresh)
     yield _one("freshness_age_seconds", freshness.age_ms / 1000)
@@ -182,7 +182,7 @@ def _of_lane(pipeline: Pipeline) -> Iterator[Sample]:
 
 
 def _latency(hub: Hub) -> Iterator[Sample]:
-    histogram = hub.latency
+    histogram = hub.counters.latency
     *buckets, count = histogram.cumulative()
     for bound, below in zip(histogram.bounds, buckets, strict=True):
         yield "commit_to_send_seconds", "_bucket", {"le": str(bound)}, float(below)

@@ -112,9 +112,9 @@ class StatusReader:
             ring=RingStatus(len(hub.ring), hub.ring.size_bytes, hub.limits.ring_events, hub.limits.ring_bytes),
             subscribers=hub.subscriber_count,
             behind=hub.behind_count,
-            deliveries=hub.deliveries,
-            resyncs=hub.resyncs,
-            pauses=hub.pauses,
+            deliveries=hub.counters.deliveries,
+            resyncs=hub.counters.resyncs.total(),
+            pauses=hub.counters.pauses,
         )
 
     async def _read_log(self) -> LogStatus | None:

@@ -1,8 +1,8 @@
-"""OpenTelemetry traces, for those who switch them on; nobody else imports this module and what it needs.
+"""OpenTelemetry traces. This module and its dependencies are imported only where traces are switched on.
 
-Each commit that brings events is a trace: from the commit, by the database's clock, over the catalog to the last write.
-Its spans are made afterwards, from times that were noted, so that nothing of OpenTelemetry runs in between. Evaluations
-and requests are spans too, within the caller's trace where it sends `traceparent`.
+Each commit that has events is a trace: from the commit, by the database's clock, through the catalog to the last write.
+Its spans are created afterwards from recorded times, so that OpenTelemetry does not run in between. Evaluations and
+requests are spans too, within the caller's trace where it sends `traceparent`.
 
 Where spans go, their sampling and the service's name are OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT`
 and so on; see its specification, "OpenTelemetry Environment Variable Specification".
@@ -23,115 +23,113 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..core.log.change import Commit
-from ..core.log.position import Position
+from ..core.log.position import LogId
 from ..core.wire.encoded import EncodedEvent
 from ..evaluation.evaluator import Evaluator
-from ..fanout.hub import Hub
 
-__all__ = ["TracedEvaluator", "TracedHub", "TracedRequests", "Tracing"]
+__all__ = ["TracedEvaluator", "TracedPublications", "TracedRequests", "Tracing"]
 
-# A collector that does not answer must not hold up the end of the server.
+# A collector that does not answer must not delay the server's shutdown.
 _SHUTDOWN_S = 2.0
 
 
 class Tracing:
-    """The tracer of one process. Without `exporter`, spans go where OpenTelemetry's variables say."""
+    """The tracer of one process. Without `exporter`, spans are exported as OpenTelemetry's variables configure."""
 
     def __init__(self, version: str, exporter: SpanExporter | None = None) -> None:
         named = Resource.create({SERVICE_NAME: "flagent-cdc", SERVICE_VERSION: version})
-        # What the variables say wins over our own name.
+        # The variables override our name.
         self._provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
         self.tracer: Tracer = self._provider.get_tracer("flagent_cdc", version)
 
-    def hub(self, *arguments: Any, **options: Any) -> "TracedHub":
-        """Made as a `Hub` is."""
-        hub = TracedHub(*arguments, **options)
-        hub.tracer = self.tracer
-        return hub
+    def publications(self) -> "TracedPublications":
+        """An observer for hubs."""
+        return TracedPublications(self.tracer)
 
     def evaluator(self, *arguments: Any, **options: Any) -> "TracedEvaluator":
-        """Made as an `Evaluator` is."""
-        evaluator = TracedEvaluator(*arguments, **options)
-        evaluator.tracer = self.tracer
-        return evaluator
+        """Constructed as `Evaluator` is."""
+        return TracedEvaluator(self.tracer, *arguments, **options)
 
     def requests(self, application: Any, streams: Iterable[str]) -> "TracedRequests":
         return TracedRequests(application, self.tracer, streams)
 
     def flush(self) -> None:
-        """Wait until everything has been handed to the exporter."""
+        """Wait until every span has been handed to the exporter."""
         self._provider.force_flush()
 
     async def close(self) -> None:
-        """Send what is left, for a moment at most."""
+        """Export the remaining spans, for at most two seconds."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _SHUTDOWN_S)
 
 
-class TracedHub(Hub):
-    """A hub whose publications are traced; `tracer` must be set before the first one."""
+class TracedPublications:
+    """Traces the publications of hubs; one may observe all hubs of a process, since a publication is never
+    interrupted."""
 
-    tracer: Tracer
-    _delivered_ns = (0, 0)
-    _told: frozenset[Position] = frozenset()
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._began_ns = 0
+        self._deliver_ns = 0
 
-    def publish(self, commits: Iterable[Commit]) -> None:
-        held = list(commits)
-        began_ns, self._told = time.time_ns(), frozenset()
-        super().publish(held)
-        for commit in held:
-            if commit.position in self._told:
-                self._trace(commit, began_ns)
+    def publishing(self) -> None:
+        self._began_ns = time.time_ns()
 
-    def _deliver(self, events: Sequence[EncodedEvent]) -> None:
-        began_ns = time.time_ns()
-        super()._deliver(events)
-        self._delivered_ns = (began_ns, time.time_ns())
-        self._told = frozenset(event.event.id.position for event in events)
+    def delivering(self) -> None:
+        self._deliver_ns = time.time_ns()
 
-    def _trace(self, commit: Commit, began_ns: int) -> None:
+    def delivered(self, commits: Sequence[Commit], events: Sequence[EncodedEvent], subscribers: int) -> None:
+        ended_ns = time.time_ns()
+        log = events[0].event_id.log
+        with_events = {event.event_id.position for event in events}
+        for commit in commits:
+            if commit.position in with_events:
+                self._trace(commit, log, subscribers, ended_ns)
+
+    def _trace(self, commit: Commit, log: LogId, subscribers: int, ended_ns: int) -> None:
         """Commits that were published together share the times of catalog and delivery."""
         committed_ns = int(datetime.fromisoformat(commit.committed_at).timestamp() * 1e9)
-        deliver_ns, ended_ns = self._delivered_ns
+        began_ns, deliver_ns = self._began_ns, self._deliver_ns
         attributes: Mapping[str, Any] = {
             "flagent_cdc.position": commit.position,
-            "flagent_cdc.log": self.catalog.log,
+            "flagent_cdc.log": log,
             "flagent_cdc.changes": len(commit.changes),
+            "flagent_cdc.subscribers": subscribers,
             "db.system.name": "postgresql",
         }
-        root = self.tracer.start_span(
+        root = self._tracer.start_span(
             "commit", kind=SpanKind.CONSUMER, attributes=attributes, start_time=min(committed_ns, began_ns)
         )
         context = set_span_in_context(root)
         for name, since_ns, until_ns in (("catalog", began_ns, deliver_ns), ("deliver", deliver_ns, ended_ns)):
-            self.tracer.start_span(name, context, start_time=since_ns).end(until_ns)
-        root.set_attribute("flagent_cdc.subscribers", self.subscriber_count)
+            self._tracer.start_span(name, context, start_time=since_ns).end(until_ns)
         root.end(ended_ns)
 
 
 class TracedEvaluator(Evaluator):
-    """An evaluator whose answers are traced; `tracer` must be set before the first one. What is asked is not told:
-    who it is about is in it."""
+    """An evaluator whose answers are traced. Spans carry nothing of the question: it identifies a person."""
 
-    tracer: Tracer
+    def __init__(self, tracer: Tracer, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._tracer = tracer
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        with self.tracer.start_as_current_span("evaluate"):
+        with self._tracer.start_as_current_span("evaluate"):
             return super().evaluate(*arguments, **options)
 
     def evaluate_batch(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
-        with self.tracer.start_as_current_span("evaluate_batch") as span:
+        with self._tracer.start_as_current_span("evaluate_batch") as span:
             results = super().evaluate_batch(*arguments, **options)
             span.set_attribute("flagent_cdc.results", len(results))
             return results
 
 
 class TracedRequests:
-    """Around an ASGI application: a span for each request but those of `streams`, which may last for days.
+    """Wraps an ASGI application: one span per request, except those of `streams`, which may last for days.
 
-    Attributes and names are those of OpenTelemetry's semantic conventions for HTTP servers.
+    Attributes and names follow OpenTelemetry's semantic conventions for HTTP servers.
     """
 
     def __init__(self, application: Any, tracer: Tracer, streams: Iterable[str]) -> None:
@@ -159,7 +157,7 @@ class TracedRequests:
                 await send(message)
 
             await self.wrapped(scope, receive, noting)
-            # Known once the router has chosen; the path itself could have any number of values.
+            # Known once the router has matched; the path itself could have any number of values.
             route = getattr(scope.get("route"), "path", None)
             if route is not None:
                 span.update_name(f"{scope['method']} {route}")

@@ -21,7 +21,7 @@ from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
 from ..core.log.continuity import Applied, Progress
 from ..core.log.inbox import NotificationInbox
 from ..core.log.position import Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..database.database_url import redact
 from ..errors import DatabaseError, DatabaseUnavailable
 from ..source.upstream import Replica

@@ -30,7 +30,7 @@ from ..core.log.change import Change, Commit, Op, Row
 from ..core.log.continuity import Applied, Break, CommitFingerprint, why_broken
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from ..errors import SourceError
 from .log import Bootstrap, LogRange, LogState
 from .upstream import Replica, Source

@@ -15,7 +15,7 @@ from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import Position
-from ..core.wire.snapshot import ResyncReason
+from ..core.subscription.resume import ResyncReason
 from .log import Log, LogHistory
 from .table import TableSource
 

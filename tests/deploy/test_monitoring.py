@@ -60,7 +60,7 @@ async def test_every_queried_metric_is_exported_by_a_server(server: RunningServe
         writer.flag("a")
     async with httpx.AsyncClient() as client:
         assert (await client.get(server.stream_url + "?type=nothing")).status_code == 400
-        await until(lambda: server.pipeline.hub.latency.sum, "the first event")
+        await until(lambda: server.pipeline.hub.counters.latency.sum, "the first event")
         text = (await client.get(server.url + "/metrics")).text
     exported = {sample.name for family in parse(text) for sample in family.samples}
     variables = json.loads(DASHBOARD.read_text())["templating"]["list"]

@@ -306,7 +306,7 @@ async def test_a_forged_notification_on_a_lanes_channel_publishes_nothing(databa
                     writer.run(f"insert into orders values ({number})")
                     event = await stream.next()
                     assert (event.type, event.data["after"]) == ("row_inserted", {"id": number})
-                assert pipeline.hub.resyncs == 0
+                assert pipeline.hub.counters.resyncs.total() == 0
 
 
 async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database_url: str) -> None:
@@ -359,7 +359,7 @@ async def test_a_database_clock_that_was_set_back_changes_no_order(database_url:
             assert [await flag(stream) for _ in range(3)] == ["b", "c", "d"]
             writer.flag("e")
             assert await flag(stream) == "e"
-            assert server.pipeline.hub.resyncs == 0
+            assert server.pipeline.hub.counters.resyncs.total() == 0
 
 
 @pytest.mark.parametrize("step_s", [-86_400.0, 86_400.0])

@@ -1,1 +1,1 @@
-"""Subscriptions without I/O: what is selected, who may see it, who matches."""
+"""Subscriptions without I/O: selections, grants, matching, the ring of recent events, and how a stream resumes."""

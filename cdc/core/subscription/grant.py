@@ -1,11 +1,11 @@
 """What a credential allows.
 
-A grant names what may be read. Each part that is given narrows: with `flags` and `tags` a flag must satisfy both.
-Parts about flags (`flags`, `tags`, `projects`, `environments`) open flags alone, `tables` opens watched tables alone;
-whoever needs both gives both, and a grant without parts opens everything. `schemas` narrows whatever is open.
+A grant lists what may be read. Each part narrows: with `flags` and `tags` a flag must satisfy both. Parts about flags
+(`flags`, `tags`, `projects`, `environments`) allow flags only, `tables` allows watched tables only; a client that needs
+both gets both, and a grant without parts allows everything. `schemas` narrows all of it.
 
 What a grant does not allow does not exist for its holder. A flag that leaves what is allowed (it loses a tag, or moves
-to another project) is told as deleted: nothing of its new state is shown.
+to another project) is delivered as deleted: nothing of its new state is shown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,13 +35,13 @@ class View(Enum):
     """How an event looks to the holder of a grant."""
 
     WHOLE = "whole"
-    LEFT = "left"  # the flag was allowed before the event and is not after it: told as its deletion
+    LEFT = "left"  # the flag was allowed before the event and is not after it: delivered as its deletion
     HIDDEN = "hidden"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """None is a part that is not given, and an empty one allows nothing. `flags` are keys, or prefixes with `*`.
+    """A part that is None does not restrict, an empty one allows nothing. `flags` are keys, or prefixes with `*`.
 
     A flag without an environment is in all of them, as in Flagent; `projects` are matched exactly.
     """
@@ -62,7 +62,7 @@ class Grant:
 
     @classmethod
     def parse(cls, raw: object) -> Self:
-        """Read the scopes of a key or token; raises `InvalidInput`. An unknown name is refused, never passed over.
+        """Read the scopes of a key or token; raises `InvalidInput`. An unknown name is an error, never ignored.
 
         >>> Grant.parse({"flags": ["web-*"], "evaluate": False}).to_json()
         {'flags': ['web-*'], 'evaluate': False}
@@ -87,7 +87,7 @@ class Grant:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """What `parse` reads; parts that say nothing are left out."""
+        """The JSON that `parse` reads, without the parts that do not restrict."""
         written: dict[str, Any] = {}
         for name in (*_TEXTS, *_NUMBERS):
             part = getattr(self, name)
@@ -101,7 +101,7 @@ class Grant:
 
     @property
     def is_restricted(self) -> bool:
-        """Whether there is anything that it does not let read."""
+        """Whether there is anything that it does not allow to be read."""
         return self.schemas is not None or self.tables is not None or self._names_flags
 
     @property
@@ -112,7 +112,7 @@ class Grant:
         return self.schemas is None or schema in self.schemas
 
     def allows_flag(self, schema: str, flag: FlagJson) -> bool:
-        """Whether a flag, as it stands, may be read."""
+        """Whether a flag in its present state may be read."""
         if not self.allows_schema(schema):
             return False
         return self._allows(flag["key"], FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"]))
@@ -131,9 +131,9 @@ class Grant:
         return self.tables is not None or not self._names_flags
 
     def allows_row(self, schema: str, table: str, *, is_of_flags: bool) -> bool:
-        """Whether a row as it stands in the log may be read, outside of any event.
+        """Whether a row of the change log may be read, outside of any event.
 
-        A row of Flagent's tables does not say whether its flag is allowed (a constraint knows its segment alone), so
+        A row of Flagent's tables does not show whether its flag is allowed (a constraint has only its segment's id), so
         those are for grants that restrict neither flags nor tables.
         """
         if is_of_flags:
@@ -144,7 +144,7 @@ class Grant:
         return self.allows_row(table.schema, table.table, is_of_flags=table.is_of_flags)
 
     def view(self, event: Event) -> View:
-        """How an event looks: a row event by its table, another by its flag before and after."""
+        """How an event looks: a row event depends on its table, any other on its flag before and after."""
         table: str | None = event.detail.get("table")
         if table is not None:
             return View.WHOLE if self.allows_table(event.schema, table) else View.HIDDEN
@@ -172,7 +172,7 @@ class Grant:
 
 
 EVERYTHING = Grant(admin=True)
-"""What everybody may where no credentials are asked for."""
+"""The grant of every client where no credentials are required."""
 
 
 def _refuse(name: str, allowed: str) -> InvalidInput:

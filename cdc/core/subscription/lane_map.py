@@ -1,4 +1,4 @@
-"""Which stream a subscription belongs to."""
+"""Finds the lane that a subscription belongs to."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ __all__ = ["LaneMap"]
 
 @dataclass(frozen=True, slots=True)
 class LaneMap:
-    """The watched tables, to be found as subscriptions name them."""
+    """The watched tables, by the names that subscriptions use for them."""
 
     tables: tuple[WatchedTable, ...] = ()
     _by_name: dict[str, list[WatchedTable]] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -28,13 +28,13 @@ class LaneMap:
         return frozenset(table.lane for table in self.tables)
 
     def knows(self, name: str) -> bool:
-        """Whether a watched table is called so, with its schema or without."""
+        """Whether a watched table has this name, with its schema or without."""
         return name in self._by_name
 
     def of(self, selections: Selections) -> Lane:
-        """The stream of all that is selected; that of the flags for tables that are not watched.
+        """The lane of everything that is selected; the flags' lane for tables that are not watched.
 
-        Raises `InvalidInput` where it is more than one. Tables that a grant hides are as if they were not watched.
+        Raises `InvalidInput` where there is more than one. A table that a grant hides counts as not watched.
         """
         first: tuple[str, Lane] | None = None
         for clause in selections.clauses:
@@ -44,7 +44,7 @@ class LaneMap:
                 elif lane != first[1]:
                     raise InvalidInput(
                         f"{first[0]} belongs to the lane {first[1].name}, and {what} to the lane {lane.name}: "
-                        "subscribe to each lane on a connection of its own",
+                        "subscribe to each lane on a separate connection",
                         name="table",
                         code="several_lanes",
                     )
@@ -54,10 +54,10 @@ class LaneMap:
         if clause.everything or clause.flag_keys or clause.flag_ids or clause.tags or clause.segments:
             yield "what is selected of flags", FLAGS
         for name in sorted(clause.tables):
-            for table in self._seen(clause, self._by_name.get(name, ())):
+            for table in self._visible(clause, self._by_name.get(name, ())):
                 yield qualified(table.schema, table.table), table.lane
 
-    def _seen(self, clause: Selection, tables: Iterable[WatchedTable]) -> Iterator[WatchedTable]:
+    def _visible(self, clause: Selection, tables: Iterable[WatchedTable]) -> Iterator[WatchedTable]:
         for table in tables:
             if clause.schemas and table.schema not in clause.schemas:
                 continue

@@ -1,7 +1,7 @@
 """The recent events, in order, shared by all subscribers.
 
 A subscriber that is behind is a number, its cursor: the sequence number of the next event that it needs. Sequence
-numbers count from 0 within the process; only ids mean anything outside of it.
+numbers count from 0 within the process; outside of it only ids have a meaning.
 """
 
 from bisect import bisect_right
@@ -29,9 +29,9 @@ E = TypeVar("E", bound=RingEntry)
 
 
 class Ring(Generic[E]):
-    """Holds at most `max_events` events and `max_bytes` bytes; the oldest go first, in one step of an eighth.
+    """Holds at most `max_events` events and `max_bytes` bytes; the oldest are evicted first, an eighth at a time.
 
-    `floor` is what is known about the past: every event after that id is in the ring.
+    `floor` is a position: every event after it is in the ring, until one is evicted.
     """
 
     __slots__ = ("_events", "_floor", "_keys", "_max_bytes", "_max_events", "_size_bytes", "_start")
@@ -63,7 +63,7 @@ class Ring(Generic[E]):
         return self._size_bytes
 
     def extend(self, events: Sequence[E]) -> None:
-        """Append events, ids growing; evicts the oldest when a bound is passed."""
+        """Append events in the order of their ids; evicts the oldest when a limit is exceeded."""
         for event in events:
             self._events.append(event)
             self._keys.append(event.event_id.order)
@@ -86,7 +86,7 @@ class Ring(Generic[E]):
             self._start += gone
 
     def after(self, id: EventId) -> int | None:
-        """Cursor of the first event after `id`; None where events after it are no longer here."""
+        """Cursor of the first event after `id`; None where events after it may have been evicted."""
         key = id.order
         if key < self._floor:
             return None

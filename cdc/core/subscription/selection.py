@@ -1,21 +1,21 @@
-"""Who is told: what a subscription selects, and the index from an event to the subscribers that selected it.
+"""What a subscription selects.
 
-Parts of a selection add up: an event is selected by any of them. `types` and `schemas` narrow what the parts select.
-Rows of watched tables are selected by table only, so that they never flood a client that follows all flags.
+Parts of a selection add up: any of them selects an event. `types` and `schemas` narrow what the parts select. Rows of
+watched tables are selected by table only, so that they never flood a client that follows all flags.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..flags.events import Event, EventType
 from ..flags.flag import FlagJson, tag_values
 from ..log.table_name import both_ways
 from .grant import Grant, View
 
-__all__ = ["Selection", "SelectionIndex", "Selections"]
+__all__ = ["SEGMENT_TYPES", "Selection", "Selections", "tables_of"]
 
-_OF_SEGMENTS = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
+SEGMENT_TYPES = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
 
 
 T = TypeVar("T", bound=Hashable)
@@ -28,7 +28,7 @@ def _set_of(values: Iterable[T]) -> frozenset[T]:
     return frozenset(values) or _EMPTY
 
 
-def _tables_of(event: Event) -> tuple[str, str] | None:
+def tables_of(event: Event) -> tuple[str, str] | None:
     """The two ways to write the table of a row event; None for an event about a flag."""
     table: str | None = event.detail.get("table")
     return None if table is None else both_ways(table, event.schema)
@@ -36,7 +36,7 @@ def _tables_of(event: Event) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One clause. Make it with `of`, which knows what an empty one means."""
+    """One clause. Construct it with `of`, which gives an empty one its meaning."""
 
     everything: bool = False
     flag_keys: frozenset[str] = frozenset()
@@ -63,7 +63,7 @@ class Selection:
         schemas: Iterable[str] = (),
         within_ids: Iterable[int] = (),
     ) -> Self:
-        """A selection of these; of all flags when nothing is selected, however narrowed.
+        """A selection of these parts; of all flags where none is given, however narrowed.
 
         `types` and `schemas` narrow it, and so does `within_ids`: of what is selected, only these flags.
         """
@@ -81,20 +81,20 @@ class Selection:
         )
 
     def within(self, grant: Grant) -> Self:
-        """The same, as far as a grant allows it: what it does not allow is selected by nothing."""
+        """The same selection, limited to what a grant allows."""
         allowed = grant if grant.is_restricted else None
         return self if allowed is self.grant else replace(self, grant=allowed)
 
     @property
     def count(self) -> int:
-        """How many selectors it has; narrowings do not count."""
+        """The number of its selectors, without narrowings."""
         listed = len(self.flag_keys) + len(self.flag_ids) + len(self.tags) + len(self.tables)
         return listed + self.everything + self.segments
 
     def matches(self, event: Event) -> bool:
-        if not self._passes(event):
+        if not self.admits(event):
             return False
-        tables = _tables_of(event)
+        tables = tables_of(event)
         if tables is not None:
             return not self.tables.isdisjoint(tables)
         return (
@@ -102,10 +102,11 @@ class Selection:
             or event.flag_key in self.flag_keys
             or event.flag_id in self.flag_ids
             or not self.tags.isdisjoint(event.tags)
-            or (self.segments and event.type in _OF_SEGMENTS)
+            or (self.segments and event.type in SEGMENT_TYPES)
         )
 
-    def _passes(self, event: Event) -> bool:
+    def admits(self, event: Event) -> bool:
+        """Whether grant and narrowings let the event through, whatever the parts select."""
         type = event.type
         if self.grant is not None:
             view = self.grant.view(event)
@@ -122,7 +123,7 @@ class Selection:
         )
 
     def _selected_before(self, event: Event) -> bool:
-        """Whether it selected the flag as it was: what it has become must not be found out by selecting it."""
+        """Whether it selected the flag before the event: a selection must not reveal what the flag has become."""
         return (
             self.everything
             or event.flag_key in self.flag_keys
@@ -184,7 +185,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Selections:
-    """What one subscriber has selected so far: clauses that add up, one for each narrowing, oldest first.
+    """Everything that one subscriber has selected: clauses that add up, one per narrowing, oldest first.
 
     >>> both = Selections().add(Selection.of(flag_keys=["a"])).add(Selection.of(flag_keys=["b"]))
     >>> [clause["flags"] for clause in both.to_json()]
@@ -197,7 +198,7 @@ class Selections:
 
     @property
     def count(self) -> int:
-        """How many selectors it has in all, for a limit."""
+        """The number of selectors in all clauses."""
         return sum(clause.count for clause in self.clauses)
 
     def add(self, selection: Selection) -> Self:
@@ -230,7 +231,7 @@ class Selections:
 
     @property
     def tables_alone(self) -> frozenset[str]:
-        """The names of the tables where nothing else is selected, else none."""
+        """The names of the selected tables, empty where anything else is selected too."""
         if any(
             clause.everything or clause.segments or clause.flag_keys or clause.flag_ids or clause.tags
             for clause in self.clauses
@@ -246,91 +247,3 @@ class Selections:
 
     def to_json(self) -> list[dict[str, Any]]:
         return [clause.to_json() for clause in self.clauses]
-
-
-S = TypeVar("S", bound=Hashable)
-
-
-class _Entry(Generic[S]):
-    """One clause of one subscriber, and the buckets that hold it; equal only to itself."""
-
-    __slots__ = ("buckets", "clause", "order", "subscriber")
-
-    def __init__(self, order: int, subscriber: S, clause: Selection, buckets: tuple[Hashable, ...]) -> None:
-        self.order = order
-        self.subscriber = subscriber
-        self.clause = clause
-        self.buckets = buckets
-
-
-class SelectionIndex(Generic[S]):
-    """Finds the subscribers of an event; costs what matches, not what is connected."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
-        self._entries: dict[S, tuple[_Entry[S], ...]] = {}
-        self._order: dict[S, int] = {}
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def add(self, subscriber: S, selections: Selections) -> None:
-        """Register a subscriber, or replace what it selects; it keeps its place in the order then."""
-        order = self._order.get(subscriber, self._next)
-        self.remove(subscriber)
-        entries = tuple(_Entry(order, subscriber, clause, tuple(_buckets(clause))) for clause in selections.clauses)
-        self._entries[subscriber] = entries
-        self._order[subscriber] = order
-        self._next += 1
-        for entry in entries:
-            for name in entry.buckets:
-                self._buckets.setdefault(name, {})[entry] = None
-
-    def remove(self, subscriber: S) -> None:
-        """Forget a subscriber; harmless when it is unknown."""
-        self._order.pop(subscriber, None)
-        for entry in self._entries.pop(subscriber, ()):
-            for name in entry.buckets:
-                bucket = self._buckets[name]
-                del bucket[entry]
-                if not bucket:
-                    del self._buckets[name]
-
-    def match(self, event: Event) -> list[S]:
-        """The subscribers that selected this event, each once, in the order in which they were first added."""
-        found: dict[int, S] = {}
-        for name in _names(event):
-            for entry in self._buckets.get(name, ()):
-                if entry.clause._passes(event):
-                    found[entry.order] = entry.subscriber
-        return [found[order] for order in sorted(found)]
-
-
-def _buckets(clause: Selection) -> Iterator[Hashable]:
-    if clause.everything:
-        yield "everything"
-    if clause.segments:
-        yield "segments"
-    for kind, values in (
-        ("key", clause.flag_keys),
-        ("id", clause.flag_ids),
-        ("tag", clause.tags),
-        ("table", clause.tables),
-    ):
-        for value in values:
-            yield kind, value
-
-
-def _names(event: Event) -> Iterator[Hashable]:
-    """The buckets in which an event's subscribers are."""
-    tables = _tables_of(event)
-    if tables is not None:
-        yield from (("table", table) for table in tables)
-        return
-    yield "everything"
-    if event.type in _OF_SEGMENTS:
-        yield "segments"
-    yield "key", event.flag_key
-    yield "id", event.flag_id
-    yield from (("tag", tag) for tag in event.tags)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from ..log.position import EventId
+from ..subscription.resume import ResyncReason
 from . import sse, websocket
 from .encoded import EncodedEvent
-from .snapshot import ResyncReason
 from .stamp import block_with_sent_at, text_with_sent_at
 
 __all__ = ["ENVELOPES", "EVENTS", "MESSAGES", "Dialect"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..log.position import LogId, Position
-from .snapshot import ResyncReason
+from ..subscription.resume import ResyncReason
 
 __all__ = ["Notice", "NoticeKind"]
 

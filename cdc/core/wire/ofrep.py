@@ -18,10 +18,10 @@ from ..evaluation.request import Entity, EvaluationRequest
 from ..flags.events import Event
 from ..flags.flag import FlagJson
 from ..log.position import EventId
+from ..subscription.resume import ResyncReason
 from ..text.json_text import encode
 from .dialect import Text
 from .encoded import EncodedEvent
-from .snapshot import ResyncReason
 
 __all__ = ["COALESCED_REFETCH", "REFETCH", "answer", "read_context", "request_for"]
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from ..flags.events import Event, EventType
 from ..log.position import EventId
+from ..subscription.resume import ResyncReason
 from ..text.json_text import encode
 from .dialect import Text
 from .encoded import EncodedEvent
-from .snapshot import ResyncReason
 
 __all__ = ["REALTIME"]
 

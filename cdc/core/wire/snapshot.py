@@ -1,23 +1,13 @@
 """Snapshots and resyncs as text: the state that a subscription selects, at one position."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 
 from ..flags.flag import FlagJson
 from ..log.position import Position
+from ..subscription.resume import ResyncReason
 from ..text.json_text import encode
 
-__all__ = ["ResyncReason", "resync_text", "snapshot_text"]
-
-
-class ResyncReason(StrEnum):
-    """Why a client must start from a snapshot instead of continuing."""
-
-    PRUNED = "pruned"
-    AHEAD = "ahead"
-    OVERFLOW = "overflow"
-    UNKNOWN_ID = "unknown_id"
-    LOG_REPLACED = "log_replaced"
+__all__ = ["resync_text", "snapshot_text"]
 
 
 def snapshot_text(position: Position, flags: Iterable[tuple[str, FlagJson]], *, with_schema: bool = False) -> str:

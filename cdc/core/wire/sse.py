@@ -7,9 +7,10 @@ name to the next event; a block with only an id updates the resume id of a clien
 from collections.abc import Iterable
 
 from ..log.position import EventId
+from ..subscription.resume import ResyncReason
 from ..text.json_text import encode
 from .encoded import EncodedEvent
-from .snapshot import ResyncReason, resync_text
+from .snapshot import resync_text
 from .stamp import block_with_sent_at as with_sent_at
 
 __all__ = ["batch", "closing", "connected", "keep_alive", "resync", "retry", "snapshot", "unauthorized", "with_sent_at"]

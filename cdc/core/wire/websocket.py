@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..log.position import EventId, Position
+from ..subscription.resume import ResyncReason
 from ..subscription.selection import Selections
 from ..text.json_text import encode
 from .encoded import EncodedEvent
-from .snapshot import ResyncReason
 from .stamp import text_with_sent_at as with_sent_at
 
 __all__ = [

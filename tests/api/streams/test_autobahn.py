@@ -51,7 +51,7 @@ class Echo(Session):
 
     def receive(self, message: str | bytes) -> None:
         data, opcode = (message, Opcode.BINARY) if isinstance(message, bytes) else (message.encode(), Opcode.TEXT)
-        self._hub.say(self.subscriber, Frame(opcode, data).serialize(mask=False))
+        self.subscriber.delivery.send(self.subscriber, Frame(opcode, data).serialize(mask=False))
 
     receive_later = receive
 

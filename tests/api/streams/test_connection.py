@@ -96,7 +96,7 @@ async def test_what_a_full_socket_did_not_take_comes_next_and_whole(server: Runn
         subscribers = list(server.pipeline.hub._subscribers)
         assert None not in {subscriber.sink.socket for subscriber in subscribers}, "asyncio shows its sockets no more"
         written = await asyncio.to_thread(write_at_random, database_url, random.Random(seed))
-        await until(lambda: server.pipeline.hub.pauses >= 2, "the pauses of both")
+        await until(lambda: server.pipeline.hub.counters.pauses >= 2, "the pauses of both")
         blocks = await asyncio.to_thread(lambda: [stream.event() for _ in range(151)])
         messages = await asyncio.to_thread(lambda: [socket.frame() for _ in range(151)])
     assert {tuple(line.split(":")[0] for line in block) for block in blocks} == {("event", "id", "data")}
@@ -122,7 +122,7 @@ async def test_nothing_follows_the_goodbye(database_url: str) -> None:
             await until(lambda: server.pipeline.hub.subscriber_count == len(reading), "all streams")
             # The first goodbyes come at once, before a busy machine has made another change.
             await asyncio.to_thread(writer.toggle, flag)
-            await until(lambda: server.pipeline.hub.deliveries >= len(reading), "an event for everyone")
+            await until(lambda: server.pipeline.hub.counters.deliveries >= len(reading), "an event for everyone")
             server.uvicorn.should_exit = True
             while not all(task.done() for task in reading):
                 await asyncio.to_thread(writer.toggle, flag)

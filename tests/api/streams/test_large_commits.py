@@ -127,7 +127,7 @@ async def test_a_part_that_cannot_be_read_is_read_again_and_nothing_comes_twice(
                     " where datname = current_database() and application_name like 'flagent-cdc%'"
                 )
 
-        hub.publish = publish_and_cut  # type: ignore[method-assign, assignment]
+        hub.publish = publish_and_cut  # type: ignore[method-assign]
         writer.run(f"insert into n select g from generate_series(0, {ROWS - 1}) g")
         events = await told(server, ROWS, lastEventId=begin)
         assert [number for _, number in events] == list(range(ROWS))
@@ -148,7 +148,7 @@ async def test_whoever_comes_within_a_large_commit_gets_what_follows(
             publish(commits)
             ids.append(str(hub.here()))
 
-        hub.publish = publish_and_note  # type: ignore[method-assign, assignment]
+        hub.publish = publish_and_note  # type: ignore[method-assign]
         writer.run(f"insert into n select g from generate_series(0, {ROWS - 1}) g")
         events = await told(server, ROWS, lastEventId=begin)
         # What was current at each moment is a place to resume from.

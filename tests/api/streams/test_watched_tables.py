@@ -175,7 +175,7 @@ async def test_a_scope_holds_for_tables_live_and_in_replay(
                             writer.run("insert into shop.orders values (0)")
                             await other.next()
                         await server.pipeline.hub.reached(await server.pipeline.newest_position(), 10)
-                        assert server.pipeline.hub.deliveries == 1
+                        assert server.pipeline.hub.counters.deliveries == 1
                     return found, str(stream.greeting["id"])
 
             def write() -> None:

@@ -122,6 +122,41 @@ async def test_an_added_part_with_an_id_replays_only_what_is_new(server: Running
     assert missed["flagKey"] == "b"
 
 
+async def test_an_added_part_with_an_id_is_batched_and_stamped_as_the_rest(
+    server: RunningServer, database_url: str
+) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            subscribed = await client.ask(type="subscribe", flags=["a"], batchMs=50, stamps=True)
+            writer.flag("b")
+            writer.flag("b2")
+            writer.flag("a")
+            assert (await client.hear())["type"] == "batch"
+            await client.ask(type="subscribe", flags=["b", "b2"], lastEventId=subscribed["id"])
+            batch = await client.hear()
+            await client.ask(type="subscribe", flags=["c"], batchMs=0)
+            last = batch["events"][-1]["id"]
+            await client.ask(type="subscribe", flags=["b2"], lastEventId=last)
+            writer.flag("c")
+            single = await client.hear()
+    assert batch["type"] == "batch"
+    assert [event["flagKey"] for event in batch["events"]] == ["b", "b2"]
+    assert batch["sentAt"] >= batch["events"][-1]["committedAt"]
+    assert (single["flagKey"], "sentAt" in single) == ("c", True)
+
+
+async def test_an_added_part_with_an_id_that_is_ahead_waits_for_it(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        async with talking(server) as client:
+            subscribed = await client.ask(type="subscribe", flags=["a"])
+            position, _, log = subscribed["id"].partition("@")
+            await client.ask(type="subscribe", flags=["b"], lastEventId=f"{int(position) + 1}@{log}")
+            writer.flag("b")
+            writer.toggle(writer.flag("a"))
+            heard = [await client.hear() for _ in range(2)]
+    assert [(event["type"], event["flagKey"]) for event in heard] == [("flag_created", "a"), ("flag_updated", "a")]
+
+
 async def test_batches_and_stamps(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         async with talking(server) as client:

@@ -10,9 +10,11 @@ from cdc.admin.installation import migrate
 from cdc.core.flags.catalog import Catalog
 from cdc.core.freshness import Freshness
 from cdc.core.log.position import EventId, LogId, Position
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 from cdc.database.queries import flagent_tables
-from cdc.fanout.hub import History, Hub, HubLimits
+from cdc.fanout.history import History
+from cdc.fanout.hub import Hub
+from cdc.fanout.limits import HubLimits
 from cdc.history.replay import ReplayReader
 from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer

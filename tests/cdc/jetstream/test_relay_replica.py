@@ -5,7 +5,7 @@ import pytest
 from cdc.core.flags.catalog import Catalog
 from cdc.core.log.change import Commit
 from cdc.core.log.position import LogId, Position
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 from cdc.jetstream.relay_replica import RelayReplica
 
 

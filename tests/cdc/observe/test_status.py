@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from cdc.errors import SourceError
+from cdc.fanout.counters import Counters
 from cdc.node.pipeline import Pipeline
 from cdc.observe import status as module
 from cdc.observe.status import LogStatus, StatusReader
@@ -26,15 +27,15 @@ class FakePipeline:
         self._extent = extent
         self._newest = newest
         catalog = SimpleNamespace(position=7, log="k7q2mx", flag_count=3, schemas=("public",))
+        counters = Counters()
+        counters.deliveries = 5
         self.hub = SimpleNamespace(
             catalog=catalog,
             ring=Ring(),
             limits=SimpleNamespace(ring_events=10, ring_bytes=1000),
             subscriber_count=2,
             behind_count=1,
-            deliveries=5,
-            resyncs=0,
-            pauses=0,
+            counters=counters,
         )
         self.listener = SimpleNamespace(mode="listening", reason="", reconnects=1, notifications=4)
         self.past = self

@@ -274,7 +274,7 @@ async def test_a_server_prunes_by_itself_and_its_subscribers_notice_nothing(
             pruner = server.pipeline.maintenance
             assert isinstance(pruner, Pruner)
             await until(lambda: pruner.pruned_commits >= 19, "the count")
-            assert server.pipeline.hub.resyncs == 0
+            assert server.pipeline.hub.counters.resyncs.total() == 0
             async with sse(server.stream_url, last_event_id=last_id) as late:
                 resync = await late.next()
                 assert (resync.type, resync.data["reason"]) == ("resync", "pruned")

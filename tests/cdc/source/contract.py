@@ -11,7 +11,7 @@ from cdc.core.change_feed.cursor import Cursor
 from cdc.core.log.change import Commit, Op
 from cdc.core.log.continuity import CommitFingerprint
 from cdc.core.log.position import LogId, Position
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 from cdc.errors import OutOfReach
 from cdc.source.log import Log, LogHistory
 from cdc.source.upstream import Upstream

@@ -9,7 +9,7 @@ import pytest
 import cdc.source.memory
 from cdc.core.log.change import Change, Op
 from cdc.core.log.lane import Lane
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 from cdc.errors import DatabaseUnavailable
 from cdc.source.memory import MemoryLog
 from tests.cdc.source.contract import SourceContract

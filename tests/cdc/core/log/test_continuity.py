@@ -17,7 +17,7 @@ from cdc.core.log.continuity import (
     why_broken,
 )
 from cdc.core.log.position import LogId, Position
-from cdc.core.wire.snapshot import ResyncReason
+from cdc.core.subscription.resume import ResyncReason
 
 LOG = LogId("k7q2mx")
 TEN = Position(10)

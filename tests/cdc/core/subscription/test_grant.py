@@ -8,7 +8,8 @@ from cdc.core.errors import InvalidInput
 from cdc.core.flags.events import Event, EventType, FlagScope
 from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.subscription.grant import EVERYTHING, Grant, View
-from cdc.core.subscription.selection import Selection, SelectionIndex, Selections
+from cdc.core.subscription.selection import Selection, Selections
+from cdc.core.subscription.selection_index import SelectionIndex
 from cdc.core.wire.encoded import EncodedEvent, filter_for_grant
 
 ID = EventId(Position(7), 0, LogId("k7q2mx"))
@@ -117,19 +118,19 @@ def test_an_event_is_seen_by_the_flag_before_and_after() -> None:
     assert EVERYTHING.view(event(EventType.FLAG_DELETED, before=standing())) is View.WHOLE
 
 
-def test_a_flag_that_leaves_is_told_as_deleted_once_and_without_its_state() -> None:
+def test_a_flag_that_leaves_is_delivered_as_deleted_once_and_without_its_state() -> None:
     holder = grant(tags=["t"])
     leaving = [
         EncodedEvent(event(type, now=flag(), before=standing("t")))
         for type in (EventType.FLAG_UPDATED, EventType.FLAG_ENABLED)
     ]
     staying = EncodedEvent(event(now=flag(tags=("t",)), before=standing("t")))
-    told = filter_for_grant(holder, [staying, *leaving])
-    assert told[0] is staying
-    assert [one.event.type for one in told[1:]] == [EventType.FLAG_DELETED]
-    assert told[1].event.flag is None
-    assert told[1].id == leaving[0].id
-    assert "tags" not in told[1].text
+    delivered = filter_for_grant(holder, [staying, *leaving])
+    assert delivered[0] is staying
+    assert [one.event.type for one in delivered[1:]] == [EventType.FLAG_DELETED]
+    assert delivered[1].event.flag is None
+    assert delivered[1].id == leaving[0].id
+    assert "tags" not in delivered[1].text
     assert leaving[0].departure() is leaving[0].departure()
 
 

@@ -64,7 +64,7 @@ def test_a_subscription_belongs_to_the_lane_of_its_tables(selection: Selection, 
         ),
         (
             [Selection.of(tables=["items"]), Selection.of(everything=True)],
-            "subscribe to each lane on a connection of its own",
+            "subscribe to each lane on a separate connection",
         ),
     ],
 )

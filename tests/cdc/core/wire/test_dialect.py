@@ -6,12 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from cdc.core.log.position import EventId, Position
+from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire import sse, websocket
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, MESSAGES, Dialect
 from cdc.core.wire.encoded import EncodedEvent, encode_commit
 from cdc.core.wire.ofrep import COALESCED_REFETCH, REFETCH
 from cdc.core.wire.realtime import REALTIME
-from cdc.core.wire.snapshot import ResyncReason, snapshot_text
+from cdc.core.wire.snapshot import snapshot_text
 from tests.cdc.core.flagent import LOG, Observed
 
 HERE = EventId(Position(1042), None, LOG)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 import pytest
 
 from cdc.core.log.position import LogId, Position
+from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire.notice import Notice, NoticeKind
-from cdc.core.wire.snapshot import ResyncReason
 
 ORIGIN = Notice(NoticeKind.ORIGIN, LogId("k7q2mx"), Position(1042), ("public", "tenant"), ResyncReason.PRUNED)
 SCHEMAS = Notice(NoticeKind.SCHEMAS, LogId("k7q2mx"), Position(1042), ())

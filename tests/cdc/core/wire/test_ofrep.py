@@ -11,9 +11,9 @@ from cdc.core.evaluation import Entity
 from cdc.core.flags.events import Event
 from cdc.core.log.change import Change, Op
 from cdc.core.log.position import EventId
+from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire.encoded import encode_commit
 from cdc.core.wire.ofrep import REFETCH, answer, read_context, request_for
-from cdc.core.wire.snapshot import ResyncReason
 from tests.cdc.core.evaluation.flags import ask, constraint, flag, segment, share, variant
 from tests.cdc.core.flagent import Observed
 

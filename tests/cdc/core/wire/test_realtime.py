@@ -9,9 +9,9 @@ import pytest
 from cdc.core.flags.events import Event
 from cdc.core.log.change import Change, Op
 from cdc.core.log.position import EventId
+from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire.encoded import encode_commit
 from cdc.core.wire.realtime import REALTIME
-from cdc.core.wire.snapshot import ResyncReason
 from tests.cdc.core.flagent import Flagent, Observed
 from tests.fixtures.clients import SIX_NAMES, GoStream, kotlin_event
 

@@ -1,7 +1,8 @@
 import json
 
 from cdc.core.log.position import Position
-from cdc.core.wire.snapshot import ResyncReason, resync_text, snapshot_text
+from cdc.core.subscription.resume import ResyncReason
+from cdc.core.wire.snapshot import resync_text, snapshot_text
 
 FLAGS = [("one", {"id": 1, "key": "ü"}), ("two", {"id": 1, "key": "b"})]
 

@@ -1,10 +1,11 @@
 import json
 
 from cdc.core.log.position import EventId, Position
+from cdc.core.subscription.resume import ResyncReason
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire import websocket
 from cdc.core.wire.encoded import encode_commit
-from cdc.core.wire.snapshot import ResyncReason, snapshot_text
+from cdc.core.wire.snapshot import snapshot_text
 from tests.cdc.core.flagent import LOG, Observed
 
 HERE = EventId(Position(1042), None, LOG)
