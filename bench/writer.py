@@ -26,7 +26,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench import streams
+from bench import lanes
 from bench.pgbench import run_pgbench
 from cdc.admin.installation import migrate
 from cdc.database.queries import flagent_tables
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     with ExitStack() as stack:
         if options.streams:
             url = options.database_url or stack.enter_context(embedded()).url
-            streams.run(url, options.rounds, options.seconds)
+            lanes.run(url, options.rounds, options.seconds)
             return
         url = options.database_url or stack.enter_context(embedded()).url
         arms = [stack.enter_context(arm(url, name)) for name in ("untriggered", "flagent-cdc", "bare pg_notify")]
