@@ -31,7 +31,7 @@ class JetStreamDirectory:
                     f"{self._layout.state!r} does not tell the streams yet; `flagent-cdc relay` does"
                 ) from error
         return [
-            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["mode"]))
+            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["order"]))
             for raw in json.loads(entry.value or b"[]")
         ]
 
@@ -46,7 +46,7 @@ async def write_streams(jetstream: JetStreamContext, layout: Layout, tables: Seq
             "table": table.table,
             "lane": table.lane.name,
             "id": table.lane.id,
-            "mode": table.lane.mode,
+            "order": table.lane.order,
         }
         for table in tables
     ]

@@ -122,7 +122,7 @@ class PostgresLogHistory(LogReader):
 
 
 async def read_log_range(connection: psycopg.AsyncConnection[Any], lane: Lane) -> LogRange:
-    row = await (await connection.execute(log_query("log_reach", lane.log_kind), {"stream": lane.id})).fetchone()
+    row = await (await connection.execute(log_query("log_reach", lane.log_kind), {"lane": lane.id})).fetchone()
     if row is None:
         raise SchemaMismatch(f"lane {lane.name} no longer exists")
     log, oldest, oldest_at, newest, now, database, horizon, seen = row

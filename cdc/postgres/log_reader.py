@@ -222,10 +222,10 @@ class LogReader:
             return self._commits(await self._all(connection, "commits_before", **bounds))
 
     async def watched_lanes(self) -> list[WatchedTable]:
-        """Every watched table and the stream that it belongs to."""
+        """Every watched table and its lane."""
         async with self._use() as connection:
-            rows = await (await connection.execute(query("watched_streams"))).fetchall()
-        return [WatchedTable(schema, table, Lane(name, id, mode)) for schema, table, name, id, mode in rows]
+            rows = await (await connection.execute(query("watched_lanes"))).fetchall()
+        return [WatchedTable(schema, table, Lane(name, id, order)) for schema, table, name, id, order in rows]
 
     async def keys_version(self) -> str:
         async with self._use() as connection:
@@ -249,7 +249,7 @@ class LogReader:
     async def _ask(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> _Cursor:
         """One of the questions that are asked of each log in its own words."""
         lane = self._lane
-        return await connection.execute(log_query(name, lane.log_kind), {**bounds, "stream": lane.id})
+        return await connection.execute(log_query(name, lane.log_kind), {**bounds, "lane": lane.id})
 
     async def _all(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> list[tuple[Any, ...]]:
         cursor = await self._ask(connection, name, **bounds)

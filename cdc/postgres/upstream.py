@@ -52,7 +52,7 @@ class PostgresUpstream:
             self._times,
             _Attaching(self._url, store).attach_pending if is_flags else None,
             is_polled=lane.is_polled,
-            # Of the others a position alone is announced, see sql/objects/330_seal_stream.sql.
+            # Notifications of the others carry the position alone, see sql/objects/330_assign_lane_position.sql.
             tells_changes=is_flags,
             in_parts=self._in_parts,
             loads=self._loads,

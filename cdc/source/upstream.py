@@ -88,8 +88,8 @@ class LogRange:
     """Which log this is and how far it reaches; `oldest` is None while it is empty, and then `newest` is 0.
 
     Times are ISO-8601 in UTC with microseconds; `now` is the clock of the database, whose name is `database`.
-    `horizon` is in mode horizon the oldest transaction that is still running, and `seen` what a snapshot taken now sees
-    of the stream although it is not below; None where it is nothing.
+    `horizon` is in a lane ordered when read the oldest transaction that is still running, and `seen` what a snapshot
+    taken now sees of the lane although it is not below; None where it is nothing.
     """
 
     log: LogId

@@ -1,9 +1,9 @@
--- satisfies: whether a row is one of those that its table is watched for.
+-- matches_predicate: whether a row satisfies the predicate that its table is watched with.
 --
--- Costs:     about 16 µs, for the predicate is SQL and read anew each time. A WHEN clause would cost nothing, and keep
---            the table's owner from dropping the column or changing its type.
--- May raise: nothing: a row for which the predicate fails is not told. flagent_cdc.watched() says what is wrong with it.
-create or replace function flagent_cdc.satisfies(in_row record, in_predicate text) returns boolean
+-- Costs:     about 16 µs, because the predicate is SQL text and parsed each time. A WHEN clause would cost nothing, but
+--            would keep the table's owner from dropping the column or changing its type.
+-- May raise: nothing: a row for which the predicate fails is not logged. flagent_cdc.watched() reports the error.
+create or replace function flagent_cdc.matches_predicate(in_row record, in_predicate text) returns boolean
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
@@ -19,4 +19,4 @@ exception
 end
 $$;
 
-revoke all on function flagent_cdc.satisfies(record, text) from public;
+revoke all on function flagent_cdc.matches_predicate(record, text) from public;

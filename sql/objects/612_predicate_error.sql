@@ -1,12 +1,12 @@
--- wrong_with_predicate: why SQL text is no condition about one row of a table, as a sentence; null where it is one.
-create or replace function flagent_cdc.wrong_with_predicate(in_table oid, in_predicate text) returns text
+-- predicate_error: why SQL text is not a condition about one row of a table, as a sentence; null where it is one.
+create or replace function flagent_cdc.predicate_error(in_table oid, in_predicate text) returns text
     language plpgsql
     stable
     strict
     set search_path = pg_catalog, pg_temp
     as $$
 begin
-    -- Read as satisfies() reads it, for no row at all.
+    -- Parsed as matches_predicate() parses it, for no row at all.
     execute format(
         e'select true from (select (null::%s).*) as r where (%s\n) limit 0', in_table::regclass, in_predicate
     );
@@ -16,4 +16,4 @@ exception
 end
 $$;
 
-revoke all on function flagent_cdc.wrong_with_predicate(oid, text) from public;
+revoke all on function flagent_cdc.predicate_error(oid, text) from public;

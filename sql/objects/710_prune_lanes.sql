@@ -1,11 +1,12 @@
--- prune_streams: deletes the oldest commits of all streams besides that of the flags, one small batch of each, and says how
--- many changes went with them.
+-- prune_lanes: deletes the oldest commits of all lanes other than the flags', one small step of each, and returns how many
+-- changes it deleted.
 --
--- Called by: the pruner, as prune() is; what may go is told by prune_stream(): what is older than in_older_than (null: nothing
---            is). Of streams that are no longer there everything goes. in_limit is how many changes of each stream one batch has.
--- Costs:     one index look-up and one deletion for each row; writers wait for none of it.
+-- Called by: the pruner, as prune() is; prune_lane() decides what may be deleted: what is older than in_older_than (null:
+--            nothing is). The logs of lanes that no longer exist are deleted entirely. in_limit is the number of changes of
+--            one step of each lane.
+-- Costs:     one index look-up and one deletion for each row; no writer waits for it.
 -- May raise: nothing of its own.
-create or replace function flagent_cdc.prune_streams(in_older_than interval, in_limit integer) returns bigint
+create or replace function flagent_cdc.prune_lanes(in_older_than interval, in_limit integer) returns bigint
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
@@ -13,7 +14,7 @@ create or replace function flagent_cdc.prune_streams(in_older_than interval, in_
 declare
     -- as prune(): one at a time
     pruning     constant bigint := x'666c6167656e7470'::bigint;
-    batch_limit constant integer := least(greatest(coalesce(in_limit, 1), 1), 10000);
+    step_limit  constant integer := least(greatest(coalesce(in_limit, 1), 1), 10000);
     one         integer;
     gone        bigint;
     changes     bigint := 0;
@@ -22,33 +23,33 @@ begin
         return 0;
     end if;
     perform set_config('synchronous_commit', 'off', true); -- as prune() does
-    for one in select s.id from flagent_cdc.stream s order by s.id loop
-        changes := changes + flagent_cdc.prune_stream(one, in_older_than, 0, in_limit);
+    for one in select s.id from flagent_cdc.lane s order by s.id loop
+        changes := changes + flagent_cdc.prune_lane(one, in_older_than, 0, in_limit);
     end loop;
 
-    delete from flagent_cdc.horizon_log l
+    delete from flagent_cdc.read_order_log l
      where l.ctid = any (array(
          select o.ctid
-           from flagent_cdc.horizon_log o
-          where not exists (select from flagent_cdc.stream s where s.id = o.stream)
-          limit batch_limit
+           from flagent_cdc.read_order_log o
+          where not exists (select from flagent_cdc.lane s where s.id = o.lane)
+          limit step_limit
      ));
     get diagnostics gone = row_count;
     changes := changes + gone;
     with orphans as (
-        delete from flagent_cdc.stream_commit_log l
+        delete from flagent_cdc.lane_commit_log l
          where l.ctid = any (array(
              select o.ctid
-               from flagent_cdc.stream_commit_log o
-              where not exists (select from flagent_cdc.stream s where s.id = o.stream)
-              limit batch_limit
+               from flagent_cdc.lane_commit_log o
+              where not exists (select from flagent_cdc.lane s where s.id = o.lane)
+              limit step_limit
          ))
-        returning l.batch
+        returning l.transaction_group
     )
-    delete from flagent_cdc.stream_change_log g using orphans o where g.batch = o.batch;
+    delete from flagent_cdc.lane_change_log g using orphans o where g.transaction_group = o.transaction_group;
     get diagnostics gone = row_count;
     return changes + gone;
 end
 $$;
 
-revoke all on function flagent_cdc.prune_streams(interval, integer) from public;
+revoke all on function flagent_cdc.prune_lanes(interval, integer) from public;

@@ -62,7 +62,7 @@ def test_what_changes_nothing_is_not_logged(writer: psycopg.Connection, log: Cha
     writer.execute(statement.encode())
     assert len(log.commits()) == 1
     log.heard(0)
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_on_conflict_do_update_is_logged_as_an_update(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -149,7 +149,7 @@ def test_truncate_logs_no_row_as_an_old_snapshot_sees_it(
     sees_all = isolation in (psycopg.IsolationLevel.READ_UNCOMMITTED, psycopg.IsolationLevel.READ_COMMITTED)
     assert gone == (["a", "c", "d", "e"] if sees_all else ["c", "d"])
     assert log.unlinked() == []
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_truncate_and_insert_in_one_transaction_keep_their_order(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -332,7 +332,7 @@ def test_savepoints_keep_what_was_kept(writer: psycopg.Connection, log: ChangeLo
     (heard,) = log.heard(1)
     assert heard["position"] == commit.position
     assert "changes" not in heard  # "lost too" left a hole in their numbers, which an announcement could not tell
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_failed_statement_inside_an_exception_block_leaves_no_trace(
@@ -349,7 +349,7 @@ def test_a_failed_statement_inside_an_exception_block_leaves_no_trace(
         end $$"""
     )
     assert [change["after"]["key"] for change in log.only_commit().changes] == ["kept"]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_writer_needs_no_right_on_our_schema(
@@ -418,7 +418,7 @@ def test_a_leftover_setting_of_another_transaction_is_not_believed(writer: psyco
     add_flag(writer, "a")
     toggle(writer, "a")
     assert [len(payload["changes"]) for payload in log.heard(2)] == [1, 1]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_settings_reset_in_mid_transaction_lose_nothing(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -428,7 +428,7 @@ def test_settings_reset_in_mid_transaction_lose_nothing(writer: psycopg.Connecti
         writer.execute("reset all")
         add_flag(writer, "c")
     assert [change["after"]["key"] for commit in log.commits() for change in commit.changes] == ["a", "b", "c"]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_pooled_connection_starts_every_transaction_afresh(writer: psycopg.Connection, log: ChangeLog) -> None:

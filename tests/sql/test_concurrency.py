@@ -101,7 +101,7 @@ def test_positions_grow_in_commit_order_and_are_seen_as_a_prefix(
     assert unexpected == []
     assert watcher.broken == []
     assert watcher.looks > 1
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
     commits = log.commits()[len(seeds) :]
     assert len(commits) == sum(committed)
@@ -240,4 +240,4 @@ def test_every_image_follows_from_the_one_before(database_url: str, log: ChangeL
             time.sleep(0.02)
     assert log.changes().count(("flags_tags", "truncate")) > 0
     assert log.unlinked() == []
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0

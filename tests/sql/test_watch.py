@@ -125,8 +125,8 @@ def test_the_list_says_how_each_table_is_watched(orders: psycopg.Connection) -> 
         "masked_columns": ["email"],
         "operations": ["insert", "delete"],
         "predicate": "total > 10",
-        "stream": "flags",
-        "mode": "notify",
+        "lane": "flags",
+        "lane_order": "commit",
         "problems": [],
     }
 
@@ -340,7 +340,7 @@ def test_a_column_that_came_later_is_told_unless_columns_were_chosen(
     orders.execute("alter table analytics.orders add size text")
     orders.execute("update analytics.orders set size = 'xl', colour = 'blue'")
     assert images(log)[-1][2] == {"id": 1, "email": None, "total": 5, "note": None, "colour": "blue"}
-    assert problems(orders) == ["the column size came later and is not told: watch it again"]
+    assert problems(orders) == ["the column size was added later and is not published: watch it again"]
     watch(orders, mask=["email"])
     assert problems(orders) == []
 
@@ -413,7 +413,7 @@ def test_every_kind_of_statement_is_captured_row_by_row(orders: psycopg.Connecti
         [("update", 2), ("insert", 3)],
         [("delete", 1), ("insert", 9)],
     ]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_what_is_rolled_back_is_not_told(orders: psycopg.Connection, log: ChangeLog) -> None:
@@ -516,7 +516,7 @@ def test_columns_may_be_dropped_renamed_and_change_their_type(orders: psycopg.Co
     orders.execute("update analytics.orders set total = 'much'")
     change = log.commits()[-1].changes[-1]
     assert (change["key"], change["after"]) == (None, {"number": 1, "email": "a", "total": "much"})
-    assert problems(orders) == ["the column id of the key is gone, no key is told: watch it again"]
+    assert problems(orders) == ["the column id of the key is gone, so that changes carry no key: watch it again"]
     watch(orders)
     assert [one["key_columns"] for one in watched(orders)] == [["number"]]
 
@@ -622,7 +622,7 @@ def test_partitions_come_and_go_and_no_writer_is_hurt(days: psycopg.Connection, 
 def test_a_partition_without_its_trigger_is_shown(days: psycopg.Connection) -> None:
     watch(days, "days")
     days.execute("create table days_3 partition of days for values from (20) to (30)")
-    assert problems(days) == ["emptying the partition public.days_3 would not be told: watch it again"]
+    assert problems(days) == ["truncating the partition public.days_3 would not be captured: watch it again"]
     assert watch(days, "days") == "changed"
     assert problems(days) == []
 
@@ -692,7 +692,7 @@ def test_a_runtime_role_sees_what_is_watched_and_nothing_of_the_table(
             "select * from analytics.orders",
             "select flagent_cdc.watch('analytics.orders')",
             "select flagent_cdc.unwatch('analytics.orders')",
-            "select flagent_cdc.wrong_with_predicate(1, 'true')",
+            "select flagent_cdc.predicate_error(1, 'true')",
             "update flagent_cdc.watched_table set predicate = 'false'",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

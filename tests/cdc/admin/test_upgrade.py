@@ -51,7 +51,7 @@ def capture_one(url: str, key: str) -> tuple[object, ...]:
     (found,) = ask(
         url,
         "select l.table_name, l.op, l.after ->> 'key' from flagent_cdc.change_log l"
-        " join flagent_cdc.commit_log c on c.batch = l.batch order by c.position desc limit 1",
+        " join flagent_cdc.commit_log c on c.transaction_group = l.transaction_group order by c.position desc limit 1",
     )
     return found
 
@@ -94,8 +94,8 @@ def test_the_way_back_and_forth_is_a_new_installation_with_the_old_log(revision:
 
 WATCHES = (
     "select flagent_cdc.watch('plain')",
-    "select flagent_cdc.watch('own', stream => 'own')",
-    "select flagent_cdc.watch('free', stream => 'free', mode => 'horizon')",
+    "select flagent_cdc.watch('own', lane => 'own')",
+    "select flagent_cdc.watch('free', lane => 'free', lane_order => 'read')",
 )
 
 
@@ -115,13 +115,13 @@ def test_on_the_way_back_no_writer_of_a_watched_table_is_hurt_and_it_can_be_watc
     migrate(database_url)
     do(database_url, "; ".join(WATCHES))
     do(database_url, "; ".join(f"delete from {table} where id = 3" for table in tables))
-    told = ask(
+    logged = ask(
         database_url,
         "select table_name from flagent_cdc.change_log where op = 'delete'"
-        " union all select table_name from flagent_cdc.stream_change_log where op = 'delete'"
-        " union all select table_name from flagent_cdc.horizon_log where op = 'delete'",
+        " union all select table_name from flagent_cdc.lane_change_log where op = 'delete'"
+        " union all select table_name from flagent_cdc.read_order_log where op = 'delete'",
     )
-    assert sorted(told) == [("free",), ("own",), ("plain",)]
+    assert sorted(logged) == [("free",), ("own",), ("plain",)]
     assert ask(database_url, "select problems from flagent_cdc.watched()") == [([],)] * 3
 
 
