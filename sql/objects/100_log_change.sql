@@ -20,6 +20,10 @@
 -- savepoint may have removed; otherwise it opens a new group. The look-up is by place, not by index, because reading an
 -- index that others write to would make SERIALIZABLE writers fail each other; inside the INSERT it costs 1 µs.
 --
+-- One set of functions for all lanes, with the flags as lane 0 and the proof of log_lane_change(), would cost writers of flags
+-- 43 % more for each inserted row (15.5 µs to 22.1) and 3 % more for a commit of one row or the rows of a bulk update; 25
+-- interleaved rounds on a busy machine, medians of processor time. It also could not close a group that was announced.
+--
 -- Assignments instead of PERFORM: plpgsql evaluates them without starting a query. What the INSERT can do itself is done in
 -- its RETURNING, which costs least.
 create or replace function flagent_cdc.log_change(
