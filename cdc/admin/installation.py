@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import DBAPIError
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
@@ -195,14 +197,20 @@ def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
     """One transaction that excludes other installations, and Alembic's configuration for it."""
     # Alembic needs a SQLAlchemy connection; everything else uses the driver's connection below it.
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
-    with engine.begin() as outer:
-        connection = cast(Connection, outer.connection.driver_connection)
-        connection.execute(query("lock_installation"))
-        set_lock_timeout(connection)
-        config = Config()
-        config.set_main_option("script_location", "sql:migrations")
-        config.attributes["connection"] = outer
-        yield connection, config
+    try:
+        with engine.begin() as outer:
+            connection = cast(Connection, outer.connection.driver_connection)
+            connection.execute(query("lock_installation"))
+            set_lock_timeout(connection)
+            config = Config()
+            config.set_main_option("script_location", "sql:migrations")
+            config.attributes["connection"] = outer
+            yield connection, config
+    except DBAPIError as error:
+        # A revision that did not get its locks is tried again like any other step.
+        if isinstance(error.orig, psycopg.Error):
+            raise error.orig from error
+        raise
 
 
 def _downgrade(conninfo: str, revision: str, report: Report) -> bool:

@@ -130,7 +130,7 @@ drop type flagent_cdc.capture_options cascade;
 """
 
 # Gives the triggers of the watched tables their options in the new form, as put_watch_triggers() writes them, and
-# leaves them enabled or disabled. One whose table is not in watched_table is dropped: the new function could not read it.
+# leaves them enabled or disabled. One whose table is not in watched_table is dropped: the new function cannot read it.
 WATCH_TRIGGERS = """
 do $$
 declare
