@@ -165,12 +165,13 @@ def _row(connection: Connection, name: LiteralString, **parameters: Any) -> Any:
 
 
 def _allowed(connection: Connection, name: LiteralString) -> list[Any] | None:
-    """The rows; None if the role may not read them, or they do not exist."""
+    """The rows; None if the role may not read them, or the tables are of another revision."""
     try:
         return _rows(connection, name)
     except (
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
         psycopg.errors.UndefinedFunction,
         psycopg.errors.InvalidSchemaName,
     ):

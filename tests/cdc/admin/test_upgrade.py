@@ -193,7 +193,7 @@ NEW_NAMES = {
 
 def held(url: str, *, is_old: bool) -> dict[str, list[tuple[object, ...]]]:
     """All that the log holds, its changes as text."""
-    found = {}
+    found: dict[str, list[tuple[object, ...]]] = {}
     for name, question in LOGS_0007.items():
         asked = question if is_old else re.sub(r"\b[a-z_]+\b", lambda word: NEW_NAMES.get(word[0], word[0]), question)
         rows = ask(url, asked)
