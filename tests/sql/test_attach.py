@@ -64,7 +64,7 @@ def test_tables_created_anew_are_attached_again(database_url: str, writer: psyco
     writer.execute(flagent_tables())
     assert attach_pending(database_url) == ("public",)
     add_flag(writer, "a")
-    assert log.commits()[-1].told() == [("flags", "insert")]
+    assert log.commits()[-1].logged() == [("flags", "insert")]
 
 
 def test_a_trigger_that_was_tampered_with_is_put_right(
@@ -96,7 +96,7 @@ def test_attaching_gives_way_to_a_session_that_holds_a_table(flagent_url: str, o
 
     installing = threading.Thread(target=install)
     installing.start()
-    flagent.execute("set lock_timeout = '2s'")  # whoever queued behind a waiting installer would wait for the holder
+    flagent.execute("set lock_timeout = '2s'")  # a writer queued behind a waiting installer would wait for the holder
     for number in range(20):
         add_flag(flagent, f"k{number}")
     assert not attached.is_set()

@@ -71,7 +71,7 @@ def test_on_conflict_do_update_is_logged_as_an_update(writer: psycopg.Connection
         "insert into flags (key, description, created_at) values ('a', 'new', now()), ('b', '', now())"
         " on conflict (key) do update set description = excluded.description"
     )
-    assert sorted(log.commits()[-1].told()) == [("flags", "insert"), ("flags", "update")]
+    assert sorted(log.commits()[-1].logged()) == [("flags", "insert"), ("flags", "update")]
 
 
 def test_merge_is_logged_row_by_row(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -83,7 +83,7 @@ def test_merge_is_logged_row_by_row(writer: psycopg.Connection, log: ChangeLog) 
         " when matched then delete"
         " when not matched then insert (key, description, created_at) values (w.key, '', now())"
     )
-    assert sorted(log.commits()[-1].told()) == [("flags", "delete"), ("flags", "insert")]
+    assert sorted(log.commits()[-1].logged()) == [("flags", "delete"), ("flags", "insert")]
 
 
 def test_copy_is_one_commit_with_every_row(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -100,9 +100,9 @@ def test_a_permanent_delete_logs_the_flag_first_and_every_cascaded_row(
 ) -> None:
     fill(writer)
     writer.execute("delete from flags where key = 'a'")
-    told = log.commits()[-1].told()
-    assert told[0] == ("flags", "delete")
-    assert sorted(told[1:]) == [
+    logged = log.commits()[-1].logged()
+    assert logged[0] == ("flags", "delete")
+    assert sorted(logged[1:]) == [
         ("constraints", "delete"),
         ("distributions", "delete"),
         ("flags_tags", "delete"),
@@ -115,7 +115,7 @@ def test_truncate_logs_the_rows_that_go_and_then_the_truncation(writer: psycopg.
     fill(writer)
     writer.execute("truncate flags cascade")
     commit = log.commits()[-1]
-    per_table = {table: [op for name, op in commit.told() if name == table] for table, _ in commit.told()}
+    per_table = {table: [op for name, op in commit.logged() if name == table] for table, _ in commit.logged()}
     assert per_table == {
         table: ["delete", "truncate"]
         for table in ("flags", "segments", "variants", "constraints", "distributions", "flags_tags")
@@ -143,9 +143,9 @@ def test_truncate_logs_no_row_as_an_old_snapshot_sees_it(
     toggle(elder, "d")
     elder.execute("truncate flags cascade")
     elder.commit()
-    told = [change for change in log.commits()[-1].changes if change["table"] == "flags"]
-    assert [change["op"] for change in told[-1:]] == ["truncate"]
-    gone = sorted(change["before"]["key"] for change in told if change["op"] == "delete")
+    logged = [change for change in log.commits()[-1].changes if change["table"] == "flags"]
+    assert [change["op"] for change in logged[-1:]] == ["truncate"]
+    gone = sorted(change["before"]["key"] for change in logged if change["op"] == "delete")
     sees_all = isolation in (psycopg.IsolationLevel.READ_UNCOMMITTED, psycopg.IsolationLevel.READ_COMMITTED)
     assert gone == (["a", "c", "d", "e"] if sees_all else ["c", "d"])
     assert log.unlinked() == []
@@ -157,7 +157,7 @@ def test_truncate_and_insert_in_one_transaction_keep_their_order(writer: psycopg
     with writer.transaction():
         writer.execute("truncate flags cascade")
         add_flag(writer, "b")
-    assert [op for table, op in log.commits()[-1].told() if table == "flags"] == ["delete", "truncate", "insert"]
+    assert [op for table, op in log.commits()[-1].logged() if table == "flags"] == ["delete", "truncate", "insert"]
 
 
 def test_rows_of_several_hundred_kilobytes_are_logged_and_announced_without_content(
@@ -184,9 +184,9 @@ def test_no_size_of_the_content_can_break_the_writer(
     for length in lengths:
         writer.execute("insert into tags (value, created_at) values (%s, now())", (str(length),))
         add_flag(writer, str(length), character * (length // bytes_in_json))
-    told = log.heard(2 * len(lengths))
-    assert [payload["position"] for payload in told] == [commit.position for commit in log.commits()]
-    assert {"changes" in payload for payload in told[1::2]} == {True, False}
+    logged = log.heard(2 * len(lengths))
+    assert [payload["position"] for payload in logged] == [commit.position for commit in log.commits()]
+    assert {"changes" in payload for payload in logged[1::2]} == {True, False}
 
 
 def test_a_small_commit_is_announced_with_all_it_holds(
@@ -331,7 +331,7 @@ def test_savepoints_keep_what_was_kept(writer: psycopg.Connection, log: ChangeLo
     assert [change["after"]["key"] for change in commit.changes] == ["kept", "kept too"]
     (heard,) = log.heard(1)
     assert heard["position"] == commit.position
-    assert "changes" not in heard  # "lost too" left a hole in their numbers, which an announcement could not tell
+    assert "changes" not in heard  # "lost too" left a hole in their numbers, which an announcement cannot show
     assert log.unpositioned() == 0
 
 
@@ -372,7 +372,7 @@ def test_a_writer_needs_no_right_on_our_schema(
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute("select flagent_cdc.log_change('public', 'flags', 'insert', null, null, null)")
         commit = log.only_commit()
-        assert [op for table, op in commit.told() if table == "flags"] == ["insert", "update", "delete", "truncate"]
+        assert [op for table, op in commit.logged() if table == "flags"] == ["insert", "update", "delete", "truncate"]
         assert commit.user == "plain_writer"
     finally:
         owner.execute("drop owned by plain_writer")

@@ -158,7 +158,7 @@ def test_a_number_of_changes_that_is_wrong_hides_none(
 def test_a_change_cannot_be_told_before_an_earlier_one(
     writer: psycopg.Connection, log: ChangeLog, flags: None, count: str
 ) -> None:
-    """Told in another order, the last one of them would not be the last one told."""
+    """Published in another order, the last one of them would not be published last."""
     with writer.transaction():
         for number in range(3):
             note(writer, str(number))
