@@ -36,21 +36,21 @@ ON_S = 9.0
 FILL = """
 with made as (
     insert into flagent_cdc.commit_log (
-        position, batch, xid, committed_at, changes, session_user_name, application_name
+        position, transaction_group, xid, committed_at, changes, session_user_name, application_name
     )
-    select nextval('flagent_cdc.commit_position'), nextval('flagent_cdc.change_batch'), '3',
+    select nextval('flagent_cdc.commit_position'), nextval('flagent_cdc.transaction_group'), '3',
            now() - interval '30 days' + n * interval '1 ms', case when mod(n, 10) = 0 then 91 else 1 end,
            'bench', 'bench'
       from generate_series(1, %(commits)s) n
-    returning batch, changes
+    returning transaction_group, changes
 ),
 image as (select to_json(f) as row from public.flags f limit 1),
 first_ones as (
-    insert into flagent_cdc.change_log_first (batch, id, schema_name, table_name, op, before, after)
-    select m.batch, 1, 'public', 'flags', 'update', i.row, i.row from made m, image i
+    insert into flagent_cdc.change_log_first (transaction_group, id, schema_name, table_name, op, before, after)
+    select m.transaction_group, 1, 'public', 'flags', 'update', i.row, i.row from made m, image i
 )
-insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, before, after)
-select m.batch, id, 'public', 'flags', 'update', i.row, i.row
+insert into flagent_cdc.change_log (transaction_group, id, schema_name, table_name, op, before, after)
+select m.transaction_group, id, 'public', 'flags', 'update', i.row, i.row
   from made m, image i, generate_series(2, m.changes) id
 """
 
@@ -139,10 +139,12 @@ def fill(url: str, changes: int) -> None:
         # Age the commit of the attachment: only the beginning of the change log can be pruned.
         connection.execute("update flagent_cdc.commit_log set committed_at = now() - interval '31 days'")
         # These rows are made up, so no trigger may give them a position.
-        connection.execute("alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal")
+        connection.execute("alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_assign_position")
         for _ in range(10):
             connection.execute(FILL, {"commits": changes // 100})
-        connection.execute("alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_seal")
+        connection.execute(
+            "alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_assign_position"
+        )
         connection.execute(
             "vacuum analyze flagent_cdc.change_log, flagent_cdc.change_log_first, flagent_cdc.commit_log"
         )

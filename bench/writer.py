@@ -26,7 +26,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from bench import streams
+from bench import lanes
 from bench.pgbench import run_pgbench
 from cdc.admin.installation import migrate
 from cdc.database.queries import flagent_tables
@@ -58,7 +58,7 @@ BROKEN_CHAINS = """
 select count(*) from (
     select l.before::text as before,
            lag(l.after::text) over (partition by l.after ->> 'id' order by c.position, l.id) as previous
-      from flagent_cdc.change_log l join flagent_cdc.commit_log c using (batch)
+      from flagent_cdc.change_log l join flagent_cdc.commit_log c using (transaction_group)
      where l.table_name = 'flags' and l.op <> 'truncate'
 ) as chain
 where previous is distinct from before and previous is not null
@@ -67,7 +67,7 @@ where previous is distinct from before and previous is not null
 WRONG_ENDS = """
 select count(*) from flags f
  where to_json(f)::text is distinct from (
-    select l.after::text from flagent_cdc.change_log l join flagent_cdc.commit_log c using (batch)
+    select l.after::text from flagent_cdc.change_log l join flagent_cdc.commit_log c using (transaction_group)
      where l.table_name = 'flags' and l.after ->> 'id' = f.id::text
      order by c.position desc, l.id desc limit 1
  ) and f.id % 250 = 1
@@ -93,14 +93,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--database-url", help="a server to use, instead of an embedded one")
     parser.add_argument(
-        "--streams", action="store_true", help="measure a watched table with heavy writes instead, in each of its modes"
+        "--lanes", action="store_true", help="measure a watched table with heavy writes instead, in each kind of lane"
     )
     options = parser.parse_args(arguments)
 
     with ExitStack() as stack:
-        if options.streams:
+        if options.lanes:
             url = options.database_url or stack.enter_context(embedded()).url
-            streams.run(url, options.rounds, options.seconds)
+            lanes.run(url, options.rounds, options.seconds)
             return
         url = options.database_url or stack.enter_context(embedded()).url
         arms = [stack.enter_context(arm(url, name)) for name in ("untriggered", "flagent-cdc", "bare pg_notify")]

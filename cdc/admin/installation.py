@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import DBAPIError
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
 from ..database.lock_retry import Connection, Report, connect, retry_on_lock, set_lock_timeout
-from ..database.queries import objects, query
+from ..database.queries import DatabaseObject, objects, query
 from ..errors import InvalidInput, SchemaMismatch
 
 __all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "downgrade", "migrate", "uninstall"]
@@ -165,16 +167,29 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
         if before != after:
             report(f"schema flagent_cdc: {'created' if before is None else 'tables upgraded'}, revision {after}")
         installed: dict[str, str] = dict(connection.execute(query("installed_objects")).fetchall())
-        stale = [one for one in objects() if repair or installed.get(one.name) != one.sha256]
+        shipped = objects()
+        stale = [one for one in shipped if repair or installed.get(one.name) != one.sha256]
+        obsolete = installed.keys() - {one.name for one in shipped}
         for one in stale:
             connection.execute(one.text.encode())
             connection.execute(query("record_object"), {"name": one.name, "sha256": one.sha256})
-        if stale or before != after:
+        changed = bool(stale or obsolete) or before != after
+        if changed:
+            _drop_obsolete(connection, shipped)
+            connection.execute(query("restore_watch_triggers"))
             # What is new since a role was let in, it may use too.
             connection.execute(query("grant_again"))
         if stale:
             report(f"schema flagent_cdc: {len(stale)} functions and triggers created")
-    return bool(stale) or before != after
+    return changed
+
+
+def _drop_obsolete(connection: Connection, shipped: list[DatabaseObject]) -> None:
+    """Drop the functions that this version has no more, by name and by the types of their arguments."""
+    functions = [one.function for one in shipped if one.function is not None]
+    for statement, _ in connection.execute(query("drop_obsolete_functions"), {"functions": functions}).fetchall():
+        connection.execute(statement.encode())
+    connection.execute(query("forget_obsolete_objects"), {"names": [one.name for one in shipped]})
 
 
 @contextmanager
@@ -182,14 +197,20 @@ def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
     """One transaction that excludes other installations, and Alembic's configuration for it."""
     # Alembic needs a SQLAlchemy connection; everything else uses the driver's connection below it.
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
-    with engine.begin() as outer:
-        connection = cast(Connection, outer.connection.driver_connection)
-        connection.execute(query("lock_installation"))
-        set_lock_timeout(connection)
-        config = Config()
-        config.set_main_option("script_location", "sql:migrations")
-        config.attributes["connection"] = outer
-        yield connection, config
+    try:
+        with engine.begin() as outer:
+            connection = cast(Connection, outer.connection.driver_connection)
+            connection.execute(query("lock_installation"))
+            set_lock_timeout(connection)
+            config = Config()
+            config.set_main_option("script_location", "sql:migrations")
+            config.attributes["connection"] = outer
+            yield connection, config
+    except DBAPIError as error:
+        # A revision that did not get its locks is tried again like any other step.
+        if isinstance(error.orig, psycopg.Error):
+            raise error.orig from error
+        raise
 
 
 def _downgrade(conninfo: str, revision: str, report: Report) -> bool:

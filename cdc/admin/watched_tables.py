@@ -1,4 +1,4 @@
-"""Watching the tables of data teams: what `flagent_cdc.watch()` and its siblings do, with patience for the locks."""
+"""Watches tables: calls `flagent_cdc.watch()` and its siblings, and retries while a table is locked."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ from ..database.lock_retry import Connection, Report, connect, retry_on_lock, se
 from ..database.queries import query
 from ..errors import InvalidInput
 
-__all__ = ["MODES", "OPERATIONS", "WatchOptions", "list_watched", "unwatch", "watch"]
+__all__ = ["OPERATIONS", "ORDERS", "WatchOptions", "list_watched", "unwatch", "watch"]
 
 logger = logging.getLogger(__name__)
 
 OPERATIONS = ("insert", "update", "delete", "truncate")
-MODES = ("notify", "horizon")
+ORDERS = ("commit", "read")
 
-# What the functions refuse with a sentence of their own, made for whoever called them.
+# The functions raise these with a sentence for the caller.
 _REFUSALS = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -33,8 +33,10 @@ _REFUSALS = (
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How a table is watched. None is for `key` the table's own, an empty one none at all; for `include` all columns;
-    for `mode` that of the stream, for a new one `notify`.
+    """How a table is watched.
+
+    None means for `key` the table's own, where an empty one is no key; for `include` all columns; for `order` the
+    lane's present order, for a new lane `commit`.
     """
 
     key: Sequence[str] | None = None
@@ -43,8 +45,8 @@ class WatchOptions:
     mask: Sequence[str] = ()
     predicate: str | None = None
     operations: Sequence[str] = OPERATIONS
-    stream: str = "flags"
-    mode: str | None = None
+    lane: str = "flags"
+    order: str | None = None
 
 
 def watch(
@@ -62,14 +64,14 @@ def watch(
         "mask": list(options.mask),
         "predicate": options.predicate,
         "operations": list(options.operations),
-        "stream": options.stream,
-        "mode": options.mode,
+        "lane": options.lane,
+        "lane_order": options.order,
     }
     return _change(url, "watch", wish, report, deadline_s)
 
 
 def unwatch(url: str, table: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> str:
-    """Watch a table no longer; answers `unwatched` or, where it was not watched, `unchanged`."""
+    """Stop watching a table; answers `unwatched` or, where it was not watched, `unchanged`."""
     return _change(url, "unwatch", {"table": table}, report, deadline_s)
 
 
@@ -101,7 +103,7 @@ def _once(connection: Connection, name: str, wish: dict[str, Any]) -> Callable[[
                 set_lock_timeout(connection)
                 row = connection.execute(query(name), wish).fetchone()
         except _REFUSALS as error:
-            # Without a context it was not the function that refused, but PostgreSQL for want of it.
+            # An error without a context comes from PostgreSQL, which did not find the function.
             if error.diag.context is None:
                 raise
             raise InvalidInput(error.diag.message_primary or str(error), name="table", code="not_watchable") from error

@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     outcome = unwatch(database_url(settings_from(arguments, environment)), arguments.table, print)
-    print(f"{arguments.table}: {'is no longer watched' if outcome == 'unwatched' else 'is not watched, nothing to do'}")
+    print(f"{arguments.table}: {'no longer watched' if outcome == 'unwatched' else 'not watched, nothing to do'}")
     return 0
 
 

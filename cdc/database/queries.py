@@ -5,9 +5,9 @@ A query file holds entries of this form; the description is one line and obligat
     -- name: what it answers, in one line
     select …;
 
-What is asked of every log stands once, with the names of its parts in braces: `{commits}` in a query of log.sql is the
-entry `flags_commits` or `stream_commits`, or `commits` where one serves all. A log that is asked in words of its own
-has an entry of its own in the same way.
+A query that serves every log is written once, with the names of its parts in braces: `{commits}` in a query of log.sql
+is the entry `flags_commits` or `commit_commits`, or `commits` where one serves all. Where a kind of log needs another
+query, that has an entry for the kind, named in the same way.
 """
 
 import hashlib
@@ -20,17 +20,19 @@ from typing import Literal, LiteralString
 
 __all__ = ["DatabaseObject", "LogKind", "describe", "flagent_tables", "log_query", "objects", "queries", "query"]
 
-LogKind = Literal["flags", "stream", "horizon"]
-"""The flags' log, that of a stream of mode notify, and that of one of mode horizon."""
+LogKind = Literal["flags", "commit", "read"]
+"""The flags' log, that of a lane ordered at commit, and that of one ordered when read."""
 
 _PART = re.compile(r"\{([a-z_]+)\}")
+
+_REVOKED = re.compile(r"^revoke all on function (?P<function>flagent_cdc\.\w+\([^)]*\))\s+from public;$", re.MULTILINE)
 
 _HEAD = re.compile(r"^-- (?P<name>[a-z][a-z0-9_]*): (?P<description>\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseObject:
-    """A function or trigger: its text creates it, or replaces it where it exists."""
+    """A function or trigger: its text creates it, or replaces it where it exists; its name is that of its file."""
 
     name: str
     text: str
@@ -38,6 +40,12 @@ class DatabaseObject:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def function(self) -> str | None:
+        """The function with the types of its arguments, from the statement that revokes it; None for a trigger."""
+        found = _REVOKED.search(self.text)
+        return None if found is None else found["function"]
 
 
 def _room(name: str) -> list[Traversable]:

@@ -44,12 +44,12 @@ RUNTIME_TABLES = (
     "stream_token_secret",
     "watched_table",
     "retention",
-    "stream",
-    "stream_change_log",
-    "stream_commit_log",
-    "horizon_log",
+    "lane",
+    "lane_change_log",
+    "lane_commit_log",
+    "read_order_log",
 )
-_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_streams", "prune_stream")
+_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_lanes", "prune_lane")
 
 
 _CONNECT_S = 5
@@ -165,12 +165,13 @@ def _row(connection: Connection, name: LiteralString, **parameters: Any) -> Any:
 
 
 def _allowed(connection: Connection, name: LiteralString) -> list[Any] | None:
-    """The rows; None if the role may not read them, or they do not exist."""
+    """The rows; None if the role may not read them, or the tables are of another revision."""
     try:
         return _rows(connection, name)
     except (
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
         psycopg.errors.UndefinedFunction,
         psycopg.errors.InvalidSchemaName,
     ):
@@ -250,7 +251,7 @@ def _log(connection: Connection) -> LogFacts | None:
     vacuum = _rows(connection, "doctor_vacuum")
     retention = _allowed(connection, "doctor_retention")
     prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
-    others = _allowed(connection, "doctor_stream_logs")
+    others = _allowed(connection, "doctor_lane_logs")
     lanes, lane_log_bytes, lane_changes = others[0] if others else (0, 0, 0)
     nothing = (None, 1)
     return LogFacts(
@@ -260,7 +261,7 @@ def _log(connection: Connection) -> LogFacts | None:
         newest=newest,
         newest_transaction_group=newest_transaction_group,
         position_sequence=sequences.get("commit_position", nothing)[0],
-        transaction_group_sequence=sequences.get("change_batch", nothing)[0],
+        transaction_group_sequence=sequences.get("transaction_group", nothing)[0],
         sequence_cache=sequences.get("commit_position", nothing)[1],
         duplicates=duplicates,
         backward=backward,
@@ -277,7 +278,7 @@ def _log(connection: Connection) -> LogFacts | None:
 
 def _unpositioned(connection: Connection) -> int | None:
     try:
-        return int(_row(connection, "doctor_unsealed")[0])
+        return int(_row(connection, "doctor_unpositioned")[0])
     except psycopg.errors.QueryCanceled:
         return None
 

@@ -33,7 +33,7 @@ class JetStreamDirectory:
                     f"{self._layout.state!r} does not list the lanes yet; is a relay running?"
                 ) from error
         return [
-            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["mode"]))
+            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["order"]))
             for raw in json.loads(entry.value or b"[]")
         ]
 
@@ -48,7 +48,7 @@ async def write_lanes(jetstream: JetStreamContext, layout: Layout, tables: Seque
             "table": table.table,
             "lane": table.lane.name,
             "id": table.lane.id,
-            "mode": table.lane.mode,
+            "order": table.lane.order,
         }
         for table in tables
     ]

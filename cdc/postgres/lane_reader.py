@@ -15,8 +15,8 @@ class LaneReader:
 
     async def watched_lanes(self) -> list[WatchedTable]:
         async with self._session.use() as connection:
-            rows = await (await connection.execute(query("watched_streams"))).fetchall()
-        return [WatchedTable(schema, table, Lane(name, id, mode)) for schema, table, name, id, mode in rows]
+            rows = await (await connection.execute(query("watched_lanes"))).fetchall()
+        return [WatchedTable(schema, table, Lane(name, id, order)) for schema, table, name, id, order in rows]
 
     def shutdown_socket(self) -> None:
         """Make every call that waits for an answer fail now."""

@@ -35,7 +35,7 @@ _MOST_AT_ONCE = 100_000
 
 async def ask_log(connection: psycopg.AsyncConnection[Any], lane: Lane, name: str, **bounds: Any) -> _Cursor:
     """One of the questions that every log answers, in the words of this lane's log."""
-    return await connection.execute(log_query(name, lane.log_kind), {**bounds, "stream": lane.id})
+    return await connection.execute(log_query(name, lane.log_kind), {**bounds, "lane": lane.id})
 
 
 class LogReader:

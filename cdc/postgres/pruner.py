@@ -119,13 +119,13 @@ class Pruner:
 
         async def too_old(_: int) -> int:
             older_than_s = None if max_age_s is None else max_age_s + loop.time() - started
-            return await self._batch_of_others(connection, "prune_streams", older_than_s=older_than_s)
+            return await self._batch_of_others(connection, "prune_lanes", older_than_s=older_than_s)
 
         changes = await self._prune_repeatedly(too_old, started + at_most_s)
         for lane, excess in await self._excess_of_others(connection):
 
             async def too_much(gone: int, lane: int = lane, excess: int = excess) -> int:
-                return await self._batch_of_others(connection, "prune_stream", lane=lane, changes=excess - gone)
+                return await self._batch_of_others(connection, "prune_lane", lane=lane, changes=excess - gone)
 
             changes += await self._prune_repeatedly(too_much, started + at_most_s)
         return changes
@@ -154,7 +154,7 @@ class Pruner:
         if max_bytes is None:
             return []
         with answering_within(connection, _BATCH_S, self._target):
-            rows = await (await connection.execute(query("stream_log_sizes"), {"max_bytes": max_bytes})).fetchall()
+            rows = await (await connection.execute(query("lane_log_sizes"), {"max_bytes": max_bytes})).fetchall()
         return [
             (lane, held - held * max_bytes // size_bytes) for lane, held, size_bytes in rows if size_bytes > max_bytes
         ]

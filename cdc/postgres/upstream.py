@@ -51,7 +51,7 @@ class PostgresUpstream:
         is_flags = lane == FLAGS
         options = ListenerOptions(
             is_polled=lane.is_polled,
-            # In other lanes only the position is announced, see sql/objects/330_seal_stream.sql.
+            # In other lanes only the position is announced, see sql/objects/330_assign_lane_position.sql.
             carries_changes=is_flags,
             in_parts=self._in_parts,
             loads=self._loads,

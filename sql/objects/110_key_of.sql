@@ -1,4 +1,4 @@
--- key_of: the columns of a row, as JSON, that its table calls its key; null where one of them is no longer there.
+-- key_of: the key columns of a row, as JSON; null where the row lacks one of them.
 --
 -- Costs:     2 µs for a key of one column; for more, 10 µs.
 create or replace function flagent_cdc.key_of(in_row json, in_columns text[]) returns json

@@ -1,6 +1,6 @@
 -- capture: logs the row that was inserted, updated or deleted.
 --
--- Fires:     after insert or delete, for each row of a watched table; after update only where session_replication_role
+-- Fires:     after insert or delete, for each row of a captured table; after update only where session_replication_role
 --            is replica (see capture_update).
 -- Arguments: the names of the key's columns, for tables whose key the readers do not know; none for Flagent's tables.
 -- Costs:     about 30 µs for the first row of a transaction, 12 µs for each row of a bulk change.
@@ -9,8 +9,8 @@
 --
 -- Runs with its owner's rights: writers need none on flagent_cdc.
 --
--- An update that changes nothing is passed over in here: a WHEN clause that names the row would keep Flagent from
--- altering the type of its columns.
+-- An update that changes nothing is skipped in here: a WHEN clause that names the row would keep Flagent from altering the
+-- type of its columns.
 create or replace function flagent_cdc.capture() returns trigger
     language plpgsql
     security definer

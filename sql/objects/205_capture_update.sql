@@ -1,4 +1,4 @@
--- capture_update: logs the rows that a statement has updated; those whose stored image did not change are passed over.
+-- capture_update: logs the rows that a statement has updated, except those whose stored image did not change.
 --
 -- Fires:     after update, for each statement, with the transition tables old_rows and new_rows. The process that
 --            applies a logical replication fires no statement triggers; for it, and wherever session_replication_role
@@ -18,7 +18,7 @@ declare
     after_row  json;
     is_changed boolean;
     has_more   boolean;
-    first_told bigint := 1;
+    first_logged bigint := 1;
     count      integer;
     open       text;
     more       integer;
@@ -27,11 +27,12 @@ declare
     ignored    text;
 begin
     -- One row, and the transaction's first change, which is what a program that saves a flag does: log_change() in one
-    -- statement. Without a setting there is no batch to join; what one says is read in log_change() alone. The LIMIT
+    -- statement. Without a setting there is no group to join; only log_change() reads what it says. The LIMIT
     -- keeps the plan cheap in the planner's eyes where it is made for many rows: not worth compiling.
     if (current_setting('flagent_cdc.open', true) <> '') is not true then
-        insert into flagent_cdc.change_log_first as f (batch, id, schema_name, table_name, op, key, before, after)
-        select nextval('flagent_cdc.change_batch'), 1, tg_table_schema::text, tg_table_name::text, 'update'::text,
+        insert into flagent_cdc.change_log_first as f
+            (transaction_group, id, schema_name, table_name, op, key, before, after)
+        select nextval('flagent_cdc.transaction_group'), 1, tg_table_schema::text, tg_table_name::text, 'update'::text,
                null::json, to_json(b), to_json(a)
           from old_rows b
          cross join new_rows a
@@ -40,7 +41,9 @@ begin
          limit 1
         returning set_config(
             'flagent_cdc.open',
-            concat(pg_current_xact_id(), '/', setval('flagent_cdc.lone_batch', f.batch), '/', f.ctid, '/1'),
+            concat(
+                pg_current_xact_id(), '/', setval('flagent_cdc.last_change_number', f.transaction_group), '/', f.ctid, '/1'
+            ),
             true
         ) into ignored;
         if found then
@@ -66,7 +69,7 @@ begin
     jit := current_setting('jit');
     ignored := set_config('enable_nestloop', 'off', true) || set_config('jit', 'off', true);
     if not is_changed then
-        select a.number, to_json(b.image), to_json(a.image) into first_told, before_row, after_row
+        select a.number, to_json(b.image), to_json(a.image) into first_logged, before_row, after_row
           from (select row_number() over () as number, old_rows as image from old_rows) b
           join (select row_number() over () as number, new_rows as image from new_rows) a on a.number = b.number
          where b.image *<> a.image
@@ -79,17 +82,17 @@ begin
     if count is not null then
         -- Just written by log_change(): no writer had a chance to set it.
         open := current_setting('flagent_cdc.open');
-        insert into flagent_cdc.change_log (batch, id, schema_name, table_name, op, key, before, after)
+        insert into flagent_cdc.change_log (transaction_group, id, schema_name, table_name, op, key, before, after)
         select split_part(open, '/', 2)::bigint, count + row_number() over (),
                tg_table_schema::text, tg_table_name::text, 'update'::text,
                null::json, to_json(b.image), to_json(a.image)
           from (select row_number() over () as number, old_rows as image from old_rows) b
           join (select row_number() over () as number, new_rows as image from new_rows) a on a.number = b.number
-         where a.number > first_told
+         where a.number > first_logged
            and b.image *<> a.image;
         get diagnostics more = row_count;
         if more > 0 then
-            ignored := setval('flagent_cdc.lone_batch', -(count + more))
+            ignored := setval('flagent_cdc.last_change_number', -(count + more))
                 || set_config('flagent_cdc.open', regexp_replace(open, '\d+$', (count + more)::text), true);
         end if;
     end if;

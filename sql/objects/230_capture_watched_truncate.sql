@@ -1,17 +1,16 @@
--- capture_watched_truncate: logs that a data team's table, or one of its partitions, was emptied.
+-- capture_watched_truncate: logs that a watched table, or one of its partitions, was truncated.
 --
 -- Fires:     before truncate of a watched table; after it, if the table is partitioned; before truncate of a partition.
--- Arguments: as log_watched() describes them.
--- Costs:     about 10 µs; for a partition that is emptied by itself 12 µs for each of its rows, for each is logged as
---            deleted: the table is not empty then, and nobody else knows which rows have gone.
+-- Arguments: one, the text form of capture_options.
+-- Costs:     about 10 µs; for a partition that is truncated alone 12 µs for each of its rows, because each is logged as
+--            deleted: the table keeps its other rows, and no later statement can find out which ones are gone.
 -- May raise: nothing of its own: rows that its owner may not read are left out, and those of a partition that the
---            transaction's snapshot is too old for, see is_there().
+--            transaction's snapshot cannot see, see row_is_current().
 --
--- A partition must know whether it is emptied with its whole table: then it logs nothing. Its table says so by a row in
--- truncating, which stands there for the time of that statement and rolls back with it, and which no writer can lay. Where
--- the row stands travels in a transaction-local setting, flagent_cdc.truncating_<oid>: a place is looked up, not the table,
--- because reading what others write to would make SERIALIZABLE writers fail each other. A setting that a writer forged
--- leads to no such row.
+-- A partition that is truncated with its whole table logs nothing. Its table announces that by a row in truncating, which
+-- exists for the time of that statement, rolls back with it, and which no writer can insert. The row's place travels in a
+-- transaction-local setting, flagent_cdc.truncating_<oid>: the look-up is by place, because reading a table that others
+-- write to would make SERIALIZABLE writers fail each other. A forged setting leads to no such row.
 create or replace function flagent_cdc.capture_watched_truncate() returns trigger
     language plpgsql
     security definer
@@ -22,6 +21,7 @@ declare
     schema_name text := tg_table_schema;
     table_name  text := tg_table_name;
     own_xid     constant bigint := pg_current_xact_id()::text;
+    options     constant flagent_cdc.capture_options := tg_argv[0]::flagent_cdc.capture_options;
     place       tid;
     count       bigint;
 begin
@@ -34,16 +34,20 @@ begin
         if exists (
             select from flagent_cdc.truncating t where t.ctid = place and t.relation = watched and t.xid = own_xid
         ) then
-            return null; -- emptied with the whole table, which is logged as such
+            return null; -- truncated with the whole table, which logs it
         end if;
         begin
+            -- A column of the alias's name would take its place.
             execute format(
-                'select count(flagent_cdc.log_watched(%L, %L, %L, ''delete'', to_json(t), null, $1))'
-                ' from only %s t where flagent_cdc.is_there(%L, t.ctid)',
+                'select count(flagent_cdc.log_watched(%L, %L, %L, ''delete'', to_json(flagent_cdc_row), null, $1))'
+                ' from only %s flagent_cdc_row where flagent_cdc.row_is_current(%L, flagent_cdc_row.ctid)',
                 watched, (parse_ident(watched::regclass::text))[1], (parse_ident(watched::regclass::text))[2],
                 tg_relid::regclass, tg_relid
-            ) || case when tg_argv[2] <> '' then format(' and flagent_cdc.satisfies(t, %L)', tg_argv[2]) else '' end
-            into count using tg_argv;
+            ) || case
+                when options.predicate is null then ''
+                else format(' and flagent_cdc.matches_predicate(flagent_cdc_row, %L)', options.predicate)
+            end
+            into count using options;
         exception
             when insufficient_privilege then null;
         end;
@@ -52,12 +56,12 @@ begin
          where t.ctid = nullif(current_setting('flagent_cdc.truncating_' || tg_relid, true), '')::tid
            and t.relation = tg_relid and t.xid = own_xid;
         if not found then
-            -- A trigger of the writer's own has changed the setting in between.
+            -- Another trigger has changed the setting in between.
             delete from flagent_cdc.truncating t where t.relation = tg_relid and t.xid = own_xid;
         end if;
         perform set_config('flagent_cdc.truncating_' || tg_relid, '', true);
     else
-        perform flagent_cdc.log_in_stream(tg_argv, schema_name, table_name, 'truncate', null, null, null);
+        perform flagent_cdc.log_watched_change(options, schema_name, table_name, 'truncate', null, null, null);
         if exists (select from pg_class c where c.oid = tg_relid and c.relkind = 'p') then
             insert into flagent_cdc.truncating as t (relation, xid) values (tg_relid, own_xid) returning t.ctid into place;
             perform set_config('flagent_cdc.truncating_' || tg_relid, place::text, true);

@@ -1,6 +1,6 @@
--- timeline: the number of the timeline that this server is on, which a failover to a replica and a restore make higher.
+-- timeline: the number of the timeline that this server is on; a failover to a replica and a restore increase it.
 --
--- `unknown` where this server or this role does not allow to be asked; a server that forbids it forbids it always.
+-- `unknown` where this server or this role does not allow reading it; a server that forbids it forbids it always.
 create or replace function flagent_cdc.timeline() returns text
     language plpgsql
     stable

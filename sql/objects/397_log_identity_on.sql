@@ -1,8 +1,7 @@
--- log_identity_on: what this log is, or was, called on a timeline of its cluster; six characters.
+-- log_identity_on: the identity of this log on a given timeline of its cluster; six characters.
 --
 -- A hash of the cluster, the timeline, the database, the installation and the log's table. What this server or this role
--- does not allow to be asked is left out, without an error; a server that forbids it forbids it always, so the answer
--- stays the same.
+-- may not read is left out, without an error; a server that forbids it forbids it always, so the result stays the same.
 create or replace function flagent_cdc.log_identity_on(in_timeline text) returns text
     language plpgsql
     stable

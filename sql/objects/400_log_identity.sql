@@ -1,6 +1,6 @@
--- log_identity: six characters that tell this log from every other one that may use the same positions.
+-- log_identity: six characters that distinguish this log from every other one that may use the same positions.
 --
--- It changes with a failover to a replica, a restore (also one of a dump into the same database, which makes the table
+-- It changes with a failover to a replica, a restore (also one of a dump into the same database, which creates the table
 -- anew) and a copy.
 create or replace function flagent_cdc.log_identity() returns text
     language sql

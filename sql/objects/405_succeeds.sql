@@ -1,5 +1,5 @@
--- succeeds: whether this log goes on where another one ended, because its cluster failed over or was restored: that one
--- is what this one was called on an earlier timeline.
+-- succeeds: whether this log continues another one whose cluster failed over or was restored: that one's identity is this
+-- one's on an earlier timeline.
 create or replace function flagent_cdc.succeeds(in_log text) returns boolean
     language plpgsql
     stable

@@ -1,4 +1,4 @@
--- has_triggers: whether a table carries the four capture triggers as attach() creates them.
+-- has_triggers: whether a table has the four capture triggers as attach() creates them.
 --
 -- Compares what matters of a trigger (function, events, arguments, when it is enabled), not its text, which differs
 -- between major versions.

@@ -1,6 +1,6 @@
--- grant_reading: lets a run-time role read Flagent's tables of one attached schema, and remembers what was granted.
+-- grant_reading: lets a run-time role read Flagent's tables of one attached schema, and records what it granted.
 --
--- Grants only what the role lacks, so that ungrant_runtime() takes back no right that somebody else gave.
+-- Grants only what the role lacks, so that revoke_reading() takes back no right that was granted by others.
 create or replace function flagent_cdc.grant_reading(in_role text, in_schema text) returns void
     language plpgsql
     as $$

@@ -1,4 +1,4 @@
--- revoke_reading: takes back what grant_reading() gave in one schema; what is no longer there is passed over.
+-- revoke_reading: takes back what grant_reading() granted in one schema; tables and roles that are gone are skipped.
 create or replace function flagent_cdc.revoke_reading(in_schema text) returns void
     language plpgsql
     as $$

@@ -1,11 +1,11 @@
--- attach: watches Flagent's tables in one schema, and logs what they hold at that moment.
+-- attach: captures Flagent's tables in one schema, and logs their present rows.
 --
 -- Answers:   'unchanged' when all is in place (nothing is locked or written), 'pending' when tables are missing (the
---            wish is kept in flagent_cdc.attachment), 'attached' otherwise.
+--            request is kept in flagent_cdc.attachment), 'attached' otherwise.
 -- Locks:     the seven tables in SHARE ROW EXCLUSIVE: readers pass, writers wait. Call it in a transaction of its own,
 --            with a short lock_timeout, and try again when it fails, so that no queue of writers forms behind it.
--- Logs:      per table a truncate and an insert per present row, in one commit: a running listener learns the content
---            at an exact position, and an unchanged content nets to nothing.
+-- Logs:      per table a truncate and an insert per present row, in one commit: a running listener gets the content
+--            at an exact position, and unchanged content nets to nothing.
 create or replace function flagent_cdc.attach(in_schema text) returns text
     language plpgsql
     as $$
@@ -52,7 +52,7 @@ begin
 
     foreach table_name in array tables loop
         watched := pg_catalog.format('%I.%I', in_schema, table_name);
-        -- A data team may have watched a table of this name before it was one of Flagent's.
+        -- A table of this name may have been watched before Flagent created its own.
         perform flagent_cdc.unwatch(watched);
         continue when flagent_cdc.has_triggers(watched::regclass);
         execute pg_catalog.format($ddl$

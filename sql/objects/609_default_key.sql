@@ -1,7 +1,7 @@
--- default_key: the columns that tell one row of a table from another: the primary key's, else the replica identity's,
--- else those of the smallest unique index over columns that are never null. Only keys all of whose columns are told
--- count; empty where there is none.
-create or replace function flagent_cdc.default_key(in_table oid, in_told text[]) returns text[]
+-- default_key: the columns that identify a row of a table: those of the primary key, else of the replica identity, else of
+-- the smallest unique index over columns that are never null. Only keys with visible columns alone count; empty where there
+-- is none.
+create or replace function flagent_cdc.default_key(in_table oid, in_visible text[]) returns text[]
     language sql
     stable
     as $$
@@ -20,7 +20,7 @@ create or replace function flagent_cdc.default_key(in_table oid, in_told text[])
                and i.indisunique and i.indimmediate and i.indisvalid
                and i.indpred is null and i.indexprs is null
                and k.never_null
-               and k.columns <@ in_told
+               and k.columns <@ in_visible
              order by not i.indisprimary, not i.indisreplident, i.indnkeyatts, i.indexrelid
              limit 1
         ),

@@ -1,7 +1,7 @@
--- detach: stops watching one schema and takes every trace out of it.
+-- detach: stops capturing one schema and removes every trace from it.
 --
--- Locks:     the watched tables exclusively, for a moment; like attach() it wants a short lock_timeout and retries.
--- Logs:      nothing: subscribers keep the last known flags instead of being told that all were deleted.
+-- Locks:     the captured tables exclusively, for a moment; like attach() it needs a short lock_timeout and retries.
+-- Logs:      nothing: subscribers keep the last known flags, and no deletion is published.
 create or replace function flagent_cdc.detach(in_schema text) returns void
     language plpgsql
     as $$

@@ -1,10 +1,10 @@
--- watch_options: what a row of watched_table holds for a table that is to be watched in this way; its id is
--- still open, and the number of a stream that is yet to be made.
+-- watch_options: the row of watched_table for a table that is to be watched with these options; the numbers of the row and
+-- of a lane that does not exist yet are null.
 --
 -- May raise: undefined_column or invalid_parameter_value, with a sentence.
 create or replace function flagent_cdc.watch_options(
     in_table oid, in_key text[], in_include text[], in_exclude text[], in_mask text[], in_predicate text,
-    in_operations text[], in_stream text, in_mode text
+    in_operations text[], in_lane text, in_order text
 ) returns flagent_cdc.watched_table
     language plpgsql
     stable
@@ -14,7 +14,7 @@ declare
     wanted     flagent_cdc.watched_table;
     named      text;
     columns    text[];
-    open       text[];
+    visible    text[];
     wrong      text;
 begin
     select n.nspname, c.relname into wanted.schema_name, wanted.table_name
@@ -42,7 +42,7 @@ begin
         raise exception using
             errcode = 'invalid_parameter_value', message = 'name the columns to include or those to exclude, not both';
     end if;
-    open := array(
+    visible := array(
         select c.name
           from pg_catalog.unnest(columns) with ordinality as c (name, number)
          where (in_include is null or c.name = any (in_include))
@@ -59,20 +59,20 @@ begin
         wanted.included_columns := array(
             select c.name
               from pg_catalog.unnest(columns) with ordinality as c (name, number)
-             where c.name = any (open || wanted.masked_columns)
+             where c.name = any (visible || wanted.masked_columns)
              order by c.number
         );
     end if;
 
     select pg_catalog.string_agg(k.name, ', ' order by k.number) into wrong
       from pg_catalog.unnest(in_key) with ordinality as k (name, number)
-     where k.name <> all (open);
+     where k.name <> all (visible);
     if wrong is not null then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = pg_catalog.format('the key cannot have the column %s, which is not told', wrong);
+            message = pg_catalog.format('the key cannot have the column %s, which is not visible', wrong);
     end if;
-    wanted.key_columns := coalesce(in_key, flagent_cdc.default_key(in_table, open));
+    wanted.key_columns := coalesce(in_key, flagent_cdc.default_key(in_table, visible));
 
     select pg_catalog.string_agg(coalesce(o.name, 'null'), ', ' order by o.number) into wrong
       from pg_catalog.unnest(in_operations) with ordinality as o (name, number)
@@ -92,45 +92,50 @@ begin
     );
 
     wanted.predicate := nullif(pg_catalog.btrim(in_predicate), '');
-    wrong := flagent_cdc.wrong_with_predicate(in_table, wanted.predicate);
+    wrong := flagent_cdc.predicate_error(in_table, wanted.predicate);
     if wrong is not null then
         raise exception using errcode = 'invalid_parameter_value', message = pg_catalog.format('%s: %s', named, wrong);
     end if;
-    if coalesce(in_stream, '') !~ '^[a-z0-9][a-z0-9_-]{0,62}$' then
+    if coalesce(in_lane, '') !~ '^[a-z0-9][a-z0-9_-]{0,62}$' then
         raise exception using
             errcode = 'invalid_parameter_value',
             message = pg_catalog.format(
-                'the stream must be named with small letters, digits, _ and -, at most 63, not %L', in_stream
+                'a lane name has at most 63 characters: small letters, digits, _ and -, not %L', in_lane
             );
     end if;
-    wanted.stream := in_stream;
-    wanted.mode := coalesce(in_mode, (select s.mode from flagent_cdc.stream s where s.name = in_stream), 'notify');
-    if wanted.mode not in ('notify', 'horizon') then
+    wanted.lane := in_lane;
+    wanted.lane_order := coalesce(
+        in_order, (select l.lane_order from flagent_cdc.lane l where l.name = in_lane), 'commit'
+    );
+    if wanted.lane_order not in ('commit', 'read') then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = pg_catalog.format('the mode must be notify or horizon, not %L', in_mode);
-    elsif in_stream = 'flags' and wanted.mode <> 'notify' then
+            message = pg_catalog.format('the order must be commit or read, not %L', in_order);
+    elsif in_lane = 'flags' and wanted.lane_order <> 'commit' then
         raise exception using
             errcode = 'invalid_parameter_value',
-            message = 'the stream of the flags has the mode notify: name a stream of its own for another one';
+            message = 'the flags'' lane is ordered at commit: name another lane for one that is ordered when read';
     end if;
 
-    -- As log_watched() describes them; one higher here, for arguments count from 0.
-    wanted.options := array[
-        null, wanted.key_columns::text, coalesce(wanted.predicate, ''), in_table::text,
-        case when wanted.included_columns is null then '' else open::text end,
-        array(
+    wanted.options.lane := case
+        when in_lane = 'flags' then 0
+        else (select l.id from flagent_cdc.lane l where l.name = in_lane and l.lane_order = wanted.lane_order)
+    end;
+    wanted.options.lane_order := wanted.lane_order;
+    wanted.options.relation := in_table;
+    wanted.options.key_columns := wanted.key_columns;
+    wanted.options.predicate := wanted.predicate;
+    if wanted.included_columns is not null then
+        wanted.options.visible_columns := visible;
+        wanted.options.visible_numbers := array(
             select a.attnum
-              from pg_catalog.unnest(open) with ordinality as o (name, number)
-              join pg_catalog.pg_attribute a on a.attrelid = in_table and a.attname = o.name::name
-             order by o.number
-        )::text,
-        wanted.masked_columns::text, case when wanted.included_columns is null then '' else columns::text end,
-        case when in_stream = 'flags' then '0' else (
-            select s.id::text from flagent_cdc.stream s where s.name = in_stream and s.mode = wanted.mode
-        ) end,
-        wanted.mode
-    ];
+              from pg_catalog.unnest(visible) with ordinality as v (name, number)
+              join pg_catalog.pg_attribute a on a.attrelid = in_table and a.attname = v.name::name
+             order by v.number
+        );
+        wanted.options.masked_columns := wanted.masked_columns;
+        wanted.options.known_columns := columns;
+    end if;
     return wanted;
 end
 $$;

@@ -1,5 +1,4 @@
--- watched_relation: the table that carries the triggers of a row of watched_table, whatever it is called by now; null
--- where none does.
+-- watched_relation: the table that has the triggers of a row of watched_table, under whatever name by now; null if none has.
 create or replace function flagent_cdc.watched_relation(in_id integer) returns oid
     language sql
     stable
@@ -11,8 +10,8 @@ create or replace function flagent_cdc.watched_relation(in_id integer) returns o
            )
        and t.tgname in ('flagent_cdc_200_watch', 'flagent_cdc_210_watch', 'flagent_cdc_230_watch')
        and t.tgparentid = 0
-       -- arguments end with a zero byte each
-       and pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) = in_id::text
+       -- the text form of capture_options, which begins with its id
+       and pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), ',', 1) = '(' || in_id
      limit 1
 $$;
 

@@ -1,5 +1,5 @@
--- has_watch_triggers: whether a table and its partitions carry the triggers for these operations, and no others of ours,
--- as put_watch_triggers() creates them.
+-- has_watch_triggers: whether a table and its partitions have the triggers for these operations, and no others of ours, as
+-- put_watch_triggers() creates them.
 create or replace function flagent_cdc.has_watch_triggers(in_table oid, in_operations text[]) returns boolean
     language sql
     stable

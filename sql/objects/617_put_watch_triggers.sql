@@ -1,10 +1,10 @@
--- put_watch_triggers: gives a table and its partitions exactly the triggers that watching it needs; the lock is watch()'s.
-create or replace function flagent_cdc.put_watch_triggers(in_table oid, in_operations text[], in_options text[])
-    returns void
+-- put_watch_triggers: gives a table and its partitions exactly the triggers that watching it needs; watch() holds the lock.
+create or replace function flagent_cdc.put_watch_triggers(
+    in_table oid, in_operations text[], in_options flagent_cdc.capture_options
+) returns void
     language plpgsql
     as $$
 declare
-    arguments text;
     events    text;
     is_parent boolean;
     watched   text;
@@ -14,8 +14,6 @@ begin
       from pg_catalog.pg_class c
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      where c.oid = in_table;
-    select pg_catalog.string_agg(pg_catalog.quote_literal(o.text), ', ' order by o.number) into arguments
-      from pg_catalog.unnest(in_options) with ordinality as o (text, number);
     select pg_catalog.string_agg(o.name, ' or ') into events
       from pg_catalog.unnest(in_operations) as o (name)
      where o.name <> 'truncate';
@@ -42,8 +40,8 @@ begin
     loop
         if put.wanted then
             execute pg_catalog.format(
-                'create or replace trigger %I ' || put.timing || ' execute function flagent_cdc.%I(%s)',
-                put.name, put.relation, put.function, arguments
+                'create or replace trigger %I ' || put.timing || ' execute function flagent_cdc.%I(%L)',
+                put.name, put.relation, put.function, in_options::text
             );
             execute pg_catalog.format('alter table %s enable always trigger %I', put.relation, put.name);
         elsif exists (
@@ -55,4 +53,4 @@ begin
 end
 $$;
 
-revoke all on function flagent_cdc.put_watch_triggers(oid, text[], text[]) from public;
+revoke all on function flagent_cdc.put_watch_triggers(oid, text[], flagent_cdc.capture_options) from public;

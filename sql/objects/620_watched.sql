@@ -1,10 +1,10 @@
--- watched: every table that is watched, what it is called now, how it is watched, and what is wrong with that.
+-- watched: every watched table with its present name, its options, and what is wrong with its capture.
 --
--- key_columns is empty where the whole row is the key; included_columns is null where all columns are told, else the
+-- key_columns is empty where the whole row is the key; included_columns is null where all columns are published, else the
 -- names that were chosen. problems is empty where all is well, else sentences for people.
 create or replace function flagent_cdc.watched() returns table (
     id integer, schema_name text, table_name text, key_columns text[], included_columns text[], masked_columns text[],
-    operations text[], predicate text, stream text, mode text, watched_at timestamptz, problems text[]
+    operations text[], predicate text, lane text, lane_order text, watched_at timestamptz, problems text[]
 )
     language plpgsql
     stable
@@ -16,7 +16,7 @@ declare
     one      flagent_cdc.watched_table;
     relation oid;
     columns  text[];
-    told     text[];
+    visible  text[];
     again    constant text := ': watch it again';
 begin
     for one in select w.* from flagent_cdc.watched_table w order by w.schema_name, w.table_name, w.id loop
@@ -28,8 +28,8 @@ begin
         masked_columns := one.masked_columns;
         operations := one.operations;
         predicate := one.predicate;
-        stream := one.stream;
-        mode := one.mode;
+        lane := one.lane;
+        lane_order := one.lane_order;
         watched_at := one.watched_at;
         problems := '{}';
         relation := flagent_cdc.watched_relation(one.id);
@@ -58,34 +58,32 @@ begin
              where t.tgrelid = relation and t.tgname ~ '^flagent_cdc_[0-9]+_watch$' and t.tgenabled <> 'A'
              order by t.tgname
         ) || array(
-            select format('the column %s of the key is gone, no key is told', k.name) || again
+            select format('the column %s of the key is gone, so that changes carry no key', k.name) || again
               from unnest(one.key_columns) with ordinality as k (name, number)
              where k.name <> all (columns)
              order by k.number
         ) || array(
-            select format('the masked column %s is gone; under any other name it is not told', m.name)
+            select format('the masked column %s is gone; under any other name it is not published', m.name)
               from unnest(one.masked_columns) with ordinality as m (name, number)
              where m.name <> all (columns)
              order by m.number
         );
-        if one.options[5] <> '' then
-            told := flagent_cdc.told_columns(
-                relation, one.options[4]::oid, one.options[5]::text[], one.options[6]::smallint[], one.options[8]::text[]
-            );
+        if (one.options).visible_columns is not null then
+            visible := flagent_cdc.visible_columns(relation, one.options);
             problems := problems || array(
-                select format('the column %s is not the one that was watched and is no longer told', o.name) || again
-                  from unnest(one.options[5]::text[]) with ordinality as o (name, number)
-                 where o.name <> all (told)
+                select format('the column %s is not the one that was watched and is no longer published', o.name) || again
+                  from unnest((one.options).visible_columns) with ordinality as o (name, number)
+                 where o.name <> all (visible)
                  order by o.number
             ) || array(
-                select format('the column %s came later and is not told', c.name) || again
+                select format('the column %s was added later and is not published', c.name) || again
                   from unnest(columns) with ordinality as c (name, number)
-                 where c.name <> all (one.options[8]::text[])
+                 where c.name <> all ((one.options).known_columns)
                  order by c.number
             );
         end if;
         problems := problems || array(
-            select format('emptying the partition %s would not be told', p.relid) || again
+            select format('truncating the partition %s would not be captured', p.relid) || again
               from pg_partition_tree(relation) p
              where p.parentrelid is not null
                and 'truncate' = any (one.operations)
@@ -95,7 +93,7 @@ begin
                )
              order by p.relid::regclass::text
         );
-        problems := array_remove(problems || flagent_cdc.wrong_with_predicate(relation, one.predicate), null);
+        problems := array_remove(problems || flagent_cdc.predicate_error(relation, one.predicate), null);
         return next;
     end loop;
 end

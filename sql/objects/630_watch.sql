@@ -1,26 +1,26 @@
--- watch: captures every change of a data team's table.
+-- watch: captures every change of a table.
 --
--- table_name is written as in SQL: analytics.orders, "Order Items"; without a schema it is looked for as everywhere.
---   key         the columns that tell one row from another; without it the primary key, else the replica identity, else
---               a unique index over columns that are never null, else none, and then the whole row tells
---   include     only these columns are told; or
---   exclude     all but these are told
---   mask        of these columns only that they are there: their value is null
---   predicate   SQL about one row, such as total > 100: only rows that satisfy it are told
+-- table_name is written as in SQL: analytics.orders, "Order Items"; without a schema it is resolved by the search path.
+--   key         the columns that identify a row; by default the primary key, else the replica identity, else a unique index
+--               over columns that are never null, else none, and then the whole row is the key
+--   include     publish only these columns; or
+--   exclude     publish all columns but these
+--   mask        publish these columns as null
+--   predicate   SQL about one row, such as total > 100: publish only rows that satisfy it
 --   operations  some of insert, update, delete, truncate
---   stream      the stream that the table belongs to: that of the flags, or one of another name, which is then made
---   mode        how such a stream gets its order: notify, by a lock of its own at COMMIT, or horizon, by nothing that a
---               writer would notice; without it the stream's own, for a new one notify
+--   lane        the lane that the table belongs to: that of the flags, or another one, which is created if it does not exist
+--   lane_order  how such a lane gets its order: commit, by a lock at COMMIT, or read, by its readers, at no cost for writers;
+--               by default the lane's present order, for a new one commit
 --
--- Answers:   'watched', 'changed' where it was watched otherwise, 'unchanged' where all is in place (nothing is locked or
---            written then).
+-- Answers:   'watched', 'changed' where it was watched with other options, 'unchanged' where all is in place (nothing is
+--            locked or written then).
 -- Locks:     the table in SHARE ROW EXCLUSIVE, its partitions too: readers pass, writers wait. Call it in a transaction
 --            of its own with a short lock_timeout, and try again when it fails, as `flagent-cdc watch` does.
 -- Needs:     to own flagent_cdc and the table.
 create or replace function flagent_cdc.watch(
     table_name text, key text[] default null, include text[] default null, exclude text[] default null,
     mask text[] default '{}', predicate text default null,
-    operations text[] default '{insert,update,delete,truncate}', stream text default 'flags', mode text default null
+    operations text[] default '{insert,update,delete,truncate}', lane text default 'flags', lane_order text default null
 ) returns text
     language plpgsql
     as $$
@@ -39,14 +39,14 @@ begin
     for attempt in 1 .. 2 loop
         wanted := flagent_cdc.watch_options(
             relation, watch.key, watch.include, watch.exclude, watch.mask, watch.predicate, watch.operations,
-            watch.stream, watch.mode
+            watch.lane, watch.lane_order
         );
         select w.* into known
           from flagent_cdc.watched_table w
          where flagent_cdc.watched_relation(w.id) = relation;
         is_present := known.id is not null;
         if not is_present then
-            -- A table of this name was watched and is gone: its successor takes its place.
+            -- A table of this name was watched and is gone: its successor takes over the row.
             select w.* into known
               from flagent_cdc.watched_table w
              where w.schema_name = wanted.schema_name and w.table_name = wanted.table_name
@@ -55,9 +55,9 @@ begin
              limit 1;
         end if;
         wanted.id := coalesce(known.id, 0);
-        wanted.options[1] := wanted.id::text;
+        wanted.options.id := wanted.id;
         if is_present and known.options = wanted.options and known.operations = wanted.operations
-            and known.stream = wanted.stream and known.mode = wanted.mode
+            and known.lane = wanted.lane and known.lane_order = wanted.lane_order
             and known.schema_name = wanted.schema_name and known.table_name = wanted.table_name
             and flagent_cdc.has_watch_triggers(relation, wanted.operations)
         then
@@ -71,23 +71,23 @@ begin
         end if;
     end loop;
 
-    wanted.options[9] := flagent_cdc.open_stream(wanted.stream, wanted.mode, wanted.id)::text;
+    wanted.options.lane := flagent_cdc.open_lane(wanted.lane, wanted.lane_order, wanted.id);
     if known.id is null then
         insert into flagent_cdc.watched_table (
-            schema_name, table_name, key_columns, included_columns, masked_columns, operations, predicate, stream, mode,
-            options
+            schema_name, table_name, key_columns, included_columns, masked_columns, operations, predicate, lane,
+            lane_order, options
         )
         values (
             wanted.schema_name, wanted.table_name, wanted.key_columns, wanted.included_columns, wanted.masked_columns,
-            wanted.operations, wanted.predicate, wanted.stream, wanted.mode, wanted.options
+            wanted.operations, wanted.predicate, wanted.lane, wanted.lane_order, wanted.options
         )
         returning id into wanted.id;
-        wanted.options[1] := wanted.id::text;
+        wanted.options.id := wanted.id;
     end if;
     update flagent_cdc.watched_table w
        set schema_name = wanted.schema_name, table_name = wanted.table_name, key_columns = wanted.key_columns,
            included_columns = wanted.included_columns, masked_columns = wanted.masked_columns,
-           operations = wanted.operations, predicate = wanted.predicate, stream = wanted.stream, mode = wanted.mode,
+           operations = wanted.operations, predicate = wanted.predicate, lane = wanted.lane, lane_order = wanted.lane_order,
            options = wanted.options
      where w.id = wanted.id;
 

@@ -1,7 +1,7 @@
--- unwatch: stops watching a data team's table and takes every trace out of it; also of one that is gone.
+-- unwatch: stops watching a table and removes every trace from it; also of one that is gone.
 --
 -- Answers:   'unwatched', or 'unchanged' where it is not watched.
--- Locks:     the table and its partitions exclusively, for a moment; like watch() it wants a short lock_timeout and retries.
+-- Locks:     the table and its partitions exclusively, for a moment; like watch() it needs a short lock_timeout and retries.
 create or replace function flagent_cdc.unwatch(table_name text) returns text
     language plpgsql
     as $$
@@ -28,7 +28,7 @@ begin
                  'flagent_cdc.capture_watched()'::regprocedure, 'flagent_cdc.capture_watched_truncate()'::regprocedure
                )
            and t.tgparentid = 0
-           and pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) = found::text
+           and pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), ',', 1) = '(' || found
          order by t.tgrelid, t.tgname
     loop
         execute pg_catalog.format('drop trigger %I on %s', put.tgname, put.relation);

@@ -1,4 +1,4 @@
--- parts_of: the relations that hold a table's rows: its partitions that have none themselves, or the table.
+-- parts_of: the relations that hold a table's rows: its leaf partitions, or the table.
 create or replace function flagent_cdc.parts_of(in_table oid) returns setof oid
     language sql
     stable

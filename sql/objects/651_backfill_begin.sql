@@ -1,12 +1,12 @@
--- backfill_begin: what has to be read to have every row of a watched table: the table, or its partitions, with their sizes.
+-- backfill_begin: the relations to read for every row of a watched table: the table, or its partitions, with their sizes.
 --
 -- Called by: a reader, at the beginning of the REPEATABLE READ transaction in which it then calls backfill_rows(). The rows
 --            are as of the newest position that this transaction sees in commit_log.
--- Locks:     the table and its partitions in ACCESS SHARE, like any reader: nobody waits for it who only reads or writes.
+-- Locks:     the table and its partitions in ACCESS SHARE, like any reader: it blocks neither readers nor writers.
 -- May raise: undefined_table where the table is gone or not watched; serialization_failure where it was truncated or
---            rewritten between the transaction's snapshot and the lock, which no snapshot can see past: begin again.
+--            rewritten between the transaction's snapshot and the lock, after which the snapshot misses rows: begin again.
 --
--- Runs with its owner's rights: who serves the log needs none on the tables.
+-- Runs with its owner's rights: the server needs none on the tables.
 create or replace function flagent_cdc.backfill_begin(in_id integer)
     returns table (relation oid, blocks bigint, estimated_rows double precision)
     language plpgsql

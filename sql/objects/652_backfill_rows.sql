@@ -1,5 +1,5 @@
--- backfill_rows: the rows in some blocks of a watched table, or of a partition of it, as its changes would tell them: with
--- its columns masked and left out, and without what its predicate hides.
+-- backfill_rows: the rows in some blocks of a watched table, or of a partition of it, as its changes would carry them: with
+-- its masked columns as null, and without hidden columns and rows.
 --
 -- Costs:     what is read of the blocks, no more: a range of row addresses needs no index and no sorting.
 -- May raise: undefined_table where in_relation is no part of the table.
@@ -13,30 +13,30 @@ create or replace function flagent_cdc.backfill_rows(in_id integer, in_relation 
 #variable_conflict use_column
 declare
     root    oid := flagent_cdc.watched_relation(in_id);
-    options text[];
-    image   text := 'to_json(told_row)';
+    options flagent_cdc.capture_options;
+    image   text := 'to_json(flagent_cdc_row)';
     hidden  text := '';
 begin
-    select w.options into options from flagent_cdc.watched_table w where w.id = in_id;
+    select (w.options).* into options from flagent_cdc.watched_table w where w.id = in_id;
     if not exists (select from flagent_cdc.parts_of(root) p (oid) where p.oid = in_relation) then
         raise exception using errcode = 'undefined_table', message = 'this is no part of the table';
     end if;
-    if options[5] <> '' then
+    if options.visible_columns is not null then
         image := format(
-            'flagent_cdc.told_image(to_json(told_row), %L::text[], %L::text[])',
-            flagent_cdc.told_columns(
-                root, options[4]::oid, options[5]::text[], options[6]::smallint[], options[8]::text[]
-            ),
-            options[7]
+            'flagent_cdc.visible_row(to_json(flagent_cdc_row), %L::text[], %L::text[])',
+            flagent_cdc.visible_columns(root, options), options.masked_columns
         );
     end if;
-    if options[3] <> '' then
-        hidden := format(' and flagent_cdc.satisfies(told_row, %L)', options[3]);
+    if options.predicate is not null then
+        hidden := format(' and flagent_cdc.matches_predicate(flagent_cdc_row, %L)', options.predicate);
     end if;
     return query execute format(
         'select case when %L <> ''{}'' then flagent_cdc.key_of(i.image, %L::text[]) end, i.image'
-        ' from (select %s as image from only %s told_row where told_row.ctid >= %L and told_row.ctid < %L%s) i',
-        options[2], options[2], image, in_relation::regclass, format('(%s,0)', in_from), format('(%s,0)', in_to), hidden
+        -- A column of the alias's name would take its place.
+        ' from (select %s as image from only %s flagent_cdc_row'
+        ' where flagent_cdc_row.ctid >= %L and flagent_cdc_row.ctid < %L%s) i',
+        options.key_columns, options.key_columns, image, in_relation::regclass, format('(%s,0)', in_from),
+        format('(%s,0)', in_to), hidden
     );
 end
 $$;

@@ -1,5 +1,5 @@
--- What `flagent-cdc doctor` asks. Everything is read from PostgreSQL's own catalogs where they know it, so that a role
--- without rights on flagent_cdc learns as much as possible; nothing is written.
+-- What `flagent-cdc doctor` reads. As much as possible comes from PostgreSQL's own catalogs, so that a role without rights on
+-- flagent_cdc can be diagnosed too; nothing is written.
 
 -- doctor_server: The server and the session: standby, encoding, clock, queue, connections, role, installed or not.
 select
@@ -22,7 +22,7 @@ where s.name in (
     'fsync', 'full_page_writes', 'synchronous_commit', 'autovacuum', 'idle_session_timeout', 'statement_timeout'
 );
 
--- doctor_replication_role: For whom session_replication_role is set, as ALTER names them, and to what.
+-- doctor_replication_role: Where session_replication_role is set, as ALTER names it, and to what.
 select
     case
         when d.setrole = 0 then pg_catalog.format('database %I', b.datname)
@@ -62,7 +62,7 @@ order by p.prepared;
 -- doctor_event_triggers: Event triggers that are enabled.
 select e.evtname from pg_catalog.pg_event_trigger e where e.evtenabled <> 'D' order by 1;
 
--- doctor_functions: Our functions as they are, their owner, and whether that one may write the log.
+-- doctor_functions: Our functions as installed, their owner, and whether the owner may write the log.
 select
     p.proname, p.prosrc, p.prosecdef, pg_catalog.pg_get_userbyid(p.proowner),
     pg_catalog.has_schema_privilege(p.proowner, 'flagent_cdc', 'usage')
@@ -84,10 +84,10 @@ join pg_catalog.pg_namespace f on f.oid = p.pronamespace
 where not t.tgisinternal
   and (f.nspname = 'flagent_cdc' or t.tgname like 'flagent\_cdc\_%');
 
--- doctor_attachments: The schemas that are wanted in the database, and whether each is attached.
+-- doctor_attachments: The requested schemas, and whether each is attached.
 select a.schema_name, a.attached_at is not null from flagent_cdc.attachment a order by a.schema_name;
 
--- doctor_tables: Flagent's tables in some schemas, and the owner of each that the owner of flagent_cdc may not alter.
+-- doctor_tables: Flagent's tables in the given schemas, and the owner of each that the owner of flagent_cdc may not alter.
 select
     n.nspname, c.relname,
     case
@@ -98,12 +98,12 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_namespace o on o.nspname = 'flagent_cdc'
 where n.nspname = any (%(schemas)s) and c.relname = any (%(tables)s) and c.relkind in ('r', 'p');
 
--- doctor_watched: The tables of data teams, and what is wrong with watching each.
+-- doctor_watched: The watched tables, and what is wrong with the capture of each.
 select pg_catalog.format('%I.%I', w.schema_name, w.table_name), w.problems
 from flagent_cdc.watched() w
 order by 1;
 
--- doctor_watched_relations: The same tables and their partitions, where triggers of ours are right.
+-- doctor_watched_relations: The same tables and their partitions, which rightly have triggers of ours.
 select n.nspname || '.' || c.relname
 from flagent_cdc.watched() w
 cross join lateral (
@@ -116,7 +116,7 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace;
 -- doctor_owner: Who owns the schema flagent_cdc.
 select pg_catalog.pg_get_userbyid(n.nspowner)::text from pg_catalog.pg_namespace n where n.nspname = 'flagent_cdc';
 
--- doctor_rights: What a role lacks of what a server needs, as GRANT spells it.
+-- doctor_rights: The rights that a server needs and a role lacks, as GRANT spells them.
 with role as (
     select r.oid from pg_catalog.pg_roles r where r.rolname = %(role)s
 ),
@@ -143,7 +143,7 @@ where p.pronamespace = 'flagent_cdc'::pg_catalog.regnamespace
   and not pg_catalog.has_function_privilege(role.oid, p.oid, 'execute')
 order by 1;
 
--- doctor_filtered: Tables of which row level security may hide rows from a role.
+-- doctor_filtered: Tables whose row level security may hide rows from a role.
 select pg_catalog.format('%%I.%%I', n.nspname, c.relname)
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -160,7 +160,7 @@ select exists (select from pg_catalog.pg_roles r where r.rolname = %(role)s);
 -- doctor_revision: The revision of the tables.
 select v.version_num from flagent_cdc.alembic_version v;
 
--- doctor_log: Size, rows, age and newest numbers of the flags' log.
+-- doctor_log: Size, rows, age and newest numbers of the flags' change log.
 select
     (
         select pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
@@ -181,20 +181,20 @@ select
         limit 1
     ),
     (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l),
-    (select coalesce(max(c.batch), 0) from flagent_cdc.change_log c);
+    (select coalesce(max(c.transaction_group), 0) from flagent_cdc.change_log c);
 
--- doctor_stream_logs: How many other streams there are, and the size and rows of all their logs.
+-- doctor_lane_logs: The number of lanes other than the flags', and the size and rows of all their logs.
 select
-    (select pg_catalog.count(*) from flagent_cdc.stream),
+    (select pg_catalog.count(*) from flagent_cdc.lane),
     coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint,
     coalesce(
         pg_catalog.sum(pg_catalog.pg_stat_get_live_tuples(c.oid)) filter (where c.relname !~ '_commit_log$'), 0
     )::bigint
 from pg_catalog.pg_class c
 where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
-  and c.relname ~ '^(stream_change_log(_first)?|stream_commit_log|horizon_log)$';
+  and c.relname ~ '^(lane_change_log(_first)?|lane_commit_log|read_order_log)$';
 
--- doctor_retention: How old the oldest commit is that may be pruned, which the newest never is, and what the owner keeps.
+-- doctor_retention: The age of the oldest commit that may be pruned, which the newest never may, and the owner's minimum age.
 select
     (
         select extract(epoch from pg_catalog.clock_timestamp() - l.committed_at)::float8
@@ -205,7 +205,7 @@ select
     ),
     (select extract(epoch from r.min_age)::float8 from flagent_cdc.retention r);
 
--- doctor_sequences: How far the sequences are, null where that may not be read, and how many values sessions keep.
+-- doctor_sequences: The last value of each sequence, null where it may not be read, and how many values a session caches.
 select
     q.sequencename,
     case
@@ -215,9 +215,9 @@ select
     end,
     q.cache_size
 from pg_catalog.pg_sequences q
-where q.schemaname = 'flagent_cdc' and q.sequencename in ('commit_position', 'change_batch');
+where q.schemaname = 'flagent_cdc' and q.sequencename in ('commit_position', 'transaction_group');
 
--- doctor_order: Among the newest commits, positions that stand there twice, and commits older than the one before.
+-- doctor_order: Among the newest commits, duplicate positions, and commits older than the one before.
 with newest as (
     select l.position, l.committed_at from flagent_cdc.commit_log l order by l.position desc limit 10000
 ),
@@ -229,14 +229,16 @@ compared as (
 )
 select pg_catalog.count(*) filter (where c.is_double), pg_catalog.count(*) filter (where c.is_back) from compared c;
 
--- doctor_unsealed: Committed changes in the newest part of the log that no commit holds.
+-- doctor_unpositioned: Committed changes in the newest part of the log that have no position.
 select pg_catalog.count(*)
 from flagent_cdc.change_log c
-where c.batch > (select max(m.batch) - 100000 from flagent_cdc.change_log m)
-  and c.batch >= coalesce((select l.batch from flagent_cdc.commit_log l order by l.position limit 1), 0)
-  and not exists (select from flagent_cdc.commit_log l where l.batch = c.batch);
+where c.transaction_group > (select max(m.transaction_group) - 100000 from flagent_cdc.change_log m)
+  and c.transaction_group >= coalesce(
+      (select l.transaction_group from flagent_cdc.commit_log l order by l.position limit 1), 0
+  )
+  and not exists (select from flagent_cdc.commit_log l where l.transaction_group = c.transaction_group);
 
--- doctor_vacuum: Dead rows of the log's tables, and whether somebody has switched autovacuum off for one.
+-- doctor_vacuum: Dead rows of the log's tables, and whether autovacuum is switched off for one.
 select
     c.relname,
     pg_catalog.pg_stat_get_dead_tuples(c.oid),
@@ -247,8 +249,8 @@ select
 from pg_catalog.pg_class c
 where c.relnamespace = 'flagent_cdc'::pg_catalog.regnamespace
   and c.relkind = 'r'
-  and c.relname ~ '(change|commit|horizon)_log(_first)?$'
+  and c.relname ~ '(change|commit|order)_log(_first)?$'
 order by c.relname;
 
--- doctor_identity: Which log this is, and its newest position.
+-- doctor_identity: The log's identity, and its newest position.
 select flagent_cdc.log_identity(), (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l);

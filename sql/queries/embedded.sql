@@ -1,4 +1,4 @@
--- The embedded database, where Flagent itself never comes by to create its tables.
+-- The embedded database, whose tables no Flagent creates.
 
 -- has_flags: whether a schema holds Flagent's table of flags
 select to_regclass(quote_ident(%(schema)s) || '.flags') is not null as found;

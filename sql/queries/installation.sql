@@ -1,17 +1,17 @@
--- Reading and changing the installation: who this log is, what is attached, who may run a server.
+-- Reading and changing the installation: what is installed, what is attached, which roles may run a server.
 
 -- is_installed: whether the schema flagent_cdc is there with all its tables
 select to_regclass('flagent_cdc.alembic_version') is not null
    and to_regclass('flagent_cdc.installed_object') is not null as installed;
 
--- has_schema: whether there is anything of ours
+-- has_schema: whether the schema flagent_cdc exists
 select to_regnamespace('flagent_cdc') is not null as present;
 
 -- revision: the Alembic revision of the tables
 select v.version_num
   from flagent_cdc.alembic_version v;
 
--- attachments: the wanted schemas, and since when each is attached; null where Flagent's tables are missing
+-- attachments: the requested schemas, and since when each is attached; null where Flagent's tables are missing
 select a.schema_name, a.attached_at
   from flagent_cdc.attachment a
  order by a.schema_name;
@@ -23,7 +23,7 @@ select pg_advisory_xact_lock(x'666c6167656e7469'::bigint);
 select o.name, o.sha256
   from flagent_cdc.installed_object o;
 
--- record_object: remembers which text of a database object is installed
+-- record_object: records which text of a database object is installed
 insert into flagent_cdc.installed_object (name, sha256)
 values (%(name)s, %(sha256)s)
 on conflict (name) do update set sha256 = excluded.sha256;
@@ -34,13 +34,46 @@ select 'drop routine if exists ' || p.oid::regprocedure || ' cascade' as stateme
  where p.pronamespace = to_regnamespace('flagent_cdc')
  order by p.oid::regprocedure::text;
 
--- forget_objects: no function and no trigger is installed any more
+-- drop_obsolete_functions: the statements that drop our functions other than `functions`, and their triggers on our own tables
+-- A trigger on another table would lose its changes: with one, the function cannot be dropped, and the upgrade fails.
+with obsolete as (
+    select p.oid
+      from pg_proc p
+     where p.pronamespace = to_regnamespace('flagent_cdc')
+       and not exists (
+           select from unnest(%(functions)s::text[]) as f (signature) where to_regprocedure(f.signature) = p.oid
+       )
+)
+select format('drop trigger %%I on %%s', t.tgname, t.tgrelid::regclass) as statement, 1 as step
+  from pg_trigger t
+  join obsolete o on o.oid = t.tgfoid
+  join pg_class c on c.oid = t.tgrelid
+ where c.relnamespace = to_regnamespace('flagent_cdc') and not t.tgisinternal
+union all
+select 'drop routine ' || o.oid::regprocedure, 2
+  from obsolete o
+ order by step, statement;
+
+-- forget_obsolete_objects: removes the records of objects other than `names`
+delete from flagent_cdc.installed_object o
+ where o.name <> all (%(names)s::text[]);
+
+-- restore_watch_triggers: puts the triggers of watched tables back that a downgrade has dropped
+select flagent_cdc.put_watch_triggers(c.oid, w.operations, w.options)
+  from flagent_cdc.watched_table w
+  join pg_class c on c.oid = (w.options).relation and c.relname = w.table_name
+  join pg_namespace n on n.oid = c.relnamespace and n.nspname = w.schema_name
+ where flagent_cdc.watched_relation(w.id) is null
+   and c.relkind in ('r', 'p')
+   and pg_has_role(current_user, c.relowner, 'usage');
+
+-- forget_objects: removes the records of all functions and triggers
 delete from flagent_cdc.installed_object;
 
--- attach: watches Flagent's tables of one schema; answers attached, unchanged or pending
+-- attach: captures Flagent's tables of one schema; answers attached, unchanged or pending
 select flagent_cdc.attach(%(schema)s) as outcome;
 
--- detach: stops watching one schema
+-- detach: stops capturing one schema
 select flagent_cdc.detach(%(schema)s);
 
 -- role_exists: whether there is such a role
@@ -49,7 +82,7 @@ select exists (select from pg_roles r where r.rolname = %(role)s) as found;
 -- grant_runtime: gives a role what the server needs at run time
 select flagent_cdc.grant_runtime(%(role)s);
 
--- grant_again: gives every role that may run a server what it needs by now
+-- grant_again: gives every role that may run a server the rights that it needs now
 select flagent_cdc.grant_runtime(r.role_name)
   from flagent_cdc.runtime_role r
   join pg_roles p on p.rolname = r.role_name;
@@ -57,18 +90,18 @@ select flagent_cdc.grant_runtime(r.role_name)
 -- drop_everything: removes the schema with all that is in it
 drop schema if exists flagent_cdc cascade;
 
--- watch: watches a data team's table; answers watched, changed or unchanged
+-- watch: watches a table; answers watched, changed or unchanged
 select flagent_cdc.watch(
     %(table)s, %(key)s::text[], %(include)s::text[], %(exclude)s::text[], %(mask)s::text[], %(predicate)s,
-    %(operations)s::text[], %(stream)s, %(mode)s
+    %(operations)s::text[], %(lane)s, %(lane_order)s
 ) as outcome;
 
--- unwatch: stops watching a data team's table; answers unwatched or unchanged
+-- unwatch: stops watching a table; answers unwatched or unchanged
 select flagent_cdc.unwatch(%(table)s) as outcome;
 
--- watched: every watched table, how it is watched, and what is wrong with it
+-- watched: every watched table, its options, and what is wrong with its capture
 select
     w.schema_name as schema, w.table_name as table, w.key_columns as key, w.included_columns as include,
-    w.masked_columns as mask, w.operations, w.predicate, w.stream, w.mode, w.problems
+    w.masked_columns as mask, w.operations, w.predicate, w.lane, w.lane_order as "order", w.problems
 from flagent_cdc.watched() w
 order by w.schema_name, w.table_name;

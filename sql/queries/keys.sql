@@ -1,21 +1,21 @@
 -- Credentials: the keys of the API and the secret of stream tokens.
 
--- keys_version: A text that is another one after any change of any key.
+-- keys_version: A text that changes with every change of a key.
 select coalesce(
     pg_catalog.md5(pg_catalog.string_agg(k.id::text || ':' || k.xmin::text, ',' order by k.id)), ''
 ) from flagent_cdc.api_key k;
 
--- keys: Every key without its text, in the order in which they were made.
+-- keys: Every key without its text, in the order of creation.
 select k.id, k.name, k.prefix, k.hash, k.scopes, k.created_at, k.expires_at, k.revoked_at
 from flagent_cdc.api_key k
 order by k.id;
 
--- create_key: A new key; answers its id.
+-- create_key: Creates a key; answers its id.
 insert into flagent_cdc.api_key (name, prefix, hash, scopes, expires_at)
 values (%(name)s, %(prefix)s, %(hash)s, %(scopes)s, %(expires_at)s)
 returning id;
 
--- revoke_key: Ends a key, known by its id; answers its prefix, and whether it was in force until now.
+-- revoke_key: Revokes a key by its id; answers its prefix, and whether it was valid until now.
 with found as (
     select k.id, k.prefix, k.revoked_at from flagent_cdc.api_key k where k.id = %(id)s for update
 ),
@@ -24,8 +24,8 @@ ended as (
 )
 select f.prefix, f.revoked_at is null from found f;
 
--- key_id: The id of a key by its public beginning.
+-- key_id: The id of a key by its prefix.
 select k.id from flagent_cdc.api_key k where k.prefix = %(prefix)s;
 
--- stream_token_secret: What stream tokens are signed with.
+-- stream_token_secret: The secret that signs stream tokens.
 select s.secret from flagent_cdc.stream_token_secret s;

@@ -1,28 +1,30 @@
--- What is asked of the log of a stream. `{commits}`, `{changes}` and `{pruned_to}` are what it consists of; the flags' log
--- and those of mode notify are alike in everything else. Those of mode horizon are in horizon.sql.
+-- Reading a lane's log. `{commits}`, `{changes}` and `{pruned_to}` are its parts; in everything else the flags' log and those
+-- of lanes ordered at commit are alike. Lanes ordered when read are in read_order.sql.
 
--- flags_commits: The commits of the flags' stream.
-select c.position, c.batch, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
+-- flags_commits: The commits of the flags' lane.
+select c.position, c.transaction_group, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
 from flagent_cdc.commit_log c;
 
--- stream_commits: The commits of a stream of mode notify.
-select c.position, c.batch, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
-from flagent_cdc.stream_commit_log c
-where c.stream = %(stream)s;
+-- commit_commits: The commits of a lane ordered at commit.
+select c.position, c.transaction_group, c.xid, c.committed_at, c.changes, c.session_user_name, c.application_name
+from flagent_cdc.lane_commit_log c
+where c.lane = %(lane)s;
 
--- flags_changes: The changes of the flags' stream, by the batches of its commits.
-select g.batch, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after from flagent_cdc.change_log g;
+-- flags_changes: The changes of the flags' lane, by transaction group.
+select g.transaction_group, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after
+from flagent_cdc.change_log g;
 
--- stream_changes: The changes of all streams of mode notify, by the batches of their commits.
-select g.batch, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after from flagent_cdc.stream_change_log g;
+-- commit_changes: The changes of all lanes ordered at commit, by transaction group.
+select g.transaction_group, g.id, g.schema_name, g.table_name, g.op, g.key, g.before, g.after
+from flagent_cdc.lane_change_log g;
 
--- flags_pruned_to: The last position that is no longer in the flags' log.
+-- flags_pruned_to: The last position that was pruned from the flags' log.
 select r.pruned_to from flagent_cdc.retention r;
 
--- stream_pruned_to: The last position that is no longer in the log of a stream.
-select s.pruned_to from flagent_cdc.stream s where s.id = %(stream)s;
+-- commit_pruned_to: The last position that was pruned from a lane's log.
+select s.pruned_to from flagent_cdc.lane s where s.id = %(lane)s;
 
--- flags_log_state: Which log this is, the channel of its notifications, its oldest position, and its newest one with its stamp.
+-- flags_log_state: The log's identity, the channel of its notifications, its oldest position, and its newest one.
 select
     flagent_cdc.log_identity(),
     (select i.channel from flagent_cdc.installation i),
@@ -35,7 +37,7 @@ left join lateral (
     select c.position, c.committed_at, c.xid from flagent_cdc.commit_log c order by c.position desc limit 1
 ) newest on true;
 
--- stream_log_state: As flags_log_state; no row where the stream is no longer there.
+-- commit_log_state: As flags_log_state; no row where the lane no longer exists.
 select
     flagent_cdc.log_identity() || 's' || s.id,
     s.channel,
@@ -43,15 +45,15 @@ select
     newest.position,
     pg_catalog.to_char(newest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     newest.xid::text::bigint
-from flagent_cdc.stream s
+from flagent_cdc.lane s
 left join lateral (
     select c.position, c.committed_at, c.xid
-    from flagent_cdc.stream_commit_log c
-    where c.stream = s.id
+    from flagent_cdc.lane_commit_log c
+    where c.lane = s.id
     order by c.position desc
     limit 1
 ) newest on true
-where s.id = %(stream)s;
+where s.id = %(lane)s;
 
 -- newest_position: The highest position that is visible, 0 in an empty log.
 select coalesce(max(c.position), 0) from ({commits}) c;
@@ -64,13 +66,13 @@ from ({commits}) c
 where c.position = %(position)s;
 
 -- commits_after: The next commits after a position, oldest first: as many whole commits as have at most `limit` changes, at least one.
--- Of each its first `most` changes; a change comes with how many its commit has, and its number.
+-- The first `most` changes of each; a change carries the number of changes of its commit, and its own number.
 with heads as materialized (
     select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
+        c.position, c.transaction_group, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
         sum(c.changes) over (order by c.position) - c.changes as changes_before
     from (
-        select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+        select l.position, l.transaction_group, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
         from ({commits}) l
         where l.position > %(position)s
         order by l.position
@@ -83,11 +85,11 @@ select
     h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
+left join ({changes}) g on g.transaction_group = h.transaction_group and g.id <= %(most)s
 where h.changes_before < %(limit)s
 order by h.position, g.id;
 
--- commit_part: Of the commit at a position the changes after a number, at most `limit`, as in commits_after.
+-- commit_part: The changes of the commit at a position after a number, at most `limit`, as in commits_after.
 select
     h.position,
     pg_catalog.to_char(h.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -97,29 +99,29 @@ from ({commits}) h
 cross join lateral (
     select d.id, d.schema_name, d.table_name, d.op, d.before, d.after, d.key
     from ({changes}) d
-    where d.batch = h.batch and d.id > %(index)s
+    where d.transaction_group = h.transaction_group and d.id > %(index)s
     order by d.id
     limit %(limit)s
 ) g
 where h.position = %(position)s
 order by g.id;
 
--- flags_has_flags: Whether the commit at a position changed tables of Flagent's.
+-- flags_has_flags: Whether the commit at a position changed Flagent's tables.
 select exists (
     select
     from ({commits}) h
-    join ({changes}) g on g.batch = h.batch
+    join ({changes}) g on g.transaction_group = h.transaction_group
     where h.position = %(position)s
       and g.table_name = any (%(tables)s)
       and g.schema_name in (select a.schema_name from flagent_cdc.attachment a)
 );
 
--- heads_before: Commits at or before a position and after another, newest first, each with how many changes come before it.
+-- heads_before: Commits at or before a position and after another, newest first, each with the number of changes before it.
 select
-    c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
+    c.position, c.transaction_group, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes,
     sum(c.changes) over (order by c.position desc) - c.changes as changes_before
 from (
-    select l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
+    select l.position, l.transaction_group, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes
     from ({commits}) l
     where l.position <= %(position)s and l.position > %(down_to)s
     order by l.position desc
@@ -134,14 +136,14 @@ select
     h.xid::text::bigint, h.session_user_name, h.application_name, h.changes, g.id,
     g.schema_name, g.table_name, g.op, g.before, g.after, g.key
 from heads h
-left join ({changes}) g on g.batch = h.batch and g.id <= %(most)s
+left join ({changes}) g on g.transaction_group = h.transaction_group and g.id <= %(most)s
 where h.changes_before < %(limit)s
 order by h.position desc, g.id;
 
--- log_reach: Which log this is, its oldest commit and when it was made, its newest position, what time it is in UTC, and the database.
--- The last two are of mode horizon alone, see horizon_log_reach.
+-- log_reach: The log's identity, its oldest commit with its time, its newest position, the present time in UTC, and the database.
+-- The last two exist only where the lane is ordered when read, see read_log_reach.
 select
-    flagent_cdc.log_identity() || case when %(stream)s::integer > 0 then 's' || %(stream)s::integer else '' end,
+    flagent_cdc.log_identity() || case when %(lane)s::integer > 0 then 's' || %(lane)s::integer else '' end,
     oldest.position,
     pg_catalog.to_char(oldest.committed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     (select coalesce(max(c.position), 0) from ({commits}) c),
@@ -158,15 +160,15 @@ left join lateral (
     limit 1
 ) oldest on true;
 
--- looked_at: The next changes after one of a commit, `scan` at most, and whether they are of `tables`; all when null.
--- A commit whose changes are no longer there gives one row without a number.
+-- scanned: The next changes after one of a commit, `scan` at most, and whether they are of `tables`; all when null.
+-- A commit whose changes were pruned gives one row without a number.
 with heads as materialized (
     select
-        c.position, c.batch, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes, c.taken,
+        c.position, c.transaction_group, c.committed_at, c.xid, c.session_user_name, c.application_name, c.changes, c.taken,
         sum(c.changes - c.taken) over (order by c.position) - (c.changes - c.taken) as changes_before
     from (
         select
-            l.position, l.batch, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes,
+            l.position, l.transaction_group, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes,
             case when l.position = %(position)s then %(index)s else 0 end as taken
         from ({commits}) l
         where l.position >= %(position)s and (l.position > %(position)s or l.changes > %(index)s)
@@ -184,16 +186,16 @@ left join lateral (
         %(tables)s::text[] is null or d.table_name = any (%(tables)s::text[])
             or d.schema_name || '.' || d.table_name = any (%(tables)s::text[]) as is_wanted
     from ({changes}) d
-    where d.batch = h.batch and d.id > h.taken
+    where d.transaction_group = h.transaction_group and d.id > h.taken
     order by d.id
     limit (%(scan)s - h.changes_before)::bigint
 ) g on true
 where h.changes_before < %(scan)s;
 
 -- changes_after: The next changes after one of a commit, in their order, as text: a page that is bounded in rows and in bytes.
--- Of what it looked at it gives those that are wanted and, without its content, the last one. Sizes are taken as they are
--- stored first, which costs no decompression, and then as they are sent; at least one change is given, however large.
-with looked_at as materialized (
+-- Of the changes scanned it returns those that are wanted and, without its content, the last one. Sizes are compared as
+-- stored first, which costs no decompression, and then as sent; at least one change is returned, however large.
+with scanned as materialized (
     select
         l.position, l.committed_at, l.xid, l.session_user_name, l.application_name, l.changes,
         l.id, l.schema_name, l.table_name, l.op, l.key, l.before, l.after, l.is_wanted,
@@ -201,7 +203,7 @@ with looked_at as materialized (
             coalesce(pg_catalog.pg_column_size(l.before), 0) + coalesce(pg_catalog.pg_column_size(l.after), 0)
         else 0 end) over (order by l.position, l.id) as stored_bytes,
         pg_catalog.row_number() over (order by l.position, l.id) as number
-    from ({looked_at}) l
+    from ({scanned}) l
 ),
 bounded as materialized (
     select
@@ -213,7 +215,7 @@ bounded as materialized (
         sum(case when s.is_wanted then
             coalesce(pg_catalog.octet_length(s.before::text), 0) + coalesce(pg_catalog.octet_length(s.after::text), 0)
         else 0 end) over (order by s.number) as sent_bytes
-    from looked_at s
+    from scanned s
     where s.stored_bytes <= %(most_bytes)s or s.number = 1
 ),
 page as (
@@ -230,13 +232,13 @@ from bounded p, page e
 where p.number <= e.number and (p.is_wanted or p.number = e.number or p.id is null)
 order by p.number;
 
--- backend_pid: The process that runs this query; behind a pooler it is not the one that the session was opened with.
+-- backend_pid: The process that runs this query; behind a pooler it differs from the one that the session was opened with.
 select pg_catalog.pg_backend_pid();
 
 -- database_name: The name of this database.
 select pg_catalog.current_database();
 
--- succeeds: Whether this log goes on where another one ended.
+-- succeeds: Whether this log continues another one.
 select flagent_cdc.succeeds(%(log)s);
 
 -- notify: The listener's probe of its own channel.
@@ -245,7 +247,7 @@ select pg_catalog.pg_notify(%(channel)s, %(payload)s);
 -- attached_schemas: The schemas whose tables are captured.
 select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name;
 
--- pending_schemas: The schemas that wait for their tables.
+-- pending_schemas: The requested schemas whose tables do not exist yet.
 select a.schema_name from flagent_cdc.attachment a where a.attached_at is null order by a.schema_name;
 
 -- table_rows: Every row of one table as JSON.

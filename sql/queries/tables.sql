@@ -1,21 +1,21 @@
--- watched_streams: Every watched table as it is called now, with its stream, that stream's number and its mode; number 0 for that of the flags.
+-- watched_lanes: Every watched table by its present name, with its lane, the lane's number, 0 for the flags', and its order.
 select
-    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.stream, coalesce(s.id, 0), w.mode
+    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.lane, coalesce(s.id, 0), w.lane_order
 from flagent_cdc.watched_table w
-left join flagent_cdc.stream s on s.name = w.stream
+left join flagent_cdc.lane s on s.name = w.lane
 left join pg_catalog.pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
 left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where w.stream = 'flags' or s.id is not null
+where w.lane = 'flags' or s.id is not null
 order by 1, 2;
 
--- captured_tables: Every table whose changes are in the log: watched ones with their number, and Flagent's without.
+-- captured_tables: Every table whose changes are logged: watched ones with their number, and Flagent's without.
 select
     w.id, w.schema_name, w.table_name, w.key_columns, w.included_columns, w.masked_columns, w.operations,
-    w.predicate is not null, w.stream, coalesce(s.id, 0), w.mode
+    w.predicate is not null, w.lane, coalesce(s.id, 0), w.lane_order
 from flagent_cdc.watched() w
-left join flagent_cdc.stream s on s.name = w.stream
+left join flagent_cdc.lane s on s.name = w.lane
 union all
-select null, a.schema_name, t.table_name, array['id'], null, '{}', array['insert', 'update', 'delete', 'truncate'], false, 'flags', 0, 'notify'
+select null, a.schema_name, t.table_name, array['id'], null, '{}', array['insert', 'update', 'delete', 'truncate'], false, 'flags', 0, 'commit'
 from flagent_cdc.attachment a
 cross join pg_catalog.unnest(%(tables)s::text[]) t (table_name)
 where a.attached_at is not null
@@ -29,7 +29,7 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %(schema)s and c.relname = %(table)s and a.attnum > 0 and not a.attisdropped
 order by a.attnum;
 
--- column_types: These types and all that they are made of: the base of a domain, the element of an array, the fields of a row.
+-- column_types: These types and all types that they contain: the base of a domain, the element of an array, the fields of a row.
 -- Each with its name, its kind (b base, c composite, d domain, e enum), base, element, fields as pairs of name and type,
 -- labels, and whether a cast to json says how it is rendered.
 with recursive reached (oid) as (
@@ -71,7 +71,7 @@ select
 from reached r
 join pg_catalog.pg_type t on t.oid = r.oid;
 
--- backfill_begin: What has to be read to have every row of a watched table; the first statement of the reader's transaction.
+-- backfill_begin: The relations to read for every row of a watched table; the first statement of the reader's transaction.
 select b.relation::bigint, b.blocks, b.estimated_rows from flagent_cdc.backfill_begin(%(id)s) b;
 
 -- backfill_rows: The rows in some blocks of a part of a watched table, as JSON text.

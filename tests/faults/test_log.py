@@ -50,7 +50,7 @@ def prune(url: str, *, keep: int) -> None:
         )
         connection.execute(
             "delete from flagent_cdc.change_log g"
-            " where not exists (select from flagent_cdc.commit_log c where c.batch = g.batch)"
+            " where not exists (select from flagent_cdc.commit_log c where c.transaction_group = g.transaction_group)"
         )
 
 
@@ -272,9 +272,9 @@ async def test_a_forged_notification_on_a_lanes_channel_publishes_nothing(databa
     """A lane's notification has only a position: a forged one makes the server read the change log, no more."""
     with Writer(database_url) as writer:
         writer.run(
-            "create table orders (id integer primary key)", "select flagent_cdc.watch('orders', stream => 'orders')"
+            "create table orders (id integer primary key)", "select flagent_cdc.watch('orders', lane => 'orders')"
         )
-        (channel,) = writer.connection.execute("select channel from flagent_cdc.stream").fetchone() or ("",)
+        (channel,) = writer.connection.execute("select channel from flagent_cdc.lane").fetchone() or ("",)
         async with serving(database_url, listener_probe_interval_s=30.0) as server:
             await until(lambda: "orders" in server.pipelines.pipelines, "the stream")
             pipeline = server.pipelines.pipelines["orders"]

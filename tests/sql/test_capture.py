@@ -62,7 +62,7 @@ def test_what_changes_nothing_is_not_logged(writer: psycopg.Connection, log: Cha
     writer.execute(statement.encode())
     assert len(log.commits()) == 1
     log.heard(0)
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_on_conflict_do_update_is_logged_as_an_update(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -71,7 +71,7 @@ def test_on_conflict_do_update_is_logged_as_an_update(writer: psycopg.Connection
         "insert into flags (key, description, created_at) values ('a', 'new', now()), ('b', '', now())"
         " on conflict (key) do update set description = excluded.description"
     )
-    assert sorted(log.commits()[-1].told()) == [("flags", "insert"), ("flags", "update")]
+    assert sorted(log.commits()[-1].logged()) == [("flags", "insert"), ("flags", "update")]
 
 
 def test_merge_is_logged_row_by_row(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -83,7 +83,7 @@ def test_merge_is_logged_row_by_row(writer: psycopg.Connection, log: ChangeLog) 
         " when matched then delete"
         " when not matched then insert (key, description, created_at) values (w.key, '', now())"
     )
-    assert sorted(log.commits()[-1].told()) == [("flags", "delete"), ("flags", "insert")]
+    assert sorted(log.commits()[-1].logged()) == [("flags", "delete"), ("flags", "insert")]
 
 
 def test_copy_is_one_commit_with_every_row(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -100,9 +100,9 @@ def test_a_permanent_delete_logs_the_flag_first_and_every_cascaded_row(
 ) -> None:
     fill(writer)
     writer.execute("delete from flags where key = 'a'")
-    told = log.commits()[-1].told()
-    assert told[0] == ("flags", "delete")
-    assert sorted(told[1:]) == [
+    logged = log.commits()[-1].logged()
+    assert logged[0] == ("flags", "delete")
+    assert sorted(logged[1:]) == [
         ("constraints", "delete"),
         ("distributions", "delete"),
         ("flags_tags", "delete"),
@@ -115,7 +115,7 @@ def test_truncate_logs_the_rows_that_go_and_then_the_truncation(writer: psycopg.
     fill(writer)
     writer.execute("truncate flags cascade")
     commit = log.commits()[-1]
-    per_table = {table: [op for name, op in commit.told() if name == table] for table, _ in commit.told()}
+    per_table = {table: [op for name, op in commit.logged() if name == table] for table, _ in commit.logged()}
     assert per_table == {
         table: ["delete", "truncate"]
         for table in ("flags", "segments", "variants", "constraints", "distributions", "flags_tags")
@@ -143,13 +143,13 @@ def test_truncate_logs_no_row_as_an_old_snapshot_sees_it(
     toggle(elder, "d")
     elder.execute("truncate flags cascade")
     elder.commit()
-    told = [change for change in log.commits()[-1].changes if change["table"] == "flags"]
-    assert [change["op"] for change in told[-1:]] == ["truncate"]
-    gone = sorted(change["before"]["key"] for change in told if change["op"] == "delete")
+    logged = [change for change in log.commits()[-1].changes if change["table"] == "flags"]
+    assert [change["op"] for change in logged[-1:]] == ["truncate"]
+    gone = sorted(change["before"]["key"] for change in logged if change["op"] == "delete")
     sees_all = isolation in (psycopg.IsolationLevel.READ_UNCOMMITTED, psycopg.IsolationLevel.READ_COMMITTED)
     assert gone == (["a", "c", "d", "e"] if sees_all else ["c", "d"])
     assert log.unlinked() == []
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_truncate_and_insert_in_one_transaction_keep_their_order(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -157,7 +157,7 @@ def test_truncate_and_insert_in_one_transaction_keep_their_order(writer: psycopg
     with writer.transaction():
         writer.execute("truncate flags cascade")
         add_flag(writer, "b")
-    assert [op for table, op in log.commits()[-1].told() if table == "flags"] == ["delete", "truncate", "insert"]
+    assert [op for table, op in log.commits()[-1].logged() if table == "flags"] == ["delete", "truncate", "insert"]
 
 
 def test_rows_of_several_hundred_kilobytes_are_logged_and_announced_without_content(
@@ -184,9 +184,9 @@ def test_no_size_of_the_content_can_break_the_writer(
     for length in lengths:
         writer.execute("insert into tags (value, created_at) values (%s, now())", (str(length),))
         add_flag(writer, str(length), character * (length // bytes_in_json))
-    told = log.heard(2 * len(lengths))
-    assert [payload["position"] for payload in told] == [commit.position for commit in log.commits()]
-    assert {"changes" in payload for payload in told[1::2]} == {True, False}
+    logged = log.heard(2 * len(lengths))
+    assert [payload["position"] for payload in logged] == [commit.position for commit in log.commits()]
+    assert {"changes" in payload for payload in logged[1::2]} == {True, False}
 
 
 def test_a_small_commit_is_announced_with_all_it_holds(
@@ -331,8 +331,8 @@ def test_savepoints_keep_what_was_kept(writer: psycopg.Connection, log: ChangeLo
     assert [change["after"]["key"] for change in commit.changes] == ["kept", "kept too"]
     (heard,) = log.heard(1)
     assert heard["position"] == commit.position
-    assert "changes" not in heard  # "lost too" left a hole in their numbers, which an announcement could not tell
-    assert log.unsealed() == 0
+    assert "changes" not in heard  # "lost too" left a hole in their numbers, which an announcement cannot show
+    assert log.unpositioned() == 0
 
 
 def test_a_failed_statement_inside_an_exception_block_leaves_no_trace(
@@ -349,7 +349,7 @@ def test_a_failed_statement_inside_an_exception_block_leaves_no_trace(
         end $$"""
     )
     assert [change["after"]["key"] for change in log.only_commit().changes] == ["kept"]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_writer_needs_no_right_on_our_schema(
@@ -372,7 +372,7 @@ def test_a_writer_needs_no_right_on_our_schema(
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 session.execute("select flagent_cdc.log_change('public', 'flags', 'insert', null, null, null)")
         commit = log.only_commit()
-        assert [op for table, op in commit.told() if table == "flags"] == ["insert", "update", "delete", "truncate"]
+        assert [op for table, op in commit.logged() if table == "flags"] == ["insert", "update", "delete", "truncate"]
         assert commit.user == "plain_writer"
     finally:
         owner.execute("drop owned by plain_writer")
@@ -418,7 +418,7 @@ def test_a_leftover_setting_of_another_transaction_is_not_believed(writer: psyco
     add_flag(writer, "a")
     toggle(writer, "a")
     assert [len(payload["changes"]) for payload in log.heard(2)] == [1, 1]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_settings_reset_in_mid_transaction_lose_nothing(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -428,7 +428,7 @@ def test_settings_reset_in_mid_transaction_lose_nothing(writer: psycopg.Connecti
         writer.execute("reset all")
         add_flag(writer, "c")
     assert [change["after"]["key"] for commit in log.commits() for change in commit.changes] == ["a", "b", "c"]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_pooled_connection_starts_every_transaction_afresh(writer: psycopg.Connection, log: ChangeLog) -> None:

@@ -101,7 +101,7 @@ def test_positions_grow_in_commit_order_and_are_seen_as_a_prefix(
     assert unexpected == []
     assert watcher.broken == []
     assert watcher.looks > 1
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
     commits = log.commits()[len(seeds) :]
     assert len(commits) == sum(committed)
@@ -231,7 +231,7 @@ def test_a_slow_writer_holds_up_nobody(database_url: str, open_session: OpenSess
 
 @pytest.mark.parametrize("seed", ["chain a", "chain b"])
 def test_every_image_follows_from_the_one_before(database_url: str, log: ChangeLog, seed: str) -> None:
-    """Inserted once, deleted once, updated from what it was: whoever writes, and however old its snapshot is."""
+    """Inserted once, deleted once, updated from what it was: by any writer, and however old its snapshot is."""
     deadline = time.monotonic() + 60
     with writing(database_url, seed=seed, count=3, pause_s=0.001) as writers:
         while sum(writer.commits for writer in writers) < 1500:
@@ -240,4 +240,4 @@ def test_every_image_follows_from_the_one_before(database_url: str, log: ChangeL
             time.sleep(0.02)
     assert log.changes().count(("flags_tags", "truncate")) > 0
     assert log.unlinked() == []
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0

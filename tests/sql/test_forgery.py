@@ -1,7 +1,7 @@
-"""A writer that sets our transaction-local settings to whatever it likes can neither hide a change nor invent one.
+"""A writer that sets our transaction-local settings to any value can neither hide a change nor invent one.
 
-Whoever writes to a watched table can set every `flagent_cdc.…` setting of its session. It may get errors of its own
-making; what it commits is in the log, sealed once, and announced as it is.
+A writer of a captured table can set every `flagent_cdc.…` setting of its session. It may cause itself errors; what it
+commits is in the log, has one position, and is announced as logged.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.fixtures.log import ChangeLog, add_flag
 
 OpenSession = Callable[..., psycopg.Connection]
 
-NAMES = ("transaction", "batch", "first", "count")
+NAMES = ("transaction", "group", "first", "count")
 
 
 def settings(session: psycopg.Connection) -> dict[str, str]:
@@ -39,8 +39,8 @@ def xid(session: psycopg.Connection) -> str:
 
 
 def check(log: ChangeLog) -> None:
-    """Nothing is unsealed, and what was announced is what was logged."""
-    assert log.unsealed() == 0
+    """Every change has a position, and what was announced is what was logged."""
+    assert log.unpositioned() == 0
     commits = log.commits()
     logged = {commit.position: commit.changes for commit in commits}
     for heard in log.heard(len(commits)):
@@ -64,19 +64,19 @@ def note(session: psycopg.Connection, text: str) -> None:
     session.execute("update flags set notes = %s where key = 'a'", (text,))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 10**9])
-def test_a_batch_that_is_claimed_to_be_open_takes_nothing(
-    writer: psycopg.Connection, log: ChangeLog, flags: None, batch: int
+@pytest.mark.parametrize("group", [1, 2, 3, 10**9])
+def test_a_group_that_is_claimed_to_be_open_takes_nothing(
+    writer: psycopg.Connection, log: ChangeLog, flags: None, group: int
 ) -> None:
     for place in range(1, 4):
         with writer.transaction():
-            forge(writer, transaction=xid(writer), batch=batch, count=1, first=f"(0,{place})")
+            forge(writer, transaction=xid(writer), group=group, count=1, first=f"(0,{place})")
             note(writer, str(place))
     assert notes(log) == ["1", "2", "3"]
     check(log)
 
 
-def test_the_batch_of_the_transaction_before_takes_nothing_more(
+def test_the_group_of_the_transaction_before_takes_nothing_more(
     writer: psycopg.Connection, log: ChangeLog, flags: None
 ) -> None:
     with writer.transaction():
@@ -90,7 +90,7 @@ def test_the_batch_of_the_transaction_before_takes_nothing_more(
     check(log)
 
 
-def test_a_batch_that_was_rolled_back_takes_nothing(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
+def test_a_group_that_was_rolled_back_takes_nothing(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
     with writer.transaction():
         writer.execute("savepoint s")
         note(writer, "undone")
@@ -102,10 +102,10 @@ def test_a_batch_that_was_rolled_back_takes_nothing(writer: psycopg.Connection, 
     check(log)
 
 
-def test_a_batch_that_is_sealed_takes_nothing_more(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
+def test_a_group_that_is_sealed_takes_nothing_more(writer: psycopg.Connection, log: ChangeLog, flags: None) -> None:
     """In the second round of deferred triggers the writer acts after the sealing, in the same COMMIT.
 
-    The setting still names the batch then.
+    The setting still names the group then.
     """
     writer.execute(
         """create table later (kept text);
@@ -158,7 +158,7 @@ def test_a_number_of_changes_that_is_wrong_hides_none(
 def test_a_change_cannot_be_told_before_an_earlier_one(
     writer: psycopg.Connection, log: ChangeLog, flags: None, count: str
 ) -> None:
-    """Told in another order, the last one of them would not be the last one told."""
+    """Published in another order, the last one of them would not be published last."""
     with writer.transaction():
         for number in range(3):
             note(writer, str(number))
@@ -203,7 +203,7 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
                         if chance.random() < 0.7:
                             forge(session, transaction=xid(session))
                     case "forge":
-                        forge(session, transaction=xid(session), batch=chance.randrange(1, 200))
+                        forge(session, transaction=xid(session), group=chance.randrange(1, 200))
                         forge(session, count=chance.randrange(-2, 70), first=f"(0,{chance.randrange(1, 99)})")
                     case "count":
                         forge(session, count=chance.randrange(-2, 70))

@@ -1,4 +1,4 @@
-"""Watching tables of data teams: who may be watched, how, and what is told of them."""
+"""Watching tables of data teams: which tables may be watched, how, and what is logged of them."""
 
 import os
 import subprocess
@@ -125,8 +125,8 @@ def test_the_list_says_how_each_table_is_watched(orders: psycopg.Connection) -> 
         "masked_columns": ["email"],
         "operations": ["insert", "delete"],
         "predicate": "total > 10",
-        "stream": "flags",
-        "mode": "notify",
+        "lane": "flags",
+        "lane_order": "commit",
         "problems": [],
     }
 
@@ -143,7 +143,7 @@ def test_attaching_flagents_tables_takes_over_what_was_watched(
     assert watched(writer) == []
     start = len(log.commits())
     writer.execute("insert into shop.tags (value, created_at) values ('a', now())")
-    assert [commit.told() for commit in log.commits()[start:]] == [[("tags", "insert")]]
+    assert [commit.logged() for commit in log.commits()[start:]] == [[("tags", "insert")]]
     assert attach_pending(database_url) == ()
 
 
@@ -272,7 +272,7 @@ def test_the_replica_identity_is_a_key(writer: psycopg.Connection) -> None:
     assert [one["key_columns"] for one in watched(writer)] == [["b", "a"]]
 
 
-# What is told.
+# What is logged.
 
 
 def images(log: ChangeLog, start: int = 0) -> list[tuple[str, Any, Any]]:
@@ -282,8 +282,8 @@ def images(log: ChangeLog, start: int = 0) -> list[tuple[str, Any, Any]]:
 def test_hidden_columns_are_left_out_and_masked_ones_are_null(orders: psycopg.Connection, log: ChangeLog) -> None:
     watch(orders, exclude=["note"], mask=["email"])
     orders.execute("insert into analytics.orders values (1, 'a@x', 5, 'secret')")
-    orders.execute("update analytics.orders set note = 'other'")  # not told at all
-    orders.execute("update analytics.orders set email = 'b@x'")  # told without saying what
+    orders.execute("update analytics.orders set note = 'other'")  # not logged at all
+    orders.execute("update analytics.orders set email = 'b@x'")  # logged without saying what
     one = {"id": 1, "email": None, "total": 5}
     assert images(log) == [("insert", None, one), ("update", one, one)]
     assert "@x" not in str(log.heard(2))
@@ -340,7 +340,7 @@ def test_a_column_that_came_later_is_told_unless_columns_were_chosen(
     orders.execute("alter table analytics.orders add size text")
     orders.execute("update analytics.orders set size = 'xl', colour = 'blue'")
     assert images(log)[-1][2] == {"id": 1, "email": None, "total": 5, "note": None, "colour": "blue"}
-    assert problems(orders) == ["the column size came later and is not told: watch it again"]
+    assert problems(orders) == ["the column size was added later and is not published: watch it again"]
     watch(orders, mask=["email"])
     assert problems(orders) == []
 
@@ -354,8 +354,8 @@ def test_a_row_is_told_while_it_satisfies_the_predicate(orders: psycopg.Connecti
     orders.execute("update analytics.orders set total = total + 10 where id = 1")
     orders.execute("update analytics.orders set total = 1 where id = 2")
     orders.execute("delete from analytics.orders")
-    told = [(op, (after or before)["id"], before is None, after is None) for op, before, after in images(log)]
-    assert told == [
+    logged = [(op, (after or before)["id"], before is None, after is None) for op, before, after in images(log)]
+    assert logged == [
         ("insert", 2, True, False),
         ("update", 2, False, False),
         ("insert", 1, True, False),
@@ -413,7 +413,7 @@ def test_every_kind_of_statement_is_captured_row_by_row(orders: psycopg.Connecti
         [("update", 2), ("insert", 3)],
         [("delete", 1), ("insert", 9)],
     ]
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_what_is_rolled_back_is_not_told(orders: psycopg.Connection, log: ChangeLog) -> None:
@@ -441,7 +441,7 @@ def test_a_writer_needs_no_right_of_ours_and_its_settings_do_not_matter(
         session.execute("insert into analytics.orders (id, email) values (1, 'a')")
         session.close()
         commit = log.only_commit()
-        assert (commit.user, commit.application, commit.told()) == (role, "shop", [("orders", "insert")])
+        assert (commit.user, commit.application, commit.logged()) == (role, "shop", [("orders", "insert")])
     finally:
         orders.execute(f"drop owned by {role}; drop role {role}".encode())
 
@@ -460,7 +460,7 @@ def test_a_table_and_flags_changed_together_are_one_commit(orders: psycopg.Conne
     with orders.transaction():
         add_flag(orders, "a")
         orders.execute("insert into analytics.orders (id, email) values (1, 'a')")
-    assert log.only_commit().told() == [("flags", "insert"), ("orders", "insert")]
+    assert log.only_commit().logged() == [("flags", "insert"), ("orders", "insert")]
 
 
 def test_hostile_names_are_only_names(writer: psycopg.Connection, log: ChangeLog) -> None:
@@ -516,7 +516,7 @@ def test_columns_may_be_dropped_renamed_and_change_their_type(orders: psycopg.Co
     orders.execute("update analytics.orders set total = 'much'")
     change = log.commits()[-1].changes[-1]
     assert (change["key"], change["after"]) == (None, {"number": 1, "email": "a", "total": "much"})
-    assert problems(orders) == ["the column id of the key is gone, no key is told: watch it again"]
+    assert problems(orders) == ["the column id of the key is gone, so that changes carry no key: watch it again"]
     watch(orders)
     assert [one["key_columns"] for one in watched(orders)] == [["number"]]
 
@@ -622,7 +622,7 @@ def test_partitions_come_and_go_and_no_writer_is_hurt(days: psycopg.Connection, 
 def test_a_partition_without_its_trigger_is_shown(days: psycopg.Connection) -> None:
     watch(days, "days")
     days.execute("create table days_3 partition of days for values from (20) to (30)")
-    assert problems(days) == ["emptying the partition public.days_3 would not be told: watch it again"]
+    assert problems(days) == ["truncating the partition public.days_3 would not be captured: watch it again"]
     assert watch(days, "days") == "changed"
     assert problems(days) == []
 
@@ -692,7 +692,7 @@ def test_a_runtime_role_sees_what_is_watched_and_nothing_of_the_table(
             "select * from analytics.orders",
             "select flagent_cdc.watch('analytics.orders')",
             "select flagent_cdc.unwatch('analytics.orders')",
-            "select flagent_cdc.wrong_with_predicate(1, 'true')",
+            "select flagent_cdc.predicate_error(1, 'true')",
             "update flagent_cdc.watched_table set predicate = 'false'",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -1,6 +1,6 @@
-"""A writer that sets our settings can neither hide, invent nor reorder changes of a watched table in any stream.
+"""A writer that sets our settings can neither hide, invent nor reorder changes of a watched table in any lane.
 
-What is told, row by row and in its order, must add up to what the table holds: by that each of these is judged.
+Each test applies the logged changes row by row, in their order: the result must equal the table.
 """
 
 import random
@@ -15,26 +15,26 @@ from cdc.database.queries import LogKind, log_query
 
 OpenSession = Callable[..., psycopg.Connection]
 
-KINDS: dict[str, LogKind] = {"flags": "flags", "notify": "stream", "horizon": "horizon"}
+KINDS: tuple[LogKind, ...] = ("flags", "commit", "read")
 
 
 @dataclass(frozen=True)
 class Days:
-    """A partitioned table that is watched in a stream of some mode, and what that stream tells of it."""
+    """A partitioned table that is watched in a lane of some kind, and what that lane's log holds of it."""
 
     reader: psycopg.Connection
-    mode: str
+    kind: LogKind
     oid: int
 
-    def told(self) -> list[tuple[str, Any, Any]]:
-        bounds = {"position": 0, "limit": 1_000_000, "most": 1_000_000, "stream": 1}
-        rows = self.reader.execute(log_query("commits_after", KINDS[self.mode]), bounds).fetchall()
+    def logged(self) -> list[tuple[str, Any, Any]]:
+        bounds = {"position": 0, "limit": 1_000_000, "most": 1_000_000, "lane": 1}
+        rows = self.reader.execute(log_query("commits_after", self.kind), bounds).fetchall()
         return [(op, before, after) for *_, table, op, before, after, _ in rows if table == "days"]
 
     def check(self) -> None:
         """Folded in their order, each upon what it says was there, the changes are the table."""
         held: dict[int, Any] = {}
-        for op, before, after in self.told():
+        for op, before, after in self.logged():
             if op == "truncate":
                 held.clear()
                 continue
@@ -52,7 +52,7 @@ def days(request: pytest.FixtureRequest, database_url: str, writer: psycopg.Conn
     for number in (1, 2):
         bounds = f"from ({number * 10}) to ({number * 10 + 10})"
         writer.execute(f"create table days_{number} partition of days for values {bounds}".encode())
-    options = "" if request.param == "flags" else f", stream => 'own', mode => '{request.param}'"
+    options = "" if request.param == "flags" else f", lane => 'own', lane_order => '{request.param}'"
     writer.execute(f"select flagent_cdc.watch('days'{options})".encode())
     row = writer.execute("select 'days'::regclass::oid").fetchone()
     assert row is not None
@@ -70,17 +70,17 @@ def fill(session: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize("forged", ["truncating_{oid}=(0,1)", "truncated={oid}", "truncating_{oid}=(7,9)"])
-def test_a_partition_that_is_emptied_cannot_be_hidden(writer: psycopg.Connection, days: Days, forged: str) -> None:
+def test_a_partition_that_is_truncated_cannot_be_hidden(writer: psycopg.Connection, days: Days, forged: str) -> None:
     fill(writer)
     name, _, value = forged.format(oid=days.oid).partition("=")
     with writer.transaction():
         forge(writer, **{name: value})
         writer.execute("truncate days_1")
-    assert [op for op, _, _ in days.told()] == ["insert"] * 3 + ["delete"] * 2
+    assert [op for op, _, _ in days.logged()] == ["insert"] * 3 + ["delete"] * 2
     days.check()
 
 
-def test_neither_after_the_whole_table_was_emptied_in_the_same_transaction(
+def test_neither_after_the_whole_table_was_truncated_in_the_same_transaction(
     writer: psycopg.Connection, days: Days
 ) -> None:
     for place in range(1, 6):
@@ -105,7 +105,7 @@ def test_neither_after_a_truncation_that_was_rolled_back(writer: psycopg.Connect
         days.check()
 
 
-def test_neither_by_a_trigger_that_acts_while_the_whole_table_is_emptied(
+def test_neither_by_a_trigger_that_acts_while_the_whole_table_is_truncated(
     writer: psycopg.Connection, days: Days
 ) -> None:
     setting = f"flagent_cdc.truncating_{days.oid}"
@@ -130,7 +130,7 @@ def test_truncations_in_serializable_transactions_do_not_fail_each_other(
 ) -> None:
     writer.execute("create table weeks (week integer primary key) partition by range (week)")
     writer.execute("create table weeks_1 partition of weeks for values from (1) to (60)")
-    writer.execute("select flagent_cdc.watch('weeks', stream => 'weeks')")
+    writer.execute("select flagent_cdc.watch('weeks', lane => 'weeks')")
     sessions = [open_session(database_url, autocommit=False) for _ in range(2)]
     for session, table in zip(sessions, ("days", "weeks"), strict=True):
         session.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
@@ -138,11 +138,11 @@ def test_truncations_in_serializable_transactions_do_not_fail_each_other(
         session.execute(f"truncate {table}".encode())
     for session in sessions:
         session.commit()
-    assert [op for op, _, _ in days.told()] == ["truncate"]
+    assert [op for op, _, _ in days.logged()] == ["truncate"]
 
 
 def settings(session: psycopg.Connection) -> dict[str, str]:
-    names = ("stream_1", "streams", "open")
+    names = ("lane_1", "lanes", "open")
     found = {}
     for name in names:
         row = session.execute("select current_setting(%s, true)", (f"flagent_cdc.{name}",)).fetchone()
@@ -151,7 +151,7 @@ def settings(session: psycopg.Connection) -> dict[str, str]:
     return found
 
 
-def test_a_change_cannot_be_told_before_an_earlier_one(writer: psycopg.Connection, days: Days) -> None:
+def test_a_change_cannot_be_published_before_an_earlier_one(writer: psycopg.Connection, days: Days) -> None:
     """By a number, or a place, that a writer sets back within its transaction: it fails, or nothing comes of it."""
     fill(writer)
     for number in range(4):
@@ -163,17 +163,17 @@ def test_a_change_cannot_be_told_before_an_earlier_one(writer: psycopg.Connectio
                     seen.append(settings(writer))
                 forge(writer, **seen[number])
                 if number == 3:
-                    batch, first, *_ = (seen[0]["stream_1"] + "/").split("/")
+                    group, first, *_ = (seen[0]["lane_1"] + "/").split("/")
                     of_flags = "/".join([*seen[0]["open"].split("/")[:3], "-5"])
-                    forge(writer, open=of_flags, stream_1=f"{batch}/{first}/(0,0)/0")
+                    forge(writer, open=of_flags, lane_1=f"{group}/{first}/(0,0)/0")
                 writer.execute("update days set what = 'last' where day = 10")
         except psycopg.errors.UniqueViolation:
-            assert days.mode == "notify"
+            assert days.kind == "commit"
         days.check()
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_a_writer_sets_everything_it_commits_is_told(
+def test_whatever_a_writer_sets_everything_it_commits_is_logged(
     database_url: str, open_session: OpenSession, days: Days, seed: int
 ) -> None:
     """At random: changes, truncations, savepoints, early constraints, and settings old, borrowed or made up."""
@@ -214,10 +214,10 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
                         forge(session, **chance.choice(seen))
                     case "forge":
                         place = f"(0,{chance.randrange(1, 60)})"
-                        forge(session, stream_1=f"{chance.randrange(1, 90)}/{place}/{place}/{chance.randrange(9)}")
+                        forge(session, lane_1=f"{chance.randrange(1, 90)}/{place}/{place}/{chance.randrange(9)}")
                         xid = (session.execute("select pg_current_xact_id()::text").fetchone() or ("",))[0]
-                        batch, number = chance.randrange(1, 90), chance.randrange(-2, 70)
-                        forge(session, streams="1/1,1", open=f"{xid}/{batch}/{place}/{number}", **{truncating: place})
+                        group, number = chance.randrange(1, 90), chance.randrange(-2, 70)
+                        forge(session, lanes="1/1,1", open=f"{xid}/{group}/{place}/{number}", **{truncating: place})
                     case "reset":
                         session.execute("reset all")
                 seen.append(settings(session))
@@ -227,8 +227,8 @@ def test_whatever_a_writer_sets_everything_it_commits_is_told(
             session.rollback()
     assert committed > 3
     days.check()
-    unsealed = days.reader.execute(
-        "select count(*) from flagent_cdc.stream_change_log g"
-        " where not exists (select from flagent_cdc.stream_commit_log c where c.batch = g.batch)"
+    unpositioned = days.reader.execute(
+        "select count(*) from flagent_cdc.lane_change_log g"
+        " where not exists (select from flagent_cdc.lane_commit_log c where c.transaction_group = g.transaction_group)"
     ).fetchone()
-    assert unsealed == (0,)
+    assert unpositioned == (0,)

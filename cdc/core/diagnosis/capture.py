@@ -19,16 +19,16 @@ _WANTED = {
 }
 
 _POSITION_TRIGGERS = {
-    ("change_log_first", "flagent_cdc_900_seal"): "flagent_cdc.seal",
-    ("seal_request", "flagent_cdc_910_seal"): "flagent_cdc.seal",
-    ("stream_change_log_first", "flagent_cdc_920_seal"): "flagent_cdc.seal_stream",
-    ("stream_seal_request", "flagent_cdc_930_seal"): "flagent_cdc.seal_stream",
+    ("change_log_first", "flagent_cdc_900_assign_position"): "flagent_cdc.assign_position",
+    ("deferred_commit", "flagent_cdc_910_assign_position"): "flagent_cdc.assign_position",
+    ("lane_change_log_first", "flagent_cdc_920_assign_position"): "flagent_cdc.assign_lane_position",
+    ("lane_deferred_commit", "flagent_cdc_930_assign_position"): "flagent_cdc.assign_lane_position",
 }
 
 _OURS = "flagent_cdc"
 
 # The functions that run in the transactions of Flagent start with these.
-_WRITERS = ("capture", "seal")
+_WRITERS = ("capture", "assign")
 
 
 def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:

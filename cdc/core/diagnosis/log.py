@@ -139,7 +139,7 @@ def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
             "sequences",
             f"transaction groups would be numbered twice: the change log is at {log.newest_transaction_group}, its "
             f"sequence at {log.transaction_group_sequence}; writes of Flagent fail",
-            psql(target, f"select setval('flagent_cdc.change_batch', {log.newest_transaction_group})"),
+            psql(target, f"select setval('flagent_cdc.transaction_group', {log.newest_transaction_group})"),
         )
     if log.sequence_cache != 1:
         return error(
@@ -186,7 +186,7 @@ def _unpositioned(facts: DatabaseFacts, log: LogFacts) -> Finding:
         psql(
             facts.target,
             "delete from flagent_cdc.change_log c"
-            " where not exists (select from flagent_cdc.commit_log l where l.batch = c.batch)",
+            " where not exists (select from flagent_cdc.commit_log l where l.transaction_group = c.transaction_group)",
             *(f"select flagent_cdc.detach('{schema}')" for schema in schemas),
         )
         + "".join(f" && flagent-cdc migrate --schema {schema}" for schema in schemas),

@@ -1,7 +1,7 @@
-"""A stream: one order of commits with ids of its own.
+"""A lane: an independent commit order with its own event ids.
 
-That of the flags is the first; a table with heavy writes may belong to another one. Nothing orders two streams against
-each other, so a subscription is of exactly one.
+The flags have the default lane; a table with heavy writes may belong to another one. Commits of different lanes have no
+order between each other, so a subscription belongs to exactly one lane.
 """
 
 from dataclasses import dataclass
@@ -12,25 +12,26 @@ __all__ = ["FLAGS", "Lane", "WatchedTable"]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """`id` is its number in the database; `mode` is `notify` or `horizon`, which nobody is notified of."""
+    """`id` is its number in the database; `order` is `commit`, ordered at commit, or `read`, ordered when read."""
 
     name: str
     id: int
-    mode: str
+    order: str
 
     @property
     def is_polled(self) -> bool:
-        return self.mode == "horizon"
+        """Whether its commits send no notifications."""
+        return self.order == "read"
 
     @property
-    def log_kind(self) -> Literal["flags", "stream", "horizon"]:
-        """How its log is read."""
+    def log_kind(self) -> Literal["flags", "commit", "read"]:
+        """The kind of its log, as `cdc.database.queries` names it."""
         if self.id == 0:
             return "flags"
-        return "horizon" if self.is_polled else "stream"
+        return "read" if self.is_polled else "commit"
 
 
-FLAGS = Lane("flags", 0, "notify")
+FLAGS = Lane("flags", 0, "commit")
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,11 +127,10 @@ end
 $$;
 """
 
-# Tables that are watched in a stream of their own would have nowhere to go.
+# Tables that are watched in a stream of their own would have nowhere to go. Their triggers go with the functions, in
+# the same transaction: these are of a later version, and must not be called here.
 DOWNGRADE = """
-select flagent_cdc.unwatch(pg_catalog.format('%I.%I', w.schema_name, w.table_name))
-  from flagent_cdc.watched() w
- where w.stream <> 'flags';
+delete from flagent_cdc.watched_table where stream <> 'flags';
 do $$
 declare
     stream integer;

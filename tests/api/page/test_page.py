@@ -254,7 +254,7 @@ async def test_rows_are_filtered_by_table_by_keyboard_and_found_by_text(
 ) -> None:
     visits.expect_error("status of 503")  # a stream that the server has only just opened
     writer.run("create table shop.visits (id int primary key, page text)")
-    writer.run("select flagent_cdc.watch('shop.visits', stream => 'visits')")
+    writer.run("select flagent_cdc.watch('shop.visits', lane => 'visits')")
     flag = writer.flag("checkout")
     writer.run("insert into shop.orders values (1, null, 10, 'before the page was opened')")
     page = await visits.open(server.url)

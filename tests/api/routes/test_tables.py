@@ -240,8 +240,8 @@ async def served(server: RunningServer, table: str) -> None:
 
 STREAMS = {
     "the flags' stream": "select flagent_cdc.watch('n')",
-    "a stream of its own": "select flagent_cdc.watch('n', stream => 'n')",
-    "mode horizon": "select flagent_cdc.watch('n', stream => 'n', mode => 'horizon')",
+    "a lane": "select flagent_cdc.watch('n', lane => 'n')",
+    "a lane ordered when read": "select flagent_cdc.watch('n', lane => 'n', lane_order => 'read')",
 }
 
 
@@ -485,8 +485,8 @@ async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
                     assert event.data["estimated"] >= len(held)
                 rows = len(held)
                 while event.type != "rows_end":
-                    # What was running while they were read, of which mode horizon alone has any.
-                    assert (event.id, "horizon" in watch) == (None, True)
+                    # What was running while they were read; only a lane ordered when read has any.
+                    assert (event.id, "'read'" in watch) == (None, True)
                     changes += [event.data] if event.type != "rows" else []
                     event = await stream.next()
                 assert (event.data["rows"], event.data["table"]) == (rows, "public.n")

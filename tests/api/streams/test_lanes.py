@@ -26,8 +26,8 @@ TABLES = (
     "create table shop.orders (id integer primary key, n integer)",
     "create table shop.clicks (id integer primary key, n integer)",
     "create table shop.plain (id integer primary key)",
-    "select flagent_cdc.watch('shop.orders', stream => 'orders')",
-    "select flagent_cdc.watch('shop.clicks', stream => 'clicks', mode => 'horizon')",
+    "select flagent_cdc.watch('shop.orders', lane => 'orders')",
+    "select flagent_cdc.watch('shop.clicks', lane => 'clicks', lane_order => 'read')",
     "select flagent_cdc.watch('shop.plain')",
 )
 
@@ -185,7 +185,7 @@ async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
     async with connect(server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.plain"]}))
         assert (await hear(socket))["type"] == "subscribed"
-        writer.run("select flagent_cdc.watch('shop.plain', stream => 'orders')")
+        writer.run("select flagent_cdc.watch('shop.plain', lane => 'orders')")
         await socket.wait_closed()
         assert socket.close_code == 1012
     await ready(server, "shop.plain")
@@ -314,9 +314,7 @@ async def test_the_feed_of_a_stream_gives_every_change_once_from_any_cursor(
         # Of another table of the stream nothing is told, and it is passed over.
         (other,) = [name for name in ("shop.orders", "shop.clicks") if name != table]
         stream = table.partition(".")[2]
-        writer.run(
-            f"select flagent_cdc.watch('shop.plain', stream => '{stream}')", f"insert into {table} values (1, 1)"
-        )
+        writer.run(f"select flagent_cdc.watch('shop.plain', lane => '{stream}')", f"insert into {table} values (1, 1)")
         assert await everything(http, whole[-1]["cursor"], table="shop.plain") == []
         refused = await http.get("/api/v1/changes", params={"after": whole[-1]["cursor"], "table": other})
         assert (refused.status_code, refused.json()["code"]) == (410, "log_replaced")
@@ -379,10 +377,10 @@ async def test_a_long_poll_is_answered_by_the_next_change_of_its_stream(
 
 async def test_a_table_that_was_watched_just_now_is_found_at_once(feeding: RunningServer, writer: Writer) -> None:
     async with http_of(feeding) as http:
-        for name, mode in (("new", "notify"), ("newer", "horizon")):
+        for name, order in (("new", "commit"), ("newer", "read")):
             writer.run(
                 f"create table shop.{name} (id integer primary key)",
-                f"select flagent_cdc.watch('shop.{name}', stream => '{name}', mode => '{mode}')",
+                f"select flagent_cdc.watch('shop.{name}', lane => '{name}', lane_order => '{order}')",
                 f"insert into shop.{name} values (1)",
             )
             assert (await page(http, table=f"shop.{name}"))["next"].endswith("s3" if name == "new" else "s4")
@@ -395,7 +393,7 @@ async def test_a_cursor_of_a_stream_that_was_pruned_says_so(feeding: RunningServ
         writer.run(f"insert into {table} select {n} * 10 + g, g from generate_series(0, 3) g")
     async with http_of(feeding) as http:
         whole = await at_least(12, http, table=table)
-        writer.run("update flagent_cdc.retention set min_age = '0'", "select flagent_cdc.prune_streams('0', 1000)")
+        writer.run("update flagent_cdc.retention set min_age = '0'", "select flagent_cdc.prune_lanes('0', 1000)")
         rest = await everything(http, table=table)
         assert rest == whole[-len(rest) :]
         assert 0 < len(rest) < len(whole)

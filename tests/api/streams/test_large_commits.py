@@ -17,8 +17,8 @@ ROWS = 1_250
 
 WATCHES = {
     "the flags' stream": "select flagent_cdc.watch('n')",
-    "a stream of its own": "select flagent_cdc.watch('n', stream => 'n')",
-    "mode horizon": "select flagent_cdc.watch('n', stream => 'n', mode => 'horizon')",
+    "a lane": "select flagent_cdc.watch('n', lane => 'n')",
+    "a lane ordered when read": "select flagent_cdc.watch('n', lane => 'n', lane_order => 'read')",
 }
 
 

@@ -193,7 +193,7 @@ async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str
 @pytest.mark.parametrize(
     ("message", "code", "words"),
     [
-        ("{", "invalid_json", ("not JSON",)),
+        ("{", "invalid_json", ("not valid JSON",)),
         ("[]", "invalid_message", ("object",)),
         ('{"type":"subscribee"}', "unknown_type", ("subscribee", "subscribe", "ping")),
         ('{"type":"subscribe","flagz":[]}', "unknown_field", ("flagz", "flags")),

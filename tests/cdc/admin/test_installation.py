@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc.admin import installation as install
-from cdc.admin.installation import attach_pending, migrate, uninstall
+from cdc.admin.installation import attach_pending, downgrade, migrate, uninstall
 from cdc.database.queries import LogKind, describe, flagent_tables, log_query, objects, queries, query
 from cdc.errors import DatabaseRefused, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch, SchemaMissing
 from tests.fixtures.postgres import Postgres
@@ -119,16 +119,9 @@ def test_a_role_that_ran_servers_before_there_were_keys_may_read_them_after_the_
     do(flagent_url, "create role cdc_elder")
     try:
         migrate(flagent_url, grant_to="cdc_elder")
-        do(flagent_url, "drop table flagent_cdc.watched_table cascade; delete from flagent_cdc.installed_object")
-        do(flagent_url, "drop table flagent_cdc.api_key, flagent_cdc.stream_token_secret, flagent_cdc.retention")
-        do(flagent_url, "drop sequence flagent_cdc.lone_batch")
-        do(flagent_url, "drop table flagent_cdc.stream, flagent_cdc.stream_change_log cascade")
-        do(flagent_url, "drop table flagent_cdc.stream_commit_log, flagent_cdc.stream_seal_request")
-        do(flagent_url, "drop table flagent_cdc.horizon_log, flagent_cdc.truncating")
-        do(flagent_url, "drop sequence flagent_cdc.horizon_change, flagent_cdc.stream_batch")
-        do(flagent_url, "update flagent_cdc.alembic_version set version_num = '0001'")
+        downgrade(flagent_url, "0001")
         migrate(flagent_url)
-        for table in ("api_key", "stream_token_secret", "watched_table", "retention", "stream", "horizon_log"):
+        for table in ("api_key", "stream_token_secret", "watched_table", "retention", "lane", "read_order_log"):
             question = f"select has_table_privilege('cdc_elder', 'flagent_cdc.{table}', 'select')"
             assert ask(flagent_url, question) == [(True,)]
         uninstall(flagent_url)

@@ -33,9 +33,9 @@ def test_a_table_is_watched_listed_and_watched_no_longer(orders_url: str, capsys
         "--operation", "insert", "--operation", "delete",
     )  # fmt: skip
     said = run(capsys, "watch", "analytics.orders", *options, url=orders_url)
-    assert said == "analytics.orders: is watched from now on"
+    assert said == "analytics.orders: watched"
     said = run(capsys, "watch", "analytics.orders", *options, url=orders_url)
-    assert said == "analytics.orders: is watched like that already, nothing to do"
+    assert said == "analytics.orders: already watched with these options"
     assert run(capsys, "watch", "--list", url=orders_url) == (
         "analytics.orders; key id; columns id, total; masked email; where total > 100; only insert, delete"
     )
@@ -47,22 +47,22 @@ def test_a_table_is_watched_listed_and_watched_no_longer(orders_url: str, capsys
         "mask": ["email"],
         "operations": ["insert", "delete"],
         "predicate": "total > 100",
-        "stream": "flags",
-        "mode": "notify",
+        "lane": "flags",
+        "order": "commit",
         "problems": [],
     }
     said = run(capsys, "watch", "analytics.orders", "--no-key", url=orders_url)
-    assert said == "analytics.orders: is watched otherwise from now on"
+    assert said == "analytics.orders: options updated"
     assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key the whole row"
-    run(capsys, "watch", "analytics.orders", "--stream", "orders", "--mode", "horizon", url=orders_url)
-    assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key id; stream orders, horizon"
+    run(capsys, "watch", "analytics.orders", "--lane", "orders", "--order", "read", url=orders_url)
+    assert run(capsys, "watch", "--list", url=orders_url) == "analytics.orders; key id; lane orders, ordered when read"
     with psycopg.connect(orders_url, autocommit=True) as session:
         session.execute("drop table analytics.orders")
     assert run(capsys, "watch", "--list", url=orders_url).splitlines()[1] == "  ! the table is gone"
     said = run(capsys, "unwatch", "analytics.orders", url=orders_url)
-    assert said == "analytics.orders: is no longer watched"
+    assert said == "analytics.orders: no longer watched"
     said = run(capsys, "unwatch", "analytics.orders", url=orders_url)
-    assert said == "analytics.orders: is not watched, nothing to do"
+    assert said == "analytics.orders: not watched, nothing to do"
     assert run(capsys, "watch", "--list", url=orders_url) == ""
 
 

@@ -81,20 +81,20 @@ BROKEN = {
     ),
     "a function that is gone": (["drop function flagent_cdc.detach(text)"], {"functions"}, "missing: detach"),
     "a position trigger that is disabled": (
-        ["alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal"],
+        ["alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_assign_position"],
         {"assign_position"},
-        "flagent_cdc_900_seal on change_log_first",
+        "flagent_cdc_900_assign_position on change_log_first",
     ),
     "a position trigger that is missing": (
-        ["drop trigger flagent_cdc_910_seal on flagent_cdc.seal_request"],
+        ["drop trigger flagent_cdc_910_assign_position on flagent_cdc.deferred_commit"],
         {"assign_position"},
-        "flagent_cdc_910_seal on seal_request",
+        "flagent_cdc_910_assign_position on deferred_commit",
     ),
     "changes that never got a position": (
         [
-            "alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_seal",
+            "alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_assign_position",
             "insert into flags (key, description, created_at) values ('unheard', '', now())",
-            "alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_seal",
+            "alter table flagent_cdc.change_log_first enable always trigger flagent_cdc_900_assign_position",
         ],
         {"unpositioned"},
         "1 committed changes have no position",
@@ -114,7 +114,7 @@ BROKEN = {
         "positions would be assigned twice",
     ),
     "a transaction group sequence that went back": (
-        ["select setval('flagent_cdc.change_batch', 1)"],
+        ["select setval('flagent_cdc.transaction_group', 1)"],
         {"sequences"},
         "transaction groups would be numbered twice",
     ),
@@ -323,7 +323,7 @@ def test_a_large_log_and_dead_rows_are_reported(database_url: str) -> None:
 def test_large_change_logs_of_lanes_are_reported_separately(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create table clicks (id integer primary key)")
-        connection.execute("select flagent_cdc.watch('clicks', stream => 'clicks', mode => 'horizon')")
+        connection.execute("select flagent_cdc.watch('clicks', lane => 'clicks', lane_order => 'read')")
         connection.execute("insert into clicks select generate_series(1, 2000)")
     found = examine(database_url, limits=Limits(lane_log_bytes=65_536))
     assert found.keys() == {"lane_log_size"}

@@ -32,7 +32,7 @@ def config(**changes: object) -> StreamConfig:
 
 def test_each_lane_has_names_beside_those_of_the_flags() -> None:
     assert LAYOUT.of(FLAGS) == LAYOUT
-    orders = LAYOUT.of(Lane("orders", 3, "notify"))
+    orders = LAYOUT.of(Lane("orders", 3, "commit"))
     assert (orders.name, orders.state, orders.snapshots) == (
         "flagent_cdc_s3",
         "flagent_cdc_s3_state",

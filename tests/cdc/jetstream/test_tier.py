@@ -190,13 +190,13 @@ async def test_a_schema_attached_later_is_known(database_url: str, node: Running
     ]
 
 
-@pytest.mark.parametrize("mode", ["notify", "horizon"])
+@pytest.mark.parametrize("order", ["commit", "read"])
 async def test_a_stream_of_a_tables_own_is_the_same_on_both_kinds_of_node(
-    database_url: str, nats_server: NatsServer, mode: str
+    database_url: str, nats_server: NatsServer, order: str
 ) -> None:
     with Writer(database_url) as writer:
         writer.run("create table orders (id integer primary key, n integer)")
-        writer.run(f"select flagent_cdc.watch('orders', stream => 'orders', mode => '{mode}')")
+        writer.run(f"select flagent_cdc.watch('orders', lane => 'orders', lane_order => '{order}')")
         parameters = {**EVERYTHING, "table": "orders"}
         async with (
             relaying(database_url, nats_server.url, listener_poll_interval_s=0.05),
@@ -226,7 +226,7 @@ async def test_a_stream_of_a_table_that_cannot_be_copied_does_not_stop_the_flags
             for number in range(1, 4):
                 await client.jetstream().add_stream(name=f"flagent_cdc_s{number}", subjects=[f"other{number}"])
         writer.run("create table orders (id integer primary key)")
-        writer.run("select flagent_cdc.watch('orders', stream => 'orders')")
+        writer.run("select flagent_cdc.watch('orders', lane => 'orders')")
         async with sse(node.stream_url, EVERYTHING) as stream:
             await until(lambda: len(node_streams(node)) == 2, "the node's hearing of the stream")
             writer.flag("a")

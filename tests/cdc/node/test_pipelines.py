@@ -19,7 +19,7 @@ from tests.cdc.node.memory import MemoryDirectory, MemoryUpstream
 from tests.fixtures.server import until
 from tests.fixtures.settings import settings_with
 
-ORDERS, ITEMS = Lane("orders", 1, "notify"), Lane("items", 2, "notify")
+ORDERS, ITEMS = Lane("orders", 1, "commit"), Lane("items", 2, "commit")
 
 
 def table(name: str, lane: Lane) -> WatchedTable:

@@ -11,7 +11,7 @@ async def test_each_watched_table_comes_with_its_lane(database_url: str) -> None
     with Writer(database_url) as writer:
         for table in ("first", "second"):
             writer.run(f"create table {table} (id integer primary key)")
-        writer.run("select flagent_cdc.watch('first')", "select flagent_cdc.watch('second', stream => 'orders')")
+        writer.run("select flagent_cdc.watch('first')", "select flagent_cdc.watch('second', lane => 'orders')")
     found = {watched.table: watched.lane for watched in await reader.watched_lanes()}
     assert found["first"] == FLAGS
     assert found["second"].name == "orders"

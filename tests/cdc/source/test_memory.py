@@ -121,6 +121,6 @@ def test_it_has_the_default_lane_alone_and_no_tables() -> None:
     assert log.lanes() is None  # type: ignore[func-returns-value]
     assert log.table_source() is None  # type: ignore[func-returns-value]
     with pytest.raises(AssertionError):
-        log.open(Recorder(), Lane("orders", 1, "notify"))
+        log.open(Recorder(), Lane("orders", 1, "commit"))
     with pytest.raises(AssertionError):
         log.commit()

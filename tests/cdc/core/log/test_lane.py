@@ -3,10 +3,10 @@
 from cdc.core.log.lane import FLAGS, Lane
 
 
-def test_each_kind_of_stream_has_a_log_of_its_own_kind() -> None:
-    lanes = (FLAGS, Lane("orders", 1, "notify"), Lane("clicks", 2, "horizon"))
+def test_each_kind_of_lane_has_its_kind_of_log() -> None:
+    lanes = (FLAGS, Lane("orders", 1, "commit"), Lane("clicks", 2, "read"))
     assert [(lane.log_kind, lane.is_polled) for lane in lanes] == [
         ("flags", False),
-        ("stream", False),
-        ("horizon", True),
+        ("commit", False),
+        ("read", True),
     ]

@@ -7,7 +7,7 @@ from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
 
-ORDERS, CLICKS = Lane("orders", 1, "notify"), Lane("clicks", 2, "horizon")
+ORDERS, CLICKS = Lane("orders", 1, "commit"), Lane("clicks", 2, "read")
 
 MAP = LaneMap(
     (

@@ -1,11 +1,11 @@
-"""`python -m bench.writer --streams`: what a table with heavy writes pays for being watched, and what flags pay for it.
+"""`python -m bench.writer --lanes`: what a table with heavy writes pays for being watched, and what flags pay for it.
 
-Four databases on one server hold the same table: not watched, watched in the stream of the flags, in a stream of its
-own, and in one of mode horizon. In each round all four are visited twice: eight writers change rows of the table, each
-its own, first alone and then while a ninth toggles a flag all the time. The medians are compared.
+Four databases on one server hold the same table: not watched, watched in the flags' lane, in a lane ordered at commit,
+and in one ordered when read. In each round all four are visited twice: eight writers change rows of the table, each its
+own, first alone and then while a ninth toggles a flag all the time. The medians are compared.
 
 The run fails when a log does not hold exactly what was written: as many transactions, and of every row an unbroken
-chain from one image to the next, in the order in which its stream is told.
+chain from one image to the next, in the order of its lane.
 """
 
 import os
@@ -39,11 +39,11 @@ update orders set n = n + 1, total = total + 1 where id = :id;
 
 ONE_FLAG = "update flags set enabled = not enabled;"
 
-MODES = {
+ARMS = {
     "not watched": None,
-    "flags' stream": WatchOptions(),
-    "own stream": WatchOptions(stream="orders"),
-    "horizon": WatchOptions(stream="orders", mode="horizon"),
+    "flags' lane": WatchOptions(),
+    "ordered at commit": WatchOptions(lane="orders"),
+    "ordered when read": WatchOptions(lane="orders", order="read"),
 }
 
 CHAIN = """
@@ -57,12 +57,13 @@ select count(*), count(distinct transaction),
 """
 
 LOGS = {
-    "flags' stream": "select l.before, l.after, l.id, c.position as place, c.xid::text as transaction"
-    " from flagent_cdc.change_log l join flagent_cdc.commit_log c using (batch) where l.table_name = 'orders'",
-    "own stream": "select l.before, l.after, l.id, c.position as place, c.xid::text as transaction"
-    " from flagent_cdc.stream_change_log l join flagent_cdc.stream_commit_log c using (batch)",
-    "horizon": "select l.before, l.after, l.id, l.xid as place, l.xid::text as transaction"
-    " from flagent_cdc.horizon_log l",
+    "flags' lane": "select l.before, l.after, l.id, c.position as place, c.xid::text as transaction"
+    " from flagent_cdc.change_log l join flagent_cdc.commit_log c using (transaction_group)"
+    " where l.table_name = 'orders'",
+    "ordered at commit": "select l.before, l.after, l.id, c.position as place, c.xid::text as transaction"
+    " from flagent_cdc.lane_change_log l join flagent_cdc.lane_commit_log c using (transaction_group)",
+    "ordered when read": "select l.before, l.after, l.id, l.xid as place, l.xid::text as transaction"
+    " from flagent_cdc.read_order_log l",
 }
 
 
@@ -80,7 +81,7 @@ class Arm:
 
 def run(url: str, rounds: int, seconds: int) -> None:
     with ExitStack() as stack:
-        arms = [stack.enter_context(arm(url, name)) for name in MODES]
+        arms = [stack.enter_context(arm(url, name)) for name in ARMS]
         print(f"{rounds} rounds of {seconds} s, {CLIENTS} writers of one row each, {os.cpu_count()} CPUs", flush=True)
         for each in arms:
             each.orders += run_pgbench(each.url, ONE_ORDER, CLIENTS, 1)[0]  # warms up
@@ -97,7 +98,7 @@ def run(url: str, rounds: int, seconds: int) -> None:
 
 @contextmanager
 def arm(url: str, name: str) -> Iterator[Arm]:
-    database = f"bench_streams_{os.getpid()}_{list(MODES).index(name)}"
+    database = f"bench_lanes_{os.getpid()}_{list(ARMS).index(name)}"
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"create database {database}".encode())
         own = make_conninfo("", **{**conninfo_to_dict(url), "dbname": database})
@@ -106,7 +107,7 @@ def arm(url: str, name: str) -> Iterator[Arm]:
                 connection.execute(flagent_tables())
                 connection.execute(ORDERS)
                 migrate(own)
-                options = MODES[name]
+                options = ARMS[name]
                 if options is not None:
                     watch(own, "orders", options)
                 connection.execute("vacuum analyze")
@@ -145,10 +146,10 @@ def check(each: Arm) -> list[str]:
 
 
 def report(arms: list[Arm]) -> None:
-    print(f"{'':<16}{'orders alone':>16}{'ratio':>8}{'beside flags':>16}{'ratio':>8}{'flags beside':>16}{'ratio':>8}")
+    print(f"{'':<20}{'orders alone':>16}{'ratio':>8}{'beside flags':>16}{'ratio':>8}{'flags beside':>16}{'ratio':>8}")
     first = arms[0]
     for each in arms:
-        line = f"{each.name:<16}"
+        line = f"{each.name:<20}"
         for mine, its in (
             (each.alone, first.alone), (each.beside_flags, first.beside_flags), (each.flags, first.flags),
         ):  # fmt: skip

@@ -1,13 +1,13 @@
--- is_there: whether the row that stands in a place is still the newest one, and not only what an old snapshot sees.
+-- row_is_current: whether the row at a place is still the newest version, and not only what an old snapshot sees.
 --
 -- Called by: capture_truncate() and capture_watched_truncate(), while the table is locked exclusively.
 -- Costs:     1 µs; in REPEATABLE READ and SERIALIZABLE a subtransaction and a row lock, about 20 µs.
 -- May raise: insufficient_privilege.
 --
--- In these two, what a transaction sees is as old as its first statement, and TRUNCATE empties the table as it is now. A row
--- that somebody else has changed or deleted since then cannot be locked, and was told of by them. What was added since then
--- no statement can find.
-create or replace function flagent_cdc.is_there(in_table oid, in_place tid) returns boolean
+-- At these two isolation levels a transaction sees the table as of its first statement, but TRUNCATE empties it as of now.
+-- A row that another transaction has changed or deleted since cannot be locked, and that transaction has logged it. Rows
+-- added since are invisible to every statement here.
+create or replace function flagent_cdc.row_is_current(in_table oid, in_place tid) returns boolean
     language plpgsql
     as $$
 begin
@@ -23,4 +23,4 @@ begin
 end
 $$;
 
-revoke all on function flagent_cdc.is_there(oid, tid) from public;
+revoke all on function flagent_cdc.row_is_current(oid, tid) from public;

@@ -1,7 +1,7 @@
--- change_text: one change as JSON, as notifications carry it.
+-- change_json: one change as the JSON text that notifications carry.
 --
--- Called by: seal(), into whose statements it is merged.
-create or replace function flagent_cdc.change_text(
+-- Called by: assign_position(), into whose statements the planner inlines it.
+create or replace function flagent_cdc.change_json(
     in_schema text, in_table text, in_op text, in_key json, in_before json, in_after json
 ) returns text
     language sql
@@ -14,4 +14,4 @@ create or replace function flagent_cdc.change_text(
     )
 $$;
 
-revoke all on function flagent_cdc.change_text(text, text, text, json, json, json) from public;
+revoke all on function flagent_cdc.change_json(text, text, text, json, json, json) from public;

@@ -61,7 +61,7 @@ def test_a_transaction_gets_one_position_and_one_notification(
     heard = log.heard(1)[0]
     assert heard["position"] == commit.position
     assert len(heard["changes"]) == len(commit.changes)
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
     assert not holds_the_lock(writer)
 
 
@@ -99,7 +99,8 @@ def test_a_commit_tells_the_number_of_its_last_change(
     writer.execute(f"begin isolation level {level}; {text}; commit".encode())
     log.only_commit()
     row = writer.execute(
-        "select c.changes, (select max(l.id) from flagent_cdc.change_log l where l.batch = c.batch)"
+        "select c.changes,"
+        " (select max(l.id) from flagent_cdc.change_log l where l.transaction_group = c.transaction_group)"
         " from flagent_cdc.commit_log c order by c.position desc limit 1"
     ).fetchone()
     assert row is not None
@@ -216,7 +217,7 @@ def test_changes_made_by_deferred_triggers_are_sealed_too(
         toggle(writer, "b")
         writer.execute(EARLY)
     assert sorted(log.changes()) == [("flags", "update")] * 2 + [("tags", "insert")] * 2
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
 
 
 def test_a_short_lock_timeout_does_not_fail_a_commit_that_has_to_wait(
@@ -257,7 +258,7 @@ def test_a_rolled_back_transaction_leaves_nothing(
     session.execute(EARLY)
     session.rollback()
     assert log.commits() == []
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
     log.heard(0)
 
 
@@ -274,7 +275,7 @@ def test_a_commit_that_fails_after_the_sealing_leaves_a_hole_and_the_next_one_go
         writer.execute("update flags set notes = ''; insert into tags (value, created_at) values ('t', now())")
     toggle(writer, "b")
     assert log.only_commit().position > log.start + 1
-    assert log.unsealed() == 0
+    assert log.unpositioned() == 0
     log.heard(1)
 
 

@@ -1,17 +1,17 @@
--- The logs of streams of mode horizon: what log.sql asks of the others.
+-- The logs of lanes ordered when read: what log.sql reads of the others.
 --
--- A reader takes only transactions below the horizon, the oldest that is still running: all of them have ended, so that
--- no later one can come before any that was read. A position is a transaction's id.
+-- A reader returns only transactions below the horizon, the oldest one still running: all of them have ended, so that none
+-- can appear later and come before one that was read. A position is a transaction's id.
 
--- horizon_pruned_to: As stream_pruned_to. What says to be at the horizon or beyond was restored from a cluster further on, and is no part of this log.
+-- read_pruned_to: As commit_pruned_to. A value at or above the horizon was restored from a cluster further on, and is not part of this log.
 select case
     when s.pruned_to < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint then s.pruned_to
     else 0
 end
-from flagent_cdc.stream s
-where s.id = %(stream)s;
+from flagent_cdc.lane s
+where s.id = %(lane)s;
 
--- horizon_log_state: As log_state, and whether commits that are visible already wait for the horizon.
+-- read_log_state: As log_state, and whether visible commits wait for the horizon.
 with horizon as materialized (
     select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint as xid
 )
@@ -24,50 +24,50 @@ select
     newest.xid,
     exists (
         select
-        from flagent_cdc.horizon_log l
-        where l.stream = s.id and l.xid >= h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+        from flagent_cdc.read_order_log l
+        where l.lane = s.id and l.xid >= h.xid and l.origin = 'flagent_cdc.read_order_log'::regclass
     )
-from flagent_cdc.stream s
+from flagent_cdc.lane s
 cross join horizon h
 left join lateral (
     select l.xid, l.changed_at
-    from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid < h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    from flagent_cdc.read_order_log l
+    where l.lane = s.id and l.xid < h.xid and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid desc, l.id desc
     limit 1
 ) newest on true
-where s.id = %(stream)s;
+where s.id = %(lane)s;
 
--- horizon_newest_position: As newest_position, below the horizon.
+-- read_newest_position: As newest_position, below the horizon.
 select coalesce((
     select l.xid
-    from flagent_cdc.horizon_log l
-    where l.stream = %(stream)s
+    from flagent_cdc.read_order_log l
+    where l.lane = %(lane)s
       and l.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint
-      and l.origin = 'flagent_cdc.horizon_log'::regclass
+      and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid desc
     limit 1
 ), 0);
 
--- horizon_commit_stamp: As commit_stamp.
+-- read_commit_stamp: As commit_stamp.
 select pg_catalog.to_char(l.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.xid
-from flagent_cdc.horizon_log l
-where l.stream = %(stream)s and l.xid = %(position)s and l.origin = 'flagent_cdc.horizon_log'::regclass
+from flagent_cdc.read_order_log l
+where l.lane = %(lane)s and l.xid = %(position)s and l.origin = 'flagent_cdc.read_order_log'::regclass
 order by l.id desc
 limit 1;
 
--- horizon_commits_after: As commits_after, below the horizon; a commit's time is that of its last change, which is also the number that is told for how many there are.
+-- read_commits_after: As commits_after, below the horizon; a commit's time and its number of changes are the time and the sequence of its last change.
 with page as materialized (
     select l.xid, l.id
-    from flagent_cdc.horizon_log l
-    where l.stream = %(stream)s
+    from flagent_cdc.read_order_log l
+    where l.lane = %(lane)s
       and l.xid > %(position)s
       and l.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint
-      and l.origin = 'flagent_cdc.horizon_log'::regclass
+      and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid, l.id
     limit %(limit)s
 ),
--- The last one on a full page may go on beyond it: it is for the next page, unless it is the only one.
+-- The last commit of a full page may continue beyond it: it is left to the next page, unless it is the only one.
 commits as materialized (
     select p.xid
     from page p
@@ -76,16 +76,16 @@ commits as materialized (
         or (select count(*) from page q) < %(limit)s
         or p.xid = (select min(q.xid) from page q)
 )
-{told}
+{commit_rows}
 order by l.xid, l.id;
 
--- horizon_commits_before: As commits_before.
+-- read_commits_before: As commits_before.
 with page as materialized (
     select l.xid
-    from flagent_cdc.horizon_log l
-    where l.stream = %(stream)s
+    from flagent_cdc.read_order_log l
+    where l.lane = %(lane)s
       and l.xid <= %(position)s and l.xid > %(down_to)s
-      and l.origin = 'flagent_cdc.horizon_log'::regclass
+      and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid desc, l.id desc
     limit %(limit)s
 ),
@@ -97,10 +97,10 @@ commits as materialized (
         or (select count(*) from page q) < %(limit)s
         or p.xid = (select max(q.xid) from page q)
 )
-{told}
+{commit_rows}
 order by l.xid desc, l.id;
 
--- horizon_told: Of `commits` the first `most` changes of each, as commits_after says.
+-- read_commit_rows: The first `most` changes of each of `commits`, as in commits_after.
 select
     l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     l.xid, l.session_user_name, l.application_name, last.id, l.id,
@@ -109,34 +109,34 @@ from commits c
 cross join lateral ({last}) last
 cross join lateral ({first_changes}) l;
 
--- horizon_last: The last change of a commit `c`.
+-- read_last: The last change of a commit `c`.
 select m.id, m.changed_at
-from flagent_cdc.horizon_log m
-where m.stream = %(stream)s and m.xid = c.xid and m.origin = 'flagent_cdc.horizon_log'::regclass
+from flagent_cdc.read_order_log m
+where m.lane = %(lane)s and m.xid = c.xid and m.origin = 'flagent_cdc.read_order_log'::regclass
 order by m.id desc
 limit 1;
 
--- horizon_first_changes: The first `most` changes of a commit `c`.
+-- read_first_changes: The first `most` changes of a commit `c`.
 select
     m.xid, m.id, m.session_user_name, m.application_name, m.schema_name, m.table_name, m.op, m.before, m.after, m.key
-from flagent_cdc.horizon_log m
-where m.stream = %(stream)s and m.xid = c.xid and m.origin = 'flagent_cdc.horizon_log'::regclass
+from flagent_cdc.read_order_log m
+where m.lane = %(lane)s and m.xid = c.xid and m.origin = 'flagent_cdc.read_order_log'::regclass
 order by m.id
 limit %(most)s;
 
--- horizon_commit_part: As commit_part; the number of a change is its sequence.
+-- read_commit_part: As commit_part; the number of a change is its sequence.
 select
     l.xid, pg_catalog.to_char(last.changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     l.xid, l.session_user_name, l.application_name, last.id, l.id,
     l.schema_name, l.table_name, l.op, l.before, l.after, l.key
 from (select %(position)s::bigint as xid) c
 cross join lateral ({last}) last
-join flagent_cdc.horizon_log l
-  on l.stream = %(stream)s and l.xid = c.xid and l.id > %(index)s and l.origin = 'flagent_cdc.horizon_log'::regclass
+join flagent_cdc.read_order_log l
+  on l.lane = %(lane)s and l.xid = c.xid and l.id > %(index)s and l.origin = 'flagent_cdc.read_order_log'::regclass
 order by l.id
 limit %(limit)s;
 
--- horizon_log_reach: As log_reach; then the horizon, and the snapshot of this transaction where it sees what is not below it.
+-- read_log_reach: As log_reach; then the horizon, and this transaction's snapshot if it sees changes at or above it.
 with horizon as materialized (
     select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint as xid
 )
@@ -150,44 +150,44 @@ select
     h.xid,
     case when exists (
         select
-        from flagent_cdc.horizon_log l
-        where l.stream = s.id and l.xid >= h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+        from flagent_cdc.read_order_log l
+        where l.lane = s.id and l.xid >= h.xid and l.origin = 'flagent_cdc.read_order_log'::regclass
     ) then pg_catalog.pg_current_snapshot()::text end
-from flagent_cdc.stream s
+from flagent_cdc.lane s
 cross join horizon h
 left join lateral (
     select l.xid
-    from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid < h.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    from flagent_cdc.read_order_log l
+    where l.lane = s.id and l.xid < h.xid and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid desc, l.id desc
     limit 1
 ) newest on true
 left join lateral (
     select l.xid
-    from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid > ({pruned_to}) and l.xid < h.xid
-      and l.origin = 'flagent_cdc.horizon_log'::regclass
+    from flagent_cdc.read_order_log l
+    where l.lane = s.id and l.xid > ({pruned_to}) and l.xid < h.xid
+      and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid, l.id
     limit 1
 ) first on true
 left join lateral (
     select l.changed_at
-    from flagent_cdc.horizon_log l
-    where l.stream = s.id and l.xid = first.xid and l.origin = 'flagent_cdc.horizon_log'::regclass
+    from flagent_cdc.read_order_log l
+    where l.lane = s.id and l.xid = first.xid and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.id desc
     limit 1
 ) oldest on true
-where s.id = %(stream)s;
+where s.id = %(lane)s;
 
--- horizon_looked_at: As looked_at, below the horizon. The number of a change is its sequence, `changes` that of the commit's last one.
--- Not wanted is also what the snapshot `seen` saw already; null is none.
+-- read_scanned: As scanned, below the horizon. The number of a change is its sequence, `changes` that of the commit's last one.
+-- Changes that the snapshot `seen` includes are not wanted; null is no snapshot.
 with page as materialized (
     select l.xid, l.id, l.session_user_name, l.application_name, l.schema_name, l.table_name, l.op, l.key, l.before, l.after
-    from flagent_cdc.horizon_log l
-    where l.stream = %(stream)s
+    from flagent_cdc.read_order_log l
+    where l.lane = %(lane)s
       and (l.xid, l.id) > (%(position)s, %(index)s)
       and l.xid < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint
-      and l.origin = 'flagent_cdc.horizon_log'::regclass
+      and l.origin = 'flagent_cdc.read_order_log'::regclass
     order by l.xid, l.id
     limit %(scan)s
 ),
