@@ -115,7 +115,9 @@ class Fake:
     def __init__(self, closing: Closing, name: str) -> None:
         dialect = SimpleNamespace(unauthorized=lambda code, text: code.encode())
         self.format = SimpleNamespace(dialect=dialect, frame=lambda raw: raw)
-        self.hub = SimpleNamespace(end=lambda _, reason, text, last: closing.closed.append((name, last.decode())))
+        self.delivery = SimpleNamespace(
+            close=lambda _, reason, text, last: closing.closed.append((name, last.decode()))
+        )
 
 
 def test_an_identity_is_checked_once_for_all_its_streams() -> None:

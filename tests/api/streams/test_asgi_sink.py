@@ -8,8 +8,8 @@ from api.streams.asgi_sink import AsgiSink
 from cdc.fanout.subscriber import CloseReason
 
 
-class Hub:
-    """Records what the sink asks of the hub."""
+class Delivery:
+    """Records what the sink asks of a subscriber's delivery."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -23,13 +23,7 @@ class Hub:
 
 class Subscriber:
     def __init__(self) -> None:
-        self.hub = Hub()
-
-    def pause(self) -> None:
-        self.hub.calls.append("pause")
-
-    def resume(self) -> None:
-        self.hub.calls.append("resume")
+        self.delivery = Delivery()
 
 
 def sink_of(subscriber: Subscriber) -> AsgiSink:
@@ -50,14 +44,14 @@ async def test_a_full_buffer_pauses_and_an_empty_one_resumes() -> None:
     subscriber = Subscriber()
     sink = sink_of(subscriber)
     sink.write(b"x" * 65_536)
-    assert subscriber.hub.calls == []
+    assert subscriber.delivery.calls == []
     sink.write(b"x")
-    assert subscriber.hub.calls == ["pause"]
+    assert subscriber.delivery.calls == ["pause"]
     chunks = sink.chunks()
     assert len(await anext(chunks)) == 65_537
     waiting = asyncio.ensure_future(anext(chunks))
     await asyncio.sleep(0)
-    assert subscriber.hub.calls == ["pause", "resume"]
+    assert subscriber.delivery.calls == ["pause", "resume"]
     sink.write(b"y")
     assert await waiting == b"y"
 
