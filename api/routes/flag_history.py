@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from cdc.core.log.point_in_time import AtPosition, parse_moment
+from cdc.core.log.point_in_time import AtPosition, parse_point_in_time
 from cdc.errors import InvalidInput
 from cdc.history.flag_history import flag_history
 from cdc.node.pipeline import Pipeline
@@ -34,7 +34,7 @@ async def history(
     name = schema_of(pipeline.hub.catalog, schema, grant)
     position = None
     if before is not None:
-        moment = parse_moment("before", before)
+        moment = parse_point_in_time("before", before)
         if not isinstance(moment, AtPosition):
             raise InvalidInput(
                 "before must be a position; use the `next` of the previous page", name="before", code="invalid_moment"

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.default_schema import default_schema
-from cdc.core.log.point_in_time import parse_moment
+from cdc.core.log.point_in_time import parse_point_in_time
 from cdc.core.subscription.grant import Grant
 from cdc.history.rewind import refuse_before_attachment
 from cdc.node.pipeline import Pipeline
@@ -34,7 +34,7 @@ async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Cata
     """The catalog as of `at`, or the present one; for the past, sets the response header with its position."""
     if at is None:
         return pipeline.hub.catalog
-    catalog = await pipeline.past.at(parse_moment("at", at))
+    catalog = await pipeline.past.at(parse_point_in_time("at", at))
     response.headers[POSITION_HEADER] = str(catalog.here)
     return catalog
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from cdc.core.errors import InvalidInput
 from cdc.core.flags.catalog import Catalog
-from cdc.core.log.point_in_time import Moment
+from cdc.core.log.point_in_time import PointInTime
 from cdc.core.log.position import Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.wire import websocket
@@ -31,7 +31,7 @@ class Evaluator(Protocol):
 
     def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
 
-    async def catalog_at(self, moment: Moment, /) -> Catalog:
+    async def catalog_at(self, point: PointInTime, /) -> Catalog:
         """Raises as `TimeTravel.at` does."""
 
 
@@ -89,10 +89,10 @@ class WebSocketEvaluation:
             )
 
     async def _answer_from_past(
-        self, question: Evaluate | EvaluateBatch, grant: Grant, moment: Moment, request_id: str
+        self, question: Evaluate | EvaluateBatch, grant: Grant, point: PointInTime, request_id: str
     ) -> None:
         try:
-            catalog = await self._evaluator.catalog_at(moment)
+            catalog = await self._evaluator.catalog_at(point)
         except (InvalidInput, OutOfReach, TooBusy, SourceError) as error:
             problem = Problem.of(error)
             self._send_error(problem.code, problem.detail, request_id)

@@ -24,7 +24,7 @@ from ..core.evaluation import (
 from ..core.flags.catalog import Catalog
 from ..core.flags.default_schema import default_schema
 from ..core.flags.flag import FlagJson
-from ..core.log.point_in_time import Moment
+from ..core.log.point_in_time import PointInTime
 from ..core.log.position import Position
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach
@@ -55,7 +55,7 @@ class Evaluator:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_entity_id: Callable[[], str] = lambda: f"randomly_generated_{secrets.randbelow(2**32) - 2**31}",
         max_batch_results: int = MAX_BATCH_RESULTS,
-        past: Callable[[Moment], Awaitable[Catalog]] | None = None,
+        past: Callable[[PointInTime], Awaitable[Catalog]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._regexes = regexes if regexes is not None else JavaRegexes()
@@ -120,11 +120,11 @@ class Evaluator:
         self.evaluations += len(results)
         return results
 
-    async def catalog_at(self, moment: Moment) -> Catalog:
+    async def catalog_at(self, point: PointInTime) -> Catalog:
         """The catalog at a past time, for `evaluate`; raises as `TimeTravel.at` does."""
         if self._past is None:
             raise OutOfReach("this node has no history, so past states cannot be evaluated", code="pruned")
-        return await self._past(moment)
+        return await self._past(point)
 
     def _source(self, schema: str | None, grant: Grant | None = None, past: Catalog | None = None) -> "_Source":
         present = self._catalog()

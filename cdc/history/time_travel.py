@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from ..core.errors import InvalidInput
 from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
-from ..core.log.point_in_time import AtPosition, Moment
+from ..core.log.point_in_time import AtPosition, PointInTime
 from ..core.log.position import Position
 from ..errors import OutOfReach, TooBusy
 from ..source.log import LogHistory, LogRange
@@ -65,17 +65,17 @@ class TimeTravel:
         """
         return None if self._log is None else (await self._log.reach(), await self._log.size_bytes())
 
-    async def at(self, moment: Moment) -> Catalog:
+    async def at(self, point: PointInTime) -> Catalog:
         """The catalog at a point in time, read-only; it knows nothing of the schemas in `attached`.
 
         Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
         """
-        if isinstance(moment, AtPosition) and moment.log in (None, self._present.catalog.log):
-            found = self._cached(moment.position)
+        if isinstance(point, AtPosition) and point.log in (None, self._present.catalog.log):
+            found = self._cached(point.position)
             if found is not None:
                 return found
         async with self._turn():
-            position = await self._locate(moment)
+            position = await self._locate(point)
             found = self._cached(position)
             if found is None:
                 found = await self._begin(position)
@@ -118,26 +118,26 @@ class TimeTravel:
 
     # -- the way back ------------------------------------------------------------------------------------------
 
-    async def _locate(self, moment: Moment) -> Position:
+    async def _locate(self, point: PointInTime) -> Position:
         reach = await self._reach()
-        if isinstance(moment, AtPosition):
-            if moment.log not in (None, reach.log):
+        if isinstance(point, AtPosition):
+            if point.log not in (None, reach.log):
                 raise OutOfReach(
                     f"this position belongs to another log than {reach.log}: the database was restored or failed over",
                     code="log_replaced",
                     oldest=reach.oldest,
                     oldest_at=reach.oldest_at,
                 )
-            position = moment.position
+            position = point.position
             if position > reach.newest:
                 raise _future(f"position {position} is in the future; the newest is {reach.newest}")
         else:
-            time = moment.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            time = point.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
             if time > reach.now:
                 raise _future(f"{time} is in the future; the database's clock says {reach.now}")
             if reach.oldest_at is None or time < reach.oldest_at:
                 raise reach.pruned()
-            position = await self.log.position_at(moment.time) or Position(0)
+            position = await self.log.position_at(point.time) or Position(0)
         if not reach.holds_all_after(position):
             raise reach.pruned()
         return position

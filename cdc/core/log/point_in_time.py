@@ -1,8 +1,8 @@
 """A point in time that a request asks about: a position in the log, or a time.
 
->>> parse_moment("at", "1042"), parse_moment("at", "1042-3@k7q2mx")
+>>> parse_point_in_time("at", "1042"), parse_point_in_time("at", "1042-3@k7q2mx")
 (AtPosition(position=1042, log=None), AtPosition(position=1042, log='k7q2mx'))
->>> parse_moment("at", "2026-11-23T12:00:00+01:00").time.isoformat()
+>>> parse_point_in_time("at", "2026-11-23T12:00:00+01:00").time.isoformat()
 '2026-11-23T11:00:00+00:00'
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import InvalidEventId, InvalidInput
 from .position import EventId, LogId, Position
 
-__all__ = ["AtPosition", "AtTime", "Moment", "parse_moment"]
+__all__ = ["AtPosition", "AtTime", "PointInTime", "parse_point_in_time"]
 
 _MAX_POSITION = 2**63 - 1
 _SHOWN = 64
@@ -35,15 +35,15 @@ class AtTime(NamedTuple):
     time: datetime
 
 
-Moment = AtPosition | AtTime
+PointInTime = AtPosition | AtTime
 
 
-def parse_moment(name: str, value: object) -> Moment:
+def parse_point_in_time(name: str, value: object) -> PointInTime:
     """Read a position, an event id or an RFC 3339 time; raises `InvalidInput` that names the parameter."""
-    moment: Moment | None = _position(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    point: PointInTime | None = _position(value) if isinstance(value, int) and not isinstance(value, bool) else None
     if isinstance(value, str):
-        moment = _position(int(value)) if _is_number(value) else _event_id(value) or _time(value)
-    if moment is None:
+        point = _position(int(value)) if _is_number(value) else _event_id(value) or _time(value)
+    if point is None:
         shown = repr(value if not isinstance(value, str) or len(value) <= _SHOWN else value[:_SHOWN] + "…")
         raise InvalidInput(
             f"{name} is {shown[: _SHOWN + 3]}, but must be a position such as 1042, an event id,"
@@ -51,7 +51,7 @@ def parse_moment(name: str, value: object) -> Moment:
             name=name,
             code="invalid_moment",
         )
-    return moment
+    return point
 
 
 def _is_number(text: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInput, InvalidMessage
-from ..log.point_in_time import Moment, parse_moment
+from ..log.point_in_time import PointInTime, parse_point_in_time
 from ..log.position import EventId, Position
 from ..subscription.selection import Selection
 from . import fields
@@ -66,7 +66,7 @@ class Evaluate:
     request_id: str | None
     request: Mapping[str, Any]
     min_position: Position | None
-    at: Moment | None = None
+    at: PointInTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class EvaluateBatch:
     request_id: str | None
     request: Mapping[str, Any]
     min_position: Position | None
-    at: Moment | None = None
+    at: PointInTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +247,9 @@ def _min_position(given: Mapping[str, Any]) -> Position | None:
     return fields.min_position("minPosition", given["minPosition"]) if "minPosition" in given else None
 
 
-def _at(given: Mapping[str, Any]) -> Moment | None:
+def _at(given: Mapping[str, Any]) -> PointInTime | None:
     if "at" not in given:
         return None
     if "minPosition" in given:
         raise InvalidInput("at and minPosition exclude each other; send one of them", name="at")
-    return parse_moment("at", given["at"])
+    return parse_point_in_time("at", given["at"])

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cdc.core.errors import InvalidInput
-from cdc.core.log.point_in_time import AtPosition, AtTime, parse_moment
+from cdc.core.log.point_in_time import AtPosition, AtTime, parse_point_in_time
 from cdc.core.log.position import LogId, Position
 
 
@@ -26,7 +26,7 @@ from cdc.core.log.position import LogId, Position
     ],
 )
 def test_a_moment_is_a_position_an_id_or_a_time(value: object, moment: object) -> None:
-    assert parse_moment("at", value) == moment
+    assert parse_point_in_time("at", value) == moment
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,6 @@ def test_a_moment_is_a_position_an_id_or_a_time(value: object, moment: object) -
 )  # fmt: skip
 def test_anything_else_is_refused_by_name(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"^at is .* but must be a position such as 1042") as refused:
-        parse_moment("at", value)
+        parse_point_in_time("at", value)
     assert (refused.value.name, refused.value.code) == ("at", "invalid_moment")
     assert len(str(refused.value)) < 250
