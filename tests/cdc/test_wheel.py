@@ -73,7 +73,7 @@ def test_it_carries_sql_and_migrations(installed: Path, tmp_path: Path, flagent_
     assert "schema public: attached" in migrated
     with psycopg.connect(flagent_url, autocommit=True) as connection:
         connection.execute("insert into flags (key, description, created_at) values ('a', '', now())")
-        captured = "select table_name, op from flagent_cdc.change_log order by batch desc, id desc limit 1"
+        captured = "select table_name, op from flagent_cdc.change_log order by transaction_group desc, id desc limit 1"
         assert connection.execute(captured).fetchone() == ("flags", "insert")
     run(installed / "flagent-cdc", "uninstall", "--database-url", flagent_url, cwd=tmp_path)
     with psycopg.connect(flagent_url) as connection:

@@ -45,7 +45,7 @@ def test_tables_that_come_later_are_attached_when_they_are_there(empty_url: str,
     said: list[str] = []
     installed = migrate(empty_url, report=said.append)
     assert (installed.attached, installed.pending) == ((), ("public",))
-    assert any("not there yet" in line for line in said)
+    assert any("do not exist yet" in line for line in said)
     assert attach_pending(empty_url) == ()
     session = open_session(empty_url)
     session.execute(flagent_tables())

@@ -163,7 +163,7 @@ async def test_a_cursor_that_cannot_be_continued_says_why_and_where_to_begin(
         writer.run("update flags set description = 'x'")
         last = newest(writer)
         cut = last - 3
-        for table, column in (("change_log", "batch"), ("commit_log", "position")):
+        for table, column in (("change_log", "transaction_group"), ("commit_log", "position")):
             bounds = f"(select {column} from flagent_cdc.commit_log where position < {cut})"
             writer.run(f"delete from flagent_cdc.{table} where {column} in {bounds}")
     async with client(server) as http:

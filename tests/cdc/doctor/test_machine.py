@@ -144,4 +144,4 @@ def test_a_usable_certificate_has_days_and_no_error(tmp_path: Path) -> None:
 def test_an_empty_key_set_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     file.write_text('{"keys": []}')
-    assert "has no RSA key" in str(facts(FLAGENT_CDC_AUTH_JWT_JWKS=str(file)).jwks_error)
+    assert "has no signature key" in str(facts(FLAGENT_CDC_AUTH_JWT_JWKS=str(file)).jwks_error)

@@ -255,7 +255,7 @@ def test_an_address_is_shown_without_its_login() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["relay", "--database-url", "postgresql://h/d"], "no NATS server was named"),
+        (["relay", "--database-url", "postgresql://h/d"], "no NATS server: pass --nats"),
         (["relay", "--nats", "nats://h"], "no database: pass"),
         (["relay", "--nats", "ftp://h", "--database-url", "postgresql://h/d"], "must be nats://"),
         (["serve", "--source", "h"], "must be nats://"),
