@@ -110,7 +110,7 @@ def _failure(error: Exception) -> RowsFailure:
     logger.log(
         logging.WARNING if is_known else logging.ERROR,
         "A table could not be sent",
-        extra={"action": "backfill_broken", "reason": str(error)},
+        extra={"action": "backfill_aborted", "reason": str(error)},
         exc_info=None if is_known else error,
     )
     return RowsFailure(text, RowsPiece("backfill_failed", encode({"code": code, "message": text})))

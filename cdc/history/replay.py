@@ -2,7 +2,7 @@
 
 The log has every row before and after its change, so a copy of the catalog can be rewound from the present and run
 forward again: each event then carries the flag as it was, never today's flag under an old id. One reconstruction
-serves all who come back at the same time, and is dropped when nobody has asked for it for a while.
+serves all clients that reconnect at the same time, and is dropped after a while without a request.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ __all__ = ["ReplayReader"]
 
 logger = logging.getLogger(__name__)
 
-# Commits between two turns for everyone else; about a millisecond of work.
+# Commits between two turns of other tasks; about a millisecond of work.
 _TURN_COMMITS = 25
 
 _KEEP_S = 60.0
@@ -79,7 +79,7 @@ class ReplayReader:
             return ResyncReason.PRUNED
         if id.position > present.position:
             return ResyncReason.OVERFLOW  # within a commit that is being read, of which the ring no longer holds enough
-        # What is told already of a commit that is being read is in the ring, or else told by a resync.
+        # Of a commit that is being read, what is published already is in the ring, or else a resync follows.
         past, until = present.copy(), EventId(present.position, None, present.log)
         # The commit that the id lies in is run again: some of its events may be after the id.
         down_to = Position(id.position if id.index is None else id.position - 1)

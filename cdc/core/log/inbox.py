@@ -65,7 +65,7 @@ class NotificationInbox:
 
     Call contract: `begin_reading` before the log is read and `end_reading` after it; `hear` and `hint` for each
     notification, also meanwhile; `take` whenever commits may be applied. `must_read` is True from the beginning, and
-    whenever the notifications alone no longer tell what happened; whoever sees it reads the log.
+    whenever the notifications alone are not enough; the listener then reads the log.
 
     `heard_up_to` is the newest position at the beginning: only later commits are announced from then on. While the log
     is read, at most `limit` commits are kept.

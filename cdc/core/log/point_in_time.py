@@ -18,7 +18,7 @@ __all__ = ["AtPosition", "AtTime", "PointInTime", "parse_point_in_time"]
 _MAX_POSITION = 2**63 - 1
 _SHOWN = 64
 
-# RFC 3339, section 5.6. A plus sign that nobody percent-encoded arrives as a blank.
+# RFC 3339, section 5.6. A plus sign that was not percent-encoded arrives as a blank.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+ -])(\d\d:\d\d))", re.ASCII)
 
 

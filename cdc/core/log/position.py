@@ -1,7 +1,7 @@
 """The place of a commit and of an event in the log.
 
 Positions grow in commit order, may have holes, and never go back within one log. Which log is meant is part of every
-id: after a restore or a failover to a lagging replica positions are used again, and only the log part tells.
+id: after a restore or a failover to a lagging replica positions are used again, and only the log part differs.
 
 >>> first, second = EventId.parse("9-0@k7q2mx"), EventId.parse("10-0@k7q2mx")
 >>> first.is_before(second), second.is_before(first)

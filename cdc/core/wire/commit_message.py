@@ -186,7 +186,7 @@ class Assembler:
     def take(self, header: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
         """The commit that this message completes, None while parts of it are to come.
 
-        A first part begins anew: whoever sent what came before it was cut off, and somebody else starts over.
+        A first part begins anew: the relay that sent the parts before it was interrupted, and another one starts over.
         Raises `ValueError` for data that are not what the header says.
         """
         if header.number == 1:

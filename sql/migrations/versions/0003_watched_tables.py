@@ -9,14 +9,14 @@ depends_on = None
 
 UPGRADE = """
 -- One row per watched table. Its triggers carry what they need in their arguments, and this row's id: capture never
--- looks anything up here, and whatever the table is called by now, the id tells which one it is. schema_name and
+-- looks anything up here, and whatever the table is called by now, the id identifies it. schema_name and
 -- table_name are its name when it was watched.
 create table flagent_cdc.watched_table (
     id               integer generated always as identity primary key,
     schema_name      text not null,
     table_name       text not null,
-    key_columns      text[] not null,   -- empty: no key, the whole row tells which one it is
-    included_columns text[],            -- the columns that are told; null: all, also those that are added later
+    key_columns      text[] not null,   -- empty: no key, the whole row identifies it
+    included_columns text[],            -- the columns that are published; null: all, also those that are added later
     masked_columns   text[] not null,   -- of these only that they are there
     operations       text[] not null,   -- some of insert, update, delete, truncate
     predicate        text,              -- SQL about one row; null: every row

@@ -1,4 +1,4 @@
-"""How far the log has been pruned, and what nobody may prune."""
+"""How far the log has been pruned, and what must not be pruned."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 UPGRADE = """
 -- pruned_to spares readers the search for the oldest commit among the dead rows that vacuum has not yet removed.
--- min_age is the owner's word: prune() leaves what is younger, whoever calls it and whatever is asked.
+-- min_age is set by the owner: prune() leaves what is younger, whichever role calls it and whatever is asked.
 create table flagent_cdc.retention (
     pruned_to bigint not null default 0,
     min_age   interval not null default '10 minutes' check (min_age >= interval '0'),

@@ -9,8 +9,8 @@ depends_on = None
 
 UPGRADE = """
 -- The streams besides that of the flags, which has the number 0 and is not in here. mode notify: commits of the stream
--- are put in order by a lock of its own, numbered by a sequence of its own, stream_<id>_position, and told on its
--- channel. mode horizon: nothing of that; whoever reads the log orders it.
+-- are put in order by a lock of its own, numbered by a sequence of its own, stream_<id>_position, and announced on
+-- its channel. mode horizon: nothing of that; the readers of the log order it.
 create table flagent_cdc.stream (
     id         integer generated always as identity primary key,
     name       text not null unique,
