@@ -1,16 +1,11 @@
 """Installing twice, upgrading, and leaving no trace."""
 
-import re
-from contextlib import suppress
-from typing import get_args
-
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc.admin import installation as install
 from cdc.admin.installation import attach_pending, downgrade, migrate, uninstall
-from cdc.database.queries import LogKind, describe, flagent_tables, log_query, objects, queries, query
 from cdc.errors import DatabaseRefused, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch, SchemaMissing
 from tests.fixtures.postgres import Postgres
 
@@ -174,40 +169,3 @@ def test_attaching_without_an_installation_is_an_error(empty_url: str) -> None:
 def test_a_malformed_url_is_an_error() -> None:
     with pytest.raises(InvalidDatabaseUrl):
         migrate("mysql://localhost/flags")
-
-
-def wordings(name: str) -> set[str]:
-    """A query's text; where it stands for several logs, as each of those is asked."""
-    found: set[str] = set()
-    for kind in get_args(LogKind):
-        with suppress(KeyError):
-            found.add(log_query(name, kind))
-    return found or {query(name)}
-
-
-def test_every_named_query_is_described_and_parses(database_url: str) -> None:
-    # What is a part of others is parsed within them.
-    parts = {part for name in queries() for part in re.findall(r"\{(\w+)\}", query(name))}
-    own_words = {f"{kind}_{part}" for kind in get_args(LogKind) for part in parts}
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for name in sorted(queries()):
-            assert describe(name)
-            if name in own_words:
-                continue
-            for wording in wordings(name):
-                text = re.sub(r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", wording))
-                if not text.startswith("drop schema"):
-                    connection.execute(b"prepare parsed as " + text.encode())
-                    connection.execute("deallocate parsed")
-
-
-def test_a_query_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(KeyError):
-        query("no_such_query")
-
-
-def test_objects_have_an_order_and_a_description() -> None:
-    names = [one.name for one in objects()]
-    assert names == sorted(names)
-    assert all(one.text.startswith("-- ") for one in objects())
-    assert "create table flags" in flagent_tables()
