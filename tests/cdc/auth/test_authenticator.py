@@ -20,6 +20,7 @@ from cdc.errors import DatabaseUnavailable, Unauthorized
 from cdc.source.memory import MemoryLog
 from tests.cdc.auth.test_json_web_token import jwk
 from tests.fixtures.credentials import rejection
+from tests.fixtures.logged import actions
 from tests.fixtures.server import until
 
 SECRET = "a secret of more than thirty-two bytes"
@@ -61,10 +62,6 @@ class Scene:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdc.auth.authenticator._RELOAD_S", 0.01)
-
-
-def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [action for record in caplog.records if (action := getattr(record, "action", None)) is not None]
 
 
 def token(**claims: Any) -> str:

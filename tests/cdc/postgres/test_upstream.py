@@ -16,6 +16,7 @@ from cdc.postgres.upstream import PostgresUpstream
 from cdc.settings.settings import Settings
 from tests.cdc.source.contract import SourceContract
 from tests.fixtures.flags import Writer
+from tests.fixtures.logged import actions
 from tests.fixtures.replica import Recorder, following
 from tests.fixtures.server import until
 
@@ -160,7 +161,3 @@ async def test_a_role_that_may_not_attach_logs_it_once(empty_url: str, caplog: p
             assert actions(caplog).count("attach_refused") == 1
         finally:
             writer.run(f"drop owned by {role}", f"drop role {role}")
-
-
-def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [action for record in caplog.records if (action := getattr(record, "action", None)) is not None]
