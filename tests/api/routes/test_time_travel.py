@@ -114,8 +114,8 @@ async def test_what_the_log_no_longer_holds_is_gone_and_says_where_it_begins(
             writer.flag(f"f{number}")
         cut = newest(writer) - 2
         writer.run(
-            f"delete from flagent_cdc.change_log where transaction_group in (select transaction_group from flagent_cdc.commit_log"
-            f" where position < {cut})",
+            "delete from flagent_cdc.change_log where transaction_group in"
+            f" (select transaction_group from flagent_cdc.commit_log where position < {cut})",
             f"delete from flagent_cdc.commit_log where position < {cut}",
         )
         row = writer.connection.execute("select min(position) from flagent_cdc.commit_log").fetchone()
