@@ -1,26 +1,17 @@
 """Servers that require credentials."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.fixtures.authenticated import SECRET
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer, serving
-
-
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    """One that asks for credentials, on both ways that a stream can take through it."""
-    async with serving(database_url, with_handover=request.param, auth_jwt_secret=SECRET) as running:
-        yield running
 
 
 @pytest.fixture
-async def one_server(database_url: str) -> AsyncIterator[RunningServer]:
-    """The same where the way of the streams does not matter."""
-    async with serving(database_url, auth_jwt_secret=SECRET) as running:
-        yield running
+def server_settings() -> dict[str, Any]:
+    return {"auth_jwt_secret": SECRET}
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse, until
 
 
-async def test_without_a_credential_nothing_is_open_but_health(server: RunningServer) -> None:
-    async with client(server) as http:
+async def test_without_a_credential_nothing_is_open_but_health(either_memory_server: RunningServer) -> None:
+    async with client(either_memory_server) as http:
         for path in (
             "/api/v1/events/stream",
             "/realtime/sse",
@@ -46,14 +46,14 @@ async def test_without_a_credential_nothing_is_open_but_health(server: RunningSe
         for path in ("/healthz", "/api/v1/health", "/api/v1/info", "/realtime/sse/health", "/openapi.json"):
             assert (await http.get(path)).status_code == 200, path
         assert (await http.get("/readyz")).json().keys() == {"ready", "loaded", "fresh"}
-    async with client(server, token(admin=True)) as http:
+    async with client(either_memory_server, token(admin=True)) as http:
         assert "listener" in (await http.get("/readyz")).json()
 
 
-async def test_a_wrong_credential_is_refused_everywhere(server: RunningServer) -> None:
+async def test_a_wrong_credential_is_refused_everywhere(either_memory_server: RunningServer) -> None:
     wrong = jwt.encode({"exp": time.time() + 60, "flagent_cdc": {}}, SECRET + "!", "HS256")
     for credential in (wrong, token_for(-60, {}), "fla_cdc_aaaaaaaa_" + "x" * 43, "nonsense"):
-        async with client(server) as http:
+        async with client(either_memory_server) as http:
             for path in ("/api/v1/events/stream", "/realtime/sse", "/api/v1/flags"):
                 for headers in ({"authorization": f"Bearer {credential}"}, {"x-api-key": credential}):
                     refused = await http.get(path, headers=headers)
@@ -61,13 +61,13 @@ async def test_a_wrong_credential_is_refused_everywhere(server: RunningServer) -
                     assert 'error="invalid_token"' in refused.headers["www-authenticate"]
                     assert credential not in refused.text
         with pytest.raises(InvalidStatus) as caught:
-            async with connect(server.websocket_url, additional_headers={"x-api-key": credential}):
+            async with connect(either_memory_server.websocket_url, additional_headers={"x-api-key": credential}):
                 pass
         assert caught.value.response.status_code == 401
 
 
-async def test_a_first_message_may_bring_the_credential(server: RunningServer, writer: Writer) -> None:
-    async with connect(server.websocket_url) as socket:
+async def test_a_first_message_may_bring_the_credential(either_server: RunningServer, writer: Writer) -> None:
+    async with connect(either_server.websocket_url) as socket:
         told = await ask(socket, type="auth", token=token(flags=["a"]), requestId="r1")
         assert told == {"type": "authenticated", "requestId": "r1"}
         await ask(socket, type="subscribe", requestId="r2")
@@ -86,8 +86,10 @@ async def test_a_first_message_may_bring_the_credential(server: RunningServer, w
         {"type": "auth", "token": "nonsense"},
     ],
 )
-async def test_another_first_message_ends_the_connection(server: RunningServer, message: dict[str, Any]) -> None:
-    async with connect(server.websocket_url) as socket:
+async def test_another_first_message_ends_the_connection(
+    either_memory_server: RunningServer, message: dict[str, Any]
+) -> None:
+    async with connect(either_memory_server.websocket_url) as socket:
         told = await ask(socket, **message)
         assert told["type"] == "error"
         assert told["code"] in ("credential_missing", "invalid_credential")
@@ -96,13 +98,13 @@ async def test_another_first_message_ends_the_connection(server: RunningServer, 
         assert socket.close_code == 4401
 
 
-async def test_a_connection_that_brings_no_credential_is_closed(server: RunningServer) -> None:
-    async with connect(server.websocket_url) as socket:
+async def test_a_connection_that_brings_no_credential_is_closed(either_memory_server: RunningServer) -> None:
+    async with connect(either_memory_server.websocket_url) as socket:
         async with asyncio.timeout(10):
             assert (await hear(socket))["code"] == "credential_missing"
             await socket.wait_closed()
         assert socket.close_code == 4401
-    await until(lambda: server.pipeline.hub.subscriber_count == 0, "its leaving")
+    await until(lambda: either_memory_server.pipeline.hub.subscriber_count == 0, "its leaving")
 
 
 async def test_where_nobody_is_asked_credentials_do_no_harm(database_url: str) -> None:
@@ -123,10 +125,10 @@ async def test_present_clients_find_only_their_own_paths_open(database_url: str)
             assert (await http.get(path)).status_code == 401
 
 
-async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(one_server: RunningServer) -> None:
+async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(memory_server: RunningServer) -> None:
     cases: tuple[tuple[dict[str, Any], int], ...] = (({"flags": ["a"]}, 403), ({}, 404))
     for scopes, status in cases:
-        async with client(one_server, token(**scopes)) as http:
+        async with client(memory_server, token(**scopes)) as http:
             assert (await http.get("/api/v1/something-new")).status_code == status
 
 

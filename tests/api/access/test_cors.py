@@ -37,7 +37,7 @@ async def test_pages_of_the_list_may_read_and_others_may_not(database_url: str) 
             assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
 
 
-async def test_a_preflight_needs_no_credential(one_server: RunningServer, database_url: str) -> None:
+async def test_a_preflight_needs_no_credential(server: RunningServer, database_url: str) -> None:
     async with (
         serving(database_url, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,)) as server,
         client(server) as http,

@@ -21,32 +21,36 @@ from tests.fixtures.server import RunningServer, serving, sse
 
 @pytest.mark.parametrize("kind", ["api key", "token"])
 async def test_every_way_to_send_a_credential_opens_a_stream(
-    server: RunningServer, database_url: str, kind: str
+    either_server: RunningServer, database_url: str, kind: str
 ) -> None:
     credential = token() if kind == "token" else create_key(database_url, "k", Grant())
     if kind == "api key":
-        await until_known(server, credential)
+        await until_known(either_server, credential)
     for name, value in (
         ("authorization", f"Bearer {credential}"),
         ("x-api-key", credential),
         ("cookie", f"other=1; access_token={credential}"),
     ):
-        async with sse(server.stream_url, **{name: value}):
+        async with sse(either_server.stream_url, **{name: value}):
             pass
-        async with connect(server.websocket_url, additional_headers={name: value}) as socket:
+        async with connect(either_server.websocket_url, additional_headers={name: value}) as socket:
             assert (await ask(socket, type="subscribe"))["type"] == "subscribed"
-        async with client(server) as http:
+        async with client(either_server) as http:
             assert (await http.get("/api/v1/flags", headers={name: value})).status_code == 200
 
 
-async def test_a_browser_sends_its_key_as_a_subprotocol_that_is_not_sent_back(server: RunningServer) -> None:
+async def test_a_browser_sends_its_key_as_a_subprotocol_that_is_not_sent_back(
+    either_memory_server: RunningServer,
+) -> None:
     encoded = base64.urlsafe_b64encode(token().encode()).decode().rstrip("=")
     offers = [Subprotocol("flagent.v1"), Subprotocol(f"flagent.key.{encoded}")]
-    async with connect(server.websocket_url, subprotocols=offers) as socket:
+    async with connect(either_memory_server.websocket_url, subprotocols=offers) as socket:
         assert socket.subprotocol == "flagent.v1"
         assert (await ask(socket, type="subscribe"))["type"] == "subscribed"
     with pytest.raises(InvalidStatus):
-        async with connect(server.websocket_url, subprotocols=[offers[0], Subprotocol("flagent.key.bm9uZQ")]):
+        async with connect(
+            either_memory_server.websocket_url, subprotocols=[offers[0], Subprotocol("flagent.key.bm9uZQ")]
+        ):
             pass
 
 
@@ -82,7 +86,6 @@ def everything_logged() -> Iterator[Record]:
             logging.getLogger(name).setLevel(before)
 
 
-@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
 async def test_no_credential_is_ever_logged(everything_logged: Record, database_url: str, with_handover: bool) -> None:
     key, wrong = create_key(database_url, "k", Grant()), "fla_cdc_aaaaaaaa_" + "x" * 43
     good = token()

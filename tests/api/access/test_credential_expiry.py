@@ -24,17 +24,19 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, sse, until
 
 
-async def test_a_revoked_key_ends_its_open_streams_within_seconds(server: RunningServer, database_url: str) -> None:
+async def test_a_revoked_key_ends_its_open_streams_within_seconds(
+    either_server: RunningServer, database_url: str
+) -> None:
     kept, lost = (create_key(database_url, name, Grant()) for name in ("kept", "lost"))
-    await until_known(server, lost)
-    async with client(server, lost) as http:
+    await until_known(either_server, lost)
+    async with client(either_server, lost) as http:
         browser = (await http.post("/api/v1/stream-tokens")).json()["token"]
         unused = (await http.post("/api/v1/stream-tokens")).json()["token"]
     async with (
-        sse(server.stream_url, x_api_key=lost) as stream,
-        sse(server.stream_url, {"token": browser}) as by_token,
-        sse(server.stream_url, x_api_key=kept) as other,
-        talking(server, lost) as socket,
+        sse(either_server.stream_url, x_api_key=lost) as stream,
+        sse(either_server.stream_url, {"token": browser}) as by_token,
+        sse(either_server.stream_url, x_api_key=kept) as other,
+        talking(either_server, lost) as socket,
     ):
         await ask(socket, type="subscribe")
         started = time.monotonic()
@@ -52,39 +54,39 @@ async def test_a_revoked_key_ends_its_open_streams_within_seconds(server: Runnin
         with Writer(database_url) as writer:
             writer.flag("a")
         assert (await other.next()).type == "flag_created"
-    async with client(server, lost) as http:
+    async with client(either_server, lost) as http:
         refused = await http.get("/api/v1/flags")
         assert (refused.status_code, refused.json()["code"]) == (401, "credential_revoked")
-        assert (await http.get(server.stream_url, params={"token": unused})).status_code == 401
-    async with client(server) as http:
-        refused = await http.get(server.stream_url, params={"token": unused})
+        assert (await http.get(either_server.stream_url, params={"token": unused})).status_code == 401
+    async with client(either_server) as http:
+        refused = await http.get(either_server.stream_url, params={"token": unused})
         assert (refused.status_code, refused.json()["code"]) == (401, "credential_revoked")
 
 
 async def test_a_key_that_is_narrowed_by_sql_ends_its_open_streams(
-    one_server: RunningServer, database_url: str, writer: Writer
+    server: RunningServer, database_url: str, writer: Writer
 ) -> None:
     key = create_key(database_url, "k", Grant())
-    await until_known(one_server, key)
-    async with sse(one_server.stream_url, x_api_key=key) as stream:
+    await until_known(server, key)
+    async with sse(server.stream_url, x_api_key=key) as stream:
         writer.run("""update flagent_cdc.api_key set scopes = '{"flags": ["a"]}'""")
         assert (await stream.next()).data["code"] == "credential_changed"
-    async with sse(one_server.stream_url, x_api_key=key) as stream:
+    async with sse(server.stream_url, x_api_key=key) as stream:
         writer.flag("b")
         writer.flag("a")
         assert (await stream.next()).data["key"] == "a"
 
 
-async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer) -> None:
+async def test_a_token_that_expires_ends_its_open_streams(either_memory_server: RunningServer) -> None:
     # It ends with the leeway for clocks that differ, of five seconds.
     credential = token_for(-3, {})
-    async with client(server, credential) as http:
+    async with client(either_memory_server, credential) as http:
         browser = (await http.post("/api/v1/stream-tokens")).json()["token"]
     async with (
-        sse(server.stream_url, authorization=f"Bearer {credential}") as stream,
-        sse(server.url + "/api/v1/events/stream", {"token": browser}) as by_token,
-        talking(server, credential) as socket,
-        connect(server.websocket_url) as late,
+        sse(either_memory_server.stream_url, authorization=f"Bearer {credential}") as stream,
+        sse(either_memory_server.url + "/api/v1/events/stream", {"token": browser}) as by_token,
+        talking(either_memory_server, credential) as socket,
+        connect(either_memory_server.websocket_url) as late,
     ):
         await ask(late, type="auth", token=credential)
         for ending in (stream, by_token):
@@ -93,7 +95,7 @@ async def test_a_token_that_expires_ends_its_open_streams(server: RunningServer)
             assert (await hear(connection))["code"] == "credential_expired"
             await connection.wait_closed()
             assert connection.close_code == 4401
-    await until(lambda: server.pipeline.hub.subscriber_count == 0, "their leaving")
+    await until(lambda: either_memory_server.pipeline.hub.subscriber_count == 0, "their leaving")
 
 
 class Closing:

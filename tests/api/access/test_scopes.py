@@ -52,10 +52,10 @@ def seed(writer: Writer) -> tuple[int, int]:
 
 @pytest.mark.parametrize("scopes", SCOPES.values(), ids=SCOPES)
 async def test_a_scope_holds_on_every_http_surface(
-    one_server: RunningServer, writer: Writer, scopes: dict[str, Any]
+    server: RunningServer, writer: Writer, scopes: dict[str, Any]
 ) -> None:
     mine, secret = seed(writer)
-    async with client(one_server, token(**scopes)) as http:
+    async with client(server, token(**scopes)) as http:
         export = await http.get(EXPORT)
         assert [flag["key"] for flag in export.json()["flags"]] == ["mine"]
         listed = await http.get("/api/v1/flags", params={"preload": "true"})
@@ -88,7 +88,7 @@ async def test_a_scope_holds_on_every_http_surface(
         hidden = await http.post("/ofrep/v1/evaluate/flags/secret", json=context)
         absent = await http.post("/ofrep/v1/evaluate/flags/absent", json=context)
         assert hidden.text.replace("secret", "K") == absent.text.replace("absent", "K")
-    async with client(one_server, token()) as http:
+    async with client(server, token()) as http:
         whole = await http.get(EXPORT)
         assert [flag["key"] for flag in whole.json()["flags"]] == ["mine", "secret"]
         assert whole.headers["etag"] != export.headers["etag"]
@@ -216,19 +216,19 @@ async def test_tables_and_other_tenants_need_their_own_right(database_url: str, 
             assert [flag["key"] for flag in (await stream.next()).data["flags"]] == ["t"]
 
 
-async def test_a_dependency_that_is_hidden_counts_and_is_not_told(one_server: RunningServer, writer: Writer) -> None:
+async def test_a_dependency_that_is_hidden_counts_and_is_not_told(server: RunningServer, writer: Writer) -> None:
     mine, secret = seed(writer)
     writer.run(f"""update flags set depends_on = '["secret"]' where id = {mine}""")
-    async with client(one_server, token(flags=["mine"])) as http:
+    async with client(server, token(flags=["mine"])) as http:
         question = {"flagKey": "mine", "entityID": "u", "enableDebug": True}
 
         async def variant() -> Any:
             return (await http.post(EVALUATION, json=question)).json()["variantKey"]
 
-        await one_server.pipeline.hub.reached(await one_server.pipeline.newest_position(), DEADLINE_S)
+        await server.pipeline.hub.reached(await server.pipeline.newest_position(), DEADLINE_S)
         assert await variant() == "mine-variant"
         writer.toggle(secret)
-        await one_server.pipeline.hub.reached(await one_server.pipeline.newest_position(), DEADLINE_S)
+        await server.pipeline.hub.reached(await server.pipeline.newest_position(), DEADLINE_S)
         blocked = (await http.post(EVALUATION, json=question)).json()
         assert blocked["variantKey"] is None
         assert "secret" not in json.dumps(blocked)

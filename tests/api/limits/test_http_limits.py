@@ -12,7 +12,6 @@ from tests.fixtures.server import serving, sse, until
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
 async def test_behind_a_trusted_proxy_each_client_has_its_own_connections(
     database_url: str, with_handover: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,7 +89,6 @@ async def test_what_happened_is_counted(server: RunningServer, writer: Writer) -
     await until(all_gone, "the end of all streams")
 
 
-@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
 async def test_refusals_resyncs_and_evaluations_are_counted_once(
     database_url: str, writer: Writer, with_handover: bool
 ) -> None:

@@ -1,7 +1,6 @@
 """The WebSocket path of the application."""
 
 import json
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,15 +14,9 @@ from tests.fixtures.server import RunningServer, serving
 from tests.fixtures.websocket_client import talking
 
 
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, with_handover=request.param) as running:
-        yield running
-
-
-async def test_a_plain_get_on_the_path_is_refused(server: RunningServer) -> None:
+async def test_a_plain_get_on_the_path_is_refused(either_memory_server: RunningServer) -> None:
     async with httpx.AsyncClient() as client:
-        response = await client.get(server.url + "/ws")
+        response = await client.get(either_memory_server.url + "/ws")
     assert response.status_code in (404, 426)
 
 

@@ -40,10 +40,10 @@ def writer(database_url: str) -> Iterator[Writer]:
         yield writer
 
 
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, with_handover=request.param, listener_poll_interval_s=0.05) as running:
-        yield running
+@pytest.fixture
+def server_settings(writer: Writer) -> dict[str, Any]:
+    """The tables are watched before the server starts."""
+    return {"listener_poll_interval_s": 0.05}
 
 
 async def ready(server: RunningServer, table: str) -> None:
@@ -161,10 +161,10 @@ async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
 
 
 async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_back(
-    server: RunningServer, writer: Writer
+    either_server: RunningServer, writer: Writer
 ) -> None:
-    await ready(server, "shop.clicks")
-    async with connect(server.websocket_url) as socket:
+    await ready(either_server, "shop.clicks")
+    async with connect(either_server.websocket_url) as socket:
         for n, table in enumerate(("shop.clicks", "shop.plain", "shop.clicks")):
             await socket.send(json.dumps({"type": "subscribe", "tables": [table]}))
             assert (await hear(socket))["selections"][0]["tables"] == [table]
@@ -175,21 +175,21 @@ async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_b
             assert (await hear(socket))["type"] == "unsubscribed"
             await socket.send(json.dumps({"type": "ping", "requestId": "p"}))
             assert (await hear(socket)) == {"type": "pong", "requestId": "p"}
-    await until(lambda: server.pipeline.hub.subscriber_count == 0, "the end of the connection")
+    await until(lambda: either_server.pipeline.hub.subscriber_count == 0, "the end of the connection")
 
 
 async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
-    server: RunningServer, writer: Writer
+    either_server: RunningServer, writer: Writer
 ) -> None:
-    await ready(server, "shop.orders")
-    async with connect(server.websocket_url) as socket:
+    await ready(either_server, "shop.orders")
+    async with connect(either_server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.plain"]}))
         assert (await hear(socket))["type"] == "subscribed"
         writer.run("select flagent_cdc.watch('shop.plain', lane => 'orders')")
         await socket.wait_closed()
         assert socket.close_code == 1012
-    await ready(server, "shop.plain")
-    async with sse(server.stream_url, [("table", "shop.plain"), ("table", "shop.orders")]) as stream:
+    await ready(either_server, "shop.plain")
+    async with sse(either_server.stream_url, [("table", "shop.plain"), ("table", "shop.orders")]) as stream:
         writer.run("insert into shop.plain values (1)")
         assert (await stream.next()).data["table"] == "shop.plain"
 
@@ -282,24 +282,18 @@ async def test_a_scope_holds_on_streams_of_their_own_and_hides_where_tables_belo
 # -- the change feed and the rows --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def feeding(database_url: str, writer: Writer) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, listener_poll_interval_s=0.05) as running:
-        yield running
-
-
 def http_of(server: RunningServer) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
 async def test_the_feed_of_a_stream_gives_every_change_once_from_any_cursor(
-    feeding: RunningServer, writer: Writer, table: str
+    server: RunningServer, writer: Writer, table: str
 ) -> None:
     for n in range(6):
         writer.run(f"insert into {table} select {n} * 10 + g, g from generate_series(0, {n}) g")
     writer.run(f"update {table} set n = -1", f"delete from {table} where id < 30", f"truncate {table}")
-    async with http_of(feeding) as http:
+    async with http_of(server) as http:
         whole = await at_least(49, http, table=table)
         assert [change["op"] for change in whole] == ["insert"] * 21 + ["update"] * 21 + ["delete"] * 6 + ["truncate"]
         assert [change["after"]["id"] for change in whole[:21]] == [n * 10 + g for n in range(6) for g in range(n + 1)]
@@ -322,11 +316,11 @@ async def test_the_feed_of_a_stream_gives_every_change_once_from_any_cursor(
 
 @pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
 async def test_consumers_of_a_stream_get_debezium_and_cloudevents(
-    feeding: RunningServer, writer: Writer, table: str
+    server: RunningServer, writer: Writer, table: str
 ) -> None:
     writer.run(f"insert into {table} values (1, 1), (2, 2)")
     writer.run(f"update {table} set id = 3 where id = 2", f"delete from {table} where id = 1")
-    async with http_of(feeding) as http:
+    async with http_of(server) as http:
         (begun, *changes) = await at_least(4, http, table=table)
         records = (await page(http, table=table, format="debezium", after=begun["cursor"]))["changes"]
         events = (
@@ -348,13 +342,13 @@ async def test_consumers_of_a_stream_get_debezium_and_cloudevents(
 
 @pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
 async def test_a_long_poll_is_answered_by_the_next_change_of_its_stream(
-    feeding: RunningServer, writer: Writer, table: str
+    server: RunningServer, writer: Writer, table: str
 ) -> None:
-    async with http_of(feeding) as http:
+    async with http_of(server) as http:
         begun = await page(http, table=table)
         waiting = asyncio.create_task(page(http, table=table, after=begun["next"], waitMs=20_000))
         await until(
-            lambda: any(pipeline.changes._waiting for pipeline in feeding.pipelines.pipelines.values()),
+            lambda: any(pipeline.changes._waiting for pipeline in server.pipelines.pipelines.values()),
             "a reader that waits",
         )
         writer.run(f"insert into {table} values (1, 1)", "insert into shop.plain values (1)")
@@ -375,8 +369,8 @@ async def test_a_long_poll_is_answered_by_the_next_change_of_its_stream(
         assert end.headers["cache-control"] == "no-store"
 
 
-async def test_a_table_that_was_watched_just_now_is_found_at_once(feeding: RunningServer, writer: Writer) -> None:
-    async with http_of(feeding) as http:
+async def test_a_table_that_was_watched_just_now_is_found_at_once(server: RunningServer, writer: Writer) -> None:
+    async with http_of(server) as http:
         for name, order in (("new", "commit"), ("newer", "read")):
             writer.run(
                 f"create table shop.{name} (id integer primary key)",
@@ -388,10 +382,10 @@ async def test_a_table_that_was_watched_just_now_is_found_at_once(feeding: Runni
 
 
 @pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
-async def test_a_cursor_of_a_stream_that_was_pruned_says_so(feeding: RunningServer, writer: Writer, table: str) -> None:
+async def test_a_cursor_of_a_stream_that_was_pruned_says_so(server: RunningServer, writer: Writer, table: str) -> None:
     for n in range(3):
         writer.run(f"insert into {table} select {n} * 10 + g, g from generate_series(0, 3) g")
-    async with http_of(feeding) as http:
+    async with http_of(server) as http:
         whole = await at_least(12, http, table=table)
         writer.run("update flagent_cdc.retention set min_age = '0'", "select flagent_cdc.prune_lanes('0', 1000)")
         rest = await everything(http, table=table)
@@ -405,11 +399,11 @@ async def test_a_cursor_of_a_stream_that_was_pruned_says_so(feeding: RunningServ
 
 
 async def test_rows_of_mode_horizon_and_their_changes_join_around_a_transaction_that_runs(
-    feeding: RunningServer, database_url: str, writer: Writer
+    server: RunningServer, database_url: str, writer: Writer
 ) -> None:
     table = "shop.clicks"
     writer.run(f"insert into {table} values (1, 1)")
-    async with http_of(feeding) as http:
+    async with http_of(server) as http:
         with Writer(database_url) as slow, slow.connection.transaction():
             slow.connection.execute("insert into shop.clicks values (2, 2)")
             # Later than the one that runs, and among the rows that are read now.

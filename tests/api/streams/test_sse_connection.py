@@ -2,7 +2,6 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
 
 import httpx
 import psycopg
@@ -13,21 +12,14 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
 
 
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    """Both ways that a stream can take through the server must be alike."""
-    async with serving(database_url, with_handover=request.param) as running:
-        yield running
-
-
-async def test_a_plain_sql_insert_arrives_with_the_whole_flag(server: RunningServer, database_url: str) -> None:
+async def test_a_plain_sql_insert_arrives_with_the_whole_flag(either_server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             writer.flag("a", description="first")
             event = await stream.next()
     assert (event.type, event.data["key"], event.data["description"]) == ("flag_created", "a", "first")
     assert event.id is not None
-    assert event.id.endswith("@" + server.pipeline.hub.catalog.log)
+    assert event.id.endswith("@" + either_server.pipeline.hub.catalog.log)
 
 
 async def test_a_toggle_gives_updated_and_enabled_with_one_position(server: RunningServer, database_url: str) -> None:
@@ -74,10 +66,10 @@ async def test_the_snapshot_comes_first_and_the_stream_joins_it(server: RunningS
 
 @pytest.mark.parametrize("by_header", [True, False])
 async def test_a_client_that_comes_back_gets_what_it_missed(
-    server: RunningServer, database_url: str, by_header: bool
+    either_server: RunningServer, database_url: str, by_header: bool
 ) -> None:
     with Writer(database_url) as writer:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             writer.flag("a")
             seen = await stream.next()
         writer.flag("b")
@@ -85,21 +77,21 @@ async def test_a_client_that_comes_back_gets_what_it_missed(
         assert seen.id is not None
         params = {} if by_header else {"lastEventId": seen.id}
         headers = {"last_event_id": seen.id} if by_header else {}
-        async with sse(server.stream_url, params, **headers) as stream:
+        async with sse(either_server.stream_url, params, **headers) as stream:
             keys = [(await stream.next()).data["key"] for _ in range(2)]
     assert keys == ["b", "c"]
 
 
 async def test_the_end_of_a_replay_is_told_at_once_with_position_and_freshness(
-    server: RunningServer, database_url: str
+    either_server: RunningServer, database_url: str
 ) -> None:
     with Writer(database_url) as writer:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             writer.flag("a")
             seen = await stream.next()
         writer.flag("b")
         assert seen.id is not None
-        async with sse(server.stream_url, last_event_id=seen.id) as stream:
+        async with sse(either_server.stream_url, last_event_id=seen.id) as stream:
             assert (await stream.next()).data["key"] == "b"
             block = await stream.next_block(deadline_s=5)
     assert block.comment.startswith("keep-alive position=3 fresh=true")
@@ -107,8 +99,10 @@ async def test_the_end_of_a_replay_is_told_at_once_with_position_and_freshness(
     assert block.id.startswith("3@")
 
 
-async def test_the_greeting_tells_position_freshness_and_the_time_between_keep_alives(server: RunningServer) -> None:
-    async with sse(server.stream_url) as stream:
+async def test_the_greeting_tells_position_freshness_and_the_time_between_keep_alives(
+    either_server: RunningServer,
+) -> None:
+    async with sse(either_server.stream_url) as stream:
         assert stream.greeting["position"] == "1"
         assert stream.greeting["fresh"] is True
         assert stream.greeting["heartbeatMs"] == 30_000
@@ -116,9 +110,9 @@ async def test_the_greeting_tells_position_freshness_and_the_time_between_keep_a
         assert 2_000 <= stream.retry_ms <= 4_000
 
 
-async def test_the_header_wins_over_the_parameter(server: RunningServer, database_url: str) -> None:
+async def test_the_header_wins_over_the_parameter(either_server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             writer.flag("a")
             first = await stream.next()
             writer.flag("b")
@@ -126,7 +120,7 @@ async def test_the_header_wins_over_the_parameter(server: RunningServer, databas
         writer.flag("c")
         assert first.id is not None
         assert second.id is not None
-        async with sse(server.stream_url, {"lastEventId": first.id}, last_event_id=second.id) as stream:
+        async with sse(either_server.stream_url, {"lastEventId": first.id}, last_event_id=second.id) as stream:
             assert (await stream.next()).data["key"] == "c"
 
 
@@ -251,11 +245,11 @@ async def test_a_keep_alive_moves_the_id_of_a_filtered_client_forward(database_u
             assert not any("digest" in comment for comment in stream.comments)
 
 
-async def test_a_gzip_stream_is_readable_block_by_block(server: RunningServer, database_url: str) -> None:
+async def test_a_gzip_stream_is_readable_block_by_block(either_server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         async with (
             httpx.AsyncClient() as client,
-            client.stream("GET", server.stream_url, headers={"accept-encoding": "gzip"}) as response,
+            client.stream("GET", either_server.stream_url, headers={"accept-encoding": "gzip"}) as response,
         ):
             assert response.headers["content-encoding"] == "gzip"
             decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -270,9 +264,9 @@ async def test_a_gzip_stream_is_readable_block_by_block(server: RunningServer, d
     assert b"x" * 1000 in text
 
 
-async def test_a_large_transaction_arrives_whole_and_in_order(server: RunningServer, database_url: str) -> None:
+async def test_a_large_transaction_arrives_whole_and_in_order(either_server: RunningServer, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             connection.execute(
                 "insert into flags (key, description, enabled, created_at)"
                 " select 'f' || n, repeat('x', 100), false, now() from generate_series(1, 3000) n"
@@ -283,16 +277,16 @@ async def test_a_large_transaction_arrives_whole_and_in_order(server: RunningSer
     assert len({event.id.split("-")[0] for event in seen if event.id}) == 1
 
 
-async def test_a_row_of_several_hundred_kilobytes_arrives(server: RunningServer, database_url: str) -> None:
+async def test_a_row_of_several_hundred_kilobytes_arrives(either_server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        async with sse(server.stream_url) as stream:
+        async with sse(either_server.stream_url) as stream:
             writer.flag("big", description="ü" * 300_000)
             event = await stream.next()
     assert event.data["description"] == "ü" * 300_000
 
 
-async def test_the_stream_forbids_buffering_on_its_way(server: RunningServer) -> None:
-    async with httpx.AsyncClient() as client, client.stream("GET", server.stream_url) as response:
+async def test_the_stream_forbids_buffering_on_its_way(either_memory_server: RunningServer) -> None:
+    async with httpx.AsyncClient() as client, client.stream("GET", either_memory_server.stream_url) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["x-accel-buffering"] == "no"
         assert response.headers["cache-control"] == "no-cache, no-transform"

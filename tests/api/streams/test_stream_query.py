@@ -1,7 +1,5 @@
 """What a query string selects, and how a wrong one is refused."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 
@@ -11,13 +9,7 @@ from cdc.core.subscription.selection import Selection
 from cdc.core.wire.dialect import ENVELOPES, EVENTS
 from cdc.core.wire.ofrep import REFETCH
 from cdc.core.wire.realtime import REALTIME
-from tests.fixtures.server import RunningServer, serving
-
-
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, with_handover=request.param) as running:
-        yield running
+from tests.fixtures.server import RunningServer
 
 
 @pytest.mark.parametrize(
@@ -32,9 +24,11 @@ async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIter
         ("flag=%ff", ("query string", "UTF-8")),
     ],
 )
-async def test_bad_parameters_get_one_clear_sentence(server: RunningServer, query: str, words: tuple[str, ...]) -> None:
+async def test_bad_parameters_get_one_clear_sentence(
+    memory_server: RunningServer, query: str, words: tuple[str, ...]
+) -> None:
     async with httpx.AsyncClient() as client:
-        response = await client.get(f"{server.stream_url}?{query}")
+        response = await client.get(f"{memory_server.stream_url}?{query}")
     problem = response.json()
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
@@ -42,6 +36,14 @@ async def test_bad_parameters_get_one_clear_sentence(server: RunningServer, quer
     assert problem["code"]
     for word in words:
         assert word in problem["detail"]
+
+
+async def test_either_way_a_bad_parameter_is_refused_with_a_problem(either_memory_server: RunningServer) -> None:
+    async with httpx.AsyncClient() as client:
+        response = await client.get(f"{either_memory_server.stream_url}?flog=a")
+    assert (response.status_code, response.headers["content-type"]) == (400, "application/problem+json")
+    assert response.json()["status"] == 400
+    assert "flog" in response.json()["detail"]
 
 
 def test_the_own_endpoint_reads_every_parameter_but_the_id_and_the_token() -> None:

@@ -1,41 +1,33 @@
 """Frames, fragments and compression on a real socket."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer, serving
+from tests.fixtures.server import RunningServer
 from tests.fixtures.websocket_client import talking
 
 
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    async with serving(database_url, with_handover=request.param) as running:
-        yield running
-
-
-async def test_a_frame_beyond_all_measure_closes_the_connection(server: RunningServer) -> None:
-    async with talking(server) as client:
+async def test_a_frame_beyond_all_measure_closes_the_connection(either_memory_server: RunningServer) -> None:
+    async with talking(either_memory_server) as client:
         await client.connection.send("x" * 2_000_000)
         with pytest.raises(ConnectionClosed):
             await client.hear()
     assert client.connection.close_code == 1009
 
 
-async def test_fragments_make_one_message(server: RunningServer) -> None:
-    async with talking(server) as client:
+async def test_fragments_make_one_message(either_memory_server: RunningServer) -> None:
+    async with talking(either_memory_server) as client:
         await client.connection.send(iter(['{"type":', '"ping","requestId"', ':"f"}']))
         assert await client.hear() == {"type": "pong", "requestId": "f"}
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
 async def test_large_and_small_events_are_read_with_and_without_compression(
-    server: RunningServer, database_url: str, compression: str | None
+    either_server: RunningServer, database_url: str, compression: str | None
 ) -> None:
     with Writer(database_url) as writer:
-        async with talking(server, compression=compression) as client:
+        async with talking(either_server, compression=compression) as client:
             await client.ask(type="subscribe", subscribeAll=True)
             for key, size in (("s", 1), ("m", 5_000), ("l", 200_000)):
                 writer.flag(key, description="ä" * size)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,16 +11,11 @@ from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
 from tests.fixtures.websocket_client import talking
 
 
-@pytest.fixture(params=[True, False], ids=["handed over", "through ASGI"])
-async def server(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[RunningServer]:
-    """Both ways that a WebSocket can take through the server must be alike."""
-    async with serving(database_url, with_handover=request.param) as running:
-        yield running
-
-
-async def test_a_subscriber_of_everything_gets_the_event_object(server: RunningServer, database_url: str) -> None:
+async def test_a_subscriber_of_everything_gets_the_event_object(
+    either_server: RunningServer, database_url: str
+) -> None:
     with Writer(database_url) as writer:
-        async with talking(server) as client:
+        async with talking(either_server) as client:
             subscribed = await client.ask(type="subscribe", requestId="r1", subscribeAll=True)
             flag = writer.flag("a")
             event = await client.hear()
@@ -33,8 +27,8 @@ async def test_a_subscriber_of_everything_gets_the_event_object(server: RunningS
     assert event["id"].endswith(subscribed["id"].split("@")[1])
 
 
-async def test_a_request_id_is_made_where_there_is_none(server: RunningServer) -> None:
-    async with talking(server) as client:
+async def test_a_request_id_is_made_where_there_is_none(memory_server: RunningServer) -> None:
+    async with talking(memory_server) as client:
         assert (await client.ask(type="subscribe", flags=["a"]))["requestId"]
 
 
@@ -78,14 +72,14 @@ async def test_subscribes_add_up_and_unsubscribe_takes_away(server: RunningServe
     assert silent == {"type": "pong", "requestId": "p"}
 
 
-async def test_a_snapshot_holds_what_the_new_part_selects(server: RunningServer, database_url: str) -> None:
+async def test_a_snapshot_holds_what_the_new_part_selects(either_server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
-        async with talking(server) as client:
+        async with talking(either_server) as client:
             await client.ask(type="subscribe", subscribeAll=True)
             for key in ("a", "b", "c"):
                 writer.flag(key)
                 await client.hear()
-        async with talking(server) as client:
+        async with talking(either_server) as client:
             await client.say(type="subscribe", requestId="s", flags=["b"], snapshot=True)
             await client.hear()
             snapshot = await client.hear()
@@ -201,15 +195,32 @@ async def test_a_heartbeat_tells_position_freshness_and_digest(database_url: str
         ('{"type":"subscribe","types":["nope"]}', "invalid_parameter", ("types", "nope", "flag_updated")),
         ('{"type":"subscribe","lastEventId":"junk"}', "invalid_event_id", ("junk",)),
         ('{"type":"ping","requestId":7}', "invalid_parameter", ("requestId",)),
-        (json.dumps({"type": "ping", "requestId": "x" * 140_000}), "message_too_large", ("131072",)),
         ("[" * 100_000, "invalid_message", ("nested",)),
-        (b"\x00", "binary_message", ("binary",)),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
 async def test_bad_input_gets_an_error_and_the_connection_stays(
-    server: RunningServer, message: str | bytes, code: str, words: tuple[str, ...]
+    memory_server: RunningServer, message: str, code: str, words: tuple[str, ...]
 ) -> None:
+    await is_refused(memory_server, message, code, words)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ("{", "invalid_json", ("not valid JSON",)),
+        (json.dumps({"type": "ping", "requestId": "x" * 140_000}), "message_too_large", ("131072",)),
+        (b"\x00", "binary_message", ("binary",)),
+    ],
+    ids=["text", "too large", "binary"],
+)
+async def test_either_way_an_unreadable_message_gets_an_error_and_the_connection_stays(
+    either_memory_server: RunningServer, message: str | bytes, code: str, words: tuple[str, ...]
+) -> None:
+    await is_refused(either_memory_server, message, code, words)
+
+
+async def is_refused(server: RunningServer, message: str | bytes, code: str, words: tuple[str, ...]) -> None:
     async with talking(server) as client:
         await client.connection.send(message)
         error = await client.hear()
@@ -220,13 +231,13 @@ async def test_bad_input_gets_an_error_and_the_connection_stays(
 
 
 async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
-    server: RunningServer, database_url: str
+    either_server: RunningServer, database_url: str
 ) -> None:
     with Writer(database_url) as writer:
         for n in range(30):
             writer.flag(f"f{n}", description="x" * 100_000)
-        assert await server.pipeline.hub.reached(Position(31), DEADLINE_S)
-        async with talking(server) as client:
+        assert await either_server.pipeline.hub.reached(Position(31), DEADLINE_S)
+        async with talking(either_server) as client:
             await client.say(type="subscribe", subscribeAll=True, snapshot=True)
             for n in range(20):
                 await client.say(type="ping", requestId=str(n))

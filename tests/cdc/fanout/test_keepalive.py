@@ -23,7 +23,6 @@ from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import DEADLINE_S, ServerProcess, serving, sse, until
 
 
-@pytest.mark.parametrize("with_handover", [True, False], ids=["handed over", "through ASGI"])
 async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
     database_url: str, with_handover: bool
 ) -> None:
