@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from cdc.source.memory import MemoryLog
 from tests.fixtures.authenticated import (
     EVALUATION,
     EXPORT,
@@ -98,7 +99,10 @@ async def test_another_first_message_ends_the_connection(
         assert socket.close_code == 4401
 
 
-async def test_a_connection_that_brings_no_credential_is_closed(either_memory_server: RunningServer) -> None:
+async def test_a_connection_that_brings_no_credential_is_closed(
+    either_memory_server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.streams.websocket_session._CREDENTIAL_WAIT_S", 1.0)
     async with connect(either_memory_server.websocket_url) as socket:
         async with asyncio.timeout(10):
             assert (await hear(socket))["code"] == "credential_missing"
@@ -107,8 +111,8 @@ async def test_a_connection_that_brings_no_credential_is_closed(either_memory_se
     await until(lambda: either_memory_server.pipeline.hub.subscriber_count == 0, "its leaving")
 
 
-async def test_where_nobody_is_asked_credentials_do_no_harm(database_url: str) -> None:
-    async with serving(database_url) as server, client(server, "whatever") as http:
+async def test_where_nobody_is_asked_credentials_do_no_harm(memory_log: MemoryLog) -> None:
+    async with serving(memory_log) as server, client(server, "whatever") as http:
         assert (await http.get("/api/v1/flags")).status_code == 200
         given = (await http.post("/api/v1/stream-tokens")).json()["token"]
         async with sse(server.stream_url, {"token": given}), connect(server.websocket_url) as socket:
@@ -116,8 +120,8 @@ async def test_where_nobody_is_asked_credentials_do_no_harm(database_url: str) -
             assert (await ask(socket, type="subscribe"))["type"] == "subscribed"
 
 
-async def test_present_clients_find_only_their_own_paths_open(database_url: str) -> None:
-    async with serving(database_url, auth_jwt_secret=SECRET, auth_open_realtime=True) as server, client(server) as http:
+async def test_present_clients_find_only_their_own_paths_open(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, auth_jwt_secret=SECRET, auth_open_realtime=True) as server, client(server) as http:
         assert (await http.get(EXPORT)).status_code == 200
         async with sse(server.url + "/realtime/sse"), sse(server.url + "/api/v1/realtime/sse"):
             pass
@@ -133,7 +137,7 @@ async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(memor
 
 
 async def test_a_token_of_a_newly_published_key_is_let_in_soon(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory_log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cdc.auth.authenticator._JWKS_PAUSE_S", 0.1)
     keys = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("old", "new")}
@@ -148,7 +152,7 @@ async def test_a_token_of_a_newly_published_key_is_let_in_soon(
     publish("old")
     claims = {"exp": time.time() + 300, "flagent_cdc": {}}
     signed = {kid: jwt.encode(claims, keys[kid], "ES256", {"kid": kid}) for kid in keys}
-    async with serving(database_url, auth_jwt_jwks=str(tmp_path / "jwks.json")) as server:
+    async with serving(memory_log, auth_jwt_jwks=str(tmp_path / "jwks.json")) as server:
 
         async def status(kid: str) -> int:
             async with client(server, signed[kid]) as http:

@@ -8,17 +8,18 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from api.access.cors import ALLOWED_HEADERS, ALLOWED_METHODS, EXPOSED_HEADERS, Cors
+from cdc.source.memory import MemoryLog
 from tests.fixtures.authenticated import SECRET, ask, client, token
-from tests.fixtures.server import RunningServer, serving
+from tests.fixtures.server import serving
 
 PAGE = "https://app.example.com"
 
 
-async def test_pages_of_the_list_may_read_and_others_may_not(database_url: str) -> None:
+async def test_pages_of_the_list_may_read_and_others_may_not(memory_log: MemoryLog) -> None:
     for with_handover in (True, False):
         async with (
             serving(
-                database_url, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,), with_handover=with_handover
+                memory_log, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,), with_handover=with_handover
             ) as server,
             client(server, token()) as http,
         ):
@@ -37,9 +38,9 @@ async def test_pages_of_the_list_may_read_and_others_may_not(database_url: str) 
             assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
 
 
-async def test_a_preflight_needs_no_credential(server: RunningServer, database_url: str) -> None:
+async def test_a_preflight_needs_no_credential(memory_log: MemoryLog) -> None:
     async with (
-        serving(database_url, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,)) as server,
+        serving(memory_log, auth_jwt_secret=SECRET, web_cors_origins=(PAGE,)) as server,
         client(server) as http,
     ):
         asked = {"origin": PAGE, "access-control-request-method": "GET"}
@@ -53,21 +54,19 @@ async def test_a_preflight_needs_no_credential(server: RunningServer, database_u
         assert "access-control-allow-origin" not in refused.headers
 
 
-async def test_any_page_may_read_without_cookies_where_all_are_allowed(database_url: str) -> None:
-    async with serving(database_url, auth_jwt_secret=SECRET, web_cors_origins=("*",)) as server:
+async def test_any_page_may_read_without_cookies_where_all_are_allowed(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, auth_jwt_secret=SECRET, web_cors_origins=("*",)) as server:
         async with client(server, token()) as http:
             answer = await http.get("/api/v1/flags", headers={"origin": PAGE})
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_a_page_elsewhere_may_not_open_a_websocket(database_url: str) -> None:
+async def test_a_page_elsewhere_may_not_open_a_websocket(memory_log: MemoryLog) -> None:
     for with_handover in (True, False):
         for asks in (True, False):
             settings: dict[str, Any] = {"auth_jwt_secret": SECRET} if asks else {}
-            async with serving(
-                database_url, with_handover=with_handover, web_cors_origins=(PAGE,), **settings
-            ) as server:
+            async with serving(memory_log, with_handover=with_handover, web_cors_origins=(PAGE,), **settings) as server:
                 cookie = {"cookie": f"access_token={token()}"}
                 local = Origin("http://localhost:5173")
                 allowed = [None, Origin(PAGE), Origin(server.url), *([] if asks else [local])]

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cdc.database.queries import flagent_tables
+from cdc.source.memory import MemoryLog
 from tests.fixtures.authenticated import (
     EVALUATION,
     EXPORT,
@@ -247,9 +248,9 @@ async def test_evaluation_is_a_right_of_its_own(server: RunningServer, writer: W
             assert (await ask(socket, type=type))["code"] == "not_allowed"
 
 
-async def test_a_restricted_stream_has_no_digest(database_url: str) -> None:
+async def test_a_restricted_stream_has_no_digest(memory_log: MemoryLog) -> None:
     async with serving(
-        database_url, auth_jwt_secret=SECRET, sse_keep_alive_s=0.2, websocket_ping_interval_s=0.2
+        memory_log, auth_jwt_secret=SECRET, sse_keep_alive_s=0.2, websocket_ping_interval_s=0.2
     ) as server:
         cases: tuple[tuple[dict[str, Any], bool], ...] = (({}, True), ({"flags": ["*"]}, False))
         for scopes, has_digest in cases:

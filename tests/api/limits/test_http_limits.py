@@ -7,18 +7,19 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from cdc.source.memory import MemoryLog
 from tests.fixtures.server import serving, sse, until
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 async def test_behind_a_trusted_proxy_each_client_has_its_own_connections(
-    database_url: str, with_handover: bool, caplog: pytest.LogCaptureFixture
+    memory_log: MemoryLog, with_handover: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A connection that a proxy uses again counts for whom it was used last."""
     one, other = {"x-forwarded-for": "198.51.100.1, 203.0.113.7"}, {"x-forwarded-for": "203.0.113.8, 127.0.0.2"}
     async with serving(
-        database_url, with_handover=with_handover, limits_max_connections_per_client=2, limits_trusted_proxies=LOOPBACK
+        memory_log, with_handover=with_handover, limits_max_connections_per_client=2, limits_trusted_proxies=LOOPBACK
     ) as server:
         async with (
             sse(server.stream_url, **one),
@@ -45,9 +46,9 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own_connections(
         await until(has_place, "a place for the first client")
 
 
-async def test_an_upgrade_where_there_is_no_websocket_is_counted_out_again(database_url: str) -> None:
+async def test_an_upgrade_where_there_is_no_websocket_is_counted_out_again(memory_log: MemoryLog) -> None:
     """Such a connection changes hands within uvicorn; counted for ever, a few thousand would close the server."""
-    async with serving(database_url, limits_max_connections=3) as server:
+    async with serving(memory_log, limits_max_connections=3) as server:
         for _ in range(5):
             with pytest.raises(InvalidStatus) as refused:
                 async with connect(server.url.replace("http:", "ws:") + "/nowhere"):

@@ -205,8 +205,10 @@ async def test_a_cursor_that_cannot_be_continued_says_why_and_where_to_begin(
         ({"format": "avro"}, "format"),
     ],
 )
-async def test_bad_parameters_are_refused_by_name(server: RunningServer, parameters: dict[str, Any], name: str) -> None:
-    async with client(server) as http:
+async def test_bad_parameters_are_refused_by_name(
+    memory_server: RunningServer, parameters: dict[str, Any], name: str
+) -> None:
+    async with client(memory_server) as http:
         refused = await problem(http, **parameters)
     assert (refused["status"], refused["code"]) == (400, "invalid_parameter")
     assert name in refused["parameter"]

@@ -88,17 +88,17 @@ async def test_one_reads_ones_own_write_by_position(server: RunningServer, datab
         ("/api/v1/evaluation/batch", b'{"flagKeys":["a"]}', "entities"),
     ],
 )
-async def test_bad_requests_name_the_field(server: RunningServer, path: str, body: bytes, word: str) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+async def test_bad_requests_name_the_field(memory_server: RunningServer, path: str, body: bytes, word: str) -> None:
+    async with httpx.AsyncClient(base_url=memory_server.url) as client:
         response = await client.post(path, content=body)
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
     assert word in response.json()["detail"]
 
 
-async def test_a_batch_beyond_the_limit_is_refused(server: RunningServer) -> None:
+async def test_a_batch_beyond_the_limit_is_refused(memory_server: RunningServer) -> None:
     body = {"entities": [{"entityID": "u"}] * 200, "flagKeys": ["a"] * 100}
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=memory_server.url) as client:
         response = await client.post("/api/v1/evaluation/batch", json=body)
     assert response.status_code == 400
     assert response.json()["code"] == "batch_too_large"

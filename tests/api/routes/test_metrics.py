@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from cdc.admin.api_keys import create_key
 from cdc.core.subscription.grant import Grant
 from cdc.observe.metrics import FAMILIES, PREFIX
+from cdc.source.memory import MemoryLog
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, ServerProcess, serving, sse, until
 
@@ -112,10 +113,10 @@ async def test_refusals_resyncs_and_evaluations_are_counted_once(
     assert total(numbers, "evaluations_total") == 3
 
 
-async def test_openmetrics_is_spoken_to_who_asks_for_it(server: RunningServer) -> None:
+async def test_openmetrics_is_spoken_to_who_asks_for_it(memory_server: RunningServer) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(
-            server.url + "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}
+            memory_server.url + "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}
         )
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert PREFIX + "subscribers" in {family.name for family in parse_openmetrics(answer.text)}  # type: ignore[no-untyped-call]
@@ -142,8 +143,8 @@ GRANTS = {
 }
 
 
-async def test_it_can_be_switched_off(database_url: str) -> None:
-    async with serving(database_url, web_metrics_enabled=False) as server, httpx.AsyncClient() as client:
+async def test_it_can_be_switched_off(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, web_metrics_enabled=False) as server, httpx.AsyncClient() as client:
         assert (await client.get(server.url + "/metrics")).status_code == 404
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cdc.source.memory import MemoryLog
 from tests.fixtures.flags import Writer
 from tests.fixtures.present_client import present_client
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
@@ -97,9 +98,9 @@ async def test_a_long_key_and_a_large_flag_keep_the_line_short(server: RunningSe
     assert event["type"] == "flag.created"
 
 
-async def test_heartbeats_are_comments(database_url: str) -> None:
+async def test_heartbeats_are_comments(memory_log: MemoryLog) -> None:
     async with (
-        serving(database_url, sse_keep_alive_s=0.1) as server,
+        serving(memory_log, sse_keep_alive_s=0.1) as server,
         httpx.AsyncClient() as client,
         client.stream("GET", server.url + "/realtime/sse", headers={"accept-encoding": "identity"}) as response,
     ):
@@ -110,9 +111,9 @@ async def test_heartbeats_are_comments(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/realtime/sse/health", "/api/v1/realtime/sse/health"])
-async def test_health_counts_connections_as_text(server: RunningServer, path: str) -> None:
-    async with present_client(server), httpx.AsyncClient() as client:
-        answer = (await client.get(server.url + path)).json()
+async def test_health_counts_connections_as_text(memory_server: RunningServer, path: str) -> None:
+    async with present_client(memory_server), httpx.AsyncClient() as client:
+        answer = (await client.get(memory_server.url + path)).json()
     assert answer == {"status": "healthy", "activeConnections": "1", "protocol": "SSE"}
 
 

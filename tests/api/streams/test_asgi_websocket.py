@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from api.http.problem import Problem
 from api.streams.asgi_websocket import WebSocketEndpoint
+from cdc.source.memory import MemoryLog
 from tests.fixtures.server import RunningServer, serving
 from tests.fixtures.websocket_client import talking
 
@@ -20,8 +21,8 @@ async def test_a_plain_get_on_the_path_is_refused(either_memory_server: RunningS
     assert response.status_code in (404, 426)
 
 
-async def test_it_can_be_switched_off(database_url: str) -> None:
-    async with serving(database_url, websocket_enabled=False) as server:
+async def test_it_can_be_switched_off(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, websocket_enabled=False) as server:
         with pytest.raises(InvalidStatus) as refused:
             async with talking(server):
                 pass

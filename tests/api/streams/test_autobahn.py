@@ -10,6 +10,7 @@ from websockets.frames import Frame, Opcode
 
 from api.streams import websocket_connection
 from api.streams.websocket_session import Session
+from cdc.source.memory import MemoryLog
 from tests.fixtures.server import serving
 
 pytestmark = pytest.mark.timeout(120)
@@ -61,9 +62,9 @@ def told(error: FailureError) -> str:
     return "\n".join(f"{each.case_id}: {each.result}; {each.result_close}" for each in failed)
 
 
-async def test_every_case_passes_with_an_echo(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_case_passes_with_an_echo(memory_log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_connection, "Session", Echo)
-    async with serving(database_url, websocket_ping_interval_s=NO_PINGS) as server:
+    async with serving(memory_log, websocket_ping_interval_s=NO_PINGS) as server:
         try:
             results = await run_fuzzingclient(server.websocket_url, exclude_cases=TOO_LARGE + NOT_RUN, concurrency=4)
         except FailureError as error:
@@ -71,8 +72,8 @@ async def test_every_case_passes_with_an_echo(database_url: str, monkeypatch: py
     assert len(results) >= 240
 
 
-async def test_the_cases_without_an_echo_pass_on_our_own_session(database_url: str) -> None:
-    async with serving(database_url, websocket_ping_interval_s=NO_PINGS) as server:
+async def test_the_cases_without_an_echo_pass_on_our_own_session(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, websocket_ping_interval_s=NO_PINGS) as server:
         try:
             results = await run_fuzzingclient(server.websocket_url, cases=WITHOUT_ECHO, concurrency=4)
         except FailureError as error:

@@ -21,13 +21,14 @@ from cdc.cli import server as server_of_command
 from cdc.cli.server import build_server, upstream_of
 from cdc.core.subscription.grant import Grant
 from cdc.errors import Unauthorized
+from cdc.source.memory import MemoryLog
 from tests.fixtures.server import DEADLINE_S, serving, sse, until
 from tests.fixtures.settings import settings_with
 from tests.fixtures.websocket_client import talking
 
 
-async def test_beyond_the_limit_a_client_is_told_when_to_come_back(database_url: str) -> None:
-    async with serving(database_url, sse_max_clients=1) as server, httpx.AsyncClient() as client:
+async def test_beyond_the_limit_a_client_is_told_when_to_come_back(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, sse_max_clients=1) as server, httpx.AsyncClient() as client:
         async with sse(server.stream_url):
             refused = await client.get(server.stream_url)
             assert refused.status_code == 503
@@ -68,8 +69,8 @@ async def test_a_stream_that_is_asked_for_before_the_flags_are_read_waits_for_th
             await serving_task
 
 
-async def test_beyond_the_limit_the_handshake_is_refused(database_url: str) -> None:
-    async with serving(database_url, websocket_max_connections=1) as server:
+async def test_beyond_the_limit_the_handshake_is_refused(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, websocket_max_connections=1) as server:
         async with talking(server):
             with pytest.raises(InvalidStatus) as refused:
                 async with talking(server):

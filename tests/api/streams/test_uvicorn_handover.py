@@ -29,30 +29,30 @@ def kinds(server: RunningServer) -> list[type]:
     return sorted((type(each) for each in server.uvicorn.server_state.connections), key=lambda kind: kind.__name__)
 
 
-async def test_admitted_streams_leave_uvicorns_protocol_and_other_requests_stay(server: RunningServer) -> None:
+async def test_admitted_streams_leave_uvicorns_protocol_and_other_requests_stay(memory_server: RunningServer) -> None:
     async with (
-        sse(server.stream_url),
-        sse(server.url + "/realtime/sse"),
-        connect(server.websocket_url),
-        httpx.AsyncClient(base_url=server.url) as http,
+        sse(memory_server.stream_url),
+        sse(memory_server.url + "/realtime/sse"),
+        connect(memory_server.websocket_url),
+        httpx.AsyncClient(base_url=memory_server.url) as http,
     ):
         assert (await http.get("/healthz")).status_code == 200
-        handed_over = [kind for kind in kinds(server) if not issubclass(kind, HttpToolsProtocol)]
+        handed_over = [kind for kind in kinds(memory_server) if not issubclass(kind, HttpToolsProtocol)]
         assert handed_over == [SseConnection, SseConnection, WebSocketConnection]
-        assert len(kinds(server)) == 4
-    await until(lambda: not kinds(server), "all connections' end")
+        assert len(kinds(memory_server)) == 4
+    await until(lambda: not kinds(memory_server), "all connections' end")
 
 
-async def test_a_request_with_another_method_stays_with_uvicorn(server: RunningServer) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        assert (await http.post(server.stream_url)).status_code == 405
-        assert all(issubclass(kind, HttpToolsProtocol) for kind in kinds(server))
+async def test_a_request_with_another_method_stays_with_uvicorn(memory_server: RunningServer) -> None:
+    async with httpx.AsyncClient(base_url=memory_server.url) as http:
+        assert (await http.post(memory_server.stream_url)).status_code == 405
+        assert all(issubclass(kind, HttpToolsProtocol) for kind in kinds(memory_server))
 
 
 @pytest.mark.parametrize("url", [b"http://", b"http://[", b"http://x:99999999/ws"])
-async def test_a_malformed_url_of_an_upgrade_is_refused(server: RunningServer, url: bytes) -> None:
+async def test_a_malformed_url_of_an_upgrade_is_refused(memory_server: RunningServer, url: bytes) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x"
-    answer = await answer_to(server, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n\r\n")
+    answer = await answer_to(memory_server, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 

@@ -61,8 +61,8 @@ async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
     assert "1000000" in answers[2]["message"]
 
 
-async def test_over_the_websocket_an_error_carries_the_request_id(server: RunningServer) -> None:
-    async with connect(server.websocket_url) as socket:
+async def test_over_the_websocket_an_error_carries_the_request_id(memory_server: RunningServer) -> None:
+    async with connect(memory_server.websocket_url) as socket:
         await socket.send('{"type":"evaluate","requestId":"bad","flagKey":"a","entityContext":[1]}')
         answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
     assert (answer["type"], answer["requestId"]) == ("error", "bad")
