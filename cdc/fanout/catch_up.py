@@ -36,7 +36,7 @@ from .history import Historian, History
 from .limits import HubLimits
 from .row_sender import RowSender, RowsFailure
 from .snapshot_cache import SnapshotCache
-from .subscriber import CloseReason, Subscriber
+from .subscriber import CloseReason, Delivery, Subscriber
 
 __all__ = ["CatchUp", "Present"]
 
@@ -50,7 +50,7 @@ _TURN_EVENTS = 1024
 _TURN_BYTES = 128 * 1024
 
 
-class Present(Protocol):
+class Present(Delivery, Protocol):
     """What subscribers catch up with, and where they go live: the hub implements it."""
 
     limits: HubLimits
@@ -63,8 +63,6 @@ class Present(Protocol):
 
     def go_live(self, subscriber: Subscriber) -> None:
         """Deliver to the subscriber as events happen: it has received everything in the ring."""
-
-    def close(self, subscriber: Subscriber, reason: CloseReason, text: str, last: bytes = b"") -> None: ...
 
     def disconnect(self, subscriber: Subscriber, reason: CloseReason, text: str) -> None: ...
 
@@ -114,8 +112,11 @@ class CatchUp:
         names = selections.tables_alone
         if names and self._row_sender is not None:
             here = present.catalog.here
-            # What the rows are as of is known when all of them have been sent.
-            part = None if added is None or previous is None else AddedSelection(previous, added, here, here)
+            # What the rows are as of is known when all of them have been sent. A first selection adds to nothing: what
+            # was committed before the rows' position must not be read again for it.
+            part = None
+            if added is not None and previous is not None and previous.clauses:
+                part = AddedSelection(previous, added, here, here)
             backlog.drained = asyncio.Event()
             backlog.waiting = asyncio.create_task(self._send_rows(subscriber, backlog, names, part, self._row_sender))
         else:
@@ -162,8 +163,9 @@ class CatchUp:
         subscriber = self._turns.popleft()
         if self._turns:
             asyncio.get_running_loop().call_soon(self._next_turn)
-        # Much may have happened since it asked: `feed` looks at its state afresh.
-        self.feed(subscriber)
+        # Much may have happened since it asked: `feed` reads its state again, and it may belong to another lane by now.
+        if subscriber.delivery is self._present:
+            self.feed(subscriber)
 
     def feed(self, subscriber: Subscriber) -> None:
         """Send from the subscriber's backlog until its transport is full, its turn is over, or it has caught up and
@@ -284,11 +286,12 @@ class CatchUp:
         send: RowSender,
     ) -> None:
         async def write(data: bytes) -> None:
-            assert backlog.drained is not None, "it is waiting for these rows"
-            backlog.drained.clear()
+            drained = backlog.drained
+            assert drained is not None, "it is waiting for these rows"
+            drained.clear()
             backlog.outbox.append(data)
             self.feed(subscriber)
-            await backlog.drained.wait()
+            await drained.wait()
 
         end = await send(subscriber, names, write)
         backlog.waiting = backlog.drained = None

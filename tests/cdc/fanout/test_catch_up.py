@@ -10,7 +10,7 @@ from cdc.core.freshness import Freshness
 from cdc.core.log.change import Change, Commit, Op
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.resume import ResyncReason
-from cdc.core.subscription.selection import Selection
+from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire.encoded import EncodedEvent
 from cdc.core.wire.fields import Overflow
 from cdc.core.wire.rows import RowsPiece
@@ -362,6 +362,27 @@ async def test_what_is_subscribed_already_loses_nothing_while_the_rows_of_an_add
     memory.flag("after")
     memory.commit(order(2))
     assert kinds(sink) == ["before", "1", "2", "meanwhile", "after", "2"]
+
+
+async def test_a_first_selection_of_a_table_continues_after_its_rows_whatever_was_committed_meanwhile() -> None:
+    """The ring no longer holds where the subscription began, and need not: before it nothing was selected."""
+
+    async def between() -> None:
+        for number in range(40):
+            memory.commit(order(number))
+
+    asked: list[EventId] = []
+
+    async def historian(after: EventId) -> History | ResyncReason:
+        asked.append(after)
+        return ResyncReason.OVERFLOW
+
+    rows = Rows(between, lambda: EventId(Position(memory.flagent.position - 1), None, LOG))
+    memory = MemoryHub(HubLimits(ring_events=8), row_sender=rows, historian=historian)
+    subscriber, sink = memory.subscribed(Selections(()))
+    memory.add(subscriber, ORDERS, snapshot=True)
+    await live(subscriber)
+    assert (kinds(sink), asked, memory.hub.counters.resyncs) == (["1", "2", "39"], [], {})
 
 
 async def test_rows_that_fail_end_the_stream_with_the_cause() -> None:
