@@ -23,7 +23,7 @@ from ..errors import ForeignStream, NatsMismatch
 from ..postgres.log_reader import LogReader
 from ..postgres.upstream import PostgresUpstream
 from ..settings.settings import Settings
-from ..source.cancellation import cancel_and_wait, stop_and_wait
+from ..source.cancellation import stop_and_wait
 from ..source.upstream import Follower
 from .connection import Connection, nats_errors
 from .layout import Layout, Limits, prepare
@@ -101,8 +101,7 @@ class StreamCopier:
             for work in works:
                 work.cancel()
             self._log_reader.shutdown_socket()
-            await stop_and_wait(parts, following)
-            await cancel_and_wait(works)
+            await stop_and_wait(parts, following, works)
             await self._source_log.close()
             await self._log_reader.close()
 

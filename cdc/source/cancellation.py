@@ -5,10 +5,13 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 __all__ = ["Stoppable", "cancel_and_wait", "stop_and_wait"]
+
+logger = logging.getLogger(__name__)
 
 # Long enough for a task that notices at once to close what it has open.
 _AGAIN_S = 3.0
@@ -35,14 +38,24 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
                 task.exception()  # Retrieved, so that asyncio does not complain.
 
 
-async def stop_and_wait(parts: Iterable[Stoppable], tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Stop parts of a source, and wait until the tasks that run them have ended.
+async def stop_and_wait(
+    parts: Iterable[Stoppable], tasks: Iterable["asyncio.Task[Any]"], cancelled: Iterable["asyncio.Task[Any]"] = ()
+) -> None:
+    """Stop parts of a source, and wait for the end of the tasks that run them, and of those `cancelled` already.
 
     A stop shuts the socket down. A cancellation alone would make a driver first ask the other side, which may be
-    silent, to cancel its query; it comes only where the stop was not enough.
+    silent, to cancel its query; it comes only where the stop was not enough. An error that ended one of the tasks is
+    logged: nothing else reports it.
     """
     running = list(tasks)
     for part in parts:
         part.stop()
     await asyncio.wait(running, timeout=_STOP_S)
-    await cancel_and_wait(running)
+    await cancel_and_wait((*running, *cancelled))
+    for task in running:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error(
+                "A task of the source failed",
+                extra={"action": "source_task_failed", "task": task.get_name()},
+                exc_info=error,
+            )
