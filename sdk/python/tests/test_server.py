@@ -55,7 +55,7 @@ def client_of(transport: str, port: int, **options: Any) -> Client:
 
 @asynccontextmanager
 async def behind_a_proxy(database_url: str, **settings: Any) -> AsyncIterator[tuple[Any, Proxy]]:
-    settings = {"sse_keep_alive_s": 0.5, "ws_ping_interval_s": 0.5} | settings
+    settings = {"sse_keep_alive_s": 0.5, "websocket_ping_interval_s": 0.5} | settings
     async with serving(database_url, **settings) as server, Proxy(int(server.url.rpartition(":")[2])) as proxy:
         yield server, proxy
 
@@ -165,7 +165,7 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
     """Random writers, a proxy that resets and becomes silent: at the end all is equal, no event came twice, no task is left."""
     print("seed", seed)
     chaos = random.Random(seed)
-    async with behind_a_proxy(database_url, ring_events=200) as (server, proxy):
+    async with behind_a_proxy(database_url, pipeline_ring_events=200) as (server, proxy):
         threads, open_sockets = set(threading.enumerate()), sockets()
         ids: list[str] = []
         repeated: list[str] = []
@@ -210,7 +210,7 @@ async def test_the_store_ends_equal_to_the_database(database_url: str, transport
         await asyncio.gather(*writers)
         expected = await asyncio.to_thread(truth, database_url)
         await eventually(lambda: state(store) == expected and store.status is StoreStatus.READY, "equality")
-        await eventually(lambda: store.digest == server.feed.hub.catalog.digest, "an equal digest")
+        await eventually(lambda: store.digest == server.pipeline.hub.catalog.digest, "an equal digest")
         tagged = {key: flag for key, flag in expected.items() if "t1" in flag[3]}
         await eventually(lambda: state(partial) == tagged and partial.status is StoreStatus.READY, "the partial store")
         await eventually(lambda: client.queued_messages == 0, "an empty queue")
