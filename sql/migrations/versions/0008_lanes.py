@@ -111,13 +111,16 @@ create type flagent_cdc.capture_options as (
     masked_columns  text[],
     known_columns   text[]      -- all columns that the table had when it was watched
 );
-alter table flagent_cdc.watched_table alter column options type flagent_cdc.capture_options using row(
+alter table flagent_cdc.watched_table alter column options type flagent_cdc.capture_options using {as_options};
+"""
+
+# The composite of the text array that the options were; its last members may be missing.
+AS_OPTIONS = """row(
     options[1], coalesce(options[9], '0'), case options[10] when 'horizon' then 'read' else 'commit' end, options[4],
     options[2], nullif(options[3], ''), nullif(options[5], ''),
     case when options[5] <> '' then options[6] end, case when options[5] <> '' then options[7] end,
     nullif(options[8], '')
-)::flagent_cdc.capture_options;
-"""
+)::flagent_cdc.capture_options"""
 
 OLD_OPTIONS = """
 alter table flagent_cdc.watched_table alter column options type text[] using array[
@@ -130,7 +133,8 @@ drop type flagent_cdc.capture_options cascade;
 """
 
 # Gives the triggers of the watched tables their options in the new form, as put_watch_triggers() writes them, and
-# leaves them enabled or disabled. One whose table is not in watched_table is dropped: the new function cannot read it.
+# leaves them enabled or disabled. The options are those of the trigger, not those of a row of watched_table: a table
+# that was restored into another database carries an id that belongs to another table there.
 WATCH_TRIGGERS = """
 do $$
 declare
@@ -138,20 +142,29 @@ declare
 begin
     for put in
         select t.tgname, t.tgrelid::regclass as relation, t.tgtype, t.tgenabled, t.tgfoid::regproc as function,
-               w.options
+               {as_options}::text as options
           from pg_catalog.pg_trigger t
-          left join flagent_cdc.watched_table w
-            on w.id::text = pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\\000', 1)
+         cross join lateral (
+             -- A zero byte ends each argument. Written as pairs of digits, it is not mistaken for anything else.
+             select pg_catalog.array_agg(
+                        pg_catalog.convert_from(
+                            pg_catalog.decode(pg_catalog.replace(a.digits, ' ', ''), 'hex'),
+                            pg_catalog.getdatabaseencoding()
+                        )
+                        order by a.number
+                    ) as options
+               from pg_catalog.unnest(
+                        pg_catalog.string_to_array(
+                            pg_catalog.regexp_replace(pg_catalog.encode(t.tgargs, 'hex'), '(..)', '\\1 ', 'g'), '00 '
+                        )
+                    ) with ordinality as a (digits, number)
+         ) arguments
          where t.tgparentid = 0
            and t.tgfoid in (
                pg_catalog.to_regprocedure('flagent_cdc.capture_watched()'),
                pg_catalog.to_regprocedure('flagent_cdc.capture_watched_truncate()')
            )
     loop
-        if put.options is null then
-            execute pg_catalog.format('drop trigger %I on %s', put.tgname, put.relation);
-            continue;
-        end if;
         -- tgtype: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
         execute pg_catalog.format(
             'create or replace trigger %I %s %s on %s for each %s execute function %s(%L)',
@@ -160,7 +173,7 @@ begin
                 ' or ', case when put.tgtype & 4 > 0 then 'insert' end, case when put.tgtype & 8 > 0 then 'delete' end,
                 case when put.tgtype & 16 > 0 then 'update' end, case when put.tgtype & 32 > 0 then 'truncate' end
             ),
-            put.relation, case when put.tgtype & 1 > 0 then 'row' else 'statement' end, put.function, put.options::text
+            put.relation, case when put.tgtype & 1 > 0 then 'row' else 'statement' end, put.function, put.options
         );
         execute pg_catalog.format(
             'alter table %s %s trigger %I', put.relation,
@@ -258,8 +271,8 @@ def upgrade() -> None:
     op.execute(rename_keys(TABLES))
     op.execute(rename_orders(ORDERS))
     op.execute(rename_lane_sequences("commit", "stream", "lane"))
-    op.execute(OPTIONS)
-    op.execute(WATCH_TRIGGERS)
+    op.execute(OPTIONS.replace("{as_options}", AS_OPTIONS))
+    op.execute(WATCH_TRIGGERS.replace("{as_options}", AS_OPTIONS))
 
 
 def downgrade() -> None:

@@ -304,6 +304,32 @@ def test_an_upgrade_from_0007_keeps_every_log_and_captures_on(url_0007: str, dat
         assert ask(url_0007, question) == ask(database_url, question)
 
 
+def test_a_restored_table_keeps_the_options_of_its_own_trigger(url_0007: str) -> None:
+    """Its id is that of another table here: with that one's options a masked column would be published."""
+    do(
+        url_0007,
+        r"""
+        create table invoices (id integer primary key, iban text);
+        select flagent_cdc.watch('invoices', mask => '{iban}', predicate => $$iban <> '\000 \\000'$$);
+        do $do$
+        declare
+            restored text[] := (select w.options from flagent_cdc.watched_table w where w.table_name = 'invoices');
+        begin
+            delete from flagent_cdc.watched_table w where w.table_name = 'invoices';
+            restored[1] := '1';
+            perform flagent_cdc.put_watch_triggers('invoices'::regclass, '{insert,update,delete,truncate}', restored);
+        end
+        $do$;
+        """,
+    )
+    migrate(url_0007)
+    do(url_0007, "insert into invoices values (1, 'secret')")
+    assert ask(
+        url_0007,
+        "select l.after ->> 'id', l.after ->> 'iban' from flagent_cdc.change_log l where table_name = 'invoices'",
+    ) == [("1", None)]
+
+
 def test_the_way_back_to_0007_keeps_every_log_and_its_version_captures_on(url_0007: str) -> None:
     migrate(url_0007)
     with psycopg.connect(url_0007, autocommit=True) as session:
