@@ -34,12 +34,12 @@ async def history(
     name = schema_of(pipeline.hub.catalog, schema, grant)
     position = None
     if before is not None:
-        moment = parse_point_in_time("before", before)
-        if not isinstance(moment, AtPosition):
+        point = parse_point_in_time("before", before)
+        if not isinstance(point, AtPosition):
             raise InvalidInput(
                 "before must be a position; use the `next` of the previous page", name="before", code="invalid_moment"
             )
-        position = moment.position
+        position = point.position
     found = await flag_history(pipeline.past, name, key, grant, before=position, limit=limit)
     return {
         "flagKey": key,

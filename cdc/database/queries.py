@@ -63,7 +63,7 @@ def _entries() -> dict[str, tuple[str, str]]:
         for head, end in zip(heads, ends, strict=True):
             name = head["name"]
             if name in found:
-                raise ValueError(f"the query {name!r} stands twice in sql/queries, again in {file.name}")
+                raise ValueError(f"the query {name!r} is defined twice in sql/queries, again in {file.name}")
             found[name] = (head["description"], text[head.end() : end].strip().removesuffix(";"))
     return found
 

@@ -121,7 +121,7 @@ def _check(layout: Layout, limits: Limits, found: StreamConfig) -> None:
     if found_differences:
         raise NatsMismatch(
             f"the JetStream stream {layout.name!r} does not match the settings: {'; '.join(found_differences)}. "
-            "Change the stream (`nats stream edit`) or the settings"
+            "Change the JetStream stream (`nats stream edit`) or the settings"
         )
 
 

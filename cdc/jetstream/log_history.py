@@ -58,10 +58,10 @@ class JetStreamLogHistory(JetStreamLog):
             return sum([(await jetstream.stream_info(name)).state.bytes for name in names])
 
     async def position_at(self, time: datetime) -> Position | None:
-        moment = _text(time)
+        time_text = _text(time)
 
         def is_later(record: Record) -> bool | None:
-            return record.committed_at > moment if isinstance(record, PartHeader) else None
+            return record.committed_at > time_text if isinstance(record, PartHeader) else None
 
         deadline = monotonic() + _PROOF_S
         async with self._link.use() as jetstream:
@@ -75,11 +75,11 @@ class JetStreamLogHistory(JetStreamLog):
                 if header is not None:
                     return Position(min(header.position - 1, tail.position))
                 # Later than the newest commit here; only the relay knows whether that was the newest one then.
-                doubt = await self._doubt(jetstream, tail, moment)
+                doubt = await self._doubt(jetstream, tail, time_text)
                 if doubt is None:
                     return tail.position
                 if monotonic() > deadline:
-                    raise TooBusy(f"the newest commit at {moment} is not known yet: {doubt}")
+                    raise TooBusy(f"the newest commit at {time_text} is not known yet: {doubt}")
                 await asyncio.sleep(_PROOF_AGAIN_S)
 
     async def flag_commits_before(
@@ -156,7 +156,7 @@ class JetStreamLogHistory(JetStreamLog):
                     yield header, commit
             sequence = end + 1
 
-    async def _doubt(self, jetstream: JetStreamContext, tail: Tail, moment: str) -> str | None:
+    async def _doubt(self, jetstream: JetStreamContext, tail: Tail, time_text: str) -> str | None:
         """Why the last commit here may not have been the newest at a time; None where the relay has confirmed it."""
         asked_at = datetime.now(UTC)
         try:
@@ -165,10 +165,10 @@ class JetStreamLogHistory(JetStreamLog):
             return str(error)
         if status.log != tail.log or status.position > tail.position:
             return "more has been committed meanwhile"
-        if _text(asked_at - timedelta(seconds=status.age_s)) < moment:
+        if _text(asked_at - timedelta(seconds=status.age_s)) < time_text:
             return "the database has not been asked since"
         return None
 
 
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

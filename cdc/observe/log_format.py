@@ -37,7 +37,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class _Text(logging.Formatter):
-    """`2026-11-23T08:00:00.123Z INFO cdc.listener: connected action=listener_connected`."""
+    """`2026-11-23T08:00:00.123Z INFO cdc.postgres.listener: Listening action=listener_listening`."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())

@@ -130,13 +130,13 @@ class Pruner:
             changes += await self._prune_repeatedly(too_much, started + at_most_s)
         return changes
 
-    async def _prune_repeatedly(self, batch: Callable[[int], Awaitable[int]], until: float) -> int:
-        """Call `batch` with the number of changes deleted so far until it deletes none; that number."""
+    async def _prune_repeatedly(self, step: Callable[[int], Awaitable[int]], until: float) -> int:
+        """Call `step` with the number of changes deleted so far until it deletes none; that number."""
         loop = asyncio.get_running_loop()
         changes = 0
         while True:
             began = loop.time()
-            gone = await batch(changes)
+            gone = await step(changes)
             changes += gone
             if not gone or loop.time() > until:
                 return changes

@@ -1,4 +1,5 @@
 """The tables of schema `flagent_cdc` as append-only Alembic revisions.
 
-Functions and triggers are not here: they stand in `sql/objects`, and `cdc.install` re-creates what changed.
+Functions and triggers are not here: they are in `sql/objects`, and `cdc.admin.installation` creates again
+what changed.
 """

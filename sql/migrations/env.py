@@ -1,7 +1,7 @@
 """Runs the revisions on the connection that the caller hands in, inside the caller's transaction.
 
-`cdc.install` sets `config.attributes["connection"]` to a SQLAlchemy connection and commits by itself, so that tables,
-functions and triggers change together or not at all. Developers without that connection say where the database is:
+`cdc.admin.installation` sets `config.attributes["connection"]` to a SQLAlchemy connection and commits by itself, so that
+tables, functions and triggers change together or not at all. Developers without that connection say where the database is:
 `alembic -x url=postgresql+psycopg://… revision -m "…"`.
 """
 

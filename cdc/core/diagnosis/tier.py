@@ -129,7 +129,8 @@ def _retention(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
         return error(
             "nats_retention",
             "the JetStream stream has dropped messages that follow the newest snapshot: no node can start",
-            "export FLAGENT_CDC_NATS_MAX_BYTES=… FLAGENT_CDC_NATS_MAX_AGE=…  # more, for the relay, and in the stream",
+            "export FLAGENT_CDC_NATS_MAX_BYTES=… FLAGENT_CDC_NATS_MAX_AGE=…  # more, for the relay, and in the JetStream "
+            "stream",
         )
     enough_s = 2 * facts.snapshot_interval_s
     if 0 < facts.max_age_s < enough_s:
@@ -137,13 +138,13 @@ def _retention(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
             "nats_retention",
             f"the JetStream stream keeps messages for {facts.max_age_s:g} s, but snapshots come every "
             f"{facts.snapshot_interval_s:g} s: nodes must start over after every short absence",
-            "export FLAGENT_CDC_NATS_MAX_AGE=24h  # for the relay, and in the stream",
+            "export FLAGENT_CDC_NATS_MAX_AGE=24h  # for the relay, and in the JetStream stream",
         )
     if facts.first > 1 and facts.held_s is not None and facts.held_s < enough_s:
         return error(
             "nats_retention",
             f"the write rate is so high that the JetStream stream holds only the last {facts.held_s:.0f} s",
-            "export FLAGENT_CDC_NATS_MAX_BYTES=…  # more, for the relay, and in the stream",
+            "export FLAGENT_CDC_NATS_MAX_BYTES=…  # more, for the relay, and in the JetStream stream",
         )
     held = "nothing" if facts.held_s is None else f"the last {facts.held_s:.0f} s"
     return ok("nats_retention", f"the JetStream stream holds {held}, and continues the newest snapshot")

@@ -1,9 +1,9 @@
-"""A commit on its way through a message stream: cut into messages, and put together again.
+"""A commit as messages of a JetStream stream: split into parts, and put together again.
 
 A commit is one message for each table that it changed, so that others can subscribe to the tables they want; nearly
 all commits are a single one. Larger ones are cut to what a message may hold: between two changes where possible, else
 within one, and then only the data of all messages up to the next that is not continued are JSON. The messages of one
-commit stand next to each other in the stream. A reader acts on a commit when it has them all, and never on a part.
+commit are adjacent. A reader acts on a commit when it has them all, and never on a part.
 
 Each message says in its headers which log and position it is of, which position it follows, and which part it is;
 `start` is the sequence number of the first part, so that two attempts at the same commit are never mixed.
@@ -174,7 +174,7 @@ class IncompleteCommit:
 
 
 class Assembler:
-    """Puts commits together from the messages of a stream, which must be given in their order."""
+    """Puts commits together from the messages of a JetStream stream, given in their order."""
 
     def __init__(self, loads: LoadJson = json.loads) -> None:
         self._loads = loads
