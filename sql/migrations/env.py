@@ -1,8 +1,8 @@
 """Runs the revisions on the connection that the caller hands in, inside the caller's transaction.
 
-`cdc.admin.installation` sets `config.attributes["connection"]` to a SQLAlchemy connection and commits by itself, so that
-tables, functions and triggers change together or not at all. Developers without that connection say where the database is:
-`alembic -x url=postgresql+psycopg://… revision -m "…"`.
+`cdc.admin.installation` sets `config.attributes["connection"]` to a SQLAlchemy connection and commits by itself, so
+that tables, functions and triggers change together or not at all. Developers without that connection name the
+database: `alembic -x url=postgresql+psycopg://… revision -m "…"`.
 """
 
 from alembic import context

@@ -129,8 +129,8 @@ def _retention(facts: TierFacts, snapshot: SnapshotFacts) -> Finding:
         return error(
             "nats_retention",
             "the JetStream stream has dropped messages that follow the newest snapshot: no node can start",
-            "export FLAGENT_CDC_NATS_MAX_BYTES=… FLAGENT_CDC_NATS_MAX_AGE=…  # more, for the relay, and in the JetStream "
-            "stream",
+            "export FLAGENT_CDC_NATS_MAX_BYTES=… FLAGENT_CDC_NATS_MAX_AGE=…  # more, for the relay, "
+            "and in the JetStream stream",
         )
     enough_s = 2 * facts.snapshot_interval_s
     if 0 < facts.max_age_s < enough_s:
