@@ -43,13 +43,15 @@ def own_endpoint(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Diale
 def realtime_endpoint(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:
     """Flagent's realtime stream: `flagKey` and `flagID`; with both, an event must match both.
 
-    Unknown parameters and values of `flagID` that are not integers are ignored, as Flagent does.
+    Unknown parameters and values of `flagID` that are not integers are ignored, as Flagent does. A new stream begins
+    with a notice, which is the snapshot of this dialect.
     """
     keys = [value for name, value in pairs if name == "flagKey"]
     ids = [int(value) for name, value in pairs if name == "flagID" and _INTEGER.fullmatch(value)]
-    if keys and ids:
-        return StreamRequest(Selection.of(flag_keys=keys, within_ids=ids)), REALTIME
-    return StreamRequest(Selection.of(flag_keys=keys, flag_ids=ids)), REALTIME
+    selection = (
+        Selection.of(flag_keys=keys, within_ids=ids) if keys and ids else Selection.of(flag_keys=keys, flag_ids=ids)
+    )
+    return StreamRequest(selection, snapshot=True), REALTIME
 
 
 def refetch_endpoint(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, Dialect]:

@@ -33,7 +33,7 @@ class SnapshotCache:
         self._kept.clear()
 
     def snapshot(self, format: Format, selections: Selections, request_id: str | None = None) -> Iterable[bytes]:
-        """The framed snapshot in one or two pieces; none in a dialect without snapshots."""
+        """The framed snapshot in one or two pieces."""
         here = self._catalog.here
         head = b"" if request_id is None else format.dialect.snapshot_head(here, request_id)
         if not head:
@@ -45,7 +45,7 @@ class SnapshotCache:
         return format.framed_in_two(head, tail)
 
     def resync(self, format: Format, selections: Selections, reason: ResyncReason) -> Iterable[bytes]:
-        """The framed resync; none in a dialect without resyncs."""
+        """The framed resync."""
         here = self._catalog.here
         return self._whole(reason, format, selections, lambda text: format.dialect.resync(here, reason, text))
 
@@ -56,7 +56,7 @@ class SnapshotCache:
         message = self._kept.get(key)
         if message is None:
             message = self._keep(key, SnapshotMessage(format.frame(encode(lambda: self._text(selections)))))
-        return [message] if message else []
+        return [message]
 
     def _keep(self, key: object, data: bytes) -> bytes:
         if len(self._kept) >= _KEPT:

@@ -5,6 +5,9 @@ significant event and drops the others. The payload is the intersection of three
 `timestamp` are integers, `message` is always present, every value inside `data` is a string, the line stays far below
 the 64 KiB limit of Go's scanner, and no event has a name without data. Keep-alives are comments: these clients do not
 resume, so they need no ids.
+
+Such a client fetches when it starts and on every event, but not when its stream connects. So a stream that does not
+resume begins with an event, as one does after a resync: what was committed before it connected is fetched.
 """
 
 from collections.abc import Sequence
@@ -69,14 +72,13 @@ class _Realtime:
         return b"".join([self.event(event) for event in events])
 
     def snapshot(self, here: EventId, text: Text) -> bytes:
-        return b""
+        return _REFETCH_ALL
 
     def snapshot_head(self, here: EventId, request_id: str) -> bytes:
         return b""
 
     def resync(self, here: EventId, reason: ResyncReason, text: Text) -> bytes:
-        # These clients know no resync, but any event makes them refetch everything.
-        return _block("flag.updated", 0, "", None, 0, "Refetch all flags")
+        return _REFETCH_ALL
 
     def keep_alive(self, here: EventId, *, is_fresh: bool, age_ms: int, digest: str | None) -> bytes:
         return f": keep-alive position={here.position} fresh={'true' if is_fresh else 'false'}\n\n".encode()
@@ -113,7 +115,8 @@ def _block(
         **({} if data is None else {"data": data}),
         "timestamp": timestamp,
     }
-    return f"event: {name}\nid: {timestamp}\ndata: {encode(payload)}\n\n".encode()
+    id_line = f"id: {timestamp}\n" if timestamp else ""
+    return f"event: {name}\n{id_line}data: {encode(payload)}\n\n".encode()
 
 
 _WORDS = {
@@ -128,6 +131,10 @@ _WORDS = {
 
 def _epoch_ms(committed_at: str) -> int:
     return int(datetime.fromisoformat(committed_at).timestamp() * 1000)
+
+
+# These clients know neither snapshot nor resync, but any event makes them refetch everything.
+_REFETCH_ALL = _block("flag.updated", 0, "", None, 0, "Refetch all flags")
 
 
 REALTIME = _Realtime()

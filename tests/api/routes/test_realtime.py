@@ -9,7 +9,7 @@ import pytest
 
 from cdc.source.memory import MemoryLog
 from tests.fixtures.flags import Writer
-from tests.fixtures.present_client import present_client
+from tests.fixtures.present_client import connecting_client, present_client
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 
 
@@ -63,6 +63,31 @@ async def test_every_kind_of_change_by_plain_sql_is_received_and_refetched(
             assert (name, list(state)) == ("flag.created", ["a"])
             name, _, state = await after(lambda: writer.run("delete from flags"))
             assert (name, state) == ("flag.deleted", {})
+
+
+@pytest.mark.parametrize("query", ["", "?flagKey=other", "?flagKey=other&flagID=7"])
+@pytest.mark.parametrize(
+    "last_event_id",
+    [None, "", "1795420800123", "1@another", "not an id"],
+    ids=["none", "empty", "of an event", "of another log", "unreadable"],
+)
+async def test_what_was_committed_before_a_client_connected_is_fetched(
+    server: RunningServer, database_url: str, query: str, last_event_id: str | None
+) -> None:
+    with Writer(database_url) as writer:
+        writer.flag("a", enabled=True)
+        async with present_client(server):
+            pass
+        writer.toggle(1)
+        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        async with connecting_client(server, f"/realtime/sse{query}", **headers) as client:
+            assert await client.greeting() == "connected"
+            event, state = await client.event_and_state()
+            assert (event["type"], event["flagID"]) == ("flag.updated", 0)
+            assert state == {}
+            # One is enough: the next event is that of a change.
+            writer.run("insert into flags (id, key, description, created_at) values (7, 'other', '', now())")
+            assert (await client.event_and_state())[0]["flagKey"] == "other"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def test_the_realtime_endpoint_ignores_what_flagent_ignores() -> None:
     assert parse_query(realtime_endpoint, b"flagID=7&flagID=-1")[0].selection == Selection.of(flag_ids=[7, -1])
 
 
+def test_the_realtime_endpoint_begins_with_a_notice_whatever_it_selects() -> None:
+    for query in (b"", b"flagKey=a", b"flagID=7", b"flagKey=a&flagID=7"):
+        assert parse_query(realtime_endpoint, query)[0].snapshot, query
+
+
 def test_the_refetch_endpoint_begins_with_a_notice_about_everything() -> None:
     request, dialect, _ = parse_query(refetch_endpoint, b"whatever=1")
     assert (request.selection, request.snapshot, dialect) == (Selection.of(), True, REFETCH)

@@ -9,7 +9,6 @@ from cdc.core.subscription.resume import ResyncReason
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire.dialect import EVENTS, MESSAGES
 from cdc.core.wire.format import Format
-from cdc.core.wire.realtime import REALTIME
 from cdc.fanout.snapshot_cache import SnapshotCache, SnapshotMessage
 from tests.cdc.core.flagent import Observed
 from tests.cdc.fanout.memory import EVERYTHING, JSON_LINES, select
@@ -57,10 +56,6 @@ def test_resyncs_differ_by_their_reason(observed: Observed) -> None:
     cache = SnapshotCache(observed.catalog)
     reasons = [read(cache.resync(JSON_LINES, EVERYTHING, reason))["reason"] for reason in ResyncReason]
     assert reasons == [str(reason) for reason in ResyncReason]
-
-
-def test_a_dialect_without_snapshots_gets_none(observed: Observed) -> None:
-    assert list(SnapshotCache(observed.catalog).snapshot(Format(REALTIME), EVERYTHING)) == []
 
 
 def test_what_was_encoded_is_forgotten_with_the_position(observed: Observed) -> None:

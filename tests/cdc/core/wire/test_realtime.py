@@ -20,6 +20,10 @@ HERE = EventId.parse("7@k7q2mx")
 Write = Callable[[Flagent], object]
 
 
+def no_text() -> str:
+    raise AssertionError("a notice contains no flags")
+
+
 def stream_of(events: list[Event]) -> bytes:
     encoded = encode_commit(events)
     one_by_one = b"".join(REALTIME.event(event) for event in encoded)
@@ -187,9 +191,11 @@ def test_a_large_flag_makes_no_larger_line(following: Following) -> None:
     assert names(read(stream)) == ["flag.updated"]
 
 
-def test_a_resync_makes_the_clients_refetch() -> None:
-    (notice,) = read(REALTIME.resync(HERE, ResyncReason.OVERFLOW, lambda: ""))
-    assert notice["type"] == "flag.updated"
+def test_a_new_stream_and_a_resync_make_the_clients_refetch() -> None:
+    for stream in (REALTIME.snapshot(HERE, no_text), REALTIME.resync(HERE, ResyncReason.OVERFLOW, no_text)):
+        (notice,) = read(stream)
+        assert (notice["type"], notice["flagID"], notice["flagKey"]) == ("flag.updated", 0, "")
+        assert b"\nid:" not in stream
 
 
 def test_the_first_message_is_an_event_and_keep_alives_and_closing_are_comments() -> None:
@@ -200,5 +206,4 @@ def test_the_first_message_is_an_event_and_keep_alives_and_closing_are_comments(
     keep_alive = REALTIME.keep_alive(HERE, is_fresh=False, age_ms=1, digest=None)
     assert keep_alive == b": keep-alive position=7 fresh=false\n\n"
     assert REALTIME.closing(2000) == b"retry: 2000\n: closing\n\n"
-    assert REALTIME.snapshot(HERE, lambda: "{}") == b""
     assert REALTIME.snapshot_head(HERE, "r") == b""
