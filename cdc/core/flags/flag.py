@@ -13,13 +13,13 @@ Rows with `deleted_at` set are ignored, also those of constraints and distributi
 True
 """
 
-import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..log.change import Row
+from ..text import kotlin_json
 from ..text.json_text import encode_sorted
 
 __all__ = [
@@ -74,51 +74,49 @@ def local_time(text: str | None) -> str | None:
     return minute if second == "00" else f"{minute}:{second}"
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not valid JSON")
-
-
-def _parse(text: str) -> Any:
-    """Decode JSON, numbers as text; None for invalid or too deeply nested JSON."""
+def _parse(text: str | None) -> Any:
+    """The decoded content of a column, None where Flagent cannot decode it."""
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return kotlin_json.loads(text) if text else None
+    except ValueError:
         return None
 
 
-def depends_on(text: str | None) -> list[str]:
-    """The keys in `flags.depends_on`; empty when the column holds NULL or anything but an array of strings.
+def _content(value: object) -> str | None:
+    """A scalar as text, None for an array or an object."""
+    match value:
+        case str():
+            return value
+        case True:
+            return "true"
+        case False:
+            return "false"
+        case None:
+            return "null"
+        case _:
+            return None
 
-    >>> depends_on('["a", "b"]'), depends_on(None), depends_on("a, b"), depends_on('["a", true]')
-    (['a', 'b'], [], [], [])
+
+def depends_on(text: str | None) -> list[str]:
+    """The keys in `flags.depends_on`; empty when the column holds NULL or anything but an array of scalars.
+
+    >>> depends_on('["a", "b"]'), depends_on(None), depends_on("a, b"), depends_on('[1, "a", null]')
+    (['a', 'b'], [], [], ['1', 'a', 'null'])
     """
-    # Unlike in attachments, numbers stay numbers: in this column only strings are keys.
-    try:
-        keys = json.loads(text, parse_constant=_refuse_constant) if text else []
-    except (ValueError, RecursionError):
+    stored = _parse(text)
+    if not isinstance(stored, list):
         return []
-    return keys if isinstance(keys, list) and all(isinstance(key, str) for key in keys) else []
+    keys = [key for value in stored if (key := _content(value)) is not None]
+    return keys if len(keys) == len(stored) else []
 
 
 def attachment(text: str | None) -> dict[str, str] | None:
     """The attachment of a variant for evaluation: string to string; None if a value is nested."""
-    stored = _parse(text) if text else None
+    stored = _parse(text)
     if not isinstance(stored, dict):
         return None
-    values: dict[str, str] = {}
-    for name, value in stored.items():
-        match value:
-            case str():
-                values[name] = value
-            case True:
-                values[name] = "true"
-            case False:
-                values[name] = "false"
-            case None:
-                values[name] = "null"
-            case _:
-                return None
-    return values
+    values = {name: content for name, value in stored.items() if (content := _content(value)) is not None}
+    return values if len(values) == len(stored) else None
 
 
 def variant_json(row: Row) -> dict[str, Any]:

@@ -29,7 +29,7 @@ async def test_all_vectors_pass_over_rest(vector_server: RunningServer) -> None:
             if wrong := differences(vector["expected"], response.json()):
                 failed[vector["name"]] = wrong
     assert not failed
-    assert len(VECTORS) == 40
+    assert len(VECTORS) == 42
 
 
 async def test_a_batch_answers_tags_first_then_ids_then_keys(database_url: str) -> None:
@@ -48,6 +48,30 @@ async def test_a_batch_answers_tags_first_then_ids_then_keys(database_url: str) 
         )
     results = [(r["flagKey"], r["evalContext"]["entityID"]) for r in response.json()["evaluationResults"]]
     assert results == [(key, entity) for key in ("by-tag", "by-id", "by-key", "unknown") for entity in ("u1", "u2")]
+
+
+async def test_loose_texts_of_the_tables_mean_what_they_mean_to_flagent(database_url: str) -> None:
+    loose = [
+        """update flags set depends_on = '[1,"base",null]' where key = 'blocked'""",
+        """update flags set depends_on = '[base]' where key = 'open'""",
+        """update variants set attachment = '{"neg":-0.0,"i":01,"x":''y''}' where key = 'open-variant'""",
+    ]
+    with Writer(database_url) as writer:
+        ids = {key: writer.static_flag(key, f"{key}-variant") for key in ("base", "blocked", "open")}
+        writer.run(*loose)
+    values = {"neg": "-0.0", "i": "01", "x": "'y'"}
+    async with serving(database_url) as server, httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
+        blocked, opened = [
+            (await client.post("/evaluation", json={"flagKey": key, "entityID": "u"})).json()
+            for key in ("blocked", "open")
+        ]
+        assert (blocked["variantID"], blocked["segmentID"]) == (None, None)
+        assert blocked["evalDebugLog"]["msg"] == 'dependency "1" not found'
+        assert (opened["variantKey"], opened["variantAttachment"]) == ("open-variant", values)
+        assert (await client.get(f"/flags/{ids['blocked']}")).json()["dependsOn"] == ["1", "base", "null"]
+        export = (await client.get("/export/eval_cache/json")).json()["flags"]
+        for shown in ((await client.get(f"/flags/{ids['open']}")).json(), export[0]):
+            assert (shown["key"], shown["variants"][0]["attachment"]) == ("open", values)
 
 
 async def test_the_timestamp_is_iso_with_a_zone(server: RunningServer) -> None:
