@@ -7,19 +7,20 @@ from fastapi import APIRouter, Query, Request, Response
 
 from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.default_schema import default_schema
+from cdc.core.flags.flag_filter import FlagFilter
 from cdc.core.log.point_in_time import parse_point_in_time
 from cdc.core.subscription.grant import Grant
+from cdc.core.text.kotlin_text import to_boolean, to_integer
 from cdc.history.rewind import refuse_before_attachment
 from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
+from ..http.first_values import first_values
 from ..http.problem import Problem
 
 __all__ = ["AT", "POSITION_HEADER", "catalog_at", "router", "schema_of"]
 
 router = APIRouter(prefix="/api/v1", tags=["flags"])
-
-_MAX_INT = 2**31 - 1
 
 Flag = Mapping[str, Any]
 
@@ -56,49 +57,65 @@ def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
     return schema
 
 
-@router.get("/flags", summary="Live flags, newest first")
+_FILTERS = {
+    "limit": "An integer; 0 for the total alone.",
+    "offset": "An integer.",
+    "enabled": "`true` in any case; anything else is false.",
+    "description": "The whole description.",
+    "key": "",
+    "descriptionLike": "A part of the description, in any case; `%` is any text, `_` one character.",
+    "preload": "Whether segments and variants are shown: `true` in any case.",
+    "deleted": "`true`, in any case: the deleted flags, which are not available.",
+    "includeArchived": "The same; ignored beside `deleted`.",
+    "tags": "Separated by commas; a flag has to have at least one.",
+    "environmentId": "An integer; flags without an environment belong to all.",
+    "projectId": "An integer.",
+}
+_PARAMETERS = [
+    {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+    for name, text in _FILTERS.items()
+]
+
+
+@router.get("/flags", summary="Live flags, newest first", openapi_extra={"parameters": _PARAMETERS})
 async def list_flags(
-    request: Request,
-    response: Response,
-    limit: Annotated[int | None, Query(ge=0, le=_MAX_INT)] = None,
-    offset: Annotated[int, Query(ge=0, le=_MAX_INT)] = 0,
-    enabled: bool | None = None,
-    description: str | None = None,
-    key: str | None = None,
-    description_like: Annotated[str | None, Query(alias="descriptionLike")] = None,
-    preload: bool = False,
-    deleted: bool = False,
-    include_archived: Annotated[bool, Query(alias="includeArchived")] = False,
-    tags: Annotated[str | None, Query(description="Comma-separated; a flag has to have at least one.")] = None,
-    environment_id: Annotated[int | None, Query(alias="environmentId")] = None,
-    project_id: Annotated[int | None, Query(alias="projectId")] = None,
-    schema: str | None = None,
-    at: str | None = AT,
+    request: Request, response: Response, schema: str | None = None, at: str | None = AT
 ) -> list[dict[str, Any]]:
     """The header `X-Total-Count` is the number of flags without `limit` and `offset`. Segments and variants are empty
-    unless `preload` is true. Deleted flags are not available: a request for them returns an empty list."""
+    unless `preload` is true. Deleted flags are not available: a request for them returns an empty list.
+
+    As in Flagent, a value that is not an integer where one is expected is ignored, and so are unknown parameters.
+    """
     grant = grant_of(request)
     catalog = await catalog_at(request.app.state.pipeline, at, response)
     name = schema_of(catalog, schema, grant)
-    if deleted or include_archived:
-        found: list[Flag] = []
-    else:
-        wanted_tags = {tag.strip() for tag in tags.split(",")} if tags else None
+    query = first_values(request.scope["query_string"])
+    limit, offset = _integer(query, "limit"), _integer(query, "offset") or 0
+    if limit is not None and limit < 0:
+        raise Problem(400, "invalid_parameter", "limit must not be negative", fields={"parameter": "limit"})
+    found: list[Flag] = []
+    # `deleted=false` counts, whatever `includeArchived` says.
+    if not to_boolean(query.get("deleted", query.get("includeArchived", ""))):
+        selected = FlagFilter(
+            enabled=to_boolean(query["enabled"]) if "enabled" in query else None,
+            description=query.get("description"),
+            key=query.get("key"),
+            description_like=query.get("descriptionLike"),
+            tags=query.get("tags"),
+            environment_id=_integer(query, "environmentId", bits=64),
+            project_id=_integer(query, "projectId", bits=64),
+        )
         found = [
-            flag
-            for flag in _newest_first(catalog, name)
-            if grant.allows_flag(name, flag)
-            and (enabled is None or flag["enabled"] == enabled)
-            and (description is None or flag["description"] == description)
-            and (key is None or flag["key"] == key)
-            and (description_like is None or description_like.lower() in flag["description"].lower())
-            and (wanted_tags is None or any(tag["value"] in wanted_tags for tag in flag["tags"]))
-            and (environment_id is None or flag["environmentId"] in (None, environment_id))
-            and (project_id is None or flag["projectId"] == project_id)
+            flag for flag in _newest_first(catalog, name) if grant.allows_flag(name, flag) and selected.matches(flag)
         ]
     response.headers["x-total-count"] = str(len(found))
-    page = found[offset : None if limit is None else offset + limit]
+    page = found[max(offset, 0) :][:limit]
+    preload = to_boolean(query.get("preload", ""))
     return [dict(flag) if preload else {**flag, "segments": [], "variants": []} for flag in page]
+
+
+def _integer(query: Mapping[str, str], name: str, *, bits: int = 32) -> int | None:
+    return to_integer(query[name], bits=bits) if name in query else None
 
 
 @router.get("/flags/{flag_id}", summary="One live flag, with segments and variants")
@@ -110,7 +127,8 @@ async def get_flag(
     at: str | None = AT,
 ) -> dict[str, Any]:
     grant = grant_of(request)
-    if not (flag_id.isascii() and flag_id.isdigit() and len(flag_id) <= 10):
+    id = to_integer(flag_id, bits=32)
+    if id is None:
         raise Problem(
             400,
             "invalid_parameter",
@@ -119,9 +137,9 @@ async def get_flag(
         )
     catalog = await catalog_at(request.app.state.pipeline, at, response)
     name = schema_of(catalog, schema, grant)
-    flag = catalog.flag_json(name, int(flag_id))
+    flag = catalog.flag_json(name, id)
     if flag is None or not grant.allows_flag(name, flag):
-        raise Problem(404, "flag_not_found", f"no live flag has id {flag_id} in schema {name!r}")
+        raise Problem(404, "flag_not_found", f"no live flag has id {id} in schema {name!r}")
     return dict(flag)
 
 

@@ -1,12 +1,12 @@
 """The stream endpoints: what a query string selects on each, and in which dialect the stream answers."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.selection import Selection
+from cdc.core.text.kotlin_text import to_integer
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, Dialect
 from cdc.core.wire.ofrep import REFETCH
 from cdc.core.wire.query import StreamRequest, parse_stream_query
@@ -21,8 +21,6 @@ __all__ = ["StreamEndpointSpec", "own_endpoint", "parse_query", "realtime_endpoi
 _LAST_EVENT_ID = "lastEventId"
 
 _MAX_CACHED_BYTES = 256
-
-_INTEGER = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 
 class StreamEndpointSpec(Protocol):
@@ -47,7 +45,7 @@ def realtime_endpoint(pairs: Sequence[tuple[str, str]]) -> tuple[StreamRequest, 
     with a notice, which is the snapshot of this dialect.
     """
     keys = [value for name, value in pairs if name == "flagKey"]
-    ids = [int(value) for name, value in pairs if name == "flagID" and _INTEGER.fullmatch(value)]
+    ids = [id for name, value in pairs if name == "flagID" and (id := to_integer(value, bits=64)) is not None]
     selection = (
         Selection.of(flag_keys=keys, within_ids=ids) if keys and ids else Selection.of(flag_keys=keys, flag_ids=ids)
     )

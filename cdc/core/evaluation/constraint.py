@@ -7,18 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import InvalidPattern, UndecidedMatch
+from ..text.kotlin_text import WHITESPACE
 from .number import parse_double
 
-__all__ = ["WHITESPACE", "CompiledPattern", "RegexEngine", "Test", "compile_constraint"]
+__all__ = ["CompiledPattern", "RegexEngine", "Test", "compile_constraint"]
 
 Test = Callable[[str], bool]
 """Whether a constraint holds for a value of its property."""
-
-# Whitespace in Kotlin: with no-break spaces, without U+0085, unlike str.isspace in Python.
-WHITESPACE = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 
 
 class CompiledPattern(Protocol):

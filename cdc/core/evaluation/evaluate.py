@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import InvalidInput
-from .constraint import WHITESPACE
+from ..text.kotlin_text import WHITESPACE
 from .dependency import blocked_by
 from .explain import LogLine, explain
 from .flag import NOTHING, CompiledFlag, Decision, decide

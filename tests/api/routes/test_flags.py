@@ -1,8 +1,12 @@
 """Flags as Flagent's own API lists them."""
 
+import random
+
 import httpx
+import pytest
 
 from cdc.core.log.position import Position
+from cdc.core.text.like_pattern import compile_like
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer
 
@@ -44,3 +48,95 @@ async def test_flags_are_listed_newest_first_with_a_total(server: RunningServer,
             assert (await client.get("/flags/x")).status_code == 400
             assert (await client.get("/health")).json() == {"status": "OK"}
             assert "version" in (await client.get("/info")).json()
+
+
+# What the statements of Flagent 0.1.7 and the functions of Kotlin in its route make of each query.
+LOOSE = {
+    "descriptionLike=%25": ["c", "b", "a"],
+    "descriptionLike=_": ["c", "b", "a"],
+    "descriptionLike=50%5C%25": ["b"],
+    "descriptionLike=%5C": ["c"],
+    "descriptionLike=A_Flag": ["a"],
+    "descriptionLike=a%25flag": ["b", "a"],
+    "descriptionLike=": ["c", "b", "a"],
+    "tags=": [],
+    "tags": ["c", "b", "a"],
+    "tags=+web+": ["b"],
+    "tags=%C2%A0web": ["b"],
+    "tags=web&tags=other": ["b"],
+    "tags=other&tags=web": [],
+    "deleted=true": [],
+    "deleted=TRUE": [],
+    "includeArchived=True": [],
+    "deleted=false&includeArchived=true": ["c", "b", "a"],
+    "deleted=&includeArchived=true": ["c", "b", "a"],
+    "deleted&includeArchived=true": [],
+    "deleted=1": ["c", "b", "a"],
+    "enabled=abc": ["c"],
+    "enabled=": ["c"],
+    "enabled=1": ["c"],
+    "enabled": ["c", "b", "a"],
+    "enabled=True": ["b", "a"],
+    "limit=abc": ["c", "b", "a"],
+    "limit=99999999999": ["c", "b", "a"],
+    "limit=%2B1": ["c"],
+    "limit=01": ["c"],
+    "limit=1.0": ["c", "b", "a"],
+    "limit=": ["c", "b", "a"],
+    "limit=0": [],
+    "limit=-0": [],
+    "limit=1&limit=2": ["c"],
+    "offset=-1": ["c", "b", "a"],
+    "offset=1&limit=1": ["b"],
+    "offset=x": ["c", "b", "a"],
+    "offset=9": [],
+    "environmentId=abc": ["c", "b", "a"],
+    "environmentId=8": ["c", "b"],
+    "environmentId=9223372036854775808": ["c", "b", "a"],
+    "environmentId=9223372036854775807": ["c", "b"],
+    "projectId=x": ["c", "b", "a"],
+    "projectId=1": [],
+    "key=": [],
+    "nonsense=1": ["c", "b", "a"],
+}
+
+
+async def test_loose_parameters_select_what_flagent_selects(server: RunningServer, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        writer.flag("a", enabled=True, description="A flag")
+        writer.tag(writer.flag("b", enabled=True, description="A 50% flag"), "web")
+        writer.flag("c", description="up to 100%")
+        writer.segment(1)
+        writer.run("update flags set environment_id = 7 where key = 'a'")
+        async with httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
+            assert await server.pipeline.hub.reached(Position(6), DEADLINE_S)
+            for query, keys in LOOSE.items():
+                response = await client.get(f"/flags?{query}")
+                assert (query, [flag["key"] for flag in response.json()]) == (query, keys)
+            assert (await client.get("/flags?limit=1")).headers["x-total-count"] == "3"
+            assert (await client.get("/flags?limit=-1")).status_code == 400
+            for preload, segments in (("true", 1), ("TRUE", 1), ("1", 0), ("", 0)):
+                flags = (await client.get(f"/flags?key=a&preload={preload}")).json()
+                assert len(flags[0]["segments"]) == segments, preload
+            for id, status in (("1", 200), ("01", 200), ("+1", 200), ("-1", 404), ("9999999999", 400), ("1.0", 400)):
+                assert (await client.get(f"/flags/{id}")).status_code == status, id
+
+
+@pytest.mark.parametrize("alphabet", ["ab%_", "a\\%_", "äÄß😀%_\n", "abcdefgh%"])
+def test_a_pattern_matches_what_postgresql_matches(database_url: str, alphabet: str) -> None:
+    dice = random.Random(alphabet)
+
+    def text(length: int) -> str:
+        return "".join(dice.choices(alphabet, k=dice.randint(0, length)))
+
+    cases = [(text(12), f"%{text(6)}%") for _ in range(3_000)]
+    texts, patterns = zip(*cases, strict=True)
+    with Writer(database_url) as writer:
+        answers = writer.connection.execute(
+            "select body like pattern from unnest(%s::text[], %s::text[]) with ordinality as c (body, pattern, n)"
+            " order by n",
+            (list(texts), list(patterns)),
+        ).fetchall()
+    expected = [(case, answer) for case, (answer,) in zip(cases, answers, strict=True)]
+    assert [(case, compile_like(case[1])(case[0])) for case in cases] == expected
+    assert {answer for _, answer in expected} == {True, False}

@@ -59,8 +59,8 @@ def test_the_realtime_endpoint_ignores_what_flagent_ignores() -> None:
     request, dialect, _ = parse_query(realtime_endpoint, b"flagKey=a&flagKey=b&flagID=x&nonsense=1")
     assert request.selection == Selection.of(flag_keys=["a", "b"])
     assert dialect is REALTIME
-    both = parse_query(realtime_endpoint, b"flagKey=a&flagID=7&flagID=99999999999")[0]
-    assert both.selection == Selection.of(flag_keys=["a"], within_ids=[7])
+    both = parse_query(realtime_endpoint, b"flagKey=a&flagID=%2B07&flagID=x&flagID=99999999999")[0]
+    assert both.selection == Selection.of(flag_keys=["a"], within_ids=[7, 99999999999])
     assert parse_query(realtime_endpoint, b"flagID=7&flagID=-1")[0].selection == Selection.of(flag_ids=[7, -1])
 
 
