@@ -1,7 +1,7 @@
 """Evaluation requests, parsed and validated from JSON.
 
-As in Flagent, unknown fields are ignored, and a null counts as an absent field. One extension: an entity context may
-hold numbers and booleans, which become their JSON text.
+As in Flagent, unknown fields are ignored, a null counts as an absent field, and numbers and booleans may be in quotes.
+One extension: an entity context may hold numbers and booleans, which become their JSON text.
 
 Objects made for every request are named tuples: a frozen dataclass takes three times as long to create.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..errors import InvalidInput
+from ..text import kotlin_json
 
 __all__ = ["BatchRequest", "Entity", "EvaluationRequest", "JsonNumber", "decode_json"]
 
@@ -120,9 +121,10 @@ class _Fields:
 
     def boolean(self, field: str) -> bool:
         value = self._raw.get(field)
-        if value is not None and not isinstance(value, bool):
+        chosen = kotlin_json.to_boolean(value) if isinstance(value, str) else value
+        if value is not None and not isinstance(chosen, bool):
             raise InvalidInput(f"{self._prefix}{field} must be true or false", name=self._prefix + field)
-        return bool(value)
+        return bool(chosen)
 
     def items(self, field: str) -> list[tuple[str, object]]:
         value = self._raw.get(field)
@@ -162,6 +164,8 @@ def _text(value: object, name: str) -> str:
 
 
 def _integer(value: object, name: str) -> int:
+    if isinstance(value, str | JsonNumber):
+        value = kotlin_json.to_integer(value if isinstance(value, str) else value.text)
     if isinstance(value, bool) or not isinstance(value, int) or value not in _INT32:
         raise InvalidInput(f"{name} must be a 32-bit integer", name=name)
     return value

@@ -1,4 +1,4 @@
-"""JSON as Flagent reads it from its tables, with kotlinx.serialization 1.10.
+"""JSON as Flagent reads it, from its tables and from requests, with kotlinx.serialization 1.10.
 
 That parser accepts more than JSON: a value without quotes is any run of characters but blanks, controls and
 `, : { } [ ] " \\`, taken as it is. Names of objects need quotes; strings may contain control characters.
@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["loads"]
+__all__ = ["loads", "to_boolean", "to_integer"]
 
 # Beyond JSON, longer texts are refused, as one must not hold up all others, and deeper nesting, as the result must not
 # depend on the stack that is left.
@@ -23,6 +23,10 @@ _MAX_DEPTH = 200
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _BARE = re.compile(r'[^\x00-\x20,:{}\[\]"\\]+')
 _WORDS = {"true": True, "false": False, "null": None}
+
+# A sign, leading zeros, as many digits as fit into 64 bits, an exponent; a sign is enough before an exponent.
+_NUMERAL = re.compile(r"(?=-?[0-9]|-[eE])(-?)0*([0-9]{0,19})(?:[eE]([-+0-9]*))?")
+_NO_SIGNS = str.maketrans("", "", "+-")
 
 _json = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
 
@@ -36,6 +40,29 @@ def loads(text: str) -> Any:
         if len(text) > _MAX_LENGTH:
             raise ValueError(f"{len(text)} characters that are not JSON") from None
         return _Reader(text).document()
+
+
+def to_boolean(text: str) -> bool | None:
+    """What a field that is a boolean takes a text for, whether it is in quotes or not; None if it refuses it."""
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def to_integer(text: str) -> int | None:
+    """What a field that is an integer takes a text for, whether it is in quotes or not; None if it refuses it.
+
+    >>> to_integer("07"), to_integer("1e2"), to_integer("1.0"), to_integer("+7")
+    (7, 100, None, None)
+    """
+    match = _NUMERAL.fullmatch(text)
+    if match is None:
+        return None
+    digits, exponent = f"{match[1]}{match[2] or 0}", match[3]
+    if exponent is None:
+        return int(digits)
+    # The last of its signs counts. A number that is too large becomes infinite.
+    sign = "-" if exponent.rstrip("0123456789").endswith("-") else ""
+    number = float(f"{digits}e{sign}{exponent.translate(_NO_SIGNS) or 0}")
+    return int(number) if number.is_integer() else None
 
 
 class _Reader:

@@ -74,6 +74,19 @@ async def test_loose_texts_of_the_tables_mean_what_they_mean_to_flagent(database
             assert (shown["key"], shown["variants"][0]["attachment"]) == ("open", values)
 
 
+async def test_ids_and_debug_may_be_in_quotes(database_url: str) -> None:
+    with Writer(database_url) as writer:
+        flag = writer.static_flag("a", "on")
+    async with serving(database_url) as server, httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
+        body = {"flagID": str(flag), "entityID": "u", "enableDebug": "true"}
+        result = (await client.post("/evaluation", json=body)).json()
+        assert (result["flagID"], result["variantKey"]) == (flag, "on")
+        assert result["evalDebugLog"]["segmentDebugLogs"]
+        batch = {"entities": [{"entityID": "u"}], "flagIDs": [str(flag)], "enableDebug": "FALSE"}
+        (result,) = (await client.post("/evaluation/batch", json=batch)).json()["evaluationResults"]
+        assert (result["variantKey"], result["evalDebugLog"]) == ("on", None)
+
+
 async def test_the_timestamp_is_iso_with_a_zone(server: RunningServer) -> None:
     async with httpx.AsyncClient(base_url=server.url) as client:
         result = (await client.post("/api/v1/evaluation", json={"flagKey": "none", "entityID": "u"})).json()

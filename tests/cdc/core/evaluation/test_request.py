@@ -1,5 +1,7 @@
 """Requests as JSON: what is read, and how errors name the field."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,39 @@ def test_a_null_is_an_absent_field() -> None:
     assert EvaluationRequest.parse(dict.fromkeys(names)) == EvaluationRequest.parse({})
 
 
+def answers(name: str) -> list[tuple[str, str | None]]:
+    """What Kotlin makes of a field with this JSON, see `tests/vectors/kotlin_answers.py`."""
+    path = Path(__file__).parents[3] / "vectors" / f"kotlin_{name}_field.json"
+    return [(text, answer) for text, answer in json.loads(path.read_text("utf-8"))]
+
+
+def test_a_number_may_be_in_quotes_and_is_read_or_refused_as_kotlin_does() -> None:
+    def flag_id(text: str) -> str | None:
+        try:
+            return str(EvaluationRequest.parse(decode_json(f'{{"flagID": {text}}}')).flag_id)
+        except InvalidInput:
+            return None
+
+    # A null is an absent field to both, but not an element of a list.
+    fields = [(text, answer) for text, answer in answers("int") if text != "null"]
+    assert [(text, flag_id(text)) for text, _ in fields] == fields
+
+
+def test_a_boolean_may_be_in_quotes_and_is_read_or_refused_as_kotlin_does() -> None:
+    def debug(text: str) -> str | None:
+        try:
+            return str(EvaluationRequest.parse(decode_json(f'{{"enableDebug": {text}}}')).debug).lower()
+        except InvalidInput:
+            return None
+
+    assert [(text, debug(text)) for text, _ in answers("boolean")] == answers("boolean")
+
+
+def test_the_ids_of_a_batch_may_be_in_quotes() -> None:
+    request = BatchRequest.parse({"entities": [{}], "flagIDs": ["7", 8, "1e2"], "enableDebug": "True"})
+    assert (request.flag_ids, request.debug) == ((7, 8, 100), True)
+
+
 def test_numbers_and_booleans_count_as_they_were_written() -> None:
     assert context('{"a": 25, "b": 1.50, "c": 1e3, "d": true, "e": false, "f": -0.0, "g": 12345678901234567890}') == {
         "a": "25",
@@ -60,7 +95,12 @@ def test_a_null_property_is_absent() -> None:
     [
         ([], "body"),
         ("text", "body"),
-        ({"flagID": "7"}, "flagID"),
+        ({"flagID": "seven"}, "flagID"),
+        ({"flagID": ""}, "flagID"),
+        ({"flagID": " 7"}, "flagID"),
+        ({"flagID": "7.0"}, "flagID"),
+        ({"flagID": "2147483648"}, "flagID"),
+        ({"flagID": []}, "flagID"),
         ({"flagID": 7.0}, "flagID"),
         ({"flagID": True}, "flagID"),
         ({"flagID": 2**31}, "flagID"),
@@ -70,6 +110,9 @@ def test_a_null_property_is_absent() -> None:
         ({"entityID": "\udfff"}, "entityID"),
         ({"entityType": []}, "entityType"),
         ({"enableDebug": "yes"}, "enableDebug"),
+        ({"enableDebug": "1"}, "enableDebug"),
+        ({"enableDebug": ""}, "enableDebug"),
+        ({"enableDebug": " true"}, "enableDebug"),
         ({"enableDebug": 1}, "enableDebug"),
         ({"entityContext": []}, "entityContext"),
         ({"entityContext": "a"}, "entityContext"),
@@ -100,7 +143,8 @@ def test_an_invalid_field_is_named(raw: object, name: str) -> None:
         ({**ONE, "entities": ["u"]}, "entities[0]"),
         ({**ONE, "entities": [{}, {"entityID": 1}]}, "entities[1].entityID"),
         ({**ONE, "entities": [{"entityContext": {"a": []}}]}, "entities[0].entityContext.a"),
-        ({**ONE, "flagIDs": ["1"]}, "flagIDs[0]"),
+        ({**ONE, "flagIDs": ["one"]}, "flagIDs[0]"),
+        ({**ONE, "flagIDs": ["1", None]}, "flagIDs[1]"),
         ({**ONE, "flagIDs": 1}, "flagIDs"),
         ({**ONE, "flagKeys": "a"}, "flagKeys"),
         ({**ONE, "flagKeys": [None]}, "flagKeys[0]"),

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.core.text.kotlin_json import loads
+from cdc.core.text.kotlin_json import loads, to_boolean, to_integer
 
-ANSWERS: list[tuple[str, Any]] = json.loads(
-    (Path(__file__).parents[3] / "vectors" / "kotlin_json.json").read_text("utf-8")
-)
+
+def answers(name: str) -> list[tuple[str, Any]]:
+    path = Path(__file__).parents[3] / "vectors" / f"kotlin_{name}.json"
+    return [(text, answer) for text, answer in json.loads(path.read_text("utf-8"))]
+
+
+ANSWERS = answers("json")
 WORDS: dict[object, str] = {True: "true", False: "false", None: "null"}
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -92,3 +96,44 @@ def test_only_a_text_that_is_json_may_be_long() -> None:
 def test_the_error_names_the_place() -> None:
     with pytest.raises(ValueError, match="at 6"):
         loads("['ab' b]")
+
+
+def test_a_field_reads_quoted_integers_as_kotlin_does() -> None:
+    quoted = [(json.loads(text), answer) for text, answer in answers("int_field") if text.startswith('"')]
+    assert [(text, number_in(text)) for text, _ in quoted] == quoted
+
+
+def number_in(text: str) -> str | None:
+    """The answer of a field of 32 bits."""
+    number = to_integer(text)
+    return str(number) if number is not None and -(2**31) <= number < 2**31 else None
+
+
+def test_a_field_reads_quoted_booleans_as_kotlin_does() -> None:
+    quoted = [(json.loads(text), answer) for text, answer in answers("boolean_field") if text.startswith('"')]
+    assert [(text, to_boolean(text)) for text, _ in quoted] == [
+        (text, None if answer is None else answer == "true") for text, answer in quoted
+    ]
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 3), st.integers(-25, 25))
+def test_an_integer_may_have_leading_zeros_and_an_exponent(number: int, zeros: int, exponent: int) -> None:
+    digits = f"{'-' if number < 0 else ''}{'0' * zeros}{abs(number)}"
+    assert to_integer(digits) == number
+    scaled = to_integer(f"{digits}e{exponent}")
+    if abs(number) < 2**31 and 0 <= exponent < 6:
+        assert scaled == number * 10**exponent
+    if exponent < 0 and number % 10:
+        assert scaled is None or abs(number) > 2**50
+
+
+@given(st.text(alphabet="0123456789eE+-. ", max_size=40) | st.text(max_size=5))
+def test_no_text_breaks_a_field(text: str) -> None:
+    number = to_integer(text)
+    assert number is None or text[:1] in "-0123456789"
+    assert to_boolean(text) in (None, True, False)
+
+
+@pytest.mark.parametrize("text", ["9" * 100_000, "1e" + "9" * 100_000, "-" * 100_000, "1e" + "+-" * 50_000 + "9"])
+def test_a_long_number_is_refused(text: str) -> None:
+    assert to_integer(text) is None
