@@ -22,7 +22,7 @@ from cdc.node.pipeline import Pipeline
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
-from .flags import schema_of
+from .flags import newest_first, schema_of
 
 __all__ = ["EXPORT_PATH", "Exports", "router"]
 
@@ -83,7 +83,7 @@ class Exports:
             # Clients evaluate with the export, so attachments are as evaluation returns them, with quotes REST strips.
             flags = (
                 catalog.evaluation_view(schema, flag["id"]) or flag
-                for _, flag in catalog.flags(schema)
+                for flag in newest_first(catalog, schema)
                 if grant.allows_flag(schema, flag)
             )
             text = export_text(flags, revision=str(self._pipeline.hub.here()))

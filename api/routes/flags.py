@@ -18,7 +18,7 @@ from ..access.authentication import grant_of
 from ..http.first_values import first_values
 from ..http.problem import Problem
 
-__all__ = ["AT", "POSITION_HEADER", "catalog_at", "router", "schema_of"]
+__all__ = ["AT", "POSITION_HEADER", "catalog_at", "newest_first", "router", "schema_of"]
 
 router = APIRouter(prefix="/api/v1", tags=["flags"])
 
@@ -38,6 +38,11 @@ async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Cata
     catalog = await pipeline.past.at(parse_point_in_time("at", at))
     response.headers[POSITION_HEADER] = str(catalog.here)
     return catalog
+
+
+def newest_first(catalog: Catalog, schema: str) -> Iterator[Flag]:
+    """The live flags of a schema in the order of Flagent's lists."""
+    yield from reversed([flag for _, flag in catalog.flags(schema)])
 
 
 def schema_of(catalog: Catalog, schema: str | None, grant: Grant) -> str:
@@ -106,7 +111,7 @@ async def list_flags(
             project_id=_integer(query, "projectId", bits=64),
         )
         found = [
-            flag for flag in _newest_first(catalog, name) if grant.allows_flag(name, flag) and selected.matches(flag)
+            flag for flag in newest_first(catalog, name) if grant.allows_flag(name, flag) and selected.matches(flag)
         ]
     response.headers["x-total-count"] = str(len(found))
     page = found[max(offset, 0) :][:limit]
@@ -141,7 +146,3 @@ async def get_flag(
     if flag is None or not grant.allows_flag(name, flag):
         raise Problem(404, "flag_not_found", f"no live flag has id {id} in schema {name!r}")
     return dict(flag)
-
-
-def _newest_first(catalog: Catalog, schema: str) -> Iterator[Flag]:
-    yield from reversed([flag for _, flag in catalog.flags(schema)])

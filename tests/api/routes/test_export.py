@@ -24,6 +24,19 @@ async def test_attachments_are_exported_as_evaluation_gives_them(server: Running
     assert result["variantAttachment"] == {"label": '"x"'}
 
 
+async def test_flags_are_exported_newest_first_as_flagent_exports_them(
+    server: RunningServer, database_url: str
+) -> None:
+    with Writer(database_url) as writer:
+        for key in ("b", "c", "a"):
+            writer.flag(key, enabled=True)
+        writer.flag("off")
+        writer.run("update flags set description = 'touched' where key = 'b'")
+    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as client:
+        export = (await client.get("/api/v1/export/eval_cache/json")).json()
+    assert [flag["key"] for flag in export["flags"]] == ["a", "c", "b"]
+
+
 async def test_the_export_has_a_tag_a_revision_and_gzip(server: RunningServer, database_url: str) -> None:
     with Writer(database_url) as writer:
         async with httpx.AsyncClient(base_url=server.url) as client:
