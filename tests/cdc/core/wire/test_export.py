@@ -40,6 +40,12 @@ def test_every_reader_reads_every_flag(one: dict[str, Any]) -> None:
     json_http_fetcher(export)
 
 
+def test_the_go_models_read_the_export_but_not_the_rest_shape() -> None:
+    go_model("flag", exported_flag(FULL))
+    with pytest.raises(AssertionError, match=r"unknown field .*environmentId"):
+        go_model("flag", FULL)
+
+
 def test_only_enabled_flags_are_exported_with_the_revision() -> None:
     export = export_of(flag(1, "a"), flag(2, "b", enabled=False))
     assert [one["key"] for one in export["flags"]] == ["a"]
