@@ -1,14 +1,16 @@
 """Flags as Flagent's own API lists them."""
 
 import random
+from typing import Any
 
 import httpx
 import pytest
 
 from cdc.core.log.position import Position
+from cdc.core.text.kotlin_text import to_boolean, to_integer
 from cdc.core.text.like_pattern import compile_like
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import DEADLINE_S, RunningServer
+from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 
 
 async def test_flags_are_listed_newest_first_with_a_total(server: RunningServer, database_url: str) -> None:
@@ -140,3 +142,79 @@ def test_a_pattern_matches_what_postgresql_matches(database_url: str, alphabet: 
     expected = [(case, answer) for case, (answer,) in zip(cases, answers, strict=True)]
     assert [(case, compile_like(case[1])(case[0])) for case in cases] == expected
     assert {answer for _, answer in expected} == {True, False}
+
+
+PARAMETERS = {
+    "enabled": ["true", "TRUE", "false", "1", "yes", ""],
+    "descriptionLike": ["a", "A", "%", "_", "a_b", "a%b", "\\_", "\\", "b\\%", "", "Ä", "\n"],
+    "description": ["", "a", "ab_"],
+    "key": ["f3", "F3", ""],
+    "tags": ["t1", "t1,t2", " t2 ,t0", "", ",", "T1", "none"],
+    "environmentId": ["7", "+7", "07", "8", "x", "", "7.0", "99999999999999999999"],
+    "projectId": ["1", "2", "-1", "one"],
+    "limit": ["0", "1", "3", "+2", "x", "", "99999999999"],
+    "offset": ["0", "1", "2", "-1", "x", ""],
+    "deleted": ["false", "", "0"],
+    "includeArchived": ["false", "x"],
+}
+
+# The statement that Flagent builds of its filters; a null filter demands nothing.
+STATEMENT = """
+select key from flags
+ where deleted_at is null
+   and (%(enabled)s::bool is null or enabled = %(enabled)s)
+   and (%(description)s::text is null or description = %(description)s)
+   and (%(key)s::text is null or key = %(key)s)
+   and (%(like)s::text is null or lower(description) like %(like)s)
+   and (%(environment)s::int8 is null or environment_id = %(environment)s or environment_id is null)
+   and (%(project)s::int8 is null or project_id = %(project)s)
+   and (%(tags)s::text[] is null or id in (
+            select flag_id from flags_tags join tags on tags.id = tag_id where value = any (%(tags)s)))
+ order by id desc limit %(limit)s offset %(offset)s
+"""
+
+
+def filters_of(query: dict[str, str]) -> dict[str, Any]:
+    """What Flagent's route makes of a query; what Kotlin makes of a text is tested by itself."""
+
+    def integer(name: str, bits: int) -> int | None:
+        return to_integer(query[name], bits=bits) if name in query else None
+
+    return {
+        "enabled": to_boolean(query["enabled"]) if "enabled" in query else None,
+        "description": query.get("description"),
+        "key": query.get("key"),
+        "like": f"%{query['descriptionLike'].lower()}%" if "descriptionLike" in query else None,
+        "environment": integer("environmentId", 64),
+        "project": integer("projectId", 64),
+        "tags": [tag.strip() for tag in query["tags"].split(",")] if "tags" in query else None,
+        "limit": integer("limit", 32),
+        "offset": max(0, integer("offset", 32) or 0),
+    }
+
+
+async def test_random_queries_select_what_flagents_statement_selects(database_url: str) -> None:
+    dice = random.Random(23)
+    with Writer(database_url) as writer:
+        for number in range(25):
+            text = "".join(dice.choices(["a", "b", "A", "%", "_", "\\", "\n", "ä"], k=dice.randint(0, 5)))
+            flag = writer.flag(f"f{number}", enabled=dice.random() < 0.5, description=text)
+            for tag in dice.sample(["t0", "t1", "t2"], k=dice.randint(0, 2)):
+                writer.tag(flag, tag)
+            writer.connection.execute(
+                "update flags set environment_id = %s, project_id = %s where id = %s",
+                (dice.choice([None, 7, 8]), dice.choice([None, 1, 2]), flag),
+            )
+        async with serving(database_url) as server, httpx.AsyncClient(base_url=server.url + "/api/v1") as client:
+            sizes = set()
+            for _ in range(300):
+                names = dice.sample(list(PARAMETERS), k=dice.randint(0, 4))
+                query = {name: dice.choice(PARAMETERS[name]) for name in names}
+                filters = filters_of(query)
+                expected = [key for (key,) in writer.connection.execute(STATEMENT, filters).fetchall()]
+                total = len(writer.connection.execute(STATEMENT, {**filters, "limit": None, "offset": 0}).fetchall())
+                response = await client.get("/flags", params=query)
+                assert (query, [flag["key"] for flag in response.json()]) == (query, expected)
+                assert (query, response.headers["x-total-count"]) == (query, str(total))
+                sizes.add(len(expected))
+    assert {0, 1, 3, 25} <= sizes
