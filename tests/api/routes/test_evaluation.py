@@ -29,7 +29,7 @@ async def test_all_vectors_pass_over_rest(vector_server: RunningServer) -> None:
             if wrong := differences(vector["expected"], response.json()):
                 failed[vector["name"]] = wrong
     assert not failed
-    assert len(VECTORS) == 42
+    assert len(VECTORS) == 45
 
 
 async def test_a_batch_answers_tags_first_then_ids_then_keys(database_url: str) -> None:

@@ -25,12 +25,14 @@ constraints = st.builds(
     # A random text may be a pattern that `re` reads differently from Java; engines are compared elsewhere.
     st.sampled_from(NUMBERS + TEXTS),
 )
-shares = st.builds(share, st.integers(0, 100) | st.sampled_from([0, 0, 33, 50]), st.integers(100, 104))
+shares = st.builds(
+    share, st.integers(0, 100) | st.sampled_from([0, 0, 33, 50, -10, -1, 101, 1_000]), st.integers(100, 104)
+)
 segments = st.builds(
     segment,
     st.integers(10, 10_000),
-    rank=st.integers(0, 2) | st.just(999),
-    rolloutPercent=st.integers(-1, 130) | st.sampled_from([0, 50, 100]),
+    rank=st.integers(-1, 2) | st.just(999),
+    rolloutPercent=st.integers(-1, 130) | st.sampled_from([0, 50, 100, -100, 2**31 - 1]),
     constraints=st.lists(constraints, max_size=3),
     distributions=st.lists(shares, max_size=4),
 )
