@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from ..auth.api_key import ApiKey, new_key
 from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
+from ..database.lock_retry import connect
 from ..database.queries import query
 from ..errors import InvalidInput
 
@@ -19,7 +19,7 @@ def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = 
     """Create a key and return its text, which cannot be recovered later: only its hash is stored."""
     key = new_key()
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         connection.execute(
             query("create_key"),
             {
@@ -36,7 +36,7 @@ def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = 
 def list_keys(url: str) -> list[ApiKey]:
     """Every key in the order of creation, including expired and revoked ones."""
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         rows = connection.execute(query("keys")).fetchall()
     return [
         ApiKey(id, name, prefix, bytes(hash), Grant.parse(scopes), created_at, expires_at, revoked_at)
@@ -50,7 +50,7 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
     Raises `InvalidInput` if there is no such key.
     """
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
         id: int | None = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else None
         if id is None:
             found = connection.execute(query("key_id"), {"prefix": which[:16]}).fetchone()

@@ -12,6 +12,7 @@ import psycopg
 from ..errors import DatabaseSilent, DatabaseUnavailable
 from .database_url import redact
 from .driver_errors import driver_errors
+from .session_settings import CLIENT_ENCODING, session_statements
 
 __all__ = ["answering_within", "connect", "shutdown_socket"]
 
@@ -27,9 +28,10 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
     `name` is shown in `pg_stat_activity`. Raises `DatabaseError` or `InvalidDatabaseUrl`.
     """
     with driver_errors(redact(url)):
-        return await psycopg.AsyncConnection.connect(
+        connection = await psycopg.AsyncConnection.connect(
             url,
             autocommit=True,
+            client_encoding=CLIENT_ENCODING,
             # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
             prepare_threshold=None,
             application_name=f"flagent-cdc {name}",
@@ -40,6 +42,14 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
             keepalives_count=3,
             tcp_user_timeout=_SILENCE_S * 1000,
         )
+    try:
+        with answering_within(connection, _CONNECT_S, redact(url)):
+            for statement, parameters in session_statements(connection):
+                await connection.execute(statement, parameters)
+    except BaseException:
+        await asyncio.shield(connection.close())
+        raise
+    return connection
 
 
 def shutdown_socket(connection: psycopg.AsyncConnection[Any] | None) -> None:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from ..errors import LockNotAvailable
+from .session_settings import CLIENT_ENCODING, session_statements
 
 __all__ = ["Connection", "Report", "connect", "retry_on_lock", "set_lock_timeout"]
 
@@ -29,7 +30,11 @@ Connection = psycopg.Connection[TupleRow]
 
 def connect(conninfo: str) -> Connection:
     """A session in autocommit that sees what was committed before it got its locks."""
-    connection = psycopg.connect(conninfo, autocommit=True, fallback_application_name="flagent-cdc")
+    connection = psycopg.connect(
+        conninfo, autocommit=True, fallback_application_name="flagent-cdc", client_encoding=CLIENT_ENCODING
+    )
+    for statement, parameters in session_statements(connection):
+        connection.execute(statement, parameters)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     connection.read_only = False
     return connection

@@ -30,6 +30,7 @@ from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
 from ..database.queries import objects, query
+from ..database.session_settings import CLIENT_ENCODING, session_statements
 
 __all__ = ["LogIdentity", "read_database", "read_keys", "read_log_identity"]
 
@@ -148,8 +149,11 @@ def _connected(conninfo: str) -> Iterator[Connection]:
             prepare_threshold=None,
             application_name="flagent-cdc doctor",
             connect_timeout=_CONNECT_S,
+            client_encoding=CLIENT_ENCODING,
         ) as connection,
     ):
+        for statement, parameters in session_statements(connection, keeps_defaults=True):
+            connection.execute(statement, parameters)
         connection.read_only = True
         yield connection
 

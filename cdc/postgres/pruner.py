@@ -21,6 +21,7 @@ import psycopg
 from ..database.connection import answering_within, connect, shutdown_socket
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
+from ..database.lock_retry import connect as connect_to_change
 from ..database.queries import query
 from ..errors import DatabaseError, is_retryable
 
@@ -65,7 +66,7 @@ class Pruned:
 def keep_at_least(url: str, age_s: float) -> None:
     """Forbid pruning commits that are younger than this, by anyone, from now on; needs the owner's rights."""
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+    with driver_errors(redact(conninfo)), connect_to_change(conninfo) as connection:
         connection.execute(query("set_min_age"), {"min_age_s": age_s})
 
 
