@@ -177,6 +177,7 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
         if changed:
             _drop_obsolete(connection, shipped)
             connection.execute(query("restore_watch_triggers"))
+            connection.execute(query("prepare_predicates"))
             # What is new since a role was let in, it may use too.
             connection.execute(query("grant_again"))
         if stale:

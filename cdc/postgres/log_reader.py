@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import Any
 
 import psycopg
-from psycopg.sql import SQL, Identifier
 
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, LoadJson, Op, Row
@@ -205,5 +204,5 @@ class LogReader:
 
 
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[Row]:
-    statement = SQL(query("table_rows")).format(table=Identifier(schema, table))
-    return [row for (row,) in await (await connection.execute(statement)).fetchall()]
+    cursor = await connection.execute(query("flag_rows"), {"schema": schema, "table": table})
+    return [row for (row,) in await cursor.fetchall()]

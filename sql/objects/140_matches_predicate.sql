@@ -1,5 +1,6 @@
 -- matches_predicate: whether a row satisfies the predicate that its table is watched with.
 --
+-- Called by: satisfies_predicate(), by this name or by a copy that belongs to the table's owner.
 -- Costs:     about 16 µs, because the predicate is SQL text and parsed each time. A WHEN clause would cost nothing, but
 --            would keep the table's owner from dropping the column or changing its type.
 -- May raise: nothing: a row for which the predicate fails is not logged. flagent_cdc.watched() reports the error.
@@ -7,6 +8,8 @@ create or replace function flagent_cdc.matches_predicate(in_row record, in_predi
     language plpgsql
     stable
     set search_path = pg_catalog, pg_temp
+    set standard_conforming_strings = on
+    set transform_null_equals = off
     as $$
 declare
     answer boolean;

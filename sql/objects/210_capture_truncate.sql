@@ -10,22 +10,35 @@ create or replace function flagent_cdc.capture_truncate() returns trigger
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    -- One image, whatever the writer's session has set.
+    set timezone = 'UTC'
+    set datestyle = 'ISO, MDY'
+    set intervalstyle = 'postgres'
+    set bytea_output = 'hex'
+    set extra_float_digits = 1
+    set lc_monetary = 'C'
+    set quote_all_identifiers = off
+    set standard_conforming_strings = on
+    set row_security = off
     as $$
 declare
-    id integer;
+    ignored text;
 begin
+    if current_setting('session_replication_role') = 'replica' and flagent_cdc.is_applied_log() then
+        return null;
+    end if;
     if tg_nargs > 0 and tg_argv[0] = 'rows' then
         begin
             execute format(
-                'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''delete'', null, pg_catalog.to_json(t), null))'
-                ' from only %I.%I t where flagent_cdc.row_is_current(%L, t.ctid)',
-                tg_table_schema, tg_table_name, tg_table_schema, tg_table_name, tg_relid
-            );
+                'select count(flagent_cdc.log_change(%L, %L, ''delete'', null, %s, null))'
+                ' from only %s flagent_cdc_row where flagent_cdc.row_is_current(%L, flagent_cdc_row.ctid)',
+                tg_table_schema, tg_table_name, flagent_cdc.row_expression(tg_relid), tg_relid::regclass, tg_relid
+            ) into ignored;
         exception
             when insufficient_privilege then null; -- the truncation below covers them
         end;
     end if;
-    id := flagent_cdc.log_change(tg_table_schema, tg_table_name, 'truncate', null, null, null);
+    ignored := flagent_cdc.log_change(tg_table_schema, tg_table_name, 'truncate', null, null, null);
     return null;
 end
 $$;

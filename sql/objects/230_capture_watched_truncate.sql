@@ -15,6 +15,16 @@ create or replace function flagent_cdc.capture_watched_truncate() returns trigge
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    -- One image, whatever the writer's session has set.
+    set timezone = 'UTC'
+    set datestyle = 'ISO, MDY'
+    set intervalstyle = 'postgres'
+    set bytea_output = 'hex'
+    set extra_float_digits = 1
+    set lc_monetary = 'C'
+    set quote_all_identifiers = off
+    set standard_conforming_strings = on
+    set row_security = off
     as $$
 declare
     watched     oid := tg_relid;
@@ -25,6 +35,9 @@ declare
     place       tid;
     count       bigint;
 begin
+    if current_setting('session_replication_role') = 'replica' and flagent_cdc.is_applied_log() then
+        return null;
+    end if;
     if tg_name = 'flagent_cdc_250_watch' then
         watched := pg_partition_root(tg_relid);
         if watched is null then
@@ -37,15 +50,17 @@ begin
             return null; -- truncated with the whole table, which logs it
         end if;
         begin
-            -- A column of the alias's name would take its place.
             execute format(
-                'select count(flagent_cdc.log_watched(%L, %L, %L, ''delete'', to_json(flagent_cdc_row), null, $1))'
-                ' from only %s flagent_cdc_row where flagent_cdc.row_is_current(%L, flagent_cdc_row.ctid)',
-                watched, (parse_ident(watched::regclass::text))[1], (parse_ident(watched::regclass::text))[2],
-                tg_relid::regclass, tg_relid
+                'select count(flagent_cdc.log_watched(%1$L, %2$L, %3$L, %4$L, ''delete'', %5$s, null,'
+                ' flagent_cdc_row.*, null, null, null, $1))'
+                ' from only %6$s flagent_cdc_row where flagent_cdc.row_is_current(%2$L, flagent_cdc_row.ctid)',
+                watched, tg_relid, (parse_ident(watched::regclass::text))[1], (parse_ident(watched::regclass::text))[2],
+                flagent_cdc.row_expression(tg_relid), tg_relid::regclass
             ) || case
                 when options.predicate is null then ''
-                else format(' and flagent_cdc.matches_predicate(flagent_cdc_row, %L)', options.predicate)
+                else format(
+                    ' and flagent_cdc.satisfies_predicate(flagent_cdc_row.*, %L, %L)', options.predicate, tg_relid
+                )
             end
             into count using options;
         exception

@@ -11,15 +11,15 @@ create or replace function flagent_cdc.has_triggers(watched regclass) returns bo
       join (values
           -- tgtype: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
           ('flagent_cdc_100_capture', 'flagent_cdc.capture()'::regprocedure, 1 + 4 + 8, 'A', ''::bytea),
-          ('flagent_cdc_110_capture', 'flagent_cdc.capture_update()'::regprocedure, 16, 'O', ''::bytea),
-          ('flagent_cdc_120_capture', 'flagent_cdc.capture()'::regprocedure, 1 + 16, 'R', ''::bytea),
-          ('flagent_cdc_130_capture', 'flagent_cdc.capture_truncate()'::regprocedure, 2 + 32, 'A', 'rows\000'::bytea)
+          ('flagent_cdc_110_capture', 'flagent_cdc.capture_update()'::regprocedure, 16, 'A', ''::bytea),
+          ('flagent_cdc_120_capture', 'flagent_cdc.capture()'::regprocedure, 1 + 16, 'A', ''::bytea),
+          ('flagent_cdc_130_capture', 'flagent_cdc.capture_truncate()'::regprocedure, 2 + 32, 'A', E'rows\\000'::bytea)
       ) as wanted (name, function, type, enabled, arguments)
         on t.tgname = wanted.name
        and t.tgfoid = wanted.function
        and t.tgtype = wanted.type
        and t.tgenabled = wanted.enabled
-       and t.tgqual is null
+       and (t.tgqual is null) = (t.tgname in ('flagent_cdc_100_capture', 'flagent_cdc_130_capture'))
        and t.tgargs = wanted.arguments
      where t.tgrelid = watched
 $$;

@@ -21,7 +21,7 @@ begin
         ' flagent_cdc.watched_relation(integer),'
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_lanes(interval, integer),'
         ' flagent_cdc.prune_lane(integer, interval, bigint, integer),'
-        ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
+        ' flagent_cdc.backfill_begin(integer), flagent_cdc.flag_rows(text, text), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
         in_role
     );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;

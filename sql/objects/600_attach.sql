@@ -8,6 +8,16 @@
 --            at an exact position, and unchanged content nets to nothing.
 create or replace function flagent_cdc.attach(in_schema text) returns text
     language plpgsql
+    -- One image, as the capture functions make it.
+    set timezone = 'UTC'
+    set datestyle = 'ISO, MDY'
+    set intervalstyle = 'postgres'
+    set bytea_output = 'hex'
+    set extra_float_digits = 1
+    set lc_monetary = 'C'
+    set quote_all_identifiers = off
+    set standard_conforming_strings = on
+    set row_security = off
     as $$
 declare
     tables     text[] := flagent_cdc.flagent_tables();
@@ -62,16 +72,21 @@ begin
             drop trigger if exists flagent_cdc_130_capture on %1$s;
             create trigger flagent_cdc_100_capture after insert or delete on %1$s
                 for each row execute function flagent_cdc.capture();
+            -- Exactly one of these two logs an update, whatever enables or disables them.
             create trigger flagent_cdc_110_capture after update on %1$s
                 referencing old table as old_rows new table as new_rows
-                for each statement execute function flagent_cdc.capture_update();
+                for each statement
+                when (pg_catalog.pg_trigger_depth() = 0 and pg_catalog.current_setting('session_replication_role') <> 'replica')
+                execute function flagent_cdc.capture_update();
             create trigger flagent_cdc_120_capture after update on %1$s
-                for each row execute function flagent_cdc.capture();
+                for each row
+                when (pg_catalog.pg_trigger_depth() > 0 or pg_catalog.current_setting('session_replication_role') = 'replica')
+                execute function flagent_cdc.capture();
             create trigger flagent_cdc_130_capture before truncate on %1$s
                 for each statement execute function flagent_cdc.capture_truncate('rows');
-            -- Where session_replication_role is replica, as in a subscription, updates are logged row by row.
             alter table %1$s enable always trigger flagent_cdc_100_capture;
-            alter table %1$s enable replica trigger flagent_cdc_120_capture;
+            alter table %1$s enable always trigger flagent_cdc_110_capture;
+            alter table %1$s enable always trigger flagent_cdc_120_capture;
             alter table %1$s enable always trigger flagent_cdc_130_capture;
         $ddl$, watched);
     end loop;
@@ -79,9 +94,9 @@ begin
     foreach table_name in array tables loop
         perform flagent_cdc.log_change(in_schema, table_name, 'truncate', null, null, null);
         execute pg_catalog.format(
-            'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''insert'', null, null, pg_catalog.to_json(t)))'
-            ' from %I.%I t',
-            in_schema, table_name, in_schema, table_name
+            'select pg_catalog.count(flagent_cdc.log_change(%L, %L, ''insert'', null, null, %s)) from %I.%I flagent_cdc_row',
+            in_schema, table_name,
+            flagent_cdc.row_expression(pg_catalog.format('%I.%I', in_schema, table_name)::regclass), in_schema, table_name
         );
     end loop;
 

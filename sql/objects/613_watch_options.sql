@@ -25,7 +25,7 @@ begin
     columns := array(
         select a.attname::text
           from pg_catalog.pg_attribute a
-         where a.attrelid = in_table and a.attnum > 0 and not a.attisdropped
+         where a.attrelid = in_table and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
          order by a.attnum
     );
 
@@ -37,6 +37,13 @@ begin
             errcode = 'undefined_column',
             message = pg_catalog.format(
                 '%s has no column %s; it has %s', named, wrong, pg_catalog.array_to_string(columns, ', ')
+            ) || coalesce(
+                (
+                    select '; virtual generated columns are not captured: '
+                        || pg_catalog.string_agg(a.attname::text, ', ' order by a.attnum)
+                      from pg_catalog.pg_attribute a
+                     where a.attrelid = in_table and a.attgenerated = 'v' and not a.attisdropped
+                ), ''
             );
     elsif in_include is not null and in_exclude is not null then
         raise exception using
@@ -92,7 +99,7 @@ begin
     );
 
     wanted.predicate := nullif(pg_catalog.btrim(in_predicate), '');
-    wrong := flagent_cdc.predicate_error(in_table, wanted.predicate);
+    wrong := flagent_cdc.compile_error(in_table, wanted.predicate);
     if wrong is not null then
         raise exception using errcode = 'invalid_parameter_value', message = pg_catalog.format('%s: %s', named, wrong);
     end if;

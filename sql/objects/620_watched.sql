@@ -49,7 +49,7 @@ begin
         columns := array(
             select a.attname::text
               from pg_attribute a
-             where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+             where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
              order by a.attnum
         );
         problems := problems || array(
@@ -93,7 +93,7 @@ begin
                )
              order by p.relid::regclass::text
         );
-        problems := array_remove(problems || flagent_cdc.predicate_error(relation, one.predicate), null);
+        problems := array_remove(problems || flagent_cdc.compile_error(relation, one.predicate), null);
         return next;
     end loop;
 end

@@ -36,6 +36,9 @@ begin
             message = 'flagent_cdc.watch() must run in READ COMMITTED: it has to see what was committed before its lock';
     end if;
 
+    if watch.predicate is not null then
+        perform flagent_cdc.prepare_predicate(relation);
+    end if;
     for attempt in 1 .. 2 loop
         wanted := flagent_cdc.watch_options(
             relation, watch.key, watch.include, watch.exclude, watch.mask, watch.predicate, watch.operations,

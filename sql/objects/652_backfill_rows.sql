@@ -8,34 +8,45 @@ create or replace function flagent_cdc.backfill_rows(in_id integer, in_relation 
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
+    -- One image, as the capture functions make it.
+    set timezone = 'UTC'
+    set datestyle = 'ISO, MDY'
+    set intervalstyle = 'postgres'
+    set bytea_output = 'hex'
+    set extra_float_digits = 1
+    set lc_monetary = 'C'
+    set quote_all_identifiers = off
+    set standard_conforming_strings = on
     set row_security = off -- an error is better than rows that are silently missing
     as $$
 #variable_conflict use_column
 declare
     root    oid := flagent_cdc.watched_relation(in_id);
     options flagent_cdc.capture_options;
-    image   text := 'to_json(flagent_cdc_row)';
+    image   text := 'flagent_cdc.visible_row(%s, %L::text[], %L::text[], flagent_cdc_row.*, %L)';
     hidden  text := '';
 begin
     select (w.options).* into options from flagent_cdc.watched_table w where w.id = in_id;
     if not exists (select from flagent_cdc.parts_of(root) p (oid) where p.oid = in_relation) then
         raise exception using errcode = 'undefined_table', message = 'this is no part of the table';
     end if;
-    if options.visible_columns is not null then
-        image := format(
-            'flagent_cdc.visible_row(to_json(flagent_cdc_row), %L::text[], %L::text[])',
-            flagent_cdc.visible_columns(root, options), options.masked_columns
+    image := case
+        when options.visible_columns is null then flagent_cdc.row_expression(in_relation)
+        else format(
+            image, flagent_cdc.row_expression(in_relation), flagent_cdc.visible_columns(root, options),
+            options.masked_columns, in_relation
+        )
+    end;
+    if options.predicate is not null then
+        hidden := format(
+            ' and flagent_cdc.satisfies_predicate(flagent_cdc_row.*, %L, %L)', options.predicate, in_relation
         );
     end if;
-    if options.predicate is not null then
-        hidden := format(' and flagent_cdc.matches_predicate(flagent_cdc_row, %L)', options.predicate);
-    end if;
     return query execute format(
-        'select case when %L <> ''{}'' then flagent_cdc.key_of(i.image, %L::text[]) end, i.image'
-        -- A column of the alias's name would take its place.
-        ' from (select %s as image from only %s flagent_cdc_row'
-        ' where flagent_cdc_row.ctid >= %L and flagent_cdc_row.ctid < %L%s) i',
-        options.key_columns, options.key_columns, image, in_relation::regclass, format('(%s,0)', in_from),
+        'select case when %1$L <> ''{}'' then flagent_cdc.key_of(i.image, %1$L::text[], flagent_cdc_row.*, %2$L) end, i.image'
+        ' from only %3$s flagent_cdc_row cross join lateral (select %4$s as image) i'
+        ' where flagent_cdc_row.ctid >= %5$L and flagent_cdc_row.ctid < %6$L%7$s',
+        options.key_columns, in_relation, in_relation::regclass, image, format('(%s,0)', in_from),
         format('(%s,0)', in_to), hidden
     );
 end

@@ -63,6 +63,13 @@ begin
         delete from flagent_cdc.change_log g where g.transaction_group = any (groups);
         update flagent_cdc.retention r set pruned_to = up_to;
     end if;
+    -- What COMMIT has left: rows that are visible here are of transactions that have ended.
+    delete from flagent_cdc.deferred_commit d
+     where d.ctid = any (array(select o.ctid from flagent_cdc.deferred_commit o limit 10000));
+    delete from flagent_cdc.commit_probe p
+     where p.ctid = any (array(select o.ctid from flagent_cdc.commit_probe o limit 10000));
+    delete from flagent_cdc.unlogged_version v
+     where v.ctid = any (array(select o.ctid from flagent_cdc.unlogged_version o limit 10000));
     return next;
 end
 $$;

@@ -40,6 +40,8 @@ with obsolete as (
     select p.oid
       from pg_proc p
      where p.pronamespace = to_regnamespace('flagent_cdc')
+       -- those of prepare_predicate()
+       and p.proname !~ '^(matches_predicate|predicate_error)_for_[0-9]+$'
        and not exists (
            select from unnest(%(functions)s::text[]) as f (signature) where to_regprocedure(f.signature) = p.oid
        )
@@ -66,6 +68,12 @@ select flagent_cdc.put_watch_triggers(c.oid, w.operations, w.options)
  where flagent_cdc.watched_relation(w.id) is null
    and c.relkind in ('r', 'p')
    and pg_has_role(current_user, c.relowner, 'usage');
+
+-- prepare_predicates: makes the functions that evaluate predicates with the rights of the tables' owners
+select flagent_cdc.prepare_predicate(c.oid)
+  from flagent_cdc.watched_table w
+  join pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
+ where w.predicate is not null and pg_has_role(current_user, c.relowner, 'usage');
 
 -- forget_objects: removes the records of all functions and triggers
 delete from flagent_cdc.installed_object;

@@ -24,6 +24,12 @@ select r.pruned_to from flagent_cdc.retention r;
 -- commit_pruned_to: The last position that was pruned from a lane's log.
 select s.pruned_to from flagent_cdc.lane s where s.id = %(lane)s;
 
+-- quoted_schema: The schema of a change `d` as clients write it: a name with a dot or a quote is quoted.
+case when d.schema_name ~ '[."]' then '"' || pg_catalog.replace(d.schema_name, '"', '""') || '"' else d.schema_name end;
+
+-- quoted_table: Its table, likewise.
+case when d.table_name ~ '[."]' then '"' || pg_catalog.replace(d.table_name, '"', '""') || '"' else d.table_name end;
+
 -- flags_log_state: The log's identity, the channel of its notifications, its oldest position, and its newest one.
 select
     flagent_cdc.log_identity(),
@@ -183,8 +189,8 @@ from heads h
 left join lateral (
     select
         d.id, d.schema_name, d.table_name, d.op, d.key, d.before, d.after,
-        %(tables)s::text[] is null or d.table_name = any (%(tables)s::text[])
-            or d.schema_name || '.' || d.table_name = any (%(tables)s::text[]) as is_wanted
+        %(tables)s::text[] is null or {quoted_table} = any (%(tables)s::text[])
+            or {quoted_schema} || '.' || {quoted_table} = any (%(tables)s::text[]) as is_wanted
     from ({changes}) d
     where d.transaction_group = h.transaction_group and d.id > h.taken
     order by d.id
@@ -250,5 +256,5 @@ select a.schema_name from flagent_cdc.attachment a where a.attached_at is not nu
 -- pending_schemas: The requested schemas whose tables do not exist yet.
 select a.schema_name from flagent_cdc.attachment a where a.attached_at is null order by a.schema_name;
 
--- table_rows: Every row of one table as JSON.
-select pg_catalog.to_jsonb(t.*) from {table} t;
+-- flag_rows: Every row of one of Flagent's tables as JSON.
+select r.row_image from flagent_cdc.flag_rows(%(schema)s, %(table)s) as r (row_image);

@@ -180,6 +180,37 @@ def test_before_the_commit_nothing_is_sealed_and_no_lock_is_held(
     log.heard(1)
 
 
+@pytest.mark.parametrize(
+    "early",
+    [
+        "do $$ begin for i in 1 .. 50 loop set constraints all immediate; set constraints all deferred; end loop; end $$",
+        "do $$ begin for i in 1 .. 50 loop execute 'set constraints all immediate -- PL/ COMMIT'; end loop; end $$",
+        "do $$ begin for i in 1 .. 50 loop execute 'set constraints /* PL/ at COMMIT */ all immediate'; end loop; end $$",
+        ";".join(["set constraints all immediate"] * 20),
+        ";".join(["SET  Constraints\nALL Immediate"] * 20),
+    ],
+)
+def test_no_constraint_that_is_set_early_takes_the_lock(
+    database_url: str,
+    open_session: OpenSession,
+    writer: psycopg.Connection,
+    log: ChangeLog,
+    two_flags: None,
+    early: str,
+) -> None:
+    session = open_session(database_url, autocommit=False)
+    toggle(session, "a")
+    for _ in range(3):
+        session.execute(early.encode())
+    assert not holds_the_lock(writer)
+    session.commit()
+    log.only_commit()
+    toggle(session, "a")
+    session.execute(f"{early}; commit".encode())  # all of it in one message
+    assert len(log.commits()) == 2
+    log.heard(2)
+
+
 def test_two_writers_with_early_constraints_do_not_deadlock(
     database_url: str, open_session: OpenSession, log: ChangeLog, two_flags: None
 ) -> None:
@@ -220,15 +251,24 @@ def test_changes_made_by_deferred_triggers_are_sealed_too(
     assert log.unpositioned() == 0
 
 
-def test_a_short_lock_timeout_does_not_fail_a_commit_that_has_to_wait(
-    database_url: str, open_session: OpenSession, writer: psycopg.Connection, log: ChangeLog, two_flags: None
+@pytest.mark.parametrize(
+    ("setting", "fails"), [("lock_timeout", True), ("statement_timeout", True), ("deadlock_timeout", False)]
+)
+def test_a_commit_that_has_to_wait_keeps_to_the_time_outs_of_its_session(
+    database_url: str,
+    open_session: OpenSession,
+    writer: psycopg.Connection,
+    log: ChangeLog,
+    two_flags: None,
+    setting: str,
+    fails: bool,
 ) -> None:
-    # Somebody is in the middle of a commit: holds the commit-order lock.
+    # Another session is in the middle of a commit: it holds the commit-order lock.
     blocker = open_session(database_url, autocommit=False)
     row = blocker.execute("select pg_advisory_xact_lock(x'666c6167656e745f'::bigint), pg_backend_pid()").fetchone()
     assert row is not None
     session = open_session(database_url)
-    session.execute("set lock_timeout = '1ms'")
+    session.execute(f"set {setting} = '20ms'".encode())
     failure: list[BaseException] = []
 
     def write() -> None:
@@ -239,15 +279,19 @@ def test_a_short_lock_timeout_does_not_fail_a_commit_that_has_to_wait(
 
     thread = threading.Thread(target=write)
     thread.start()
-    while not writer.execute(
-        "select from pg_stat_activity where %s = any (pg_blocking_pids(pid))", (row[1],)
-    ).fetchall():
-        assert thread.is_alive()
-    writer.execute("select pg_sleep(0.05)")  # longer than the timeout that must not matter
+    if fails:
+        thread.join(timeout=20)
+    else:
+        while not writer.execute(
+            "select from pg_stat_activity where %s = any (pg_blocking_pids(pid))", (row[1],)
+        ).fetchall():
+            assert thread.is_alive()
     blocker.commit()
     thread.join(timeout=20)
-    assert failure == []
-    log.only_commit()
+    assert [type(error) for error in failure] == ([psycopg.errors.LockNotAvailable] if fails else [])
+    assert session.execute(f"show {setting}".encode()).fetchone() == ("20ms",)
+    toggle(session, "b")
+    assert len(log.commits()) == (1 if fails else 2)
 
 
 def test_a_rolled_back_transaction_leaves_nothing(
@@ -262,7 +306,7 @@ def test_a_rolled_back_transaction_leaves_nothing(
     log.heard(0)
 
 
-def test_a_commit_that_fails_after_the_sealing_leaves_a_hole_and_the_next_one_goes_on(
+def test_a_commit_that_a_deferred_constraint_refuses_has_drawn_no_position(
     writer: psycopg.Connection, log: ChangeLog, two_flags: None
 ) -> None:
     writer.execute(
@@ -274,7 +318,7 @@ def test_a_commit_that_fails_after_the_sealing_leaves_a_hole_and_the_next_one_go
     with pytest.raises(psycopg.errors.RaiseException):
         writer.execute("update flags set notes = ''; insert into tags (value, created_at) values ('t', now())")
     toggle(writer, "b")
-    assert log.only_commit().position > log.start + 1
+    assert log.only_commit().position == log.start + 1
     assert log.unpositioned() == 0
     log.heard(1)
 

@@ -173,7 +173,7 @@ def test_writers_of_two_lanes_do_not_wait_for_each_others_lock(
     tables.execute("insert into locked values (0, 0, 0)")
     tables.execute("insert into free values (0, 0, 0)")
     holder.commit()
-    holder.execute("select pg_advisory_xact_lock(x'666c6167'::integer, 1)")
+    holder.execute("select pg_advisory_xact_lock(x'666c616700000001'::bigint)")
     add_flag(tables, "a")
     tables.execute("insert into free values (0, 0, 1)")
     waiting = threading.Thread(target=open_session(database_url).execute, args=("insert into locked values (0, 0, 1)",))

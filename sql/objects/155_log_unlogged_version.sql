@@ -1,0 +1,12 @@
+-- log_unlogged_version: notes that a trigger of the writer's made a row version that is not logged, so that order_group() finds
+-- the change that continues it.
+--
+-- Called by: the capture functions, for an update that changes nothing or that a predicate hides, where a trigger made it.
+create or replace function flagent_cdc.log_unlogged_version(in_relation oid, in_old_place tid, in_new_place tid) returns void
+    language sql
+    as $$
+    insert into flagent_cdc.unlogged_version (xid, relation, old_place, new_place)
+    values (pg_catalog.pg_current_xact_id(), in_relation, in_old_place, in_new_place)
+$$;
+
+revoke all on function flagent_cdc.log_unlogged_version(oid, tid, tid) from public;

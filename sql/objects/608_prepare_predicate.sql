@@ -1,0 +1,52 @@
+-- prepare_predicate: makes the functions that evaluate predicates with the rights of a table's owner, where that is another
+-- role than the owner of flagent_cdc: copies of matches_predicate() and predicate_error() that belong to it.
+--
+-- Called by: watch(), and by an upgrade for the tables that are watched already.
+-- Needs:     to own flagent_cdc, and to be a member of the table's owner, as watch() does.
+create or replace function flagent_cdc.prepare_predicate(in_table oid) returns void
+    language plpgsql
+    as $$
+declare
+    copied  record;
+    owner   name;
+    ours    name;
+    may_create boolean;
+begin
+    select pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.pg_get_userbyid(n.nspowner) into owner, ours
+      from pg_catalog.pg_class c, pg_catalog.pg_namespace n
+     where c.oid = in_table and n.nspname = 'flagent_cdc';
+    if owner = ours then
+        return;
+    end if;
+    may_create := pg_catalog.has_schema_privilege(owner, 'flagent_cdc', 'create');
+    if not may_create then
+        execute pg_catalog.format('grant usage, create on schema flagent_cdc to %I', owner);
+    end if;
+    for copied in
+        select p.proname || '_for_' || c.relowner as name, p.prosrc as body, p.proconfig as config,
+               pg_catalog.pg_get_function_arguments(p.oid) as arguments, p.prorettype::regtype as returns, p.proisstrict as is_strict
+          from pg_catalog.pg_proc p, pg_catalog.pg_class c
+         where p.oid in (
+                 'flagent_cdc.matches_predicate(record,text)'::regprocedure,
+                 'flagent_cdc.predicate_error(oid,text)'::regprocedure
+               )
+           and c.oid = in_table
+    loop
+        if pg_catalog.to_regproc('flagent_cdc.' || copied.name) is null then
+            execute pg_catalog.format(
+                'create function flagent_cdc.%I(%s) returns %s language plpgsql stable %s security definer'
+                ' set search_path = pg_catalog, pg_temp set standard_conforming_strings = on as %L',
+                copied.name, copied.arguments, copied.returns, case when copied.is_strict then 'strict' else '' end, copied.body
+            );
+            execute pg_catalog.format('revoke all on function flagent_cdc.%I from public', copied.name);
+            execute pg_catalog.format('grant execute on function flagent_cdc.%I to %I', copied.name, ours);
+            execute pg_catalog.format('alter function flagent_cdc.%I owner to %I', copied.name, owner);
+        end if;
+    end loop;
+    if not may_create then
+        execute pg_catalog.format('revoke usage, create on schema flagent_cdc from %I', owner);
+    end if;
+end
+$$;
+
+revoke all on function flagent_cdc.prepare_predicate(oid) from public;
