@@ -13,6 +13,7 @@ from ..core.change_feed.row_schema import Column, ColumnType
 from ..core.errors import InvalidInput
 from ..core.log.captured_table import CapturedTable
 from ..core.log.position import EventId
+from ..core.log.table_name import quoted
 from ..core.subscription.grant import Grant
 from ..core.text.json_text import encode
 from ..core.wire.rows import RowsPiece, rows_text
@@ -91,7 +92,9 @@ class Backfills:
     async def find(self, name: str, grant: Grant) -> CapturedTable:
         """The table called `schema.table`, or `table` where there is only one; raises `InvalidInput`."""
         tables = await self.captured(grant)
-        found = [table for table in tables if table.name == name] or [table for table in tables if table.table == name]
+        found = [table for table in tables if table.name == name] or [
+            table for table in tables if quoted(table.table) == name
+        ]
         if len(found) == 1:
             return found[0]
         if found:

@@ -12,6 +12,7 @@ from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage, LoggedChange
 from ..core.flags.flag_tables import TABLES
 from ..core.log.position import Position
+from ..core.log.table_name import qualified
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
 from ..source.log import LogHistory
@@ -115,6 +116,6 @@ class ChangeFeed:
             # Rows of a schema that was attached once, or a table with the name of one of Flagent's: shown only to a
             # grant that names it in full.
             return grant.allows_row(change.schema, change.table, is_of_flags=True) or (
-                grant.allows_schema(change.schema) and f"{change.schema}.{change.table}" in (grant.tables or ())
+                grant.allows_schema(change.schema) and qualified(change.schema, change.table) in (grant.tables or ())
             )
         return grant.allows_row(change.schema, change.table, is_of_flags=change.table in TABLES)

@@ -197,14 +197,14 @@ ends as materialized (
     cross join lateral ({last}) last
 )
 select
-    p.xid as position, e.changed_at as committed_at, p.xid, p.session_user_name, p.application_name, e.id as changes,
-    p.id, p.schema_name, p.table_name, p.op, p.key, p.before, p.after,
+    d.xid as position, e.changed_at as committed_at, d.xid, d.session_user_name, d.application_name, e.id as changes,
+    d.id, d.schema_name, d.table_name, d.op, d.key, d.before, d.after,
     (
-        %(tables)s::text[] is null or p.table_name = any (%(tables)s::text[])
-            or p.schema_name || '.' || p.table_name = any (%(tables)s::text[])
+        %(tables)s::text[] is null or {quoted_table} = any (%(tables)s::text[])
+            or {quoted_schema} || '.' || {quoted_table} = any (%(tables)s::text[])
     ) and (
         %(seen)s::text is null
-        or not pg_catalog.pg_visible_in_snapshot(p.xid::text::xid8, %(seen)s::text::pg_catalog.pg_snapshot)
+        or not pg_catalog.pg_visible_in_snapshot(d.xid::text::xid8, %(seen)s::text::pg_catalog.pg_snapshot)
     ) as is_wanted
-from page p
-join ends e on e.xid = p.xid;
+from page d
+join ends e on e.xid = d.xid;

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..log.change import Commit, Row
 from ..log.position import Position
+from ..log.table_name import qualified, quoted
 from ..text import exact_json
 from .cursor import Cursor
 from .logged_change import ChangePage, LoggedChange
@@ -69,7 +70,7 @@ class PageBuilder:
         return ChangePage(tuple(self._changes), self._next, newest, is_open, database)
 
     def _wants(self, schema: str, table: str) -> bool:
-        return self._tables is None or table in self._tables or f"{schema}.{table}" in self._tables
+        return self._tables is None or quoted(table) in self._tables or qualified(schema, table) in self._tables
 
 
 def _key(key: Row | None) -> str | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .lane import Lane
+from .table_name import qualified
 
 __all__ = ["CapturedTable"]
 
@@ -27,7 +28,7 @@ class CapturedTable:
 
     @property
     def name(self) -> str:
-        return f"{self.schema}.{self.table}"
+        return qualified(self.schema, self.table)
 
     @property
     def is_of_flags(self) -> bool:

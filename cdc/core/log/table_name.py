@@ -9,21 +9,21 @@ A part with a dot or a quote in it is quoted as in SQL, so that no two tables ha
 ('"a.b".c', 'a."b.c"')
 """
 
-__all__ = ["both_ways", "qualified"]
+__all__ = ["both_ways", "qualified", "quoted"]
 
 
 def qualified(schema: str, table: str) -> str:
-    return f"{_quoted(schema)}.{_quoted(table)}"
+    return f"{quoted(schema)}.{quoted(table)}"
 
 
 def both_ways(name: str, schema: str) -> tuple[str, str]:
     """A name that may have its schema or not, with it and without it."""
-    prefix = _quoted(schema) + "."
+    prefix = quoted(schema) + "."
     bare = name.removeprefix(prefix)
     return prefix + bare, bare
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     if "." not in name and '"' not in name:
         return name
     return '"' + name.replace('"', '""') + '"'

@@ -18,6 +18,7 @@ from ..flags.flag_tables import TABLES
 from ..log.captured_table import CapturedTable
 from ..log.change import Op
 from ..log.position import Position
+from ..log.table_name import qualified
 from ..text.json_text import encode
 
 __all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
@@ -79,7 +80,7 @@ def _change(change: LoggedChange, page: ChangePage) -> str:
         "user": change.user,
         "application": change.application,
         "schema": change.schema,
-        "table": f"{change.schema}.{change.table}",
+        "table": qualified(change.schema, change.table),
         "op": str(change.op),
     }
     if change.has_sequence:
@@ -236,7 +237,7 @@ def _cloud_event(change: LoggedChange, page: ChangePage) -> str:
         "id": str(change.cursor(log)),
         "source": f"/flagent-cdc/{log}",
         "type": f"flagent_cdc.{_TYPES[change.op]}",
-        "subject": f"{change.schema}.{change.table}",
+        "subject": qualified(change.schema, change.table),
         "time": change.committed_at,
         "datacontenttype": "application/json",
         "sequence": f"{change.position:019d}.{change.index:0{19 if change.has_sequence else 9}d}",
