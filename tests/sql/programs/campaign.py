@@ -1,0 +1,82 @@
+"""Runs programs of one seed, one after the other, until one of them fails."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from .coverage import Coverage
+from .database import Trace
+from .finding import Finding
+from .generator import random_program
+from .pair import Pair
+from .program import Program
+from .shrink import shrunk
+
+__all__ = ["Campaign", "Check"]
+
+Check = Callable[[Program], tuple[Trace, list[Finding]]]
+"""Runs one program: what happened, and what was wrong; `Pair.compare` or `Pair.verify`."""
+
+# Two sessions that are freed by one commit run at the same time: their order is then the system's.
+_MOST_UNSTEADY = 0.03
+
+
+class Campaign:
+    """`seed` and a program's number make the program."""
+
+    def __init__(self, pair: Pair, seed: str, check: Check) -> None:
+        self._pair = pair
+        self._seed = seed
+        self._check = check
+        self.coverage = Coverage(pair.server_version)
+        self.unsteady: list[str] = []
+
+    def run(self, numbers: Iterable[int], shrink_s: float) -> str | None:
+        """Run these programs; a report about the first that fails."""
+        for number in numbers:
+            findings = self.findings(number)
+            if findings:
+                return self.report(number, findings, findings[0].kind, shrink_s)
+        return None
+
+    def findings(self, number: int) -> list[Finding]:
+        program = self._program(number)
+        trace, findings = self._check(program)
+        self.coverage.add(program, trace)
+        if findings and self._is_unsteady(program):
+            self.unsteady.append(f"{program.name}: {findings[0]}")
+            return []
+        return findings
+
+    def report(self, number: int, findings: Sequence[Finding], kind: str, shrink_s: float) -> str:
+        """The findings of a program, and the smallest program found within `shrink_s` that has one of that kind."""
+        program = self._program(number)
+        lines = [f"program {program.name}, of {len(program.steps)} steps:", *_listed(findings)]
+        started = time.monotonic()
+        small = shrunk(program, lambda one: self._has(one, kind), shrink_s)
+        _, left = self._check(small)
+        lines += [
+            f"with {len(small.steps)} steps, made small in {time.monotonic() - started:.0f} s:",
+            *_listed(left),
+            str(small),
+        ]
+        return "\n".join(lines)
+
+    @property
+    def has_too_many_unsteady(self) -> bool:
+        return len(self.unsteady) > max(_MOST_UNSTEADY * self.coverage.programs, 2)
+
+    def _program(self, number: int) -> Program:
+        return random_program(self._seed, number, self._pair.server_version)
+
+    def _is_unsteady(self, program: Program) -> bool:
+        """Whether a comparison fails because the program itself does not always do the same."""
+        return self._check == self._pair.compare and not self._pair.is_repeatable(program)
+
+    def _has(self, program: Program, kind: str) -> bool:
+        return any(finding.kind == kind for finding in self._check(program)[1])
+
+
+def _listed(findings: Sequence[Finding]) -> list[str]:
+    """The first of each kind."""
+    first = {finding.kind: finding for finding in reversed(findings)}
+    return [f"    {finding}" for finding in reversed(first.values())]
