@@ -29,6 +29,7 @@ _MAX_TABLES = 100
 
 # Larger pages are encoded in another thread, so that they do not delay the streams.
 _LARGE_CHANGES = 100
+_LARGE_CHARACTERS = 256 * 1024
 
 _CACHED_S = 86_400
 
@@ -77,7 +78,7 @@ async def get_changes(
     }
     compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     arguments = (format, page, request.app.version, compressed)
-    is_large = len(page.changes) > _LARGE_CHANGES
+    is_large = len(page.changes) > _LARGE_CHANGES or page.characters > _LARGE_CHARACTERS
     body, encoding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
     if is_cacheable:
         headers["etag"] = etag

@@ -5,7 +5,7 @@ what takes a moment. A read of many rows begins with it and gets more, up to the
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ from psycopg import IsolationLevel
 from psycopg.types.json import set_json_loads
 
 from ..core.deadline import Deadline
-from ..core.log.change import LoadJson
 from ..errors import DatabaseSilent
 from .connection import answering_within, connect, shutdown_socket
 from .database_url import redact
@@ -31,7 +30,7 @@ class ReadSession:
     Transactions are REPEATABLE READ and READ ONLY. Errors of the driver become ours, and the next use connects anew.
     """
 
-    def __init__(self, url: str, loads: LoadJson | None = None) -> None:
+    def __init__(self, url: str, loads: Callable[[bytes | str], Any] | None = None) -> None:
         self.target = redact(url)
         self._url = url
         self._loads = loads

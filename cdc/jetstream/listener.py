@@ -31,7 +31,7 @@ from ..source.upstream import Replica
 from .address import NatsAddress
 from .connection import Connection, connect, nats_errors
 from .layout import Layout
-from .log import JetStreamLog
+from .log import JetStreamLog, take_part
 from .relay_status import RelayStatus, ask_relay
 
 __all__ = ["JetStreamListener", "StreamTimes"]
@@ -249,7 +249,7 @@ class JetStreamListener:
                 await connection.client.publish(stalled)
         else:
             self._count(message)
-            self._take(message, self._seen)
+            await self._take(message, self._seen)
         # After any message: the last one that waits may be a heartbeat.
         if self._batch and (subscription.pending_msgs == 0 or len(self._batch) >= _BATCH_COMMITS):
             self._flush()
@@ -263,9 +263,9 @@ class JetStreamListener:
             raise _Gap(f"message {numbers.stream} came after {self._seen}", ResyncReason.PRUNED)
         self._delivered, self._seen = numbers.consumer, numbers.stream
 
-    def _take(self, message: Msg, sequence: int) -> None:
+    async def _take(self, message: Msg, sequence: int) -> None:
         if (header := PartHeader.read(message.headers)) is not None:
-            match self._assembler.take(header, message.data):
+            match await take_part(self._assembler, header, message.data):
                 case Commit() as commit:
                     self._check(header)
                     self._batch.append(commit)

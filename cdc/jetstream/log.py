@@ -16,7 +16,7 @@ from nats.js.client import JetStreamContext
 
 from ..core.log.change import Commit
 from ..core.log.position import LogId, Position
-from ..core.wire.commit_message import Assembler, PartHeader
+from ..core.wire.commit_message import Assembler, IncompleteCommit, PartHeader
 from ..core.wire.notice import Notice
 from ..errors import NatsUnavailable
 from ..source.log import Bootstrap, CommitFingerprint, LogState
@@ -25,13 +25,16 @@ from .connection import Link
 from .layout import Layout
 from .snapshot import Snapshot, read_pointer, read_snapshot
 
-__all__ = ["JetStreamLog", "Record", "Tail", "read_tail"]
+__all__ = ["JetStreamLog", "Record", "Tail", "read_tail", "take_part"]
 
 # Messages read at a time, and about how many bytes; most messages are below 2 kB.
 _BLOCK = 500
 _BLOCK_BYTES = 8 * 1024 * 1024
 
 _READ_S = 10.0
+
+# Reading a larger message takes more than about ten milliseconds.
+_LARGE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class JetStreamLog:
             block = await self._block(jetstream)
             while sequence <= tail.sequence:
                 end = min(sequence + block - 1, tail.sequence)
-                commits += _assemble(assembler, await self._read(jetstream, sequence, end))
+                commits += await _assemble(assembler, await self._read(jetstream, sequence, end))
                 sequence = end + 1
                 if sum(len(commit.changes) for commit in commits) >= limit and commits:
                     break
@@ -154,7 +157,7 @@ class JetStreamLog:
             # A commit may have more messages than a block: then the block grows until it holds all of them.
             while not commits and start > first:
                 start = max(first, start - block)
-                commits = _assemble(Assembler(), await self._read(jetstream, start, end))
+                commits = await _assemble(Assembler(), await self._read(jetstream, start, end))
             return _bounded(commits[::-1], limit)
 
     async def _tail(self, jetstream: JetStreamContext) -> Tail:
@@ -224,6 +227,8 @@ class JetStreamLog:
         client = jetstream._nc
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox, pending_bytes_limit=-1, pending_msgs_limit=-1)
+        # The consumer would push all that follows, and again for the next block: NATS stops after these.
+        await subscription.unsubscribe(limit=last - first + 1)
         config = ConsumerConfig(
             deliver_subject=inbox,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -251,8 +256,15 @@ class JetStreamLog:
         return found
 
 
-def _assemble(assembler: Assembler, messages: Sequence[tuple[PartHeader, bytes]]) -> list[Commit]:
-    taken = [assembler.take(header, data) for header, data in messages]
+async def take_part(assembler: Assembler, header: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
+    """`Assembler.take`; in another thread where what it puts together is large."""
+    if assembler.size_bytes + len(data) > _LARGE_BYTES and not header.continues:
+        return await asyncio.to_thread(assembler.take, header, data)
+    return assembler.take(header, data)
+
+
+async def _assemble(assembler: Assembler, messages: Sequence[tuple[PartHeader, bytes]]) -> list[Commit]:
+    taken = [await take_part(assembler, header, data) for header, data in messages]
     return [each for each in taken if isinstance(each, Commit)]
 
 

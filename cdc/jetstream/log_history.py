@@ -20,13 +20,12 @@ from ..core.change_feed.page_builder import PageBuilder
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Commit
 from ..core.log.position import Position
-from ..core.text import exact_json
 from ..core.wire.commit_message import Assembler, PartHeader
 from ..errors import NatsUnavailable, TooBusy
 from ..source.log import LogRange
 from .address import NatsAddress
 from .layout import Layout
-from .log import JetStreamLog, Record, Tail
+from .log import JetStreamLog, Record, Tail, take_part
 from .relay_status import ask_relay
 from .snapshot import read_pointer
 
@@ -146,12 +145,12 @@ class JetStreamLogHistory(JetStreamLog):
         self, jetstream: JetStreamContext, tail: Tail, after: Position, most: int
     ) -> AsyncGenerator[tuple[PartHeader, Commit], None]:
         """The commits after a position in order, each with the header of its last message; read only as needed."""
-        assembler = Assembler(exact_json.loads)
+        assembler = Assembler()
         sequence = await self._find(jetstream, tail, after)
         while sequence <= tail.sequence:
             end = min(sequence + min(await self._block(jetstream), most) - 1, tail.sequence)
             for header, data in await self._read(jetstream, sequence, end):
-                commit = assembler.take(header, data)
+                commit = await take_part(assembler, header, data)
                 if isinstance(commit, Commit) and commit.position > after:
                     yield header, commit
             sequence = end + 1

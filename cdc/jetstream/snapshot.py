@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,9 @@ import nats.js.errors
 from nats.js.client import JetStreamContext
 
 from ..core.log.position import LogId, Position
-from ..core.text import exact_json
+from ..core.log.row_text import RowText, read_row
+from ..core.text.exact_json import JsonText, read_array, read_members, read_object
+from ..core.text.json_text import encode_members
 from ..errors import NatsUnavailable
 from ..source.log import Bootstrap, CommitFingerprint
 from .layout import Layout
@@ -109,7 +112,7 @@ async def write_snapshot(
         "position": bootstrap.position,
         "stamp": [bootstrap.position, *stamp] if stamp else None,
     }
-    data = await asyncio.to_thread(_encode, {**head, "schemas": bootstrap.schemas})
+    data = await asyncio.to_thread(_encode, head, bootstrap.schemas)
     store = await jetstream.object_store(layout.snapshots)
     revision = 0 if last is None else last.revision
     name = f"{bootstrap.log}-{bootstrap.position}-{snapshot.sequence}-{revision}"
@@ -160,9 +163,34 @@ def _stamp(raw: Any) -> CommitFingerprint | None:
     return None if raw is None else CommitFingerprint(Position(raw[0]), raw[1], raw[2])
 
 
-def _encode(raw: object) -> bytes:
-    return zlib.compress(exact_json.dumps(raw).encode(), 1)
+def _encode(head: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Sequence[RowText]]]) -> bytes:
+    texts = {
+        schema: _object({name: _array(rows) for name, rows in tables.items()}) for schema, tables in schemas.items()
+    }
+    text = encode_members({**head, "schemas": _object(texts)})
+    return zlib.compress(text.encode("utf-8", "surrogateescape"), 1)
 
 
-def _decode(data: bytes) -> Any:
-    return json.loads(zlib.decompress(data))
+def _array(rows: Sequence[RowText]) -> JsonText:
+    return JsonText(f"[{','.join([row.text for row in rows])}]")
+
+
+def _object(members: Mapping[str, JsonText]) -> JsonText:
+    return JsonText(encode_members(members))
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    text = zlib.decompress(data).decode("utf-8", "surrogateescape")
+    return read_object(text, 0, {"schemas": _read_schemas})[0]
+
+
+def _read_schemas(text: str, at: int) -> tuple[dict[str, Any], int]:
+    return read_members(text, at, _read_tables)
+
+
+def _read_tables(text: str, at: int) -> tuple[dict[str, Any], int]:
+    return read_members(text, at, _read_rows)
+
+
+def _read_rows(text: str, at: int) -> tuple[list[Any], int]:
+    return read_array(text, at, read_row)

@@ -16,7 +16,6 @@ from ..core.log.continuity import Applied
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
 from ..core.subscription.resume import ResyncReason
-from ..core.text import exact_json
 from ..core.wire.commit_message import PartHeader, pack
 from ..core.wire.notice import Notice, NoticeKind
 from ..errors import ForeignStream, NatsMismatch
@@ -40,6 +39,9 @@ logger = logging.getLogger(__name__)
 _DOUBT_S = 0.2
 
 _PAGE_CHANGES = 5_000
+
+# A larger commit is written in another thread: the probes of nodes are answered meanwhile.
+_LARGE_CHARACTERS = 1024 * 1024
 
 # What headers, subject and protocol take of a message; and the least that a message must hold, for the chunks of the
 # object store too.
@@ -65,14 +67,13 @@ class StreamCopier:
         self._layout = Layout(settings.nats.stream).of(lane)
         self._limits = Limits.of(settings)
         self._heard = RelayReplica()
-        # Rows only pass through the relay, and no number may lose a digit.
-        source = PostgresUpstream(settings, url, exact_json.loads, in_parts=False).open(self._heard, lane)
+        source = PostgresUpstream(settings, url, in_parts=False).open(self._heard, lane)
         self._listener: Follower = source.listener
         self._source_log = source.log
         # Where all nodes are fed by JetStream, only the relay prunes the change log.
         self._maintenance = source.maintenance
         # Separate from the listener's, which must not wait while all tables are read.
-        self._log_reader = LogReader(url, lane, exact_json.loads)
+        self._log_reader = LogReader(url, lane)
         self._database: str | None = None
         self._publisher = Publisher(connection, target, 0)
         self._limit_bytes = min(connection.max_payload, 1024 * 1024) - _OVERHEAD_BYTES
@@ -137,7 +138,7 @@ class StreamCopier:
         messages: list[Outgoing] = []
         position = self._position
         for commit in commits:
-            messages += self._messages(commit, position, self._publisher.sequence + len(messages) + 1)
+            messages += await self._messages(commit, position, self._publisher.sequence + len(messages) + 1)
             position = commit.position
         await self._publisher.publish(messages)
         self._position, self._begun = position, None
@@ -145,8 +146,10 @@ class StreamCopier:
         if self._bytes_since_snapshot > self._limits.max_bytes // 8:
             self._due.set()
 
-    def _messages(self, commit: Commit, after: Position, start: int) -> list[Outgoing]:
-        parts = pack(commit, self._log, self._limit_bytes)
+    async def _messages(self, commit: Commit, after: Position, start: int) -> list[Outgoing]:
+        arguments = (commit, self._log, self._limit_bytes)
+        is_large = commit.characters > _LARGE_CHARACTERS
+        parts = await asyncio.to_thread(pack, *arguments) if is_large else pack(*arguments)
         if self._begun is not None and self._begun[0].position == commit.position:
             header, data = self._begun
             if header.of == len(parts) and parts[header.number - 1].data == data:

@@ -7,7 +7,6 @@ instance, it polls, and says why.
 """
 
 import asyncio
-import json
 import logging
 import random
 import secrets
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from ..core.backoff import Backoff
 from ..core.flags.flag_tables import TABLES
 from ..core.freshness import Freshness, FreshnessTracker
-from ..core.log.change import Commit, Hint, LoadJson, Probe, decode_notification
+from ..core.log.change import Commit, Hint, Probe, decode_notification
 from ..core.log.continuity import Applied, Progress
 from ..core.log.inbox import NotificationInbox
 from ..core.log.position import Position
@@ -61,13 +60,12 @@ class ListenerOptions:
     """How a lane is listened to.
 
     A lane that `is_polled` sends no notifications. Unless `carries_changes`, commits are announced by position alone,
-    and a notification with changes is forged. `in_parts`: the replica takes large commits in parts. `loads` reads rows.
+    and a notification with changes is forged. `in_parts`: the replica takes large commits in parts.
     """
 
     is_polled: bool = False
     carries_changes: bool = True
     in_parts: bool = False
-    loads: LoadJson = json.loads
 
 
 class _NotHeard(Exception):
@@ -242,7 +240,7 @@ class Listener:
 
     def _on_notification(self, payload: str) -> None:
         self.notifications += 1
-        match decode_notification(payload, self._options.loads):
+        match decode_notification(payload):
             case Commit() as commit if self._options.carries_changes:
                 self._inbox.hear(commit)
             case Hint(position) | Commit(position):

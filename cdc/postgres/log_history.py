@@ -19,6 +19,7 @@ from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, Op
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
+from ..core.log.row_text import RowText
 from ..database.queries import query
 from ..database.read_session import ReadSession
 from ..errors import OutOfReach, SchemaMismatch
@@ -41,7 +42,7 @@ class PostgresLogHistory:
 
     def __init__(self, url: str, lane: Lane = FLAGS) -> None:
         self._lane = lane
-        self._session = ReadSession(url)
+        self._session = ReadSession(url, RowText.load)
 
     async def close(self) -> None:
         await self._session.close()

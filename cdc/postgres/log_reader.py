@@ -1,7 +1,6 @@
 """Reading one lane's log from PostgreSQL: the commits, and the state they led to. Nothing is written."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -10,10 +9,11 @@ from typing import Any
 import psycopg
 
 from ..core.flags.flag_tables import TABLES
-from ..core.log.change import Change, Commit, LoadJson, Op, Row
+from ..core.log.change import Change, Commit, Op
 from ..core.log.continuity import Applied, Break, CommitFingerprint, why_broken
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
+from ..core.log.row_text import RowText
 from ..database.queries import log_query, query
 from ..database.read_session import ReadSession
 from ..errors import SchemaMismatch
@@ -38,14 +38,14 @@ async def ask_log(connection: psycopg.AsyncConnection[Any], lane: Lane, name: st
 
 
 class LogReader:
-    """The port `Log` of a database, for one lane, and what its listener asks besides. `loads` reads the rows.
+    """The port `Log` of a database, for one lane, and what its listener asks besides.
 
     Answers in the order in which it is asked, over one connection of its own.
     """
 
-    def __init__(self, url: str, lane: Lane = FLAGS, loads: LoadJson = json.loads) -> None:
+    def __init__(self, url: str, lane: Lane = FLAGS) -> None:
         self._lane = lane
-        self._session = ReadSession(url, loads)
+        self._session = ReadSession(url, RowText.load)
 
     def shutdown_socket(self) -> None:
         """Make every call that waits for an answer fail now."""
@@ -108,7 +108,7 @@ class LogReader:
         """Flagent's tables and the position they are as of, from one snapshot (promise P4)."""
         async with self._session.read() as connection, connection.transaction():
             state = await self._state(connection)
-            schemas: dict[str, dict[str, Sequence[Row]]] = {}
+            schemas: dict[str, dict[str, Sequence[RowText]]] = {}
             if self._lane != FLAGS:
                 return Bootstrap(state.log, state.newest, state.stamp, schemas)
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
@@ -203,6 +203,6 @@ class LogReader:
         return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp, not any(held_back))
 
 
-async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[Row]:
+async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[RowText]:
     cursor = await connection.execute(query("flag_rows"), {"schema": schema, "table": table})
     return [row for (row,) in await cursor.fetchall()]

@@ -70,7 +70,7 @@ class NotificationSocket:
                 pgconn.consume_input()
                 while (notify := pgconn.notifies()) is not None:
                     if notify.relname.decode() == channel:
-                        payloads.append(notify.extra.decode("utf-8", "replace"))
+                        payloads.append(notify.extra.decode("utf-8", "surrogateescape"))
         except DatabaseError as error:
             # At once, before anything looks at `lost`: a closed socket stays readable, and its number is free again.
             self._unwatch()

@@ -5,7 +5,7 @@ the newest position of the log together: the changes after that position complet
 blocks that are being read.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,8 +57,8 @@ class _Snapshot:
                 rows = [SnapshotRow(key, row) for key, row in found]
                 size_bytes = sum(len(row.row) for row in rows)
                 count = min(count * 2 if size_bytes < _WANTED_BYTES else max(count // 2, 1), _MOST_BLOCKS)
-                if rows:
-                    yield rows
+                for piece in _pieces(rows):
+                    yield piece
 
 
 class TableReader:
@@ -117,3 +117,17 @@ class TableReader:
                 [(relation, blocks) for relation, blocks, _ in parts],
                 round(sum(rows for _, _, rows in parts)),
             )
+
+
+def _pieces(rows: Sequence[SnapshotRow]) -> Iterator[list[SnapshotRow]]:
+    """The rows of some blocks, cut where they are large: a block holds many rows whose values are stored elsewhere."""
+    piece: list[SnapshotRow] = []
+    size_bytes = 0
+    for row in rows:
+        if piece and size_bytes + len(row.row) > _WANTED_BYTES * 4:
+            yield piece
+            piece, size_bytes = [], 0
+        piece.append(row)
+        size_bytes += len(row.row)
+    if piece:
+        yield piece

@@ -1,11 +1,9 @@
 """PostgreSQL as the source of a node, or of a relay."""
 
 import asyncio
-import json
 import logging
 
 from ..admin.installation import attach_pending
-from ..core.log.change import LoadJson
 from ..core.log.lane import FLAGS, Lane
 from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
@@ -29,12 +27,11 @@ _ATTACH_S = 1.0
 class PostgresUpstream:
     """The port `Upstream` of a database. It also attaches pending schemas when their tables appear, and prunes.
 
-    `loads` reads the rows. A relay, which passes commits on, needs each in one piece, not `in_parts`.
+    A relay, which passes commits on, needs each in one piece, not `in_parts`.
     """
 
-    def __init__(self, settings: Settings, url: str, loads: LoadJson = json.loads, *, in_parts: bool = True) -> None:
+    def __init__(self, settings: Settings, url: str, *, in_parts: bool = True) -> None:
         self._url = url
-        self._loads = loads
         self._in_parts = in_parts
         self._retention = Retention(
             settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes
@@ -47,14 +44,13 @@ class PostgresUpstream:
         )
 
     def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:
-        log = LogReader(self._url, lane, self._loads)
+        log = LogReader(self._url, lane)
         is_flags = lane == FLAGS
         options = ListenerOptions(
             is_polled=lane.is_polled,
             # In other lanes only the position is announced, see sql/objects/330_assign_lane_position.sql.
             carries_changes=is_flags,
             in_parts=self._in_parts,
-            loads=self._loads,
         )
         attaching = _Attaching(self._url, log).attach_pending if is_flags else None
         listener = Listener(self._url, log, replica, self._times, options, attaching)

@@ -14,9 +14,10 @@ from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage
 from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.catalog import Catalog
-from ..core.log.change import Commit, Row
+from ..core.log.change import Commit
 from ..core.log.continuity import CommitFingerprint, holds_all_after
 from ..core.log.position import LogId, Position
+from ..core.log.row_text import RowText
 from ..errors import OutOfReach
 
 __all__ = ["Bootstrap", "CommitFingerprint", "Log", "LogHistory", "LogRange", "LogState"]
@@ -104,13 +105,13 @@ class Bootstrap:
     log: LogId
     position: Position
     stamp: CommitFingerprint | None
-    schemas: Mapping[str, Mapping[str, Sequence[Row]]]
+    schemas: Mapping[str, Mapping[str, Sequence[RowText]]]
 
     def catalog(self) -> Catalog:
         """A catalog with exactly these rows."""
         catalog = Catalog(self.log, self.position)
         for schema, tables in self.schemas.items():
-            catalog.load(schema, tables, self.position)
+            catalog.load(schema, {name: [row.row for row in rows] for name, rows in tables.items()}, self.position)
         return catalog
 
 

@@ -6,8 +6,9 @@ test writes with `commit`, and hands the log to a `Pipeline` as its `Upstream`:
 >>> import asyncio
 >>> from cdc.core.log.change import Change, Op
 >>> from cdc.core.log.position import Position
+>>> from cdc.core.log.row_text import RowText
 >>> log = MemoryLog()
->>> log.commit(Change("public", "flags", Op.INSERT, None, {"id": 1, "key": "a"}, {"id": 1}))
+>>> log.commit(Change("public", "flags", Op.INSERT, None, RowText.of({"id": 1, "key": "a"})))
 1
 >>> [commit.position for commit in asyncio.run(log.commits_after(Position(0), 10))]
 [1]
@@ -26,10 +27,11 @@ from ..core.change_feed.logged_change import ChangePage
 from ..core.change_feed.page_builder import PageBuilder
 from ..core.flags.flag_tables import TABLES
 from ..core.freshness import Freshness
-from ..core.log.change import Change, Commit, Op, Row
+from ..core.log.change import Change, Commit, Op
 from ..core.log.continuity import Applied, Break, CommitFingerprint, why_broken
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import LogId, Position
+from ..core.log.row_text import RowText
 from ..core.subscription.resume import ResyncReason
 from ..errors import SourceError
 from .log import Bootstrap, LogRange, LogState
@@ -71,7 +73,7 @@ class MemoryLog:
         self._clock = clock
         self._commits: list[Commit] = []
         self._drawn = Position(0)  # the last position that was given out
-        self._rows: dict[str, dict[str, dict[int, Row]]] = {schema: {t: {} for t in TABLES} for schema in schemas}
+        self._rows: dict[str, dict[str, dict[int, RowText]]] = {schema: {t: {} for t in TABLES} for schema in schemas}
         self._written = asyncio.Event()
 
     # -- writing -----------------------------------------------------------------------------------------------
@@ -108,9 +110,9 @@ class MemoryLog:
             table.clear()
         elif change.after is None:
             assert change.before is not None
-            table.pop(change.before["id"], None)
+            table.pop(change.before.row["id"], None)
         else:
-            table[change.after["id"]] = change.after
+            table[change.after.row["id"]] = change.after
 
     def _wake(self) -> None:
         self._written.set()

@@ -3,13 +3,14 @@
 Rows keep the JSON text of PostgreSQL, so a `numeric` of forty digits keeps all of them.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ..flags.events import Event
 from ..flags.row_event import row_event
 from ..log.change import Change, Commit, Op
 from ..log.position import EventId, LogId, Position
+from ..log.row_text import RowText, Unreadable, readable_key, why_unreadable
 from .cursor import Cursor
 from .snapshot_visibility import SnapshotVisibility
 
@@ -22,6 +23,8 @@ class LoggedChange:
 
     `index` and `count` start at 1. If the change `has_sequence`, in lanes with order `read`, both are sequences
     instead, which grow from change to change of a row, regardless of the commit order.
+
+    Where the rows are `unreadable` they are None, and so is a key that is.
 
     `committed_at` is ISO-8601 in UTC with microseconds and `Z`; `xid` is the transaction's.
     """
@@ -40,13 +43,19 @@ class LoggedChange:
     before: str | None
     after: str | None
     has_sequence: bool = False
+    unreadable: Unreadable | None = None
+
+    def readable(self) -> Self:
+        """The same change, without rows that are not UTF-8."""
+        unreadable = why_unreadable(self.before, self.after, self.key)
+        if unreadable is None:
+            return self
+        return replace(self, key=readable_key(self.key), before=None, after=None, unreadable=unreadable)
 
     def event(self, log: LogId) -> Event:
         """The event for subscribers. Its id is that of the commit, as the events of the commit are not counted here."""
         sequence = self.index if self.has_sequence else None
-        before, after, key = (
-            None if text is None else json.loads(text) for text in (self.before, self.after, self.key)
-        )
+        before, after, key = (None if text is None else RowText(text) for text in (self.before, self.after, self.key))
         change = Change(self.schema, self.table, self.op, before, after, key, sequence)
         commit = Commit(self.position, self.committed_at, self.xid, self.user, self.application, (change,))
         return row_event(EventId(self.position, None, log), commit, change)
@@ -70,3 +79,8 @@ class ChangePage:
     is_open: bool
     database: str
     seen: SnapshotVisibility | None = None
+
+    @property
+    def characters(self) -> int:
+        """The length of its rows."""
+        return sum([len(change.before or "") + len(change.after or "") for change in self.changes])

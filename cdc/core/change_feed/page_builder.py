@@ -6,10 +6,10 @@ switch between sources.
 
 from collections.abc import Sequence
 
-from ..log.change import Commit, Row
+from ..log.change import Commit
 from ..log.position import Position
+from ..log.row_text import RowText
 from ..log.table_name import qualified, quoted
-from ..text import exact_json
 from .cursor import Cursor
 from .logged_change import ChangePage, LoggedChange
 
@@ -34,7 +34,7 @@ class PageBuilder:
         self._next = after
 
     def take(self, commit: Commit) -> bool:
-        """Add a commit; returns whether there may be room for the next. Rows must be decoded by `exact_json`."""
+        """Add a commit; returns whether there may be room for the next."""
         numbers = commit.indexes or range(1, len(commit.changes) + 1)
         count = numbers[-1]
         begin = 0
@@ -47,14 +47,14 @@ class PageBuilder:
             if left == 0:
                 return False
             if self._wants(change.schema, change.table):
-                before, after = _text(change.before), _text(change.after)
-                self._left_bytes -= len((before or "").encode()) + len((after or "").encode())
+                self._left_bytes -= sum(row.size_bytes for row in (change.before, change.after) if row is not None)
                 if self._is_begun and (self._left_bytes < 0 or len(self._changes) == self._limit):
                     return False
                 self._changes.append(
                     LoggedChange(
                         commit.position, number, count, commit.committed_at, commit.xid, commit.user,
-                        commit.application, change.schema, change.table, change.op, _key(change.key), before, after,
+                        commit.application, change.schema, change.table, change.op,
+                        _text(change.key), _text(change.before), _text(change.after),
                     )
                 )  # fmt: skip
             self._is_begun = True
@@ -73,10 +73,5 @@ class PageBuilder:
         return self._tables is None or quoted(table) in self._tables or qualified(schema, table) in self._tables
 
 
-def _key(key: Row | None) -> str | None:
-    """The text that `json_build_object` gives, as consumers may compare keys as text."""
-    return None if key is None else exact_json.dumps(key, separators=(", ", " : "))
-
-
-def _text(row: Row | None) -> str | None:
-    return None if row is None else exact_json.dumps(row)
+def _text(row: RowText | None) -> str | None:
+    return None if row is None else row.text

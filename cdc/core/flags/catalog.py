@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Self
 
-from ..log.change import Change, Commit, Op, Row
+from ..log.change import Change, Commit, Op
 from ..log.position import EventId, LogId, Position
+from ..log.row_text import Row
 from .events import Event, EventType, FlagScope
 from .flag import FlagJson, flag_crc, tag_values
 from .flag_events import EventDraft, flag_events

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..log.change import Row
+from ..log.row_text import Row
 from ..text import kotlin_json
 from ..text.json_text import encode_sorted
 

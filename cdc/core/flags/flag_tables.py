@@ -8,7 +8,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Self
 
-from ..log.change import Change, Op, Row
+from ..log.change import Change, Op
+from ..log.row_text import Row, RowText
 from .flag import FlagJson, Json, attachment, flag_json, is_live, segment_json, tag_json, variant_json
 
 __all__ = ["TABLES", "FlagTables"]
@@ -160,7 +161,7 @@ class FlagTables:
         if change.op is Op.TRUNCATE:
             rows: Iterable[Row] = list(self._tables[change.table].rows.values())
         else:
-            rows = [row for row in (change.before, change.after) if row is not None]
+            rows = [text.row for text in (change.before, change.after) if text is not None]
         ids = dict.fromkeys(flag_id for row in rows for flag_id in self._flags_of(change.table, row))
         # Sorted, as every instance must number the events alike, whatever the order of its rows.
         return sorted(ids) if change.op is Op.TRUNCATE else list(ids)
@@ -184,7 +185,7 @@ class FlagTables:
             self._segments.clear()
             self._variants.clear()
         else:
-            self._replace(change.table, change.before, change.after)
+            self._replace(change.table, _row(change.before), _row(change.after))
 
     def rewind(self, change: Change) -> None:
         """Undo a change.
@@ -192,7 +193,7 @@ class FlagTables:
         A truncate restores nothing: the change log holds its rows as deletes before it.
         """
         if change.op is not Op.TRUNCATE:
-            self._replace(change.table, change.after, change.before)
+            self._replace(change.table, _row(change.after), _row(change.before))
 
     def _replace(self, name: str, old: Row | None, new: Row | None) -> None:
         table = self._tables[name]
@@ -252,6 +253,10 @@ class FlagTables:
         twin._segments = self._segments.copy()
         twin._variants = self._variants.copy()
         return twin
+
+
+def _row(text: RowText | None) -> Row | None:
+    return None if text is None else text.row
 
 
 def _id(row: Row) -> int:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from ..log.change import Change, Commit, Op, Row
+from ..log.change import Change, Commit, Op
 from ..log.position import EventId
+from ..log.row_text import MAX_DELIVERED, RowText, Unreadable, changed_columns, readable_key, why_unreadable
 from ..log.table_name import qualified
+from ..text.exact_json import JsonText, on_one_line
 from .events import Event, EventType
 
 __all__ = ["row_event"]
@@ -16,21 +18,38 @@ _ROW_EVENTS = {
     Op.TRUNCATE: EventType.TABLE_TRUNCATED,
 }
 
+_EMPTY = RowText("{}", {})
+
 
 def row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
-    """The event of one change; the images of the row are those in the change log."""
+    """The event of one change; the rows have the text that the change log holds, on one line.
+
+    Rows that cannot be delivered are null, and `unreadable` says why: nothing else may suffer from one row.
+    """
+    before, after, key = _text(change.before), _text(change.after), _text(change.key)
+    changed: list[str] = []
+    unreadable = why_unreadable(before, after, key, limit=MAX_DELIVERED)
+    if unreadable is None and change.op is Op.UPDATE:
+        try:
+            changed = changed_columns(change.before or _EMPTY, change.after or _EMPTY)
+        except ValueError:
+            unreadable = Unreadable.INVALID_JSON
+    if unreadable is not None:
+        before, after, key = None, None, readable_key(key)
     detail: dict[str, Any] = {
         "table": qualified(change.schema, change.table),
-        "key": change.key,
-        "before": change.before,
-        "after": change.after,
-        "changed": _changed_columns(change.before or {}, change.after or {}) if change.op is Op.UPDATE else [],
+        "key": _on_one_line(key),
+        "before": _on_one_line(before),
+        "after": _on_one_line(after),
+        "changed": changed,
         "transaction": str(commit.xid),
         "user": commit.user,
         "application": commit.application,
     }
     if change.sequence is not None:
         detail["sequence"] = str(change.sequence)
+    if unreadable is not None:
+        detail["unreadable"] = unreadable
     return Event(
         event_id,
         _ROW_EVENTS[change.op],
@@ -44,7 +63,9 @@ def row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
     )
 
 
-def _changed_columns(before: Row, after: Row) -> list[str]:
-    """The columns whose values differ, in the order of `after`, then those that are missing in it."""
-    changed = [name for name, value in after.items() if name not in before or before[name] != value]
-    return changed + [name for name in before if name not in after]
+def _text(row: RowText | None) -> str | None:
+    return None if row is None else row.text
+
+
+def _on_one_line(text: str | None) -> JsonText | None:
+    return None if text is None else JsonText(on_one_line(text))

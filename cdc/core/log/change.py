@@ -5,20 +5,17 @@ The same `Commit` comes out of a notification and out of the log; a notification
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ..text.exact_json import read_array, read_object
 from .position import Position
+from .row_text import LARGE, RowText, read_row, scan_row, skip_row
 
-__all__ = ["Change", "Commit", "Hint", "LoadJson", "Op", "Probe", "Row", "decode_notification"]
-
-Row = Mapping[str, Any]
-"""A row as PostgreSQL's `to_jsonb` gives it: column name to JSON value."""
-
-LoadJson = Callable[[str | bytes], Any]
-"""How JSON is read: `json.loads`, or `exact_json.loads` where rows only pass through."""
+__all__ = ["Change", "Commit", "Hint", "Op", "Probe", "decode_change", "decode_notification", "read_commit"]
 
 
 class Op(StrEnum):
@@ -40,9 +37,9 @@ class Change:
     schema: str
     table: str
     op: Op
-    before: Row | None
-    after: Row | None
-    key: Row | None = None
+    before: RowText | None
+    after: RowText | None
+    key: RowText | None = None
     sequence: int | None = None
 
 
@@ -67,6 +64,12 @@ class Commit:
     ends: bool = True
     indexes: tuple[int, ...] = ()
 
+    @property
+    def characters(self) -> int:
+        """The length of its rows."""
+        rows = (row for change in self.changes for row in (change.before, change.after))
+        return sum([len(row.text) for row in rows if row is not None])
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:
@@ -83,21 +86,68 @@ class Probe:
 
 
 def decode_change(raw: Mapping[str, Any]) -> Change:
-    """A change as the notification and the log spell it in JSON."""
-    images = raw.get("before"), raw.get("after"), raw.get("key")
-    return Change(raw["schema"], raw["table"], Op(raw["op"]), *images, raw.get("sequence"))
+    """A change as a commit's message spells it in JSON."""
+    rows = raw.get("before"), raw.get("after"), raw.get("key")
+    return Change(raw["schema"], raw["table"], Op(raw["op"]), *rows, raw.get("sequence"))
 
 
-def decode_notification(text: str, loads: LoadJson = json.loads) -> Commit | Hint | Probe | None:
-    """Read a notification's payload; None where it is foreign (any session may notify any channel)."""
+def read_commit(text: str) -> dict[str, Any]:
+    """The message of a commit, with rows as text; `decode_change` takes each of its `changes`. Raises `ValueError`."""
+    readers = dict.fromkeys(("key", "before", "after"), read_row if len(text) <= LARGE else skip_row)
+
+    def read_change(text: str, at: int) -> tuple[dict[str, Any], int]:
+        return read_object(text, at, readers)
+
+    return read_object(text, 0, {"changes": lambda text, at: read_array(text, at, read_change)})[0]
+
+
+# -- notifications ---------------------------------------------------------------------------------------------------
+
+_STRING = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
+_HEAD = re.compile(
+    rf'\{{"position":(\d{{1,19}}),"xid":(\d{{1,20}}),"committedAt":{_STRING},"user":{_STRING},"application":{_STRING},"changes":\['
+)
+_CHANGE = re.compile(rf',?\{{"schema":{_STRING},"table":{_STRING},"op":"(\w+)","key":')
+_BEFORE, _AFTER = ',"before":', ',"after":'
+
+
+def decode_notification(text: str) -> Commit | Hint | Probe | None:
+    """Read a notification's payload; None where it is foreign (any session may notify any channel).
+
+    Only what is spelled as `assign_position()` and `change_json()` spell it is a commit: their fixed order finds the
+    text of each row at the cost of decoding it. Whatever else names a position is a hint, and then the log is read.
+    """
     try:
-        raw = loads(text)
-        if "probe" in raw:
-            return Probe(str(raw["probe"]))
-        position = Position(int(raw["position"]))
-        if "changes" not in raw:
+        head = _HEAD.match(text)
+        if head is None:
+            raw, _ = read_object(text, 0, {})
+            return Probe(str(raw["probe"])) if "probe" in raw else Hint(Position(int(raw["position"])))
+        position = Position(int(head[1]))
+        try:
+            changes = tuple(_read_changes(text, head.end()))
+        except (ValueError, RecursionError):
             return Hint(position)
-        changes = tuple(decode_change(change) for change in raw["changes"])
-        return Commit(position, raw["committedAt"], int(raw["xid"]), raw["user"], raw["application"], changes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Commit(position, head[3], int(head[2]), _string(head[4]), _string(head[5]), changes)
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _read_changes(text: str, at: int) -> Iterator[Change]:
+    while not text.startswith("]}", at):
+        start = _CHANGE.match(text, at)
+        if start is None:
+            raise ValueError(f"a change was expected at {at}")
+        schema, table, op = start.groups()
+        key, at = scan_row(text, start.end())
+        if not text.startswith(_BEFORE, at):
+            raise ValueError(f"a row was expected at {at}")
+        before, at = scan_row(text, at + len(_BEFORE))
+        if not text.startswith(_AFTER, at):
+            raise ValueError(f"a row was expected at {at}")
+        after, at = scan_row(text, at + len(_AFTER))
+        yield Change(_string(schema), _string(table), Op(op), before, after, key)
+        at += 1
+
+
+def _string(inside: str) -> str:
+    return str(json.loads(f'"{inside}"')) if "\\" in inside else inside

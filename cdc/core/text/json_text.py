@@ -4,13 +4,18 @@
 '{"b":"ü","a":[1,null]}'
 >>> encode_sorted({"b": "ü", "a": [1, None]})
 '{"a":[1,null],"b":"ü"}'
+>>> encode_members({"total": JsonText("1.10"), "name": "b"})
+'{"total":1.10,"name":"b"}'
 """
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["encode", "encode_sorted"]
+from .exact_json import JsonText
+
+__all__ = ["encode", "encode_members", "encode_sorted"]
 
 _as_given = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 _sorted = json.JSONEncoder(
@@ -31,6 +36,12 @@ def _well_formed(text: str) -> str:
 def encode(value: Any) -> str:
     """Encode a value, keys in their order; the result can always be encoded as UTF-8."""
     return _well_formed(_as_given(value))
+
+
+def encode_members(members: Mapping[str, Any]) -> str:
+    """Encode an object, whose members that are `JsonText` are encoded already; no name needs an escape."""
+    texts = [f'"{name}":{value if type(value) is JsonText else encode(value)}' for name, value in members.items()]
+    return f"{{{','.join(texts)}}}"
 
 
 def encode_sorted(value: Any) -> str:

@@ -18,7 +18,9 @@ from ..flags.flag_tables import TABLES
 from ..log.captured_table import CapturedTable
 from ..log.change import Op
 from ..log.position import Position
+from ..log.row_text import RowText, changed_columns
 from ..log.table_name import qualified
+from ..text.exact_json import members
 from ..text.json_text import encode
 
 __all__ = ["ChangeFormat", "content_type", "page_text", "snapshot_tail"]
@@ -58,14 +60,15 @@ def content_type(format: ChangeFormat) -> str:
 
 def page_text(format: ChangeFormat, page: ChangePage, version: str) -> str:
     """The body of a page; `version` is that of the server, for Debezium's `source`."""
+    changes = [change.readable() for change in page.changes]
     if format is ChangeFormat.CLOUDEVENTS:
-        return f"[{','.join(_cloud_event(change, page) for change in page.changes)}]"
+        return f"[{','.join(_cloud_event(change, page) for change in changes)}]"
     if format is ChangeFormat.DEBEZIUM:
         items: Iterable[str] = (
-            envelope for change in page.changes for envelope in _envelopes(change, page.database, version)
+            envelope for change in changes for envelope in _envelopes(change, page.database, version)
         )
     else:
-        items = (_change(change, page) for change in page.changes)
+        items = (_change(change, page) for change in changes)
     return f'{{"changes":[{",".join(items)}],"next":"{page.next}","isOpen":{"true" if page.is_open else "false"}}}'
 
 
@@ -85,7 +88,11 @@ def _change(change: LoggedChange, page: ChangePage) -> str:
     }
     if change.has_sequence:
         head["sequence"] = str(change.index)
-    return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}}}'
+    return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}{_unreadable(change)}}}'
+
+
+def _unreadable(change: LoggedChange) -> str:
+    return "" if change.unreadable is None else f',"unreadable":"{change.unreadable}"'
 
 
 def _rows(change: LoggedChange) -> str:
@@ -95,32 +102,18 @@ def _rows(change: LoggedChange) -> str:
 
 def _key(change: LoggedChange) -> str | None:
     """The key of the row after the change, or before a deletion; the change log omits the key of Flagent's tables."""
-    if change.key is None and change.table in TABLES and (row := _row(change.after or change.before)) is not None:
+    text = change.after or change.before
+    if change.key is None and change.table in TABLES and text is not None:
+        row = RowText(text).row
         return encode({"id": row["id"]}) if "id" in row else None
     return change.key
 
 
-class _Number(str):
-    """A number with a decimal point or an exponent, as text."""
-
-    __slots__ = ()
-
-
-def _row(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    # As text: numbers that differ only beyond the precision of a float must not be equal.
-    row: dict[str, Any] = json.loads(text, parse_float=_Number)
-    return row
-
-
 def _changed(change: LoggedChange) -> list[str]:
-    """The columns that an update changed, in the order of the row, then those that are missing after it."""
-    before, after = _row(change.before), _row(change.after)
-    if before is None or after is None:
+    """The columns that an update changed."""
+    if change.before is None or change.after is None:
         return []
-    changed = [name for name, value in after.items() if name not in before or before[name] != value]
-    return changed + [name for name in before if name not in after]
+    return changed_columns(RowText(change.before), RowText(change.after))
 
 
 # -- Debezium ----------------------------------------------------------------------------------------------------------
@@ -139,7 +132,8 @@ def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
     }
 
     def record(op: str, key: str | None, before: str | None, after: str | None) -> str:
-        return _record(op, key, before, after, source, encode(transaction), change.committed_at)
+        rows = f'"before":{before or "null"},"after":{after or "null"}{_unreadable(change)}'
+        return _record(op, key, rows, source, encode(transaction), change.committed_at)
 
     key = _key(change)
     previous = _previous_key(change, key)
@@ -152,14 +146,13 @@ def _previous_key(change: LoggedChange, key: str | None) -> str | None:
     """The key before an update that changed it; else None."""
     if change.op is not Op.UPDATE or key is None:
         return None
-    before, now = _row(change.before), _row(key)
-    if before is None or now is None or any(name not in before for name in now):
+    if change.before is None:
         return None
-    was = {name: before[name] for name in now}
-    if was == now:
+    before, now = RowText(change.before).row, RowText(key).row
+    if any(name not in before for name in now) or all(before[name] == value for name, value in now.items()):
         return None
-    fields = (f"{encode(name)}:{value if isinstance(value, _Number) else encode(value)}" for name, value in was.items())
-    return f"{{{','.join(fields)}}}"
+    texts = members(change.before)
+    return f"{{{','.join(f'{encode(name)}:{texts[name]}' for name in now)}}}"
 
 
 def snapshot_tail(table: CapturedTable, position: Position, at: str, database: str, version: str) -> str:
@@ -173,10 +166,7 @@ def snapshot_tail(table: CapturedTable, position: Position, at: str, database: s
     return _tail("r", source, "null", at)
 
 
-def _record(
-    op: str, key: str | None, before: str | None, after: str | None, source: str, transaction: str, at: str
-) -> str:
-    rows = f'"before":{before or "null"},"after":{after or "null"}'
+def _record(op: str, key: str | None, rows: str, source: str, transaction: str, at: str) -> str:
     return f'{{"key":{key or "null"},"value":{{{rows}{_tail(op, source, transaction, at)}'
 
 

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..log.change import Change, Commit, LoadJson, decode_change
+from ..log.change import Change, Commit, decode_change, read_commit
 from ..log.position import LogId, Position
-from ..text import exact_json
+from ..text.exact_json import JsonText
+from ..text.json_text import encode_members
 
 __all__ = ["Assembler", "IncompleteCommit", "MessagePart", "PartHeader", "pack", "subject_token"]
 
@@ -124,9 +125,9 @@ def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[MessagePart]:
         by_table.setdefault((change.schema, change.table), []).append((number, text))
     pieces: list[tuple[str, str, bool, bytes]] = []
     for (schema, table), changes in by_table.items():
-        for group in _groups(changes, limit_bytes - len(head.encode()) - 64):
+        for group in _groups(changes, limit_bytes - len(_bytes(head)) - 64):
             order = "" if len(changes) == len(commit.changes) == len(group) else f', "order": {[n for n, _ in group]}'
-            data = f'{head}{order}, "changes": [{", ".join(text for _, text in group)}]}}'.encode()
+            data = _bytes(f'{head}{order}, "changes": [{", ".join([text for _, text in group])}]}}')
             for start in range(0, len(data), limit_bytes):
                 end = start + limit_bytes
                 pieces.append((schema, table, end < len(data), data[start:end]))
@@ -137,17 +138,19 @@ def pack(commit: Commit, log: LogId, limit_bytes: int) -> list[MessagePart]:
 
 
 def _text(change: Change, index: int | None) -> str:
-    said = {
-        "schema": change.schema,
-        "table": change.table,
-        "op": change.op,
-        "key": change.key,
-        "before": change.before,
-        "after": change.after,
-        "sequence": change.sequence,
-        "index": index,
-    }
-    return exact_json.dumps({name: value for name, value in said.items() if value is not None})
+    rows = {"key": change.key, "before": change.before, "after": change.after}
+    named = {"schema": change.schema, "table": change.table, "op": change.op}
+    numbers = {"sequence": change.sequence, "index": index}
+    return encode_members(
+        named
+        | {name: JsonText(row.text) for name, row in rows.items() if row is not None}
+        | {name: number for name, number in numbers.items() if number is not None}
+    )
+
+
+def _bytes(text: str) -> bytes:
+    """The bytes that the database sent, also those that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _groups(changes: list[tuple[int, str]], limit_bytes: int) -> Iterator[list[tuple[int, str]]]:
@@ -156,7 +159,7 @@ def _groups(changes: list[tuple[int, str]], limit_bytes: int) -> Iterator[list[t
     size_bytes = 0
     for number, text in changes:
         # The text, its number in the order, and what separates them from the next.
-        more_bytes = len(text.encode()) + len(str(number)) + 4
+        more_bytes = (len(text) if text.isascii() else len(_bytes(text))) + len(str(number)) + 4
         if group and size_bytes + more_bytes > limit_bytes:
             yield group
             group, size_bytes = [], 0
@@ -176,12 +179,16 @@ class IncompleteCommit:
 class Assembler:
     """Puts commits together from the messages of a JetStream stream, given in their order."""
 
-    def __init__(self, loads: LoadJson = json.loads) -> None:
-        self._loads = loads
+    def __init__(self) -> None:
         self._headers: list[PartHeader] = []
         self._changes: list[tuple[int, Change, int | None]] = []
         self._head: Mapping[str, object] = {}
-        self._text = b""
+        self._pieces: list[bytes] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds of a message that is not complete."""
+        return sum(map(len, self._pieces))
 
     def take(self, header: PartHeader, data: bytes) -> Commit | IncompleteCommit | None:
         """The commit that this message completes, None while parts of it are to come.
@@ -190,15 +197,15 @@ class Assembler:
         Raises `ValueError` for data that are not what the header says.
         """
         if header.number == 1:
-            self._headers, self._changes, self._text = [], [], b""
+            self._headers, self._changes, self._pieces = [], [], []
         elif not self._headers or not _follows(header, self._headers[-1]):
             self._headers = []
             return IncompleteCommit(header.position)
         self._headers.append(header)
-        self._text += data
+        self._pieces.append(data)
         if not header.continues:
-            self._read(self._text)
-            self._text = b""
+            text, self._pieces = b"".join(self._pieces), []
+            self._read(text.decode("utf-8", "surrogateescape"))
         if not header.is_last:
             return None
         self._headers = []
@@ -208,14 +215,14 @@ class Assembler:
         user, application = str(self._head["user"]), str(self._head["application"])
         return Commit(header.position, header.committed_at, header.xid, user, application, changes, indexes=indexes)
 
-    def _read(self, text: bytes) -> None:
+    def _read(self, text: str) -> None:
         try:
-            self._head = raw = self._loads(text)
+            self._head = raw = read_commit(text)
             changes = [decode_change(change) for change in raw["changes"]]
             order = raw.get("order", range(len(changes)))
             indexes = [change.get("index") for change in raw["changes"]]
             self._changes.extend(zip(order, changes, indexes, strict=True))
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a message of a commit that cannot be read: {error!r}") from error
 
 

@@ -12,7 +12,7 @@ from ..flags.events import Event, EventType
 from ..flags.flag import FlagJson
 from ..log.position import EventId
 from ..subscription.grant import Grant, View
-from ..text.json_text import encode
+from ..text.json_text import encode, encode_members
 
 __all__ = ["EncodedEvent", "EventFormat", "encode_commit", "event_object", "filter_for_grant"]
 
@@ -163,7 +163,7 @@ class EncodedEvent:
 
     def _detail_text(self) -> str:
         if self._detail is None:
-            self._detail = encode(self.event.detail)
+            self._detail = encode_members(self.event.detail)
         return self._detail
 
 

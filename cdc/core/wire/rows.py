@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 from ..change_feed.cursor import Cursor
 from ..log.captured_table import CapturedTable
 from ..log.position import EventId
+from ..log.row_text import MAX_DELIVERED, readable_key, why_unreadable
+from ..text.exact_json import on_one_line
 from ..text.json_text import encode
 from .changes import ChangeFormat, snapshot_tail
 
@@ -27,8 +29,19 @@ class RowsPiece(NamedTuple):
 
 def rows_text(rows: Iterable[tuple[str | None, str]], progress: Mapping[str, Any]) -> str:
     """`{"table", "sent", "estimated", "rows": [{"key", "row"}]}` on one line."""
-    items = ",".join([f'{{"key":{key or "null"},"row":{_on_one_line(row)}}}' for key, row in rows])
+    items = ",".join([_item(key, row, MAX_DELIVERED) for key, row in rows])
     return f'{encode(progress)[:-1]},"rows":[{items}]}}'
+
+
+def _item(key: str | None, row: str, limit: int | None = None) -> str:
+    unreadable = why_unreadable(key, row, limit=limit)
+    if unreadable is not None:
+        return f'{{"key":{_on_one_line(readable_key(key))},"row":null,"unreadable":"{unreadable}"}}'
+    return f'{{"key":{_on_one_line(key)},"row":{on_one_line(row)}}}'
+
+
+def _on_one_line(key: str | None) -> str:
+    return "null" if key is None else on_one_line(key)
 
 
 def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> bytes:
@@ -38,11 +51,6 @@ def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> 
         return f"event: {piece.kind}\n{id}data: {piece.text}\n\n".encode()
     id = "" if piece.id is None else f'"id":"{piece.id}",'
     return f'{{"type":"{piece.kind}",{id}{piece.text[1:]}'.encode()
-
-
-def _on_one_line(row: str) -> str:
-    # A json column keeps line ends; between the tokens of JSON they are equivalent to blanks.
-    return row.replace("\n", " ").replace("\r", " ") if "\n" in row or "\r" in row else row
 
 
 class RowLines:
@@ -78,10 +86,14 @@ class RowLines:
         return self._line({"next": str(self._cursor), "rows": count})
 
     def _row(self, key: str | None, row: str) -> str:
-        row = _on_one_line(row)
-        if self._tail is not None:
-            return f'{{"key":{key or "null"},"value":{{"before":null,"after":{row}{self._tail}\n'
-        return f'{{"key":{key or "null"},"row":{row}}}\n'
+        if self._tail is None:
+            return _item(key, row) + "\n"
+        unreadable = why_unreadable(key, row)
+        if unreadable is not None:
+            tail = f'"after":null,"unreadable":"{unreadable}"{self._tail}'
+            return f'{{"key":{_on_one_line(readable_key(key))},"value":{{"before":null,{tail}\n'
+        tail = f'"after":{on_one_line(row)}{self._tail}'
+        return f'{{"key":{_on_one_line(key)},"value":{{"before":null,{tail}\n'
 
     @staticmethod
     def _line(document: dict[str, Any]) -> str:

@@ -176,7 +176,7 @@ async def test_a_part_is_found_by_its_place_however_far_within(database_url: str
         await store.close()
     assert part is not None
     assert last is not None
-    assert [change.after for change in part.changes] == [{"id": n} for n in range(33_500, 33_900)]
+    assert [change.after and change.after.row for change in part.changes] == [{"id": n} for n in range(33_500, 33_900)]
     assert (len(last.changes), part.ends, last.ends, last.begin) == (100, False, True, 33_900)
 
 

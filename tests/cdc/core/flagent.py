@@ -1,5 +1,6 @@
 """Flagent's tables as a writer sees them, in memory: every write is recorded as the triggers would record it."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,6 +9,8 @@ from cdc.core.flags.events import Event
 from cdc.core.flags.flag_tables import TABLES
 from cdc.core.log.change import Change, Commit, Op
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import Row, RowText
+from cdc.core.text.json_text import encode_members
 
 LOG = LogId("k7q2mx")
 TIME = "2026-11-23T08:00:00.123456Z"
@@ -42,6 +45,27 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "tags": {**_COMMON},
     "flags_tags": {},
 }
+
+
+def change_of(
+    schema: str,
+    table: str,
+    op: Op,
+    before: Row | None,
+    after: Row | None,
+    key: Row | None = None,
+    sequence: int | None = None,
+) -> Change:
+    """A change whose rows are given as values."""
+    # As `json_build_object` spells it.
+    key_text = None if key is None else RowText(json.dumps(key, separators=(", ", " : ")))
+    rows = [None if row is None else RowText.of(row) for row in (before, after)]
+    return Change(schema, table, op, rows[0], rows[1], key_text, sequence)
+
+
+def detail_of(event: Event) -> dict[str, Any]:
+    """The details of an event as a client reads them."""
+    return dict(json.loads(encode_members(event.detail)))
 
 
 class Flagent:
@@ -86,7 +110,7 @@ class Flagent:
 
     def _record(self, table: str, op: Op, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         key = {"id": (after or before or {})["id"]} if after or before else None
-        self.changes.append(Change(self.schema, table, op, before, after, key))
+        self.changes.append(change_of(self.schema, table, op, before, after, key))
 
     def commit(self, *others: Change) -> Commit:
         self.position += 1

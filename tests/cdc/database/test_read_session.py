@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
-from cdc.core.text import exact_json
+from cdc.core.log.row_text import RowText
 from cdc.database.read_session import ReadSession
 from cdc.errors import DatabaseError, DatabaseSilent, DatabaseUnavailable
 from tests.fixtures.proxy import proxy_to
@@ -114,10 +114,10 @@ async def test_a_proxy_that_goes_silent_is_noticed(database_url: str) -> None:
 
 
 async def test_json_is_read_as_asked(database_url: str) -> None:
-    plain, exact = ReadSession(database_url), ReadSession(database_url, exact_json.loads)
+    plain, exact = ReadSession(database_url), ReadSession(database_url, RowText.load)
     statement = """select '{"a": 1.10}'::jsonb"""
     assert await plain.scalar(statement) == {"a": 1.1}
-    assert await exact.scalar(statement) == {"a": exact_json.Number("1.10")}
+    assert await exact.scalar(statement) == RowText('{"a": 1.10}')
     assert await plain.scalar("select 1 where false") is None
     for session in (plain, exact):
         await session.close()

@@ -19,7 +19,7 @@ from cdc.fanout.limits import HubLimits
 from cdc.fanout.observer import NullObserver
 from cdc.fanout.row_sender import RowsFailure, WriteRows
 from cdc.fanout.subscriber import CloseReason, Subscriber
-from tests.cdc.core.flagent import LOG
+from tests.cdc.core.flagent import LOG, change_of
 from tests.cdc.fanout.memory import EVERYTHING, SSE, MemoryHub, MemorySink, keys, select
 from tests.fixtures.server import until
 
@@ -301,7 +301,7 @@ ORDERS = Selection.of(tables=["orders"])
 
 
 def order(number: int) -> Change:
-    return Change("public", "orders", Op.INSERT, None, {"id": number}, {"id": number})
+    return change_of("public", "orders", Op.INSERT, None, {"id": number}, {"id": number})
 
 
 class Rows:

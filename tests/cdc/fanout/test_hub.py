@@ -8,7 +8,7 @@ import pytest
 
 from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.events import EventType
-from cdc.core.log.change import Change, Commit, Op
+from cdc.core.log.change import Commit, Op
 from cdc.core.log.position import LogId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.resume import ResyncReason
@@ -16,6 +16,7 @@ from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire.encoded import EncodedEvent
 from cdc.fanout.backlog import SLICE_BYTES
 from cdc.fanout.subscriber import CloseReason, Subscriber
+from tests.cdc.core.flagent import change_of
 from tests.cdc.fanout.memory import EVERYTHING, SSE, MemoryHub, keys, select
 from tests.fixtures.server import until
 
@@ -393,6 +394,6 @@ async def test_rows_reach_only_subscribers_of_their_table() -> None:
     memory = MemoryHub()
     _, everything = memory.subscribed()
     _, orders = memory.subscribed(select(tables=["orders"]))
-    memory.commit(Change("public", "orders", Op.INSERT, None, {"id": 1}, {"id": 1}))
+    memory.commit(change_of("public", "orders", Op.INSERT, None, {"id": 1}, {"id": 1}))
     assert everything.messages == []
     assert [message["type"] for message in orders.messages] == ["row_inserted"]

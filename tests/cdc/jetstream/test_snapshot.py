@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import RowText
 from cdc.errors import NatsUnavailable, Superseded
 from cdc.jetstream.connection import Connection, nats_errors
 from cdc.jetstream.snapshot import Snapshot, read_pointer, read_snapshot, write_snapshot, written_at
@@ -16,7 +17,8 @@ from tests.fixtures.nats import NatsServer
 
 def snapshot(position: int, sequence: int, **columns: Any) -> Snapshot:
     stamp = CommitFingerprint(Position(position), "2026-11-23T08:00:00.123456Z", 700 + position)
-    rows = {"public": {"flags": [{"id": 1, "key": "ü", **columns}], "tags": []}, "tenant": {}}
+    flag = RowText.of({"id": 1, "key": "ü", **columns})
+    rows: dict[str, dict[str, list[RowText]]] = {"public": {"flags": [flag], "tags": []}, "tenant": {}}
     return Snapshot(Bootstrap(LogId("k7q2mx"), Position(position), stamp, rows), sequence, "db")
 
 

@@ -29,7 +29,7 @@ def rows(database_url: str) -> Iterator[Writer]:
 
 
 def ids(commit: Commit) -> list[int]:
-    return [change.after["id"] for change in commit.changes if change.after is not None]
+    return [change.after.row["id"] for change in commit.changes if change.after is not None]
 
 
 async def test_a_large_commit_of_watched_rows_comes_in_parts(log: LogReader, rows: Writer) -> None:

@@ -49,7 +49,7 @@ class Subject(Protocol):
 
 
 def keys_of(commits: Sequence[Commit]) -> list[list[str]]:
-    return [[change.after["key"] for change in commit.changes if change.after] for commit in commits]
+    return [[change.after.row["key"] for change in commit.changes if change.after] for commit in commits]
 
 
 class SourceContract:
@@ -104,7 +104,7 @@ class SourceContract:
         before, after = commits[1].changes[0].before, commits[1].changes[0].after
         assert before is not None
         assert after is not None
-        assert (before["description"], after["description"]) == ("", "changed")
+        assert (before.row["description"], after.row["description"]) == ("", "changed")
         positions = [commit.position for commit in commits]
         assert positions == sorted(set(positions))
         assert [commit.committed_at for commit in commits] == sorted(commit.committed_at for commit in commits)

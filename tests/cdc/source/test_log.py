@@ -4,6 +4,7 @@ import pytest
 
 from cdc.core.change_feed.cursor import Cursor
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import RowText
 from cdc.errors import OutOfReach
 from cdc.source.log import Bootstrap, LogRange, LogState
 
@@ -58,5 +59,5 @@ def test_state_and_range_hold_the_same_commits() -> None:
 
 def test_a_catalog_of_a_bootstrap_holds_its_rows_as_of_its_position() -> None:
     tag = {"id": 1, "value": "t"}
-    catalog = Bootstrap(LOG, Position(7), None, {"public": {"tags": [tag]}, "tenant": {}}).catalog()
+    catalog = Bootstrap(LOG, Position(7), None, {"public": {"tags": [RowText.of(tag)]}, "tenant": {}}).catalog()
     assert (catalog.log, catalog.position, catalog.schemas) == (LOG, 7, ("public", "tenant"))

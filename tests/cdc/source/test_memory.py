@@ -12,6 +12,7 @@ from cdc.core.log.lane import Lane
 from cdc.core.subscription.resume import ResyncReason
 from cdc.errors import DatabaseUnavailable
 from cdc.source.memory import MemoryLog
+from tests.cdc.core.flagent import change_of
 from tests.cdc.source.contract import SourceContract
 from tests.fixtures.memory import MemoryWriter
 from tests.fixtures.replica import Recorder, following
@@ -58,7 +59,7 @@ class TestMemory(SourceContract):
 
 
 def insert(id: int, key: str) -> Change:
-    return Change("public", "flags", Op.INSERT, None, {"id": id, "key": key}, {"id": id})
+    return change_of("public", "flags", Op.INSERT, None, {"id": id, "key": key}, {"id": id})
 
 
 def test_the_example_in_its_docstring_holds() -> None:

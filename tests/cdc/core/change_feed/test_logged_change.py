@@ -7,6 +7,8 @@ from cdc.core.change_feed.snapshot_visibility import SnapshotVisibility
 from cdc.core.flags.events import EventType
 from cdc.core.log.change import Op
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import RowText, Unreadable
+from tests.cdc.core.flagent import detail_of
 
 LOG = LogId("k7q2mxs2")
 
@@ -30,7 +32,7 @@ def test_a_cursor_carries_what_was_seen_until_that_lies_behind() -> None:
 def test_its_event_equals_that_of_the_stream() -> None:
     event = CHANGE.event(LOG)
     assert (event.type, event.schema, event.committed_at) == (EventType.ROW_UPDATED, "shop", CHANGE.committed_at)
-    assert event.detail == {
+    assert detail_of(event) == {
         "table": "shop.orders",
         "key": {"id": 5},
         "before": {"id": 5, "n": 1},
@@ -43,3 +45,11 @@ def test_its_event_equals_that_of_the_stream() -> None:
     }
     gone = replace(CHANGE, op=Op.TRUNCATE, key=None, before=None, after=None, has_sequence=False).event(LOG)
     assert (gone.type, gone.detail["key"], "sequence" in gone.detail) == (EventType.TABLE_TRUNCATED, None, False)
+
+
+def test_rows_that_are_not_utf8_are_left_out() -> None:
+    latin1 = RowText.load(b'{"id":5,"n":"\xfc"}').text
+    assert CHANGE.readable() is CHANGE
+    found = replace(CHANGE, after=latin1).readable()
+    assert (found.key, found.before, found.after, found.unreadable) == (CHANGE.key, None, None, Unreadable.NOT_UTF8)
+    assert replace(CHANGE, key=latin1).readable().key is None

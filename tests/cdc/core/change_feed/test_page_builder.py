@@ -8,14 +8,14 @@ from cdc.core.change_feed.logged_change import ChangePage
 from cdc.core.change_feed.page_builder import PageBuilder
 from cdc.core.log.change import Change, Commit, Op
 from cdc.core.log.position import LogId, Position
-from cdc.core.text.exact_json import loads
+from cdc.core.log.row_text import RowText
 
 LOG = LogId("k7q2mx")
 
 
 def commit(position: int, *tables: str, size: int = 1) -> Commit:
-    row = loads(f'{{"n":{position}.50,"x":"{"ü" * size}"}}')
-    changes = tuple(Change("public", table, Op.INSERT, None, row, {"id": 1}) for table in tables)
+    row = RowText(f'{{"n":{position}.50,"x":"{"ü" * size}"}}')
+    changes = tuple(Change("public", table, Op.INSERT, None, row, RowText('{"id" : 1}')) for table in tables)
     return Commit(Position(position), "2026-11-24T08:00:00.000000Z", 7, "u", "a", changes)
 
 

@@ -9,7 +9,7 @@ from cdc.core.flags.events import EventType
 from cdc.core.flags.flag_tables import TABLES
 from cdc.core.log.change import Change, Op
 from cdc.core.log.position import LogId, Position
-from tests.cdc.core.flagent import LOG, TIME, Flagent, Observed, commit_of, summaries
+from tests.cdc.core.flagent import LOG, TIME, Flagent, Observed, change_of, commit_of, detail_of, summaries
 
 GONE = "2026-05-05T05:05:05"
 
@@ -358,9 +358,9 @@ def test_rows_of_other_tables_are_row_events(observed: Observed) -> None:
     key = {"id": 1}
     observed.flagent.update("flags", 1, description="x")
     events = observed.commit(
-        Change("shop", "orders", Op.INSERT, None, one, key),
-        Change("shop", "orders", Op.UPDATE, one, two, key),
-        Change("shop", "orders", Op.DELETE, two, None),
+        change_of("shop", "orders", Op.INSERT, None, one, key),
+        change_of("shop", "orders", Op.UPDATE, one, two, key),
+        change_of("shop", "orders", Op.DELETE, two, None),
         Change("shop", "orders", Op.TRUNCATE, None, None),
     )
     assert [event.type for event in events] == [
@@ -378,7 +378,7 @@ def test_rows_of_other_tables_are_row_events(observed: Observed) -> None:
         {"key": None, "before": None, "after": None, "changed": []},
     ]
     provenance = {"transaction": "771", "user": "app", "application": "test"}
-    assert [event.detail for event in events[1:]] == [
+    assert [detail_of(event) for event in events[1:]] == [
         {"table": "shop.orders", **detail, **provenance} for detail in expected
     ]
     assert {(event.schema, event.flag_key, event.flag_id, event.flag) for event in events[1:]} == {
@@ -387,9 +387,9 @@ def test_rows_of_other_tables_are_row_events(observed: Observed) -> None:
 
 
 def test_tables_named_like_flagents_in_a_schema_not_attached_are_rows_too(observed: Observed) -> None:
-    (event,) = observed.commit(Change("shop", "tags", Op.INSERT, None, {"sku": "x"}))
+    (event,) = observed.commit(change_of("shop", "tags", Op.INSERT, None, {"sku": "x"}))
     assert (event.type, event.detail["table"]) == ("row_inserted", "shop.tags")
-    observed.catalog.rewind(commit_of(2, Change("shop", "tags", Op.INSERT, None, {"sku": "x"})))
+    observed.catalog.rewind(commit_of(2, change_of("shop", "tags", Op.INSERT, None, {"sku": "x"})))
 
 
 # Positions, schemas, digest, copies.
@@ -492,7 +492,7 @@ def attached(flagent: Flagent) -> list[Change]:
     changes = []
     for table, rows in flagent.tables.items():
         changes.append(Change("public", table, Op.TRUNCATE, None, None))
-        changes += [Change("public", table, Op.INSERT, None, row) for row in rows.values()]
+        changes += [change_of("public", table, Op.INSERT, None, row) for row in rows.values()]
     return changes
 
 
@@ -511,7 +511,7 @@ def test_attaching_sends_all_flags_and_attaching_again_what_differs(observed: Ob
 def test_before_an_attachment_only_that_schema_is_unknown(observed: Observed) -> None:
     observed.catalog.attach("tenant")
     flag = observed.flagent.tables["flags"][1]
-    observed.catalog.apply(commit_of(2, Change("tenant", "flags", Op.INSERT, None, flag)))
+    observed.catalog.apply(commit_of(2, change_of("tenant", "flags", Op.INSERT, None, flag)))
     commit = commit_of(3, *attached(observed.flagent))
     observed.catalog.apply(commit)
     past = observed.catalog.copy()
@@ -519,7 +519,7 @@ def test_before_an_attachment_only_that_schema_is_unknown(observed: Observed) ->
     assert (past.position, past.schemas, past.copy().attached["public"].position) == (2, ("public", "tenant"), 3)
     assert [schema for schema, _ in past.flags()] == ["tenant"]
     assert past.digest.split(":")[0] == "1"
-    assert past.rewind(commit_of(2, Change("tenant", "flags", Op.INSERT, None, flag))) == []
+    assert past.rewind(commit_of(2, change_of("tenant", "flags", Op.INSERT, None, flag))) == []
     assert list(past.flags()) == []
     assert observed.catalog.attached == {}
 
@@ -539,7 +539,7 @@ def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -
 
 
 def test_a_commit_in_parts_has_the_events_of_the_whole() -> None:
-    changes = [Change("shop", "orders", Op.INSERT, None, {"id": n}) for n in range(7)]
+    changes = [change_of("shop", "orders", Op.INSERT, None, {"id": n}) for n in range(7)]
     whole, parts = Catalog(LOG), Catalog(LOG)
     expected = whole.apply(commit_of(4, *changes))
     found, places = [], []

@@ -9,8 +9,8 @@ from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.events import Event, EventType
 from cdc.core.flags.flag import FlagJson, canonical_text
 from cdc.core.flags.flag_tables import TABLES
-from cdc.core.log.change import Change, Op
-from tests.cdc.core.flagent import LOG, Flagent
+from cdc.core.log.change import Op
+from tests.cdc.core.flagent import LOG, Flagent, change_of
 
 GONE = "2026-05-05T05:05:05"
 SEEDS = range(25)
@@ -246,7 +246,7 @@ def test_children_and_parents_of_a_commit_may_come_in_any_order(seed: int) -> No
 
 def test_changes_of_watched_tables_leave_the_flags_alone() -> None:
     catalog = Flagent().catalog()
-    change = Change("shop", "orders", Op.DELETE, {"id": 1}, None)
+    change = change_of("shop", "orders", Op.DELETE, {"id": 1}, None)
     flagent = Flagent()
     commit = flagent.commit(change)
     assert [event.type for event in catalog.apply(commit)] == [EventType.ROW_DELETED]

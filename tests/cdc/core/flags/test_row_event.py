@@ -2,11 +2,12 @@
 
 import pytest
 
-from cdc.core.flags.events import EventType
+from cdc.core.flags.events import Event, EventType
 from cdc.core.flags.row_event import row_event
-from cdc.core.log.change import Change, Op, Row
+from cdc.core.log.change import Change, Op
 from cdc.core.log.position import EventId, Position
-from tests.cdc.core.flagent import LOG, TIME, commit_of
+from cdc.core.log.row_text import MAX_DELIVERED, Row, RowText
+from tests.cdc.core.flagent import LOG, TIME, change_of, commit_of, detail_of
 
 ID = EventId(Position(7), 0, LOG)
 
@@ -32,14 +33,15 @@ ID = EventId(Position(7), 0, LOG)
 def test_an_event_names_its_type_and_the_changed_columns(
     op: Op, before: Row | None, after: Row | None, type: EventType, changed: list[str]
 ) -> None:
-    change = Change("shop", "orders", op, before, after, {"id": 1})
+    change = change_of("shop", "orders", op, before, after, {"id": 1})
     event = row_event(ID, commit_of(7, change), change)
-    assert (event.type, event.detail["changed"]) == (type, changed)
-    assert (event.detail["before"], event.detail["after"], event.detail["key"]) == (before, after, {"id": 1})
+    detail = detail_of(event)
+    assert (event.type, detail["changed"]) == (type, changed)
+    assert (detail["before"], detail["after"], detail["key"]) == (before, after, {"id": 1})
 
 
 def test_an_event_says_where_the_change_comes_from() -> None:
-    change = Change("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
+    change = change_of("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
     event = row_event(ID, commit_of(7, change), change)
     assert (event.id, event.schema, event.committed_at) == (ID, "shop", TIME)
     origin = {name: event.detail[name] for name in ("table", "transaction", "user", "application")}
@@ -48,7 +50,47 @@ def test_an_event_says_where_the_change_comes_from() -> None:
 
 
 def test_only_a_change_with_a_sequence_has_one_as_text() -> None:
-    plain = Change("shop", "orders", Op.INSERT, None, {"id": 1})
-    ordered = Change("shop", "orders", Op.INSERT, None, {"id": 1}, None, 2**60)
+    plain = change_of("shop", "orders", Op.INSERT, None, {"id": 1})
+    ordered = change_of("shop", "orders", Op.INSERT, None, {"id": 1}, None, 2**60)
     assert "sequence" not in row_event(ID, commit_of(7, plain), plain).detail
     assert row_event(ID, commit_of(7, ordered), ordered).detail["sequence"] == str(2**60)
+
+
+def text_event(op: Op, before: str | None, after: str | None, key: str | None = '{"id" : 1}') -> Event:
+    rows = [None if text is None else RowText.load(text.encode("utf-8", "surrogateescape")) for text in (before, after)]
+    change = Change("shop", "orders", op, rows[0], rows[1], None if key is None else RowText(key))
+    return row_event(ID, commit_of(7, change), change)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1.10", "1e999", "9" * 5001, "[" * 5000 + "]" * 5000, '"\\u0000\\ud800"', '{"a":1,"a":2}', '[1,\n"\\n"\r]'],
+    ids=["scale", "beyond a double", "5001 digits", "5000 deep", "NUL and half a pair", "twice", "line ends"],
+)
+def test_a_row_is_sent_as_its_text_on_one_line(value: str) -> None:
+    before, after = f'{{"id":1,"x":{value}}}', f'{{"id":1,"x":{value},"y":2}}'
+    event = text_event(Op.UPDATE, before, after)
+    line = str.maketrans("\n\r", "  ")
+    assert (event.detail["before"], event.detail["after"]) == (before.translate(line), after.translate(line))
+    assert event.detail["changed"] == ["y"]
+    assert "unreadable" not in event.detail
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key", "reason"),
+    [
+        ('{"x":1}', '{"x":"\udcfc"}', '{"id" : 1}', "not_utf8"),
+        ('{"x":1}', f'{{"x":"{"x" * MAX_DELIVERED}"}}', '{"id" : 1}', "too_large"),
+        (f'{{"x":"{"x" * (MAX_DELIVERED // 2)}"}}',) * 2 + ('{"id" : 1}', "too_large"),
+        ('{"x":1}', '{"x":1', '{"id" : 1}', "invalid_json"),
+        ('{"x":1}', '{"x":2}', f'{{"x":"{"x" * MAX_DELIVERED}"}}', "too_large"),
+        ('{"x":1}', '{"x":2}', '{"id":"\udcfc"}', "not_utf8"),
+    ],
+    ids=["bytes", "large", "large together", "invalid", "large key", "bytes of the key"],
+)
+def test_a_row_that_cannot_be_sent_says_why_and_names_its_key(before: str, after: str, key: str, reason: str) -> None:
+    event = text_event(Op.UPDATE, before, after, key)
+    assert event.type is EventType.ROW_UPDATED
+    detail = detail_of(event)
+    assert (detail["before"], detail["after"], detail["changed"], detail["unreadable"]) == (None, None, [], reason)
+    assert detail["key"] == ({"id": 1} if key == '{"id" : 1}' else None)

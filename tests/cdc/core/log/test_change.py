@@ -1,38 +1,52 @@
-import json
-from typing import Any
-
 import pytest
 
-from cdc.core.log.change import Change, Commit, Hint, Op, Probe, decode_notification
+from cdc.core.log.change import Change, Commit, Hint, Op, Probe, decode_change, decode_notification, read_commit
 from cdc.core.log.position import Position
+from cdc.core.log.row_text import LARGE, RowText
 
-PAYLOAD: dict[str, Any] = {
-    "position": 1042,
-    "committedAt": "2026-11-23T08:00:00.123456Z",
-    "xid": 771,
-    "user": "u",
-    "application": "psql",
-    "changes": [
-        {"schema": "public", "table": "flags", "op": "update", "before": {"id": 1}, "after": {"id": 1, "n": 2}},
-        {"schema": "shop", "table": "orders", "op": "truncate"},
-        {"schema": "shop", "table": "orders", "op": "insert", "key": {"no": 7}, "after": {"no": 7}},
-    ],
-}
+PAYLOAD = (
+    '{"position":1042,"xid":771,"committedAt":"2026-11-23T08:00:00.123456Z","user":"u\\"","application":"psql","changes":['
+    '{"schema":"public","table":"flags","op":"update","key":null,"before":{"id":1},"after":{"id":1,"n":1.10}},'
+    '{"schema":"shop","table":"a\\"b","op":"truncate","key":null,"before":null,"after":null},'
+    '{"schema":"shop","table":"orders","op":"insert","key":{"no" : 7},"before":null,'
+    '"after":{"no":7,"s":",\\"after\\":"}}]}'
+)
 
 
-def test_a_notification_with_its_changes_is_a_commit() -> None:
-    assert decode_notification(json.dumps(PAYLOAD)) == Commit(
-        Position(1042),
-        "2026-11-23T08:00:00.123456Z",
-        771,
-        "u",
-        "psql",
-        (
-            Change("public", "flags", Op.UPDATE, {"id": 1}, {"id": 1, "n": 2}),
-            Change("shop", "orders", Op.TRUNCATE, None, None),
-            Change("shop", "orders", Op.INSERT, None, {"no": 7}, {"no": 7}),
-        ),
+def test_a_notification_with_its_changes_is_a_commit_whose_rows_keep_their_text() -> None:
+    commit = decode_notification(PAYLOAD)
+    changes = (
+        Change("public", "flags", Op.UPDATE, RowText('{"id":1}'), RowText('{"id":1,"n":1.10}')),
+        Change("shop", 'a"b', Op.TRUNCATE, None, None),
+        Change("shop", "orders", Op.INSERT, None, RowText('{"no":7,"s":",\\"after\\":"}'), RowText('{"no" : 7}')),
     )
+    assert commit == Commit(Position(1042), "2026-11-23T08:00:00.123456Z", 771, 'u"', "psql", changes)
+    assert tuple(decode_change(raw) for raw in read_commit(PAYLOAD)["changes"]) == changes
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        PAYLOAD.replace("1.10", "9" * 5001),
+        PAYLOAD.replace("1.10", "[" * 3000 + "]" * 3000),
+        PAYLOAD.replace("update", "merge"),
+        PAYLOAD.replace('"id":1', '"id":'),
+        PAYLOAD.replace('{"id":1}', "7"),
+        PAYLOAD.replace('"before"', '"Before"'),
+        PAYLOAD.replace(',"after":{"id"', ',"later":{"id"'),
+        PAYLOAD[:-1],
+        '{"position": 1042, "changes": []}',
+    ],
+    ids=["digits", "depth", "operation", "invalid", "no row", "before", "after", "cut off", "spelling"],
+)
+def test_a_notification_with_other_changes_says_where_to_look(payload: str) -> None:
+    assert decode_notification(payload) == Hint(Position(1042))
+
+
+def test_a_large_message_is_read_without_decoding_its_rows() -> None:
+    row = f'{{"id":1,"x":"{"x" * LARGE}"}}'
+    (change,) = read_commit(f'{{"changes":[{{"before":null,"after":{row}}}]}}')["changes"]
+    assert change == {"before": None, "after": RowText(row)}
 
 
 def test_a_notification_without_changes_says_where_to_look() -> None:
@@ -55,10 +69,7 @@ def test_the_listeners_own_notification_is_known() -> None:
         "{}",
         '{"position":"x"}',
         '{"position":null}',
-        '{"position":1,"changes":7}',
-        '{"position":1,"changes":[{}]}',
-        '{"position":1,"changes":[]}',
-        json.dumps({**PAYLOAD, "changes": [{**PAYLOAD["changes"][0], "op": "merge"}]}),
+        '{"position":' + "9" * 5001 + "}",
         "[" * 7_999,
     ],
 )

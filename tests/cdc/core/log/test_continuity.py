@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.core.log.change import Change, Commit, Op
+from cdc.core.log.change import Commit, Op
 from cdc.core.log.continuity import (
     Applied,
     Break,
@@ -18,6 +18,7 @@ from cdc.core.log.continuity import (
 )
 from cdc.core.log.position import LogId, Position
 from cdc.core.subscription.resume import ResyncReason
+from tests.cdc.core.flagent import change_of
 
 LOG = LogId("k7q2mx")
 TEN = Position(10)
@@ -29,7 +30,7 @@ def fingerprint(position: int = 10, xid: int = 7) -> CommitFingerprint:
 
 def commit(position: int = 10, *sequences: int | None, **fields: object) -> Commit:
     changes = tuple(
-        Change("public", "t", Op.INSERT, None, {"id": n}, None, sequence) for n, sequence in enumerate(sequences)
+        change_of("public", "t", Op.INSERT, None, {"id": n}, None, sequence) for n, sequence in enumerate(sequences)
     )
     return Commit(Position(position), "2026-11-23T08:00:00.123456Z", 7, "u", "a", changes, **fields)  # type: ignore[arg-type]
 

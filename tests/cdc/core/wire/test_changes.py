@@ -9,6 +9,7 @@ from cdc.core.change_feed.cursor import Cursor
 from cdc.core.change_feed.logged_change import ChangePage, LoggedChange
 from cdc.core.log.change import Op
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import RowText
 from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 
 LOG = LogId("k7q2mx")
@@ -202,3 +203,37 @@ def test_a_sequence_takes_the_place_of_the_number_within_the_commit() -> None:
     assert record["value"]["source"]["lsn"] == record["value"]["transaction"]["total_order"] == 99_812
     (event,) = page_of(ChangeFormat.CLOUDEVENTS, one)
     assert event["sequence"] == f"{7:019d}.{99_812:019d}"
+
+
+NESTED = "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize("format", ChangeFormat)
+def test_rows_are_embedded_whatever_they_hold(format: ChangeFormat) -> None:
+    values = ("9" * 5001, "1e999", NESTED, '"\\ud800\\u0000"', '{"a":1,"a":2}')
+    columns = ",".join(f'"c{n}":{value}' for n, value in enumerate(values))
+    before = f'{{"id":5,{columns}}}'
+    after = before.replace('"id":5', '"id":6').replace("1e999", "1e998")
+    text = page_text(format, page(change(key='{"id":6}', before=before, after=after)), "1.2.3")
+    assert before in text
+    assert after in text
+    if format is not ChangeFormat.DEBEZIUM:
+        assert '"changed":["id","c1"]' in text
+
+
+def test_the_key_before_an_update_has_its_text() -> None:
+    before = f'{{"id":{"9" * 5001},"n":[1.10]}}'
+    changed = change(key='{"id":5,"n":[1.10]}', before=before, after='{"id":5,"n":[1.10]}')
+    text = page_text(ChangeFormat.DEBEZIUM, page(changed), "1.2.3")
+    assert f'{{"key":{before},"value":{{"before":{before},"after":null' in text
+    assert '{"key":{"id":5,"n":[1.10]},"value":{"before":null' in text
+
+
+@pytest.mark.parametrize("format", ChangeFormat)
+def test_a_row_that_is_not_utf8_is_marked_and_the_page_goes_on(format: ChangeFormat) -> None:
+    latin1 = RowText.load(b'{"id":5,"name":"\xfc"}').text
+    text = page_text(format, page(change(after=latin1), change()), "1.2.3")
+    text.encode()
+    assert text.count('"unreadable":"not_utf8"') == 1
+    assert '"before":null,"after":null,' in text
+    assert '{"id":5,"total":1.1,"new":null}' in text

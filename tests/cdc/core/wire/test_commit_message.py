@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from cdc.core.log.change import Change, Commit, Op
 from cdc.core.log.position import LogId, Position
+from cdc.core.log.row_text import RowText
 from cdc.core.wire.commit_message import Assembler, IncompleteCommit, MessagePart, PartHeader, pack
+from tests.cdc.core.flagent import change_of
 
 LOG = LogId("k7q2mx")
 
-rows = st.none() | st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(max_size=300), max_size=4)
+rows = st.none() | st.dictionaries(
+    st.text(max_size=8), st.none() | st.integers() | st.text(max_size=300), max_size=4
+).map(RowText.of)
 changes = st.builds(
     Change,
     st.sampled_from(["public", "tenant ü"]),
@@ -49,7 +53,7 @@ def header(commit: Commit, part: MessagePart, start: int = 100) -> PartHeader:
 
 
 def commit_of(*tables: str, text: str = "x") -> Commit:
-    changed = tuple(Change("public", table, Op.INSERT, None, {"id": n, "t": text}) for n, table in enumerate(tables))
+    changed = tuple(change_of("public", table, Op.INSERT, None, {"id": n, "t": text}) for n, table in enumerate(tables))
     return Commit(Position(42), "2026-11-23T08:00:00.123456Z", 7, "ann", "psql", changed)
 
 
@@ -158,3 +162,21 @@ def test_data_that_are_not_a_commit_are_refused(data: bytes) -> None:
     commit = commit_of("flags")
     with pytest.raises(ValueError):
         Assembler().take(header(commit, MessagePart("public", "flags", 1, 1, False, data)), data)
+
+
+def test_rows_keep_their_text_whatever_they_hold_and_however_large() -> None:
+    nested = "[" * 5000 + "]" * 5000
+    texts = ('{"n":1.10}', f'{{"n":{"9" * 5001}}}', f'{{"n":{nested}}}', '{"n" :\n1e999}', '{"n":1,"n":2}')
+    large = f'{{"n":"{"x" * 2_000_000}","m":{nested}}}'
+    rows = [*map(RowText, (*texts, large)), RowText.load(b'{"n":"\xfc"}')]
+    changed = tuple(Change("public", "t", Op.INSERT, None, row, RowText('{"n" : 1}')) for row in rows)
+    commit = Commit(Position(42), "2026-11-23T08:00:00.123456Z", 7, "ann", "psql", changed)
+    assembler = Assembler()
+    sizes = []
+    for part in pack(commit, LOG, 500_000):
+        found = assembler.take(header(commit, part), part.data)
+        sizes.append(assembler.size_bytes)
+    assert found == commit
+    assert max(sizes) >= 1_500_000
+    assert sizes[-1] == 0
+    assert commit.characters == sum(len(row.text) for row in rows)

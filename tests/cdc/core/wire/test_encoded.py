@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from cdc.core.flags.events import Event, EventType
-from cdc.core.log.change import Change, Op
+from cdc.core.log.change import Op
 from cdc.core.log.position import EventId, Position
 from cdc.core.wire.dialect import ENVELOPES, EVENTS, MESSAGES
 from cdc.core.wire.encoded import EncodedEvent, encode_commit, event_object
 from cdc.core.wire.format import Format
-from tests.cdc.core.flagent import LOG, TIME, Observed
+from tests.cdc.core.flagent import LOG, TIME, Observed, change_of, detail_of
 
 HEAD = {"flagKey": "a", "flagID": 1}
 
@@ -27,7 +27,7 @@ def events_of_every_kind() -> list[Event]:
     flagent.update("flags", 1, enabled=False)
     events += observed.commit()
     flagent.update("flags", 1, deleted_at=TIME)
-    events += observed.commit(*(Change("s", "t", op, {}, {"n": 1}) for op in Op))
+    events += observed.commit(*(change_of("s", "t", op, {}, {"n": 1}) for op in Op))
     return events
 
 
@@ -41,7 +41,7 @@ def test_the_event_object_has_all_fields_in_a_fixed_order(event: Event) -> None:
     head: dict[str, Any] = {"type": event.type.value, "id": str(event.id)}
     about = {} if event.flag_id is None else HEAD
     flag = {} if event.flag is None else {"flag": event.flag}
-    expected = head | about | {"schema": event.schema, "committedAt": TIME} | flag | dict(event.detail)
+    expected = head | about | {"schema": event.schema, "committedAt": TIME} | flag | detail_of(event)
     assert sent == expected
     assert list(sent) == list(expected)
 

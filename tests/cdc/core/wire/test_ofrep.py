@@ -9,13 +9,13 @@ import pytest
 from cdc.core.errors import InvalidInput
 from cdc.core.evaluation import Entity
 from cdc.core.flags.events import Event
-from cdc.core.log.change import Change, Op
+from cdc.core.log.change import Op
 from cdc.core.log.position import EventId
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire.encoded import encode_commit
 from cdc.core.wire.ofrep import REFETCH, answer, read_context, request_for
 from tests.cdc.core.evaluation.flags import ask, constraint, flag, segment, share, variant
-from tests.cdc.core.flagent import Observed
+from tests.cdc.core.flagent import Observed, change_of
 
 HERE = EventId.parse("7@k7q2mx")
 
@@ -187,7 +187,7 @@ def test_a_commit_is_one_notice_whatever_it_changed() -> None:
 
 def test_a_watched_table_alone_is_no_notice_and_does_not_hide_a_flag() -> None:
     observed = Observed()
-    orders = Change("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
+    orders = change_of("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
     assert notices_of(observed.commit(orders)) == []
     observed.flagent.flag("a")
     assert len(notices_of(observed.commit(orders))) == 1

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from cdc.core.flags.events import Event
-from cdc.core.log.change import Change, Op
+from cdc.core.log.change import Op
 from cdc.core.log.position import EventId
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire.encoded import encode_commit
 from cdc.core.wire.realtime import REALTIME
-from tests.cdc.core.flagent import Flagent, Observed
+from tests.cdc.core.flagent import Flagent, Observed, change_of
 from tests.fixtures.clients import SIX_NAMES, GoStream, kotlin_event
 
 HERE = EventId.parse("7@k7q2mx")
@@ -172,7 +172,7 @@ def test_every_flag_of_a_commit_has_its_own_notice(following: Following) -> None
 
 def test_bookkeeping_and_watched_tables_are_not_sent(following: Following) -> None:
     following.database.save(following.flag_id)
-    orders = Change("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
+    orders = change_of("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
     assert stream_of(following.observed.commit(orders)) == b""
 
 

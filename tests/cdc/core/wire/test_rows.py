@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from cdc.core.change_feed.cursor import Cursor
 from cdc.core.log.captured_table import CapturedTable
 from cdc.core.log.lane import FLAGS
 from cdc.core.log.position import EventId, LogId, Position
+from cdc.core.log.row_text import MAX_DELIVERED, RowText
 from cdc.core.wire.changes import ChangeFormat
 from cdc.core.wire.rows import RowLines, RowsPiece, rows_text, stream_message
 
@@ -54,3 +57,20 @@ def test_on_a_stream_a_piece_is_one_event_and_only_the_end_has_an_id() -> None:
     assert json.loads(stream_message(piece, "websocket")) == {"type": "rows", **expected}
     assert stream_message(end, "sse") == b'event: rows_end\nid: 7@k7q2mx\ndata: {"rows":2}\n\n'
     assert json.loads(stream_message(end, "websocket")) == {"type": "rows_end", "id": "7@k7q2mx", "rows": 2}
+
+
+@pytest.mark.parametrize("format", [ChangeFormat.JSON, ChangeFormat.DEBEZIUM])
+def test_a_row_that_is_not_utf8_is_marked_and_the_others_follow(format: ChangeFormat) -> None:
+    latin1 = RowText.load(b'{"id":1,"name":"\xfc"}').text
+    first, second = map(json.loads, lines(format).rows([('{"id":\n1}', latin1), ("{}", "{}")]).splitlines())
+    marked, whole = (first["value"], second["value"]) if format is ChangeFormat.DEBEZIUM else (first, second)
+    name = "after" if format is ChangeFormat.DEBEZIUM else "row"
+    assert (first["key"], marked[name], marked["unreadable"]) == ({"id": 1}, None, "not_utf8")
+    assert (whole[name], "unreadable" in whole) == ({}, False)
+
+
+def test_on_a_stream_a_row_that_is_too_large_is_marked() -> None:
+    row = f'{{"x":"{"x" * MAX_DELIVERED}"}}'
+    (found,) = json.loads(rows_text([('{"id":1}', row)], {"sent": 1}))["rows"]
+    assert found == {"key": {"id": 1}, "row": None, "unreadable": "too_large"}
+    assert row in lines(ChangeFormat.JSON).rows([('{"id":1}', row)])
