@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from cdc.fanout.unreadable_rows import UnreadableRow
 from cdc.observe.status import LogStatus, Status, StatusReader
 
 from ..access.authentication import grant_of
@@ -58,6 +59,21 @@ def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
         "deliveries": status.deliveries,
         "resyncs": status.resyncs,
         "pauses": status.pauses,
+        "unreadable": [
+            _unreadable(row)
+            for pipeline in gateway.pipelines.pipelines.values()
+            for row in pipeline.hub.unreadable.entries()
+        ],
+    }
+
+
+def _unreadable(row: UnreadableRow) -> dict[str, Any]:
+    return {
+        "table": row.table,
+        "reason": row.reason,
+        "count": row.count,
+        "position": str(row.position),
+        "committedAt": row.committed_at,
     }
 
 

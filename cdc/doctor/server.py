@@ -17,7 +17,7 @@ from cryptography import x509
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from ..core.diagnosis import ServerFacts, StreamFacts
+from ..core.diagnosis import ServerFacts, StreamFacts, UnreadableFacts
 from ..core.errors import InvalidInput
 from .database import LogIdentity
 
@@ -74,6 +74,7 @@ async def _ask(facts: ServerFacts, target: Target) -> ServerFacts:
         try:
             info = await client.get(base + "/api/v1/info")
             ready = await client.get(base + "/readyz")
+            status = await client.get(base + "/api/v1/status")
         except (httpx2.HTTPError, OSError) as error:
             is_tls = "SSL" in str(error) or "certificate" in str(error)
             return replace(facts, error=_reason(error), error_is_tls=is_tls)
@@ -86,6 +87,7 @@ async def _ask(facts: ServerFacts, target: Target) -> ServerFacts:
             ready=readiness.get("ready") is True,
             listener=readiness.get("listener"),
             reason=str(readiness.get("reason", "")),
+            unreadable=_unreadable(_object(status.content)),
             stream=None
             if target.sse_path is None
             else await _stream(client, base + target.sse_path, target.keep_alive_timeout_s),
@@ -103,6 +105,17 @@ def _object(body: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _unreadable(status: Mapping[str, Any]) -> tuple[UnreadableFacts, ...]:
+    """Empty where the credential may not read the status."""
+    try:
+        return tuple(
+            UnreadableFacts(str(each["table"]), str(each["reason"]), int(each["count"]), int(each["position"]))
+            for each in status.get("unreadable", ())
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _clock_ahead(date: str | None) -> float | None:

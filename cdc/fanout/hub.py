@@ -36,6 +36,7 @@ from .observer import HubObserver, NullObserver
 from .row_sender import RowSender
 from .snapshot_cache import SnapshotCache
 from .subscriber import CloseReason, Subscriber
+from .unreadable_rows import UnreadableRows
 
 __all__ = ["Hub"]
 
@@ -62,6 +63,7 @@ class Hub:
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
         self.snapshots = SnapshotCache(catalog)
         self.counters = Counters()
+        self.unreadable = UnreadableRows()
         self._observer = NullObserver() if observer is None else observer
         self._catch_up = CatchUp(self, self.counters, historian, row_sender)
         self._subscribers: dict[Subscriber, None] = {}
@@ -94,6 +96,7 @@ class Hub:
             self._observer.delivered(commits, events, len(self._subscribers))
             self.counters.events.update([event.event.type for event in events])
             self.counters.observe_latency(committed_at)
+            self.unreadable.note([event.event for event in events])
         self._advance()
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:

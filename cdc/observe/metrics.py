@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..core.flags.events import EventType
+from ..core.log.row_text import Unreadable
 from ..core.subscription.resume import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
@@ -71,6 +72,8 @@ FAMILIES = (
            "Time from the commit, by the database's clock, until its events were written to all live subscribers.",
            ("lane",)),
     Family("resyncs", Kind.COUNTER, "Resyncs sent: subscribers that started from a new snapshot.", ("lane", "reason")),
+    Family("unreadable_rows", Kind.COUNTER, "Changes of rows that were delivered without their values.",
+           ("lane", "reason")),
     Family("subscriber_pauses", Kind.COUNTER, "Times a subscriber's socket was full.",
            ("lane",)),
     Family("subscribers_disconnected", Kind.COUNTER, "Subscribers that the server disconnected.",
@@ -167,6 +170,8 @@ def _of_lane(pipeline: Pipeline) -> Iterator[Sample]:
     yield from _latency(hub)
     for reason in ResyncReason:
         yield _one("resyncs", hub.counters.resyncs[reason], reason=reason)
+    for why in Unreadable:
+        yield _one("unreadable_rows", hub.unreadable.counts[why], reason=why)
     yield _one("subscriber_pauses", hub.counters.pauses)
     for cause in CloseReason:
         yield _one("subscribers_disconnected", hub.counters.disconnects[cause], reason=cause.name.lower())

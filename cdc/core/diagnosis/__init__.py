@@ -21,6 +21,7 @@ from .facts import (
     StreamFacts,
     TierFacts,
     Trigger,
+    UnreadableFacts,
 )
 from .finding import Finding, Limits, State, exit_code
 from .function_text import function_in
@@ -49,6 +50,7 @@ __all__ = [
     "StreamFacts",
     "TierFacts",
     "Trigger",
+    "UnreadableFacts",
     "check_database",
     "check_machine",
     "check_server",

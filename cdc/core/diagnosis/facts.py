@@ -216,8 +216,20 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableFacts:
+    """Rows of a table that a server could not deliver, of which the last is at `position`."""
+
+    table: str
+    reason: str
+    count: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """A server as its clients see it. `error` is why it cannot be reached.
+
+    `unreadable` is known only with a credential that may read the status.
 
     `websocket` is why the upgrade failed, "" if it worked, None if it was not tried.
     """
@@ -238,6 +250,7 @@ class ServerFacts:
     certificate_days: float | None = None
     log_in_database: str | None = None
     newest_in_database: int | None = None
+    unreadable: tuple[UnreadableFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .facts import ServerFacts, StreamFacts
+from .facts import ServerFacts, StreamFacts, UnreadableFacts
 from .finding import Finding, Limits, error, note, ok, unchecked
 
 __all__ = ["check_server"]
@@ -40,6 +40,7 @@ def check_server(facts: ServerFacts, limits: Limits) -> Iterator[Finding]:
         yield from _stream(facts, stream, limits)
     if facts.websocket is not None:
         yield _websocket(facts.websocket)
+    yield from map(_unreadable, facts.unreadable)
 
 
 def _unreachable(facts: ServerFacts) -> Finding:
@@ -197,3 +198,12 @@ def _websocket(problem: str) -> Finding:
     if problem:
         return error("websocket", f"a WebSocket does not come through: {problem}", _UPGRADE)
     return ok("websocket", "a WebSocket comes through")
+
+
+def _unreadable(facts: UnreadableFacts) -> Finding:
+    return error(
+        "unreadable_rows",
+        f"{facts.count} changes of {facts.table} were delivered without their values ({facts.reason}), the last one at"
+        f" position {facts.position}",
+        f"flagent-cdc watch {facts.table} --mask COLUMN  # the column that holds such values",
+    )

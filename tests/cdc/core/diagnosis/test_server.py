@@ -1,6 +1,6 @@
 import pytest
 
-from cdc.core.diagnosis import State, exit_code
+from cdc.core.diagnosis import State, UnreadableFacts, exit_code
 
 from .examples import of_server, of_stream, states
 
@@ -18,6 +18,7 @@ from .examples import of_server, of_stream, states
         ({"certificate_days": 3.0}, "server_certificate", "expires in 3 days"),
         ({"log_in_database": "another"}, "same_log", "has another"),
         ({"newest_in_database": 9}, "lag", "2 commits behind"),
+        ({"unreadable": (UnreadableFacts("a.b", "too_large", 2, 7),)}, "unreadable_rows", "2 changes of a.b"),
         ({"websocket": "the upgrade is answered with 400"}, "websocket", "answered with 400"),
     ],
 )
