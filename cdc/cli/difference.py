@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdc.core.flags.flag import BOOKKEEPING
+from cdc.core.text.exact_json import JsonText
 
 __all__ = [
     "describe_flag",
@@ -29,6 +30,7 @@ _LONGEST = 48
 def plain(value: object) -> str:
     """A value as one line that cannot steer a terminal: every character that is not printable is escaped."""
     text = value if isinstance(value, str) else _literal(value)
+    text = text[: _LONGEST + 1]
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
@@ -48,7 +50,7 @@ def _literal(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    return f'"{plain(value)}"' if isinstance(value, str) else plain(value)
+    return f'"{plain(value)}"' if isinstance(value, str) and not isinstance(value, JsonText) else plain(value)
 
 
 def _from_to(name: str, before: object, after: object) -> str:

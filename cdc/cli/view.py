@@ -108,6 +108,8 @@ class View:
         subject = event["flagKey"] if event.get("flagKey") is not None else event.get("table", "")
         if event.get("flagID") is None:
             phrases = _key(event) + difference_of_rows(event.get("before"), event.get("after"), event.get("changed"))
+            if event.get("unreadable") is not None:
+                phrases.append(f"values not delivered: {plain(event['unreadable'])}")
         else:
             phrases = self._flag_phrases(kind, schema, event)
         shown = f"{schema}.{subject}" if self.several_schemas else str(subject)

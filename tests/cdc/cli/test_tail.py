@@ -124,6 +124,25 @@ def test_json_gives_one_object_a_line(serve: Serve, capsys: pytest.CaptureFixtur
     assert script.requests[0][1]["snapshot"] == ["true"]
 
 
+def test_a_row_is_shown_whatever_its_columns_hold(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    digits, nested = "9" * 5001, "[" * 5000 + "]" * 5000
+    row = f'{{"id":1,"n":1.10,"digits":{digits},"nested":{nested}}}'
+    event = (
+        '{"type":"row_inserted","id":"8-0@k7q2mx","schema":"shop","committedAt":"2026-11-23T08:00:00Z",'
+        f'"table":"shop.orders","key":{{"id" : 1}},"before":null,"after":{row},"changed":[]}}'
+    )
+    marked = event.replace(row, "null").replace('"changed"', '"unreadable":"too_large","changed"')
+    blocks = [f"event: row_inserted\nid: 8-0@k7q2mx\ndata: {data}\n\n" for data in (event, marked)]
+    url, _ = serve(HELLO + "".join(blocks))
+    assert main(["tail", url, "--json", "--once"]) == 0
+    assert capsys.readouterr().out.splitlines() == [event, marked]
+    assert main(["tail", url, "--once"]) == 0
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert "n 1.10, digits 999" in first
+    assert "nested [[[" in first
+    assert "values not delivered: too_large" in second
+
+
 def test_json_without_snapshot_asks_for_none(serve: Serve) -> None:
     url, script = serve(HELLO)
     main(["tail", url, "--json", "--once"])
