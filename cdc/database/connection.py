@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from ..errors import DatabaseSilent, DatabaseUnavailable
 from .database_url import redact
@@ -35,6 +37,7 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
             # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
             prepare_threshold=None,
             application_name=f"flagent-cdc {name}",
+            # Whatever database, role or environment ask for: texts are decoded as UTF-8.
             connect_timeout=_CONNECT_S,
             keepalives=1,
             keepalives_idle=_SILENCE_S,
@@ -46,10 +49,22 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
         with answering_within(connection, _CONNECT_S, redact(url)):
             for statement, parameters in session_statements(connection):
                 await connection.execute(statement, parameters)
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                # Such a database stores any bytes, and fails a query whose result is not UTF-8 where that is asked for.
+                await connection.execute("set client_encoding = 'SQL_ASCII'")
+                for type in ("text", "varchar", "name"):
+                    connection.adapters.register_loader(type, _AnyBytes)
     except BaseException:
         await asyncio.shield(connection.close())
         raise
     return connection
+
+
+class _AnyBytes(Loader):
+    """Reads text as UTF-8, where bytes that are not are escaped."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
 
 
 def shutdown_socket(connection: psycopg.AsyncConnection[Any] | None) -> None:
