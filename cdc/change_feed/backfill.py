@@ -83,6 +83,8 @@ class Backfills:
         self._source = open()
         self.is_stopping = False
         self.running: set[Backfill] = set()
+        # Those that are still being opened count too: opening one waits for the database.
+        self._admitted = 0
         self.rows_read = 0
 
     async def captured(self, grant: Grant) -> list[CapturedTable]:
@@ -125,11 +127,12 @@ class Backfills:
                 name="table",
                 code="not_readable",
             )
-        if len(self.running) >= MAX_BACKFILLS:
+        if self._admitted >= MAX_BACKFILLS:
             raise TooBusy(f"{MAX_BACKFILLS} tables are being read already; try again later")
         source = self._open()
         assert source is not None, "a table was found, so there is a source"
         placeholder: Backfill | None = None
+        self._admitted += 1
         try:
             async with asyncio.timeout(self.timeout_s), source.snapshot(table, self.timeout_s + 5) as snapshot:
                 placeholder = Backfill(snapshot, self)
@@ -144,7 +147,10 @@ class Backfills:
         finally:
             if placeholder is not None:
                 self.running.discard(placeholder)
-            await source.close()
+            try:
+                await source.close()
+            finally:
+                self._admitted -= 1
 
     def stop(self) -> None:
         """The server is shutting down: abort every backfill."""

@@ -41,7 +41,8 @@ class MemorySnapshot:
 
 
 class MemoryTables:
-    """Every table has `rows` rows as of `cursor`; they come while `gate` is set. `opened` counts open sources."""
+    """Every table has `rows` rows as of `cursor`; they come while `gate` is set, and a snapshot begins while
+    `begins` is. `opened` counts open sources."""
 
     def __init__(self, *tables: CapturedTable, rows: int = 3) -> None:
         self.tables = tables
@@ -49,6 +50,8 @@ class MemoryTables:
         self.cursor = Cursor(Position(7), None, LogId("memory"))
         self.gate = asyncio.Event()
         self.gate.set()
+        self.begins = asyncio.Event()
+        self.begins.set()
         self.opened = 0
         self.error: Exception | None = None
 
@@ -66,6 +69,7 @@ class MemoryTables:
 
     @asynccontextmanager
     async def snapshot(self, table: CapturedTable, timeout_s: float) -> AsyncIterator[MemorySnapshot]:
+        await self.begins.wait()
         yield MemorySnapshot(table, self.cursor, self.rows, self.gate)
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """The captured tables: how they are found, and how many are read at once and for how long."""
 
+import asyncio
 import json
 
 import pytest
@@ -106,6 +107,34 @@ async def test_only_so_many_tables_are_read_at_once() -> None:
         assert len(tables.running) == MAX_BACKFILLS
     for each in running[1:]:
         await each.__aexit__(None, None, None)
+
+
+async def test_backfills_that_are_still_being_opened_count_towards_the_limit() -> None:
+    """Opening one waits for the database, and as many requests arrive meanwhile as a client sends at once."""
+    tables, source = backfills()
+    source.begins.clear()
+    reading = [asyncio.create_task(read_all(tables)) for _ in range(40)]
+    done, waiting = await asyncio.wait(reading, timeout=1, return_when=asyncio.FIRST_EXCEPTION)
+    while len(done) < len(reading) - MAX_BACKFILLS:
+        more, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert more, f"{len(waiting)} of {len(reading)} were admitted"
+        done |= more
+    assert all(isinstance(each.exception(), TooBusy) for each in done)
+    assert source.opened == 1 + MAX_BACKFILLS
+    source.begins.set()
+    assert [(await each).sent for each in waiting] == [3] * MAX_BACKFILLS
+    assert (await read_all(tables)).sent == 3
+
+
+async def test_a_backfill_that_cannot_be_opened_leaves_its_place() -> None:
+    tables, source = backfills(timeout_s=0.01)
+    source.begins.clear()
+    for _ in range(MAX_BACKFILLS + 1):
+        with pytest.raises(TimeoutError):
+            await read_all(tables)
+    source.begins.set()
+    tables.timeout_s = 30.0
+    assert (await read_all(tables)).sent == 3
 
 
 async def test_a_backfill_takes_no_longer_than_allowed(caplog: pytest.LogCaptureFixture) -> None:
