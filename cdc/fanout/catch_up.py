@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 # Between two checks whether the server has proven itself current.
 _AHEAD_CHECK_S = 0.25
 
-# A turn of a subscriber that is behind, about half a millisecond: so many events are examined or bytes sent.
-_TURN_EVENTS = 1024
+# A turn of a subscriber that is behind, about half a millisecond: so many times is an event compared with a clause of
+# the selection, or so many bytes are sent.
+_TURN_COMPARISONS = 1024
 _TURN_BYTES = 128 * 1024
 
 
@@ -173,8 +174,13 @@ class CatchUp:
         backlog, ring = subscriber.backlog, self._present.ring
         if backlog is None or subscriber.is_closed:
             return
-        scanned, sent_before = 0, self._counters.sent_bytes
+        compared, sent_before = 0, self._counters.sent_bytes
         while subscriber.backlog is backlog and not subscriber.is_paused:
+            if compared >= _TURN_COMPARISONS or self._counters.sent_bytes - sent_before >= _TURN_BYTES:
+                self.feed_in_turn(subscriber)
+                return
+            clauses = _clauses_compared(subscriber, backlog)
+            most_events = max(1, _TURN_COMPARISONS // clauses)
             if backlog.outbox:
                 data = backlog.next_slice()
                 self._counters.sent_bytes += len(data)
@@ -184,20 +190,17 @@ class CatchUp:
                 if backlog.drained is not None:
                     backlog.drained.set()
                 return
-            elif scanned >= _TURN_EVENTS or self._counters.sent_bytes - sent_before >= _TURN_BYTES:
-                self.feed_in_turn(subscriber)
-                return
             elif backlog.history is not None:
-                scanned += self._read_history(subscriber, backlog, backlog.history)
+                compared += clauses * self._read_history(subscriber, backlog, backlog.history, most_events)
             elif backlog.cursor < ring.start:
                 self._overflow(subscriber)
             elif backlog.cursor < ring.end:
-                scanned += self._send_matching(subscriber, backlog, ring.read(backlog.cursor, _TURN_EVENTS))
+                compared += clauses * self._send_matching(subscriber, backlog, ring.read(backlog.cursor, most_events))
             else:
                 self._present.go_live(subscriber)
 
-    def _read_history(self, subscriber: Subscriber, backlog: Backlog, history: History) -> int:
-        events = history.events[backlog.cursor : backlog.cursor + _TURN_EVENTS]
+    def _read_history(self, subscriber: Subscriber, backlog: Backlog, history: History, most_events: int) -> int:
+        events = history.events[backlog.cursor : backlog.cursor + most_events]
         taken = self._send_matching(subscriber, backlog, events)
         if backlog.history is history and backlog.cursor >= len(history.events):
             backlog.history = None
@@ -306,6 +309,14 @@ class CatchUp:
         # The rows may be a moment ahead of what this server has applied.
         self._continue(subscriber, backlog, end)
         self.feed(subscriber)
+
+
+def _clauses_compared(subscriber: Subscriber, backlog: Backlog) -> int:
+    """How many clauses an event is compared with, at most."""
+    added = backlog.added
+    if added is None:
+        return max(1, len(subscriber.selections.clauses))
+    return len(added.previous.clauses) + len(added.added.clauses)
 
 
 def _backlog_of(subscriber: Subscriber) -> Backlog:

@@ -25,7 +25,7 @@ from ..core.subscription.selection import Selections
 from ..core.subscription.selection_index import SelectionIndex
 from ..core.wire.encoded import EncodedEvent, encode_commit
 from ..core.wire.format import Format
-from .backlog import Backlog
+from .backlog import SLICE_BYTES, Backlog
 from .broadcast import BroadcastGroup
 from .catch_up import CatchUp
 from .counters import Counters
@@ -175,6 +175,9 @@ class Hub:
                 subscriber.batch_s, self._flush_batch, subscriber
             )
         subscriber.pending.extend(events)
+        subscriber.pending_bytes += sum([event.size_bytes for event in events])
+        if subscriber.pending_bytes >= SLICE_BYTES:
+            self._flush_batch(subscriber)
 
     def _flush_batch(self, subscriber: Subscriber) -> None:
         events = subscriber.pending
@@ -187,6 +190,7 @@ class Hub:
         if subscriber.batch_timer is not None:
             subscriber.batch_timer.cancel()
         subscriber.pending = subscriber.batch_timer = None
+        subscriber.pending_bytes = 0
 
     # -- subscribers -------------------------------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from ..core.wire.snapshot import snapshot_text
 
 __all__ = ["SnapshotCache", "SnapshotMessage"]
 
-# Messages kept for the catalog's present position; one more, and all of them are dropped.
+# Messages kept for the catalog's present position; beyond either limit all of them are dropped. Clients choose their
+# selections, so their number alone would not bound the memory.
 _KEPT = 64
+_KEPT_BYTES = 64 * 1024 * 1024
 
 
 class SnapshotMessage(bytes):
@@ -28,9 +30,11 @@ class SnapshotCache:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._kept: dict[object, bytes] = {}
+        self._kept_bytes = 0
 
     def forget(self) -> None:
         self._kept.clear()
+        self._kept_bytes = 0
 
     def snapshot(self, format: Format, selections: Selections, request_id: str | None = None) -> Iterable[bytes]:
         """The framed snapshot in one or two pieces."""
@@ -59,9 +63,10 @@ class SnapshotCache:
         return [message]
 
     def _keep(self, key: object, data: bytes) -> bytes:
-        if len(self._kept) >= _KEPT:
-            self._kept.clear()
+        if len(self._kept) >= _KEPT or self._kept_bytes + len(data) > _KEPT_BYTES:
+            self.forget()
         self._kept[key] = data
+        self._kept_bytes += len(data)
         return data
 
     def _text(self, selections: Selections) -> str:

@@ -74,7 +74,8 @@ class Subscriber:
     """What the hub knows of one subscriber: its selection, its format, and how far it is behind.
 
     It is live exactly while `backlog` is None. `delivery` is the hub that it is subscribed to. `pending` are events of
-    a batch whose time window is open. `bucket`, `missed_pings` and `paused_rounds` belong to the keep-alives.
+    a batch whose time window is open, `pending_bytes` large. `bucket`, `missed_pings` and `paused_rounds` belong to the
+    keep-alives.
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class Subscriber:
         "overflow",
         "paused_rounds",
         "pending",
+        "pending_bytes",
         "selections",
         "sink",
         "stamps",
@@ -125,6 +127,7 @@ class Subscriber:
         self.is_closed = False
         self.is_paused = False
         self.pending: list[EncodedEvent] | None = None
+        self.pending_bytes = 0
         self.batch_timer: asyncio.TimerHandle | None = None
         self.bucket = 0
         self.missed_pings = 0

@@ -47,6 +47,43 @@ async def test_however_many_catch_up_one_has_its_turn_between_two_looks_at_the_s
         hub.remove(subscriber)
 
 
+@pytest.mark.parametrize("is_added", [False, True], ids=["resumed", "added"])
+async def test_a_selection_of_many_clauses_examines_fewer_events_in_a_turn(is_added: bool) -> None:
+    memory = MemoryHub()
+    begin = memory.here
+    for number in range(3000):
+        memory.flagent.flag(f"f{number}")
+    memory.commit()
+    clauses = Selections(tuple(Selection.of(schemas=[f"s{number}"]) for number in range(32)))
+    if is_added:
+        subscriber, sink = memory.subscribed(Selections(clauses.clauses[:-1]))
+        memory.add(subscriber, clauses.clauses[-1], last_event_id=begin)
+    else:
+        subscriber, sink = memory.subscribed(clauses, last_event_id=begin)
+    most, before, rounds = 0, 0, 0
+    while subscriber.backlog is not None:
+        most, before = max(most, subscriber.backlog.cursor - before), subscriber.backlog.cursor
+        await asyncio.sleep(0)  # one round of the loop
+        rounds += 1
+    assert 0 < most <= 1024 // 32
+    assert rounds >= 3000 // 32
+    assert sink.messages == []
+    memory.hub.remove(subscriber)
+
+
+async def test_a_large_snapshot_is_sent_in_turns() -> None:
+    memory = MemoryHub()
+    memory.flag(*[f"f{number}" for number in range(10)], notes="x" * 200_000)
+    subscriber, sink = memory.subscribed(snapshot=True)
+    most = before = 0
+    while not subscriber.is_live:
+        most, before = max(most, len(sink.data) - before), len(sink.data)
+        await asyncio.sleep(0)  # one round of the loop
+    assert 0 < most < 256 * 1024
+    assert len(sink.messages[0]["flags"]) == 10
+    memory.hub.remove(subscriber)
+
+
 async def live(*subscribers: Subscriber) -> None:
     await until(lambda: all(subscriber.is_live for subscriber in subscribers), "going live", deadline_s=5)
 

@@ -152,6 +152,18 @@ async def test_the_events_of_a_time_window_come_as_one_batch() -> None:
     assert memory.hub.counters.deliveries == 3
 
 
+async def test_a_batch_ends_early_when_it_is_large() -> None:
+    """Its events are kept for it, and encoding it must not take a whole window's worth at once."""
+    memory = MemoryHub()
+    subscriber, sink = memory.subscribed(batch_s=10)
+    memory.flag(*[f"f{number}" for number in range(7)], notes="x" * 20_000)
+    assert [len(message["events"]) for message in sink.messages] == [4]
+    assert subscriber.pending is not None
+    assert len(subscriber.pending) == 3
+    memory.hub.remove(subscriber)
+    assert len(keys(sink)) == 4
+
+
 async def test_a_batch_that_does_not_find_room_is_read_again_and_counted_once() -> None:
     memory = MemoryHub()
     subscriber, sink = memory.subscribed(batch_s=0.02)

@@ -75,3 +75,13 @@ def test_the_memory_for_many_different_selections_is_bounded(observed: Observed)
     for number in range(200):
         list(cache.snapshot(JSON_LINES, Selections((Selection.of(flag_keys=[str(number)]),))))
         assert len(cache._kept) <= 64
+
+
+def test_the_memory_for_large_snapshots_is_bounded(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.fanout.snapshot_cache._KEPT_BYTES", 10_000)
+    cache = SnapshotCache(observed.catalog)
+    for number in range(50):
+        asked = Selections((Selection.of(flag_keys=["a", "b", str(number)]),))
+        list(cache.snapshot(JSON_LINES, asked))
+        kept = sum(map(len, cache._kept.values()))
+        assert 0 < kept <= 10_000
