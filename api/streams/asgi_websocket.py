@@ -74,7 +74,10 @@ async def _read(websocket: WebSocket, session: Session, sink: AsgiSink, may_read
             sink.disconnect()
             return
         text = message.get("text")
+        session.begin_turn()
         session.receive(message["bytes"] if text is None else text)
+        # Where more has arrived already, neither `receive` waits.
+        await asyncio.sleep(0)
 
 
 async def _write(websocket: WebSocket, sink: AsgiSink) -> None:

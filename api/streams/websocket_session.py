@@ -1,8 +1,11 @@
 """The protocol of one WebSocket: the client's messages and their answers.
 
-Messages are handled one at a time, in order. While the subscriber is behind (a snapshot or a replay is still being
-sent), further messages wait and the transport stops reading. Bad input is answered with an `error`, and the connection
-stays open.
+Messages are handled one at a time, in order, and in turns: after so many, or so much time, the event loop serves other
+connections first. While the subscriber is behind (a snapshot or a replay is still being sent), further messages wait
+and the transport stops reading. Bad input is answered with an `error`, and the connection stays open.
+
+Handling a message may make the subscriber live, which lets the next message be handled. That always begins a new turn
+and is never a call within the first: a burst of messages must not become a stack of them.
 """
 
 import asyncio
@@ -13,7 +16,7 @@ from functools import lru_cache
 from typing import assert_never
 
 from cdc.auth.identity import Identity
-from cdc.core.errors import InvalidInput
+from cdc.core.errors import InvalidInput, InvalidMessage
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.selection import Selections
 from cdc.core.wire import websocket
@@ -29,7 +32,7 @@ from cdc.core.wire.message import (
     parse_message,
 )
 from cdc.errors import Unauthorized
-from cdc.fanout.subscriber import Sink, Subscriber
+from cdc.fanout.subscriber import CloseReason, Sink, Subscriber
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 
@@ -38,15 +41,20 @@ from ..access.credential_expiry import CredentialExpiryWatcher, close_unauthoriz
 from ..http.problem import Problem
 from .websocket_evaluation import Evaluator, WebSocketEvaluation
 
-__all__ = ["MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Session"]
+__all__ = ["MAX_CLAUSES", "MAX_MESSAGE_BYTES", "TURN_MESSAGES", "Session"]
 
 # Leaves room for a thousand selectors of 64 characters; a larger message gets an error.
 MAX_MESSAGE_BYTES = 128 * 1024
 
 _MAX_SELECTORS = 10_000
 
-# The number of messages of one client that are handled before the event loop serves the others.
+# Every event that is replayed is compared with every clause.
+MAX_CLAUSES = 32
+
+# What is handled for one client before the event loop serves the others. A message is cheap or dear as the client
+# likes (a ping, a thousand selectors, a batch of evaluations), so their number alone does not bound a turn.
 TURN_MESSAGES = 32
+_TURN_S = 0.002
 
 # How long a connection without a credential may take to send one.
 _CREDENTIAL_WAIT_S = 5.0
@@ -76,10 +84,13 @@ class Session:
         "_evaluation",
         "_evaluator",
         "_grant",
+        "_has_turn",
         "_inbox",
         "_pipelines",
         "_resume_reading",
         "_stop_reading",
+        "_turn_ends_s",
+        "_turn_messages",
         "pipeline",
         "subscriber",
     )
@@ -107,8 +118,10 @@ class Session:
         self._resume_reading = resume_reading
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
+        self._has_turn = False
+        self._turn_messages, self._turn_ends_s = 0, 0.0
         self._evaluation: WebSocketEvaluation | None = None
-        self.subscriber = Subscriber(sink, self.pipeline.hub, format, _NOTHING, on_live=self._continue)
+        self.subscriber = Subscriber(sink, self.pipeline.hub, format, _NOTHING, on_live=self._on_live)
         if authenticated.identity is None:
             self._credential_timer = asyncio.get_running_loop().call_later(
                 _CREDENTIAL_WAIT_S, self._credential_timed_out
@@ -121,24 +134,22 @@ class Session:
         """Whether received messages wait; `resume_reading` is called once none does."""
         return self._inbox is not None
 
+    def begin_turn(self) -> None:
+        """The transport has read something: what it contains may be handled at once, up to the bounds of a turn."""
+        self._turn_messages, self._turn_ends_s = TURN_MESSAGES, asyncio.get_running_loop().time() + _TURN_S
+
     def receive(self, message: str | bytes) -> None:
-        """Handle one message, at once or once those before it are handled; `bytes` is a binary message."""
-        if self._inbox is not None or not self.subscriber.is_live:
-            self._queue(message)
-        else:
+        """Handle one message, in this turn or, in order, in a later one; `bytes` is a binary message."""
+        if self._inbox is None and self.subscriber.is_live and self._turn_has_room():
             self._handle(message)
-
-    def receive_later(self, message: str | bytes) -> None:
-        """Handle one message after the event loop has served other connections."""
-        if self._inbox is None:
-            asyncio.get_running_loop().call_soon(self._continue, self.subscriber)
-        self._queue(message)
-
-    def _queue(self, message: str | bytes) -> None:
+            return
         if self._inbox is None:
             self._inbox = deque()
+            # Reading pauses with the first message that waits: at most the rest of one read joins it.
+            self._stop_reading()
         self._inbox.append(message)
-        self._stop_reading()
+        if self.subscriber.is_live:
+            self._take_turn()
 
     def close(self) -> None:
         """Release what the session holds, once its connection is closed."""
@@ -152,17 +163,39 @@ class Session:
         """Send an `error` message."""
         self._send(websocket.error(code, text, request_id))
 
-    def _continue(self, _: Subscriber) -> None:
-        handled = 0
-        while self._inbox and self.subscriber.is_live:
-            if handled == TURN_MESSAGES:
-                asyncio.get_running_loop().call_soon(self._continue, self.subscriber)
-                return
-            self._handle(self._inbox.popleft())
-            handled += 1
-        if self._inbox is not None and not self._inbox:
+    def _on_live(self, _: Subscriber) -> None:
+        if self._inbox is not None:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self.begin_turn()
+        try:
+            while self._inbox and self.subscriber.is_live and self._turn_has_room():
+                self._handle(self._inbox.popleft())
+        except Exception:
+            # A message without an answer must not leave a connection that is open and deaf.
+            self.subscriber.delivery.close(
+                self.subscriber, CloseReason.RESTARTING, "internal error; reconnect with the last event id received"
+            )
+            raise
+        finally:
+            self._has_turn = False
+        if self._inbox is None:
+            return
+        if not self._inbox:
             self._inbox = None
             self._resume_reading()
+        elif self.subscriber.is_live:
+            self._take_turn()
+
+    def _turn_has_room(self) -> bool:
+        self._turn_messages -= 1
+        return self._turn_messages >= 0 and asyncio.get_running_loop().time() < self._turn_ends_s
 
     def _handle(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -239,10 +272,18 @@ class Session:
         added = request.selection.within(grant)
         selections = subscriber.selections.add(added)
         if selections.count > _MAX_SELECTORS:
-            raise InvalidInput(
+            raise InvalidMessage(
                 f"this connection would have {selections.count} selectors, but the limit is {_MAX_SELECTORS}; "
                 "unsubscribe from some, or use another connection",
                 code="too_many_selectors",
+                request_id=request.request_id,
+            )
+        if len(selections.clauses) > MAX_CLAUSES:
+            raise InvalidMessage(
+                f"this connection would have {len(selections.clauses)} clauses, one for each combination of types and "
+                f"schemas, but the limit is {MAX_CLAUSES}; unsubscribe from some, or use another connection",
+                code="too_many_clauses",
+                request_id=request.request_id,
             )
         request_id = request.request_id or _new_request_id()
         try:
@@ -262,6 +303,7 @@ class Session:
         answer = websocket.subscribed(
             request_id,
             hub.here(),
+            request.selection,
             selections,
             is_fresh=freshness.fresh,
             age_ms=freshness.age_ms,
@@ -294,6 +336,7 @@ class Session:
         answer = websocket.unsubscribed(
             request.request_id or _new_request_id(),
             hub.here(),
+            request.selection,
             selections,
             is_fresh=freshness.fresh,
             age_ms=freshness.age_ms,

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from tests.fixtures.flags import Writer
-from tests.fixtures.hostile import HANDSHAKE, Raw, frame, raw, raw_websocket
-from tests.fixtures.server import RunningServer, ServerProcess, serving, sse, until
+from tests.fixtures.hostile import HANDSHAKE, Raw, frame, raw, raw_websocket, text
+from tests.fixtures.server import RunningServer, ServerProcess, port_of, serving, sse, until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -122,10 +122,6 @@ def deflated(data: bytes) -> bytes:
     return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
 
 
-def text(message: object) -> bytes:
-    return frame(1, json.dumps(message).encode())
-
-
 # Frames, and the expected close code; 0 is an `error` message on a connection that stays open.
 WEBSOCKET: dict[str, tuple[bytes, int]] = {
     "a frame without a mask": (frame(1, b"{}", masked=False), 1002),
@@ -170,10 +166,6 @@ WEBSOCKET: dict[str, tuple[bytes, int]] = {
 async def server(database_url: str) -> AsyncIterator[RunningServer]:
     async with serving(database_url, limits_request_timeout_s=2.0) as running:
         yield running
-
-
-def port_of(server: RunningServer) -> int:
-    return int(server.url.rpartition(":")[2])
 
 
 async def is_well(server: RunningServer) -> bool:

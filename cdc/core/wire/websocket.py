@@ -8,7 +8,7 @@ from typing import Any
 
 from ..log.position import EventId, Position
 from ..subscription.resume import ResyncReason
-from ..subscription.selection import Selections
+from ..subscription.selection import Selection, Selections
 from ..text.json_text import encode
 from .encoded import EncodedEvent
 from .stamp import text_with_sent_at as with_sent_at
@@ -32,40 +32,41 @@ __all__ = [
 def subscribed(
     request_id: str,
     event_id: EventId,
+    added: Selection,
     selections: Selections,
     *,
     is_fresh: bool,
     age_ms: int,
-    heartbeat_ms: int | None = None,
+    heartbeat_ms: int,
 ) -> str:
-    """The answer to `subscribe`; `heartbeat_ms` is the interval of heartbeats, to detect dead connections."""
-    return _selection("subscribed", request_id, event_id, selections, is_fresh, age_ms, heartbeat_ms)
+    """The answer to `subscribe`: what it added, and the size of the resulting `selections`.
+
+    Not the selections themselves: a client that subscribes a thousand times would get all of them a thousand times.
+    `heartbeat_ms` is the interval of heartbeats, to detect dead connections.
+    """
+    state = {**_state(event_id, is_fresh, age_ms), "heartbeatMs": heartbeat_ms}
+    return encode(
+        {"type": "subscribed", "requestId": request_id, **state, "added": added.to_json(), **_size(selections)}
+    )
 
 
-def unsubscribed(request_id: str, event_id: EventId, selections: Selections, *, is_fresh: bool, age_ms: int) -> str:
-    """The answer to `unsubscribe`, with the remaining selections."""
-    return _selection("unsubscribed", request_id, event_id, selections, is_fresh, age_ms)
-
-
-def _selection(
-    kind: str,
+def unsubscribed(
     request_id: str,
     event_id: EventId,
+    removed: Selection | None,
     selections: Selections,
+    *,
     is_fresh: bool,
     age_ms: int,
-    heartbeat_ms: int | None = None,
 ) -> str:
-    interval = {} if heartbeat_ms is None else {"heartbeatMs": heartbeat_ms}
-    return encode(
-        {
-            "type": kind,
-            "requestId": request_id,
-            **_state(event_id, is_fresh, age_ms),
-            **interval,
-            "selections": selections.to_json(),
-        }
-    )
+    """The answer to `unsubscribe`: what it removed, None for everything, and the size of the remaining `selections`."""
+    gone = None if removed is None else removed.to_json()
+    state = _state(event_id, is_fresh, age_ms)
+    return encode({"type": "unsubscribed", "requestId": request_id, **state, "removed": gone, **_size(selections)})
+
+
+def _size(selections: Selections) -> dict[str, int]:
+    return {"selectors": selections.count, "clauses": len(selections.clauses)}
 
 
 def _state(event_id: EventId, is_fresh: bool, age_ms: int) -> dict[str, Any]:

@@ -167,7 +167,7 @@ async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_b
     async with connect(either_server.websocket_url) as socket:
         for n, table in enumerate(("shop.clicks", "shop.plain", "shop.clicks")):
             await socket.send(json.dumps({"type": "subscribe", "tables": [table]}))
-            assert (await hear(socket))["selections"][0]["tables"] == [table]
+            assert (await hear(socket))["added"]["tables"] == [table]
             writer.run(f"insert into {table} values ({n})")
             event = await hear(socket)
             assert (event["table"], event["after"]["id"]) == (table, n)

@@ -144,7 +144,7 @@ class Conversation(RuleBasedStateMachine):
         self.say(type="unsubscribe", requestId=id)
         answer, events = self.hear_until("unsubscribed", id)
         assert not events
-        assert answer["selections"] == []
+        assert (answer["removed"], answer["selectors"]) == (None, 0)
         self.clauses = []
 
     # -- changing ------------------------------------------------------------------------------------------------

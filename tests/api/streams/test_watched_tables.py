@@ -129,13 +129,13 @@ async def test_a_websocket_takes_tables_and_gives_them_back(server: RunningServe
                 return message
 
             await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.orders"], "flags": ["a"]}))
-            assert (await hear())["selections"][0]["tables"] == ["shop.orders"]
+            assert (await hear())["added"]["tables"] == ["shop.orders"]
             writer.run("insert into shop.orders values (1)")
             event = await hear()
             assert (event["type"], event["table"], event["after"]) == ("row_inserted", "shop.orders", {"id": 1})
             assert event["user"] != ""
             await socket.send(json.dumps({"type": "unsubscribe", "tables": ["shop.orders"]}))
-            assert (await hear())["selections"][0]["tables"] == []
+            assert (await hear())["removed"]["tables"] == ["shop.orders"]
             writer.run("insert into shop.orders values (2)")
             writer.flag("a")
             assert (await hear())["type"] == "flag_created"

@@ -5,9 +5,22 @@ import json
 
 import pytest
 
+from api.access.authentication import AuthenticatedStream, Authentication
+from api.access.credential_expiry import CredentialExpiryWatcher
+from api.streams.websocket_session import MAX_CLAUSES, Session
+from cdc.auth.identity import Identity
+from cdc.core.flags.catalog import Catalog
+from cdc.core.log.point_in_time import PointInTime
 from cdc.core.log.position import Position
+from cdc.core.subscription.grant import EVERYTHING, Grant
+from cdc.core.wire.dialect import MESSAGES
+from cdc.core.wire.format import Format
+from cdc.fanout.subscriber import CloseReason
+from cdc.source.memory import MemoryLog
+from tests.cdc.fanout.memory import MemorySink
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
+from tests.fixtures.hostile import raw_websocket, text
+from tests.fixtures.server import DEADLINE_S, RunningServer, port_of, serving, until
 from tests.fixtures.websocket_client import talking
 
 
@@ -20,7 +33,7 @@ async def test_a_subscriber_of_everything_gets_the_event_object(
             flag = writer.flag("a")
             event = await client.hear()
     assert (subscribed["type"], subscribed["requestId"]) == ("subscribed", "r1")
-    assert subscribed["selections"][0]["all"] is True
+    assert subscribed["added"]["all"] is True
     assert subscribed["fresh"] is True
     assert (event["type"], event["flagKey"], event["flagID"], event["schema"]) == ("flag_created", "a", flag, "public")
     assert event["flag"]["key"] == "a"
@@ -53,22 +66,22 @@ async def test_subscribes_add_up_and_unsubscribe_takes_away(server: RunningServe
             nothing = await client.ask(type="unsubscribe")
             writer.toggle(tagged)
             silent = await client.ask(type="ping", requestId="p")
-    assert both["selections"] == [
-        {
-            "all": False,
-            "flags": ["a"],
-            "flagIDs": [b],
-            "tags": ["payment"],
-            "segments": False,
-            "tables": [],
-            "types": [],
-            "schemas": [],
-        }
-    ]
+    assert both["added"] == {
+        "all": False,
+        "flags": [],
+        "flagIDs": [b],
+        "tags": ["payment"],
+        "segments": False,
+        "tables": [],
+        "types": [],
+        "schemas": [],
+    }
+    assert (both["selectors"], both["clauses"]) == (3, 1)
     assert keys == ["a", "a", "b", "b", "t", "t"]
     assert fewer["type"] == "unsubscribed"
+    assert (fewer["removed"]["flags"], fewer["removed"]["flagIDs"], fewer["selectors"]) == (["a"], [b], 1)
     assert rest == ["t", "t"]
-    assert nothing["selections"] == []
+    assert (nothing["removed"], nothing["selectors"], nothing["clauses"]) == (None, 0, 0)
     assert silent == {"type": "pong", "requestId": "p"}
 
 
@@ -246,3 +259,73 @@ async def test_messages_are_answered_in_order_while_a_snapshot_is_on_its_way(
     assert [message["type"] for message in heard[:2]] == ["subscribed", "snapshot"]
     assert len(heard[1]["flags"]) == 30
     assert [message["requestId"] for message in heard[2:]] == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("number", [32, 33, 250, 2_000])
+async def test_a_burst_of_subscribes_is_answered_in_order_to_the_last(
+    memory_server: RunningServer, number: int
+) -> None:
+    """However TCP cuts it: here as one write. Every subscribe makes the subscriber behind and live again."""
+    wishes = [text({"type": "subscribe", "requestId": f"r{n}", "flags": [f"f{n}"]}) for n in range(number)]
+    async with raw_websocket(port_of(memory_server)) as connection:
+        await connection.send(b"".join([*wishes, text({"type": "ping", "requestId": "last"})]))
+        answers = [await connection.message() for _ in range(number + 1)]
+    assert [answer["requestId"] for answer in answers] == [*(f"r{n}" for n in range(number)), "last"]
+    assert [answer.get("selectors") for answer in answers] == [*range(1, number + 1), None]
+
+
+async def test_an_answer_says_what_has_changed_however_much_there_was_before(memory_server: RunningServer) -> None:
+    async with talking(memory_server) as client:
+        first = await client.ask(type="subscribe", flags=["a"])
+        await client.ask(type="subscribe", flags=[f"flag-{n}" for n in range(1_000)])
+        later = await client.ask(type="subscribe", flags=["b"])
+        fewer = await client.ask(type="unsubscribe", flags=["b"])
+    assert later["added"]["flags"] == fewer["removed"]["flags"] == ["b"]
+    assert (later["selectors"], fewer["selectors"]) == (1_002, 1_001)
+    assert len(json.dumps(later)) < len(json.dumps(first)) + 16
+
+
+async def test_a_connection_has_32_clauses_at_most(either_memory_server: RunningServer) -> None:
+    async with talking(either_memory_server) as client:
+        for number in range(MAX_CLAUSES):
+            answer = await client.ask(type="subscribe", subscribeAll=True, schemas=[f"s{number}"])
+        assert answer["clauses"] == MAX_CLAUSES
+        refused = await client.ask(type="subscribe", requestId="r", subscribeAll=True, schemas=["one more"])
+        merged = await client.ask(type="subscribe", flags=["a"], schemas=["s1"])
+        await client.ask(type="unsubscribe", subscribeAll=True, schemas=["s2"])
+        again = await client.ask(type="subscribe", subscribeAll=True, schemas=["one more"])
+    assert (refused["type"], refused["code"], refused["requestId"]) == ("error", "too_many_clauses", "r")
+    assert "the limit is 32" in refused["message"]
+    assert (merged["type"], merged["clauses"]) == ("subscribed", MAX_CLAUSES)
+    assert (again["type"], again["clauses"]) == ("subscribed", MAX_CLAUSES)
+
+
+async def test_a_message_that_fails_in_a_later_turn_ends_the_connection() -> None:
+    """An unforeseen error must not leave it open and deaf."""
+
+    class Broken:
+        def evaluate(self, request: object, /, *, grant: Grant, catalog: Catalog | None = None) -> object:
+            raise RuntimeError("unforeseen")
+
+        evaluate_batch = evaluate
+
+        async def catalog_at(self, point: PointInTime, /) -> Catalog:
+            raise NotImplementedError
+
+    sink = MemorySink()
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    async with serving(MemoryLog()) as server:
+        session = Session(
+            server.pipelines, sink, Format(MESSAGES, is_framed=False), stop_reading=lambda: None,
+            resume_reading=lambda: None, authenticated=AuthenticatedStream(Identity("test", EVERYTHING)),
+            authentication=Authentication(), credential_expiry=CredentialExpiryWatcher(None), evaluator=Broken(),
+        )  # fmt: skip
+        server.pipeline.join(session.subscriber)
+        for _ in range(2):
+            session.receive('{"type":"evaluate","flagKey":"a","entityID":"e"}')
+        await until(lambda: sink.closed is not None, "the close")
+        session.close()
+        server.pipeline.leave(session.subscriber)
+    assert sink.closed == (CloseReason.RESTARTING, "internal error; reconnect with the last event id received")
+    assert [str(failure) for failure in failures] == ["unforeseen"]

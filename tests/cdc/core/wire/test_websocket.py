@@ -12,12 +12,19 @@ HERE = EventId(Position(1042), None, LOG)
 STANDING = {"position": "1042", "id": "1042@k7q2mx", "fresh": True, "ageMs": 1}
 
 
-def test_answers_to_subscriptions_have_the_present_selections() -> None:
-    selections = Selections().add(Selection.of(flag_keys=["a"]))
-    for kind, message in (("subscribed", websocket.subscribed), ("unsubscribed", websocket.unsubscribed)):
-        sent = json.loads(message("r1", HERE, selections, is_fresh=True, age_ms=1))
-        assert sent == {"type": kind, "requestId": "r1", **STANDING, "selections": selections.to_json()}
-        assert list(sent)[:2] == ["type", "requestId"]
+def test_answers_to_subscriptions_say_what_has_changed_and_how_much_there_is() -> None:
+    change = Selection.of(flag_keys=["a"])
+    selections = Selections().add(Selection.of(flag_keys=["b", "c"])).add(Selection.of(schemas=["s"]))
+    size = {"selectors": 3, "clauses": 2}
+    added = json.loads(websocket.subscribed("r1", HERE, change, selections, is_fresh=True, age_ms=1, heartbeat_ms=9))
+    assert added == {
+        "type": "subscribed", "requestId": "r1", **STANDING, "heartbeatMs": 9, "added": change.to_json(), **size
+    }  # fmt: skip
+    removed = json.loads(websocket.unsubscribed("r1", HERE, change, selections, is_fresh=True, age_ms=1))
+    assert removed == {"type": "unsubscribed", "requestId": "r1", **STANDING, "removed": change.to_json(), **size}
+    assert [list(sent)[:2] for sent in (added, removed)] == [["type", "requestId"]] * 2
+    everything = json.loads(websocket.unsubscribed("r1", HERE, None, Selections(), is_fresh=True, age_ms=1))
+    assert (everything["removed"], everything["selectors"], everything["clauses"]) == (None, 0, 0)
 
 
 def test_a_snapshot_names_its_request_if_there_was_one() -> None:
