@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import random
+from types import GeneratorType
+from typing import cast
 
 from uvicorn.server import ServerState
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
+from websockets.streams import StreamReader
 
 from cdc.core.wire.dialect import MESSAGES
 from cdc.core.wire.format import Format, websocket_frame
@@ -33,6 +36,9 @@ _MAX_FRAME_BYTES = 1024 * 1024
 # What one read of a connection takes, which the parser then takes apart in one go: 16 KiB of the smallest frames are
 # 2 700, or ten milliseconds. asyncio alone would read 256 KiB. It is empty between two reads, so one serves them all.
 _READ = memoryview(bytearray(16 * 1024))
+
+# Where the parser of `websockets` waits for the next frame.
+_BETWEEN_FRAMES = StreamReader.at_eof.__code__
 
 
 class WebSocketConnection(Connection, asyncio.BufferedProtocol):
@@ -130,7 +136,7 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
         if parser.close_expected():
             self.subscriber.delivery.remove(self.subscriber)
             self._transport.close()
-        elif not parser.reader.buffer and parser.current_size is None and not self._fragments:
+        elif _is_between_frames(parser) and parser.current_size is None and not self._fragments:
             self._drop_parser()
 
     def _send_protocol_frames(self, parser: Protocol) -> None:
@@ -168,6 +174,13 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
         if not self._transport.is_closing():
             delay_ms = random.randint(*RETRY_MS)  # noqa: S311 - jitter, not a secret
             self.close(CloseReason.RESTARTING, f"server is restarting; reconnect in {delay_ms} ms")
+
+
+def _is_between_frames(protocol: Protocol) -> bool:
+    """Whether no part of a frame has been read. Its buffer does not show that: a header may have arrived alone."""
+    parser = cast("GeneratorType[None, None, None]", protocol.parser)
+    waits_for = cast("GeneratorType[None, None, bool] | None", parser.gi_yieldfrom)
+    return waits_for is not None and waits_for.gi_code is _BETWEEN_FRAMES
 
 
 def break_cycles(protocol: Protocol) -> None:

@@ -1,10 +1,14 @@
 """Frames, fragments and compression on a real socket."""
 
+import socket
+
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from api.streams.websocket_connection import WebSocketConnection
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer
+from tests.fixtures.hostile import frame, raw_websocket
+from tests.fixtures.server import RunningServer, port_of, until
 from tests.fixtures.websocket_client import talking
 
 
@@ -20,6 +24,22 @@ async def test_fragments_make_one_message(either_memory_server: RunningServer) -
     async with talking(either_memory_server) as client:
         await client.connection.send(iter(['{"type":', '"ping","requestId"', ':"f"}']))
         assert await client.hear() == {"type": "pong", "requestId": "f"}
+
+
+@pytest.mark.parametrize("size", [20, 200, 70_000], ids=["2 bytes", "4 bytes", "10 bytes"])
+async def test_a_frame_that_arrives_in_parts_is_whole(memory_server: RunningServer, size: int) -> None:
+    """Wherever TCP cuts it, also between its header, its mask and its payload."""
+    message = frame(1, b'{"type":"ping","requestId":"p"' + b" " * size + b"}")
+    async with raw_websocket(port_of(memory_server)) as connection:
+        connection.writer.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        (protocol,) = memory_server.uvicorn.server_state.connections
+        assert isinstance(protocol, WebSocketConnection)
+        for cut in range(1, 18):
+            await connection.send(message[:cut])
+            await until(lambda: protocol._parser is not None, "the first part")
+            await connection.send(message[cut:])
+            assert await connection.message() == {"type": "pong", "requestId": "p"}
+            await until(lambda: protocol._parser is None, "the end of the message")
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
