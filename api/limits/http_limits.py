@@ -1,8 +1,11 @@
-"""uvicorn's HTTP protocol with limits: on the time a request may take to arrive, on its head, on connections.
+"""uvicorn's HTTP protocol with limits: on the time a request may take to arrive and its answer to be read, on its head,
+on pipelined requests, on connections.
 
 uvicorn waits for a request for ever and keeps any head it is sent. Here a connection that has not sent a whole request
 in time is answered 408 and closed, also while bytes still trickle in; a head beyond the limits is answered 431; and a
-connection beyond the limits on connections, in total or per client, is answered 503 before a byte of it is read.
+connection beyond the limits on connections, in total or per client, is answered 503 before a byte of it is read. A
+connection whose client does not read is aborted. Requests that were sent before the answer to the previous one are
+parsed a few at a time: a read of 256 KiB holds ten thousand.
 """
 
 import asyncio
@@ -10,14 +13,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from ..http.problem import Problem
 from .client_address import Proxies, account
+from .reader_deadline import ReaderDeadline
 
 __all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "ConnectionCounter", "Limits", "refusal"]
 
@@ -27,15 +31,20 @@ logger = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 96 * 1024
 _MAX_HEADERS = 128
 
+# So much of a read is parsed before the requests in it are answered, about a hundred of the shortest.
+_SLICE_BYTES = 4096
+
 # The shortest time between two log records about clients at their limit.
 _LOG_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`request_s` is the time a whole request may take to arrive; None disables a limit on connections."""
+    """`request_s`: the time a whole request may take to arrive. `stall_s`: the time in which a client must read some of
+    its answer. None disables a limit on connections."""
 
     request_s: float = 10.0
+    stall_s: float = 60.0
     connections: int | None = None
     connections_per_client: int | None = None
 
@@ -131,6 +140,19 @@ def refusal(server_state: ServerState, problem: Problem) -> bytes:
     return b"".join((*lines, b"\r\n", body))
 
 
+class _ReadControl(FlowControl):
+    """uvicorn's flow control, whose reading stays paused while `is_held`.
+
+    Each response, and each call of `receive`, would resume it: for as many more requests as one read holds.
+    """
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits; a subclass that sets `connection_counter` goes into uvicorn's `http=`."""
 
@@ -141,9 +163,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_head_open = True
     _is_counted = False
     _is_proxy = False
+    _reader_deadline: ReaderDeadline
+    _unparsed = b""
+
+    flow: _ReadControl
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _ReadControl(transport)
+        self._reader_deadline = ReaderDeadline(transport, self.connection_counter.limits.stall_s)
+        self._reader_deadline.limit()
         problem = self.connection_counter.enter(transport)
         if problem is not None:
             transport.pause_reading()
@@ -155,25 +184,60 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
+        self._reader_deadline.stop()
+        self._unparsed = b""
         if self._is_counted:
             self.connection_counter.leave(self.transport)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
         if not self.transport.is_closing():  # refused in `on_headers_complete`
+            self._reader_deadline.stop()
             super().handle_websocket_upgrade()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reader_deadline.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reader_deadline.stop()
+
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return  # Refused; the rest of the request is still arriving.
+        unparsed, self._unparsed = self._unparsed + data, b""
+        at = 0
+        # Refused where the transport is closing: the rest of the request is still arriving.
+        while at < len(unparsed) and self._is_in_charge() and not self.transport.is_closing():
+            if self.pipeline:
+                self._unparsed = unparsed[at:]
+                self.flow.is_held = True
+                self.flow.pause_reading()
+                # The client has sent what it is to send, and waits for us.
+                self._cancel_deadline()
+                return
+            self._parse(unparsed[at : at + _SLICE_BYTES])
+            at += _SLICE_BYTES
+
+    def _parse(self, data: bytes) -> None:
         if self._is_head_open:
             self._head_bytes += len(data)
             # Not only in `on_message_begin`: a client can send empty lines before it for ever.
             if self._deadline is None:
                 self._start_deadline()
         super().data_received(data)
-        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and not self._is_detached():
+        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and self._is_in_charge():
             self._refuse_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._unparsed and not self.pipeline:
+            self.loop.call_soon(self._parse_on)
+
+    def _parse_on(self) -> None:
+        if self._unparsed and self._is_in_charge():
+            self.flow.is_held = False
+            self.flow.resume_reading()
+            self.data_received(b"")
 
     # Called by the parser.
 
@@ -225,7 +289,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._deadline = None
-        if self._is_detached() or self.transport.is_closing():
+        if not self._is_in_charge() or self.transport.is_closing():
             return
         if not self._is_head_open or (self.cycle is not None and not self.cycle.response_complete):
             # A response may be in progress, to this request or the previous one: a 408 would land in the middle of it.
@@ -245,18 +309,37 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.write(refusal(self.server_state, problem))
         self.transport.close()
 
-    def _is_detached(self) -> bool:
-        """Whether another protocol has taken over the transport."""
-        transport: Any = self.transport
-        return transport is None
+    def _is_in_charge(self) -> bool:
+        """Whether no other protocol has taken over the transport."""
+        transport: asyncio.Transport | None = self.transport
+        return transport is not None and transport.get_protocol() is self
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, for `ws=`: counts out the connections that `BoundedHttpProtocol` counted in."""
+    """uvicorn's WebSocket protocol, for `ws=`: counts out the connections that `BoundedHttpProtocol` counted in, and
+    aborts those whose client does not read."""
 
     connection_counter: ConnectionCounter
 
+    _reader_deadline: ReaderDeadline
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._reader_deadline = ReaderDeadline(transport, self.connection_counter.limits.stall_s)
+        if transport.get_write_buffer_size():
+            # Of the answer to a request before; its end resumes this protocol.
+            self.pause_writing()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reader_deadline.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reader_deadline.stop()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._reader_deadline.stop()
         self.connection_counter.leave(self.transport)
         super().connection_lost(exc)
 

@@ -40,6 +40,10 @@ class Connection(asyncio.Protocol):
         """Take over the transport and subscribe; called once."""
         self._server_state.connections.add(cast(Any, self))
         self._transport.set_protocol(self)
+        if self._transport.get_write_buffer_size():
+            # Of the answer to a request before, whose client does not read. The protocol before was paused for it, and
+            # this one will be resumed: until then the hub must not write.
+            self.pause_writing()
         self._begin()
 
     def _begin(self) -> None:

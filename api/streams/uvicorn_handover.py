@@ -84,6 +84,7 @@ def make_http_protocol(
             self.connections.discard(self)
             self._unset_keepalive_if_required()
             self._cancel_deadline()
+            self._reader_deadline.stop()
             self._is_handed_over = True
             stream.begin()
             if not self._is_parsing:

@@ -215,6 +215,7 @@ def build_server(
         connection_counter=ConnectionCounter(
             Limits(
                 settings.limits.request_timeout_s,
+                settings.pipeline.stall_timeout_s,
                 settings.limits.max_connections,
                 settings.limits.max_connections_per_client,
             ),
