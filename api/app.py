@@ -40,7 +40,7 @@ from .routes.metrics import Metrics
 from .routes.metrics import router as metrics_router
 from .streams.asgi_sse import SseEndpoint
 from .streams.asgi_websocket import WebSocketEndpoint
-from .streams.gateway import Gateway
+from .streams.gateway import REFUSAL, Gateway
 from .streams.websocket_evaluation import Evaluator
 
 __all__ = ["Application", "create_app"]
@@ -49,7 +49,8 @@ logger = logging.getLogger(__name__)
 
 
 class Application:
-    """Dispatches by connection type and path, and applies CORS, rate limits and authentication to ordinary requests.
+    """Dispatches by connection type and path, counts every request against the rate limits, and applies CORS and
+    authentication to those that open no stream.
 
     `web` is the FastAPI application behind it.
     """
@@ -66,18 +67,24 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
+        if scope["type"] != "lifespan" and REFUSAL not in scope:
+            try:
+                self._gateway.count_request(scope.get("client"), scope["headers"])
+            except Problem as problem:
+                scope[REFUSAL] = problem
         if scope["type"] != "http":
             await (endpoint or self.web)(scope, receive, send)
             return
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
         send = _with_headers(send, self._gateway.cors.headers(origin))
+        if REFUSAL in scope and (endpoint is None or scope["method"] == "OPTIONS"):
+            await send_problem(send, scope[REFUSAL])
+            return
         if scope["method"] == "OPTIONS" and origin is not None:
             await self._answer_preflight(origin, send)
             return
         if endpoint is None:
             try:
-                peer = scope["client"][0] if scope.get("client") else ""
-                self._gateway.request_rate.use(self._gateway.connection_counter.proxies.client(peer, scope["headers"]))
                 scope[IDENTITY] = self._gateway.authentication.admit_request(scope["path"], scope["headers"])
             except Problem as problem:
                 await send_problem(send, problem)

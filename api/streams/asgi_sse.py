@@ -12,7 +12,7 @@ from cdc.fanout.subscriber import CloseReason
 from ..http.problem import Problem
 from ..http.problem_response import send_problem
 from .asgi_sink import AsgiSink
-from .gateway import RETRY_MS, Gateway, SseOpening
+from .gateway import REFUSAL, RETRY_MS, Gateway, SseOpening
 
 __all__ = ["SseEndpoint"]
 
@@ -34,6 +34,8 @@ class SseEndpoint:
             await send_problem(send, Problem(405, "method_not_allowed", "event streams support GET only"))
             return
         try:
+            if (refusal := scope.get(REFUSAL)) is not None:
+                raise refusal
             opening = self._gateway.admit_stream(
                 scope["path"], scope["query_string"], scope["headers"], is_chunked=False
             )

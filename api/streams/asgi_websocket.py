@@ -11,7 +11,7 @@ from cdc.core.wire.format import Format
 from ..http.problem import Problem
 from ..http.problem_response import send_problem
 from .asgi_sink import AsgiSink
-from .gateway import Gateway
+from .gateway import REFUSAL, Gateway
 from .websocket_evaluation import Evaluator
 from .websocket_session import Session
 
@@ -29,6 +29,8 @@ class WebSocketEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if (refusal := scope.get(REFUSAL)) is not None:
+                raise refusal
             opening = self._gateway.admit_websocket(scope["path"], scope["query_string"], scope["headers"])
         except Problem as problem:
             self._gateway.count_refusal("websocket", problem)

@@ -35,9 +35,13 @@ from ..limits.http_limits import ConnectionCounter, Limits
 from ..limits.request_rate import RequestRateLimiter
 from .stream_query import StreamEndpointSpec, parse_query
 
-__all__ = ["RETRY_MS", "STREAM_HEADERS", "Gateway", "SseOpening", "WebSocketOpening"]
+__all__ = ["REFUSAL", "RETRY_MS", "STREAM_HEADERS", "Gateway", "SseOpening", "WebSocketOpening"]
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+REFUSAL = "flagent_cdc.refusal"
+"""The key in an ASGI scope of the `Problem` with which a request is to be answered: it was counted and refused before
+it came to the application, and is not decided on again."""
 
 # The range of the reconnection delay sent to clients: jittered, so that they do not return in one wave.
 RETRY_MS = (2_000, 4_000)
@@ -109,7 +113,6 @@ class Gateway:
         self.handshake_rate = handshake_rate or HandshakeRateLimiter()
         self.connection_counter = connection_counter or ConnectionCounter(Limits())
         self.request_rate = request_rate or RequestRateLimiter()
-        # Counted where the response is made: a handed-over connection that is refused is decided a second time in ASGI.
         self.refusals: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -121,6 +124,10 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether the server should receive clients: it is loaded, and the freshness of its flags is confirmed."""
         return self.is_loaded and self.pipelines.flags.is_ready
+
+    def count_request(self, client: tuple[str, int] | None, headers: Headers) -> None:
+        """Count a request, handshakes and streams included, against the rate limits; raises `Problem`."""
+        self.request_rate.use(self.connection_counter.proxies.client(client[0] if client else "", headers))
 
     def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> SseOpening:
         """Admit a request to one of the `endpoints`; raises `Problem`. Without an exception the caller must call

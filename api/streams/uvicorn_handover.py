@@ -3,8 +3,8 @@
 uvicorn's documented option `http=` takes a protocol class. This one is uvicorn's own with two methods overridden: the
 gateway decides about a GET of a stream endpoint and about an upgrade on the WebSocket path, and the connection then
 continues under a slim protocol that only writes what the hub gives it, without a task, a queue or a middleware. Streams
-the gateway refuses, and all other requests, go on to the ASGI application, which applies the same code. Under another
-ASGI server everything does.
+the gateway refuses go on to the ASGI application with the refusal, and so do all other requests. Under another ASGI
+server everything does.
 
 This depends on uvicorn's internals, so its minor version is pinned; tests/api/streams/test_uvicorn_handover.py covers
 what is used.
@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from ..http.problem import Problem
 from ..limits.http_limits import BoundedHttpProtocol
 from .connection import Connection
-from .gateway import Gateway, Headers
+from .gateway import REFUSAL, Gateway, Headers
 from .sse_connection import SseConnection
 from .websocket_connection import WebSocketConnection, break_cycles, frames_logger
 from .websocket_evaluation import Evaluator
@@ -60,10 +60,18 @@ def make_http_protocol(
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
             # Not `self.scope`: a pipelined request may have replaced it by the time this one is started.
-            if cycle.scope["path"] in gateway.endpoints and cycle.scope["method"] == "GET":
-                gateway.handshake_rate.admit(partial(self._open_stream, cycle, app))
-            else:
+            scope = cycle.scope
+            if scope["path"] not in gateway.endpoints or scope["method"] != "GET":
                 super()._start_asgi_task(cycle, app)
+                return
+            try:
+                # Before it waits for its turn, so that one client cannot fill the queue.
+                gateway.count_request(self.client, tuple(scope["headers"]))
+            except Problem as problem:
+                scope[REFUSAL] = problem  # type: ignore[literal-required]
+                super()._start_asgi_task(cycle, app)
+            else:
+                gateway.handshake_rate.admit(partial(self._open_stream, cycle, app))
 
         def _open_stream(self, cycle: RequestResponseCycle, app: Any) -> None:
             if not self.transport.is_closing() and not self._hand_over_stream(cycle.scope):
@@ -75,7 +83,8 @@ def make_http_protocol(
                 opening = gateway.admit_stream(
                     scope["path"], scope["query_string"], tuple(scope["headers"]), is_chunked=is_chunked
                 )
-            except Problem:
+            except Problem as problem:
+                scope[REFUSAL] = problem  # type: ignore[literal-required]
                 return False
             self._hand_over(SseConnection(gateway, self.transport, self.server_state, opening))
             return True
@@ -97,10 +106,20 @@ def make_http_protocol(
                 self._refuse(Problem(400, "invalid_url", "malformed request URL"))
                 return
             path, query = parts.path.decode("ascii", "replace"), parts.query or b""
-            if path == websocket_path:
-                gateway.handshake_rate.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
-            else:
+            if path != websocket_path:
                 super().handle_websocket_upgrade()
+                return
+            try:
+                gateway.count_request(self.client, self.headers)
+            except Problem as problem:
+                self._refuse_websocket(problem)
+            else:
+                gateway.handshake_rate.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
+
+        def _refuse_websocket(self, problem: Problem) -> None:
+            # Not passed on to uvicorn, which logs every refused handshake as an error of the application.
+            gateway.count_refusal("websocket", problem)
+            self._refuse(problem)
 
         def _hand_over_websocket(self, path: str, query: bytes, url: bytes, given: Headers) -> None:
             if self.transport.is_closing():
@@ -108,9 +127,7 @@ def make_http_protocol(
             try:
                 opening = gateway.admit_websocket(path, query, given)
             except Problem as problem:
-                # Not passed on to uvicorn, which logs every refused handshake as an error of the application.
-                gateway.count_refusal("websocket", problem)
-                self._refuse(problem)
+                self._refuse_websocket(problem)
                 return
             chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
             handshake = ServerProtocol(

@@ -267,7 +267,8 @@ class PipelineSettings:
         "FLAGENT_CDC_STALL_TIMEOUT",
         DURATION,
         "60s",
-        "A subscriber that has read nothing for this long is disconnected.",
+        "A client that has read nothing of its stream for this long, or less than 64 KiB of an answer that waits for "
+        "it, is disconnected.",
     )
 
 
@@ -332,7 +333,7 @@ class LimitSettings:
         "FLAGENT_CDC_REQUESTS_PER_SECOND",
         COUNT_OR_OFF,
         "off",
-        "Requests other than for streams that are answered per second, for each worker; beyond it, 429.",
+        "Requests that are answered per second, new streams and handshakes included, for each worker; beyond it, 429.",
     )
     requests_per_second_per_client: int | None = setting(
         "FLAGENT_CDC_REQUESTS_PER_SECOND_PER_CLIENT", COUNT_OR_OFF, "1000", "The same for one client."

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,6 +81,39 @@ async def test_beyond_the_limit_the_handshake_is_refused(memory_log: MemoryLog) 
         await until(lambda: server.pipeline.hub.subscriber_count == 0, "the first client's leaving")
         async with talking(server) as client:
             assert (await client.ask(type="ping"))["type"] == "pong"
+
+
+async def test_streams_and_handshakes_count_in_the_quota_of_their_client(
+    memory_log: MemoryLog, with_handover: bool
+) -> None:
+    """Each costs more than an ordinary request. One that is refused is counted once, whichever way it takes."""
+    one, other = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}
+    async with serving(
+        memory_log,
+        with_handover=with_handover,
+        limits_requests_per_second_per_client=4,
+        limits_trusted_proxies=(ip_network("127.0.0.0/8"),),
+    ) as server:
+        rate = server.uvicorn.config.app._gateway.request_rate  # type: ignore[union-attr]
+        statuses: list[int] = []
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            for _ in range(4):
+                async with http.stream("GET", server.stream_url, headers=one) as response:
+                    statuses.append(response.status_code)
+                try:
+                    async with talking(server, additional_headers=one):
+                        statuses.append(200)
+                except InvalidStatus as error:
+                    statuses.append(error.response.status_code)
+                statuses.append((await http.get("/realtime/sse/health", headers=one)).status_code)
+                statuses.append(
+                    (await http.options("/api/v1/flags", headers={"origin": "http://localhost", **one})).status_code
+                )
+            async with http.stream("GET", server.stream_url, headers=other) as response:
+                assert response.status_code == 200
+        assert 429 not in statuses[:4]
+        assert statuses.count(429) >= 4
+        assert rate.refused == statuses.count(429)
 
 
 class Keys:
