@@ -34,9 +34,6 @@ _MAX_HEADERS = 128
 # So much of a read is parsed before the requests in it are answered, about a hundred of the shortest.
 _SLICE_BYTES = 4096
 
-# The shortest time between two log records about clients at their limit.
-_LOG_INTERVAL_S = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -61,7 +58,6 @@ class ConnectionCounter:
         self._total = 0
         self._by_client: Counter[str] = Counter()
         self._proxied_client: dict[asyncio.BaseTransport, str] = {}
-        self._logged_at = -_LOG_INTERVAL_S
 
     def enter(self, transport: asyncio.BaseTransport) -> Problem | None:
         """Count a connection in, or return the problem; without one the caller must call `leave` once."""
@@ -101,7 +97,10 @@ class ConnectionCounter:
             return None
         most = self.limits.connections_per_client
         if most is not None and self._by_client[client] >= most:
-            self._log_limited(client, most)
+            logger.warning(
+                "A client reached its connection limit; if it is a proxy, add it to FLAGENT_CDC_TRUSTED_PROXIES",
+                extra={"action": "client_limited", "client": client, "connections": most},
+            )
             return Problem(
                 503, "too_many_connections", f"your address has {most} open connections, its limit; close one", 5
             )
@@ -114,15 +113,6 @@ class ConnectionCounter:
         self._by_client[client] -= 1
         if self._by_client[client] <= 0:
             del self._by_client[client]
-
-    def _log_limited(self, client: str, most: int) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._logged_at >= _LOG_INTERVAL_S:
-            self._logged_at = now
-            logger.warning(
-                "A client reached its connection limit; if it is a proxy, add it to FLAGENT_CDC_TRUSTED_PROXIES",
-                extra={"action": "client_limited", "client": client, "connections": most},
-            )
 
 
 def _address(transport: asyncio.BaseTransport) -> str:

@@ -10,6 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from .log_rate import LINES
+
 __all__ = ["configure"]
 
 # Attributes that every record has; all others come from `extra`.
@@ -23,6 +25,7 @@ def configure(level: str, format: str) -> None:
     """Log to stderr from now on; `level` and `format` as in the settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if format == "json" else _Text())
+    handler.addFilter(LINES)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -22,6 +22,7 @@ from ..core.subscription.resume import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
 from ..node.pipeline import Pipeline
+from .log_rate import LINES
 from .status import Status
 
 __all__ = ["FAMILIES", "PREFIX", "Connections", "Family", "Kind", "Sample", "exposition", "read_samples", "reference"]
@@ -94,6 +95,7 @@ FAMILIES = (
     Family("ring_bytes", Kind.GAUGE, "The same in bytes.", ("lane",)),
     Family("change_log_bytes", Kind.GAUGE, "Size of the change log on disk."),
     Family("change_log_oldest_timestamp_seconds", Kind.GAUGE, "Time of the oldest commit in the change log."),
+    Family("log_lines_suppressed", Kind.COUNTER, "Log lines beyond the limit of one place in the source."),
     Family("evaluations", Kind.COUNTER, "Evaluations answered, counting each one in a batch."),
 )  # fmt: skip
 
@@ -151,6 +153,7 @@ def read_samples(
             yield name, suffix, {"lane": lane, **labels}, value
     yield _one("flags", status.flags)
     yield _one("schemas", len(status.schemas))
+    yield _one("log_lines_suppressed", LINES.suppressed)
     yield _one("evaluations", evaluations)
     yield from _log(status)
     yield from _process()

@@ -6,10 +6,12 @@
 import asyncio
 import json
 import logging
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -362,6 +364,27 @@ async def test_connections_and_requests_are_limited_in_total_and_per_client(data
                 for other in ("203.0.113.8", "203.0.113.7, 203.0.113.9"):
                     response = await client.get("/api/v1/info", headers={"x-forwarded-for": other})
                     assert response.status_code == 200, other
+
+
+async def test_a_flood_of_bad_requests_does_not_fill_the_log(database_url: str, tmp_path: Path) -> None:
+    """Whoever may connect can cause these lines; the last of a minute says that it is the last."""
+    log = tmp_path / "log"
+    server = ServerProcess(database_url, log=log)
+    server.start()
+    try:
+        await server.ready()
+        for _ in range(300):
+            async with raw(server.port) as connection:
+                await connection.send(HTTP["noise"][0])
+                await connection.read_to_end()
+        async with httpx.AsyncClient() as client:
+            metrics = (await client.get(server.url + "/metrics")).text
+    finally:
+        server.kill_tree()
+    lines = [line for line in log.read_text().splitlines() if "Invalid HTTP request" in line]
+    assert len(lines) == 60
+    assert "no more lines from here" in lines[-1]
+    assert re.search(r"^flagent_cdc_log_lines_suppressed_total\{.*\} 240.0$", metrics, re.MULTILINE)
 
 
 async def test_under_all_bad_input_at_once_events_arrive_and_memory_stays_bounded(database_url: str) -> None:
