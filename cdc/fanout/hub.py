@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ..core.flags.catalog import Catalog
+from ..core.flags.flag_bound import FlagBound
 from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
@@ -59,6 +60,7 @@ class Hub:
         """Without a historian nothing older than the ring is replayed, without a row sender no rows are sent."""
         self.limits = limits
         self.catalog = catalog
+        catalog.bound = FlagBound(limits.max_flag_bytes)
         self.freshness = freshness
         self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
         self.snapshots = SnapshotCache(catalog)
@@ -82,7 +84,7 @@ class Hub:
         events: list[EncodedEvent] = []
         committed_at: list[str] = []
         for commit in commits:
-            of_commit = encode_commit(self.catalog.apply(commit))
+            of_commit = encode_commit(self.catalog.apply(commit), self.catalog.bound)
             if of_commit:
                 events.extend(of_commit)
                 committed_at.append(commit.committed_at)
@@ -102,6 +104,7 @@ class Hub:
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Continue from another catalog: the log was replaced, or commits between the two can no longer be read."""
         self.catalog = catalog
+        catalog.bound = FlagBound(self.limits.max_flag_bytes)
         self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
         self.snapshots = SnapshotCache(catalog)
         for subscriber in list(self._subscribers):

@@ -11,6 +11,7 @@ class HubLimits:
 
     ring_events: int = 100_000
     ring_bytes: int = 64 * 1024 * 1024
+    max_flag_bytes: int = 1024 * 1024
     keep_alive_s: float = 30.0
     ping_s: float = 30.0
     stall_s: float = 60.0

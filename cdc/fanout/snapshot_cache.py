@@ -74,4 +74,4 @@ class SnapshotCache:
         chosen = catalog.flags()
         if not selections.is_everything:
             chosen = ((schema, flag) for schema, flag in chosen if selections.selects(schema, flag))
-        return snapshot_text(catalog.position, chosen, with_schema=len(catalog.schemas) > 1)
+        return snapshot_text(catalog.position, chosen, catalog.bound, with_schema=len(catalog.schemas) > 1)

@@ -93,7 +93,7 @@ class ReplayReader:
             return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
         for turn, commit in enumerate(reversed(back)):
-            events.extend(encode_commit(past.apply(commit)))
+            events.extend(encode_commit(past.apply(commit), past.bound))
             if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
                 await asyncio.sleep(0)
         self._since, self._history = EventId(down_to, None, id.log), History(events, until)

@@ -49,6 +49,7 @@ class Pipeline:
         limits = HubLimits(
             ring_events=settings.pipeline.ring_events,
             ring_bytes=settings.pipeline.ring_bytes,
+            max_flag_bytes=settings.pipeline.max_flag_bytes,
             keep_alive_s=settings.sse.keep_alive_s,
             ping_s=settings.websocket.ping_interval_s,
             stall_s=settings.pipeline.stall_timeout_s,

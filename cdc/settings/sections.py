@@ -249,6 +249,13 @@ class PipelineSettings:
         "FLAGENT_CDC_RING_EVENTS", COUNT, "100000", "Latest events kept in memory for subscribers that reconnect."
     )
     ring_bytes: int = setting("FLAGENT_CDC_RING_BYTES", SIZE, "64MiB", "The same, in bytes; the smaller limit counts.")
+    max_flag_bytes: int = setting(
+        "FLAGENT_CDC_MAX_FLAG_BYTES",
+        SIZE,
+        "1MiB",
+        "Largest flag that is sent on streams and in snapshots; of a larger one only its head with `tooLarge`. Set the "
+        "same value on all servers.",
+    )
     replay_limit: int = setting(
         "FLAGENT_CDC_REPLAY_LIMIT",
         COUNT,

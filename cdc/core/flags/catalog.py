@@ -16,7 +16,8 @@ from ..log.change import Change, Commit, Op
 from ..log.position import EventId, LogId, Position
 from ..log.row_text import Row
 from .events import Event, EventType, FlagScope
-from .flag import FlagJson, flag_crc, tag_values
+from .flag import FlagJson, tag_values
+from .flag_bound import FlagBound
 from .flag_events import EventDraft, flag_events
 from .flag_tables import TABLES, FlagTables
 from .row_event import row_event
@@ -33,15 +34,16 @@ class Catalog:
     """The flags of all attached schemas as of `position`.
 
     `attached` is filled by `rewind`: schemas whose state is unknown here, as they were attached later, with the commit
-    that attached each.
+    that attached each. `bound` is that of the flags as subscribers get them, which the digest is of.
     """
 
-    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "log", "position")
+    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "bound", "log", "position")
 
     def __init__(self, log: LogId, position: Position = _BEGINNING) -> None:
         self.log = log
         self.position = position
         self.attached: dict[str, Commit] = {}
+        self.bound = FlagBound()
         self._within: tuple[Position, int] | None = None  # the commit applied in part, and its next change
         self._schemas: dict[str, FlagTables] = {}
         self._crcs: dict[_FlagId, int] = {}
@@ -166,7 +168,7 @@ class Catalog:
 
     @property
     def digest(self) -> str:
-        """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `flag_crc` of every live flag.
+        """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `FlagBound.crc` of every live flag.
 
         The cost is proportional to the flags that changed since the last call.
         """
@@ -179,7 +181,7 @@ class Catalog:
             self._crcs_sum -= self._crcs.pop(touch, 0)
             flag = self.flag_json(*touch)
             if flag is not None:
-                self._crcs[touch] = flag_crc(flag)
+                self._crcs[touch] = self.bound.crc(flag)
                 self._crcs_sum += self._crcs[touch]
         self._crcs_stale.clear()
         return len(self._crcs)
@@ -188,6 +190,7 @@ class Catalog:
         """An independent copy; unchanged parts are shared."""
         twin = type(self)(self.log, self.position)
         twin.attached = self.attached.copy()
+        twin.bound = self.bound
         twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
         twin._crcs = self._crcs.copy()
         twin._crcs_sum = self._crcs_sum

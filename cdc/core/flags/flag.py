@@ -14,7 +14,6 @@ True
 """
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,6 @@ __all__ = [
     "constraint_json",
     "depends_on",
     "distribution_json",
-    "flag_crc",
     "flag_json",
     "is_live",
     "local_time",
@@ -207,8 +205,3 @@ def canonical_text(flag: FlagJson) -> str:
     Any client can produce the same text: no blanks, only the escapes of `JSON.stringify`.
     """
     return encode_sorted({name: value for name, value in flag.items() if name not in _NOT_CANONICAL})
-
-
-def flag_crc(flag: FlagJson) -> int:
-    """CRC-32 (IEEE) over the UTF-8 of `canonical_text`."""
-    return zlib.crc32(canonical_text(flag).encode())

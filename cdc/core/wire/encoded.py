@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..flags.events import Event, EventType
 from ..flags.flag import FlagJson
+from ..flags.flag_bound import FlagBound
 from ..log.position import EventId
 from ..subscription.grant import Grant, View
 from ..text.json_text import encode, encode_members
@@ -19,21 +20,6 @@ __all__ = ["EncodedEvent", "EventFormat", "encode_commit", "event_object", "filt
 _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
 )
-
-
-class _FlagText:
-    """The text of one flag, shared by the events of a commit."""
-
-    __slots__ = ("flag", "text")
-
-    def __init__(self, flag: FlagJson) -> None:
-        self.flag = flag
-        self.text: str | None = None
-
-    def get(self) -> str:
-        if self.text is None:
-            self.text = encode(self.flag)
-        return self.text
 
 
 class EventFormat(Protocol):
@@ -55,7 +41,7 @@ class EncodedEvent:
     __slots__ = (
         "_departure",
         "_detail",
-        "_flag",
+        "_flag_text",
         "_framed",
         "_sse_enveloped",
         "_sse_plain",
@@ -67,12 +53,12 @@ class EncodedEvent:
     )
 
     def __init__(
-        self, event: Event, flag: _FlagText | None = None, siblings: Sequence[Event] = (), *, has_id: bool = True
+        self, event: Event, flag_text: str | None = None, siblings: Sequence[Event] = (), *, has_id: bool = True
     ) -> None:
         self.event = event
         self.siblings = siblings
         self.id = str(event.id) if has_id else ""
-        self._flag = _FlagText(event.flag) if flag is None and event.flag is not None else flag
+        self._flag_text = encode(event.flag) if flag_text is None and event.flag is not None else flag_text
         self._departure: EncodedEvent | None = None
         self._detail: str | None = None
         self._text: str | None = None
@@ -88,7 +74,7 @@ class EncodedEvent:
     @property
     def size_bytes(self) -> int:
         """The approximate size of one encoding; flag and detail are the largest part of each."""
-        return (0 if self._flag is None else len(self._flag.get())) + len(self._detail_text()) + 512
+        return len(self._flag_text or "") + len(self._detail_text()) + 512
 
     @property
     def text(self) -> str:
@@ -104,8 +90,8 @@ class EncodedEvent:
         event = self.event
         if event.type is EventType.FLAG_DELETED:
             return encode({"key": event.flag_key, "id": event.flag_id})
-        if event.type in _FLAG_IS_DATA and self._flag is not None:
-            return self._flag.get()
+        if event.type in _FLAG_IS_DATA and self._flag_text is not None:
+            return self._flag_text
         return self._object({}, with_schema=False)
 
     def sse(self, *, envelope: bool = False) -> bytes:
@@ -155,8 +141,8 @@ class EncodedEvent:
             head["schema"] = event.schema
         head["committedAt"] = event.committed_at
         text = encode(head)
-        if self._flag is not None:
-            text = f'{text[:-1]},"flag":{self._flag.get()}}}'
+        if self._flag_text is not None:
+            text = f'{text[:-1]},"flag":{self._flag_text}}}'
         if event.detail:
             text = f"{text[:-1]},{self._detail_text()[1:]}"
         return text
@@ -172,17 +158,25 @@ def event_object(event: Event) -> str:
     return EncodedEvent(event).text
 
 
-def encode_commit(events: Iterable[Event]) -> list[EncodedEvent]:
-    """The events of one commit, which share the texts of their flags."""
-    flags: dict[int, _FlagText] = {}  # by identity: the events keep the flags alive
-    encoded = []
-    siblings = tuple(events)
-    for event in siblings:
-        flag = None
-        if event.flag is not None:
-            flag = flags.setdefault(id(event.flag), _FlagText(event.flag))
-        encoded.append(EncodedEvent(event, flag, siblings))
-    return encoded
+def encode_commit(events: Iterable[Event], bound: FlagBound) -> list[EncodedEvent]:
+    """The events of one commit, which share the texts of their flags; a flag beyond the bound is sent reduced."""
+    texts: dict[int, tuple[FlagJson, str]] = {}  # by identity: the events keep the flags alive
+    siblings: list[Event] = []
+    flag_texts: list[str | None] = []
+    for event in events:
+        flag, text = event.flag, None
+        if flag is not None:
+            if id(flag) not in texts:
+                texts[id(flag)] = bound.sent_with_text(flag)
+            sent, text = texts[id(flag)]
+            if sent is not flag:
+                # Its parts may be as large. The whole flag must not be kept in memory with the event either.
+                detail = {name: part for name, part in event.detail.items() if bound.fits(part)}
+                event = replace(event, flag=sent, detail=detail)
+        siblings.append(event)
+        flag_texts.append(text)
+    shared = tuple(siblings)
+    return [EncodedEvent(event, text, shared) for event, text in zip(shared, flag_texts, strict=True)]
 
 
 def filter_for_grant(grant: Grant, events: Sequence[EncodedEvent]) -> list[EncodedEvent]:

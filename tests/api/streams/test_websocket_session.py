@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import zlib
 
+import httpx
 import pytest
 
 from api.access.authentication import AuthenticatedStream, Authentication
@@ -20,7 +22,8 @@ from cdc.source.memory import MemoryLog
 from tests.cdc.fanout.memory import MemorySink
 from tests.fixtures.flags import Writer
 from tests.fixtures.hostile import raw_websocket, text
-from tests.fixtures.server import DEADLINE_S, RunningServer, port_of, serving, until
+from tests.fixtures.memory import MemoryWriter
+from tests.fixtures.server import DEADLINE_S, RunningServer, port_of, serving, sse, until
 from tests.fixtures.websocket_client import talking
 
 
@@ -329,3 +332,31 @@ async def test_a_message_that_fails_in_a_later_turn_ends_the_connection() -> Non
         server.pipeline.leave(session.subscriber)
     assert sink.closed == (CloseReason.RESTARTING, "internal error; reconnect with the last event id received")
     assert [str(failure) for failure in failures] == ["unforeseen"]
+
+
+async def test_a_flag_beyond_the_bound_is_sent_reduced_and_can_be_fetched(memory_log: MemoryLog) -> None:
+    """On every stream, live, in a replay and in a snapshot; the digest is that of what was sent."""
+    async with serving(memory_log, pipeline_max_flag_bytes=10_000, websocket_ping_interval_s=0.2) as server:
+        writer = MemoryWriter(memory_log)
+        async with talking(server) as client, sse(server.stream_url) as stream:
+            begin = (await client.ask(type="subscribe", subscribeAll=True))["id"]
+            large = writer.flag("large", enabled=True, description="x" * 50_000)
+            live = await client.hear()
+            streamed = await stream.next()
+        async with talking(server) as client:
+            await client.ask(type="subscribe", subscribeAll=True, lastEventId=begin)
+            replayed = await client.hear()
+            await client.ask(type="unsubscribe")
+            await client.ask(type="subscribe", subscribeAll=True, snapshot=True)
+            (sent,) = (await client.hear())["flags"]
+            heartbeat = await client.hear(heartbeats=True)
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            whole = (await http.get(f"/api/v1/flags/{large}")).json()
+    assert (sent["id"], sent["key"], sent["enabled"], sent["description"]) == (large, "large", True, "")
+    assert sent["tooLarge"] > 50_000
+    assert live["flag"] == replayed["flag"] == streamed.data == sent
+    assert len(whole["description"]) == 50_000
+    assert "tooLarge" not in whole
+    canonical = {name: sent[name] for name in sorted(sent) if name not in ("snapshotID", "updatedAt", "updatedBy")}
+    crc = zlib.crc32(json.dumps(canonical, separators=(",", ":"), ensure_ascii=False).encode())
+    assert heartbeat["digest"] == f"1:{crc:08x}"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.subscription.grant import Grant
 from cdc.core.wire.encoded import EncodedEvent, encode_commit
 from cdc.fanout.counters import Counters
@@ -19,7 +20,7 @@ def events() -> list[EncodedEvent]:
     observed = Observed()
     for key in "ab":
         observed.flagent.flag(key)
-    return encode_commit(observed.commit())
+    return encode_commit(observed.commit(), FlagBound())
 
 
 def written(
@@ -70,7 +71,7 @@ def test_a_grant_hides_what_a_flag_has_become(batch_s: float) -> None:
     observed.commit()
     observed.flagent.delete("flags_tags", min(observed.flagent.tables["flags_tags"]))
     assert link
-    events = encode_commit(observed.commit())
+    events = encode_commit(observed.commit(), FlagBound())
     sink, _, _ = written(events, grant=Grant(tags=frozenset({"web"})), batch_s=batch_s)
     shown = sink.messages[0]["events"] if batch_s else sink.messages
     assert [(event["type"], "flag" in event) for event in shown] == [("flag_deleted", False)]

@@ -1,5 +1,6 @@
 """Events of the past, shared by all that read them."""
 
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.ring import Ring
 from cdc.core.wire.encoded import encode_commit
@@ -14,7 +15,7 @@ async def test_each_reader_begins_at_its_own_first_event_and_goes_on_after_the_l
     events = []
     for key in "abcd":
         observed.flagent.flag(key)
-        events += encode_commit(observed.commit())
+        events += encode_commit(observed.commit(), FlagBound())
     until_id = EventId(Position(4), None, LOG)
 
     async def historian(after: EventId) -> History:

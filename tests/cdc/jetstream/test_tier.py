@@ -145,8 +145,10 @@ async def test_a_row_larger_than_a_message_arrives_whole(database_url: str, node
     text = "ü" * 1_500_000
     async with sse(node.stream_url, EVERYTHING) as stream:
         with Writer(database_url) as writer:
-            writer.flag("large", description=text)
-        assert (await stream.next()).data["flag"]["description"] == text
+            large = writer.flag("large", description=text)
+        assert (await stream.next()).data["flag"]["tooLarge"] > len(text)
+    async with httpx.AsyncClient(base_url=node.url) as client:
+        assert (await client.get(f"/api/v1/flags/{large}")).json()["description"] == text
 
 
 async def test_no_commit_waits_behind_a_heartbeat(

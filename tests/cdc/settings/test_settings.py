@@ -96,6 +96,7 @@ def test_every_variable_reaches_its_field() -> None:
         "listener.poll_interval_s": ("100ms", 0.1),
         "pipeline.ring_events": ("50", 50),
         "pipeline.ring_bytes": ("1MiB", 2**20),
+        "pipeline.max_flag_bytes": ("2MiB", 2**21),
         "pipeline.replay_limit": ("9", 9),
         "retention.max_age_s": ("30d", 2_592_000.0),
         "retention.max_bytes": ("off", None),

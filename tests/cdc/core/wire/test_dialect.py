@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire import sse, websocket
@@ -17,7 +18,7 @@ from tests.cdc.core.flagent import LOG, Observed
 
 HERE = EventId(Position(1042), None, LOG)
 AT = "2026-11-23T08:00:00.123Z"
-SNAPSHOT = snapshot_text(Position(1042), [("public", {"key": "a"})])
+SNAPSHOT = snapshot_text(Position(1042), [("public", {"key": "a"})], FlagBound())
 
 # Every dialect must satisfy the protocol; mypy checks their methods here.
 ALL: dict[str, Dialect] = {
@@ -33,7 +34,7 @@ ALL: dict[str, Dialect] = {
 def event() -> EncodedEvent:
     observed = Observed()
     observed.flagent.flag("a")
-    return encode_commit(observed.commit())[0]
+    return encode_commit(observed.commit(), FlagBound())[0]
 
 
 def must_not_be_made() -> str:

@@ -9,6 +9,7 @@ import pytest
 from cdc.core.errors import InvalidInput
 from cdc.core.evaluation import Entity
 from cdc.core.flags.events import Event
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.change import Op
 from cdc.core.log.position import EventId
 from cdc.core.subscription.resume import ResyncReason
@@ -159,7 +160,7 @@ def test_the_attachment_is_metadata_and_the_flags_own_names_win() -> None:
 
 
 def notices_of(events: list[Event]) -> list[dict[str, Any]]:
-    encoded = encode_commit(events)
+    encoded = encode_commit(events, FlagBound())
     stream = b"".join(REFETCH.event(event) for event in encoded)
     assert REFETCH.batch(encoded, None) == stream
     assert b"".join(REFETCH.event_at(event, "2026-11-23T08:00:00Z") for event in encoded) == stream

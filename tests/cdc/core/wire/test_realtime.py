@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cdc.core.flags.events import Event
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.change import Op
 from cdc.core.log.position import EventId
 from cdc.core.subscription.resume import ResyncReason
@@ -25,7 +26,7 @@ def no_text() -> str:
 
 
 def stream_of(events: list[Event]) -> bytes:
-    encoded = encode_commit(events)
+    encoded = encode_commit(events, FlagBound())
     one_by_one = b"".join(REALTIME.event(event) for event in encoded)
     if encoded:
         assert REALTIME.batch(encoded, None) == one_by_one

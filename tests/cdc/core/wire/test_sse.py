@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.wire import sse
@@ -32,19 +33,19 @@ def test_a_keep_alive_moves_the_id_and_dispatches_nothing() -> None:
 
 
 def test_a_snapshot_carries_its_id() -> None:
-    text = snapshot_text(Position(1042), [("public", {"key": "a"})])
+    text = snapshot_text(Position(1042), [("public", {"key": "a"})], FlagBound())
     assert sse.snapshot(HERE, text) == (
         b'event: snapshot\nid: 1042@k7q2mx\ndata: {"position":"1042","flags":[{"key":"a"}]}\n\n'
     )
 
 
 def test_a_snapshot_of_several_schemas_says_where_each_flag_is() -> None:
-    text = snapshot_text(Position(7), [("one", {"key": "a"}), ("two", {"key": "a"})], with_schema=True)
+    text = snapshot_text(Position(7), [("one", {"key": "a"}), ("two", {"key": "a"})], FlagBound(), with_schema=True)
     assert text == '{"position":"7","flags":[{"key":"a","schema":"one"},{"key":"a","schema":"two"}]}'
 
 
 def test_a_resync_says_why_and_from_where() -> None:
-    text = snapshot_text(Position(1042), [])
+    text = snapshot_text(Position(1042), [], FlagBound())
     assert sse.resync(HERE, ResyncReason.PRUNED, text) == (
         b'event: resync\nid: 1042@k7q2mx\ndata: {"reason":"pruned","snapshot":{"position":"1042","flags":[]}}\n\n'
     )
@@ -58,7 +59,7 @@ def test_a_batch_has_the_id_of_its_last_event() -> None:
     observed = Observed()
     observed.flagent.flag("a")
     observed.flagent.flag("b")
-    events = encode_commit(observed.commit())
+    events = encode_commit(observed.commit(), FlagBound())
     name, event_id, data, *rest = sse.batch(iter(events)).decode().split("\n")
     assert (name, event_id, rest) == ("event: batch", "id: 1-1@k7q2mx", ["", ""])
     sent = json.loads(data.removeprefix("data: "))

@@ -1,5 +1,6 @@
 import json
 
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.subscription.selection import Selection, Selections
@@ -28,14 +29,14 @@ def test_answers_to_subscriptions_say_what_has_changed_and_how_much_there_is() -
 
 
 def test_a_snapshot_names_its_request_if_there_was_one() -> None:
-    text = snapshot_text(Position(1042), [("public", {"key": "a"})])
+    text = snapshot_text(Position(1042), [("public", {"key": "a"})], FlagBound())
     expected = {"type": "snapshot", "id": "1042@k7q2mx", "position": "1042", "flags": [{"key": "a"}]}
     assert json.loads(websocket.snapshot(HERE, text)) == expected
     assert json.loads(websocket.snapshot_head(HERE, 'r"1') + text[1:]) == {**expected, "requestId": 'r"1'}
 
 
 def test_a_resync_says_why_and_from_where() -> None:
-    assert json.loads(websocket.resync(HERE, ResyncReason.AHEAD, snapshot_text(Position(1042), []))) == {
+    assert json.loads(websocket.resync(HERE, ResyncReason.AHEAD, snapshot_text(Position(1042), [], FlagBound()))) == {
         "type": "resync",
         "id": "1042@k7q2mx",
         "reason": "ahead",
@@ -47,7 +48,7 @@ def test_a_batch_has_the_id_of_its_last_event() -> None:
     observed = Observed()
     observed.flagent.flag("a")
     observed.flagent.flag("b")
-    events = encode_commit(observed.commit())
+    events = encode_commit(observed.commit(), FlagBound())
     assert json.loads(websocket.batch(iter(events))) == {
         "type": "batch",
         "id": "1-1@k7q2mx",
