@@ -37,6 +37,9 @@ _MAX_FRAME_BYTES = 1024 * 1024
 # 2 700, or ten milliseconds. asyncio alone would read 256 KiB. It is empty between two reads, so one serves them all.
 _READ = memoryview(bytearray(16 * 1024))
 
+# Where frames are compressed, a thousand bytes may be a frame of a mebibyte.
+_READ_DEFLATED = _READ[: 2 * 1024]
+
 # Where the parser of `websockets` waits for the next frame.
 _BETWEEN_FRAMES = StreamReader.at_eof.__code__
 
@@ -92,6 +95,10 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
     def close(self, reason: CloseReason, text: str) -> None:
         self._finish(_close_frame(reason, text))
 
+    def heard_since_last_ping(self) -> bool:
+        # While its messages wait for their turn nothing is read: its pongs may be among what is not.
+        return super().heard_since_last_ping() or self._session.is_behind
+
     def pause_writing(self) -> None:
         # Without this, the answers to a client that does not read, to its pings alone, could fill the memory.
         self._transport.pause_reading()
@@ -112,7 +119,7 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _READ
+        return _READ if self._deflate is None else _READ_DEFLATED
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(bytes(_READ[:nbytes]))
