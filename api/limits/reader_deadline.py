@@ -6,8 +6,10 @@ such a client holds its connection, the answer, and what the answer was made fro
 
 import asyncio
 import logging
+import socket
+import struct
 
-__all__ = ["MIN_READ_BYTES", "ReaderDeadline"]
+__all__ = ["MIN_READ_BYTES", "ReaderDeadline", "reset"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,4 +60,15 @@ class ReaderDeadline:
         logger.info(
             "A client does not read its answers", extra={"action": "client_stalled", "unread_bytes": held_bytes}
         )
-        self._transport.abort()
+        reset(self._transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Abort a connection whose client does not read, and what the kernel keeps for it.
+
+    Closed in the ordinary way, the socket would wait for minutes, with megabytes, for room at the client.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

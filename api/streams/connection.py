@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 from cdc.fanout.subscriber import CloseReason, Subscriber
 from cdc.node.pipeline import Pipeline
 
+from ..limits.reader_deadline import reset
 from .gateway import Gateway
 
 __all__ = ["Connection"]
@@ -63,10 +64,10 @@ class Connection(asyncio.Protocol):
         raise NotImplementedError
 
     def _finish(self, farewell: bytes) -> None:
-        """Write the last bytes and close; abort a paused connection, whose client may never read them."""
+        """Write the last bytes and close; reset a paused connection, whose client may never read them."""
         self.subscriber.delivery.remove(self.subscriber)
         if self.subscriber.is_paused:
-            self._transport.abort()
+            reset(self._transport)
         else:
             self._transport.write(farewell)
             self._transport.close()

@@ -40,6 +40,11 @@ def deaf(server: RunningServer, requests: bytes) -> Iterator[socket.socket]:
         connection.close()
 
 
+def is_established(connection: socket.socket) -> bool:
+    """Whether the kernel still keeps a connection for a client that never reads (tcp(7), `TCP_INFO`)."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
+
+
 def open_count(server: RunningServer) -> int:
     return len(server.uvicorn.server_state.connections)
 
@@ -60,9 +65,12 @@ async def test_answers_that_are_never_read_are_cut_at_the_deadline(
         sse_keep_alive_s=0.2,
         websocket_ping_interval_s=0.2,
     ) as server:
-        with deaf(server, requests), deaf(server, requests), deaf(server, requests):
+        with contextlib.ExitStack() as clients:
+            connections = [clients.enter_context(deaf(server, requests)) for _ in range(3)]
             await until(lambda: open_count(server) == 3, "the connections")
             await until(lambda: open_count(server) == 0, "the end of the connections")
+            # With what the kernel kept for them.
+            await until(lambda: not any(map(is_established, connections)), "the clients' notice")
     actions = {getattr(record, "action", "") for record in caplog.records}
     assert actions & {"client_stalled", "subscriber_disconnected"}
 
