@@ -55,6 +55,9 @@ def make_http_protocol(
                 self._break_cycles()
 
         def _break_cycles(self) -> None:
+            if self.flow.read_paused:
+                # For a request behind that of the stream, which is ignored. Unread, the client's end goes unnoticed.
+                self.transport.resume_reading()
             # The parser and this object refer to each other: without this, only the garbage collector would free them.
             self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
 

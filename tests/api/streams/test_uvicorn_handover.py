@@ -64,6 +64,9 @@ async def test_what_the_client_sends_behind_its_request_is_ignored(server: Runni
     async with asyncio.timeout(DEADLINE_S):
         assert b"HTTP/1.1 200 OK" in await reader.readuntil(b"event: connected")
     assert server.pipeline.hub.subscriber_count == 1
+    (stream,) = server.uvicorn.server_state.connections
+    assert isinstance(stream, SseConnection)
+    assert stream._transport.is_reading(), "the client's end would go unnoticed until the next keep-alive"
     writer.close()
     await until(lambda: server.pipeline.hub.subscriber_count == 0, "the stream's end")
 
