@@ -12,8 +12,11 @@ __all__ = ["ALLOWED_HEADERS", "ALLOWED_METHODS", "EXPOSED_HEADERS", "Cors"]
 Headers = list[tuple[bytes, bytes]]
 
 ALLOWED_METHODS = b"GET, POST, OPTIONS"
-ALLOWED_HEADERS = b"Authorization, Content-Type, If-None-Match, Last-Event-ID, X-API-Key"
-EXPOSED_HEADERS = b"ETag, Retry-After, WWW-Authenticate, X-Total-Count"
+# Cache-Control: EventSource polyfills send it with every request. traceparent and tracestate: so do traced pages.
+ALLOWED_HEADERS = (
+    b"Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-API-Key, traceparent, tracestate"
+)
+EXPOSED_HEADERS = b"ETag, Flagent-Next, Flagent-Position, Link, Retry-After, WWW-Authenticate, X-Total-Count"
 
 _MAX_AGE_S = b"600"
 
@@ -36,10 +39,15 @@ class Cors:
 
     def allows_socket(self, origin: bytes | None, host: bytes | None) -> bool:
         """Whether to accept a WebSocket handshake: from no page, a page of this server, or an allowed origin."""
-        if origin is None or self.allows(origin):
-            return True
-        _, _, authority = origin.partition(b"://")
-        return host is not None and authority.lower() == host.strip().lower()
+        return origin is None or self.allows(origin) or _is_own(origin, host)
+
+    def trusts_cookie(self, origin: bytes | None, host: bytes | None) -> bool:
+        """Whether the cookie of a WebSocket handshake may authenticate it.
+
+        Not if only "*" allows the page: a browser adds the cookie of the visitor, and nothing keeps the page from
+        reading the socket.
+        """
+        return origin is None or _is_own(origin, host) or (not self._is_any and self.allows(origin))
 
     def headers(self, origin: bytes | None) -> Headers:
         """The CORS headers of a response to this origin."""
@@ -64,6 +72,12 @@ class Cors:
             (b"access-control-allow-headers", ALLOWED_HEADERS),
             (b"access-control-max-age", _MAX_AGE_S),
         ]
+
+
+def _is_own(origin: bytes, host: bytes | None) -> bool:
+    """Whether the page comes from this server."""
+    _, _, authority = origin.partition(b"://")
+    return host is not None and authority.lower() == host.strip().lower()
 
 
 def _is_local(origin: bytes) -> bool:

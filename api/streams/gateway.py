@@ -236,6 +236,8 @@ class Gateway:
                 "origin_not_allowed",
                 "this origin may not open a WebSocket here; add it to FLAGENT_CDC_CORS_ORIGINS",
             )
+        if not self.cors.trusts_cookie(origin, host):
+            headers = [header for header in headers if header[0] != b"cookie"]
         authenticated = self.authentication.admit_stream(path, headers, query, may_wait=True)
         self.websocket_limit.enter()
         self.authentication.consume_token(authenticated)

@@ -13,6 +13,11 @@ from tests.fixtures.authenticated import SECRET, ask, client, token
 from tests.fixtures.server import serving
 
 PAGE = "https://app.example.com"
+EVIL = Origin("https://evil.example.com")
+
+# The headers that the protocol names, of requests and of responses.
+SENT_BY_CLIENTS = {"Authorization", "Cache-Control", "Content-Type", "If-None-Match", "Last-Event-ID", "X-API-Key"}
+READ_BY_CLIENTS = {"ETag", "Flagent-Next", "Flagent-Position", "Link", "Retry-After", "X-Total-Count"}
 
 
 async def test_pages_of_the_list_may_read_and_others_may_not(memory_log: MemoryLog) -> None:
@@ -32,7 +37,7 @@ async def test_pages_of_the_list_may_read_and_others_may_not(memory_log: MemoryL
                         if is_allowed:
                             assert response.headers["access-control-allow-credentials"] == "true"
                             exposed = response.headers["access-control-expose-headers"]
-                            assert {"ETag", "Retry-After", "X-Total-Count"} <= set(exposed.split(", "))
+                            assert READ_BY_CLIENTS <= set(exposed.split(", "))
                         assert response.headers["x-content-type-options"] == "nosniff"
             refused = await http.get("/api/v1/events/stream", headers={"origin": PAGE, "authorization": "Bearer x"})
             assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
@@ -48,7 +53,7 @@ async def test_a_preflight_needs_no_credential(memory_log: MemoryLog) -> None:
             answer = await http.options(path, headers=asked)
             assert answer.status_code == 204
             allowed = answer.headers["access-control-allow-headers"].split(", ")
-            assert {"X-API-Key", "Authorization", "Last-Event-ID", "Content-Type"} <= set(allowed)
+            assert SENT_BY_CLIENTS <= set(allowed)
         refused = await http.options("/api/v1/flags", headers={**asked, "origin": "https://evil.example.com"})
         assert refused.status_code == 403
         assert "access-control-allow-origin" not in refused.headers
@@ -60,6 +65,25 @@ async def test_any_page_may_read_without_cookies_where_all_are_allowed(memory_lo
             answer = await http.get("/api/v1/flags", headers={"origin": PAGE})
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_a_cookie_does_not_open_a_websocket_for_a_page_that_only_the_asterisk_allows(
+    memory_log: MemoryLog, with_handover: bool
+) -> None:
+    """A browser adds the visitor's cookie to the handshake of any page."""
+    cookie = {"cookie": f"access_token={token()}"}
+    for origins in (("*",), ("*", PAGE)):
+        async with serving(
+            memory_log, with_handover=with_handover, auth_jwt_secret=SECRET, web_cors_origins=origins
+        ) as server:
+            for origin in (EVIL, Origin(PAGE), Origin("null")):
+                async with connect(server.websocket_url, origin=origin, additional_headers=cookie) as socket:
+                    assert (await ask(socket, type="subscribe"))["code"] == "credential_missing"
+                async with connect(server.websocket_url, origin=origin) as socket:
+                    assert (await ask(socket, type="auth", token=token()))["type"] == "authenticated"
+            for own in (None, Origin(server.url)):
+                async with connect(server.websocket_url, origin=own, additional_headers=cookie) as socket:
+                    assert (await ask(socket, type="subscribe"))["type"] == "subscribed"
 
 
 async def test_a_page_elsewhere_may_not_open_a_websocket(memory_log: MemoryLog) -> None:
