@@ -19,6 +19,7 @@ from cdc.node.pipeline import Pipeline
 from cdc.observe.status import StatusReader
 
 from .access.authentication import IDENTITY
+from .http.cache_policy import CachePolicy
 from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .http.problem_response import send_problem
 from .page import Page
@@ -72,11 +73,11 @@ class Application:
                 self._gateway.count_request(scope.get("client"), scope["headers"])
             except Problem as problem:
                 scope[REFUSAL] = problem
+        origin = next((value for name, value in scope.get("headers", ()) if name == b"origin"), None)
+        send = _with_headers(send, self._gateway.cors.headers(origin), self._gateway.cache_policy)
         if scope["type"] != "http":
             await (endpoint or self.web)(scope, receive, send)
             return
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        send = _with_headers(send, self._gateway.cors.headers(origin))
         if REFUSAL in scope and (endpoint is None or scope["method"] == "OPTIONS"):
             await send_problem(send, scope[REFUSAL])
             return
@@ -118,19 +119,19 @@ _SECURITY_HEADERS = (
 _DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-def _with_headers(send: Send, cors: list[tuple[bytes, bytes]]) -> Send:
-    """Add CORS and security headers to a response, except those it already has."""
+def _with_headers(send: Send, cors: list[tuple[bytes, bytes]], cache_policy: CachePolicy) -> Send:
+    """Add the headers for caches, and CORS and security headers except those that the response already has."""
 
     async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = list(message["headers"])
-            present = {name.lower(): value for name, value in headers}
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            headers = [(name.lower(), value) for name, value in message["headers"]]
+            present = dict(headers)
             headers += [
                 (name, value) for name, value in (*_SECURITY_HEADERS, *cors) if name == b"vary" or name not in present
             ]
             if _DATA_POLICY[0] not in present and not present.get(b"content-type", b"").startswith(b"text/html"):
                 headers.append(_DATA_POLICY)
-            message = {**message, "headers": headers}
+            message = {**message, "headers": cache_policy.apply(headers)}
         await send(message)
 
     return send_with_headers

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from ..http.cache_policy import CachePolicy
 from ..http.problem import Problem
 from .client_address import Proxies, account
 from .reader_deadline import ReaderDeadline
@@ -120,12 +121,12 @@ def _address(transport: asyncio.BaseTransport) -> str:
     return str(peer[0]) if peer else ""
 
 
-def refusal(server_state: ServerState, problem: Problem) -> bytes:
+def refusal(server_state: ServerState, problem: Problem, cache_policy: CachePolicy) -> bytes:
     """A complete response to a refused request; it announces the end of the connection."""
     body = problem.body()
     lines = [STATUS_LINE[problem.status]]
     ending = ((b"content-length", str(len(body)).encode()), (b"connection", b"close"))
-    for name, value in (*server_state.default_headers, *problem.headers(), *ending):
+    for name, value in (*server_state.default_headers, *cache_policy.apply(problem.headers()), *ending):
         lines += (name, b": ", value, b"\r\n")
     return b"".join((*lines, b"\r\n", body))
 
@@ -144,9 +145,10 @@ class _ReadControl(FlowControl):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits; a subclass that sets `connection_counter` goes into uvicorn's `http=`."""
+    """uvicorn's HTTP protocol with limits; a subclass that sets the first two goes into uvicorn's `http=`."""
 
     connection_counter: ConnectionCounter
+    cache_policy: CachePolicy
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -257,6 +259,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_head_open, self._head_bytes = False, 0
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn for a request that its parser rejects, also while it is being refused already."""
+        if not self.transport.is_closing():
+            self._refuse(Problem(400, "malformed_request", "the request is not valid HTTP/1.1"))
+
     def on_body(self, body: bytes) -> None:
         if not self.transport.is_closing():
             super().on_body(body)
@@ -296,7 +303,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         self._cancel_deadline()
-        self.transport.write(refusal(self.server_state, problem))
+        self.transport.write(refusal(self.server_state, problem, self.cache_policy))
         self.transport.close()
 
     def _is_in_charge(self) -> bool:

@@ -67,9 +67,9 @@ class Page:
         file = self._files.get(name)
         if file is None:
             raise Problem(404, "not_found", f"no such path: {request.url.path}")
-        # Revalidated each time, so that after an upgrade no old file meets a new one. The policy is in a 304 too:
-        # its headers replace those in the browser's cache.
-        headers = {"etag": file.etag, "cache-control": "no-cache"}
+        # With an entity tag alone, caches ask each time, so that after an upgrade no old file meets a new one. The
+        # policy is in a 304 too: its headers replace those in the browser's cache.
+        headers = {"etag": file.etag}
         if file.media_type == _TYPES[".html"]:
             headers["content-security-policy"] = _POLICY
         if matches_tag(request.headers.get("if-none-match", ""), file.etag):

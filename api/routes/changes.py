@@ -67,21 +67,17 @@ async def get_changes(
     page = await pipeline.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
     # The newest page still grows, and the oldest one, read without a cursor, is pruned.
     is_cacheable = cursor is not None and not page.is_open
-    is_private = request.app.state.authentication.authenticator is not None
     headers = {
         _NEXT_HEADER: str(page.next),
         "link": f'<{_next_path(request, page.next)}>; rel="next"',
-        "cache-control": f"{'private' if is_private else 'public'}, max-age={_CACHED_S}, immutable"
-        if is_cacheable
-        else "no-store",
-        "vary": "accept-encoding, authorization, x-api-key, cookie" if is_private else "accept-encoding",
+        "vary": "accept-encoding",
     }
     compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     arguments = (format, page, request.app.version, compressed)
     is_large = len(page.changes) > _LARGE_CHANGES or page.characters > _LARGE_CHARACTERS
     body, encoding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
     if is_cacheable:
-        headers["etag"] = etag
+        headers |= {"etag": etag, "cache-control": f"public, max-age={_CACHED_S}, immutable"}
         if matches_tag(request.headers.get("if-none-match", ""), etag.removeprefix("W/")):
             return Response(status_code=304, headers=headers)
     return Response(body, headers={**headers, **encoding, "content-type": content_type(format)})

@@ -108,9 +108,7 @@ async def export(request: Request, schema: str | None = None) -> Response:
     name = schema_of(pipeline.hub.catalog, schema, grant)
     # Weak, because the plain and the compressed text share it.
     etag = f'W/"{pipeline.hub.here()}{_mark(grant)}"'
-    headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
-    if request.app.state.authentication.authenticator is not None:
-        headers |= {"cache-control": "private, no-cache", "vary": "accept-encoding, authorization, x-api-key, cookie"}
+    headers = {"etag": etag, "vary": "accept-encoding"}
     if matches_tag(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())

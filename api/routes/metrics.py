@@ -84,4 +84,4 @@ async def metrics(request: Request) -> Response:
         )
     read: Metrics = request.app.state.metrics
     body, content_type = await read.scrape(request.headers.get("accept", ""))
-    return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
+    return Response(body, headers={"content-type": content_type})

@@ -79,7 +79,7 @@ async def evaluate_all(
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if matches_tag(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers={"etag": etag})
-    return Response(body, media_type="application/json", headers={"etag": etag, "cache-control": "no-cache"})
+    return Response(body, media_type="application/json", headers={"etag": etag})
 
 
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
@@ -123,5 +123,4 @@ def _reply(status: int, document: dict[str, Any]) -> Response:
         json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
         status,
         media_type="application/json",
-        headers={"cache-control": "no-store"},
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from cdc.fanout.unreadable_rows import UnreadableRow
 from cdc.observe.status import LogStatus, Status, StatusReader
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/v1", tags=["health"])
 
 
 @router.get("/status", summary="State and numbers of this process")
-async def status(request: Request, response: Response) -> dict[str, Any]:
+async def status(request: Request) -> dict[str, Any]:
     """Requires the right `admin` if authentication is enabled. With several workers, the response is that of one."""
     if not grant_of(request).admin:
         raise Problem(
@@ -26,7 +26,6 @@ async def status(request: Request, response: Response) -> dict[str, Any]:
         )
     reader: StatusReader = request.app.state.status
     gateway: Gateway = request.app.state.gateway
-    response.headers["cache-control"] = "no-store"
     return {"version": request.app.version, **_document(await reader.read(), gateway)}
 
 

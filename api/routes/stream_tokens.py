@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from cdc.auth.stream_token import TOKEN_PREFIX
 from cdc.core.errors import InvalidInput
@@ -16,11 +16,10 @@ router = APIRouter(prefix="/api/v1", tags=["credentials"])
 
 
 @router.post("/stream-tokens", summary="Create a token that opens one stream within a minute", status_code=201)
-async def create(request: Request, response: Response) -> dict[str, str | None]:
+async def create(request: Request) -> dict[str, str | None]:
     """Pass it to the stream as the query parameter `token`. It has the rights of the credential of this request, and
     the stream ends when that credential ends. This keeps lasting secrets out of URLs and logs."""
     authentication: Authentication = request.app.state.authentication
-    response.headers["cache-control"] = "no-store"
     if authentication.authenticator is None:
         # Without authentication no token is needed, but clients written for a server with it have to work too.
         return {"token": f"{TOKEN_PREFIX}not-needed-here", "expiresAt": None}

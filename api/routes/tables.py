@@ -55,7 +55,7 @@ async def get_schema(request: Request, name: str) -> Response:
     table = await _find(request, name)
     columns, types = await tables.columns(table)
     document = row_schema(table, columns, types, id=f"{request.base_url}api/v1/tables/{table.name}/schema")
-    return Response(encode(document), media_type=_SCHEMA_TYPE, headers={"cache-control": "no-cache"})
+    return Response(encode(document), media_type=_SCHEMA_TYPE)
 
 
 @router.get(
@@ -122,7 +122,6 @@ class _Rows(Response):
         )
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
-            (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),
         ]
         self._has_begun = True

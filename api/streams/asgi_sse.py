@@ -43,6 +43,11 @@ class SseEndpoint:
             self._gateway.count_refusal("sse", problem)
             await send_problem(send, problem)
             return
+        if scope["method"] == "HEAD":
+            self._gateway.sse_limit.leave()
+            await send({"type": "http.response.start", "status": 200, "headers": list(opening.headers)})
+            await send({"type": "http.response.body", "body": b""})
+            return
         closing = anyio.Event()
         sink = AsgiSink()
         sink.subscriber = subscriber = self._gateway.subscriber_of(opening, sink)

@@ -27,6 +27,7 @@ from ..access.authentication import AuthenticatedStream, Authentication
 from ..access.cors import Cors
 from ..access.credential import SUBPROTOCOL
 from ..access.credential_expiry import CredentialExpiryWatcher
+from ..http.cache_policy import CachePolicy
 from ..http.content_encoding import accepts_gzip
 from ..http.problem import Problem
 from ..limits.connection_limit import RETRY_AFTER_S, ConnectionLimit
@@ -109,6 +110,7 @@ class Gateway:
         self.endpoints = endpoints
         self.authentication = authentication or Authentication()
         self.credential_expiry = CredentialExpiryWatcher(self.authentication.authenticator)
+        self.cache_policy = CachePolicy(is_private=self.authentication.authenticator is not None)
         self.cors = cors or Cors(with_local=True)
         self.handshake_rate = handshake_rate or HandshakeRateLimiter()
         self.connection_counter = connection_counter or ConnectionCounter(Limits())

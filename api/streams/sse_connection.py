@@ -10,7 +10,7 @@ from cdc.fanout.subscriber import CloseReason
 from cdc.node.pipeline import Pipeline
 
 from .connection import Connection
-from .gateway import RETRY_MS, Gateway, SseOpening
+from .gateway import RETRY_MS, Gateway, Headers, SseOpening
 
 __all__ = ["SseConnection"]
 
@@ -35,7 +35,8 @@ class SseConnection(Connection):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            head = _response_head(self._server_state, opening)
+            headers = self._gateway.cache_policy.apply((*opening.headers, *opening.cors))
+            head = _response_head(self._server_state, headers, is_chunked=opening.format.is_chunked)
             self._gateway.begin_stream(opening, self.subscriber, head)
 
     def close(self, reason: CloseReason, text: str) -> None:
@@ -50,10 +51,10 @@ class SseConnection(Connection):
         self._finish(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
 
 
-def _response_head(server_state: ServerState, opening: SseOpening) -> bytes:
+def _response_head(server_state: ServerState, headers: Headers, *, is_chunked: bool) -> bytes:
     lines = [STATUS_LINE[200]]
-    framing = (b"transfer-encoding", b"chunked") if opening.format.is_chunked else (b"connection", b"close")
-    for name, value in (*server_state.default_headers, *opening.headers, *opening.cors, framing):
+    framing = (b"transfer-encoding", b"chunked") if is_chunked else (b"connection", b"close")
+    for name, value in (*server_state.default_headers, *headers, framing):
         lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)

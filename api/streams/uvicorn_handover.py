@@ -43,6 +43,7 @@ def make_http_protocol(
         """uvicorn's HTTP protocol, which hands the connections that the gateway admits over."""
 
         connection_counter = gateway.connection_counter
+        cache_policy = gateway.cache_policy
 
         _is_handed_over = False
         _is_parsing = False

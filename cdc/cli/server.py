@@ -256,7 +256,9 @@ def build_server(
         pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
     )
     protocol: type[BoundedHttpProtocol] = type(
-        "BoundedProtocol", (BoundedHttpProtocol,), {"connection_counter": gateway.connection_counter}
+        "BoundedProtocol",
+        (BoundedHttpProtocol,),
+        {"connection_counter": gateway.connection_counter, "cache_policy": gateway.cache_policy},
     )
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
