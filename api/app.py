@@ -19,6 +19,7 @@ from cdc.node.pipeline import Pipeline
 from cdc.observe.status import StatusReader
 
 from .access.authentication import IDENTITY
+from .docs import Docs
 from .http.cache_policy import CachePolicy
 from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .http.problem_response import send_problem
@@ -159,7 +160,11 @@ def create_app(
         title="flagent-cdc",
         version=version,
         description="The change stream of feature flags in PostgreSQL.",
+        # `Docs` serves the documentation without scripts of others.
+        docs_url=None,
         redoc_url=None,
+        # A redirect would repeat what the client put into Host and path, as in `//evil.example/`.
+        redirect_slashes=False,
         lifespan=lifespan,
         # All errors are problems. Without this, FastAPI documents its own error format, 422.
         responses={
@@ -198,6 +203,7 @@ def create_app(
         web.include_router(endpoints.router)
     if metrics is not None:
         web.include_router(metrics_router)
+    web.include_router(Docs().router)
     if page is not None:
         web.include_router(page.router)
     return web

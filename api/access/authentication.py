@@ -35,8 +35,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 IDENTITY = "flagent_cdc.identity"
 """The key of the identity in an ASGI scope."""
 
-# The page and its files contain no data: it reads from the API, with the reader's credential.
-_PAGE = "/page/"
+# The files of the page and of the documentation contain no data: the page reads it with the reader's credential.
+_FILES = ("/page/", "/docs/")
 
 _PUBLIC = frozenset(
     {
@@ -48,7 +48,6 @@ _PUBLIC = frozenset(
         "/realtime/sse/health",
         "/api/v1/realtime/sse/health",
         "/docs",
-        "/docs/oauth2-redirect",
         "/openapi.json",
     }
 )
@@ -115,7 +114,7 @@ class Authentication:
         if path in self._open_paths:
             return _OPEN
         credential = header_credential(headers, self._cookie)
-        if path in _PUBLIC or path.startswith(_PAGE):
+        if path in _PUBLIC or path.startswith(_FILES):
             return self._identity_if_valid(self.authenticator, credential)
         identity = self._identify(self.authenticator, credential)
         if identity.grant.is_restricted and not path.startswith(GRANT_AWARE_PATHS):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from api.access.authentication import IDENTITY, Authentication
@@ -15,6 +16,7 @@ from api.limits.request_rate import RequestRateLimiter
 from api.streams.gateway import Gateway
 from api.streams.stream_query import own_endpoint
 from tests.fixtures.authenticated import SECRET, client, token
+from tests.fixtures.hostile import raw
 from tests.fixtures.server import RunningServer, serving
 
 
@@ -31,7 +33,41 @@ async def test_answers_say_that_they_are_data(one_server: RunningServer) -> None
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert "content-security-policy" not in (await http.get("/docs")).headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/flags/",
+        "/api/v1/tables/a/rows/",
+        "/docs/",
+        "/page/",
+        "/healthz/",
+        "//evil.example",
+        "//evil.example/",
+        "//evil.example/..",
+        "//evil.example//healthz/",
+        "/%2F%2Fevil.example/",
+        "/%2fevil.example%2f",
+        "/\\\\evil.example/",
+        "/%5Cevil.example/",
+        "/.//evil.example/",
+        "/healthz/%2e%2e//evil.example/",
+        "/%0d%0alocation:%20https://evil.example/",
+    ],
+)
+async def test_no_request_is_answered_with_a_redirect(memory_server: RunningServer, path: str) -> None:
+    """A slash at the end was redirected to the other form, on the host that the client named."""
+    port = httpx.URL(memory_server.url).port
+    assert port is not None
+    for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
+        for more in ("", "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n"):
+            request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n"
+            async with raw(port) as connection:
+                await connection.send(request.encode())
+                head = (await connection.head()).lower()
+            assert not head.startswith(b"http/1.1 3"), head
+            assert b"\r\nlocation:" not in head
 
 
 PAGE = b"https://app.example.com"
