@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from ..http.cache_policy import CachePolicy
 from ..http.problem import Problem
+from .allowed_hosts import AllowedHosts
 from .client_address import Proxies, account
 from .reader_deadline import ReaderDeadline
 
@@ -145,10 +146,11 @@ class _ReadControl(FlowControl):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits; a subclass that sets the first two goes into uvicorn's `http=`."""
+    """uvicorn's HTTP protocol with limits; a subclass that sets the first three goes into uvicorn's `http=`."""
 
     connection_counter: ConnectionCounter
     cache_policy: CachePolicy
+    allowed_hosts: AllowedHosts
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -254,6 +256,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse_head()
             return
         if self._is_proxy and (problem := self.connection_counter.attribute(self.transport, self.headers)) is not None:
+            self._refuse(problem)
+            return
+        try:
+            self.allowed_hosts.check(self.parser.get_http_version(), self.url, self.headers)
+        except Problem as problem:
             self._refuse(problem)
             return
         self._is_head_open, self._head_bytes = False, 0

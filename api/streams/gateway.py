@@ -30,6 +30,7 @@ from ..access.credential_expiry import CredentialExpiryWatcher
 from ..http.cache_policy import CachePolicy
 from ..http.content_encoding import accepts_gzip
 from ..http.problem import Problem
+from ..limits.allowed_hosts import AllowedHosts
 from ..limits.connection_limit import RETRY_AFTER_S, ConnectionLimit
 from ..limits.handshake_rate import HandshakeRateLimiter
 from ..limits.http_limits import ConnectionCounter, Limits
@@ -100,6 +101,7 @@ class Gateway:
         handshake_rate: HandshakeRateLimiter | None = None,
         connection_counter: ConnectionCounter | None = None,
         request_rate: RequestRateLimiter | None = None,
+        allowed_hosts: AllowedHosts | None = None,
     ) -> None:
         """`endpoints` maps each path with an event stream to its meaning. Without the keyword arguments there is no
         authentication, pages of this machine may read, and nothing but the two connection limits is limited.
@@ -115,6 +117,7 @@ class Gateway:
         self.handshake_rate = handshake_rate or HandshakeRateLimiter()
         self.connection_counter = connection_counter or ConnectionCounter(Limits())
         self.request_rate = request_rate or RequestRateLimiter()
+        self.allowed_hosts = allowed_hosts or AllowedHosts()
         self.refusals: Counter[tuple[str, str]] = Counter()
 
     @property

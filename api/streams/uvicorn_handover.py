@@ -44,6 +44,7 @@ def make_http_protocol(
 
         connection_counter = gateway.connection_counter
         cache_policy = gateway.cache_policy
+        allowed_hosts = gateway.allowed_hosts
 
         _is_handed_over = False
         _is_parsing = False

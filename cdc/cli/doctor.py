@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.cli.serve import is_loopback
 from cdc.core.diagnosis import (
     Finding,
     Limits,
@@ -104,7 +103,7 @@ def _look(settings: Settings, arguments: argparse.Namespace, limits: Limits) -> 
             yield from check_database(facts, limits)
     if settings.nats.url is not None or settings.nats.source is not None:
         yield from check_tier(read_tier(settings, identity), limits)
-    machine = read_machine(settings, is_exposed=not is_loopback(settings.listen.host), keys=keys)
+    machine = read_machine(settings, is_exposed=not settings.listen.is_loopback, keys=keys)
     yield from check_machine(machine, limits)
     if arguments.url is not None:
         target = Target(

@@ -1,7 +1,6 @@
 """`flagent-cdc serve`: runs the server on a given database, on NATS, or on an embedded PostgreSQL."""
 
 import argparse
-import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 
@@ -70,7 +69,7 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
 
 def ready_to_listen(settings: Settings) -> Settings:
     """The settings with a real port; rejects an address that other machines can reach while authentication is off."""
-    if not settings.auth.is_required and not settings.listen.insecure and not is_loopback(settings.listen.host):
+    if not settings.auth.is_required and not settings.listen.insecure and not settings.listen.is_loopback:
         raise InvalidInput(
             f"{settings.listen.host!r} can be reached from other machines, and authentication is off: anyone there "
             "could read every flag. Set FLAGENT_CDC_AUTH_ENABLED=true, listen on 127.0.0.1 behind a proxy, or pass "
@@ -79,16 +78,6 @@ def ready_to_listen(settings: Settings) -> Settings:
             code="exposed_host",
         )
     return settings.with_values({"listen.port": _free_port(settings.listen.host, settings.listen.port)})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _free_port(host: str, port: int) -> int:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from api.access.authentication import Authentication
 from api.access.cors import Cors
 from api.app import Application, create_app
+from api.limits.allowed_hosts import AllowedHosts
 from api.limits.client_address import Proxies
 from api.limits.connection_limit import ConnectionLimit
 from api.limits.handshake_rate import HandshakeRateLimiter
@@ -224,6 +225,7 @@ def build_server(
         request_rate=RequestRateLimiter(
             settings.limits.requests_per_second, settings.limits.requests_per_second_per_client
         ),
+        allowed_hosts=_allowed_hosts(settings),
     )
     websocket_path = settings.websocket.path if settings.websocket.enabled else None
 
@@ -258,7 +260,11 @@ def build_server(
     protocol: type[BoundedHttpProtocol] = type(
         "BoundedProtocol",
         (BoundedHttpProtocol,),
-        {"connection_counter": gateway.connection_counter, "cache_policy": gateway.cache_policy},
+        {
+            "connection_counter": gateway.connection_counter,
+            "cache_policy": gateway.cache_policy,
+            "allowed_hosts": gateway.allowed_hosts,
+        },
     )
     if with_handover:
         protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
@@ -283,6 +289,13 @@ def build_server(
         ssl_keyfile=None if settings.listen.tls_key is None else str(settings.listen.tls_key),
     )
     return _Server(config, gateway, on_ready)
+
+
+def _allowed_hosts(settings: Settings) -> AllowedHosts:
+    """All names where credentials or the network protect the server, unless the settings name some."""
+    names = settings.web.allowed_hosts
+    is_open = settings.listen.is_loopback and not settings.auth.is_required
+    return AllowedHosts(names if names or is_open else None)
 
 
 def _authenticator(settings: Settings, store: KeyStore) -> Authenticator:

@@ -5,7 +5,7 @@ sizes in bytes. Variables of `FLAGENT_WS_…` and `FLAGENT_SSE_…` keep the nam
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from ..auth.json_web_token import JwtRules
@@ -20,6 +20,7 @@ from .value_formats import (
     DURATION,
     FILE,
     FORMAT,
+    HOSTS,
     JWKS,
     LEVEL,
     LIMIT,
@@ -72,6 +73,16 @@ class ListenSettings:
         "FLAGENT_CDC_TLS_CERT", FILE, "The certificate chain (PEM); with it the server speaks TLS."
     )
     tls_key: Path | None = optional("FLAGENT_CDC_TLS_KEY", FILE, "The certificate's private key (PEM).")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches a server that listens there."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +161,14 @@ class WebSettings:
         ORIGINS,
         "Origins whose pages may read responses and open WebSockets in a browser; `*` allows any, but without cookies. "
         "With authentication off, pages of this machine are allowed too.",
+        default=(),
+    )
+    allowed_hosts: tuple[str, ...] = optional(
+        "FLAGENT_CDC_ALLOWED_HOSTS",
+        HOSTS,
+        "Names and addresses that a request may have in `Host`, beside those of this machine (`localhost`, 127.0.0.1, "
+        "::1); others get 421. `*` allows any. When unset, a server on a loopback address without authentication "
+        "allows no other; every other server allows any.",
         default=(),
     )
     page_enabled: bool = setting(

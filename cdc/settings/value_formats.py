@@ -22,6 +22,7 @@ __all__ = [
     "DURATION",
     "FILE",
     "FORMAT",
+    "HOSTS",
     "JWKS",
     "LEVEL",
     "LIMIT",
@@ -49,6 +50,7 @@ _SECONDS = {None: 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
 _BYTES = {None: 1, "B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?", re.ASCII)
+_HOST = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+|\*", re.ASCII)
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -151,6 +153,13 @@ def origins(text: str) -> tuple[str, ...]:
     return given
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    given = tuple(word.strip().lower() for word in text.split(","))
+    if not all(_HOST.fullmatch(word) for word in given):
+        raise ValueError(text)
+    return given
+
+
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(word.strip()) for word in text.split(","))
 
@@ -223,6 +232,7 @@ DIRECTORY = ValueFormat("a directory", lambda text: Path(text).expanduser())
 NAMES = ValueFormat("different names separated by commas, such as public,tenant_1", names)
 LEVEL = ValueFormat("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
 FORMAT = ValueFormat("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
+HOSTS = ValueFormat("names without a port, separated by commas, such as flags.example.com, or *", hosts)
 ORIGINS = ValueFormat("origins separated by commas, such as https://app.example.com, or *", origins)
 SECRET = ValueFormat("text of at least 32 bytes", secret)
 PUBLIC_KEY = ValueFormat("an RSA (2048 bits or more) or P-256 public key in PEM, or a file that contains it", pem)

@@ -63,7 +63,7 @@ async def raw(port: int, query: str = "") -> AsyncIterator[RawStream]:
 async def open_raw(port: int, query: str = "") -> RawStream:
     # HTTP/1.0 has no chunked encoding.
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 14)
-    writer.write(f"GET /api/v1/events/stream{query} HTTP/1.0\r\nhost: x\r\n\r\n".encode())
+    writer.write(f"GET /api/v1/events/stream{query} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
     stream = RawStream(reader, writer)
     await stream.read_until("event: connected")
     return stream

@@ -42,7 +42,7 @@ async def test_everybody_gets_in_also_past_one_who_gave_up_waiting(database_url:
 
         async def greeting() -> bytes:
             reader, writer = await asyncio.open_connection(address.host, address.port)
-            writer.write(f"GET {address.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {address.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             try:
                 async with asyncio.timeout(DEADLINE_S):
                     return await reader.readuntil(b"event: connected")
@@ -51,7 +51,7 @@ async def test_everybody_gets_in_also_past_one_who_gave_up_waiting(database_url:
 
         async def give_up() -> None:
             _, writer = await asyncio.open_connection(address.host, address.port)
-            writer.write(f"GET {address.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {address.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await writer.drain()
             writer.transport.abort()
 

@@ -62,7 +62,7 @@ class Reader:
 
 def event_stream(server: RunningServer) -> Reader:
     # With HTTP/1.0 the text is not in chunks.
-    reader = Reader(httpx.URL(server.stream_url), "1.0\r\nHost: x")
+    reader = Reader(httpx.URL(server.stream_url), "1.0\r\nHost: localhost")
     assert reader.block()[0] == "HTTP/1.1 200 OK"
     assert "event: connected" in reader.event()
     return reader
@@ -71,7 +71,7 @@ def event_stream(server: RunningServer) -> Reader:
 def websocket(server: RunningServer) -> Reader:
     upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-    reader = Reader(httpx.URL(server.websocket_url), f"1.1\r\nHost: x\r\n{upgrade}\r\n{key}")
+    reader = Reader(httpx.URL(server.websocket_url), f"1.1\r\nHost: localhost\r\n{upgrade}\r\n{key}")
     assert reader.block()[0] == "HTTP/1.1 101 Switching Protocols"
     reader.subscribe()
     assert reader.frame()["type"] == "subscribed"
@@ -112,7 +112,7 @@ async def test_nothing_follows_the_goodbye(database_url: str) -> None:
 
             async def read_to_end() -> bytes:
                 reader, stream = await asyncio.open_connection(address.host, address.port)
-                stream.write(f"GET {address.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                stream.write(f"GET {address.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 async with asyncio.timeout(DEADLINE_S):
                     text = await reader.read()
                 stream.close()

@@ -52,15 +52,15 @@ async def test_a_request_with_another_method_stays_with_uvicorn(memory_server: R
 @pytest.mark.parametrize("url", [b"http://", b"http://[", b"http://x:99999999/ws"])
 async def test_a_malformed_url_of_an_upgrade_is_refused(memory_server: RunningServer, url: bytes) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x"
-    answer = await answer_to(memory_server, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n\r\n")
+    answer = await answer_to(memory_server, b"GET " + url + b" HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_what_the_client_sends_behind_its_request_is_ignored(server: RunningServer) -> None:
-    request = f"GET {httpx.URL(server.stream_url).path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {httpx.URL(server.stream_url).path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     address = httpx.URL(server.url)
     reader, writer = await asyncio.open_connection(address.host, address.port)
-    writer.write(request + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(request + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(DEADLINE_S):
         assert b"HTTP/1.1 200 OK" in await reader.readuntil(b"event: connected")
     assert server.pipeline.hub.subscriber_count == 1
