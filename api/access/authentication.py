@@ -2,7 +2,8 @@
 
 Ordinary requests, SSE streams and WebSockets share this code. Without an authenticator every request is authorized.
 With one, every path requires a credential unless it is listed here as public, and a restricted credential is authorized
-only for the paths that apply its grant: a new path is denied to it until it is added to `GRANT_AWARE_PATHS`.
+only for the paths that apply its grant: a new path is denied to it until it is added to `GRANT_AWARE_PATHS`. A
+credential that allows nothing to be read opens the paths of its right `admin`, and no other.
 """
 
 from collections.abc import Collection, Sequence
@@ -63,6 +64,8 @@ GRANT_AWARE_PATHS = (
 )
 """Prefixes of the paths that apply the grant of a restricted credential."""
 
+_ADMIN_PATHS = frozenset({"/metrics", "/api/v1/status"})
+
 # Open paths return every flag without a credential, but do not evaluate.
 _OPEN = Identity("open path", Grant(evaluate=False))
 _ANONYMOUS = Identity("anonymous", Grant(flags=frozenset(), tables=frozenset(), evaluate=False))
@@ -117,8 +120,11 @@ class Authentication:
         if path in _PUBLIC or path.startswith(_FILES):
             return self._identity_if_valid(self.authenticator, credential)
         identity = self._identify(self.authenticator, credential)
-        if identity.grant.is_restricted and not path.startswith(GRANT_AWARE_PATHS):
-            raise Problem(403, "not_allowed", "this credential is not authorized for this path")
+        grant = identity.grant
+        if grant.admin and path in _ADMIN_PATHS:
+            return identity
+        if grant.reads_nothing or (grant.is_restricted and not path.startswith(GRANT_AWARE_PATHS)):
+            raise _not_allowed()
         return identity
 
     def admit_stream(self, path: str, headers: Headers, query: bytes, *, may_wait: bool = False) -> AuthenticatedStream:
@@ -135,7 +141,7 @@ class Authentication:
             return self.admit_token(token, is_from_url=True)
         if credential is None and (credential := header_credential(headers, self._cookie)) is None and may_wait:
             return AuthenticatedStream(None)
-        return AuthenticatedStream(self._identify(self.authenticator, credential))
+        return _reading(AuthenticatedStream(self._identify(self.authenticator, credential)))
 
     def admit_token(self, text: str, *, is_from_url: bool = False) -> AuthenticatedStream:
         """The identity behind a credential; raises `Problem`. A URL may contain a stream token only."""
@@ -148,7 +154,7 @@ class Authentication:
                 token = authenticator.read_stream_token(text)
             except Unauthorized as error:
                 raise _refused(error) from error
-            return AuthenticatedStream(token.holder, token)
+            return _reading(AuthenticatedStream(token.holder, token))
         if is_from_url:
             raise Problem(
                 401,
@@ -156,7 +162,7 @@ class Authentication:
                 "API keys and JWTs are not accepted in URLs; get a stream token from POST /api/v1/stream-tokens",
                 challenge=_CHALLENGE,
             )
-        return AuthenticatedStream(self._identify(authenticator, text))
+        return _reading(AuthenticatedStream(self._identify(authenticator, text)))
 
     def consume_token(self, authenticated: AuthenticatedStream) -> None:
         """Invalidate the token of a stream that opens; harmless without one."""
@@ -190,6 +196,17 @@ def _refuse_until_loaded(authenticator: Authenticator) -> None:
             "the server has not read its API keys yet; retry after the time in Retry-After",
             retry_after_s=1,
         )
+
+
+def _reading(authenticated: AuthenticatedStream) -> AuthenticatedStream:
+    """Raises `Problem` for a credential that a stream has nothing for."""
+    if authenticated.identity is not None and authenticated.identity.grant.reads_nothing:
+        raise _not_allowed()
+    return authenticated
+
+
+def _not_allowed() -> Problem:
+    return Problem(403, "not_allowed", "this credential is not authorized for this path")
 
 
 def _missing() -> Problem:

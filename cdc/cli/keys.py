@@ -30,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
         create.add_argument(option, metavar=metavar, action="append", help=what + "; repeatable")
     create.add_argument("--no-evaluate", action="store_true", help="allow reading, but not evaluation")
     create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
+    create.add_argument("--admin-only", action="store_true", help="allow these and nothing else, as a monitoring needs")
     create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until the key expires (default: never)")
     show = actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key; its open streams close within seconds")
@@ -71,6 +72,10 @@ def _grant(arguments: argparse.Namespace) -> Grant:
         "tables": arguments.table,
     }
     scopes = {name: value for name, value in given.items() if value is not None}
+    if arguments.admin_only:
+        if scopes or arguments.no_evaluate:
+            raise InvalidInput("--admin-only cannot be combined with what narrows reading", name="--admin-only")
+        return Grant(flags=frozenset(), tables=frozenset(), evaluate=False, admin=True)
     return Grant.parse({**scopes, "evaluate": not arguments.no_evaluate, "admin": arguments.admin})
 
 

@@ -105,6 +105,13 @@ class Grant:
         return self.schemas is not None or self.tables is not None or self._names_flags
 
     @property
+    def reads_nothing(self) -> bool:
+        """Whether there can be neither a flag nor a row that it allows to be read."""
+        parts = (self.flags, self.tags, self.projects)
+        has_flags = self.tables is None if not self._names_flags else frozenset() not in parts
+        return self.schemas == frozenset() or not (has_flags or self.opens_rows)
+
+    @property
     def _names_flags(self) -> bool:
         return not (self.flags is None and self.tags is None and self.projects is None and self.environments is None)
 
@@ -128,7 +135,7 @@ class Grant:
     @property
     def opens_rows(self) -> bool:
         """Whether there may be a table whose rows may be read."""
-        return self.tables is not None or not self._names_flags
+        return not self._names_flags if self.tables is None else bool(self.tables)
 
     def allows_row(self, schema: str, table: str, *, is_of_flags: bool) -> bool:
         """Whether a row of the change log may be read, outside of any event.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,68 @@ async def test_a_surface_that_does_not_know_restrictions_is_closed_to_them(memor
     for scopes, status in cases:
         async with client(memory_server, token(**scopes)) as http:
             assert (await http.get("/api/v1/something-new")).status_code == status
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [{"admin": True, "flags": [], "tables": []}, {"admin": True, "schemas": []}, {"admin": True, "tags": []}],
+    ids=str,
+)
+async def test_the_right_admin_alone_opens_the_inside_and_nothing_else(
+    either_memory_server: RunningServer, scopes: dict[str, Any]
+) -> None:
+    server, credential = either_memory_server, token(**scopes)
+    application: Any = server.uvicorn.config.app
+    inside, public = {"/metrics", "/api/v1/status"}, {"/readyz", *PUBLIC}
+    seen = 0
+    async with client(server, credential) as http:
+        for path in inside:
+            assert (await http.get(path)).status_code == 200, path
+        assert "listener" in (await http.get("/readyz")).json()
+        for path, methods in application.web.openapi()["paths"].items():
+            if path in inside | public:
+                continue
+            for method in methods:
+                filled = re.sub(r"\{\w+\}", "1", path)
+                refused = await http.request(method, filled, json={} if method == "post" else None)
+                assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed"), (method, path)
+                seen += 1
+        for path in ("/api/v1/events/stream", "/realtime/sse", "/api/v1/realtime/sse", "/ofrep/v1/events", "/no/such"):
+            refused = await http.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed"), path
+    assert seen > 10
+    with pytest.raises(InvalidStatus) as caught:
+        async with connect(server.websocket_url, additional_headers={"x-api-key": credential}):
+            pass
+    assert caught.value.response.status_code == 403
+    async with connect(server.websocket_url) as socket:
+        assert (await ask(socket, type="auth", token=credential))["code"] == "not_allowed"
+        await socket.wait_closed()
+        assert socket.close_code == 4401
+
+
+PUBLIC = (
+    "/",
+    "/healthz",
+    "/api/v1/health",
+    "/api/v1/info",
+    "/realtime/sse/health",
+    "/api/v1/realtime/sse/health",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/openapi.json",
+)
+
+
+async def test_the_right_admin_beside_scopes_opens_the_inside_too(memory_server: RunningServer) -> None:
+    async with client(memory_server, token(admin=True, flags=["a"])) as http:
+        for path in ("/metrics", "/api/v1/status", "/api/v1/flags"):
+            assert (await http.get(path)).status_code == 200, path
+    without: tuple[dict[str, Any], ...] = ({"flags": ["a"]}, {"flags": [], "tables": []}, {})
+    for scopes in without:
+        async with client(memory_server, token(**scopes)) as http:
+            for path in ("/metrics", "/api/v1/status"):
+                assert (await http.get(path)).status_code == 403, (scopes, path)
 
 
 async def test_a_token_of_a_newly_published_key_is_let_in_soon(

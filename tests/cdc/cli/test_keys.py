@@ -57,6 +57,17 @@ def test_keys_are_listed_and_revoked_by_id_or_prefix(database_url: str, capsys: 
     assert all("revoked" in line for line in table[1:])
 
 
+def test_a_key_for_monitoring_opens_the_inside_and_nothing_else(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ("--database-url", database_url)
+    run(capsys, "create", "prometheus", "--admin-only", *url)
+    (key,) = list_keys(database_url)
+    assert key.grant.to_json() == {"flags": [], "tables": [], "evaluate": False, "admin": True}
+    for option in (("--flag", "a"), ("--table", "t"), ("--in-schema", "s"), ("--no-evaluate",)):
+        assert "--admin-only" in run(capsys, "create", "x", "--admin-only", *option, *url, code=2)
+
+
 def test_an_unknown_key_is_not_repeated_in_the_error(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for which in ("fla_cdc_aaaaaaaa_" + "x" * 43, "12345", "nonsense"):
         error = run(capsys, "revoke", which, "--database-url", database_url, code=2)

@@ -206,3 +206,40 @@ def test_only_what_lets_read_everything_is_unrestricted() -> None:
     cases: list[dict[str, Any]] = [{"flags": ["*"]}, {"schemas": ["public"]}, {"tables": ["*"]}, {"environments": []}]
     for scopes in cases:
         assert grant(**scopes).is_restricted
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reads_nothing"),
+    [
+        ({"admin": True, "flags": [], "tables": []}, True),
+        ({"flags": []}, True),
+        ({"tables": []}, True),
+        ({"tags": [], "tables": []}, True),
+        ({"projects": [], "flags": ["a"]}, True),
+        ({"schemas": []}, True),
+        ({"schemas": [], "tables": ["t"]}, True),
+        ({}, False),
+        ({"evaluate": False}, False),
+        ({"flags": ["a"]}, False),
+        ({"flags": [], "tables": ["t"]}, False),
+        ({"flags": ["a"], "tables": []}, False),
+        ({"tables": ["t"]}, False),
+        ({"environments": []}, False),
+    ],
+    ids=str,
+)
+def test_a_grant_that_allows_nothing_to_be_read_is_known(scopes: dict[str, Any], reads_nothing: bool) -> None:
+    assert grant(**scopes).reads_nothing is reads_nothing
+    if reads_nothing:
+        assert not grant(**scopes).allows_flag("public", flag("a", tags=("t",), project=1))
+        assert not grant(**scopes).allows_row("public", "t", is_of_flags=False)
+        assert not grant(**scopes).allows_row("public", "flags", is_of_flags=True)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "opens_rows"),
+    [({}, True), ({"tables": ["t"]}, True), ({"tables": []}, False), ({"flags": ["a"]}, False)],
+    ids=str,
+)
+def test_rows_are_open_only_where_a_table_is_allowed(scopes: dict[str, Any], opens_rows: bool) -> None:
+    assert grant(**scopes).opens_rows is opens_rows
