@@ -16,10 +16,11 @@ from cdc.auth.authenticator import Authenticator
 from cdc.auth.identity import ANYBODY, Identity
 from cdc.auth.stream_token import TOKEN_PREFIX, StreamToken
 from cdc.core.subscription.grant import Grant
-from cdc.errors import Unauthorized
+from cdc.errors import TooBusy, Unauthorized
 
 from ..http.problem import Problem
 from .credential import header_credential, query_token
+from .stream_place import StreamPlace
 
 __all__ = [
     "GRANT_AWARE_PATHS",
@@ -78,10 +79,12 @@ class AuthenticatedStream:
     """The identity behind a stream; None for a WebSocket that sends its credential as its first message.
 
     `token` is the stream token the identity comes from; `Authentication.consume_token` has to be called with it.
+    `place` is where a WebSocket without a credential was opened.
     """
 
     identity: Identity | None
     token: StreamToken | None = None
+    place: StreamPlace | None = None
 
 
 _UNAUTHENTICATED = AuthenticatedStream(ANYBODY)
@@ -138,13 +141,16 @@ class Authentication:
             return AuthenticatedStream(_OPEN)
         credential = header_credential(headers, None)
         if credential is None and (token := query_token(query)) is not None:
-            return self.admit_token(token, is_from_url=True)
+            return self.admit_token(token, StreamPlace.of(path, headers), is_from_url=True)
         if credential is None and (credential := header_credential(headers, self._cookie)) is None and may_wait:
-            return AuthenticatedStream(None)
+            return AuthenticatedStream(None, place=StreamPlace.of(path, headers))
         return _reading(AuthenticatedStream(self._identify(self.authenticator, credential)))
 
-    def admit_token(self, text: str, *, is_from_url: bool = False) -> AuthenticatedStream:
-        """The identity behind a credential; raises `Problem`. A URL may contain a stream token only."""
+    def admit_token(self, text: str, place: StreamPlace | None, *, is_from_url: bool = False) -> AuthenticatedStream:
+        """The identity behind a credential of a stream at `place`; raises `Problem`.
+
+        A URL may contain a stream token only. Without a place, a token that names one is refused.
+        """
         authenticator = self.authenticator
         if authenticator is None:
             return _UNAUTHENTICATED
@@ -154,6 +160,9 @@ class Authentication:
                 token = authenticator.read_stream_token(text)
             except Unauthorized as error:
                 raise _refused(error) from error
+            except TooBusy as error:
+                raise Problem.of(error) from error
+            _refuse_elsewhere(token, place)
             return _reading(AuthenticatedStream(token.holder, token))
         if is_from_url:
             raise Problem(
@@ -203,6 +212,14 @@ def _reading(authenticated: AuthenticatedStream) -> AuthenticatedStream:
     if authenticated.identity is not None and authenticated.identity.grant.reads_nothing:
         raise _not_allowed()
     return authenticated
+
+
+def _refuse_elsewhere(token: StreamToken, place: StreamPlace | None) -> None:
+    path, origin = token.limits.path, token.limits.origin
+    if path is not None and (place is None or place.path != path):
+        raise Problem(403, "not_allowed", "this stream token was made for another path")
+    if origin is not None and (place is None or not place.is_of(origin)):
+        raise Problem(403, "not_allowed", "this stream token was made for pages of another origin")
 
 
 def _not_allowed() -> Problem:

@@ -87,6 +87,7 @@ class Session:
         "_has_turn",
         "_inbox",
         "_pipelines",
+        "_place",
         "_resume_reading",
         "_stop_reading",
         "_turn_ends_s",
@@ -112,6 +113,7 @@ class Session:
         self.pipeline = pipelines.flags  # of the present subscription
         self._authentication = authentication
         self._credential_expiry = credential_expiry
+        self._place = authenticated.place
         self._grant: Grant | None = None
         self._credential_timer: asyncio.TimerHandle | None = None
         self._stop_reading = stop_reading
@@ -235,7 +237,7 @@ class Session:
             self.send_error("already_authenticated", "this connection is already authenticated", request_id)
             return
         try:
-            authenticated = self._authentication.admit_token(request.token)
+            authenticated = self._authentication.admit_token(request.token, self._place)
         except Problem as problem:
             self._reject(Unauthorized(problem.detail, code=problem.code))
             return

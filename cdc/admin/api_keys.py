@@ -1,4 +1,7 @@
-"""Creates, lists and revokes API keys in the database. Called by people, so each call opens a session."""
+"""Creates, lists and revokes API keys in the database, and rotates the secret of stream tokens.
+
+Called by people, so each call opens a session.
+"""
 
 from datetime import datetime
 
@@ -12,7 +15,7 @@ from ..database.lock_retry import connect
 from ..database.queries import query
 from ..errors import InvalidInput
 
-__all__ = ["create_key", "list_keys", "revoke_key"]
+__all__ = ["create_key", "list_keys", "revoke_key", "rotate_secret"]
 
 
 def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = None) -> str:
@@ -60,3 +63,10 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
         # Does not repeat the input, which may be a secret key.
         raise InvalidInput("there is no such key; `flagent-cdc keys list` shows all", name="key", code="unknown_key")
     return str(revoked[0]), bool(revoked[1])
+
+
+def rotate_secret(url: str) -> None:
+    """Replace the secret that signs stream tokens; the previous one verifies them for one more minute."""
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(query("rotate_token_secret"))

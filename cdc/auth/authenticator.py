@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx2
 
@@ -19,7 +20,8 @@ from .identity import Identity
 from .json_web_token import JwtVerifier, VerificationKey
 from .jwks_source import JwksSource
 from .key_store import KeyStore
-from .stream_token import StreamToken, StreamTokenIssuer
+from .stream_token import StreamToken, StreamTokenIssuer, TokenSecret
+from .stream_token_claims import StreamTokenLimits
 
 __all__ = ["Authenticator"]
 
@@ -53,13 +55,13 @@ class Authenticator:
         self._now = now
         self._version: str | None = None
         self._jwks_read_at: float | None = None
-        self._desk: StreamTokenIssuer | None = None
+        self._token_issuer: StreamTokenIssuer | None = None
         self._is_failing = False
         self._is_jwks_failing = False
 
     @property
     def is_loaded(self) -> bool:
-        return self._desk is not None
+        return self._token_issuer is not None
 
     def identify(self, text: str) -> Identity:
         """The holder of a lasting credential; raises `Unauthorized`."""
@@ -71,27 +73,29 @@ class Authenticator:
 
     def read_stream_token(self, text: str) -> StreamToken:
         """What a stream token says, for `use_up` once its stream opens; raises `Unauthorized`."""
-        if self._desk is None:
+        if self._token_issuer is None:
             raise Unauthorized(code="invalid_credential")
-        token = self._desk.read(text, self._now())
+        token = self._token_issuer.read(text, self._now())
         holder = token.holder
         if holder.key_id is not None and (key := self._ring.find(holder.key_id)) is not None:
-            holder = Identity(holder.name, key.grant, key.key_id, key.expires_at, is_stream_token=True)
+            scopes = token.limits.scopes
+            grant = key.grant if scopes is None else key.grant.within(scopes)
+            holder = Identity(holder.name, grant, key.key_id, key.expires_at, True, key.grant)
         if (ended := self.why_ended(holder)) is not None:
             raise ended
-        return StreamToken(token.id, token.ends_at, holder)
+        return replace(token, holder=holder)
 
     def use_up(self, token: StreamToken) -> None:
-        if self._desk is not None:
-            self._desk.use_up(token, self._now())
+        if self._token_issuer is not None:
+            self._token_issuer.use_up(token, self._now())
 
-    def issue_stream_token(self, identity: Identity) -> tuple[str, float]:
-        """A token that opens one stream as this identity, and its end in seconds since the epoch.
+    def issue_stream_token(self, identity: Identity, limits: StreamTokenLimits | None = None) -> tuple[str, float]:
+        """A token that opens one stream as this identity, within `limits`, and its end in seconds since the epoch.
 
         Raises `InvalidInput` where its grant does not fit into one.
         """
-        assert self._desk is not None, "an identity exists only after the first load"
-        return self._desk.issue(identity, self._now())
+        assert self._token_issuer is not None, "an identity exists only after the first load"
+        return self._token_issuer.issue(identity, self._now(), limits)
 
     def why_ended(self, identity: Identity) -> Unauthorized | None:
         """Why the credential behind an identity no longer holds; None while it does."""
@@ -102,7 +106,8 @@ class Authenticator:
         key = self._ring.find(identity.key_id)
         if key is None:
             return Unauthorized("the API key of this stream has been revoked", code="credential_revoked")
-        if (key.grant, key.expires_at) != (identity.grant, identity.expires_at):
+        grant = identity.grant if identity.key_grant is None else identity.key_grant
+        if (key.grant, key.expires_at) != (grant, identity.expires_at):
             # By SQL: there is no command for it. What was allowed before must not go on.
             return Unauthorized("the API key of this stream was changed; come back", code="credential_changed")
         return None
@@ -136,12 +141,12 @@ class Authenticator:
         try:
             version = await self._store.keys_version()
             if version != self._version:
+                is_first = self._version is None
                 self._ring.replace(await self._store.keys())
+                self._use_secrets(await self._store.stream_token_secrets())
                 self._version = version
                 logger.info("API keys read", extra={"action": "api_keys_read", "count": len(self._ring)})
-            if self._desk is None:
-                self._desk = StreamTokenIssuer(await self._store.stream_token_secret())
-                if not len(self._ring) and self._verifier is None:
+                if is_first and not len(self._ring) and self._verifier is None:
                     logger.warning(
                         "No API keys exist; all requests will be rejected; create one with `flagent-cdc keys create`",
                         extra={"action": "api_keys_missing"},
@@ -151,6 +156,13 @@ class Authenticator:
             if not self._is_failing:
                 logger.warning("API keys cannot be read", extra={"action": "api_keys_failed", "reason": str(error)})
             self._is_failing = True
+
+    def _use_secrets(self, secrets: Sequence[TokenSecret]) -> None:
+        if self._token_issuer is None:
+            self._token_issuer = StreamTokenIssuer(secrets)
+        elif self._token_issuer.replace(secrets):
+            # The same issuer, which remembers the tokens that were used.
+            logger.info("The secret of stream tokens was rotated", extra={"action": "token_secret_rotated"})
 
     async def _reload_jwks(self) -> None:
         if self._jwks is None or self._verifier is None:

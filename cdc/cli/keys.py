@@ -1,4 +1,4 @@
-"""`flagent-cdc keys`: creates, lists and revokes API keys."""
+"""`flagent-cdc keys`: creates, lists and revokes API keys, and rotates the secret of stream tokens."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.admin.api_keys import create_key, list_keys, revoke_key
+from cdc.admin.api_keys import create_key, list_keys, revoke_key, rotate_secret
 from cdc.auth.api_key import ApiKey
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
@@ -35,7 +35,10 @@ def add_arguments(parser: Parser) -> None:
     show = actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key; its open streams close within seconds")
     revoke.add_argument("key", help="its id or its prefix, as `list` shows them")
-    for action in (create, show, revoke):
+    rotate = actions.add_parser(
+        "rotate-secret", help="replace the secret that signs stream tokens", description=_ROTATE
+    )
+    for action in (create, show, revoke, rotate):
         assert isinstance(action, Parser)
         action.add_setting("--database-url", "database.url")
 
@@ -43,6 +46,11 @@ def add_arguments(parser: Parser) -> None:
 _CREATE = (
     "Create an API key. Options narrow its scope; without any, the key reads everything. A key with flags, tags, "
     "projects or environments reads no tables, and one with tables reads no flags, unless both are given."
+)
+
+_ROTATE = (
+    "Replace the secret that signs stream tokens. Servers read the new one within a second and are not restarted. "
+    "Tokens that were signed with the previous one stay valid for one minute at most."
 )
 
 
@@ -56,6 +64,9 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     elif arguments.action == "list":
         for line in _table(list_keys(url)):
             print(line)
+    elif arguments.action == "rotate-secret":
+        rotate_secret(url)
+        print("the secret of stream tokens was replaced; the previous one stays valid for one minute")
     else:
         prefix, was_active = revoke_key(url, arguments.key)
         print(f"{prefix}: {'revoked; its open streams close within seconds' if was_active else 'already revoked'}")
@@ -114,4 +125,4 @@ def _state(key: ApiKey) -> str:
     return f"{'expired' if key.expires_at <= _now() else 'until'} {key.expires_at:%Y-%m-%d}"
 
 
-COMMAND = Command("Create, list and revoke API keys.", add_arguments, run)
+COMMAND = Command("Create, list and revoke API keys, and rotate the secret of stream tokens.", add_arguments, run)

@@ -6,7 +6,8 @@
   <name>.schemas              these schemas are Flagent's from here on
 <name>.probe                  nodes ask here whether they are current; the active relay answers
 <name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes;
-                              `lanes`, the watched tables and their lanes
+                              `stream-token-rotations`, what nodes derive secrets from; `lanes`, the watched tables and
+                              their lanes
 <name>_snapshots              object store
 
 Every other lane has the same beside it, as <name>_s<number of the lane>.

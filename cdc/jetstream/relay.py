@@ -19,7 +19,7 @@ from ..postgres.log_reader import LogReader
 from ..settings.settings import Settings
 from ..source.cancellation import cancel_and_wait
 from .address import NatsAddress
-from .api_keys import write_keys
+from .api_keys import write_keys, write_rotations
 from .connection import Connection, connect, nats_errors
 from .directory import write_lanes
 from .election import Leadership, leadership
@@ -156,11 +156,13 @@ class Relay:
                 await reader.close()
 
     async def _carry_keys(self, reader: KeyReader, connection: Connection, version: str | None) -> str:
-        """Copy the API keys where they have changed since `version`; the version now."""
+        """Copy the API keys and the rotations of the secret of stream tokens where something has changed since
+        `version`; the version now."""
         newest = await reader.keys_version()
         if newest != version:
-            keys = await reader.keys()
+            keys, secrets = await reader.keys(), await reader.stream_token_secrets()
             with nats_errors(str(self._address)):
+                await write_rotations(connection.jetstream, self._layout, secrets)
                 await write_keys(connection.jetstream, self._layout, keys)
             logger.info("API keys copied", extra={"action": "api_keys_copied", "count": len(keys)})
         return newest

@@ -1,6 +1,7 @@
 """The API keys in PostgreSQL."""
 
 from ..auth.api_key import ApiKey, readable_grant
+from ..auth.stream_token import TokenSecret
 from ..database.queries import query
 from ..database.read_session import ReadSession
 
@@ -24,9 +25,11 @@ class KeyReader:
             for id, name, prefix, hash, scopes, created_at, expires_at, revoked_at in rows
         ]
 
-    async def stream_token_secret(self) -> bytes:
+    async def stream_token_secrets(self) -> list[TokenSecret]:
         # The migration that made the table put one row into it.
-        return bytes(await self._session.scalar(query("stream_token_secret")))
+        async with self._session.use() as connection:
+            rows = await (await connection.execute(query("stream_token_secrets"))).fetchall()
+        return [TokenSecret(id, bytes(secret), created_at) for id, secret, created_at in rows]
 
     def shutdown_socket(self) -> None:
         self._session.shutdown_socket()

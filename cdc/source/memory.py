@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 
 from ..auth.api_key import ApiKey
+from ..auth.stream_token import TokenSecret
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage
 from ..core.change_feed.page_builder import PageBuilder
@@ -68,6 +69,7 @@ class MemoryLog:
     ) -> None:
         self.error: SourceError | None = None
         self.keys: list[ApiKey] = []
+        self.token_secrets = [TokenSecret(1, b"\0" * 32, 0.0)]
         self._log = LogId(log)
         self._database = database
         self._clock = clock
@@ -307,20 +309,20 @@ class MemoryFollower:
 
 
 class MemoryKeyStore:
-    """The port `KeyStore`, over the list `MemoryLog.keys`."""
+    """The port `KeyStore`, over the lists `MemoryLog.keys` and `MemoryLog.token_secrets`."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
 
     async def keys_version(self) -> str:
         self._log.check()
-        return repr(self._log.keys)
+        return repr((self._log.keys, self._log.token_secrets))
 
     async def keys(self) -> list[ApiKey]:
         return list(self._log.keys)
 
-    async def stream_token_secret(self) -> bytes:
-        return b"\0" * 32
+    async def stream_token_secrets(self) -> list[TokenSecret]:
+        return list(self._log.token_secrets)
 
     def shutdown_socket(self) -> None:
         """Nothing waits."""

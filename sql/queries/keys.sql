@@ -1,9 +1,10 @@
--- Credentials: the keys of the API and the secret of stream tokens.
+-- Credentials: the keys of the API and the secrets of stream tokens.
 
--- keys_version: A text that changes with every change of a key.
-select coalesce(
-    pg_catalog.md5(pg_catalog.string_agg(k.id::text || ':' || k.xmin::text, ',' order by k.id)), ''
-) from flagent_cdc.api_key k;
+-- keys_version: A text that changes with every change of a key or of the secrets of stream tokens.
+select coalesce((
+    select pg_catalog.md5(pg_catalog.string_agg(k.id::text || ':' || k.xmin::text, ',' order by k.id))
+    from flagent_cdc.api_key k
+), '') || coalesce((select '/' || max(s.id)::text from flagent_cdc.stream_token_secret s), '');
 
 -- keys: Every key without its text, in the order of creation.
 select k.id, k.name, k.prefix, k.hash, k.scopes, k.created_at, k.expires_at, k.revoked_at
@@ -27,5 +28,15 @@ select f.prefix, f.revoked_at is null from found f;
 -- key_id: The id of a key by its prefix.
 select k.id from flagent_cdc.api_key k where k.prefix = %(prefix)s;
 
--- stream_token_secret: The secret that signs stream tokens.
-select s.secret from flagent_cdc.stream_token_secret s;
+-- stream_token_secrets: The secret that signs stream tokens, and those before it that may still verify some.
+select s.id, s.secret, extract(epoch from s.created_at)::float8 from flagent_cdc.stream_token_secret s order by s.id;
+
+-- rotate_token_secret: Makes a new secret for stream tokens, and removes those that verify none any more.
+with rotated as (
+    insert into flagent_cdc.stream_token_secret default values returning id
+)
+delete from flagent_cdc.stream_token_secret s
+where exists (
+    select from flagent_cdc.stream_token_secret n
+    where n.id > s.id and n.created_at < now() - interval '1 minute'
+);

@@ -9,7 +9,11 @@ A part with a dot or a quote in it is quoted as in SQL, so that no two tables ha
 ('"a.b".c', 'a."b.c"')
 """
 
-__all__ = ["both_ways", "qualified", "quoted"]
+import re
+
+__all__ = ["both_ways", "qualified", "quoted", "without_schema"]
+
+_QUALIFIED = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\.(.+)', re.DOTALL)
 
 
 def qualified(schema: str, table: str) -> str:
@@ -21,6 +25,16 @@ def both_ways(name: str, schema: str) -> tuple[str, str]:
     prefix = quoted(schema) + "."
     bare = name.removeprefix(prefix)
     return prefix + bare, bare
+
+
+def without_schema(name: str) -> str:
+    """The name of a table without its schema, if it has one.
+
+    >>> without_schema("public.orders"), without_schema("orders"), without_schema('"a.b".c'), without_schema('"a.b"')
+    ('orders', 'orders', 'c', '"a.b"')
+    """
+    found = _QUALIFIED.fullmatch(name)
+    return name if found is None else found[1]
 
 
 def quoted(name: str) -> str:

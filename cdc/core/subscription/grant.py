@@ -8,16 +8,16 @@ What a grant does not allow does not exist for its holder. A flag that leaves wh
 to another project) is delivered as deleted: nothing of its new state is shown.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..errors import InvalidInput
 from ..flags.events import Event, FlagScope
 from ..flags.flag import FlagJson, tag_values
 from ..log.captured_table import CapturedTable
-from ..log.table_name import both_ways
+from ..log.table_name import both_ways, without_schema
 
 __all__ = ["EVERYTHING", "Grant", "View"]
 
@@ -25,6 +25,8 @@ MAX_ENTRIES = 1_000
 MAX_TEXT = 256
 
 _ANY = "*"
+
+T = TypeVar("T")
 
 _TEXTS = ("flags", "tags", "schemas", "tables")
 _NUMBERS = ("projects", "environments")
@@ -111,6 +113,34 @@ class Grant:
         has_flags = self.tables is None if not self._names_flags else frozenset() not in parts
         return self.schemas == frozenset() or not (has_flags or self.opens_rows)
 
+    def within(self, other: Self) -> Self:
+        """What both allow, and never more than either of them.
+
+        >>> key, wish = Grant.parse({"flags": ["web-*", "a"]}), Grant.parse({"flags": ["web-x", "b"], "tables": ["t"]})
+        >>> key.within(wish).to_json()
+        {'flags': ['web-x'], 'tables': []}
+        """
+        mine, its = self._spelled_out(), other._spelled_out()
+        return replace(
+            mine,
+            flags=_overlap(mine.flags, its.flags, _keys_of_both),
+            tags=_overlap(mine.tags, its.tags),
+            schemas=_overlap(mine.schemas, its.schemas),
+            projects=_overlap(mine.projects, its.projects),
+            environments=_overlap(mine.environments, its.environments),
+            tables=_overlap(mine.tables, its.tables, _tables_of_both),
+            evaluate=self.evaluate and other.evaluate,
+            admin=self.admin and other.admin,
+        )
+
+    def _spelled_out(self) -> Self:
+        """The same grant, with what its parts about flags deny of tables, and the reverse, as a part."""
+        if self._names_flags and self.tables is None:
+            return replace(self, tables=frozenset())
+        if self.tables is not None and not self._names_flags:
+            return replace(self, flags=frozenset())
+        return self
+
     @property
     def _names_flags(self) -> bool:
         return not (self.flags is None and self.tags is None and self.projects is None and self.environments is None)
@@ -180,6 +210,36 @@ class Grant:
 
 EVERYTHING = Grant(admin=True)
 """The grant of every client where no credentials are required."""
+
+
+def _overlap(
+    mine: frozenset[T] | None,
+    its: frozenset[T] | None,
+    both: Callable[[frozenset[T], frozenset[T]], frozenset[T]] = frozenset.intersection,
+) -> frozenset[T] | None:
+    """One part of two grants."""
+    if mine is None or its is None:
+        return its if mine is None else mine
+    return both(mine, its)
+
+
+def _keys_of_both(mine: frozenset[str], its: frozenset[str]) -> frozenset[str]:
+    """The keys, and the prefixes with `*`, that both lists cover."""
+
+    def covered(keys: frozenset[str], by: frozenset[str]) -> set[str]:
+        prefixes = tuple(key[:-1] for key in by if key.endswith(_ANY))
+        return {key for key in keys if key in by or key.removesuffix(_ANY).startswith(prefixes)}
+
+    return frozenset(covered(mine, its) | covered(its, mine))
+
+
+def _tables_of_both(mine: frozenset[str], its: frozenset[str]) -> frozenset[str]:
+    """The tables that both lists name, with their schema where one of them gives it."""
+
+    def named(tables: frozenset[str], by: frozenset[str]) -> set[str]:
+        return {name for name in tables if _ANY in by or name in by or without_schema(name) in by}
+
+    return frozenset(named(mine, its) | named(its, mine))
 
 
 def _refuse(name: str, allowed: str) -> InvalidInput:

@@ -15,6 +15,8 @@ from cdc.auth.api_key import ApiKey, new_key
 from cdc.auth.authenticator import Authenticator
 from cdc.auth.json_web_token import JwtRules, JwtVerifier, secret_key
 from cdc.auth.jwks_source import JwksSource
+from cdc.auth.stream_token import TokenSecret
+from cdc.auth.stream_token_claims import StreamTokenLimits
 from cdc.core.subscription.grant import Grant
 from cdc.errors import DatabaseUnavailable, Unauthorized
 from cdc.source.memory import MemoryLog
@@ -186,6 +188,44 @@ async def test_a_stream_token_ends_with_its_key() -> None:
             return None
 
         await until(lambda: refusal() == "credential_revoked", "the revocation")
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_narrowed_token_is_compared_with_the_whole_grant_of_its_key() -> None:
+    scene = Scene()
+    text = scene.add_key()
+    narrow = StreamTokenLimits(Grant(flags=frozenset({"web-a", "mobile"})))
+    async with scene.authenticator.running():
+        issued, _ = scene.authenticator.issue_stream_token(scene.authenticator.identify(text), narrow)
+        holder = scene.authenticator.read_stream_token(issued).holder
+        assert holder.grant == Grant(flags=frozenset({"web-a"}), tables=frozenset())
+        assert scene.authenticator.why_ended(holder) is None
+        scene.change_key(grant=Grant(flags=frozenset({"mobile"})))
+
+        def change() -> str | None:
+            ended = scene.authenticator.why_ended(holder)
+            return None if ended is None else ended.code
+
+        await until(lambda: change() == "credential_changed", "the change")
+        # The scopes of the token narrow what the key allows now.
+        holder = scene.authenticator.read_stream_token(issued).holder
+        assert holder.grant == Grant(flags=frozenset({"mobile"}), tables=frozenset())
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_rotation_is_noticed_and_used_tokens_stay_used(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    scene = Scene()
+    text = scene.add_key()
+    async with scene.authenticator.running():
+        identity = scene.authenticator.identify(text)
+        used, unused = (scene.authenticator.issue_stream_token(identity)[0] for _ in range(2))
+        scene.authenticator.use_up(scene.authenticator.read_stream_token(used))
+        scene.log.token_secrets.append(TokenSecret(2, b"n" * 32, scene.clock.now))
+        await until(lambda: "token_secret_rotated" in actions(caplog), "the rotation")
+        assert rejection(lambda: scene.authenticator.read_stream_token(used)) == "token_used"
+        scene.authenticator.read_stream_token(unused)
+        assert actions(caplog).count("token_secret_rotated") == 1, "the first secret is no rotation"
 
 
 async def test_a_credential_ends_at_its_time() -> None:

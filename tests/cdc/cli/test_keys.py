@@ -68,6 +68,14 @@ def test_a_key_for_monitoring_opens_the_inside_and_nothing_else(
         assert "--admin-only" in run(capsys, "create", "x", "--admin-only", *option, *url, code=2)
 
 
+def test_the_secret_of_stream_tokens_is_rotated(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run(capsys, "rotate-secret", "--database-url", database_url)
+    assert "previous one stays valid for one minute" in said
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select count(distinct secret) from flagent_cdc.stream_token_secret").fetchone()
+    assert found == (2,)
+
+
 def test_an_unknown_key_is_not_repeated_in_the_error(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for which in ("fla_cdc_aaaaaaaa_" + "x" * 43, "12345", "nonsense"):
         error = run(capsys, "revoke", which, "--database-url", database_url, code=2)

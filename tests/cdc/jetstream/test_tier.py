@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from cdc.admin.api_keys import create_key, revoke_key
+from cdc.admin.api_keys import create_key, revoke_key, rotate_secret
 from cdc.admin.installation import migrate, uninstall
 from cdc.auth.api_key import ApiKey
 from cdc.core.log.position import Position
@@ -24,6 +24,7 @@ from cdc.jetstream.layout import Layout
 from cdc.jetstream.log import JetStreamLog
 from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
+from tests.fixtures.logged import actions
 from tests.fixtures.nats import NatsServer, RunningRelay, active, nats_client, relay_settings, relaying
 from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
 
@@ -407,8 +408,13 @@ async def test_a_message_of_somebody_else_is_left_out(
 
 
 async def test_api_keys_reach_nodes_without_a_database(
-    database_url: str, relay: RunningRelay, nats_server: NatsServer
+    database_url: str,
+    relay: RunningRelay,
+    nats_server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     key = await asyncio.to_thread(create_key, database_url, "app", Grant())
     shared = {"auth_enabled": True, "auth_stream_token_secret": "s" * 32, "nats_source": nats_server.url, **QUICK}
     async with serving(None, **shared) as first, serving(None, **shared) as second, httpx.AsyncClient() as client:
@@ -425,6 +431,15 @@ async def test_api_keys_reach_nodes_without_a_database(
             with Writer(database_url) as writer:
                 writer.flag("a")
             await stream.next()
+        # A rotation reaches the nodes through the relay, and each derives the same secret from it.
+        early = (await client.post(first.url + "/api/v1/stream-tokens", headers=headers)).json()["token"]
+        await asyncio.to_thread(rotate_secret, database_url)
+        monkeypatch.setattr("cdc.auth.stream_token._SPREAD_S", 0.0)
+        await until(lambda: actions(caplog).count("token_secret_rotated") == 2, "the rotation's arrival at both")
+        late = (await client.post(first.url + "/api/v1/stream-tokens", headers=headers)).json()["token"]
+        for token in (early, late):
+            async with sse(second.stream_url, {"token": token}):
+                pass
         await asyncio.to_thread(revoke_key, database_url, key[:16])
 
         async def is_refused() -> bool:

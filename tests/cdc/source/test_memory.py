@@ -110,7 +110,7 @@ async def test_keys_are_read_from_the_list() -> None:
     store = log.key_store()
     version = await store.keys_version()
     assert await store.keys() == []
-    assert len(await store.stream_token_secret()) == 32
+    assert [len(each.secret) for each in await store.stream_token_secrets()] == [32]
     log.keys.append("a key")  # type: ignore[arg-type]
     assert await store.keys_version() != version
     store.shutdown_socket()

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdc.core.errors import InvalidInput
 from cdc.core.flags.events import Event, EventType, FlagScope
 from cdc.core.log.position import EventId, LogId, Position
+from cdc.core.log.table_name import qualified
 from cdc.core.subscription.grant import EVERYTHING, Grant, View
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.subscription.selection_index import SelectionIndex
@@ -243,3 +246,49 @@ def test_a_grant_that_allows_nothing_to_be_read_is_known(scopes: dict[str, Any],
 )
 def test_rows_are_open_only_where_a_table_is_allowed(scopes: dict[str, Any], opens_rows: bool) -> None:
     assert grant(**scopes).opens_rows is opens_rows
+
+
+KEYS = st.sampled_from(["a", "ab", "abc", "b", "a*", "ab*", "b*", "*"])
+NAMES = st.sampled_from(["t", "s.t", "s.u", "u", "v", "*", '"x.y".t', '"x.y"'])
+GRANTS = st.builds(
+    Grant,
+    flags=st.none() | st.frozensets(KEYS, max_size=3),
+    tags=st.none() | st.frozensets(st.sampled_from("tu"), max_size=2),
+    schemas=st.none() | st.frozensets(st.sampled_from(["s", "x.y", "z"]), max_size=2),
+    projects=st.none() | st.frozensets(st.sampled_from([1, 2]), max_size=2),
+    environments=st.none() | st.frozensets(st.sampled_from([1, 2]), max_size=2),
+    tables=st.none() | st.frozensets(NAMES, max_size=3),
+    evaluate=st.booleans(),
+    admin=st.booleans(),
+)
+FLAGS = st.builds(
+    flag,
+    st.sampled_from(["a", "ab", "abc", "abcd", "b", "c"]),
+    tags=st.lists(st.sampled_from("tu"), unique=True).map(tuple),
+    project=st.none() | st.sampled_from([1, 2]),
+    environment=st.none() | st.sampled_from([1, 2]),
+)
+
+
+@settings(max_examples=1_000)
+@given(GRANTS, GRANTS, FLAGS, st.sampled_from(["s", "x.y", "z"]), st.sampled_from(["t", "u", "v", "x.y"]))
+def test_what_two_grants_allow_together_is_never_more_than_either(
+    one: Grant, other: Grant, subject: Any, schema: str, table: str
+) -> None:
+    both = one.within(other)
+    if both.allows_flag(schema, subject):
+        assert one.allows_flag(schema, subject)
+        assert other.allows_flag(schema, subject)
+    elif one.tags is None or other.tags is None or one.tags == other.tags:
+        # Of different tags, those that both lists have must be there: a flag may have one of each.
+        assert not (one.allows_flag(schema, subject) and other.allows_flag(schema, subject))
+    name = qualified(schema, table)
+    assert both.allows_table(schema, name) == (one.allows_table(schema, name) and other.allows_table(schema, name))
+    for is_of_flags in (True, False):
+        if both.allows_row(schema, table, is_of_flags=is_of_flags):
+            assert one.allows_row(schema, table, is_of_flags=is_of_flags)
+            assert other.allows_row(schema, table, is_of_flags=is_of_flags)
+    assert both.evaluate == (one.evaluate and other.evaluate)
+    assert both.admin == (one.admin and other.admin)
+    assert both.is_restricted == (one.is_restricted or other.is_restricted)
+    assert Grant.parse(both.to_json()) == both
