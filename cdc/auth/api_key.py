@@ -9,15 +9,20 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from ..core.subscription.grant import Grant
 from ..errors import InvalidInput, Unauthorized
 from .identity import Identity
+from .key_use import KeyUseNotes
 
-__all__ = ["KEY_PREFIX", "ApiKey", "KeyRing", "NewKey", "new_key", "readable_grant"]
+__all__ = ["KEY_PREFIX", "ApiKey", "KeyChange", "KeyRing", "NewKey", "new_key", "readable_grant"]
+
+KeyChange = Literal["created", "changed", "revoked", "deleted"]
+"""What happened to a key between two readings of all of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,17 +85,18 @@ def readable_grant(prefix: str, scopes: object) -> Grant:
 
 
 class KeyRing:
-    """All keys, in memory. An identity stays the same object until its key changes."""
+    """All keys, in memory, and `notes` of their use. An identity stays the same object until its key changes."""
 
     def __init__(self) -> None:
+        self.notes = KeyUseNotes()
         self._keys: dict[str, ApiKey] = {}
         self._identities: dict[int, Identity] = {}
 
     def __len__(self) -> int:
         return sum(not key.is_revoked for key in self._keys.values())
 
-    def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Replace all keys by these."""
+    def replace(self, keys: Iterable[ApiKey]) -> Sequence[tuple[ApiKey, KeyChange]]:
+        """Replace all keys by these; how they differ from the ones before."""
         known = {key.id: key for key in self._keys.values()}
         self._keys = {key.prefix: key for key in keys}
         self._identities = {
@@ -98,6 +104,11 @@ class KeyRing:
             for key in self._keys.values()
             if not key.is_revoked
         }
+        changes = [(key, _change(known.get(key.id), key)) for key in self._keys.values()]
+        deleted = known.keys() - {key.id for key in self._keys.values()}
+        return [(key, change) for key, change in changes if change is not None] + [
+            (known[id], "deleted") for id in sorted(deleted)
+        ]
 
     def identify(self, text: str, now: float) -> Identity:
         """The holder of a key; raises `Unauthorized`. Takes equally long for every text in the format of a key."""
@@ -105,17 +116,32 @@ class KeyRing:
         key = self._keys.get(match[1]) if match is not None else None
         is_right = hmac.compare_digest(_hash(text), _UNKNOWN if key is None else key.hash)
         if key is None or not is_right:
+            if match is None:
+                self.notes.note_refusal(None, "malformed")
+            else:
+                self.notes.note_refusal(match[1], "unknown" if key is None else "wrong_secret")
             raise Unauthorized("unknown API key", code="invalid_credential")
         if key.is_revoked:
+            self.notes.note_refusal(key.prefix, "revoked")
             raise Unauthorized("this API key has been revoked", code="credential_revoked")
         identity = self._identities[key.id]
         if identity.expires_at is not None and identity.expires_at <= now:
+            self.notes.note_refusal(key.prefix, "expired")
             raise Unauthorized("this API key has expired", code="credential_expired")
+        self.notes.note_use(key.id)
         return identity
 
     def find(self, key_id: int) -> Identity | None:
         """The identity of a key, by its id; None if the key is unknown or revoked."""
         return self._identities.get(key_id)
+
+
+def _change(before: ApiKey | None, after: ApiKey) -> KeyChange | None:
+    if before == after:
+        return None
+    if before is None:
+        return "created"
+    return "revoked" if after.is_revoked and not before.is_revoked else "changed"
 
 
 def _identity(key: ApiKey) -> Identity:

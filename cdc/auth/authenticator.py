@@ -15,11 +15,12 @@ from dataclasses import replace
 import httpx2
 
 from ..errors import SourceError, Unauthorized
-from .api_key import KEY_PREFIX, KeyRing
+from .api_key import KEY_PREFIX, ApiKey, KeyChange, KeyRing
 from .identity import Identity
 from .json_web_token import JwtVerifier, VerificationKey
 from .jwks_source import JwksSource
 from .key_store import KeyStore
+from .key_use import KeyUse
 from .stream_token import StreamToken, StreamTokenIssuer, TokenSecret
 from .stream_token_claims import StreamTokenLimits
 
@@ -29,6 +30,13 @@ logger = logging.getLogger(__name__)
 
 # A revoked key is noticed within this time.
 _RELOAD_S = 1.0
+
+# How often the use of keys is recorded, and how long the end of a server waits for it.
+_RECORD_S = 60.0
+_LAST_RECORD_S = 1.0
+
+# More changed keys at once are logged as a number alone.
+_LOGGED_CHANGES = 20
 
 # Published keys change seldom; a token that names an unknown one asks for them sooner.
 _JWKS_RELOAD_S = 600.0
@@ -57,6 +65,7 @@ class Authenticator:
         self._jwks_read_at: float | None = None
         self._token_issuer: StreamTokenIssuer | None = None
         self._is_failing = False
+        self._is_failing_to_record = False
         self._is_jwks_failing = False
 
     @property
@@ -106,6 +115,8 @@ class Authenticator:
         key = self._ring.find(identity.key_id)
         if key is None:
             return Unauthorized("the API key of this stream has been revoked", code="credential_revoked")
+        # Of an open stream this is asked every second: its key is in use.
+        self._ring.notes.note_use(identity.key_id)
         grant = identity.grant if identity.key_grant is None else identity.key_grant
         if (key.grant, key.expires_at) != (grant, identity.expires_at):
             # By SQL: there is no command for it. What was allowed before must not go on.
@@ -118,19 +129,26 @@ class Authenticator:
         works = (self._reload_keys, self._reload_jwks)
         await asyncio.gather(*(work() for work in works))
         # Apart, so that a slow address of published keys does not put off a revocation.
-        refreshing = [asyncio.create_task(self._repeat(work), name="credentials") for work in works]
+        refreshing = [
+            asyncio.create_task(self._repeat(work, pause_s), name="credentials")
+            for work, pause_s in (*((work, _RELOAD_S) for work in works), (self._record_use, _RECORD_S))
+        ]
         try:
             yield
         finally:
+            # The last uses are recorded, unless the store is silent.
+            giving_up = asyncio.get_running_loop().call_later(_LAST_RECORD_S, self._store.shutdown_socket)
+            await self._record_use()
+            giving_up.cancel()
             self._store.shutdown_socket()
             for task in refreshing:
                 task.cancel()
             await asyncio.gather(*refreshing, return_exceptions=True)
             await self._store.close()
 
-    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
         while True:
-            await asyncio.sleep(_RELOAD_S)
+            await asyncio.sleep(pause_s)
             try:
                 await work()
             except Exception:
@@ -142,7 +160,9 @@ class Authenticator:
             version = await self._store.keys_version()
             if version != self._version:
                 is_first = self._version is None
-                self._ring.replace(await self._store.keys())
+                changes = self._ring.replace(await self._store.keys())
+                if not is_first:
+                    _log_changes(changes)
                 self._use_secrets(await self._store.stream_token_secrets())
                 self._version = version
                 logger.info("API keys read", extra={"action": "api_keys_read", "count": len(self._ring)})
@@ -164,6 +184,29 @@ class Authenticator:
             # The same issuer, which remembers the tokens that were used.
             logger.info("The secret of stream tokens was rotated", extra={"action": "token_secret_rotated"})
 
+    async def _record_use(self) -> None:
+        use = self._ring.notes.take()
+        if not use:
+            return
+        try:
+            new_keys = await self._store.record_use(use)
+            self._is_failing_to_record = False
+        except SourceError as error:
+            self._ring.notes.put_back(use)
+            if not self._is_failing_to_record:
+                logger.warning(
+                    "The use of API keys cannot be recorded", extra={"action": "key_use_failed", "reason": str(error)}
+                )
+            self._is_failing_to_record = True
+            return
+        for key_id in new_keys:
+            if (identity := self._ring.find(key_id)) is not None:
+                logger.info(
+                    "An API key was used for the first time",
+                    extra={"action": "api_key_first_used", "key": identity.name.removeprefix("key ")},
+                )
+        _log_refusals(use)
+
     async def _reload_jwks(self) -> None:
         if self._jwks is None or self._verifier is None:
             return
@@ -181,3 +224,29 @@ class Authenticator:
         self._is_jwks_failing = False
         self._verifier.use((*self._own_keys, *keys))
         logger.info("JWK Set read", extra={"action": "jwks_read", "count": len(keys)})
+
+
+def _log_changes(changes: Sequence[tuple[ApiKey, KeyChange]]) -> None:
+    for key, change in changes[:_LOGGED_CHANGES]:
+        logger.info(
+            "An API key was created, changed, revoked or deleted",
+            extra={"action": "api_key_changed", "key": key.prefix, "change": change},
+        )
+
+
+def _log_refusals(use: KeyUse) -> None:
+    """One line for each known key and reason; strangers' prefixes are counted together."""
+    strangers = 0
+    for (prefix, reason), count in use.refused.items():
+        if prefix is None or reason == "unknown":
+            strangers += count
+            continue
+        logger.warning(
+            "An API key was refused",
+            extra={"action": "api_key_refused", "key": prefix, "reason": reason, "count": count},
+        )
+    if strangers:
+        logger.warning(
+            "Unknown API keys were refused",
+            extra={"action": "api_key_refused", "reason": "unknown", "count": strangers},
+        )

@@ -1,4 +1,4 @@
-"""`flagent-cdc keys`: creates, lists and revokes API keys, and rotates the secret of stream tokens."""
+"""`flagent-cdc keys`: creates, lists and revokes API keys, shows their audit log, rotates the secret of tokens."""
 
 import argparse
 import json
@@ -6,13 +6,24 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdc.admin.api_keys import create_key, list_keys, revoke_key, rotate_secret
+from cdc.admin.api_keys import (
+    AuditEntry,
+    KeyUsage,
+    create_key,
+    list_usage,
+    read_audit,
+    revoke_key,
+    rotate_secret,
+)
 from cdc.auth.api_key import ApiKey
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.grant import Grant
 
 MAX_NAME = 100
+
+# The audit log holds 11 000 entries at most.
+_MAX_ENTRIES = 11_000
 
 
 def add_arguments(parser: Parser) -> None:
@@ -32,13 +43,17 @@ def add_arguments(parser: Parser) -> None:
     create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
     create.add_argument("--admin-only", action="store_true", help="allow these and nothing else, as a monitoring needs")
     create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until the key expires (default: never)")
-    show = actions.add_parser("list", help="list all keys, without their secrets")
+    show = actions.add_parser("list", help="list all keys with their expiry and last use, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key; its open streams close within seconds")
     revoke.add_argument("key", help="its id or its prefix, as `list` shows them")
+    audit = actions.add_parser(
+        "audit", help="show who created, changed or revoked keys, and which were refused", description=_AUDIT
+    )
+    audit.add_argument("--last", metavar="N", type=_count, default=100, help="the number of entries (default: 100)")
     rotate = actions.add_parser(
         "rotate-secret", help="replace the secret that signs stream tokens", description=_ROTATE
     )
-    for action in (create, show, revoke, rotate):
+    for action in (create, show, revoke, audit, rotate):
         assert isinstance(action, Parser)
         action.add_setting("--database-url", "database.url")
 
@@ -46,6 +61,12 @@ def add_arguments(parser: Parser) -> None:
 _CREATE = (
     "Create an API key. Options narrow its scope; without any, the key reads everything. A key with flags, tags, "
     "projects or environments reads no tables, and one with tables reads no flags, unless both are given."
+)
+
+_AUDIT = (
+    "Show the newest entries of the audit log, the oldest of them first: keys that were created, changed, revoked, "
+    "used for the first time or refused, and rotations of the secret of stream tokens. Servers record uses and "
+    "refusals within a minute."
 )
 
 _ROTATE = (
@@ -56,20 +77,26 @@ _ROTATE = (
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     url = database_url(settings_from(arguments, environment))
-    if arguments.action == "create":
-        if not 0 < len(arguments.name) <= MAX_NAME:
-            raise InvalidInput(f"the name must have 1 to {MAX_NAME} characters", name="name")
-        days: float | None = arguments.expires_in
-        print(create_key(url, arguments.name, _grant(arguments), None if days is None else _now() + timedelta(days)))
-    elif arguments.action == "list":
-        for line in _table(list_keys(url)):
-            print(line)
-    elif arguments.action == "rotate-secret":
-        rotate_secret(url)
-        print("the secret of stream tokens was replaced; the previous one stays valid for one minute")
-    else:
-        prefix, was_active = revoke_key(url, arguments.key)
-        print(f"{prefix}: {'revoked; its open streams close within seconds' if was_active else 'already revoked'}")
+    match arguments.action:
+        case "create":
+            if not 0 < len(arguments.name) <= MAX_NAME:
+                raise InvalidInput(f"the name must have 1 to {MAX_NAME} characters", name="name")
+            days: float | None = arguments.expires_in
+            expires_at = None if days is None else _now() + timedelta(days)
+            print(create_key(url, arguments.name, _grant(arguments), expires_at))
+        case "list":
+            for line in _aligned(_HEAD_OF_LIST, [_row(usage) for usage in list_usage(url)]):
+                print(line)
+        case "revoke":
+            prefix, was_active = revoke_key(url, arguments.key)
+            outcome = "revoked; its open streams close within seconds" if was_active else "already revoked"
+            print(f"{prefix}: {outcome}")
+        case "audit":
+            for line in _aligned(_HEAD_OF_AUDIT, [_entry(entry) for entry in read_audit(url, arguments.last)]):
+                print(line)
+        case "rotate-secret":
+            rotate_secret(url)
+            print("the secret of stream tokens was replaced; the previous one stays valid for one minute")
     return 0
 
 
@@ -106,23 +133,59 @@ def _days(text: str) -> float:
     return days
 
 
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if not 0 < count <= _MAX_ENTRIES:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MAX_ENTRIES}; {text!r} is not")
+    return count
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _table(keys: Sequence[ApiKey]) -> list[str]:
-    rows = [("id", "key", "name", "state", "scopes")]
-    rows += [(str(key.id), key.prefix + "…", key.name, _state(key), json.dumps(key.grant.to_json())) for key in keys]
-    widths = [max(len(row[place]) for row in rows) for place in range(4)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+_HEAD_OF_LIST = ("id", "key", "name", "state", "expires", "last used", "scopes")
+_HEAD_OF_AUDIT = ("time", "what", "key", "name", "by", "reason")
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as a table; the last column is not padded."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head) - 1)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in (head, *rows)
+    ]
+
+
+def _row(usage: KeyUsage) -> tuple[str, ...]:
+    key = usage.key
+    expires = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d}"
+    used = _time(usage.last_used_at) if usage.last_used_at is not None else f"not since {usage.recorded_since:%Y-%m-%d}"
+    scopes = json.dumps(key.grant.to_json(), ensure_ascii=False)
+    return str(key.id), key.prefix + "…", _printable(key.name), _state(key), expires, used, scopes
 
 
 def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
-    if key.expires_at is None:
-        return "active"
-    return f"{'expired' if key.expires_at <= _now() else 'until'} {key.expires_at:%Y-%m-%d}"
+    return "active" if key.expires_at is None or key.expires_at > _now() else "expired"
 
 
-COMMAND = Command("Create, list and revoke API keys, and rotate the secret of stream tokens.", add_arguments, run)
+def _entry(entry: AuditEntry) -> tuple[str, ...]:
+    reason = entry.reason or ""
+    if entry.count > 1:
+        reason = f"{reason} ({entry.count} times)"
+    key = "" if entry.prefix is None else entry.prefix + "…"
+    return _time(entry.happened_at), entry.action, key, _printable(entry.name or ""), entry.actor, reason
+
+
+def _time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def _printable(text: str) -> str:
+    """A name in one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+COMMAND = Command("Create, list and revoke API keys, and read their audit log.", add_arguments, run)

@@ -42,6 +42,7 @@ RUNTIME_TABLES = (
     "commit_log",
     "alembic_version",
     "api_key",
+    "api_key_use",
     "stream_token_secret",
     "watched_table",
     "retention",
@@ -50,7 +51,7 @@ RUNTIME_TABLES = (
     "lane_commit_log",
     "read_order_log",
 )
-_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_lanes", "prune_lane")
+_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_lanes", "prune_lane", "record_key_use")
 
 
 _CONNECT_S = 5

@@ -10,17 +10,19 @@ import hashlib
 import hmac
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import nats.js.errors
 from nats.js.client import JetStreamContext
 
 from ..auth.api_key import ApiKey, readable_grant
+from ..auth.key_use import KeyUse
 from ..auth.stream_token import TokenSecret
 from ..errors import NatsUnavailable
 from .address import NatsAddress
 from .connection import Link
+from .key_use import report_use
 from .layout import Layout
 
 __all__ = ["JetStreamKeys", "write_keys", "write_rotations"]
@@ -64,6 +66,11 @@ class JetStreamKeys:
     async def stream_token_secrets(self) -> list[TokenSecret]:
         """As of the last `keys_version`."""
         return derive_secrets(self._secret, self._rotations)
+
+    async def record_use(self, use: KeyUse) -> Collection[int]:
+        """The active relay records it."""
+        async with self._link.use_client() as client:
+            return await report_use(client, self._layout, use)
 
     def shutdown_socket(self) -> None:
         self._link.shutdown_socket()

@@ -159,12 +159,22 @@ class Link:
     @asynccontextmanager
     async def use(self) -> AsyncIterator[JetStreamContext]:
         """For `with` around questions; what the driver raises becomes a `NatsError`."""
+        connection = await self._opened()
+        with nats_errors(str(self.address)):
+            yield connection.jetstream
+
+    @asynccontextmanager
+    async def use_client(self) -> AsyncIterator[Client]:
+        """The same for requests to other clients, beside JetStream."""
+        connection = await self._opened()
+        with nats_errors(str(self.address)):
+            yield connection.client
+
+    async def _opened(self) -> Connection:
         async with self._lock:
             if self._connection is None or self._connection.lost.done():
                 self._connection = await connect(self.address, self._name)
-            connection = self._connection
-        with nats_errors(str(self.address)):
-            yield connection.jetstream
+            return self._connection
 
     def shutdown_socket(self) -> None:
         """Make every call that waits for an answer fail soon."""

@@ -5,6 +5,7 @@
   <name>.origin               a log begins here: what came before cannot be continued, a snapshot has the state
   <name>.schemas              these schemas are Flagent's from here on
 <name>.probe                  nodes ask here whether they are current; the active relay answers
+<name>.key_use                nodes report here which API keys were used; the active relay records it
 <name>_state                  key-value bucket: `snapshot`, where the newest one is; `keys`, the API keys' hashes;
                               `stream-token-rotations`, what nodes derive secrets from; `lanes`, the watched tables and
                               their lanes
@@ -67,6 +68,10 @@ class Layout:
     @property
     def probe(self) -> str:
         return f"{self.name}.probe"
+
+    @property
+    def key_use(self) -> str:
+        return f"{self.name}.key_use"
 
     @property
     def state(self) -> str:

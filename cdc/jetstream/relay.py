@@ -23,6 +23,7 @@ from .api_keys import write_keys, write_rotations
 from .connection import Connection, connect, nats_errors
 from .directory import write_lanes
 from .election import Leadership, leadership
+from .key_use import MAX_WAITING, KeyUseRecorder
 from .layout import Layout
 from .stream_copier import StreamCopier
 
@@ -140,6 +141,10 @@ class Relay:
         tables: Sequence[WatchedTable] | None = None
         key_reader, lane_reader = KeyReader(self._url), LaneReader(self._url)
         try:
+            with nats_errors(str(self._address)):
+                await connection.client.subscribe(
+                    self._layout.key_use, cb=KeyUseRecorder(key_reader).answer, pending_msgs_limit=MAX_WAITING
+                )
             while True:
                 keys = await self._carry_keys(key_reader, connection, keys)
                 tables = await self._carry_lanes(lane_reader, connection, tables)

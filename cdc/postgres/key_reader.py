@@ -1,11 +1,14 @@
 """The API keys in PostgreSQL."""
 
 from ..auth.api_key import ApiKey, readable_grant
+from ..auth.key_use import KeyUse
 from ..auth.stream_token import TokenSecret
 from ..database.queries import query
 from ..database.read_session import ReadSession
 
 __all__ = ["KeyReader"]
+
+_MAX_COUNT = 2**31 - 1
 
 
 class KeyReader:
@@ -30,6 +33,19 @@ class KeyReader:
         async with self._session.use() as connection:
             rows = await (await connection.execute(query("stream_token_secrets"))).fetchall()
         return [TokenSecret(id, bytes(secret), created_at) for id, secret, created_at in rows]
+
+    async def record_use(self, use: KeyUse) -> list[int]:
+        refused = list(use.refused.items())
+        given = {
+            "used": sorted(use.used),
+            "prefixes": [prefix for (prefix, _), _ in refused],
+            "reasons": [reason for (_, reason), _ in refused],
+            "counts": [min(count, _MAX_COUNT) for _, count in refused],
+        }
+        # One statement in autocommit: sessions that read may call a function that writes.
+        async with self._session.use() as connection:
+            row = await (await connection.execute(query("record_key_use"), given)).fetchone()
+        return [] if row is None else list(row[0])
 
     def shutdown_socket(self) -> None:
         self._session.shutdown_socket()

@@ -16,12 +16,14 @@ test writes with `commit`, and hands the log to a `Pipeline` as its `Upstream`:
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 
 from ..auth.api_key import ApiKey
+from ..auth.key_use import KeyUse, RefusalReason
 from ..auth.stream_token import TokenSecret
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage
@@ -69,6 +71,8 @@ class MemoryLog:
     ) -> None:
         self.error: SourceError | None = None
         self.keys: list[ApiKey] = []
+        self.used_keys: frozenset[int] = frozenset()
+        self.refused_keys: Counter[tuple[str | None, RefusalReason]] = Counter()
         self.token_secrets = [TokenSecret(1, b"\0" * 32, 0.0)]
         self._log = LogId(log)
         self._database = database
@@ -323,6 +327,13 @@ class MemoryKeyStore:
 
     async def stream_token_secrets(self) -> list[TokenSecret]:
         return list(self._log.token_secrets)
+
+    async def record_use(self, use: KeyUse) -> frozenset[int]:
+        self._log.check()
+        new = use.used - self._log.used_keys
+        self._log.used_keys |= use.used
+        self._log.refused_keys.update(use.refused)
+        return new
 
     def shutdown_socket(self) -> None:
         """Nothing waits."""

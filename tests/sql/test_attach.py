@@ -123,7 +123,7 @@ def test_several_processes_may_migrate_at_once(flagent_url: str, open_session: O
     session = open_session(flagent_url)
     assert session.execute("select count(*) from flagent_cdc.installation").fetchone() == (1,)
     assert session.execute("select count(*) from flagent_cdc.commit_log").fetchone() == (1,)
-    assert session.execute("select count(*) from pg_trigger where tgname like 'flagent_cdc%'").fetchone() == (33,)
+    assert session.execute("select count(*) from pg_trigger where tgname like 'flagent_cdc%'").fetchone() == (35,)
 
 
 def test_a_detached_schema_is_no_longer_logged(database_url: str, writer: psycopg.Connection, log: ChangeLog) -> None:

@@ -228,6 +228,48 @@ async def test_a_rotation_is_noticed_and_used_tokens_stay_used(caplog: pytest.Lo
         assert actions(caplog).count("token_secret_rotated") == 1, "the first secret is no rotation"
 
 
+@pytest.mark.usefixtures("quick")
+async def test_uses_and_refusals_are_recorded_off_the_request_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("cdc.auth.authenticator._RECORD_S", 0.01)
+    scene = Scene()
+    text, expired = scene.add_key(), scene.add_key(expires_at=datetime.fromtimestamp(0, UTC))
+    async with scene.authenticator.running():
+        scene.authenticator.identify(text)
+        await until(lambda: scene.log.used_keys == {1}, "the use")
+        scene.log.error = DatabaseUnavailable("away")
+        for _ in range(3):
+            rejection(lambda: scene.authenticator.identify(expired))
+        await until(lambda: "key_use_failed" in actions(caplog), "the failure")
+        assert not scene.log.refused_keys
+        scene.log.error = None
+        await until(lambda: bool(scene.log.refused_keys), "the record")
+        monkeypatch.setattr("cdc.auth.authenticator._RECORD_S", 60)
+        rejection(lambda: scene.authenticator.identify("fla_cdc_aaaaaaaa_" + "x" * 43))
+    assert scene.log.refused_keys == {
+        (expired[:16], "expired"): 3,
+        ("fla_cdc_aaaaaaaa", "unknown"): 1,
+    }
+    assert actions(caplog).count("api_key_first_used") == 1
+    assert actions(caplog).count("key_use_failed") == 1
+    assert text[16:] not in caplog.text
+
+
+async def test_an_open_stream_keeps_its_key_in_use() -> None:
+    scene = Scene()
+    text = scene.add_key()
+    async with scene.authenticator.running():
+        identity = scene.authenticator.identify(text)
+        assert scene.authenticator.why_ended(identity) is None
+    assert scene.log.used_keys == {1}
+    scene.log.used_keys = frozenset()
+    async with scene.authenticator.running():
+        assert scene.authenticator.why_ended(identity) is None
+    assert scene.log.used_keys == {1}
+
+
 async def test_a_credential_ends_at_its_time() -> None:
     scene = Scene()
     expires_at = datetime.fromtimestamp(scene.clock.now + 30, UTC)

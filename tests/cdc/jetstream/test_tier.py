@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from cdc.admin.api_keys import create_key, revoke_key, rotate_secret
+from cdc.admin.api_keys import create_key, list_usage, read_audit, revoke_key, rotate_secret
 from cdc.admin.installation import migrate, uninstall
 from cdc.auth.api_key import ApiKey
 from cdc.core.log.position import Position
@@ -440,12 +440,18 @@ async def test_api_keys_reach_nodes_without_a_database(
         for token in (early, late):
             async with sse(second.stream_url, {"token": token}):
                 pass
+        (usage,) = await asyncio.to_thread(list_usage, database_url)
+        assert usage.last_used_at is None, "nodes report once a minute"
         await asyncio.to_thread(revoke_key, database_url, key[:16])
 
         async def is_refused() -> bool:
             return (await client.get(first.url + "/api/v1/flags", headers=headers)).status_code == 401
 
         await until(is_refused, "the key's revocation")
+    (usage,) = await asyncio.to_thread(list_usage, database_url)
+    assert usage.last_used_at is not None
+    audit = {(entry.action, entry.reason) for entry in await asyncio.to_thread(read_audit, database_url, 100)}
+    assert audit >= {("first_used", None), ("refused", "revoked")}
 
 
 async def test_the_log_reads_alike_in_both_places(

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from cdc.admin.api_keys import create_key, revoke_key, rotate_secret
+from cdc.admin.api_keys import create_key, list_usage, read_audit, revoke_key, rotate_secret
+from cdc.auth.key_use import KeyUse
 from cdc.core.subscription.grant import Grant
 from cdc.postgres.key_reader import KeyReader
 
@@ -44,3 +45,28 @@ async def test_a_rotation_of_the_secret_is_another_version_and_keeps_the_previou
     first.shutdown_socket()
     await first.close()
     await second.close()
+
+
+async def test_uses_and_refusals_are_recorded_by_the_session_that_reads(database_url: str) -> None:
+    reader = KeyReader(database_url)
+    await asyncio.to_thread(create_key, database_url, "web", Grant())
+    (key,) = await reader.keys()
+    version = await reader.keys_version()
+    use = KeyUse(frozenset({key.id, 99}), {(key.prefix, "expired"): 3, (None, "malformed"): 2**40})
+    assert await reader.record_use(use) == [key.id]
+    assert await reader.record_use(use) == []
+    assert await reader.keys_version() == version, "a use is no change of a key: nothing is read again"
+    (usage,) = await asyncio.to_thread(list_usage, database_url)
+    assert usage.last_used_at is not None
+    audit = [
+        (entry.action, entry.prefix, entry.reason, entry.count)
+        for entry in await asyncio.to_thread(read_audit, database_url, 100)
+    ]
+    refused = [("refused", key.prefix, "expired", 3), ("refused", None, "malformed", 2**31 - 1)]
+    assert audit == [
+        ("created", key.prefix, None, 1),
+        ("first_used", key.prefix, None, 1),
+        *refused,
+        *refused,
+    ]
+    await reader.close()

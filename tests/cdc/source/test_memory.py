@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import cdc.source.memory
+from cdc.auth.key_use import KeyUse
 from cdc.core.log.change import Change, Op
 from cdc.core.log.lane import Lane
 from cdc.core.subscription.resume import ResyncReason
@@ -111,6 +112,9 @@ async def test_keys_are_read_from_the_list() -> None:
     version = await store.keys_version()
     assert await store.keys() == []
     assert [len(each.secret) for each in await store.stream_token_secrets()] == [32]
+    assert await store.record_use(KeyUse(frozenset({1}), {(None, "malformed"): 2})) == {1}
+    assert log.used_keys == {1}
+    assert log.refused_keys == {(None, "malformed"): 2}
     log.keys.append("a key")  # type: ignore[arg-type]
     assert await store.keys_version() != version
     store.shutdown_socket()
