@@ -22,6 +22,8 @@ from cdc.core.subscription.grant import Grant
 
 MAX_NAME = 100
 
+DEFAULT_DAYS = 365.0
+
 # The audit log holds 11 000 entries at most.
 _MAX_ENTRIES = 11_000
 
@@ -42,7 +44,15 @@ def add_arguments(parser: Parser) -> None:
     create.add_argument("--no-evaluate", action="store_true", help="allow reading, but not evaluation")
     create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
     create.add_argument("--admin-only", action="store_true", help="allow these and nothing else, as a monitoring needs")
-    create.add_argument("--expires-in", metavar="DAYS", type=_days, help="days until the key expires (default: never)")
+    expiry = create.add_mutually_exclusive_group()
+    expiry.add_argument(
+        "--expires-in",
+        metavar="DAYS",
+        type=_days,
+        default=DEFAULT_DAYS,
+        help=f"days until the key expires (default: {DEFAULT_DAYS:.0f})",
+    )
+    expiry.add_argument("--never-expires", action="store_true", help="let the key be valid until it is revoked")
     show = actions.add_parser("list", help="list all keys with their expiry and last use, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key; its open streams close within seconds")
     revoke.add_argument("key", help="its id or its prefix, as `list` shows them")
@@ -60,7 +70,8 @@ def add_arguments(parser: Parser) -> None:
 
 _CREATE = (
     "Create an API key. Options narrow its scope; without any, the key reads everything. A key with flags, tags, "
-    "projects or environments reads no tables, and one with tables reads no flags, unless both are given."
+    "projects or environments reads no tables, and one with tables reads no flags, unless both are given. It expires "
+    "after a year unless an option says otherwise."
 )
 
 _AUDIT = (
@@ -81,8 +92,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         case "create":
             if not 0 < len(arguments.name) <= MAX_NAME:
                 raise InvalidInput(f"the name must have 1 to {MAX_NAME} characters", name="name")
-            days: float | None = arguments.expires_in
-            expires_at = None if days is None else _now() + timedelta(days)
+            expires_at = None if arguments.never_expires else _now() + timedelta(arguments.expires_in)
             print(create_key(url, arguments.name, _grant(arguments), expires_at))
         case "list":
             for line in _aligned(_HEAD_OF_LIST, [_row(usage) for usage in list_usage(url)]):

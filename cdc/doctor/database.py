@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -17,6 +17,7 @@ from ..core.diagnosis import (
     DatabaseFacts,
     Function,
     InstallationFacts,
+    KeyFacts,
     LogFacts,
     Prepared,
     RoleFacts,
@@ -55,6 +56,8 @@ _RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_lanes", "prune_
 
 
 _CONNECT_S = 5
+
+_DAY = timedelta(days=1)
 
 # A query that takes longer is too expensive to run.
 _STATEMENT_MS = 5_000
@@ -117,24 +120,31 @@ def read_log_identity(url: str) -> LogIdentity | None:
         return LogIdentity(*rows[0]) if rows else None
 
 
-def read_keys(url: str) -> tuple[int, tuple[str, ...]] | None:
-    """The number of valid API keys, and the prefixes of unreadable ones; None if the role may not read them."""
+def read_keys(url: str) -> tuple[KeyFacts, ...] | None:
+    """The valid API keys; None if the role may not read them."""
     with _connected(read_database_url(url)) as connection:
-        rows = _allowed(connection, "keys")
+        rows = _allowed(connection, "keys_with_use")
     if rows is None:
         return None
-    in_force, unreadable = 0, []
     now = datetime.now(UTC)
-    for _id, _name, prefix, _hash, scopes, _created_at, expires_at, revoked_at in rows:
-        if revoked_at is not None or (expires_at is not None and expires_at <= now):
-            continue
-        try:
-            Grant.parse(scopes)
-        except InvalidInput:
-            unreadable.append(prefix)
-        else:
-            in_force += 1
-    return in_force, tuple(unreadable)
+    return tuple(
+        KeyFacts(
+            prefix,
+            _is_readable(scopes),
+            None if expires_at is None else (expires_at - now) / _DAY,
+            (now - (last_used_at or recorded_since)) / _DAY,
+        )
+        for _id, _name, prefix, _hash, scopes, _at, expires_at, revoked_at, recorded_since, last_used_at in rows
+        if revoked_at is None and (expires_at is None or expires_at > now)
+    )
+
+
+def _is_readable(scopes: object) -> bool:
+    try:
+        Grant.parse(scopes)
+    except InvalidInput:
+        return False
+    return True
 
 
 # -- queries ---------------------------------------------------------------------------------------------------

@@ -11,15 +11,13 @@ import httpx2
 from cryptography import x509
 
 from ..auth.jwks_source import JwksSource
-from ..core.diagnosis import CertificateFacts, MachineFacts
+from ..core.diagnosis import CertificateFacts, KeyFacts, MachineFacts
 from ..settings.settings import Settings
 
 __all__ = ["read_machine"]
 
 
-def read_machine(
-    settings: Settings, *, is_exposed: bool, keys: tuple[int, tuple[str, ...]] | None = None
-) -> MachineFacts:
+def read_machine(settings: Settings, *, is_exposed: bool, keys: tuple[KeyFacts, ...] | None = None) -> MachineFacts:
     """The facts about settings and machine; `keys` is the result of `read_keys`, None if the database was not read."""
     return MachineFacts(
         host=settings.listen.host,
@@ -36,8 +34,7 @@ def read_machine(
         certificate=_certificate(settings.listen.tls_cert, settings.listen.tls_key),
         jwks=settings.auth.jwt_jwks,
         jwks_error=None if settings.auth.jwt_jwks is None else _jwks_error(settings.auth.jwt_jwks),
-        keys_in_force=None if keys is None else keys[0],
-        keys_unreadable=() if keys is None else keys[1],
+        keys=keys,
     )
 
 

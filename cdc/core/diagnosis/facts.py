@@ -8,6 +8,7 @@ __all__ = [
     "DatabaseFacts",
     "Function",
     "InstallationFacts",
+    "KeyFacts",
     "LogFacts",
     "MachineFacts",
     "Prepared",
@@ -172,8 +173,19 @@ class CertificateFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """An API key that is valid. `expires_days` is the time until it expires, None for never; `idle_days` the time since
+    its last use, or since its uses are recorded."""
+
+    prefix: str
+    is_readable: bool = True
+    expires_days: float | None = None
+    idle_days: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """This machine, and the settings that can contradict each other."""
+    """This machine, and the settings that can contradict each other. `keys` None: the database was not read."""
 
     host: str
     is_exposed: bool
@@ -188,8 +200,7 @@ class MachineFacts:
     certificate: CertificateFacts | None = None
     jwks: str | None = None
     jwks_error: str | None = None
-    keys_in_force: int | None = None
-    keys_unreadable: tuple[str, ...] = ()
+    keys: tuple[KeyFacts, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Limits:
     lag_positions: int = 0
     first_byte_s: float = 2.0
     certificate_days: float = 14.0
+    key_expires_days: float = 30.0
+    key_idle_days: float = 90.0
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

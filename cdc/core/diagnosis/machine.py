@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .facts import MachineFacts
 from .finding import Finding, Limits, error, note, ok
+from .keys import check_keys
 
 __all__ = ["check_machine"]
 
@@ -14,7 +15,7 @@ _SPARE_DESCRIPTORS = 64
 def check_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
     yield _exposure(facts)
     if facts.requires_credentials:
-        yield _keys(facts)
+        yield from check_keys(facts, limits)
     if facts.jwks is not None:
         yield _jwks(facts.jwks, facts.jwks_error)
     if facts.certificate is not None:
@@ -42,21 +43,6 @@ def _exposure(facts: MachineFacts) -> Finding:
         if facts.requires_credentials
         else f"only this machine can reach {facts.host}",
     )
-
-
-def _keys(facts: MachineFacts) -> Finding:
-    if facts.keys_unreadable:
-        names = ", ".join(facts.keys_unreadable)
-        return error(
-            "keys",
-            f"API keys whose scopes cannot be read are rejected: {names}",
-            " && ".join(f"flagent-cdc keys revoke {key}" for key in facts.keys_unreadable),
-        )
-    if facts.keys_in_force == 0 and not facts.verifies_tokens:
-        return error("keys", "no API key is valid, so all requests will be rejected", "flagent-cdc keys create NAME")
-    if facts.keys_in_force is None:
-        return note("keys", "the number of valid API keys is unknown: the database was not read")
-    return ok("keys", f"valid API keys: {facts.keys_in_force}")
 
 
 def _jwks(place: str, reason: str | None) -> Finding:

@@ -68,6 +68,21 @@ def test_keys_are_listed_and_revoked_by_id_or_prefix(database_url: str, capsys: 
     assert all("revoked" in line for line in table[1:])
 
 
+def test_a_key_expires_after_a_year_unless_an_option_says_otherwise(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ("--database-url", database_url)
+    run(capsys, "create", "default", *url)
+    run(capsys, "create", "week", "--expires-in", "7", *url)
+    run(capsys, "create", "for ever", "--never-expires", *url)
+    days = [
+        None if key.expires_at is None else round((key.expires_at - key.created_at).total_seconds() / 86_400)
+        for key in list_keys(database_url)
+    ]
+    assert days == [365, 7, None]
+    assert "not allowed with" in refused(capsys, "create", "both", "--expires-in", "7", "--never-expires", *url)
+
+
 def test_a_key_for_monitoring_opens_the_inside_and_nothing_else(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +98,7 @@ def test_the_list_has_expiry_and_last_use_and_obeys_no_name(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = ("--database-url", database_url)
-    run(capsys, "create", "a\nb\x1b[2J", *url)
+    run(capsys, "create", "a\nb\x1b[2J", "--never-expires", *url)
     run(capsys, "create", "used", "--expires-in", "400", *url)
     run(capsys, "create", "over", *url)
     with psycopg.connect(database_url, autocommit=True) as connection:

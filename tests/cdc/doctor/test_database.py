@@ -9,9 +9,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, pool
 
+from cdc.admin.api_keys import create_key
 from cdc.admin.installation import migrate
 from cdc.admin.watched_tables import WatchOptions, watch
 from cdc.core.diagnosis import Limits, check_database
+from cdc.core.subscription.grant import Grant
 from cdc.database.queries import flagent_tables
 from cdc.doctor import read_database, read_keys
 from cdc.doctor.database import RUNTIME_TABLES
@@ -254,7 +256,27 @@ def test_a_role_that_may_only_serve_can_run_the_doctor_too(role: str, database_u
     migrate(database_url, grant_to=role)
     as_role = psycopg.conninfo.make_conninfo(database_url, user=role, password="a long password")
     assert examine(as_role) == {}
-    assert read_keys(as_role) == (0, ())
+    assert read_keys(as_role) == ()
+
+
+def test_keys_are_read_with_their_expiry_and_last_use(database_url: str) -> None:
+    for name in ("lasting", "idle", "revoked", "expired", "unreadable"):
+        create_key(database_url, name, Grant())
+    run(
+        database_url,
+        "update flagent_cdc.api_key set expires_at = now() + interval '10 days' where name = 'idle'",
+        "update flagent_cdc.api_key set revoked_at = now() where name = 'revoked'",
+        "update flagent_cdc.api_key set expires_at = now() - interval '1 second' where name = 'expired'",
+        "update flagent_cdc.api_key set scopes = '{\"unknown\": 1}' where name = 'unreadable'",
+        "update flagent_cdc.api_key_use set last_used_at = now() - interval '100 days' where key_id = 2",
+    )
+    found = read_keys(database_url)
+    assert found is not None
+    lasting, idle, unreadable = found
+    assert (lasting.expires_days, round(lasting.idle_days), lasting.is_readable) == (None, 0, True)
+    assert idle.expires_days == pytest.approx(10, abs=0.1)
+    assert idle.idle_days == pytest.approx(100, abs=0.1)
+    assert not unreadable.is_readable
 
 
 def test_a_capture_whose_owner_may_not_write_the_log_is_reported_and_fixed(role: str, database_url: str) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cdc.admin.api_keys import create_key
-from cdc.core.diagnosis import MachineFacts
+from cdc.core.diagnosis import KeyFacts, MachineFacts
 from cdc.core.subscription.grant import Grant
 from cdc.doctor import read_machine
 from cdc.settings.settings import Settings
@@ -97,14 +97,14 @@ async def test_unusable_certificates_are_reported(
     assert "FLAGENT_CDC_TLS_KEY is missing" in await found(good, "")
 
 
-def facts(keys: tuple[int, tuple[str, ...]] | None = None, **variables: str) -> MachineFacts:
+def facts(keys: tuple[KeyFacts, ...] | None = None, **variables: str) -> MachineFacts:
     return read_machine(Settings.from_environment(variables), is_exposed=False, keys=keys)
 
 
 def test_facts_come_from_the_settings() -> None:
     plain = facts()
     assert (plain.host, plain.is_exposed, plain.requires_credentials, plain.workers) == ("127.0.0.1", False, False, 1)
-    assert (plain.certificate, plain.jwks, plain.jwks_error, plain.keys_in_force) == (None, None, None, None)
+    assert (plain.certificate, plain.jwks, plain.jwks_error, plain.keys) == (None, None, None, None)
     changed = facts(
         FLAGENT_CDC_AUTH_ENABLED="true",
         FLAGENT_CDC_AUTH_JWT_SECRET="x" * 64,
@@ -129,9 +129,10 @@ def test_only_enabled_transports_need_connections(variables: dict[str, str], con
 
 
 def test_descriptors_are_the_hard_limit_and_keys_what_the_database_says() -> None:
-    machine = facts(keys=(3, ("fla_cdc_x",)))
+    keys = (KeyFacts("fla_cdc_x"),)
+    machine = facts(keys=keys)
     assert machine.descriptors == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    assert (machine.keys_in_force, machine.keys_unreadable) == (3, ("fla_cdc_x",))
+    assert machine.keys == keys
 
 
 def test_a_usable_certificate_has_days_and_no_error(tmp_path: Path) -> None:

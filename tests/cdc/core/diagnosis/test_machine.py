@@ -10,8 +10,6 @@ from .examples import of_machine, states
     [
         ({"host": "0.0.0.0", "is_exposed": True}, "authentication", "does not start"),
         ({"is_exposed": True, "is_insecure": True}, "authentication", "everyone who reaches"),
-        ({"requires_credentials": True, "keys_in_force": 0}, "keys", "all requests will be rejected"),
-        ({"requires_credentials": True, "keys_in_force": 1, "keys_unreadable": ("fla_cdc_x",)}, "keys", "fla_cdc_x"),
         ({"jwks": "https://idp.example/keys", "jwks_error": "refused"}, "jwks", "refused"),
         ({"certificate": CertificateFacts("/tls.pem", error="no such file")}, "certificate", "no such file"),
         ({"certificate": CertificateFacts("/tls.pem", days=-1.0)}, "certificate", "has expired"),
