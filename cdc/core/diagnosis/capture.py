@@ -1,6 +1,6 @@
 """Checks of the capture: the installation, its functions and triggers, the configured schemas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..flags.flag_tables import TABLES
 from .facts import DatabaseFacts, InstallationFacts, Trigger
@@ -25,6 +25,11 @@ _POSITION_TRIGGERS = {
     ("lane_deferred_commit", "flagent_cdc_930_assign_position"): "flagent_cdc.assign_lane_position",
 }
 
+_AUDIT_TRIGGERS = {
+    ("api_key", "flagent_cdc_810_audit"): "flagent_cdc.audit_api_key",
+    ("stream_token_secret", "flagent_cdc_820_audit"): "flagent_cdc.audit_token_secret",
+}
+
 _OURS = "flagent_cdc"
 
 # The functions that run in the transactions of Flagent start with these.
@@ -40,6 +45,7 @@ def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:
     yield _functions(found)
     yield _rights_of_functions(facts.target, found)
     yield _position_triggers(found)
+    yield _audit_triggers(found)
     yield from _schemas(found)
     yield from _watched(facts, found)
     yield _leftovers(facts.target, found)
@@ -95,15 +101,20 @@ def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:
     return ok("capture_rights", "capture runs as a role that may write the change log")
 
 
-def _position_triggers(found: InstallationFacts) -> Finding:
+def _not_working(found: InstallationFacts, wanted: Mapping[tuple[str, str], str], enabled: str) -> list[str]:
+    """Those of our triggers on our own tables that are missing, changed, or not enabled like that."""
     working = {
         (trigger.table, trigger.name)
         for trigger in found.triggers
         if trigger.schema == _OURS
-        and trigger.function == _POSITION_TRIGGERS.get((trigger.table, trigger.name))
-        and trigger.enabled == "A"
+        and trigger.function == wanted.get((trigger.table, trigger.name))
+        and trigger.enabled == enabled
     }
-    missing = sorted(f"{name} on {table}" for table, name in _POSITION_TRIGGERS.keys() - working)
+    return sorted(f"{name} on {table}" for table, name in wanted.keys() - working)
+
+
+def _position_triggers(found: InstallationFacts) -> Finding:
+    missing = _not_working(found, _POSITION_TRIGGERS, "A")
     if missing:
         return error(
             "assign_position",
@@ -111,6 +122,17 @@ def _position_triggers(found: InstallationFacts) -> Finding:
             "flagent-cdc migrate --repair",
         )
     return ok("assign_position", "every commit gets a position")
+
+
+def _audit_triggers(found: InstallationFacts) -> Finding:
+    missing = _not_working(found, _AUDIT_TRIGGERS, "O")
+    if missing:
+        return error(
+            "key_audit",
+            f"changes of API keys are not recorded; missing or disabled triggers: {', '.join(missing)}",
+            "flagent-cdc migrate --repair",
+        )
+    return ok("key_audit", "changes of API keys are recorded")
 
 
 def _schemas(found: InstallationFacts) -> Iterator[Finding]:

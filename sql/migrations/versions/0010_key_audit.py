@@ -51,6 +51,7 @@ delete from flagent_cdc.stream_token_secret s
 alter table flagent_cdc.stream_token_secret drop column id, drop column created_at;
 alter table flagent_cdc.stream_token_secret
     add column is_only boolean not null default true primary key check (is_only);
+delete from flagent_cdc.installed_object;
 """
 
 

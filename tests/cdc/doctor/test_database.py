@@ -92,6 +92,16 @@ BROKEN = {
         {"assign_position"},
         "flagent_cdc_910_assign_position on deferred_commit",
     ),
+    "an audit trigger that is disabled": (
+        ["alter table flagent_cdc.api_key disable trigger flagent_cdc_810_audit"],
+        {"key_audit"},
+        "flagent_cdc_810_audit on api_key",
+    ),
+    "an audit trigger that is missing": (
+        ["drop trigger flagent_cdc_820_audit on flagent_cdc.stream_token_secret"],
+        {"key_audit"},
+        "flagent_cdc_820_audit on stream_token_secret",
+    ),
     "changes that never got a position": (
         [
             "alter table flagent_cdc.change_log_first disable trigger flagent_cdc_900_assign_position",

@@ -34,6 +34,10 @@ INSTALLATION = InstallationFacts(
             for (table, name), function in capture._POSITION_TRIGGERS.items()
         ),
         *(
+            Trigger("flagent_cdc", table, name, function, "O", 29)
+            for (table, name), function in capture._AUDIT_TRIGGERS.items()
+        ),
+        *(
             Trigger("public", table, name, function, enabled, type, arguments)
             for table in TABLES
             for name, (function, type, enabled, arguments) in capture._WANTED.items()
@@ -113,6 +117,14 @@ def test_without_a_position_trigger_commits_get_no_position(table: str, name: st
         found = errors(triggers=triggers)
         assert found.keys() == {"assign_position"}
         assert f"no events are sent; missing or disabled triggers: {name} on {table}" in found["assign_position"]
+
+
+@pytest.mark.parametrize(("table", "name"), list(capture._AUDIT_TRIGGERS))
+def test_without_an_audit_trigger_changes_of_keys_are_not_recorded(table: str, name: str) -> None:
+    for triggers in (without(name, table), changed(name, table, enabled="D")):
+        found = errors(triggers=triggers)
+        assert found.keys() == {"key_audit"}
+        assert f"not recorded; missing or disabled triggers: {name} on {table}" in found["key_audit"]
 
 
 @pytest.mark.parametrize(
