@@ -112,12 +112,15 @@ export class SseTransport implements Transport {
         continue;
       }
       const outcome = statusOutcome(response.status);
-      if (outcome === "redirect") {
-        const target = resolveRedirect(url, response.headers.get("location"), hop);
+      // A browser that has followed a redirect shows where it ended: a target without a query has lost the selection.
+      const lostQueryAt = response.redirected && new URL(response.url).search === "" && new URL(url).search !== "" ? response.url : null;
+      if (outcome === "redirect" || lostQueryAt !== null) {
+        const target = resolveRedirect(url, lostQueryAt ?? response.headers.get("location"), hop);
         await response.body?.cancel();
         if (target === null) throw refused(`redirect ${hop} of ${new URL(url).host} is not allowed`, response.status, "fatal", null);
         url = target.url;
         if (!target.sendKey) key = null;
+        redirect = "manual";
         continue;
       }
       if (outcome === "stream" && isEventStream(response.headers.get("content-type") ?? "")) return response;

@@ -39,6 +39,7 @@ export class Origin {
     socket.once("data", (data) => {
       const [, path] = /^\S+ (\S+)/.exec(data.toString("latin1"));
       if (path === "/") return this.answer(socket, "text/html", "<!doctype html><title>flags</title>");
+      if (path.startsWith("/moved?")) return socket.end("HTTP/1.1 307 Moved\r\nLocation: /api/v1/events/stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
       if (path.startsWith("/sdk/") && /^[\w./-]+$/.test(path) && !path.includes("..")) {
         return this.answer(socket, "text/javascript", readFileSync(new URL(path.slice(5), DIST)));
       }

@@ -221,6 +221,13 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     assert.equal(origin.open("/ws"), 1);
   });
 
+  test("a redirect that the browser has followed keeps the selection (tc-redirect)", async () => {
+    const tab = await tabWith("SSE", { url: "/moved" });
+    await until(() => tab.evaluate(() => window.store.status === "READY"));
+    assert.match(origin.passed.at(-1).path, /^\/api\/v1\/events\/stream\?.*snapshot=true/);
+    await tab.evaluate(() => window.client.close());
+  });
+
   test("a key is sent as a subprotocol over the WebSocket, and never in a URL", async () => {
     const scripted = await ScriptedServer.start();
     const tab = await page();

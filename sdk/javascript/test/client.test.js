@@ -359,6 +359,16 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       }
     });
 
+    test("a redirect to a target without a query keeps the selection (tc-redirect)", async () => {
+      const store = new FlagStore(connect(), { flags: ["a"] });
+      (await server.next()).answer(307, { Location: wire.path });
+      const { peer, snapshot, requestId } = await wire.accept(server);
+      assert.equal(snapshot, true);
+      if (name === "SSE") assert.deepEqual(peer.url.searchParams.getAll("flag"), ["a"]);
+      wire.snapshot(peer, [flag(1, "a")], "10@k", requestId);
+      await store.ready({ timeout: 5000 });
+    });
+
     test("endless redirects end the client", async () => {
       connect().subscribeAll(() => undefined);
       for (let hop = 0; hop < 6; hop++) (await server.next()).answer(302, { Location: wire.path });

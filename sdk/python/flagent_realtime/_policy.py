@@ -67,7 +67,8 @@ def parse_retry_after(value: str | None, now: datetime) -> int | None:
 def resolve_redirect(url: str, location: str | None, hop: int) -> tuple[str, bool] | None:
     """The redirect's target and whether the API key may be sent to it; ``None`` when it must not be followed.
 
-    *hop* is 1 for the first redirect. The result keeps the scheme family of *url* (http or ws).
+    *hop* is 1 for the first redirect. The result keeps the scheme family of *url* (http or ws). The query is the
+    selection, without which the target would be another stream: a target without a query keeps it.
     """
     if not location or hop > MAX_REDIRECTS:
         return None
@@ -83,7 +84,13 @@ def resolve_redirect(url: str, location: str | None, hop: int) -> tuple[str, boo
     same_scheme = _SECURE[old.scheme] == _SECURE[new.scheme]
     send_key = old.hostname == new.hostname and (upgraded or (same_scheme and ports[0] == ports[1]))
     scheme = ("wss" if _SECURE[new.scheme] else "ws") if old.scheme.startswith("ws") else new.scheme
-    return urlunsplit(new._replace(scheme=_as_family(scheme, old.scheme), fragment="")), send_key
+    query = new.query or (old.query if send_key else _without_token(old.query))
+    return urlunsplit(new._replace(scheme=_as_family(scheme, old.scheme), query=query, fragment="")), send_key
+
+
+def _without_token(query: str) -> str:
+    """A token is a credential: it stays with its origin, as the key does."""
+    return "&".join(part for part in query.split("&") if part.partition("=")[0] != "token")
 
 
 def _as_http(url: str) -> str:

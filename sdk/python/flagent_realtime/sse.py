@@ -115,7 +115,7 @@ class FlagentSSEClient(RealtimeClient):
                             "the server sent a redirect that must not be followed; check the URL",
                             status=response.status_code,
                         )
-                    url, key = _with_query_of(url, target[0]), key if target[1] else None
+                    url, key = target[0], key if target[1] else None
                 elif response.status_code == 401 and callable(self._api_key) and not key_was_renewed:
                     key_was_renewed, key = True, await self._key()
                 else:
@@ -215,9 +215,3 @@ def decode_sse_item(item: SseItem) -> dict[str, Any] | None:
     if item.event != "connected" and item.last_event_id:
         message.setdefault("id", item.last_event_id)
     return message
-
-
-def _with_query_of(old: str, new: str) -> str:
-    """Add the selection to a redirect target without a query; otherwise it would be another stream."""
-    parts = urlsplit(new)
-    return new if parts.query else urlunsplit(parts._replace(query=urlsplit(old).query))

@@ -242,7 +242,7 @@ async def test_tc_503(transport: str) -> None:
 
 @both
 async def test_tc_redirect(transport: str) -> None:
-    """tc-redirect: the key stays with its origin, and a loop ends."""
+    """tc-redirect: the key stays with its origin, a target without a query keeps the selection, and a loop ends."""
     async with ScriptedServer(serving()) as other:
 
         async def same(peer: Peer) -> None:

@@ -39,7 +39,10 @@ export function parseRetryAfter(value: string, now: number): number | null {
 
 export const MAX_REDIRECTS = 5;
 
-/** The target of a redirect, and whether the API key may be sent there; null = not followed. `hop` counts from 1. */
+/**
+ * The target of a redirect, and whether the API key may be sent there; null = not followed. `hop` counts from 1. The query is
+ * the selection, without which the target would be another stream: a target without a query keeps it.
+ */
 export function resolveRedirect(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
   if (location === null || hop > MAX_REDIRECTS || !URL.canParse(location, from)) return null;
   const source = new URL(from);
@@ -49,9 +52,12 @@ export function resolveRedirect(from: string, location: string | null, hop: numb
   if (scheme !== "http:" && scheme !== "https:") return null;
   const wasSecure = source.protocol === "wss:" || source.protocol === "https:";
   if (wasSecure && scheme !== "https:") return null;
-  const url = target.href.replace(/^(ws|http)(s?):/, isSocket ? "ws$2:" : "http$2:");
   const isUpgrade = !wasSecure && scheme === "https:" && source.port === "" && target.port === "";
   const sendKey = target.hostname === source.hostname
     && (isUpgrade || (target.port === source.port && wasSecure === (scheme === "https:")));
+  // A token is a credential: it stays with its origin, as the key does.
+  if (target.search === "") target.search = sendKey ? source.search : source.search.slice(1).split("&").filter((part) => part.split("=")[0] !== "token").join("&");
+  target.hash = "";
+  const url = target.href.replace(/^(ws|http)(s?):/, isSocket ? "ws$2:" : "http$2:");
   return { url, sendKey };
 }

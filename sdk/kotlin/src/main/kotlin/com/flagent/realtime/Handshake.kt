@@ -26,9 +26,9 @@ internal sealed interface HandshakeResult<out T> {
 }
 
 /** Redirects, rejections and renewal of the API key, the same for both transports. */
-internal class Handshake(private val address: URI, private val keys: ApiKeySource) {
-    /** Repeats [attempt] (URL, key) until it opens a connection. Raises [ConnectionFailure]. */
-    suspend fun <T> perform(attempt: suspend (URI, String?) -> HandshakeResult<T>): T {
+internal class Handshake(private val keys: ApiKeySource) {
+    /** Repeats [attempt] (URL, key), first with [address], until it opens a connection. Raises [ConnectionFailure]. */
+    suspend fun <T> perform(address: URI, attempt: suspend (URI, String?) -> HandshakeResult<T>): T {
         var uri = address
         var hop = 0
         var sendKey = true

@@ -52,7 +52,8 @@ internal object Policy {
 
     /**
      * The target of redirect number [hop] (1 = the first), and whether the API key may be sent there; `null` = not followed. The
-     * scheme stays of the same kind (`ws` stays `ws`, `https` after `wss` becomes `wss`).
+     * scheme stays of the same kind (`ws` stays `ws`, `https` after `wss` becomes `wss`). The query is the selection, without
+     * which the target would be another stream: a target without a query keeps it.
      */
     fun resolveRedirect(from: URI, location: String?, hop: Int): Pair<URI, Boolean>? {
         if (location == null || hop > MAX_REDIRECTS) return null
@@ -68,9 +69,15 @@ internal object Policy {
         }
         if (target.host == null || (from.isSecure && !secure)) return null
         val scheme = (if (from.scheme.startsWith("ws", ignoreCase = true)) "ws" else "http") + if (secure) "s" else ""
-        val to = URI(target.toString().replaceFirst(target.scheme, scheme))
-        return to to sameOrigin(from, to)
+        val path = target.toString().substringBefore('#').substringBefore('?').replaceFirst(target.scheme, scheme)
+        val sendKey = sameOrigin(from, URI(path))
+        val own = target.rawQuery.orEmpty()
+        val query = own.ifEmpty { from.rawQuery.orEmpty().let { if (sendKey) it else withoutToken(it) } }
+        return URI(if (query.isEmpty()) path else "$path?$query") to sendKey
     }
+
+    /** A token is a credential: it stays with its origin, as the key does. */
+    private fun withoutToken(query: String) = query.split('&').filter { it.substringBefore('=') != "token" }.joinToString("&")
 
     private fun sameOrigin(from: URI, to: URI): Boolean {
         if (!from.host.equals(to.host, ignoreCase = true)) return false

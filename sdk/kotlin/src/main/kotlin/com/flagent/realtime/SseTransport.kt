@@ -20,15 +20,15 @@ internal class SseTransport(
     private val http: SharedHttp,
     private val maxMessageBytes: Int,
 ) : Transport {
-    private val handshake = Handshake(address, keys)
+    private val handshake = Handshake(keys)
 
     override val servesWithoutSelection get() = false
 
-    override suspend fun open(request: ConnectionRequest): Connection = handshake.perform { uri, key ->
+    override suspend fun open(request: ConnectionRequest): Connection = handshake.perform(urlFor(request)) { uri, key ->
         val connection = SseConnection(maxMessageBytes)
         var isOpen = false
         try {
-            val response = http.client.sendAsync(httpRequest(if (uri == address) urlFor(request) else uri, key, request)) { connection }
+            val response = http.client.sendAsync(httpRequest(uri, key, request)) { connection }
                 .awaitOrDiscard { it.body().abort() }
             if (response.statusCode() != 200) return@perform refusal(response)
             if (!Policy.isEventStream(response.headers().firstValue("Content-Type").orElse(null))) {

@@ -21,17 +21,17 @@ import kotlin.time.Duration.Companion.milliseconds
  * @param settings supplies proxies and certificates; `null` = the JDK's defaults.
  */
 internal class WebSocketTransport(
-    address: URI,
+    private val address: URI,
     keys: ApiKeySource,
     private val settings: HttpClient?,
     private val maxMessageBytes: Int,
 ) : Transport {
-    private val handshake = Handshake(address, keys)
+    private val handshake = Handshake(keys)
 
     override val servesWithoutSelection get() = true
 
     override suspend fun open(request: ConnectionRequest): Connection {
-        val connection = handshake.perform(::connect)
+        val connection = handshake.perform(address, ::connect)
         try {
             if (!request.selection.isEmpty) {
                 val message = request.selection.message("subscribe") {

@@ -121,10 +121,22 @@ class SseClientTest {
                 refuse(302, "Location: http://localhost:${other.port}/y")
             }
             other.acceptStream().run {
-                assertEquals("/y", target)
+                assertEquals("/y?x=1", target)
                 assertNull(headers["x-api-key"])
             }
         }
+    }
+
+    @Test
+    fun `a target without a query keeps the selection (tc-redirect)`() {
+        val store = FlagStore(client(), Selection(flags = setOf("a")))
+        server.accept().run { refuse(307, "Location: /elsewhere") }
+        server.acceptStream().run {
+            assertEquals(listOf("flag=a", "envelope=true", "snapshot=true"), query)
+            sse(connected(10))
+            sse(snapshot(10, flag("a")))
+        }
+        runBlocking { store.ready(5.seconds) }
     }
 
     @Test
