@@ -99,7 +99,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       assert.equal(events[0].committedAt, "2026-11-23T08:00:00.123456Z");
     });
 
-    test("a subscription to a flag receives its state, each difference once, and its deletion", async () => {
+    test("a subscription to a flag receives its state, each difference once, and its deletion (tc-once-per-difference)", async () => {
       connect();
       const seen = [];
       client.subscribe("a", (one) => seen.push([one.enabled, one.archived]));

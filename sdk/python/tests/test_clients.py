@@ -261,6 +261,9 @@ async def test_tc_redirect(transport: str) -> None:
             assert server.peers[1].headers["x-api-key"] == "key"
             assert other.peers[0].path == "/there"
             assert "x-api-key" not in other.peers[0].headers
+            assert other.peers[0].query == server.peers[0].query
+            if transport == "sse":
+                assert other.peers[0].query == {"envelope": ["true"], "snapshot": ["true"]}
         async with connected(transport, same) as (server, client):
             store = FlagStore(client)
             await client.start()
@@ -560,6 +563,33 @@ async def test_tc_resync(transport: str) -> None:
         assert events == ["flag_updated", "flag_updated", "resync", "flag_updated"]
         assert (a, b) == ([1, 9], [1, 2])
         assert [each.key for each in store] == ["a", "b"]
+
+
+@both
+async def test_tc_once_per_difference(transport: str) -> None:
+    """tc-once-per-difference: two events of one commit with the same flag cause one call of a handler of flags."""
+    tags = [{"id": 1, "value": "t"}]
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.greet(10)
+        for position, enabled, kind in ((11, True, "flag_enabled"), (12, False, "flag_disabled")):
+            toggled = flag(1, "a", tags=tags, enabled=enabled)
+            await peer.send(event("flag_updated", f"{position}-0@k", toggled))
+            await peer.send(event(kind, f"{position}-1@k", toggled))
+        await peer.gone()
+
+    flags: list[bool] = []
+    lists: list[list[bool]] = []
+    events: list[str | None] = []
+    async with connected(transport, script) as (_, client):
+        client.subscribe_flag("a", lambda flag: flags.append(flag.enabled))
+        client.subscribe_tags(["t"], lambda changed: lists.append([flag.enabled for flag in changed]))
+        client.on_event(lambda event: events.append(event.id))
+        await client.start()
+        await eventually(lambda: len(events) == 4)
+        assert flags == [True, False]
+        assert lists == [[True], [False]]
 
 
 @both

@@ -1,15 +1,24 @@
 package com.flagent.realtime
 
-/** The flags as a handler last saw them, by canonical text. */
+/**
+ * The flags as a handler last saw them, by canonical text, so that it is called once per difference.
+ *
+ * Events name their schema. Snapshots of a server with one schema do not; there, the events' schema applies.
+ */
 private class SeenFlags {
     private val texts = HashMap<Pair<String?, String>, String>()
+    private var onlySchema: String? = null
 
-    fun add(flag: Flag) {
-        texts[flag.schema to flag.key] = Canonical.canonicalFlag(flag.raw)
+    /** Whether the flag of an event differs from what the handler saw. */
+    fun update(schema: String?, flag: Flag): Boolean {
+        learn(schema)
+        val text = Canonical.canonicalFlag(flag.raw)
+        return texts.put(name(schema ?: flag.schema, flag.key), text) != text
     }
 
     fun remove(schema: String?, key: String) {
-        texts.remove(schema to key)
+        learn(schema)
+        texts.remove(name(schema, key))
     }
 
     /**
@@ -20,13 +29,23 @@ private class SeenFlags {
     fun replace(flags: List<Flag>, withNew: Boolean): List<Flag> {
         val before = HashMap(texts)
         texts.clear()
-        flags.forEach(::add)
         return flags.filter { flag ->
-            val name = flag.schema to flag.key
-            val old = before[name]
-            old != texts[name] && (withNew || old != null)
+            val name = name(flag.schema, flag.key)
+            val text = Canonical.canonicalFlag(flag.raw)
+            texts[name] = text
+            before[name] != text && (withNew || name in before)
         }
     }
+
+    private fun learn(schema: String?) {
+        if (onlySchema != null || schema == null) return
+        onlySchema = schema
+        val unnamed = texts.filterKeys { it.first == null }
+        texts.keys.removeAll(unnamed.keys)
+        unnamed.forEach { (name, text) -> texts[schema to name.second] = text }
+    }
+
+    private fun name(schema: String?, key: String) = (schema ?: onlySchema) to key
 }
 
 /** A handler of flags: by key, called with each flag, or by tag, called with the flags of one message. */
@@ -41,11 +60,12 @@ internal class FlagSubscription(val filter: Selection, private val handler: susp
     override suspend fun onEvent(event: FlagentEvent) {
         val flag = event.flag
         if (flag == null || event.type === EventType.FLAG_DELETED) {
-            seen.remove(flag?.schema, event.flagKey)
+            seen.remove(event.schema, event.flagKey)
             return
         }
+        if (!seen.update(event.schema, flag)) return
         due[event.schema to flag.key] = flag
-        // Handlers of one flag are called for each event, handlers of tags for each message.
+        // Handlers of one flag are called for each difference, handlers of tags for each message.
         if (filter.tags.isEmpty()) onMessageEnd()
     }
 
@@ -58,7 +78,6 @@ internal class FlagSubscription(val filter: Selection, private val handler: susp
         if (due.isEmpty()) return
         val flags = due.values.toList()
         due.clear()
-        flags.forEach(seen::add)
         handler(flags)
     }
 }

@@ -79,6 +79,35 @@ class HandlersTest {
     }
 
     @Test
+    fun `a handler of flags is called once per difference, also for two events of one commit (tc-once-per-difference)`() {
+        val flags = Received<Boolean>()
+        val lists = Received<List<String>>()
+        val events = Received<String>()
+        client.subscribeFlag("a") { flags.add(it.enabled) }
+        client.subscribeTags(listOf("t")) { changed -> lists.add(changed.map { "${it.key} ${it.enabled}" }) }
+        client.onEvent { events.add(it.id!!) }
+        val tagged = ""","tags":[{"id":1,"value":"t"}]"""
+        val (on, off) = listOf(""","enabled":true$tagged""", ""","enabled":false$tagged""")
+        val other = changed("a", "3-0@k", on).replace("public", "tenant")
+        val again = """{"type":"resync","id":"5@k","reason":"pruned","snapshot":{"position":"5","flags":[${flag("a", off)}]}}"""
+        serve(
+            subscribed(0), changed("a", "1-0@k", on), changed("a", "1-1@k", on, "flag_enabled"),
+            changed("a", "2-0@k", off), changed("a", "2-1@k", off, "flag_disabled"), other,
+        ).run {
+            assertEquals(listOf(true, false, true), List(3) { flags.next() }, "the same key of another schema is another flag")
+            assertEquals(listOf("a true", "a false", "a true"), List(3) { lists.next().single() })
+            send(deleted("a", "4-0@k").replace("public", "tenant"))
+            send(again)
+            send(changed("a", "6-0@k", off))
+            send(changed("a", "7-0@k", on))
+        }
+        assertEquals(true, flags.next(), "a resync with what was seen already causes no call")
+        assertEquals(listOf("a true"), lists.next())
+        assertEquals(9, List(9) { events.next() }.size)
+        assertTrue(flags.isQuiet(10) && lists.isQuiet(10))
+    }
+
+    @Test
     fun `an exception of a handler is reported, and the other handlers still run (tc-handler-raises)`() {
         val received = Received<String>()
         client.onEvent { throw IllegalStateException("mine") }
