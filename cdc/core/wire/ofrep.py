@@ -20,6 +20,7 @@ from ..flags.flag import FlagJson
 from ..log.position import EventId
 from ..subscription.resume import ResyncReason
 from ..text.json_text import encode
+from ..text.kotlin_text import WHITESPACE
 from .dialect import Text
 from .encoded import EncodedEvent
 
@@ -40,7 +41,7 @@ def read_context(raw: object) -> Entity:
     if not isinstance(context, Mapping):
         raise InvalidInput("context must be a JSON object", name="context", code="INVALID_CONTEXT")
     key = context.get("targetingKey")
-    if key is None or key == "":
+    if key is None or (isinstance(key, str) and not key.strip(WHITESPACE)):
         raise InvalidInput("context.targetingKey is missing", name="context.targetingKey", code="TARGETING_KEY_MISSING")
     if not isinstance(key, str):
         raise InvalidInput("context.targetingKey must be a string", name="context.targetingKey", code="INVALID_CONTEXT")

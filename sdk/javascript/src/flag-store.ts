@@ -1,6 +1,6 @@
 /** A live local copy of flags, with local evaluation. */
 import type { RealtimeClient } from "./realtime-client.js";
-import { evaluate, evaluateBatch, type BatchRequest, type EvaluationRequest, type EvaluationResult, type EvaluationEnvironment } from "./core/evaluation.js";
+import { evaluate, evaluateBatch, type BatchRequest, type Entity, type EvaluationRequest, type EvaluationResult, type EvaluationEnvironment } from "./core/evaluation.js";
 import type { FlagChange } from "./core/flag-table.js";
 import type { Flag } from "./core/flag.js";
 import type { StoreStatus } from "./core/store-core.js";
@@ -121,8 +121,8 @@ export class FlagStore implements Iterable<Flag> {
 
   /** The server's result, computed from the copy. A dependency outside the store's selection blocks. */
   evaluate(request: EvaluationRequest): EvaluationResult;
-  evaluate(flagKey: string, entityID: string, entityContext?: EvaluationRequest["entityContext"]): EvaluationResult;
-  evaluate(what: EvaluationRequest | string, entityID?: string, entityContext?: EvaluationRequest["entityContext"]): EvaluationResult {
+  evaluate(flagKey: string, entityID: Entity["entityID"], entityContext?: EvaluationRequest["entityContext"]): EvaluationResult;
+  evaluate(what: EvaluationRequest | string, entityID?: Entity["entityID"], entityContext?: EvaluationRequest["entityContext"]): EvaluationResult {
     const request = typeof what === "string" ? { flagKey: what, entityID: entityID ?? null, entityContext: entityContext ?? null } : what;
     return evaluate(this.driver.store, request, ENVIRONMENT);
   }

@@ -15,7 +15,8 @@ export {
   type SegmentUpdated, type UnknownEvent, type VariantUpdated,
 } from "./core/event.js";
 export type { Constraint, Distribution, Flag, Segment, Tag, Variant } from "./core/flag.js";
-export type { BatchRequest, Entity, EvaluationRequest, EvaluationResult, Scalar } from "./core/evaluation.js";
+export type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
+export type { Scalar } from "./core/values.js";
 export type { ChangeKind, FlagChange } from "./core/flag-table.js";
 export type { StoreStatus } from "./core/store-core.js";
 export type { Selection } from "./core/selection.js";

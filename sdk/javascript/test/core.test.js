@@ -38,6 +38,14 @@ describe("evaluation", () => {
     assert.throws(() => evaluateBatch(source, { entities }, AROUND), RangeError);
   });
 
+  test("an entity id may be a whole number, whether or not the flag exists (tc-entity-id)", () => {
+    const source = storeOf(open(1, "a"));
+    for (const flagKey of ["a", "nowhere"]) {
+      for (const entityID of [42, 42n]) assert.equal(evaluate(source, { flagKey, entityID }, AROUND).evalContext.entityID, "42");
+      for (const entityID of [1.5, true, {}]) assert.throws(() => evaluate(source, { flagKey, entityID }, AROUND), /^TypeError: entityID is /);
+    }
+  });
+
   test("a cycle of dependencies blocks, a long chain does not (tc-cycle)", () => {
     const cycle = storeOf(open(1, "a", { dependsOn: ["b"] }), open(2, "b", { dependsOn: ["a"] }), open(3, "self", { dependsOn: ["self"] }));
     for (const flagKey of ["a", "b", "self"]) {

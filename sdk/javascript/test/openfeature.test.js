@@ -30,11 +30,12 @@ describe("the OpenFeature web provider", () => {
     for (const name of [ProviderEvents.Stale, ProviderEvents.Ready, ProviderEvents.ConfigurationChanged, ProviderEvents.Error]) {
       OpenFeature.addHandler(name, (details) => seen.push([name, details?.flagsChanged]));
     }
-    const set = OpenFeature.setProviderAndWait(new FlagentProvider(realtime));
+    const set = OpenFeature.setProviderAndWait(new FlagentProvider(() => realtime));
     ({ peer } = await wire.accept(server));
     wire.snapshot(peer, [
       withVariant(1, "bool", "on"), withVariant(2, "text", "blue"), withVariant(3, "number", "big", { value: "2.5" }),
       withVariant(4, "object", "x", { colour: "red" }), flag(5, "disabled"), withVariant(6, "odd", "maybe"),
+      ...["1_000", "0x10", "3.0", "1e3", "nan", "Infinity", "٣٢", "9007199254740993", " 5"].map((value, n) => withVariant(20 + n, `n${value}`, "v", { value })),
       withVariant(7, "everyone", "no", null, { constraints: [] }), withVariant(8, "7", "yes"), withVariant(9, "some", "on", null, { rolloutPercent: 99 }),
     ], "10@k");
     await set;
@@ -54,6 +55,24 @@ describe("the OpenFeature web provider", () => {
     assert.deepEqual(client.getObjectValue("object", {}), { colour: "red" });
     const { variant, reason } = client.getStringDetails("text", "none");
     assert.deepEqual([variant, reason], ["blue", "TARGETING_MATCH"]);
+  });
+
+  test("a number is one of JSON, or a type mismatch", () => {
+    const numbers = { "1_000": null, "0x10": null, "3.0": 3, "1e3": 1000, nan: null, Infinity: null, "٣٢": null, "9007199254740993": null, " 5": null };
+    for (const [text, number] of Object.entries(numbers)) {
+      const expected = number === null ? [-1, "ERROR", "TYPE_MISMATCH"] : [number, "TARGETING_MATCH", undefined];
+      assert.deepEqual(pick(client.getNumberDetails(`n${text}`, -1)), expected, text);
+    }
+  });
+
+  test("a missing or blank targeting key is an error (tc-targeting-key)", async () => {
+    for (const context of [{}, { targetingKey: "" }, { targetingKey: " \u00a0" }, { country: "CA" }]) {
+      await OpenFeature.setContext(context);
+      for (const key of ["some", "nowhere", "disabled"]) assert.deepEqual(pick(client.getBooleanDetails(key, true)), [true, "ERROR", "TARGETING_KEY_MISSING"]);
+    }
+    await OpenFeature.setContext({ targetingKey: 42, country: "CA" });
+    assert.deepEqual(pick(client.getBooleanDetails("some", true)), [true, "ERROR", "INVALID_CONTEXT"]);
+    await OpenFeature.setContext({ targetingKey: "user123", country: "CA" });
   });
 
   test("resolves to the default with the right reason", () => {
@@ -87,6 +106,41 @@ describe("the OpenFeature web provider", () => {
     assert.deepEqual(pick(client.getStringDetails("text", "none")).slice(0, 2), ["green", "STALE"]);
     await wire.accept(server, { position: "11" });
     await until(() => seen.some(([name]) => name === ProviderEvents.Ready));
+  });
+
+  test("may be replaced and set again; closes a client that it made, never one that was given (tc-provider-again)", async () => {
+    const other = await ScriptedServer.start();
+    const serve = async () => wire.snapshot((await wire.accept(other)).peer, [withVariant(1, "mine", "on")], "10@k");
+    const given = new FlagentSSEClient({ url: wire.url(other) });
+    const made = [];
+    const make = () => made[made.push(new FlagentSSEClient({ url: wire.url(other) })) - 1];
+    try {
+      await OpenFeature.setContext("mine", { targetingKey: "user123", country: "CA" });
+      const mine = OpenFeature.getClient("mine");
+      given.subscribeAll(() => undefined);
+      await wire.accept(other);
+      const providers = [new FlagentProvider(given), new FlagentProvider(make)];
+      for (const provider of [...providers, ...providers]) {
+        const set = OpenFeature.setProviderAndWait("mine", provider);
+        void serve();
+        await set;
+        assert.equal(mine.getBooleanValue("mine", false), true);
+        assert.equal(given.state, "connected");
+      }
+      const replaced = OpenFeature.setProviderAndWait("mine", providers[0]);
+      void serve();
+      await replaced;
+      await until(() => made.every(({ state }) => state === "closed"));
+      assert.equal(made.length, 2);
+      assert.equal(given.state, "connected");
+      given.close();
+      await providers[0].onClose();
+      await assert.rejects(providers[0].initialize(), /closed/);
+    } finally {
+      given.close();
+      for (const one of made) one.close();
+      await other.stop();
+    }
   });
 
   const pick = ({ value, reason, errorCode }) => [value, reason, errorCode];

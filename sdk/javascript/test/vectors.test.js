@@ -10,6 +10,7 @@ import { closeCodeOutcome, statusOutcome, isEventStream, parseRetryAfter, resolv
 import { isBefore, parseEventId } from "../dist/core/event-id.js";
 import { StoreCore } from "../dist/core/store-core.js";
 import { evaluate } from "../dist/core/evaluation.js";
+import { contextTexts, entityText, readNumber } from "../dist/core/values.js";
 import { evaluationVectors, vectors } from "./vectors.js";
 
 describe("the event stream is parsed as in the standard", () => {
@@ -158,6 +159,27 @@ describe("the store's state", () => {
 
   // Vectors name a schema only if there are several.
   const listed = ({ kind, key, schema }) => (schema === null ? [kind, key] : [kind, key, schema]);
+});
+
+describe("values", () => {
+  const { attachmentNumber, entityID, contextValue } = vectors("values");
+  const given = ({ value, integer, special }) => (integer !== undefined ? BigInt(integer) : special !== undefined ? Number(special) : value);
+  for (const { id, name, text, number } of attachmentNumber) {
+    // Minus zero is zero.
+    test(`${id} ${name}`, () => assert.ok(readNumber(text) === number, `${text} is ${readNumber(text)}`));
+  }
+  for (const one of entityID) {
+    test(`${one.id} ${one.name}`, () => {
+      if (one.text === null) assert.throws(() => entityText(given(one)), /^TypeError: entityID is /);
+      else assert.equal(entityText(given(one)), one.text);
+    });
+  }
+  for (const one of contextValue) {
+    test(`${one.id} ${one.name}`, () => {
+      if (one.text === null) assert.throws(() => contextTexts({ p: given(one) }), /^TypeError: entityContext.p is /);
+      else assert.deepEqual(contextTexts({ p: given(one), none: null }), { p: one.text });
+    });
+  }
 });
 
 describe("local evaluation", () => {

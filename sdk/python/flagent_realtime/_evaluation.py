@@ -7,7 +7,6 @@ fails every operator; without a variant, the result has the id of the last segme
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import time
@@ -17,21 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from ._regex import Undecided, full_match
+from ._values import WHITESPACE, ContextValue, context_texts, entity_text, is_blank
 from .flags import Constraint, Flag, Segment
 
 __all__ = ["EvaluationResult", "evaluate_flag"]
 
-# Kotlin's whitespace. It includes no-break spaces; it does not include U+0085, which str.strip removes.
-_WHITESPACE = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 _JAVA_TRIMMED = "".join(map(chr, range(0x21)))
 _DECIMAL = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?")
 _HEXADECIMAL = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)[fFdD]?")
 _NAMED = re.compile(r"[+-]?(?:NaN|Infinity)")
 
-ContextValue = Union[str, int, float, bool, None]
 Lookup = Callable[[str], Union[Flag, None]]
 
 
@@ -96,17 +90,16 @@ def evaluate_flag(
     *,
     requested_id: int | None = None,
     requested_key: str | None = None,
-    entity_id: str | None = None,
+    entity_id: str | int | None = None,
     entity_type: str | None = None,
     entity_context: Mapping[str, ContextValue] | None = None,
 ) -> EvaluationResult:
     """Evaluate *flag* (``None`` or disabled: not found) for an entity. *find* returns a dependency by key."""
-    if entity_id is None or not entity_id.strip(_WHITESPACE):
+    entity_id = entity_text(entity_id)
+    if entity_id is None or is_blank(entity_id):
         entity_id = f"randomly_generated_{random.randint(-(2**31), 2**31 - 1)}"  # noqa: S311  not a secret
     found = flag if flag is not None and flag.enabled and not flag.archived else None
-    context = {
-        name: text for name, value in (entity_context or {}).items() if (text := context_text(value)) is not None
-    }
+    context = context_texts(entity_context)
     segment_id: int | None = None
     variant_id: int | None = None
     message: str | None = "the flag does not exist or is disabled"
@@ -131,15 +124,6 @@ def evaluate_flag(
         message=message,
         timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-
-
-def context_text(value: ContextValue) -> str | None:
-    """A property's value as text for constraints; ``None`` counts as missing."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    raise TypeError(f"a context value is a {type(value).__name__}; it must be a string, a number, a boolean or None")
 
 
 def _blocked_by(flag: Flag, find: Lookup, entity_id: str, context: Mapping[str, str]) -> str | None:
@@ -229,7 +213,7 @@ def _holds(constraint: Constraint, context: Mapping[str, str]) -> bool:
 
 
 def _pieces(operand: str) -> list[str]:
-    return [piece.strip(_WHITESPACE) for piece in operand.split(",")]
+    return [piece.strip(WHITESPACE) for piece in operand.split(",")]
 
 
 def _compare(operator: str, left: float | None, right: float | None) -> bool:

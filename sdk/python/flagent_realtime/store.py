@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._evaluation import ContextValue, EvaluationResult, evaluate_flag
+from ._evaluation import EvaluationResult, evaluate_flag
 from ._flag_table import ChangeKind, FlagEntry, FlagIdentity
 from ._selection import Selection
 from ._store_core import StoreStatus
 from ._store_driver import FlagChange, StoreDriver
+from ._values import ContextValue
 from .errors import AmbiguousFlag, ClientClosed, NotReady
 from .flags import Flag
 
@@ -96,7 +97,7 @@ class FlagStore:
     def evaluate(
         self,
         flag_key: str | None = None,
-        entity_id: str | None = None,
+        entity_id: str | int | None = None,
         entity_context: Mapping[str, ContextValue] | None = None,
         *,
         flag_id: int | None = None,
@@ -107,8 +108,9 @@ class FlagStore:
 
         A missing or disabled flag gives a result whose ``variant_key`` is ``None``. *flag_id* takes precedence over
         *flag_key*; either is looked up among the ids first, then among the keys. Without *entity_id* a random entity
-        is evaluated. Values of *entity_context* are strings, numbers, booleans or ``None`` (absent); other types raise
-        :exc:`TypeError`. Raises :exc:`AmbiguousFlag` as :meth:`get` does.
+        is evaluated; a whole number counts as its digits. Values of *entity_context* are strings, finite numbers,
+        booleans or ``None`` (absent); other types raise :exc:`TypeError`. Raises :exc:`AmbiguousFlag` as :meth:`get`
+        does.
         """
         name = str(flag_id) if flag_id is not None else flag_key
         return evaluate_flag(

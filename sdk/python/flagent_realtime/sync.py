@@ -24,7 +24,8 @@ from typing import Any, Generic, TypeVar
 
 from . import sse, store, websocket
 from ._client import RealtimeClient
-from ._evaluation import ContextValue, EvaluationResult
+from ._evaluation import EvaluationResult
+from ._values import ContextValue
 from .errors import ClientClosed, FlagentError
 from .events import EventType
 from .flags import Flag
@@ -213,7 +214,7 @@ class FlagentWebSocketClient(_Client[websocket.FlagentWebSocketClient]):
     def evaluate(
         self,
         flag_key: str | None = None,
-        entity_id: str | None = None,
+        entity_id: str | int | None = None,
         entity_context: Mapping[str, ContextValue] | None = None,
         *,
         flag_id: int | None = None,
@@ -322,7 +323,7 @@ class FlagStore:
     def evaluate(
         self,
         flag_key: str | None = None,
-        entity_id: str | None = None,
+        entity_id: str | int | None = None,
         entity_context: Mapping[str, ContextValue] | None = None,
         *,
         flag_id: int | None = None,

@@ -14,12 +14,13 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 
 from ._client import RealtimeClient
-from ._evaluation import ContextValue, EvaluationResult
+from ._evaluation import EvaluationResult
 from ._http import key_headers, response_error
 from ._pending_requests import PendingRequests
 from ._policy import Outcome, close_code_outcome, resolve_redirect, status_outcome
 from ._selection import Selection
 from ._store_driver import StoreDriver
+from ._values import ContextValue, context_texts, entity_text
 from .errors import (
     ConnectionLost,
     ConnectionRefused,
@@ -88,7 +89,7 @@ class FlagentWebSocketClient(RealtimeClient):
     async def evaluate(
         self,
         flag_key: str | None = None,
-        entity_id: str | None = None,
+        entity_id: str | int | None = None,
         entity_context: Mapping[str, ContextValue] | None = None,
         *,
         flag_id: int | None = None,
@@ -98,6 +99,8 @@ class FlagentWebSocketClient(RealtimeClient):
         timeout: float = 5.0,
     ) -> EvaluationResult:
         """Evaluate a flag on the server.
+
+        Entity and context are as in :meth:`FlagStore.evaluate`.
 
         *min_position*: the server waits until its state has reached this position. *timeout* is in seconds and
         includes the wait for a connection. Raises :exc:`RequestFailed` with the server's ``code``,
@@ -109,9 +112,7 @@ class FlagentWebSocketClient(RealtimeClient):
                 "type": "evaluate",
                 "flagKey": flag_key,
                 "flagID": flag_id,
-                "entityID": entity_id,
-                "entityType": entity_type,
-                "entityContext": None if entity_context is None else dict(entity_context),
+                **_entity({"entityID": entity_id, "entityType": entity_type, "entityContext": entity_context}),
                 "enableDebug": enable_debug or None,
                 "minPosition": None if min_position is None else str(min_position),
             },
@@ -143,7 +144,7 @@ class FlagentWebSocketClient(RealtimeClient):
         response = await self._call(
             {
                 "type": "evaluate_batch",
-                "entities": [dict(entity) for entity in entities],
+                "entities": [_entity(entity) for entity in entities],
                 "flagKeys": list(flag_keys) or None,
                 "flagIDs": list(flag_ids) or None,
                 "flagTags": list(flag_tags) or None,
@@ -354,6 +355,17 @@ class FlagentWebSocketClient(RealtimeClient):
             self._requests.close(error)
         else:
             self._requests.connection_lost(error)
+
+
+def _entity(given: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity as the server takes it. The server compares the JSON text of a value, as a local evaluation does."""
+    entity = {**given, "entityID": entity_text(given.get("entityID"))}
+    if (context := given.get("entityContext")) is not None:
+        texts = context_texts(context).items()
+        entity["entityContext"] = {
+            name: context[name] if json.dumps(context[name]) == text else text for name, text in texts
+        }
+    return {name: value for name, value in entity.items() if value is not None}
 
 
 def _close_error(cause: ConnectionClosed) -> ConnectionLost | ConnectionRefused:

@@ -940,14 +940,19 @@ async def test_tc_evaluate() -> None:
         assert isinstance(client, FlagentWebSocketClient)
         client.subscribe_all(lambda event: None)
         await client.start()
-        result = await client.evaluate("a", "e", {"country": "US", "age": 25}, min_position=12)
+        result = await client.evaluate(
+            "a", "e", {"country": "US", "age": 25, "score": 3.0, "none": None}, min_position=12
+        )
         assert (result.variant_key, result.variant_id, result.flag_key, result.entity_id) == ("on", 2, "a", "e")
         assert received[0] == {
-            "type": "evaluate", "flagKey": "a", "entityID": "e", "entityContext": {"country": "US", "age": 25}, "minPosition": "12",
+            "type": "evaluate", "flagKey": "a", "entityID": "e", "entityContext": {"country": "US", "age": 25, "score": "3"}, "minPosition": "12",
             "requestId": received[0]["requestId"],
         }  # fmt: skip
-        results = await client.evaluate_batch([{"entityID": "e"}], flag_keys=["a", "b"])
+        results = await client.evaluate_batch([{"entityID": 42}], flag_keys=["a", "b"])
         assert [each.flag_key for each in results] == ["a", "b"]
+        assert received[1]["entities"] == [{"entityID": "42"}]
+        with pytest.raises(ValueError, match="'n' is nan"):
+            await client.evaluate("a", "e", {"n": float("nan")})
         with pytest.raises(RequestFailed) as failed:
             await client.evaluate("bad", "e")
         assert failed.value.code == "invalid_input"

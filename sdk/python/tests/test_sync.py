@@ -15,6 +15,7 @@ import pytest
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent
+from openfeature.exception import ProviderFatalError
 from openfeature.flag_evaluation import Reason
 from scripted import Peer, Script, ScriptedServer, event, flag
 
@@ -181,7 +182,9 @@ def test_the_openfeature_provider() -> None:
             ProviderEvent.PROVIDER_STALE,
             ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
         )
-        provider = FlagentProvider(sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect_config=QUICK))
+        provider = FlagentProvider(
+            lambda: sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect_config=QUICK)
+        )
         try:
             api.set_provider_and_wait(provider)
             handlers = {kind: (lambda details, kind=kind: note(kind.value, details)) for kind in kinds}
@@ -190,29 +193,133 @@ def test_the_openfeature_provider() -> None:
             client = api.get_client()
             context = EvaluationContext("e", {"country": "US", "list": [1]})
             assert client.get_boolean_value("bool", False, context) is True
-            assert client.get_integer_value("int", 0) == 42
-            assert client.get_float_value("float", 0.0) == 1.5
-            assert client.get_object_value("object", {}) == {"x": "y"}
-            assert client.get_string_value("text", "") == "blue"
-            assert client.get_boolean_details("off", True).reason == Reason.DISABLED
-            assert client.get_boolean_details("empty", True).reason == Reason.DEFAULT
+            assert client.get_integer_value("int", 0, context) == 42
+            assert client.get_float_value("float", 0.0, context) == 1.5
+            assert client.get_object_value("object", {}, context) == {"x": "y"}
+            assert client.get_string_value("text", "", context) == "blue"
+            assert client.get_boolean_details("off", True, context).reason == Reason.DISABLED
+            assert client.get_boolean_details("empty", True, context).reason == Reason.DEFAULT
             # "7" is the key here, although it could be an id.
             chosen, lucky = (client.get_boolean_details(key, key == "7", context) for key in ("7", "some"))
             assert (chosen.value, chosen.reason) == (False, Reason.TARGETING_MATCH)
             assert (lucky.value, lucky.reason) == (True, Reason.SPLIT)
-            assert client.get_boolean_details("text", True).error_code == "TYPE_MISMATCH"
-            assert client.get_boolean_details("unknown", True).error_code == "FLAG_NOT_FOUND"
+            assert client.get_boolean_details("text", True, context).error_code == "TYPE_MISMATCH"
+            assert client.get_boolean_details("unknown", True, context).error_code == "FLAG_NOT_FOUND"
             details = client.get_string_details("text", "", context)
             assert (details.reason, details.variant) == (Reason.STATIC, "blue")
             step.set()
             assert ready_again.wait(10), received
             assert ("PROVIDER_CONFIGURATION_CHANGED", ["text"]) in received
-            assert client.get_string_value("text", "") == "green"
+            assert client.get_string_value("text", "", context) == "green"
             for kind, handler in handlers.items():
                 api.remove_handler(kind, handler)
         finally:
             step.set()
             api.clear_providers()
+
+
+async def steady(peer: Peer) -> None:
+    """A snapshot with numbers, and a flag that divides its entities."""
+    halves = rollout(1, "halves", "on")
+    halves["variants"].append({"id": 2, "flagID": 1, "key": "off", "attachment": None})
+    halves["segments"][0]["distributions"] = [
+        {"id": each, "segmentID": 1, "variantID": each, "variantKey": key, "percent": 50}
+        for each, key in ((1, "on"), (2, "off"))
+    ]
+    numbers = {"underscore": "1_000", "hex": "0x10", "decimal": "3.0", "nan": "nan", "exact": "9007199254740993"}
+    flags = [rollout(number, key, "v", {"value": text}) for number, (key, text) in enumerate(numbers.items(), 10)]
+    await peer.open()
+    while True:
+        if peer.subscribe["type"] == "subscribe":
+            await peer.greet(10)
+        if peer.wants_snapshot:
+            await peer.snapshot(10, halves, *flags)
+        peer.subscribe = await peer.receive()
+
+
+@pytest.fixture
+def steady_client() -> Iterator[sync.FlagentWebSocketClient]:
+    with ThreadedServer(steady) as threaded:
+        client = sync.FlagentWebSocketClient(threaded.server.url("ws"), reconnect_config=QUICK)
+        try:
+            yield client
+        finally:
+            api.clear_providers()
+            client.close()
+
+
+@pytest.mark.parametrize("key", [None, "", " ", "\t\u00a0"])
+def test_a_missing_or_blank_targeting_key_is_an_error(
+    steady_client: sync.FlagentWebSocketClient, key: str | None
+) -> None:
+    """tc-targeting-key: without a key, a flag that divides its entities would give another variant at each call."""
+    api.set_provider_and_wait(FlagentProvider(steady_client))
+    client = api.get_client()
+    for context in (EvaluationContext(key, {"country": "US"}), *([None] if key is None else [])):
+        for flag_key in ("halves", "unknown"):
+            details = client.get_boolean_details(flag_key, True, context)
+            assert (details.value, details.error_code) == (True, "TARGETING_KEY_MISSING")
+    assert client.get_boolean_details("halves", True, EvaluationContext("e")).error_code is None
+    number: Any = 42
+    assert client.get_boolean_details("halves", True, EvaluationContext(number)).error_code == "INVALID_CONTEXT"
+
+
+def test_a_number_is_one_of_json_or_a_type_mismatch(steady_client: sync.FlagentWebSocketClient) -> None:
+    api.set_provider_and_wait(FlagentProvider(steady_client))
+    client, context = api.get_client(), EvaluationContext("e", {"price": float("nan")})
+    integers = {key: client.get_integer_details(key, -1, context) for key in ("underscore", "hex", "decimal", "exact")}
+    assert {key: each.value for key, each in integers.items()} == {
+        "underscore": -1, "hex": -1, "decimal": 3, "exact": 9007199254740993,
+    }  # fmt: skip
+    assert integers["hex"].error_code == "TYPE_MISMATCH"
+    floats = {key: client.get_float_details(key, -1.0, context) for key in ("underscore", "decimal", "nan", "exact")}
+    assert {key: each.value for key, each in floats.items()} == {
+        "underscore": -1.0, "decimal": 3.0, "nan": -1.0, "exact": -1.0,
+    }  # fmt: skip
+    assert {floats[key].error_code for key in ("underscore", "nan", "exact")} == {"TYPE_MISMATCH"}
+
+
+def test_a_provider_may_be_replaced_and_set_again(steady_client: sync.FlagentWebSocketClient) -> None:
+    """tc-provider-again: it never closes a client that was given to it, and closes one that it made."""
+    made: list[sync.FlagentWebSocketClient] = []
+
+    def make() -> sync.FlagentWebSocketClient:
+        made.append(sync.FlagentWebSocketClient(steady_client._client.url, reconnect_config=QUICK))
+        return made[-1]
+
+    client, context = api.get_client(), EvaluationContext("e")
+    given, own = FlagentProvider(steady_client), FlagentProvider(make)
+    for provider in (given, own, given, own):
+        api.set_provider_and_wait(provider)
+        assert client.get_integer_value("decimal", -1, context) == 3
+        assert steady_client.is_connected
+    api.clear_providers()
+    assert steady_client.is_connected
+    assert len(steady_client._client._stores) == 0
+    assert [each._is_closed for each in made] == [True, True]
+
+
+def test_a_provider_may_outlive_the_client_that_was_given(steady_client: sync.FlagentWebSocketClient) -> None:
+    provider = FlagentProvider(steady_client)
+    api.set_provider_and_wait(provider)
+    steady_client.close()
+    provider.shutdown()
+    with pytest.raises(ProviderFatalError, match="closed"):
+        provider.initialize(EvaluationContext("e"))
+
+
+def test_an_entity_id_may_be_a_whole_number(steady_client: sync.FlagentWebSocketClient) -> None:
+    """tc-entity-id: it counts as its digits, whether or not the flag exists; another type is a TypeError."""
+    with steady_client:
+        store = sync.FlagStore(steady_client)
+        store.ready(5)
+        wrong: Any = [1.5, True, ["x"]]
+        for key in ("halves", "unknown"):
+            assert store.evaluate(key, 42).entity_id == "42"
+            assert store.evaluate(key, 42).variant_key == store.evaluate(key, "42").variant_key
+            for entity_id in wrong:
+                with pytest.raises(TypeError, match="entity_id is a"):
+                    store.evaluate(key, entity_id)
 
 
 def examples() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from flagent_realtime._policy import (
 from flagent_realtime._selection import Selection
 from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseItem, SseParser, SseRetry
 from flagent_realtime._store_core import StoreCore
+from flagent_realtime._values import context_texts, entity_text, read_integer, read_number
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant
 
@@ -137,6 +139,43 @@ def test_where_a_redirect_leads(case: dict[str, Any]) -> None:
     outcome = case["outcome"]
     expected = None if outcome is None else (outcome["url"], outcome["sendKey"])
     assert resolve_redirect(case["from"], case["location"], case["hop"]) == expected
+
+
+@pytest.mark.parametrize("case", load("values.json")["attachmentNumber"], ids=name_of)
+def test_the_number_of_an_attachment(case: dict[str, Any]) -> None:
+    assert read_or_none(read_number, case["text"]) == case["number"]
+    assert read_or_none(read_integer, case["text"]) == (None if case["integer"] is None else int(case["integer"]))
+
+
+def read_or_none(read: Callable[[str], float], text: str) -> float | None:
+    try:
+        return read(text)
+    except ValueError:
+        return None
+
+
+def given_value(case: dict[str, Any]) -> Any:
+    if "integer" in case:
+        return int(case["integer"])
+    return float(case["special"]) if "special" in case else case["value"]
+
+
+@pytest.mark.parametrize("case", load("values.json")["entityID"], ids=name_of)
+def test_the_text_of_an_entity_id(case: dict[str, Any]) -> None:
+    if case["text"] is not None:
+        assert entity_text(given_value(case)) == case["text"]
+        return
+    with pytest.raises(TypeError, match="entity_id is a"):
+        entity_text(given_value(case))
+
+
+@pytest.mark.parametrize("case", load("values.json")["contextValue"], ids=name_of)
+def test_the_text_of_a_context_value(case: dict[str, Any]) -> None:
+    if case["text"] is not None:
+        assert context_texts({"p": given_value(case), "none": None}) == {"p": case["text"]}
+        return
+    with pytest.raises((TypeError, ValueError), match="'p' is"):
+        context_texts({"p": given_value(case)})
 
 
 @pytest.mark.parametrize("case", load("digest.json"), ids=name_of)

@@ -7,12 +7,11 @@
 import { compileConstraint, isBlank, type Test } from "./constraint.js";
 import { crc32 } from "./crc32.js";
 import { tagsOf, type Flag, type Segment } from "./flag.js";
-
-export type Scalar = string | number | boolean | null;
+import { contextTexts, entityText, type Scalar } from "./values.js";
 
 export interface Entity {
-  /** If missing or blank, a random one is generated. */
-  readonly entityID?: string | null;
+  /** If missing or blank, a random one is generated. A whole number counts as its digits. */
+  readonly entityID?: string | number | bigint | null;
   readonly entityType?: string | null;
   /** Numbers and booleans count as their JSON text; null as absent. */
   readonly entityContext?: Readonly<Record<string, Scalar>> | null;
@@ -144,7 +143,9 @@ function notFound(request: EvaluationRequest, around: EvaluationEnvironment): Ev
     ...NOTHING,
     variantKey: null,
     variantAttachment: null,
-    evalContext: { entityID: request.entityID ?? null, entityType: request.entityType ?? null, entityContext: texts(request) },
+    evalContext: {
+      entityID: entityText(request.entityID), entityType: request.entityType ?? null, entityContext: contextTexts(request.entityContext),
+    },
     evalDebugLog: { msg: `${request.flagID == null ? `flagKey ${flagKey}` : `flagID ${flagID}`} not found or deleted`, segmentDebugLogs: [] },
     timestamp: around.timestamp(),
   };
@@ -152,9 +153,9 @@ function notFound(request: EvaluationRequest, around: EvaluationEnvironment): Ev
 
 function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: boolean, around: EvaluationEnvironment): EvaluationResult {
   const compiled = compile(flag);
-  const given = entity.entityID ?? "";
+  const given = entityText(entity.entityID) ?? "";
   const entityID = isBlank(given) ? around.newEntityID() : given;
-  const entityContext = texts(entity);
+  const entityContext = contextTexts(entity.entityContext);
   const context: Context = new Map(Object.entries(entityContext ?? {}));
   const blocker = flag.dependsOn?.length ? blockedBy(source, flag, entityID, context) : null;
   const log: { segmentID: number; msg: string }[] = [];
@@ -257,14 +258,4 @@ function compileSegment(segment: Segment): CompiledSegment {
     limit: isOpen ? Math.min(segment.rolloutPercent * BUCKETS_PER_PERCENT, BUCKETS) : 0,
     shares,
   };
-}
-
-function texts(entity: Entity): Record<string, string> | null {
-  if (entity.entityContext == null) return null;
-  const pairs = Object.entries(entity.entityContext).filter(([, value]) => value !== null && value !== undefined);
-  return Object.fromEntries(pairs.map(([name, value]) => {
-    if (typeof value === "string") return [name, value];
-    if (typeof value === "boolean" || (typeof value === "number" && Number.isFinite(value))) return [name, JSON.stringify(value)];
-    throw new TypeError(`entityContext.${name} is ${typeof value}; it must be a string, a finite number or a boolean`);
-  }));
 }

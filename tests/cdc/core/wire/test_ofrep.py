@@ -49,6 +49,7 @@ def test_the_targeting_key_is_the_entity_and_scalars_are_its_context() -> None:
         ({"context": {}}, "TARGETING_KEY_MISSING"),
         ({"context": {"targetingKey": None}}, "TARGETING_KEY_MISSING"),
         ({"context": {"targetingKey": ""}}, "TARGETING_KEY_MISSING"),
+        ({"context": {"targetingKey": " \t\u00a0"}}, "TARGETING_KEY_MISSING"),
         ({"context": {"targetingKey": 5}}, "INVALID_CONTEXT"),
         ({"context": []}, "INVALID_CONTEXT"),
         ({}, "INVALID_CONTEXT"),

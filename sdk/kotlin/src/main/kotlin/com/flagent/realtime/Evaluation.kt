@@ -48,7 +48,7 @@ public class EvaluationResult internal constructor(
     }
 }
 
-/** The entity that a flag is evaluated for. Values of [entityContext] are JSON values: strings, numbers, booleans. */
+/** The entity that a flag is evaluated for. Values of [entityContext] are strings, finite numbers, booleans, or `null` (missing). */
 public data class EvaluationEntity(
     val entityID: String? = null,
     val entityType: String? = null,
@@ -57,7 +57,7 @@ public data class EvaluationEntity(
     internal fun writeTo(builder: JsonObjectBuilder): Unit = with(builder) {
         entityID?.let { put("entityID", it) }
         entityType?.let { put("entityType", it) }
-        entityContext?.let { put("entityContext", jsonOf(it)) }
+        entityContext?.let { put("entityContext", ContextValue.jsonOf(it)) }
     }
 }
 

@@ -32,16 +32,3 @@ internal fun JsonObject.texts(name: String): List<String> =
 
 private fun JsonObject.number(name: String): JsonPrimitive? =
     (this[name] as? JsonPrimitive)?.takeIf { !it.isString && it !is JsonNull }
-
-/** A Kotlin value as JSON; raises [IllegalArgumentException] for a type that JSON does not have. */
-internal fun jsonOf(value: Any?): JsonElement = when (value) {
-    null -> JsonNull
-    is JsonElement -> value
-    is String -> JsonPrimitive(value)
-    is Boolean -> JsonPrimitive(value)
-    is Number -> JsonPrimitive(value)
-    is Enum<*> -> JsonPrimitive(value.name)
-    is Map<*, *> -> JsonObject(value.entries.associate { (k, v) -> k.toString() to jsonOf(v) })
-    is Iterable<*> -> JsonArray(value.map { jsonOf(it) })
-    else -> throw IllegalArgumentException("A value of ${value::class.java.name} cannot be sent as JSON.")
-}

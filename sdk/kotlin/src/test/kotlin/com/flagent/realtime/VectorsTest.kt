@@ -6,6 +6,7 @@ import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.JsonNull
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
+import kotlinx.serialization.json.booleanOrNull
 import kotlinx.serialization.json.double
 import kotlinx.serialization.json.jsonArray
 import kotlinx.serialization.json.jsonObject
@@ -17,6 +18,7 @@ import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.TestFactory
+import org.junit.jupiter.api.assertThrows
 import java.net.URI
 import java.nio.file.Files
 import java.nio.file.Path
@@ -148,6 +150,28 @@ class VectorsTest {
             assertNull(target)
         } else {
             assertEquals(URI(expected.jsonObject.text("url")!!) to expected.jsonObject.bool("sendKey"), target)
+        }
+    }
+
+    @TestFactory
+    fun `values of a context`() = tests(file("values.json").jsonObject.getValue("contextValue")) { case ->
+        val literal = case["value"] as? JsonPrimitive
+        val value: Any? = when {
+            "integer" in case -> case.text("integer")!!.toBigInteger()
+            "special" in case -> case.text("special")!!.toDouble()
+            literal == null -> case["value"]
+            literal.isString -> literal.content
+            else -> literal.booleanOrNull ?: literal.content.toLongOrNull() ?: literal.double
+        }
+        val text = case.text("text")
+        if (text == null) {
+            val error = assertThrows<IllegalArgumentException> { ContextValue.jsonOf(mapOf("p" to value)) }
+            assertTrue("'p' is" in error.message!!)
+        } else {
+            for (given in listOfNotNull(value, literal)) {
+                val sent = ContextValue.jsonOf(mapOf("p" to given, "none" to null))
+                assertEquals(mapOf("p" to text), sent.mapValues { it.value.jsonPrimitive.content })
+            }
         }
     }
 
