@@ -220,6 +220,8 @@ export class ConnectionSupervisor implements ClientConnection {
     if (this.connection === null) return;
     for (const request of this.requests.unanswered) this.connection.send(request);
     this.updateSelection(this.selection!);
+    // A store that has joined since the request was sent: the stream brings no snapshot for it.
+    if (this.wantsSnapshot && !this.isResuming && !this.awaitsSnapshot) this.requestSnapshot(this.selection!);
     this.watchSilence();
   }
 

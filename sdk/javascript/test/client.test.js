@@ -73,6 +73,20 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       }
     });
 
+    test("a store that joins while the connection is being opened receives a snapshot", async () => {
+      connect().subscribeAll(() => undefined);
+      const peer = await server.next();
+      if (name === "WebSocket") peer.upgrade();
+      const asked = name === "WebSocket" ? await peer.message("subscribe") : null;
+      const store = new FlagStore(client);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      const answer = await wire.snapshotRequest(server, peer);
+      if (asked === null) peer.startStream();
+      else peer.send({ type: "subscribed", requestId: asked.requestId, position: "10", id: "10@k", fresh: true, ageMs: 1, selections: [] });
+      await answer([flag(1, "a")], "10@k");
+      await store.ready({ timeout: 5000 });
+    });
+
     test("types events and passes unknown ones on", async () => {
       const events = [];
       connect().subscribeAll((one) => events.push(one));
