@@ -10,7 +10,7 @@ import { Backoff, type ReconnectConfig } from "./core/backoff.js";
 import { Cursor } from "./core/cursor.js";
 import { Liveness } from "./core/liveness.js";
 import { isKeepAlive, type Heartbeat, type Message } from "./core/message.js";
-import { covers, minus, toSubscribe, union, type Selection } from "./core/selection.js";
+import { covers, isEverything, minus, parts, subscribeMessages, toSubscribe, union, type Selection } from "./core/selection.js";
 import { asError, ClientClosed, ConnectionLost, ConnectionRefused, ReconnectExhausted, RequestFailed } from "./errors.js";
 import { PendingRequests, type Fields } from "./pending-requests.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionSink, type Transport } from "./transport.js";
@@ -52,7 +52,8 @@ export class ConnectionSupervisor implements ClientConnection {
   private selected: Selection | null = null;
   private isResuming = false;
   private awaitsSnapshot = false;
-  private openingId = "";
+  /** The requests that the connection was opened with. */
+  private readonly openingIds = new Set<string>();
   private timer: unknown = null;
   private receivedAt = 0;
   private hasPinged = false;
@@ -92,10 +93,12 @@ export class ConnectionSupervisor implements ClientConnection {
     const { connection } = this;
     if (connection === null || this.state !== "connected") return;
     if (connection.isTwoWay) {
-      const requestId = this.nextRequest();
-      this.scopes.set(requestId, selection);
+      const messages = subscribeMessages(selection, { snapshot: true });
+      // Where everything is selected anyway, it must stay so.
+      const isWide = this.selected !== null && isEverything(this.selected);
+      const [requestId] = this.send(isWide ? messages.slice(0, 1) : messages);
+      this.scopes.set(requestId!, selection);
       this.selected = union([this.selected ?? selection, selection]);
-      connection.send({ type: "subscribe", requestId, ...toSubscribe(selection), snapshot: true });
     } else void this.fetchSnapshot(selection, 1);
   }
 
@@ -164,11 +167,18 @@ export class ConnectionSupervisor implements ClientConnection {
       ended: (reason) => { if (isCurrent()) this.ended(reason); },
     };
     this.connection = this.options.transport.open({ selection, lastEventId, snapshot, apiKey }, sink);
-    this.openingId = this.nextRequest();
+    this.openingIds.clear();
     if (!this.connection.isTwoWay) return;
-    const resume = lastEventId === null ? {} : { lastEventId };
-    this.connection.send({
-      type: "subscribe", requestId: this.openingId, ...toSubscribe(selection), ...(snapshot ? { snapshot } : {}), ...resume,
+    const start = lastEventId !== null ? { lastEventId } : snapshot ? { snapshot } : {};
+    for (const id of this.send(subscribeMessages(selection, start))) this.openingIds.add(id);
+  }
+
+  /** Sends messages with new request ids, which it returns. */
+  private send(messages: readonly Fields[]): string[] {
+    return messages.map((message) => {
+      const requestId = this.nextRequest();
+      this.connection!.send({ ...message, requestId });
+      return requestId;
     });
   }
 
@@ -198,7 +208,7 @@ export class ConnectionSupervisor implements ClientConnection {
       case "error": {
         const failed = new RequestFailed(message.message || message.code, message.code);
         if (message.requestId !== null && this.requests.reject(message.requestId, failed)) return;
-        if (message.requestId === this.openingId) this.fail(new ConnectionRefused(failed));
+        if (message.requestId !== null && this.openingIds.has(message.requestId)) this.fail(new ConnectionRefused(failed));
         else this.listener.error(failed);
         this.retrySnapshot(message.requestId);
         return;
@@ -226,7 +236,7 @@ export class ConnectionSupervisor implements ClientConnection {
   }
 
   private snapshot(message: Message & { kind: "snapshot" }): void {
-    const requested = message.requestId !== null && message.requestId !== this.openingId && message.reason === null;
+    const requested = message.requestId !== null && !this.openingIds.has(message.requestId) && message.reason === null;
     if (requested) {
       const scope = this.scopes.get(message.requestId!);
       this.scopes.delete(message.requestId!);
@@ -254,13 +264,13 @@ export class ConnectionSupervisor implements ClientConnection {
         this.disconnect();
         return this.open();
       }
-      connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selection) });
+      this.send(subscribeMessages(added(selection, selected)));
       this.selected = union([selected, selection]);
     }
     const gone = connection.isTwoWay ? minus(this.selected!, selection) : null;
     if (gone === null) return;
-    if (gone.all) connection.send({ type: "subscribe", requestId: this.nextRequest(), ...toSubscribe(selection) });
-    connection.send({ type: "unsubscribe", requestId: this.nextRequest(), ...toSubscribe(gone) });
+    if (gone.all) this.send(subscribeMessages(selection));
+    this.send(parts(gone).map((part) => ({ type: "unsubscribe", ...toSubscribe(part) })));
     this.selected = selection;
   }
 
@@ -356,4 +366,12 @@ export class ConnectionSupervisor implements ClientConnection {
     this.state = state;
     this.listener.state(state, error);
   }
+}
+
+/** What `selection` selects and `selected` does not: only that where both are narrowed alike, otherwise all of it. */
+function added(selection: Selection, selected: Selection): Selection {
+  const narrowing = ({ types = [], schemas = [] }: Selection) => JSON.stringify([types, schemas]);
+  const { types, schemas } = selection;
+  const more = narrowing(selection) === narrowing(selected) ? minus(selection, selected) : null;
+  return more === null ? selection : { ...more, ...(types && { types }), ...(schemas && { schemas }) };
 }

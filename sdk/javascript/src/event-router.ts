@@ -12,12 +12,13 @@ export class EventRouter {
     for (const flag of flags) this.formerTags.set(flag.id, tagsOf(flag));
   }
 
-  route(event: AnyEvent, subscriptions: Iterable<EventSubscription>): void {
+  /** `isExact`: the server sends only what the subscriptions select. */
+  route(event: AnyEvent, subscriptions: Iterable<EventSubscription>, isExact: boolean): void {
     const former = event.flagID === null ? null : this.formerTags.get(event.flagID) ?? null;
     const all = [...subscriptions];
     const chosen = all.filter(({ selection }) => selection === null || selectsEvent(selection, event, former));
     // The server sent the event, but no subscription selects it by what is known of the flag: a former tag selected it.
-    const isOrphan = former === null && event.flagKey !== null && !chosen.some(({ selection }) => selection !== null);
+    const isOrphan = isExact && former === null && event.flagKey !== null && !chosen.some(({ selection }) => selection !== null);
     if (isOrphan) {
       chosen.push(...all.filter(({ selection }) => selection?.tags?.length && !isEverything(selection)
         && selectsEvent({ ...selection, tags: [], all: true }, event, null)));

@@ -8,7 +8,7 @@ import { ConnectionSupervisor } from "./connection-supervisor.js";
 import { ReconnectConfig } from "./core/backoff.js";
 import type { AnyEvent } from "./core/event.js";
 import type { Message, SnapshotMessage } from "./core/message.js";
-import { EVERYTHING, union, type Selection } from "./core/selection.js";
+import { addWeights, checkLimits, checkValues, EVERYTHING, NO_WEIGHT, parts, union, weightOf, type Selection, type SelectionLimits } from "./core/selection.js";
 import { Dispatcher } from "./dispatcher.js";
 import { ClientClosed } from "./errors.js";
 import { EventRouter } from "./event-router.js";
@@ -31,6 +31,11 @@ export abstract class RealtimeClient {
   private readonly errorHandlers = new Set<ErrorHandler>();
   private readonly unfollow: () => void;
   private isRefreshing = false;
+  private readonly limits: SelectionLimits;
+  /** An upper bound of what is selected. */
+  private weight = NO_WEIGHT;
+  /** Whether the selection is sent in parts, and therefore is wider for a moment. */
+  private isDivided = false;
   /** The drivers that need a snapshot. */
   private readonly requests = new Set<StoreDriver>();
   private greeting: (Message & { kind: "connected" }) | null = null;
@@ -42,6 +47,7 @@ export abstract class RealtimeClient {
   protected constructor(options: ClientOptions, transport: Transport) {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
     this.clock = options.clock ?? systemClock;
+    this.limits = transport.limits;
     this.dispatcher = new Dispatcher({
       limit: queueSize,
       full: () => this.connection.pause("overflow"),
@@ -165,6 +171,7 @@ export abstract class RealtimeClient {
   /** @internal Feeds a driver until it is detached. */
   attach(driver: StoreDriver): void {
     if (this.isClosed) throw new ClientClosed();
+    this.checkSelection(driver.selection);
     this.drivers.add(driver);
     if (this.connection.state === "failed") driver.store.clientFailed();
     driver.reportStatus();
@@ -197,6 +204,7 @@ export abstract class RealtimeClient {
   private addEventSubscription(selection: Selection | null, handler: EventHandler): Subscription {
     checked(handler);
     if (this.isClosed) throw new ClientClosed();
+    if (selection !== null) this.checkSelection(selection);
     const subscription = new EventSubscription(selection, handler, (event) => this.dispatcher.push(() => handler(event)));
     this.eventSubscriptions.add(subscription);
     this.refresh();
@@ -221,12 +229,27 @@ export abstract class RealtimeClient {
         }
       }
       this.requestSnapshots();
-      this.connection.select(this.selection(), this.drivers.size > 0);
+      const selection = this.selection();
+      this.isDivided = selection !== null && parts(selection).length > 1;
+      this.weight = this.selections().reduce((sum, one) => addWeights(sum, weightOf(one)), NO_WEIGHT);
+      this.connection.select(selection, this.drivers.size > 0);
     });
   }
 
+  /** Counts `added` as selected; raises RangeError if the connection cannot select it as well. */
+  private checkSelection(added: Selection): void {
+    checkValues(added);
+    const weight = addWeights(this.weight, weightOf(added));
+    checkLimits(this.limits, weight, () => [...this.selections(), added]);
+    this.weight = weight;
+  }
+
+  private selections(): Selection[] {
+    return [...this.drivers, ...this.eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
+  }
+
   private selection(): Selection | null {
-    const selections = [...this.drivers, ...this.eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
+    const selections = this.selections();
     return union(selections.length === 0 && this.eventSubscriptions.size > 0 ? [EVERYTHING] : selections);
   }
 
@@ -250,7 +273,7 @@ export abstract class RealtimeClient {
       if (message.kind === "connected" && message.resumed && driver.store.lastEventId === null) this.requests.add(driver);
     }
     if (message.kind === "snapshot") this.onSnapshot(message);
-    if (message.kind === "events") for (const event of message.events) this.router.route(event, this.eventSubscriptions);
+    if (message.kind === "events") for (const event of message.events) this.router.route(event, this.eventSubscriptions, !this.isDivided);
     this.reportStatuses();
     this.requestSnapshots();
   }

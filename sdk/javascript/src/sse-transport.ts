@@ -2,7 +2,7 @@
 import { SseParser, type SseItem } from "./core/sse-parser.js";
 import { parseKeepAlive, decodeSseItem, type Message } from "./core/message.js";
 import { statusOutcome, isEventStream, isUnauthorized, parseRetryAfter, resolveRedirect } from "./core/policy.js";
-import { isEverything, toQuery, type Selection } from "./core/selection.js";
+import { isEverything, MAX_VALUES, toQuery, type Selection } from "./core/selection.js";
 import { asError, ConnectionLost, FlagentError } from "./errors.js";
 import { isNode, isPage } from "./platform.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
@@ -21,6 +21,8 @@ export const defaultFetch: Fetch = async (input, init) => {
 };
 
 export class SseTransport implements Transport {
+  readonly limits = { selectors: MAX_VALUES, isQuery: true };
+
   constructor(private readonly url: string, private readonly fetch: Fetch, private readonly maxLength: number) {}
 
   open(request: ConnectionRequest, sink: ConnectionSink): Connection {

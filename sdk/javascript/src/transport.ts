@@ -1,6 +1,6 @@
 /** The boundary between the life of a connection (`connection-supervisor`) and its bytes (`sse-transport`, `websocket-transport`). */
 import type { Message } from "./core/message.js";
-import type { Selection } from "./core/selection.js";
+import type { Selection, SelectionLimits } from "./core/selection.js";
 
 /** What a new connection asks for. */
 export interface ConnectionRequest {
@@ -41,6 +41,8 @@ export interface Connection {
 }
 
 export interface Transport {
+  /** What one connection can select. */
+  readonly limits: SelectionLimits;
   open(request: ConnectionRequest, sink: ConnectionSink): Connection;
   /** Fetches a snapshot beside the stream; absent where the stream itself takes requests. Rejects on failure. */
   snapshot?(selection: Selection, apiKey: string | null, signal: AbortSignal): Promise<Message>;

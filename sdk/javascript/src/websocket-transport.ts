@@ -25,6 +25,9 @@ export const PROTOCOL = "flagent.v1";
 export const KEY_PROTOCOL = "flagent.key.";
 
 export class WebSocketTransport implements Transport {
+  /** The server's limit is 10 000. A selection that is sent in parts takes one more for a moment. */
+  readonly limits = { selectors: 9999, isQuery: false };
+
   constructor(private readonly url: string, private readonly openSocket: OpenSocket) {}
 
   open(request: ConnectionRequest, sink: ConnectionSink): Connection {

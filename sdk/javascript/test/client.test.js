@@ -87,6 +87,72 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await store.ready({ timeout: 5000 });
     });
 
+    if (name === "WebSocket") test("a large selection is sent in parts; a resume and a snapshot select everything for a moment (tc-many-selectors)", async () => {
+      connect({ reconnectConfig: { initialDelay: 1 } });
+      const keys = Array.from({ length: 2500 }, (_, n) => `${"k".repeat(100)}${n}`);
+      const calls = [];
+      const subscriptions = keys.map((key) => client.subscribeFlag(key, (one) => calls.push(one.key)));
+      const events = [];
+      client.subscribe({ tags: ["t"] }, ({ flagKey }) => events.push(flagKey));
+      for (const start of [{ snapshot: true }, { lastEventId: "10@k" }]) {
+        const { peer, requestId } = await wire.accept(server);
+        await peer.message("unsubscribe");
+        const sent = peer.messages.map(({ requestId: _, ...message }) => message);
+        assert.deepEqual(sent[0], { type: "subscribe", subscribeAll: true, ...start });
+        assert.deepEqual(sent.at(-1), { type: "unsubscribe", subscribeAll: true });
+        const divided = sent.slice(1, -1);
+        assert.deepEqual(divided.flatMap(({ flags = [] }) => flags), keys);
+        assert.deepEqual(divided.flatMap(({ tags = [] }) => tags), ["t"]);
+        for (const part of divided) {
+          assert.equal(part.type, "subscribe");
+          assert.ok((part.flags?.length ?? 0) <= 1000 && JSON.stringify(part).length <= 66_000);
+        }
+        if (start.snapshot) {
+          wire.snapshot(peer, [flag(1, keys[0]), flag(2, "other")], "10@k", requestId);
+          await until(() => calls.length === 1);
+          peer.socket.destroy();
+          await until(() => client.state === "reconnecting");
+          clock.advance(1);
+        } else {
+          wire.event(peer, event("flag_updated", "11-0@k", flag(2, "other", { enabled: true })));
+          wire.event(peer, event("flag_updated", "12-0@k", flag(3, keys[2499], { enabled: true })));
+          await until(() => calls.length === 2);
+          assert.deepEqual(calls, [keys[0], keys[2499]]);
+          assert.deepEqual(events, []);
+          for (const one of subscriptions.slice(0, 1500)) one.unsubscribe();
+          const gone = () => peer.messages.slice(sent.length).filter(({ type }) => type === "unsubscribe");
+          await until(() => gone().flatMap(({ flags }) => flags).length === 1500);
+          assert.ok(gone().every(({ flags }) => flags.length <= 1000));
+        }
+      }
+    });
+
+    test("what exceeds a limit is refused at once, and what was subscribed before stays (tc-selection-limits)", async () => {
+      const limit = name === "WebSocket" ? 9999 : 1000;
+      connect();
+      for (let n = 0; n < limit - 1; n++) client.subscribeFlag(`f${n}`, () => undefined);
+      const store = new FlagStore(client, { flags: ["last", "f1"] });
+      client.subscribeFlag("f1", () => undefined);
+      for (const refused of [
+        () => client.subscribeFlag("one more", () => undefined), () => client.subscribeTags(["t"], () => undefined),
+        () => client.subscribeSegments(() => undefined), () => new FlagStore(client, { flagIDs: [1] }),
+      ]) assert.throws(refused, new RegExp(`^RangeError: this client would select ${limit + 1} .* limit .* ${limit};`));
+      store.close();
+      client.subscribeFlag("one more", () => undefined);
+      for (const refused of [
+        () => client.subscribeFlag("k".repeat(257), () => undefined), () => client.subscribe({ tables: [""] }, () => undefined),
+        () => new FlagStore(client, { tags: ["\u{1f6a9}".repeat(257)] }), () => new FlagStore(client, { flagIDs: [2 ** 31] }),
+      ]) assert.throws(refused, TypeError);
+      client.close();
+      connect().subscribe({ tags: ["\u{1f6a9}".repeat(256)] }, () => undefined);
+    });
+
+    if (name === "SSE") test("a query that is too long is refused at once (tc-selection-limits)", () => {
+      connect();
+      for (let n = 0; n < 120; n++) client.subscribeFlag(`${n}`.padStart(4, "0") + "é".repeat(80), () => undefined);
+      assert.throws(() => client.subscribeTags(Array.from({ length: 20 }, (_, n) => n + "é".repeat(200)), () => undefined), /^RangeError: .* a query of .* bytes/);
+    });
+
     test("types events and passes unknown ones on", async () => {
       const events = [];
       connect().subscribeAll((one) => events.push(one));

@@ -119,6 +119,7 @@ export class Peer {
       let length = bytes[1] & 0x7f;
       let at = 2;
       if (length === 126) [length, at] = [bytes.readUInt16BE(2), 4];
+      if (length === 127) [length, at] = [bytes.length < 10 ? Infinity : Number(bytes.readBigUInt64BE(2)), 10];
       if (bytes.length < at + 4 + length) return;
       const mask = bytes.subarray(at, at + 4);
       const payload = Buffer.from(bytes.subarray(at + 4, at + 4 + length).map((byte, n) => byte ^ mask[n & 3]));

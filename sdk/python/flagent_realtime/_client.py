@@ -24,7 +24,7 @@ from ._clock import Clock, SystemClock
 from ._connection_supervisor import ConnectionSupervisor
 from ._dispatcher import Dispatcher, Invoke, invoke_here
 from ._event_id import Cursor
-from ._selection import EVERYTHING, Selection, union
+from ._selection import EVERYTHING, Selection, SelectionLimits, Weight, union
 from ._store_driver import StoreDriver
 from ._subscription_registry import SubscriptionRegistry
 from .errors import ClientClosed, ConnectionLost, FlagentError, MalformedMessage
@@ -60,6 +60,8 @@ class RealtimeClient(SubscriptionRegistry):
     - *clock*, *invoke*: for tests and for the synchronous clients.
     """
 
+    _limits: SelectionLimits
+
     def __init__(
         self,
         url: str,
@@ -88,6 +90,8 @@ class RealtimeClient(SubscriptionRegistry):
         self._dispatch_task: asyncio.Task[None] | None = None
         self._cursor = Cursor(last_event_id)
         self._stores: list[StoreDriver] = []
+        self._weight = Weight()
+        self._is_selection_due = False
         self._request = ConnectionRequest(Selection(), None, False)
         self._awaits_snapshot = False
         self._awaiting_stores: list[StoreDriver] = []
@@ -155,11 +159,12 @@ class RealtimeClient(SubscriptionRegistry):
         """Feed a store from now on. Raises ClientClosed."""
         if self._is_closed:
             raise ClientClosed()
+        self._check_selection(store.selection)
         self._stores.append(store)
         if self.failure is not None:
             store.client_failed()
         elif self._is_greeted:
-            self._selection_changed()
+            self._apply_selection()
             if self._is_greeted and not self._supervisor.is_ending:
                 store.receive(self._last_greeting, self._clock.now(), resumed=False)
                 self._request_snapshot(store)
@@ -169,22 +174,54 @@ class RealtimeClient(SubscriptionRegistry):
     def _detach(self, store: StoreDriver) -> None:
         if store in self._stores:
             self._stores.remove(store)
-            self._selection_changed()
+            self._deselect(store.selection)
 
     def _selection(self) -> Selection:
         """What the subscriptions and stores select together."""
-        selections = [subscription.selection for subscription in self._subscriptions]
-        parts = [selection for selection in selections if selection is not None]
-        parts += [store.selection for store in self._stores]
-        if not parts and selections:
+        parts = self._selections()
+        if not parts and self._subscriptions:
             return EVERYTHING
         return union(parts)
+
+    def _selections(self) -> list[Selection]:
+        selections = [subscription.selection for subscription in self._subscriptions]
+        parts = [selection for selection in selections if selection is not None]
+        return parts + [store.selection for store in self._stores]
+
+    def _check_selection(self, added: Selection) -> None:
+        added.check_values()
+        weight = self._weight.plus(added.weight)
+        if not self._limits.allow(weight):
+            # Equal selectors of several subscriptions count once, but comparing them takes time.
+            exact = union([*self._selections(), added]).weight
+            if not self._limits.allow(exact):
+                raise self._limits.refusal(exact)
+        self._weight = weight
+
+    def _deselect(self, selection: Selection | None) -> None:
+        if selection is not None:
+            self._weight = self._weight.minus(selection.weight)
+        self._selection_changed()
+
+    def _selection_changed(self) -> None:
+        """Apply the selection once for everything that is subscribed in this turn of the event loop."""
+        if self._supervisor.is_connected and not self._is_selection_due:
+            self._is_selection_due = True
+            asyncio.get_running_loop().call_soon(self._apply_due_selection)
+
+    def _apply_due_selection(self) -> None:
+        self._is_selection_due = False
+        self._apply_selection()
 
     # --------------------------------------------------------- the transport
 
     @abstractmethod
     async def _run_connection(self) -> None:
         """Open one connection for :meth:`_new_request` and read it to its end."""
+
+    @abstractmethod
+    def _apply_selection(self) -> None:
+        """Bring an open connection in line with the selection."""
 
     @abstractmethod
     def _request_snapshot(self, store: StoreDriver) -> None:
@@ -368,7 +405,8 @@ class RealtimeClient(SubscriptionRegistry):
 
     async def _deliver(self, events: list[FlagentEvent], number: int) -> None:
         distinct = {subscription.selection for subscription in self._subscriptions} - {None}
-        is_only = len(distinct) == 1 and not self._stores
+        # A selection that is sent in parts is wider for a moment.
+        is_only = len(distinct) == 1 and not self._stores and not any(each and each.is_divided for each in distinct)
         for subscription in list(self._subscriptions):
             if subscription.is_active and subscription.since <= number:
                 await subscription._deliver(self._dispatcher, events, is_only)

@@ -1,14 +1,56 @@
-"""What a subscription or store selects: selectors add up, ``types`` and ``schemas`` narrow the result. Pure."""
+"""What a subscription or store selects: selectors add up, ``types`` and ``schemas`` narrow the result. Pure.
+
+A message holds 1 000 values at most. A larger selection is sent in parts. Where it resumes or needs a snapshot, the
+first message selects everything, so that the replay or the snapshot arrives in one piece and in order, and the last one
+takes that back. Meanwhile the client narrows.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .events import ROW_TYPES, SEGMENT_TYPES, FlagentEvent
 
 _NONE: frozenset[Any] = frozenset()
+
+MAX_VALUES = 1_000
+"""The server's limit of one message, and of one event stream."""
+
+MAX_PART_BYTES = 64 * 1024
+"""Half of the server's limit of one message: the other fields need some of it."""
+
+MAX_QUERY_BYTES = 60_000
+"""The server's limit is 64 KiB, with the parameters that are not the selection."""
+
+MAX_TABLES = 900
+"""Tables, types and schemas are part of the first message, whatever else is in it."""
+
+MAX_NARROWING = 100
+"""The types and schemas of one subscription."""
+
+MAX_TEXT = 256
+MAX_FLAG_ID = 2**31 - 1
+
+
+class Weight(NamedTuple):
+    """How much of a connection's limits selections take; the sum of several is an upper bound of their union."""
+
+    selectors: int = 0
+    query_bytes: int = 0
+    tables: int = 0
+    table_bytes: int = 0
+    narrowing: int = 0
+
+    def plus(self, other: Weight) -> Weight:
+        return Weight(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+    def minus(self, other: Weight) -> Weight:
+        return Weight(*(mine - its for mine, its in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -26,6 +68,18 @@ class Selection:
     segments: bool = False
     types: frozenset[str] = _NONE
     schemas: frozenset[str] = _NONE
+
+    @cached_property
+    def weight(self) -> Weight:
+        """How much of a connection's limits it takes."""
+        texts = [*self.flags, *self.tags, *self.tables, *self.types, *self.schemas]
+        return Weight(
+            len(self.flags) + len(self.flag_ids) + len(self.tags) + len(self.tables) + self.everything + self.segments,
+            sum(len(quote(text, "")) + 8 for text in texts) + 18 * len(self.flag_ids),
+            len(self.tables),
+            sum(map(_json_bytes, self.tables)),
+            len(self.types) + len(self.schemas),
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -88,6 +142,45 @@ class Selection:
             return missing.tables == frozenset()
         return missing.is_empty
 
+    @cached_property
+    def is_divided(self) -> bool:
+        """Whether it takes more than one message."""
+        return len(self.parts()) > 1
+
+    def parts(self) -> list[Selection]:
+        """Selections of one message each that add up to this one; the first has every table."""
+        narrowing = [*self.types, *self.schemas]
+        parts: list[dict[str, list[Any]]] = [{}]
+        count = base = len(narrowing)
+        size = base_size = sum(map(_json_bytes, narrowing))
+        for name in ("tables", "flags", "flag_ids", "tags"):
+            for value in sorted(getattr(self, name)):
+                needed = _json_bytes(value)
+                if count > base and (count >= MAX_VALUES or size + needed > MAX_PART_BYTES):
+                    parts.append({})
+                    count, size = base, base_size
+                parts[-1].setdefault(name, []).append(value)
+                count, size = count + 1, size + needed
+        narrowed = Selection(types=self.types, schemas=self.schemas)
+        sets: list[dict[str, Any]] = [{name: frozenset(values) for name, values in part.items()} for part in parts]
+        first = replace(narrowed, everything=self.everything, segments=self.segments, **sets[0])
+        return [first, *(replace(narrowed, **part) for part in sets[1:])]
+
+    def check_values(self) -> None:
+        """Raise :exc:`ValueError` for a value that the server would refuse."""
+        for name, texts in (("flag", self.flags), ("tag", self.tags), ("table", self.tables), ("schema", self.schemas)):
+            for text in texts:
+                if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
+                    raise ValueError(
+                        f"a {name} is {str(text)[:60]!r}; it must be a string of 1 to {MAX_TEXT} characters"
+                    )
+        for number in self.flag_ids:
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_FLAG_ID:
+                raise ValueError(f"a flag id is {number!r}; it must be a whole number from 1 to {MAX_FLAG_ID}")
+        if len(self.types) + len(self.schemas) > MAX_NARROWING:
+            count = len(self.types) + len(self.schemas)
+            raise ValueError(f"a subscription has {count} types and schemas, but the limit is {MAX_NARROWING}")
+
     def to_message(self) -> dict[str, Any]:
         """The fields of a ``subscribe`` or ``unsubscribe`` message."""
         fields = {
@@ -136,6 +229,61 @@ def union(selections: Iterable[Selection]) -> Selection:
         parts[0].types if all(part.types == parts[0].types for part in parts) else _NONE,
         parts[0].schemas if all(part.schemas == parts[0].schemas for part in parts) else _NONE,
     )
+
+
+def subscribe_messages(selection: Selection, **start: Any) -> list[dict[str, Any]]:
+    """The messages that subscribe to a selection. *start* is ``lastEventId`` or ``snapshot``, or empty."""
+    parts = [{"type": "subscribe", **part.to_message()} for part in selection.parts()]
+    if len(parts) == 1 or not start:
+        return [{**parts[0], **start}, *parts[1:]]
+    wide = Selection(everything=True, tables=selection.tables, types=selection.types, schemas=selection.schemas)
+    last = {"type": "unsubscribe", **replace(wide, tables=_NONE).to_message()}
+    return [
+        {"type": "subscribe", **wide.to_message(), **start},
+        *parts,
+        *([] if selection.everything else [last]),
+    ]
+
+
+@dataclass(frozen=True)
+class SelectionLimits:
+    """What one connection can select."""
+
+    selectors: int
+    is_query: bool = False
+    """Whether the selection is the query of a URL."""
+
+    def allow(self, weight: Weight) -> bool:
+        """Whether selections of this weight together are within the limits."""
+        return (
+            weight.selectors + (weight.narrowing if self.is_query else 0) <= self.selectors
+            and (not self.is_query or weight.query_bytes <= MAX_QUERY_BYTES)
+            and weight.tables <= MAX_TABLES
+            and weight.table_bytes <= MAX_PART_BYTES
+        )
+
+    def refusal(self, weight: Weight) -> ValueError:
+        """The error for a client of this weight, which is not allowed."""
+        if weight.selectors + (weight.narrowing if self.is_query else 0) > self.selectors:
+            return ValueError(
+                f"this client would select {weight.selectors} flags, ids, tags and tables, but the limit of one "
+                + ("event stream" if self.is_query else "connection")
+                + f" is {self.selectors}; select everything, or use "
+                + ("the WebSocket client" if self.is_query else "another client for some")
+            )
+        if self.is_query and weight.query_bytes > MAX_QUERY_BYTES:
+            return ValueError(
+                f"the selection would be a query of {weight.query_bytes} bytes, but the limit is {MAX_QUERY_BYTES}; "
+                "select everything, or use the WebSocket client"
+            )
+        return ValueError(
+            f"this client would select {weight.tables} tables, with {weight.table_bytes} bytes of names, but the limit "
+            f"of one connection is {MAX_TABLES} tables and {MAX_PART_BYTES} bytes; use another client for some"
+        )
+
+
+def _json_bytes(value: str | int) -> int:
+    return len(json.dumps(value)) + 2
 
 
 def _names(event: FlagentEvent) -> tuple[str, ...]:

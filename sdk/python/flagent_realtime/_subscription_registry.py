@@ -19,13 +19,21 @@ class SubscriptionRegistry(ABC):
     """The part of a client that handlers are registered with.
 
     Handlers may be asynchronous. They are called one at a time and in order. Each method that registers one raises
-    :exc:`ClientClosed` when the client is closed.
+    :exc:`ClientClosed` when the client is closed, and :exc:`ValueError` when one connection cannot select that much.
     """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._subscriptions: list[Subscription] = []
         self._is_closed = False
+
+    @abstractmethod
+    def _check_selection(self, added: Selection) -> None:
+        """Count *added* as selected; raise :exc:`ValueError` when the connection cannot select it as well."""
+
+    @abstractmethod
+    def _deselect(self, selection: Selection | None) -> None:
+        """A subscription with this selection has ended."""
 
     @abstractmethod
     def _selection_changed(self) -> None:
@@ -117,10 +125,12 @@ class SubscriptionRegistry(ABC):
     def _add(self, subscription: Subscription) -> Subscription:
         if self._is_closed:
             raise ClientClosed()
+        if subscription.selection is not None:
+            self._check_selection(subscription.selection)
         self._subscriptions.append(subscription)
         self._selection_changed()
         return subscription
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.remove(subscription)
-        self._selection_changed()
+        self._deselect(subscription.selection)

@@ -16,7 +16,7 @@ from ._client import ConnectionRequest, RealtimeClient
 from ._http import key_headers, response_error
 from ._keep_alive import parse_keep_alive
 from ._policy import Outcome, is_event_stream, resolve_redirect, status_outcome
-from ._selection import Selection
+from ._selection import MAX_VALUES, Selection, SelectionLimits
 from ._sse_parser import SseComment, SseEvent, SseId, SseItem, SseParser, SseRetry
 from ._store_driver import StoreDriver
 from .errors import ConnectionLost, ConnectionRefused, FlagentError, MalformedMessage
@@ -37,6 +37,7 @@ class FlagentSSEClient(RealtimeClient):
     client. See :class:`RealtimeClient` for the arguments.
     """
 
+    _limits = SelectionLimits(MAX_VALUES, is_query=True)
     _http: httpx.AsyncClient | None = None
 
     def subscribe(self, handler: Callable[..., Any], **selectors: Any) -> Subscription:
@@ -144,7 +145,7 @@ class FlagentSSEClient(RealtimeClient):
 
     # ------------------------------------------- what changes while connected
 
-    def _selection_changed(self) -> None:
+    def _apply_selection(self) -> None:
         if not self._request.selection.covers(self._selection()):
             self._supervisor.replace("the selection has changed")
 

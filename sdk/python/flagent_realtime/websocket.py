@@ -18,7 +18,7 @@ from ._evaluation import EvaluationResult
 from ._http import key_headers, response_error
 from ._pending_requests import PendingRequests
 from ._policy import Outcome, close_code_outcome, resolve_redirect, status_outcome
-from ._selection import Selection
+from ._selection import Selection, SelectionLimits, subscribe_messages
 from ._store_driver import StoreDriver
 from ._values import ContextValue, context_texts, entity_text
 from .errors import (
@@ -67,13 +67,16 @@ class FlagentWebSocketClient(RealtimeClient):
     See :class:`RealtimeClient` for the arguments.
     """
 
+    # The server's limit is 10 000. A selection that is sent in parts takes one more for a moment.
+    _limits = SelectionLimits(9_999)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._outbox: deque[dict[str, Any]] = deque()
         self._outbox_filled = asyncio.Event()
         self._requests = PendingRequests()
         self._snapshot_requests: dict[str, StoreDriver] = {}
-        self._primary_request: str | None = None
+        self._primary_requests: set[str] = set()
         self._catch_up_request: str | None = None
         self._subscribed = Selection()
         self._count = 0
@@ -293,7 +296,7 @@ class FlagentWebSocketClient(RealtimeClient):
         store = self._snapshot_requests.pop(request_id or "", None)
         if store is not None:
             store.snapshot_failed()
-        if request_id is not None and request_id == self._primary_request:
+        if request_id in self._primary_requests:
             self._supervisor.drop(f"the server rejected the subscription: {error}")
 
     # ---------------------------------------------------------- subscriptions
@@ -301,20 +304,18 @@ class FlagentWebSocketClient(RealtimeClient):
     def _subscribe_first(self) -> None:
         # Decided only now: subscriptions and stores may have been added while connecting.
         request = self._new_request()
-        self._primary_request = None
+        self._primary_requests = set()
         if request.selection.is_empty:
             return
-        message: dict[str, Any] = {"type": "subscribe", **request.selection.to_message()}
+        start: dict[str, Any] = {"snapshot": True} if request.snapshot else {}
         if request.last_event_id is not None:
-            message["lastEventId"] = request.last_event_id
-        elif request.snapshot:
-            message["snapshot"] = True
+            start = {"lastEventId": request.last_event_id}
         self._subscribed = request.selection
-        self._primary_request = self._post_request(message)
+        self._primary_requests = set(map(self._post_request, subscribe_messages(request.selection, **start)))
         # The server answers in order, and a ping only after the replay: the pong marks the end of the replay.
         self._catch_up_request = None if request.last_event_id is None else self._post_request({"type": "ping"})
 
-    def _selection_changed(self) -> None:
+    def _apply_selection(self) -> None:
         if not self.is_connected or self._supervisor.is_ending:
             return
         if self._subscribed.is_empty:
@@ -326,16 +327,21 @@ class FlagentWebSocketClient(RealtimeClient):
             return
         added, removed = wanted.minus(self._subscribed), self._subscribed.minus(wanted)
         if not added.is_empty:
-            self._post_request({"type": "subscribe", **added.to_message()})
+            for message in subscribe_messages(added):
+                self._post_request(message)
         if wanted.is_empty:
             self._post_request({"type": "unsubscribe"})
         elif not removed.is_empty:
-            self._post_request({"type": "unsubscribe", **removed.to_message()})
+            for part in removed.parts():
+                self._post_request({"type": "unsubscribe", **part.to_message()})
         self._subscribed = wanted
 
     def _request_snapshot(self, store: StoreDriver) -> None:
-        message = {"type": "subscribe", **store.selection.to_message(), "snapshot": True}
-        self._snapshot_requests[self._post_request(message)] = store
+        first, *parts = subscribe_messages(store.selection, snapshot=True)
+        self._snapshot_requests[self._post_request(first)] = store
+        # Where everything is selected anyway, it must stay so.
+        for message in [] if self._subscribed.everything else parts:
+            self._post_request(message)
 
     def _snapshot_receivers(self, message: Mapping[str, Any]) -> list[StoreDriver]:
         store = self._snapshot_requests.pop(str(message.get("requestId")), None)

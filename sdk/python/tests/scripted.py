@@ -154,6 +154,8 @@ class Peer:
             size = second & 0x7F
             if size == 126:
                 size = struct.unpack("!H", await self.reader.readexactly(2))[0]
+            elif size == 127:
+                size = struct.unpack("!Q", await self.reader.readexactly(8))[0]
             mask = await self.reader.readexactly(4)
             masked = await self.reader.readexactly(size)
             payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(masked))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -180,6 +181,98 @@ async def test_tc_subscribe_live() -> None:
             {"type": "unsubscribe", "flags": ["a"]},
             {"type": "unsubscribe"},
         ]
+
+
+async def test_tc_many_selectors() -> None:
+    """tc-many-selectors: parts of 1 000 values and 64 KiB; a resume and a snapshot select everything for a moment."""
+    received: list[list[dict[str, Any]]] = [[], []]
+    keys = [f"{'k' * 100}{number}" for number in range(2500)]
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        log = received[peer.number]
+        log.append(peer.subscribe)
+        await peer.greet(10 + peer.number)
+        if peer.wants_snapshot:
+            await peer.snapshot(10, flag(1, keys[0]), flag(2, "other"))
+        while log[-1]["type"] != "unsubscribe":
+            log.append(await peer.receive())
+        if peer.number == 0:
+            peer.abort()
+        await peer.send(event("flag_updated", "12-0@k", flag(2, "other", n=1)))
+        for position, key in enumerate(keys[::500], 13):
+            await peer.send(event("flag_updated", f"{position}-0@k", flag(position, key)))
+        while True:
+            after.append(await peer.receive())
+
+    after: list[dict[str, Any]] = []
+    calls: list[str] = []
+    async with connected("ws", script) as (server, client):
+        for key in keys:
+            client.subscribe_flag(key, lambda flag: calls.append(flag.key))
+        store = FlagStore(client, flags=keys[:1500], tags=["t"])
+        await client.start()
+        await eventually(lambda: len(calls) == 5)
+        assert calls == keys[::500]
+        assert [each.key for each in store] == sorted([keys[0], keys[500], keys[1000]])
+        for number, (first, *parts, last) in enumerate(received):
+            start = {"snapshot": True} if number == 0 else {"lastEventId": "10@k"}
+            assert first == {"type": "subscribe", "subscribeAll": True, "requestId": first["requestId"]} | start
+            assert last == {"type": "unsubscribe", "subscribeAll": True, "requestId": last["requestId"]}
+            assert {part["type"] for part in parts} == {"subscribe"}
+            assert [key for part in parts for key in part.get("flags", [])] == sorted(keys)
+            assert [tag for part in parts for tag in part.get("tags", [])] == ["t"]
+            assert max(len(part.get("flags", [])) for part in parts) <= 1000
+            assert max(len(json.dumps(part)) for part in parts) <= 66_000
+        client.unsubscribe()
+        removed = set(keys[1500:])
+        await eventually(lambda: {key for each in after for key in each.get("flags", [])} == removed)
+        assert [each["type"] for each in after] == ["ping", "unsubscribe", "unsubscribe"]
+        assert len(server.peers) == 2
+
+
+@pytest.mark.parametrize(("transport", "limit"), [("ws", 9_999), ("sse", 1_000)])
+async def test_tc_selection_limits(transport: str, limit: int) -> None:
+    """tc-selection-limits: what exceeds a limit is refused at once, and what was subscribed before stays."""
+    async with connected(transport, serving()) as (_, client):
+        for number in range(limit - 1):
+            client.subscribe_flag(f"f{number}", lambda flag: None)
+        store = FlagStore(client, flags=["last", "f1"])
+        client.subscribe_flag("f1", lambda flag: None)
+        for refused in (
+            lambda: client.subscribe_flag("one more", lambda flag: None),
+            lambda: client.subscribe_tags(["t"], lambda flags: None),
+            lambda: client.subscribe_segments(lambda event: None),
+            lambda: FlagStore(client, flag_ids=[1]),
+        ):
+            with pytest.raises(ValueError, match=rf"would select {limit + 1} .* limit .* {limit};"):
+                refused()
+        store.close()
+        client.subscribe_flag("one more", lambda flag: None)
+        assert client._selection().flags == {f"f{number}" for number in range(limit - 1)} | {"one more"}
+
+
+@both
+@pytest.mark.parametrize("key", ["", "k" * 257])
+async def test_a_selector_that_the_server_would_refuse_is_refused_at_once(transport: str, key: str) -> None:
+    async with connected(transport, serving()) as (_, client):
+        for refused in (
+            lambda: client.subscribe_flag(key, lambda flag: None),
+            lambda: client.subscribe_tables([key], lambda event: None),
+            lambda: FlagStore(client, tags=[key]),
+            lambda: FlagStore(client, flag_ids=[2**31]),
+        ):
+            with pytest.raises(ValueError, match="it must be a"):
+                refused()
+        assert client._selection().is_empty
+
+
+async def test_a_query_that_is_too_long_is_refused_at_once() -> None:
+    async with connected("sse", serving()) as (_, client):
+        for number in range(120):
+            client.subscribe_flag(f"{number:04d}" + "é" * 80, lambda flag: None)
+        with pytest.raises(ValueError, match=r"a query of .* bytes"):
+            client.subscribe_tags([f"{number}" + "é" * 200 for number in range(20)], lambda flags: None)
 
 
 async def test_a_wider_selection_replaces_the_event_stream_and_resumes() -> None:

@@ -58,7 +58,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     private val handlerLock = Mutex()
     private val connection = MutableStateFlow(ConnectionState.IDLE)
     private val ended = CompletableDeferred<FlagentException?>()
-    private val subscriptions = SubscriptionRegistry(::report) { isClosed }
+    private val subscriptions = SubscriptionRegistry(parts.transport.limits, ::report) { isClosed }
     internal val requests: PendingRequests = PendingRequests()
 
     @Volatile
@@ -226,7 +226,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         drivers += driver
         val subscription = try {
             register(StoreSubscription(selection))
-        } catch (e: FlagentException) {
+        } catch (e: RuntimeException) {
             drivers -= driver
             throw e
         }

@@ -22,6 +22,8 @@ internal class SseTransport(
 ) : Transport {
     private val handshake = Handshake(keys)
 
+    override val limits get() = SelectionLimits.EVENT_STREAM
+
     override val servesWithoutSelection get() = false
 
     override suspend fun open(request: ConnectionRequest): Connection = handshake.perform(urlFor(request)) { uri, key ->

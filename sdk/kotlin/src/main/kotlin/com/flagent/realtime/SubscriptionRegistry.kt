@@ -8,10 +8,15 @@ import kotlinx.coroutines.ensureActive
 /**
  * The registered selections and handlers. Registering is safe from any thread; events are dispatched by one coroutine.
  *
+ * @param limits what one connection can select.
  * @param report is called with exceptions of handlers.
  * @param isClosed is checked before every call of a handler.
  */
-internal class SubscriptionRegistry(private val report: (FlagentException) -> Unit, private val isClosed: () -> Boolean) {
+internal class SubscriptionRegistry(
+    private val limits: SelectionLimits,
+    private val report: (FlagentException) -> Unit,
+    private val isClosed: () -> Boolean,
+) {
     /** Signals that [selection] may have changed. */
     val changes = Channel<Unit>(Channel.CONFLATED)
 
@@ -19,8 +24,19 @@ internal class SubscriptionRegistry(private val report: (FlagentException) -> Un
     private var registrations = emptyList<Registration>()
     private var hasEverSelected = false
 
+    // Whether the selection is sent in parts, and therefore is wider for a moment.
+    @Volatile
+    private var isDivided = false
+
+    /** Raises [IllegalArgumentException] if the connection cannot select this as well. */
     fun add(registration: Registration): Subscription {
         synchronized(this) {
+            registration.selection?.let { added ->
+                added.requireValues()
+                limits.require(registrations.sumOf { it.selection?.count ?: 0 } + added.count) {
+                    registrations.mapNotNull { it.selection } + added
+                }
+            }
             registrations = registrations + registration
             if (registration.selection != null) hasEverSelected = true
         }
@@ -42,10 +58,10 @@ internal class SubscriptionRegistry(private val report: (FlagentException) -> Un
     fun selection(): ServerSelection = synchronized(this) {
         val selections = registrations.mapNotNull { it.selection }
         when {
-            selections.isNotEmpty() -> selections.reduce(ServerSelection::plus)
+            selections.isNotEmpty() -> ServerSelection.union(selections)
             registrations.isNotEmpty() && !hasEverSelected -> ServerSelection(all = true)
             else -> ServerSelection()
-        }
+        }.also { isDivided = it.isDivided }
     }
 
     suspend fun onEvents(events: List<FlagentEvent>) {
@@ -54,7 +70,7 @@ internal class SubscriptionRegistry(private val report: (FlagentException) -> Un
         for (event in events) {
             val chosen = current.filter { it.matches(event) }
             // The server sent the event, but no registration matches: the flag has just lost a tag that this client never saw.
-            val isOrphan = !selectsAll && chosen.none { it.selection != null }
+            val isOrphan = !selectsAll && !isDivided && chosen.none { it.selection != null }
             for (registration in current) {
                 if (registration in chosen || (isOrphan && registration.selection?.tags?.isNotEmpty() == true)) {
                     call(registration) { registration.onEvent(event) }

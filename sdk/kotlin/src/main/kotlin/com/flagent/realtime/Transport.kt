@@ -13,6 +13,8 @@ internal class ConnectionRequest(
 
 /** A way to reach the server. */
 internal interface Transport {
+    val limits: SelectionLimits
+
     /** True when a connection is of use without any selection (for evaluation). */
     val servesWithoutSelection: Boolean
 

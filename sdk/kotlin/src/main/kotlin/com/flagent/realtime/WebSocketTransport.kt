@@ -6,6 +6,7 @@ import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.channels.trySendBlocking
 import kotlinx.coroutines.suspendCancellableCoroutine
 import kotlinx.coroutines.withTimeoutOrNull
+import kotlinx.serialization.json.JsonObjectBuilder
 import kotlinx.serialization.json.put
 import java.io.IOException
 import java.net.URI
@@ -28,21 +29,20 @@ internal class WebSocketTransport(
 ) : Transport {
     private val handshake = Handshake(keys)
 
+    override val limits get() = SelectionLimits.WEB_SOCKET
+
     override val servesWithoutSelection get() = true
 
     override suspend fun open(request: ConnectionRequest): Connection {
         val connection = handshake.perform(address, ::connect)
         try {
             if (!request.selection.isEmpty) {
-                val message = request.selection.message("subscribe") {
-                    if (request.snapshot != null) {
-                        put("snapshot", true)
-                        put("requestId", SnapshotRequests.requestId(request.snapshot))
-                    } else {
-                        request.lastEventId?.let { put("lastEventId", it) }
-                    }
+                val start: (JsonObjectBuilder.() -> Unit)? = when {
+                    request.snapshot != null -> snapshotRequest(request.snapshot)
+                    request.lastEventId != null -> ({ put("lastEventId", request.lastEventId) })
+                    else -> null
                 }
-                connection.send(message.toString())
+                for (message in request.selection.subscribeMessages(start)) connection.send(message.toString())
             }
             return connection
         } catch (e: Throwable) {
@@ -73,6 +73,11 @@ internal class WebSocketTransport(
             }
         }
     }
+}
+
+private fun snapshotRequest(number: Int): JsonObjectBuilder.() -> Unit = {
+    put("snapshot", true)
+    put("requestId", SnapshotRequests.requestId(number))
 }
 
 private class WebSocketConnection(private val socket: WebSocketSocket) : Connection {
@@ -129,20 +134,16 @@ private class WebSocketConnection(private val socket: WebSocketSocket) : Connect
         if (!from.isEmpty && !to.isEmpty && !from.narrowsLike(to)) return false
         val added = to - from
         val removed = from - to
-        if (!added.isEmpty) send(added.message("subscribe").toString())
+        if (!added.isEmpty) for (message in added.subscribeMessages()) send(message.toString())
         if (!removed.isEmpty) {
             // An empty selection means everything on the wire: the plain message ends all subscriptions.
-            send((if (to.isEmpty) ServerSelection() else removed).message("unsubscribe").toString())
+            for (part in (if (to.isEmpty) ServerSelection() else removed).parts()) send(part.message("unsubscribe").toString())
         }
         return true
     }
 
     override suspend fun requestSnapshot(selection: ServerSelection, number: Int): Boolean {
-        val message = selection.message("subscribe") {
-            put("snapshot", true)
-            put("requestId", SnapshotRequests.requestId(number))
-        }
-        send(message.toString())
+        for (message in selection.subscribeMessages(snapshotRequest(number))) send(message.toString())
         return true
     }
 

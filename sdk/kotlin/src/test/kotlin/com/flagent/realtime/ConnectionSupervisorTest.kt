@@ -22,6 +22,8 @@ import kotlin.time.Duration.Companion.seconds
 class ConnectionSupervisorTest {
     /** Replaces the network. Records the time of each attempt; [response] is its result. */
     private class Network(private val scope: TestScope) : Transport {
+        override val limits get() = SelectionLimits.WEB_SOCKET
+
         val attempts = mutableListOf<Long>()
         val starts = mutableListOf<ConnectionRequest>()
         var response: suspend () -> Connection = { throw ConnectionFailure(ConnectionLostException("refused")) }

@@ -16,6 +16,7 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.Timeout
+import org.junit.jupiter.api.assertThrows
 import java.io.EOFException
 import kotlin.time.Duration.Companion.seconds
 
@@ -61,6 +62,76 @@ class WebSocketClientTest {
         FlagStore(client())
         val message = server.acceptWebSocket().receive()
         assertEquals("""{"type":"subscribe","subscribeAll":true,"snapshot":true,"requestId":"snapshot-1"}""", message.toString())
+    }
+
+    @Test
+    fun `a large selection is sent in parts, a resume and a snapshot select everything for a moment (tc-many-selectors)`() {
+        val client = client()
+        val keys = List(2500) { "k".repeat(100) + it }
+        val store = FlagStore(client, Selection(flags = keys.toSet(), tags = setOf("t")))
+        val tagged = Received<List<String>>()
+        client.subscribeTags(listOf("t")) { flags -> tagged.add(flags.map { it.key }) }
+        for (start in listOf(""""snapshot":true,"requestId":"snapshot-1"""", """"lastEventId":"10@k"""")) {
+            server.acceptWebSocket().run {
+                val sent = generateSequence { receive() }.takeWhileInclusive { it.text("type") != "unsubscribe" }
+                assertEquals("""{"type":"subscribe","subscribeAll":true,$start}""", sent.first().toString())
+                assertEquals("""{"type":"unsubscribe","subscribeAll":true}""", sent.last().toString())
+                val parts = sent.drop(1).dropLast(1)
+                assertEquals(keys, parts.flatMap { it.texts("flags") })
+                assertEquals(listOf("t"), parts.flatMap { it.texts("tags") })
+                for (part in parts) {
+                    assertEquals("subscribe", part.text("type"))
+                    assertTrue(part.texts("flags").size <= 1000 && part.toString().length <= 66_000)
+                }
+                if ("snapshot" in start) {
+                    send(subscribed(10))
+                    send(snapshot(10, flag(keys[0]), flag("x")).dropLast(1) + ""","requestId":"snapshot-1"}""")
+                    runBlocking { store.ready(5.seconds) }
+                    close()
+                } else {
+                    send(subscribed(12))
+                    send(changed("x", "11-0@k"))
+                    send(changed(keys[2499], "12-0@k", ""","enabled":true,"tags":[{"id":1,"value":"t"}]"""))
+                }
+            }
+        }
+        assertEquals(listOf(keys[2499]), tagged.next(), "and not x, which the server sends for a moment")
+        assertEquals(setOf(keys[2499]), store.filter { it.enabled }.map { it.key }.toSet())
+        store.close()
+    }
+
+    private fun <T> Sequence<T>.takeWhileInclusive(goesOn: (T) -> Boolean): List<T> {
+        val taken = mutableListOf<T>()
+        for (item in this) {
+            taken += item
+            if (!goesOn(item)) break
+        }
+        return taken
+    }
+
+    @Test
+    fun `what exceeds a limit is refused at once, and what was subscribed before stays (tc-selection-limits)`() {
+        val stream = FlagentSSEClient(server.http)
+        stream.use {
+            for ((client, limit) in listOf(client() to 9999, stream to 1000)) {
+                val most = client.subscribe(Selection(flags = List(limit - 1) { "f$it" }.toSet())) { }
+                val store = FlagStore(client, Selection(flags = setOf("last", "f1")))
+                client.subscribeFlag("f1") { }
+                val refused = listOf(
+                    { client.subscribeFlag("one more") { } },
+                    { client.subscribeSegments { } },
+                    { FlagStore(client, Selection(flagIDs = setOf(1))) },
+                )
+                for (refusal in refused) {
+                    val error = assertThrows<IllegalArgumentException> { refusal() }
+                    assertTrue("would select ${limit + 1} " in error.message!! && " is $limit;" in error.message!!, error.message)
+                }
+                store.close()
+                client.subscribeFlag("one more") { }
+                most.close()
+                for (key in listOf("", "k".repeat(257))) assertThrows<IllegalArgumentException> { client.subscribeFlag(key) { } }
+            }
+        }
     }
 
     @Test
