@@ -14,12 +14,14 @@ from .errors import (
     ConnectionLost,
     ConnectionRefused,
     FlagentError,
+    ForkedClient,
     HandlerFailed,
     MalformedMessage,
     NotReady,
     ReconnectExhausted,
     RequestFailed,
     RequestTimeout,
+    WrongEventLoop,
 )
 from .events import EventType, FlagentEvent
 from .flags import Constraint, Distribution, Flag, Segment, Tag, Variant
@@ -45,6 +47,7 @@ __all__ = [
     "FlagentEvent",
     "FlagentSSEClient",
     "FlagentWebSocketClient",
+    "ForkedClient",
     "HandlerFailed",
     "MalformedMessage",
     "NotReady",
@@ -57,4 +60,5 @@ __all__ = [
     "Subscription",
     "Tag",
     "Variant",
+    "WrongEventLoop",
 ]

@@ -24,10 +24,11 @@ from ._clock import Clock, SystemClock
 from ._connection_supervisor import ConnectionSupervisor
 from ._dispatcher import Dispatcher, Invoke, invoke_here
 from ._event_id import Cursor
+from ._home import Home
 from ._selection import EVERYTHING, Selection, SelectionLimits, Weight, union
 from ._store_driver import StoreDriver
 from ._subscription_registry import SubscriptionRegistry
-from .errors import ClientClosed, ConnectionLost, FlagentError, MalformedMessage
+from .errors import ClientClosed, ConnectionLost, FlagentError, ForkedClient, MalformedMessage
 from .events import FlagentEvent, decode_event
 
 logger = logging.getLogger("flagent_realtime")
@@ -87,6 +88,7 @@ class RealtimeClient(SubscriptionRegistry):
         self._clock: Clock = clock if clock is not None else SystemClock()
         config = reconnect_config if reconnect_config is not None else ReconnectConfig()
         self._supervisor = ConnectionSupervisor(config, self._clock, self)
+        self._home = Home()
         self._dispatch_task: asyncio.Task[None] | None = None
         self._cursor = Cursor(last_event_id)
         self._stores: list[StoreDriver] = []
@@ -98,8 +100,7 @@ class RealtimeClient(SubscriptionRegistry):
         """The stores that the connection's own first snapshot is for."""
         self._is_greeted = False
         self._last_greeting: Mapping[str, Any] = {"type": "connected"}
-        self.failure: FlagentError | None = None
-        """The fatal error that ended the client; ``None`` while it works."""
+        self._failure: FlagentError | None = None
         self._last_connection_error: FlagentError | None = None
 
     # ------------------------------------------------------------ life cycle
@@ -114,9 +115,13 @@ class RealtimeClient(SubscriptionRegistry):
         await self.close()
 
     async def start(self) -> None:
-        """Connect in the background; returns at once. Idempotent. Raises :exc:`ClientClosed`."""
-        if self._is_closed:
-            raise ClientClosed()
+        """Connect in the background; returns at once. Idempotent.
+
+        The client belongs to the event loop and the process in which it is started: elsewhere, calls that wait raise
+        :exc:`WrongEventLoop` or :exc:`ForkedClient`. Raises :exc:`ClientClosed`.
+        """
+        self._check_open()
+        self._home.enter()
         if self._dispatch_task is None:
             self._dispatch_task = asyncio.create_task(self._dispatcher.run(), name="flagent-dispatcher")
             self._supervisor.start()
@@ -126,10 +131,16 @@ class RealtimeClient(SubscriptionRegistry):
 
         No handler is called after it has returned.
         """
+        is_gone = self._home.is_gone()
+        if not is_gone:
+            self._home.enter()
         self._is_closed = True
         self._dispatcher.stop()
         for store in self._stores:
             store.close()
+        if is_gone:
+            # The tasks ended with their event loop, or are those of the other process.
+            return
         self._disconnected(ClientClosed())
         await self._supervisor.close()
         task = self._dispatch_task
@@ -141,7 +152,17 @@ class RealtimeClient(SubscriptionRegistry):
     @property
     def is_connected(self) -> bool:
         """Whether a connection is open now."""
-        return self._supervisor.is_connected
+        return self._supervisor.is_connected and not self._home.is_gone()
+
+    @property
+    def failure(self) -> FlagentError | None:
+        """The fatal error that ended the client; ``None`` while it works."""
+        return ForkedClient() if self._home.is_forked else self._failure
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed()
+        self._home.check_process()
 
     @property
     def last_event_id(self) -> str | None:
@@ -157,8 +178,7 @@ class RealtimeClient(SubscriptionRegistry):
 
     def _attach(self, store: StoreDriver) -> None:
         """Feed a store from now on. Raises ClientClosed."""
-        if self._is_closed:
-            raise ClientClosed()
+        self._check_open()
         self._check_selection(store.selection)
         self._stores.append(store)
         if self.failure is not None:
@@ -270,7 +290,7 @@ class RealtimeClient(SubscriptionRegistry):
 
     def _client_failed(self, error: FlagentError) -> None:
         logger.error("The client failed for good: %s", error, extra={"action": "client_failed", "reason": str(error)})
-        self.failure = error
+        self._failure = error
         for store in self._stores:
             store.client_failed()
         self._dispatcher.report(error)

@@ -8,7 +8,6 @@ from typing import Any
 
 from ._dispatcher import Dispatcher
 from ._selection import EVERYTHING, Selection
-from .errors import ClientClosed
 from .events import EventType
 from .subscriptions import EventSubscription, FlagSubscription, Subscription
 
@@ -26,6 +25,10 @@ class SubscriptionRegistry(ABC):
         self._dispatcher = dispatcher
         self._subscriptions: list[Subscription] = []
         self._is_closed = False
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise :exc:`ClientClosed` or :exc:`ForkedClient`."""
 
     @abstractmethod
     def _check_selection(self, added: Selection) -> None:
@@ -123,8 +126,7 @@ class SubscriptionRegistry(ABC):
         return self._add(FlagSubscription(self._forget, selection, handler, since, on_deleted, as_list))
 
     def _add(self, subscription: Subscription) -> Subscription:
-        if self._is_closed:
-            raise ClientClosed()
+        self._check_open()
         if subscription.selection is not None:
             self._check_selection(subscription.selection)
         self._subscriptions.append(subscription)

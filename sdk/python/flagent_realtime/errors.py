@@ -12,6 +12,8 @@
      ├── RequestTimeout          raised: no response to a request in time
      ├── NotReady                raised: the store did not become ready in time
      ├── ClientClosed            raised: the client is closed
+     ├── WrongEventLoop          raised: the client runs in another event loop
+     ├── ForkedClient            raised: the client was made before a fork
      └── AmbiguousFlag           raised: several schemas have a flag of this key
 
 Reported errors go to ``on_error`` handlers and to the log. Fatal errors are reported once, end the client, are its
@@ -26,12 +28,14 @@ __all__ = [
     "ConnectionLost",
     "ConnectionRefused",
     "FlagentError",
+    "ForkedClient",
     "HandlerFailed",
     "MalformedMessage",
     "NotReady",
     "ReconnectExhausted",
     "RequestFailed",
     "RequestTimeout",
+    "WrongEventLoop",
 ]
 
 
@@ -115,6 +119,26 @@ class ClientClosed(FlagentError):
 
     def __init__(self) -> None:
         super().__init__("the client is closed; make a new client to connect again")
+
+
+class WrongEventLoop(FlagentError, RuntimeError):
+    """The client is used in another event loop than the one in which it was started."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the client belongs to another event loop, the one in which it was started; make a client in each event "
+            "loop, or use flagent_realtime.sync, whose clients work in every thread and event loop"
+        )
+
+
+class ForkedClient(FlagentError, RuntimeError):
+    """The client was made before a fork; its connection is in the other process."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the client was made before a fork, and its connection stayed in the parent process; make the client "
+            "after the fork (gunicorn: post_fork; Celery: worker_process_init; multiprocessing: in the target)"
+        )
 
 
 class AmbiguousFlag(FlagentError, LookupError):

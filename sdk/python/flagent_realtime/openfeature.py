@@ -41,7 +41,7 @@ from openfeature.provider import AbstractProvider, Metadata
 
 from ._evaluation import EvaluationResult
 from ._values import ContextValue, is_blank, read_integer, read_number
-from .errors import ClientClosed, FlagentError, NotReady
+from .errors import ClientClosed, FlagentError, ForkedClient, NotReady
 from .flags import Flag
 from .store import FlagChange, StoreStatus
 from .sync import FlagentSSEClient, FlagentWebSocketClient, FlagStore
@@ -107,7 +107,7 @@ class FlagentProvider(AbstractProvider):
         self._is_live = self._was_late = False
         if store is not None:
             # The client may have been closed already, by its maker.
-            with suppress(ClientClosed):
+            with suppress(ClientClosed, ForkedClient):
                 store.close()
         if client is not None and client is not self._given:
             client.close()

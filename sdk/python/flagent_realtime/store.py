@@ -51,8 +51,9 @@ class FlagStore:
 
     @property
     def status(self) -> StoreStatus:
-        """INITIALIZING, READY, STALE, ERROR or CLOSED."""
-        return self._core.status
+        """INITIALIZING, READY, STALE, ERROR or CLOSED. After a fork, ERROR: the copy is no longer updated."""
+        status = self._core.status
+        return StoreStatus.ERROR if status is not StoreStatus.CLOSED and self._client._home.is_forked else status
 
     @property
     def last_event_id(self) -> str | None:
@@ -142,6 +143,7 @@ class FlagStore:
         the last connection error, if there was one), the client's ``failure`` when the client failed for good, and
         :exc:`ClientClosed` when the client or the store was closed.
         """
+        self._client._home.enter()
         try:
             await asyncio.wait_for(self._driver.settled.wait(), timeout)
         except asyncio.TimeoutError:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from . import sse, store, websocket
 from ._client import RealtimeClient
 from ._evaluation import EvaluationResult
 from ._values import ContextValue
-from .errors import ClientClosed, FlagentError
+from .errors import ClientClosed, FlagentError, ForkedClient
 from .events import EventType
 from .flags import Flag
 from .store import StoreStatus
@@ -52,6 +53,7 @@ class _Client(Generic[_C]):
         self._lock = threading.Lock()
         self._is_closed = False
         self._closed = threading.Event()
+        self._pid = os.getpid()
         self._thread.start()
         try:
             self._client: _C = self._run(self._construct(args, kwargs))
@@ -60,7 +62,9 @@ class _Client(Generic[_C]):
             raise
 
     async def _construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _C:
-        return self._make(*args, invoke=self._invoke, **kwargs)
+        client = self._make(*args, invoke=self._invoke, **kwargs)
+        client._home.enter()
+        return client
 
     async def _invoke(self, handler: Handler, args: tuple[Any, ...]) -> None:
         result = await self._loop.run_in_executor(self._handlers, handler, *args)
@@ -69,6 +73,9 @@ class _Client(Generic[_C]):
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run a coroutine in the loop's thread and wait for its result."""
+        if self._pid != os.getpid():
+            work.close()
+            raise ForkedClient()
         if self._is_closed:
             work.close()
             raise ClientClosed()
@@ -103,6 +110,10 @@ class _Client(Generic[_C]):
 
     def close(self) -> None:
         """Close the connection and the stores, and end all threads. Idempotent; may be called from a handler."""
+        if self._pid != os.getpid():
+            # The threads and the connection are those of the parent process, which goes on using them.
+            self._is_closed = True
+            return
         with self._lock:
             is_first, self._is_closed = not self._is_closed, True
         in_handler = threading.current_thread().name.startswith("flagent-handlers")

@@ -163,7 +163,8 @@ class FlagentWebSocketClient(RealtimeClient):
         return [EvaluationResult.from_json(result) for result in results if isinstance(result, dict)]
 
     async def _call(self, message: dict[str, Any], timeout: float) -> Mapping[str, Any]:
-        """Send a request and wait for its response, *timeout* seconds at most."""
+        """Send a request and wait for its response, *timeout* seconds at most. Starts the client."""
+        await self.start()
         try:
             return await asyncio.wait_for(self._call_when_connected(message), timeout)
         except asyncio.TimeoutError:

@@ -76,6 +76,16 @@ class Peer:
         if not self.is_websocket:
             await self.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
             return
+        await self._switch()
+        self.subscribe = await self.receive()
+        assert self.subscribe["type"] == "subscribe", self.subscribe
+
+    async def upgrade(self) -> None:
+        """Read the request and accept a WebSocket."""
+        await self.request()
+        await self._switch()
+
+    async def _switch(self) -> None:
         accept = base64.b64encode(
             hashlib.sha1((self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
         ).decode()
@@ -83,8 +93,6 @@ class Peer:
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
         )
-        self.subscribe = await self.receive()
-        assert self.subscribe["type"] == "subscribe", self.subscribe
 
     @property
     def last_event_id(self) -> str | None:

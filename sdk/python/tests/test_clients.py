@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ from flagent_realtime import (
     RequestFailed,
     RequestTimeout,
     StoreStatus,
+    WrongEventLoop,
 )
 from flagent_realtime._digest import digest_of
 
@@ -1076,3 +1077,63 @@ async def test_a_rejected_subscription_ends_the_connection_with_its_reason() -> 
         with pytest.raises(ReconnectExhausted) as exhausted:
             await store.ready(5)
         assert "forbidden" in str(exhausted.value.__cause__)
+
+
+# ------------------------------------------------------------- the event loop
+
+
+@pytest.mark.parametrize("transport", ["sse", "ws"])
+def test_tc_second_event_loop(transport: str) -> None:
+    """tc-second-event-loop: calls that wait raise at once there; closing works when the first loop has ended."""
+
+    async def first() -> tuple[Client, FlagStore]:
+        async with ScriptedServer(serving(flag(1, "a"))) as server:
+            make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
+            client = make(server.url(transport), reconnect_config=QUICK)
+            store = FlagStore(client)
+            await client.start()
+            await store.ready(5)
+            return client, store
+
+    async def second(client: Client, store: FlagStore) -> None:
+        calls: list[Awaitable[Any]] = [client.start(), store.ready(5)]
+        if isinstance(client, FlagentWebSocketClient):
+            calls.append(client.evaluate("a", "e"))
+        for call in calls:
+            with pytest.raises(WrongEventLoop, match="belongs to another event loop"):
+                await asyncio.wait_for(call, 1)
+        assert not client.is_connected
+        assert store.get("a") is not None
+        await client.close()
+        assert store.status is StoreStatus.CLOSED
+
+    client, store = asyncio.run(first())
+    asyncio.run(second(client, store))
+
+
+async def test_closing_in_a_second_event_loop_is_refused_while_the_first_one_runs() -> None:
+    async with connected("ws", serving()) as (_, client):
+        await client.start()
+
+        async def close() -> None:
+            await client.close()
+
+        with pytest.raises(WrongEventLoop):
+            await asyncio.get_running_loop().run_in_executor(None, asyncio.run, close())
+        assert not client._is_closed
+
+
+async def test_tc_evaluate_alone() -> None:
+    """tc-evaluate-alone: a request starts the client, without any subscription."""
+    async def script(peer: Peer) -> None:
+        await peer.upgrade()
+        request = await peer.receive()
+        await peer.send({"type": "evaluation_result", "requestId": request["requestId"], "result": {"flagKey": "a"}})
+        await peer.gone()
+
+    async with connected("ws", script) as (_, client):
+        assert isinstance(client, FlagentWebSocketClient)
+        assert (await client.evaluate("a", "e")).flag_key == "a"
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await client.evaluate("a", "e")

@@ -54,6 +54,7 @@ def test_public_names_are_these() -> None:
         "FlagentEvent",
         "FlagentSSEClient",
         "FlagentWebSocketClient",
+        "ForkedClient",
         "HandlerFailed",
         "MalformedMessage",
         "NotReady",
@@ -66,6 +67,7 @@ def test_public_names_are_these() -> None:
         "Subscription",
         "Tag",
         "Variant",
+        "WrongEventLoop",
     ]
     assert all(hasattr(flagent_realtime, name) for name in flagent_realtime.__all__)
 
