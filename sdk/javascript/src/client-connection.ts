@@ -15,11 +15,14 @@ export interface ConnectionListener {
 
 export interface ClientConnection {
   readonly state: ConnectionState;
-  /** Sets what the connection selects; `snapshot` requests the state when a new stream begins. Null selects nothing and disconnects. */
-  select(selection: Selection | null, snapshot: boolean): void;
+  /**
+   * Sets what the connection selects; `snapshot` requests the state when a new stream begins, `isLasting` reconnects without
+   * limit unless the client's options have one. Null selects nothing and disconnects, unless requests have been made.
+   */
+  select(selection: Selection | null, snapshot: boolean, isLasting: boolean): void;
   /** Requests a snapshot of `selection`; it arrives as a message with that scope. */
   requestSnapshot(selection: Selection): void;
-  /** Sends a request and resolves with the response. */
+  /** Sends a request and resolves with the response. Connects if there is no connection. */
   call(fields: Fields, timeoutMs: number): Promise<Fields>;
   /** Disconnects until every reason has been taken back by `resume`. */
   pause(reason: string): void;

@@ -10,7 +10,7 @@ import { Backoff, type ReconnectConfig } from "./core/backoff.js";
 import { Cursor } from "./core/cursor.js";
 import { Liveness } from "./core/liveness.js";
 import { isKeepAlive, type Heartbeat, type Message } from "./core/message.js";
-import { covers, isEverything, minus, parts, subscribeMessages, toSubscribe, union, type Selection } from "./core/selection.js";
+import { covers, EVERYTHING, isEverything, minus, parts, subscribeMessages, toSubscribe, union, type Selection } from "./core/selection.js";
 import { asError, ClientClosed, ConnectionLost, ConnectionRefused, ReconnectExhausted, RequestFailed } from "./errors.js";
 import { PendingRequests, type Fields } from "./pending-requests.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionSink, type Transport } from "./transport.js";
@@ -19,6 +19,8 @@ export interface ConnectionSupervisorOptions {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly reconnect: ReconnectConfig;
+  /** Whether `reconnect.maxAttempts` was given, and not the default. */
+  readonly hasOwnLimit: boolean;
   readonly apiKey: ApiKey;
   /** The heartbeat interval that is assumed until the server's own is known. */
   readonly heartbeatMs: number;
@@ -40,6 +42,9 @@ export class ConnectionSupervisor implements ClientConnection {
   state: ConnectionState = "idle";
   private selection: Selection | null = null;
   private wantsSnapshot = false;
+  private isLasting = false;
+  /** Whether requests have been made: then the connection is of use without a selection. */
+  private servesRequests = false;
   private readonly pauses = new Set<string>();
   private readonly backoff: Backoff;
   private readonly cursor = new Cursor();
@@ -77,16 +82,23 @@ export class ConnectionSupervisor implements ClientConnection {
     return this.cursor.id ?? null;
   }
 
-  select(selection: Selection | null, snapshot: boolean): void {
+  select(selection: Selection | null, snapshot: boolean, isLasting: boolean): void {
     const former = this.selection;
     this.selection = selection;
     this.wantsSnapshot = snapshot;
+    this.isLasting = isLasting;
     if (this.state === "closed" || this.state === "failed" || this.state === "paused") return;
-    if (selection === null) {
+    if (selection === null && !this.servesRequests) {
       this.disconnect();
       this.become("idle", null);
     } else if (this.state === "idle") this.open();
-    else if (this.connection !== null && former !== null) this.updateSelection(selection);
+    else if (this.connection === null || selection === former) return;
+    else if (selection !== null && former !== null) this.updateSelection(selection);
+    else {
+      // Between a selection and none, the next connection begins as the first one does.
+      this.disconnect();
+      this.open();
+    }
   }
 
   requestSnapshot(selection: Selection): void {
@@ -108,7 +120,10 @@ export class ConnectionSupervisor implements ClientConnection {
     const requestId = this.nextRequest();
     const request = { ...fields, requestId };
     if (this.state === "connected") this.connection?.send(request);
-    return this.requests.wait(requestId, request, timeoutMs);
+    const response = this.requests.wait(requestId, request, timeoutMs);
+    this.servesRequests = true;
+    if (this.state === "idle") this.open();
+    return response;
   }
 
   pause(reason: string): void {
@@ -121,7 +136,7 @@ export class ConnectionSupervisor implements ClientConnection {
   resume(reason: string): void {
     if (!this.pauses.delete(reason) || this.pauses.size > 0 || this.state !== "paused") return;
     this.become("idle", null);
-    if (this.selection !== null) this.open();
+    if (this.selection !== null || this.servesRequests) this.open();
   }
 
   reconnectNow(): void {
@@ -137,7 +152,6 @@ export class ConnectionSupervisor implements ClientConnection {
   }
 
   private open(): void {
-    const selection = this.selection!;
     const generation = ++this.generation;
     this.clearTimer();
     this.become("connecting", null);
@@ -145,17 +159,17 @@ export class ConnectionSupervisor implements ClientConnection {
       this.ended(connectionFailure(new ConnectionLost(`no message from the server within ${this.options.connectMs} ms`)));
     }, this.options.connectMs);
     const { apiKey } = this.options;
-    if (typeof apiKey !== "function") return this.connect(selection, apiKey, generation);
+    if (typeof apiKey !== "function") return this.connect(apiKey, generation);
     Promise.resolve().then(apiKey).then(
-      (key) => { if (generation === this.generation) this.connect(selection, key, generation); },
+      (key) => { if (generation === this.generation) this.connect(key, generation); },
       (error) => { if (generation === this.generation) this.ended(connectionFailure(asError(error))); },
     );
   }
 
-  private connect(selection: Selection, apiKey: string | null, generation: number): void {
-    const { lastEventId } = this;
+  private connect(apiKey: string | null, generation: number): void {
+    const { selection, lastEventId } = this;
     this.selected = selection;
-    this.isResuming = lastEventId !== null;
+    this.isResuming = lastEventId !== null && selection !== null;
     const snapshot = this.wantsSnapshot && lastEventId === null;
     this.awaitsSnapshot = snapshot;
     const isCurrent = () => generation === this.generation;
@@ -166,11 +180,13 @@ export class ConnectionSupervisor implements ClientConnection {
       malformed: (error) => { if (isCurrent()) this.listener.error(error); },
       ended: (reason) => { if (isCurrent()) this.ended(reason); },
     };
-    this.connection = this.options.transport.open({ selection, lastEventId, snapshot, apiKey }, sink);
+    this.connection = this.options.transport.open({ selection: selection ?? EVERYTHING, lastEventId, snapshot, apiKey }, sink);
     this.openingIds.clear();
     if (!this.connection.isTwoWay) return;
     const start = lastEventId !== null ? { lastEventId } : snapshot ? { snapshot } : {};
-    for (const id of this.send(subscribeMessages(selection, start))) this.openingIds.add(id);
+    // Without a selection the server greets nobody: the pong takes the place of the greeting.
+    const opening = selection === null ? [{ type: "ping" }] : subscribeMessages(selection, start);
+    for (const id of this.send(opening)) this.openingIds.add(id);
   }
 
   /** Sends messages with new request ids, which it returns. */
@@ -204,6 +220,7 @@ export class ConnectionSupervisor implements ClientConnection {
         return;
       }
       case "response":
+        if (this.openingIds.has(message.requestId)) return this.connected(GREETING);
         return this.requests.resolve(message.requestId, message.body);
       case "error": {
         const failed = new RequestFailed(message.message || message.code, message.code);
@@ -226,9 +243,10 @@ export class ConnectionSupervisor implements ClientConnection {
     if (!this.isResuming && !this.awaitsSnapshot && message.id !== null) this.cursor.replace(message.id);
     this.liveness.reset(message.heartbeatMs);
     this.become("connected", null);
-    this.listener.message({ ...message, resumed: this.isResuming });
+    if (this.selected !== null) this.listener.message({ ...message, resumed: this.isResuming });
     if (this.connection === null) return;
     for (const request of this.requests.unanswered) this.connection.send(request);
+    if (this.selected === null) return this.watchSilence();
     this.updateSelection(this.selection!);
     // A store that has joined since the request was sent: the stream brings no snapshot for it.
     if (this.wantsSnapshot && !this.isResuming && !this.awaitsSnapshot) this.requestSnapshot(this.selection!);
@@ -299,7 +317,8 @@ export class ConnectionSupervisor implements ClientConnection {
       return this.open();
     }
     if (reason.outcome === "fatal") return this.fail(new ConnectionRefused(reason.error));
-    const delay = this.backoff.lost(this.options.clock.now(), this.options.clock.random(), reason.retryAfterMs);
+    const isLimited = !this.isLasting || this.options.hasOwnLimit;
+    const delay = this.backoff.lost(this.options.clock.now(), this.options.clock.random(), reason.retryAfterMs, isLimited);
     if (delay === null) return this.fail(new ReconnectExhausted(this.options.reconnect.maxAttempts, reason.error));
     this.become("reconnecting", reason.error);
     if (this.state !== "reconnecting") return;

@@ -56,7 +56,7 @@ export abstract class RealtimeClient {
     });
     const reconnect = ReconnectConfig.from(options.reconnectConfig);
     const makeSupervisor = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
-      transport, clock: this.clock, reconnect, apiKey: apiKey as ApiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId,
+      transport, clock: this.clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey: apiKey as ApiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId,
     }, listener);
     const listener: ConnectionListener = {
       message: (message) => this.onMessage(message),
@@ -232,7 +232,8 @@ export abstract class RealtimeClient {
       const selection = this.selection();
       this.isDivided = selection !== null && parts(selection).length > 1;
       this.weight = this.selections().reduce((sum, one) => addWeights(sum, weightOf(one)), NO_WEIGHT);
-      this.connection.select(selection, this.drivers.size > 0);
+      const feedsStore = [...this.drivers].some((driver) => !(driver instanceof FlagSubscription));
+      this.connection.select(selection, this.drivers.size > 0, feedsStore);
     });
   }
 

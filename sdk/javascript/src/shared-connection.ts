@@ -20,6 +20,7 @@ import { PendingRequests, type Fields } from "./pending-requests.js";
 interface Member {
   readonly selection: Selection | null;
   readonly snapshot: boolean;
+  readonly lasting: boolean;
   readonly last: string | null;
 }
 
@@ -76,6 +77,7 @@ export class SharedConnection implements ClientConnection {
   private readonly pauses = new Set<string>();
   private selection: Selection | null = null;
   private wantsSnapshot = false;
+  private isLasting = false;
   private inner: ConnectionSupervisor | null = null;
   private isLeader = false;
   private greeting: (Message & { kind: "connected" }) | null = null;
@@ -110,9 +112,10 @@ export class SharedConnection implements ClientConnection {
     return this.isLeader;
   }
 
-  select(selection: Selection | null, snapshot: boolean): void {
+  select(selection: Selection | null, snapshot: boolean, isLasting: boolean): void {
     this.selection = selection;
     this.wantsSnapshot = snapshot;
+    this.isLasting = isLasting;
     if (this.state === "idle") this.become("connecting", null);
     this.join();
   }
@@ -203,6 +206,7 @@ export class SharedConnection implements ClientConnection {
     }, this.oldestId());
     this.join();
     for (const { call, fields, timeoutMs } of this.earlyRequests.splice(0)) this.answer(call, fields, timeoutMs);
+    for (const request of this.requests.unanswered) this.callInner(request as unknown as TabRequest);
   }
 
   /** The last id that every tab has received; null if there is none, or if the ids are not comparable. */
@@ -265,8 +269,8 @@ export class SharedConnection implements ClientConnection {
 
   private onJoin(post: Post & { type: "join" }): void {
     if (!this.isLeader) return;
-    const { selection, snapshot, last } = post;
-    this.members.set(post.from, { selection, snapshot, last });
+    const { selection, snapshot, lasting, last } = post;
+    this.members.set(post.from, { selection, snapshot, lasting, last });
     const isOpen = this.inner?.state === "connected" && this.greeting !== null;
     this.applySelection();
     // A stream that is replaced for the new selection greets every tab when it is connected again.
@@ -283,15 +287,15 @@ export class SharedConnection implements ClientConnection {
     if (this.isLeader) return this.applySelection();
     if (this.selection === null && !this.hasJoined) return;
     this.hasJoined = true;
-    const { selection, wantsSnapshot, cursor } = this;
-    this.post({ type: "join", selection, snapshot: wantsSnapshot, last: cursor.id ?? null, isNew: this.state !== "connected" });
+    const { selection, wantsSnapshot, isLasting, cursor } = this;
+    this.post({ type: "join", selection, snapshot: wantsSnapshot, lasting: isLasting, last: cursor.id ?? null, isNew: this.state !== "connected" });
   }
 
   private applySelection(): void {
     if (!this.isLeader || this.inner === null) return;
-    const all = [{ selection: this.selection, snapshot: this.wantsSnapshot }, ...this.members.values()];
+    const all = [{ selection: this.selection, snapshot: this.wantsSnapshot, lasting: this.isLasting }, ...this.members.values()];
     const selection = union(all.flatMap((member) => (member.selection === null ? [] : [member.selection])));
-    this.inner.select(selection, all.some(({ snapshot }) => snapshot));
+    this.inner.select(selection, all.some(({ snapshot }) => snapshot), all.some(({ lasting }) => lasting));
   }
 
   private onState(state: ConnectionState, error: Error | null): void {
@@ -331,6 +335,14 @@ export class SharedConnection implements ClientConnection {
     this.become("connected", null);
     this.listener.message({ ...message, resumed });
     if (!resumed && this.wantsSnapshot && (message.resumed || isDirect)) this.requestSnapshot(this.selection!);
+  }
+
+  /** Sends a request of this tab that was made before it had its connection. */
+  private callInner({ call, fields, timeoutMs }: TabRequest): void {
+    this.inner!.call(fields, timeoutMs).then(
+      (body) => this.requests.resolve(call, body),
+      (error: unknown) => this.requests.reject(call, asError(error)),
+    );
   }
 
   private answer(call: string, fields: Fields, timeoutMs: number): void {

@@ -449,6 +449,25 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await store.ready({ timeout: 5000 });
     });
 
+    test("by default a client gives up after ten attempts, and never while it feeds a store (tc-unlimited)", async () => {
+      const attempts = async (count) => {
+        for (let n = 0; n < count; n++) {
+          (await server.next()).socket.destroy();
+          await until(() => client.state === "reconnecting" || client.state === "failed");
+          clock.advance(1);
+        }
+      };
+      connect({ reconnectConfig: { initialDelay: 1, maxDelay: 1 } }).subscribeFlag("a", () => undefined);
+      await attempts(11);
+      assert.equal(client.state, "failed");
+      assert.equal(client.failure.name, "ReconnectExhausted");
+      const store = new FlagStore(connect({ reconnectConfig: { initialDelay: 1, maxDelay: 1 } }));
+      await attempts(20);
+      const { peer, requestId } = await wire.accept(server);
+      wire.snapshot(peer, [flag(1, "a")], "10@k", requestId);
+      await store.ready({ timeout: 5000 });
+    });
+
     test("endless redirects end the client", async () => {
       connect().subscribeAll(() => undefined);
       for (let hop = 0; hop < 6; hop++) (await server.next()).answer(302, { Location: wire.path });

@@ -185,11 +185,15 @@ export const transports = {
   WebSocket: {
     path: "/ws",
     url: (server) => `ws://127.0.0.1:${server.port}/ws`,
-    /** Accepts a connection and its subscription; returns what the client requested. */
+    /** Accepts a connection and its subscription, or its ping where it has none; returns what the client requested. */
     async accept(server, { position = "10", id = `${position}@k`, fresh = true } = {}) {
       const peer = await server.next();
       peer.upgrade();
-      const asked = await peer.message("subscribe");
+      const asked = await peer.message(({ type }) => type === "subscribe" || type === "ping");
+      if (asked.type === "ping") {
+        peer.send({ type: "pong", requestId: asked.requestId });
+        return { peer, lastEventId: null, snapshot: false, requestId: asked.requestId };
+      }
       peer.send({ type: "subscribed", requestId: asked.requestId, position, id, fresh, ageMs: 1, selections: [] });
       return { peer, lastEventId: asked.lastEventId ?? null, snapshot: asked.snapshot === true, requestId: asked.requestId };
     },

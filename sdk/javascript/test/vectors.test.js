@@ -53,7 +53,7 @@ describe("reconnection timing", () => {
     else assert.ok(Math.abs(given - expected) <= 1, `${given} is not ${expected}`);
   };
   for (const c of delays) {
-    test(`${c.id} ${c.name}`, () => same(reconnectDelay(config(c.config), c.attempt, c.random, c.retryMs, c.retryAfterMs), c.delayMs));
+    test(`${c.id} ${c.name}`, () => same(reconnectDelay(config(c.config), c.attempt, c.random, c.retryMs, c.retryAfterMs, !c.feedsStore || c.config.maxAttempts !== undefined), c.delayMs));
   }
   for (const { id, name, config: given, steps } of sequences) {
     test(`${id} ${name}`, () => {

@@ -34,6 +34,29 @@ describe("the WebSocket", () => {
     return { ids, peer };
   }
 
+  test("a request connects without any subscription, and a selection may come and go (tc-evaluate-alone)", async () => {
+    const answer = async (peer) => {
+      const { requestId } = await peer.message("evaluate");
+      peer.send({ type: "evaluation_result", requestId, position: "10", result: { flagKey: "a" } });
+    };
+    const result = client.evaluate("a", 42);
+    const { peer: first } = await wire.accept(server);
+    assert.equal((await first.message("evaluate")).entityID, "42");
+    await answer(first);
+    assert.equal((await result).flagKey, "a");
+    assert.equal(client.state, "connected");
+    const store = new FlagStore(client);
+    const { peer, snapshot, requestId } = await wire.accept(server);
+    assert.equal(snapshot, true);
+    wire.snapshot(peer, [flag(1, "a")], "10@k", requestId);
+    await store.ready({ timeout: 5000 });
+    store.close();
+    const again = client.evaluate("a", "e");
+    await answer((await wire.accept(server)).peer);
+    assert.equal((await again).flagKey, "a");
+    assert.deepEqual(errors, []);
+  });
+
   test("frames may be fragmented, split, joined, empty and long; pings in between are answered", async () => {
     const { ids, peer } = await listening();
     const text = Buffer.from(JSON.stringify(update(11, { notes: "ж".repeat(50) })));

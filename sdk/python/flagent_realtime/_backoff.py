@@ -12,16 +12,21 @@ MAX_RETRY_AFTER_MS = 3_600_000
 """A longer ``Retry-After`` counts as one hour."""
 
 
+class _DefaultAttempts(int):
+    """Ten, and no number that a caller gave."""
+
+
 @dataclass(frozen=True)
 class ReconnectConfig:
     """When a client reconnects and when it gives up. Times are in seconds. Invalid values raise :exc:`ValueError`.
 
     The wait before attempt *n* is random, up to ``min(max_delay, initial_delay * multiplier ** (n - 1))``. The client
-    gives up after ``max_attempts`` failed attempts in a row; 0 means no limit. The count returns to zero when a
-    connection has lasted ``stable_after`` past its first message.
+    gives up after ``max_attempts`` failed attempts in a row; 0 means no limit. The default is ten, but no limit for a
+    client that feeds a :class:`FlagStore`. The count returns to zero when a connection has lasted ``stable_after``
+    past its first message.
     """
 
-    max_attempts: int = 10
+    max_attempts: int = _DefaultAttempts(10)
     initial_delay: float = 1.0
     max_delay: float = 60.0
     multiplier: float = 2.0
@@ -43,15 +48,18 @@ def reconnect_delay(
     random: float,
     retry_ms: int | None = None,
     retry_after_ms: int | None = None,
+    feeds_store: bool = False,
 ) -> float | None:
     """Seconds to wait before reconnection *attempt* (1 is the first); ``None`` to give up.
 
     *random* is in [0, 1]; *retry_ms* is the last ``retry:`` and *retry_after_ms* the ``Retry-After``, if any.
+    *feeds_store*: a store depends on the connection.
 
     >>> [reconnect_delay(ReconnectConfig(), n, 1.0) for n in (1, 2, 3, 7, 11)]
     [1.0, 2.0, 4.0, 60.0, None]
     """
-    if 0 < config.max_attempts < attempt:
+    is_limited = not (feeds_store and isinstance(config.max_attempts, _DefaultAttempts))
+    if is_limited and 0 < config.max_attempts < attempt:
         return None
     try:
         ceiling = min(config.max_delay, config.initial_delay * config.multiplier ** (attempt - 1))
@@ -88,10 +96,12 @@ class Backoff:
         """The server sent ``retry:``, which applies until it sends another one."""
         self._retry_ms = ms
 
-    def lost(self, now: float, random: float, retry_after_ms: int | None = None) -> float | None:
+    def lost(
+        self, now: float, random: float, retry_after_ms: int | None = None, feeds_store: bool = False
+    ) -> float | None:
         """The connection was lost or could not be made; returns the seconds to wait, ``None`` to give up."""
         if self._first_message_at is not None and now - self._first_message_at >= self._config.stable_after:
             self.attempts = 0
         self._first_message_at = None
         self.attempts += 1
-        return reconnect_delay(self._config, self.attempts, random, self._retry_ms, retry_after_ms)
+        return reconnect_delay(self._config, self.attempts, random, self._retry_ms, retry_after_ms, feeds_store)

@@ -274,6 +274,10 @@ class RealtimeClient(SubscriptionRegistry):
         """Call when the transport is connected; extended by transports that hold requests back."""
         self._supervisor.opened()
 
+    @property
+    def _feeds_store(self) -> bool:
+        return bool(self._stores)
+
     def _tick(self, now: float) -> None:
         for store in self._stores:
             store.tick(now)

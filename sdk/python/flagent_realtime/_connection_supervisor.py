@@ -20,6 +20,10 @@ logger = logging.getLogger("flagent_realtime")
 class ConnectionListener(Protocol):
     """What a supervisor calls; underscored, because the listener is the public client."""
 
+    @property
+    def _feeds_store(self) -> bool:
+        """Whether a store depends on the connection: then the default is to reconnect without limit."""
+
     async def _run_connection(self) -> None:
         """Open one connection and read it to its end. Raises ConnectionLost or ConnectionRefused."""
 
@@ -89,7 +93,8 @@ class ConnectionSupervisor:
                 "The connection is lost: %s", end.reason, extra={"action": "connection_lost", "reason": end.reason}
             )
             self._listener._connection_lost(end)
-            delay = self.backoff.lost(self._clock.now(), self._clock.random(), end.retry_after_ms)
+            now, random = self._clock.now(), self._clock.random()
+            delay = self.backoff.lost(now, random, end.retry_after_ms, self._listener._feeds_store)
             if delay is None:
                 error = ReconnectExhausted(self._config.max_attempts)
                 error.__cause__ = end

@@ -603,6 +603,30 @@ async def test_the_client_gives_up_after_max_attempts(transport: str) -> None:
 
 
 @both
+async def test_tc_unlimited(transport: str) -> None:
+    """tc-unlimited: by default a client gives up after ten attempts, and never while it feeds a store."""
+
+    async def gone(peer: Peer) -> None:
+        await peer.request()
+        peer.abort()
+
+    quick = ReconnectConfig(initial_delay=0.001, max_delay=0.001)
+    assert quick.max_attempts == ReconnectConfig().max_attempts == 10
+    async with connected(transport, gone, reconnect_config=quick) as (server, client):
+        client.subscribe_flag("a", lambda flag: None)
+        await client.start()
+        await eventually(lambda: client.failure is not None)
+        assert len(server.peers) == 11
+        assert isinstance(client.failure, ReconnectExhausted)
+        assert client.failure.attempts == 10
+    async with connected(transport, *[gone] * 20, serving(), reconnect_config=quick) as (server, client):
+        store = FlagStore(client)
+        await client.start()
+        await store.ready(5)
+        assert len(server.peers) == 21
+
+
+@both
 async def test_tc_lost_before_snapshot(transport: str) -> None:
     """tc-lost-before-snapshot: the snapshot is requested again."""
 
@@ -1125,6 +1149,7 @@ async def test_closing_in_a_second_event_loop_is_refused_while_the_first_one_run
 
 async def test_tc_evaluate_alone() -> None:
     """tc-evaluate-alone: a request starts the client, without any subscription."""
+
     async def script(peer: Peer) -> None:
         await peer.upgrade()
         request = await peer.receive()

@@ -1,7 +1,7 @@
 /** The wait before a reconnection attempt: exponential backoff with full jitter, and at least what the server asks for. */
 
 export interface ReconnectConfig {
-  /** Failed reconnection attempts in a row before the client gives up; 0 = never. */
+  /** Failed reconnection attempts in a row before the client gives up; 0 = never. By default 10, and 0 for a client with a FlagStore. */
   readonly maxAttempts: number;
   /** In milliseconds. */
   readonly initialDelay: number;
@@ -30,11 +30,11 @@ export const ReconnectConfig = {
 
 export const MAX_RETRY_AFTER_MS = 3_600_000;
 
-/** The wait in ms before reconnection `attempt` (1 = the first); null = give up. `random` is in [0, 1]. */
+/** The wait in ms before reconnection `attempt` (1 = the first); null = give up. `isLimited`: `maxAttempts` counts. `random` is in [0, 1]. */
 export function reconnectDelay(
-  config: ReconnectConfig, attempt: number, random: number, retryMs: number | null, retryAfterMs: number | null,
+  config: ReconnectConfig, attempt: number, random: number, retryMs: number | null, retryAfterMs: number | null, isLimited = true,
 ): number | null {
-  if (config.maxAttempts > 0 && attempt > config.maxAttempts) return null;
+  if (isLimited && config.maxAttempts > 0 && attempt > config.maxAttempts) return null;
   const ceiling = Math.min(config.maxDelay, config.initialDelay * config.multiplier ** (attempt - 1));
   const jitter = random * ceiling;
   const retry = retryMs === null ? 0 : Math.min(retryMs, config.maxDelay);
@@ -61,10 +61,10 @@ export class Backoff {
   }
 
   /** The connection or the attempt has ended at `now`; returns the wait in ms, null = give up. */
-  lost(now: number, random: number, retryAfterMs: number | null = null): number | null {
+  lost(now: number, random: number, retryAfterMs: number | null = null, isLimited = true): number | null {
     if (this.firstMessageAt !== null && now - this.firstMessageAt >= this.config.stableAfter) this.attempt = 0;
     this.firstMessageAt = null;
     this.attempt++;
-    return reconnectDelay(this.config, this.attempt, random, this.retryMs, retryAfterMs);
+    return reconnectDelay(this.config, this.attempt, random, this.retryMs, retryAfterMs, isLimited);
   }
 }

@@ -11,9 +11,16 @@ internal val MAX_RETRY_AFTER: Duration = 1.hours
  * The wait before attempt [attempt] (1 = the first reconnect), `null` = give up.
  *
  * @param random from 0 to 1.
+ * @param feedsStore whether a store depends on the connection.
  */
-internal fun ReconnectConfig.reconnectDelay(attempt: Int, random: Double, retry: Duration?, retryAfter: Duration?): Duration? {
-    if (maxAttempts in 1..<attempt) return null
+internal fun ReconnectConfig.reconnectDelay(
+    attempt: Int,
+    random: Double,
+    retry: Duration?,
+    retryAfter: Duration?,
+    feedsStore: Boolean = false,
+): Duration? {
+    if (endsBefore(attempt, feedsStore)) return null
     val factor = multiplier.pow(attempt - 1).coerceAtMost(1e12)
     val jitter = minOf(maxDelay, initialDelay * factor) * random
     return maxOf(
@@ -41,10 +48,10 @@ internal class Backoff(private val config: ReconnectConfig, private val random: 
     }
 
     /** The connection or the attempt has ended; returns the wait before the next attempt, `null` = give up. */
-    fun onLost(at: Duration, retryAfter: Duration?): Duration? {
+    fun onLost(at: Duration, retryAfter: Duration?, feedsStore: Boolean = false): Duration? {
         if (firstMessageAt?.let { at - it >= config.stableAfter } == true) attempt = 0
         firstMessageAt = null
         attempt++
-        return config.reconnectDelay(attempt, random(), retry, retryAfter)
+        return config.reconnectDelay(attempt, random(), retry, retryAfter, feedsStore)
     }
 }

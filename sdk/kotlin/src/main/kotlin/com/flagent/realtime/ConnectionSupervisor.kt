@@ -35,6 +35,9 @@ internal sealed interface DispatchItem {
 
 /** Called by the coroutine of a [ConnectionSupervisor]. */
 internal interface ConnectionListener {
+    /** Whether a store depends on the connection. */
+    val feedsStore: Boolean
+
     fun onState(state: ConnectionState)
 
     /** A message has arrived; the returned functions run in order with the handlers. */
@@ -99,7 +102,7 @@ internal class ConnectionSupervisor(
             if (failure == null) continue
             requests.onLost(failure.error)
             if (failure.isFatal) return failure.error
-            val wait = backoff.onLost(now, failure.retryAfter)
+            val wait = backoff.onLost(now, failure.retryAfter, listener.feedsStore)
                 ?: return ReconnectExhaustedException(backoff.attempt - 1, failure.error)
             listener.onProblem(failure.error)
             listener.onState(ConnectionState.RECONNECTING)

@@ -73,6 +73,8 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         private set
 
     private val connectionListener = object : ConnectionListener {
+        override val feedsStore get() = drivers.isNotEmpty()
+
         override fun onState(state: ConnectionState) {
             if (!isClosed) connection.value = state
             if (state == ConnectionState.CONNECTED) lastConnectionError = null

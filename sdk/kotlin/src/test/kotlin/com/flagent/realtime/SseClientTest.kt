@@ -128,6 +128,22 @@ class SseClientTest {
     }
 
     @Test
+    fun `by default a client gives up after ten attempts, and never while it feeds a store (tc-unlimited)`() {
+        val quick = ReconnectConfig(initialDelay = 1.milliseconds, maxDelay = 1.milliseconds)
+        val plain = client(reconnect = quick)
+        plain.subscribe { }
+        repeat(11) { server.accept().refuse(503) }
+        eventually("the client gives up") { plain.state.value == ConnectionState.FAILED }
+        val store = FlagStore(client(reconnect = quick))
+        repeat(20) { server.accept().refuse(503) }
+        server.acceptStream().run {
+            sse(connected(10))
+            sse(snapshot(10, flag("a")))
+        }
+        runBlocking { store.ready(5.seconds) }
+    }
+
+    @Test
     fun `a target without a query keeps the selection (tc-redirect)`() {
         val store = FlagStore(client(), Selection(flags = setOf("a")))
         server.accept().run { refuse(307, "Location: /elsewhere") }

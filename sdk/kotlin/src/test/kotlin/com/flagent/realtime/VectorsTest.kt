@@ -44,7 +44,7 @@ class VectorsTest {
     private fun config(case: JsonObject): ReconnectConfig {
         val config = case.getValue("config").jsonObject
         return ReconnectConfig(
-            config.int("maxAttempts")!!,
+            config.int("maxAttempts"),
             config.ms("initialDelayMs")!!,
             config.ms("maxDelayMs")!!,
             config.getValue("multiplier").jsonPrimitive.double,
@@ -92,6 +92,7 @@ class VectorsTest {
             case.getValue("random").jsonPrimitive.double,
             case.ms("retryMs"),
             case.ms("retryAfterMs"),
+            case.bool("feedsStore") ?: false,
         )
         assertDelay(case.ms("delayMs"), delay)
     }

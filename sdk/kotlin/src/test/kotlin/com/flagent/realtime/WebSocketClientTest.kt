@@ -135,6 +135,19 @@ class WebSocketClientTest {
     }
 
     @Test
+    fun `a request connects without any subscription (tc-evaluate-alone)`() {
+        val client = client()
+        runBlocking {
+            val result = async(Dispatchers.IO) { client.evaluate("a", "e") }
+            server.acceptWebSocket().run {
+                val id = receive().text("requestId")
+                send("""{"type":"evaluation_result","requestId":"$id","position":"10","result":{"flagKey":"a"}}""")
+                assertEquals("a", result.await().flagKey)
+            }
+        }
+    }
+
+    @Test
     fun `handlers receive what they select`() {
         val client = client()
         val one = Received<Flag>()
