@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx
 
 from ._client import ConnectionRequest, RealtimeClient
-from ._http import key_headers, response_error
+from ._http import MAX_PROBLEM_BYTES, cause_text, key_headers, response_error
 from ._keep_alive import parse_keep_alive
 from ._policy import Outcome, is_event_stream, resolve_redirect, status_outcome
 from ._selection import MAX_VALUES, Selection, SelectionLimits
@@ -27,6 +27,7 @@ __all__ = ["FlagentSSEClient"]
 logger = logging.getLogger("flagent_realtime")
 
 SNAPSHOT_TIMEOUT_S = 30.0
+PROBLEM_TIMEOUT_S = 2.0
 
 
 class FlagentSSEClient(RealtimeClient):
@@ -63,7 +64,7 @@ class FlagentSSEClient(RealtimeClient):
                 for item in parser.feed(chunk):
                     await self._process(item)
         except httpx.HTTPError as cause:
-            raise ConnectionLost(f"the stream broke: {type(cause).__name__}") from cause
+            raise ConnectionLost(f"the stream broke: {cause_text(cause)}") from cause
         except MalformedMessage as cause:
             raise ConnectionLost(str(cause)) from cause
         raise ConnectionLost("the stream has ended")
@@ -120,7 +121,7 @@ class FlagentSSEClient(RealtimeClient):
                 elif response.status_code == 401 and callable(self._api_key) and not key_was_renewed:
                     key_was_renewed, key = True, await self._key()
                 else:
-                    raise response_error(response.status_code, response.headers)
+                    raise response_error(response.status_code, response.headers, await self._problem(response))
             finally:
                 await response.aclose()
 
@@ -130,7 +131,24 @@ class FlagentSSEClient(RealtimeClient):
         except asyncio.TimeoutError as cause:
             raise ConnectionLost(f"no response within {self._connect_timeout:g} s") from cause
         except httpx.HTTPError as cause:
-            raise ConnectionLost(f"cannot connect: {type(cause).__name__}") from cause
+            raise ConnectionLost(f"cannot connect: {cause_text(cause)}") from cause
+
+    async def _problem(self, response: httpx.Response) -> bytes:
+        """The beginning of a response's body; empty when it does not come in time."""
+
+        async def read() -> bytes:
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_PROBLEM_BYTES:
+                    break
+            return body[:MAX_PROBLEM_BYTES]
+
+        try:
+            return await asyncio.wait_for(read(), min(self._connect_timeout, PROBLEM_TIMEOUT_S))
+        except (asyncio.TimeoutError, httpx.HTTPError):
+            # The status alone decides what follows; the body only explains it.
+            return b""
 
     def _address(self, request: ConnectionRequest) -> str:
         if request.selection.everything and request.selection.tables:
@@ -184,7 +202,7 @@ class FlagentSSEClient(RealtimeClient):
                         if message is not None and message["type"] == "snapshot":
                             return message
             except httpx.HTTPError as cause:
-                raise ConnectionLost(f"the stream of a snapshot broke: {type(cause).__name__}") from cause
+                raise ConnectionLost(f"the stream of a snapshot broke: {cause_text(cause)}") from cause
         raise ConnectionLost("the stream of a snapshot ended without one")
 
     async def _release(self) -> None:

@@ -15,7 +15,7 @@ from websockets.protocol import State
 
 from ._client import RealtimeClient
 from ._evaluation import EvaluationResult
-from ._http import key_headers, response_error
+from ._http import cause_text, key_headers, response_error
 from ._pending_requests import PendingRequests
 from ._policy import Outcome, close_code_outcome, resolve_redirect, status_outcome
 from ._selection import Selection, SelectionLimits, subscribe_messages
@@ -234,11 +234,11 @@ class FlagentWebSocketClient(RealtimeClient):
                         "the server does not open a WebSocket at this URL; check its path", status=200
                     ) from cause
                 else:
-                    raise response_error(response.status_code, response.headers) from cause
+                    raise response_error(response.status_code, response.headers, bytes(response.body or b"")) from cause
             except InvalidURI as cause:
                 raise ConnectionRefused(f"{url!r} is not a WebSocket URL such as wss://host/ws") from cause
             except (OSError, asyncio.TimeoutError, InvalidHandshake, EOFError, ConnectionClosed) as cause:
-                raise ConnectionLost(f"cannot connect: {type(cause).__name__}") from cause
+                raise ConnectionLost(f"cannot connect: {cause_text(cause)}") from cause
 
     async def _send(self, socket: ClientConnection) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable
@@ -332,6 +333,45 @@ async def test_tc_503(transport: str) -> None:
         await client.start()
         await store.ready(5)
         assert clock.slept == [9.0, 2.0]
+
+
+@both
+async def test_tc_error_names_cause(transport: str) -> None:
+    """tc-error-names-cause: the server's own sentence, DNS and TLS are in the message."""
+
+    async def forbidden(peer: Peer) -> None:
+        await peer.request()
+        body = json.dumps(
+            {"code": "not_allowed", "title": "Forbidden", "detail": "This key may not read the flag \n 'x'."}
+        )
+        await peer.write(
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+        peer.writer.close()
+
+    async def no_tls(peer: Peer) -> None:
+        await peer.write("this is not TLS\r\n")
+        await peer.gone()
+
+    async with connected(transport, forbidden) as (_, client):
+        store = FlagStore(client)
+        await client.start()
+        with pytest.raises(ConnectionRefused, match=r"status 403: This key may not read the flag 'x'\.; api_key"):
+            await store.ready(5)
+    async with ScriptedServer(no_tls) as server:
+        url = server.url(transport)
+        for wrong, expected in (
+            (url.replace("://", "s://"), "SSL|TLS"),
+            (url.replace("127.0.0.1", "nowhere.invalid"), "Errno|not known|resolution|resolve"),
+        ):
+            errors: asyncio.Queue[Exception] = asyncio.Queue()
+            make = FlagentWebSocketClient if transport == "ws" else FlagentSSEClient
+            async with make(wrong, reconnect_config=QUICK) as client:
+                client.on_error(errors.put_nowait)
+                FlagStore(client)
+                error = await asyncio.wait_for(errors.get(), 10)
+            assert re.search(f"cannot connect: .*({expected})", str(error)), error
 
 
 @both
