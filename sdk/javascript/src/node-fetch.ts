@@ -2,9 +2,8 @@
  * `fetch` for an endless response, over node:http with a separate connection. Node's built-in fetch keeps a pool: after
  * an abort it opens a new idle connection, which stays for four seconds, and it fails when a response pauses.
  */
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
+import { nodeRequest } from "./node-request.js";
 
 const WITHOUT_BODY = new Set([204, 205, 304]);
 
@@ -12,7 +11,7 @@ const WITHOUT_BODY = new Set([204, 205, 304]);
 export function nodeFetch(url: string, init: RequestInit): Promise<Response> {
   return new Promise((resolve, reject) => {
     const headers = init.headers as Record<string, string>;
-    const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, { headers, signal: init.signal ?? undefined, agent: false });
+    const request = nodeRequest(new URL(url), { headers, signal: init.signal ?? undefined }, false);
     request.on("error", reject);
     request.on("response", (response) => {
       const pairs = Object.entries(response.headers).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as [string, string]]));

@@ -3,11 +3,12 @@
  * headers nor distinguish a 401 from an unreachable host.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
-import { request as httpsRequest } from "node:https";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { encodeClose, encodeFrame, FrameError, FrameParser, Opcode, type FrameItem } from "./core/frame.js";
 import { statusOutcome, resolveRedirect } from "./core/policy.js";
+import { asError } from "./errors.js";
+import { nodeRequest } from "./node-request.js";
 import type { Socket, SocketEvents } from "./socket.js";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -49,7 +50,12 @@ class NodeSocket implements Socket {
       Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key,
     };
     if (apiKey !== null) headers["X-API-Key"] = apiKey;
-    const request = (target.protocol === "https:" ? httpsRequest : httpRequest)(target, { headers, agent: false });
+    let request: ClientRequest;
+    try {
+      request = nodeRequest(target, { headers }, true);
+    } catch (error) {
+      return this.over(1006, asError(error).message);
+    }
     this.request = request;
     request.on("error", (error) => this.over(1006, error.message));
     request.on("response", (response) => this.refused(response, url, apiKey, hop));

@@ -1,8 +1,9 @@
 // What the package publishes: names, types, files.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -65,7 +66,36 @@ test("the package contains its licence, types and no sources", () => {
   const [{ files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--silent"], { cwd: ROOT, encoding: "utf8" }));
   const names = files.map(({ path }) => path).filter((path) => !path.startsWith("dist/types-"));
   for (const name of ["LICENSE", "README.md", "dist/index.js", "dist/index.d.ts", "dist/openfeature.js"]) assert.ok(names.includes(name), name);
-  assert.deepEqual(names.filter((name) => !/^(dist\/.*\.(js|d\.ts)|LICENSE|README\.md|package\.json)$/.test(name)), []);
+  assert.deepEqual(names.filter((name) => !/^(dist\/.*\.(js|d\.ts)|dist\/cjs\/package\.json|LICENSE|README\.md|package\.json)$/.test(name)), []);
+});
+
+test("npm pack builds what it packs, and the package works by import and by require", () => {
+  const folder = mkdtempSync(join(tmpdir(), "flagent-pack-"));
+  try {
+    const source = join(folder, "repository", "sdk", "javascript");
+    mkdirSync(source, { recursive: true });
+    copyFileSync(join(ROOT, "../../LICENSE"), join(folder, "repository", "LICENSE"));
+    for (const name of ["src", "build.js", "package.json", "tsconfig.json", "README.md"]) cpSync(join(ROOT, name), join(source, name), { recursive: true });
+    symlinkSync(join(ROOT, "node_modules"), join(source, "node_modules"));
+    const [{ filename, files }] = JSON.parse(execFileSync("npm", ["pack", "--json", "--silent", "--pack-destination", folder], { cwd: source, encoding: "utf8" }));
+    for (const name of ["dist/index.js", "dist/index.d.ts", "dist/cjs/index.js", "dist/cjs/index.d.ts"]) assert.ok(files.some(({ path }) => path === name), name);
+    const installed = join(folder, "node_modules", "@flagent", "realtime");
+    mkdirSync(installed, { recursive: true });
+    execFileSync("tar", ["-xzf", join(folder, filename), "--strip-components=1", "-C", installed]);
+    symlinkSync(join(ROOT, "node_modules", "@openfeature"), join(folder, "node_modules", "@openfeature"));
+    const run = (...options) => execFileSync(process.execPath, options, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+    const use = 'new FlagentWebSocketClient({ url: "ws://127.0.0.1:1/" }).subscribeAll(() => undefined); console.log(FlagStore.name, FlagentProvider.name); process.exit(0);';
+    const required = `const { FlagentWebSocketClient, FlagStore } = require("@flagent/realtime"); const { FlagentProvider } = require("@flagent/realtime/openfeature"); ${use}`;
+    const imported = `import { FlagentWebSocketClient, FlagStore } from "@flagent/realtime"; import { FlagentProvider } from "@flagent/realtime/openfeature"; ${use}`;
+    assert.equal(run("--input-type=module", "-e", imported), "FlagStore FlagentProvider\n");
+    assert.equal(run("-e", required), "FlagStore FlagentProvider\n");
+    // As in Node.js before 20.19, and in Jest.
+    if (process.allowedNodeEnvironmentFlags.has("--experimental-require-module")) {
+      assert.equal(run("--no-experimental-require-module", "-e", required), "FlagStore FlagentProvider\n");
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("the package has no run-time dependencies, and its lock file has no URLs", () => {
