@@ -118,7 +118,8 @@ HTTP: dict[str, tuple[bytes, set[int]]] = {
         handshake(Sec_WebSocket_Extensions=b"permessage-deflate; server_max_window_bits=99"), {101, 400}
     ),
     "an upgrade to an unsupported protocol": (
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", {200, 400, 404, 426, 0}
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        {200, 400, 404, 426, 0},
     ),
 }  # fmt: skip
 

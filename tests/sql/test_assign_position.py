@@ -183,9 +183,9 @@ def test_before_the_commit_nothing_is_sealed_and_no_lock_is_held(
 @pytest.mark.parametrize(
     "early",
     [
-        "do $$ begin for i in 1 .. 50 loop set constraints all immediate; set constraints all deferred; end loop; end $$",
+        "do $$ begin for i in 1..50 loop set constraints all immediate; set constraints all deferred; end loop; end $$",
         "do $$ begin for i in 1 .. 50 loop execute 'set constraints all immediate -- PL/ COMMIT'; end loop; end $$",
-        "do $$ begin for i in 1 .. 50 loop execute 'set constraints /* PL/ at COMMIT */ all immediate'; end loop; end $$",
+        "do $$ begin for i in 1..50 loop execute 'set constraints /* PL/ at COMMIT */ all immediate'; end loop; end $$",
         ";".join(["set constraints all immediate"] * 20),
         ";".join(["SET  Constraints\nALL Immediate"] * 20),
     ],

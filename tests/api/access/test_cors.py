@@ -37,7 +37,7 @@ async def test_pages_of_the_list_may_read_and_others_may_not(memory_log: MemoryL
                         if is_allowed:
                             assert response.headers["access-control-allow-credentials"] == "true"
                             exposed = response.headers["access-control-expose-headers"]
-                            assert READ_BY_CLIENTS <= set(exposed.split(", "))
+                            assert set(exposed.split(", ")) >= READ_BY_CLIENTS
                         assert response.headers["x-content-type-options"] == "nosniff"
             refused = await http.get("/api/v1/events/stream", headers={"origin": PAGE, "authorization": "Bearer x"})
             assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
@@ -53,7 +53,7 @@ async def test_a_preflight_needs_no_credential(memory_log: MemoryLog) -> None:
             answer = await http.options(path, headers=asked)
             assert answer.status_code == 204
             allowed = answer.headers["access-control-allow-headers"].split(", ")
-            assert SENT_BY_CLIENTS <= set(allowed)
+            assert set(allowed) >= SENT_BY_CLIENTS
         refused = await http.options("/api/v1/flags", headers={**asked, "origin": "https://evil.example.com"})
         assert refused.status_code == 403
         assert "access-control-allow-origin" not in refused.headers

@@ -1,10 +1,11 @@
 """The documentation at `/docs`: in a real browser, without a network."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import httpx
-from playwright.async_api import expect
+from playwright.async_api import Request, expect
 
 from cdc.source.memory import MemoryLog
 from tests.fixtures.authenticated import SECRET
@@ -21,6 +22,10 @@ PUBLISHED = {
 }
 
 
+def _note(requested: list[str], request: Request) -> None:
+    requested.append(request.url)
+
+
 @needs_chromium
 async def test_it_shows_the_api_and_asks_no_other_server(memory_server: RunningServer, visits: Visits) -> None:
     """The visit ends with an error if the policy of the page forbids anything that it does."""
@@ -28,7 +33,7 @@ async def test_it_shows_the_api_and_asks_no_other_server(memory_server: RunningS
         for url in (memory_server.url, proxied):
             page = await visits.open("about:blank")
             requested: list[str] = []
-            page.on("request", lambda request, requested=requested: requested.append(request.url))
+            page.on("request", partial(_note, requested))
             await page.goto(url + "/docs")
             await expect(page.locator(".title")).to_contain_text("flagent-cdc")
             operation = page.locator("#operations-health-healthz_healthz_get")

@@ -114,7 +114,8 @@ async def raw_headers(server: RunningServer, request: bytes) -> httpx.Headers:
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
-    return httpx.Headers([tuple(line.split(b": ", 1)) for line in head.split(b"\r\n")[1:-2]])
+    fields = (line.partition(b": ") for line in head.split(b"\r\n")[1:-2])
+    return httpx.Headers([(name, value) for name, _, value in fields])
 
 
 async def test_a_refused_websocket_does_so_too(memory_log: MemoryLog, with_handover: bool) -> None:
@@ -172,9 +173,7 @@ def test_every_header_that_may_hold_a_credential_is_in_vary(name: str) -> None:
         (True, [(b"cache-control", b"no-store"), (b"cache-control", b"private")], b"private, no-store"),
     ],
 )
-def test_a_policy_completes_the_directives(
-    is_private: bool, given: list[tuple[bytes, bytes]], expected: bytes
-) -> None:
+def test_a_policy_completes_the_directives(is_private: bool, given: list[tuple[bytes, bytes]], expected: bytes) -> None:
     assert dict(CachePolicy(is_private=is_private).apply(given))[b"cache-control"] == expected
 
 

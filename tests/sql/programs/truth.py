@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -21,7 +21,9 @@ from cdc.core.log.captured_table import CapturedTable
 from cdc.core.log.change import Commit
 from cdc.core.log.lane import FLAGS, Lane
 from cdc.core.log.position import LogId, Position
-from cdc.core.text import exact_json
+from cdc.core.log.row_text import RowText
+from cdc.core.text.exact_json import members
+from cdc.core.text.json_text import encode
 from cdc.postgres.log_history import PostgresLogHistory
 from cdc.postgres.log_reader import LogReader
 from cdc.postgres.table_reader import TableReader
@@ -89,8 +91,8 @@ class Fold:
             self._counted[after] += 1
 
     def _key_of(self, image: str) -> str:
-        row = exact_json.loads(image)
-        return exact_json.dumps([row.get(name) for name in self._key])
+        row = members(image)
+        return "\0".join(row.get(name, "") for name in self._key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class Truth:
             self._captured = await self._tables.captured_tables()
             for lane in {FLAGS, *(table.lane for table in self._captured)}:
                 self._histories[lane] = PostgresLogHistory(self._url, lane)
-                self._readers[lane] = LogReader(self._url, lane, exact_json.loads)
+                self._readers[lane] = LogReader(self._url, lane)
         for lane, history in self._histories.items():
             reach = await history.reach()
             self._from[lane] = reach.log, reach.newest
@@ -353,17 +355,18 @@ def _key_of(table: CapturedTable) -> Sequence[str]:
 
 
 def _is_key_of(key: str, image: str, columns: Sequence[str]) -> bool:
-    row, found = exact_json.loads(image), exact_json.loads(key)
-    return bool(found == {name: row.get(name) for name in columns})
+    row, found = members(image), members(key)
+    return found == {name: row.get(name) for name in columns}
 
 
-def _text(row: Any) -> str | None:
-    return None if row is None else exact_json.dumps(row)
+def _text(row: RowText | None) -> str | None:
+    return None if row is None else row.text
 
 
 def _compact(rows: Counter[str]) -> Counter[str]:
     """The same rows, all written in one way."""
     compact: Counter[str] = Counter()
     for text, count in rows.items():
-        compact[exact_json.dumps(exact_json.loads(text))] += count
+        row = members(text)
+        compact["{" + ",".join(f"{encode(name)}:{value}" for name, value in row.items()) + "}"] += count
     return compact
