@@ -14,7 +14,7 @@ from ..auth.api_key import ApiKey, new_key, readable_grant
 from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, connect
+from ..database.lock_retry import Connection, changing, connect
 from ..database.queries import query
 from ..errors import InvalidInput
 
@@ -55,7 +55,7 @@ class AuditEntry:
 def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = None) -> str:
     """Create a key and return its text, which cannot be recovered later: only its hash is stored."""
     key = new_key()
-    with _connected(url) as connection:
+    with _connected(url) as connection, changing(connection):
         connection.execute(
             query("create_key"),
             {
@@ -105,7 +105,7 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
 
     Raises `InvalidInput` if there is no such key.
     """
-    with _connected(url) as connection:
+    with _connected(url) as connection, changing(connection):
         id: int | None = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else None
         if id is None:
             found = connection.execute(query("key_id"), {"prefix": which[:16]}).fetchone()

@@ -23,9 +23,18 @@ from sqlalchemy.exc import DBAPIError
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, Report, connect, retry_on_lock, set_lock_timeout
+from ..database.lock_retry import (
+    Connection,
+    Report,
+    changing,
+    connect,
+    retry_on_lock,
+    set_lock_timeout,
+    set_own_settings,
+)
 from ..database.queries import DatabaseObject, objects, query
 from ..errors import InvalidInput, SchemaMismatch
+from .event_triggers import naming_event_triggers
 
 __all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "downgrade", "migrate", "uninstall"]
 
@@ -66,7 +75,7 @@ def migrate(
     conninfo = read_database_url(url)
     attached: list[str] = []
     pending: list[str] = []
-    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         _require_version(connection)
         install = partial(_install, conninfo, report, repair=repair)
         changed = retry_on_lock(install, "the tables of flagent_cdc", report, deadline_s)
@@ -94,7 +103,7 @@ def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline
     Raises `InvalidInput` for a revision that is not an earlier one, `LockNotAvailable` as `migrate` does.
     """
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)):
+    with driver_errors(redact(conninfo)), naming_event_triggers(conninfo):
         return retry_on_lock(partial(_downgrade, conninfo, revision, report), "the watched tables", report, deadline_s)
 
 
@@ -105,7 +114,7 @@ def attach_pending(url: str, report: Report = logger.info, *, deadline_s: float 
     """
     conninfo = read_database_url(url)
     done: list[str] = []
-    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         for schema in _schemas(connection):
             if _attach(connection, schema, report, deadline_s) == "attached":
                 done.append(schema)
@@ -120,7 +129,7 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
     between `downgrade` and the `migrate` that must follow it.
     """
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         if not _asks(connection, "has_schema"):
             report("flagent-cdc is not installed in this database; nothing to remove")
             return False
@@ -171,7 +180,8 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
         stale = [one for one in shipped if repair or installed.get(one.name) != one.sha256]
         obsolete = installed.keys() - {one.name for one in shipped}
         for one in stale:
-            connection.execute(one.text.encode())
+            # Comments may have characters that the database's encoding lacks.
+            connection.execute(one.text.encode("ascii", "replace"))
             connection.execute(query("record_object"), {"name": one.name, "sha256": one.sha256})
         changed = bool(stale or obsolete) or before != after
         if changed:
@@ -201,6 +211,7 @@ def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
     try:
         with engine.begin() as outer:
             connection = cast(Connection, outer.connection.driver_connection)
+            set_own_settings(connection)
             connection.execute(query("lock_installation"))
             set_lock_timeout(connection)
             config = Config()
@@ -264,7 +275,7 @@ def _revision(connection: Connection) -> str | None:
 
 def _attach(connection: Connection, schema: str, report: Report, deadline_s: float) -> str:
     def attach() -> str:
-        with connection.transaction():
+        with changing(connection):
             set_lock_timeout(connection)
             row = connection.execute(query("attach"), {"schema": schema}).fetchone()
         return "" if row is None else str(row[0])
@@ -273,13 +284,13 @@ def _attach(connection: Connection, schema: str, report: Report, deadline_s: flo
 
 
 def _detach(connection: Connection, schema: str) -> None:
-    with connection.transaction():
+    with changing(connection):
         set_lock_timeout(connection)
         connection.execute(query("detach"), {"schema": schema})
 
 
 def _drop(connection: Connection) -> None:
-    with connection.transaction():
+    with changing(connection):
         connection.execute(query("lock_installation"))
         set_lock_timeout(connection)
         connection.execute("set local client_min_messages = warning")
@@ -292,7 +303,7 @@ def _grant(connection: Connection, role: str, report: Report) -> None:
         raise InvalidInput(
             f"there is no role {role!r} in this database; create it first", name="grant_to", code="unknown_role"
         )
-    with connection.transaction():
+    with changing(connection):
         connection.execute(query("lock_installation"))
         connection.execute(query("grant_runtime"), {"role": role})
     report(f"role {role}: allowed to run a server")

@@ -10,9 +10,10 @@ from psycopg.rows import dict_row
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, Report, connect, retry_on_lock, set_lock_timeout
+from ..database.lock_retry import Connection, Report, changing, connect, retry_on_lock, set_lock_timeout
 from ..database.queries import query
 from ..errors import InvalidInput
+from .event_triggers import naming_event_triggers
 
 __all__ = ["OPERATIONS", "ORDERS", "WatchOptions", "list_watched", "unwatch", "watch"]
 
@@ -92,14 +93,14 @@ def _listed(columns: Sequence[str] | None) -> list[str] | None:
 
 def _change(url: str, name: str, wish: dict[str, Any], report: Report, deadline_s: float) -> str:
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
+    with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         return retry_on_lock(_once(connection, name, wish), f"table {wish['table']}", report, deadline_s)
 
 
 def _once(connection: Connection, name: str, wish: dict[str, Any]) -> Callable[[], str]:
     def change() -> str:
         try:
-            with connection.transaction():
+            with changing(connection):
                 set_lock_timeout(connection)
                 row = connection.execute(query(name), wish).fetchone()
         except _REFUSALS as error:

@@ -14,9 +14,9 @@ from psycopg.adapt import Loader
 from ..errors import DatabaseSilent, DatabaseUnavailable
 from .database_url import redact
 from .driver_errors import driver_errors
-from .session_settings import CLIENT_ENCODING, session_statements
+from .session_settings import CLIENT_ENCODING, session_statements, transaction_statements
 
-__all__ = ["answering_within", "connect", "shutdown_socket"]
+__all__ = ["answering_within", "connect", "set_own_settings", "shutdown_socket"]
 
 # Seconds after which the kernel gives up a connection whose other end does not answer.
 _SILENCE_S = 10
@@ -58,6 +58,12 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
         await asyncio.shield(connection.close())
         raise
     return connection
+
+
+async def set_own_settings(connection: psycopg.AsyncConnection[Any]) -> None:
+    """For the current transaction, which may run in a session of a pool."""
+    for statement, parameters in transaction_statements(connection):
+        await connection.execute(statement, parameters)
 
 
 class _AnyBytes(Loader):

@@ -7,16 +7,17 @@ transaction of its own with a short `lock_timeout`, and the attempt is repeated.
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow
 
 from ..errors import LockNotAvailable
-from .session_settings import CLIENT_ENCODING, session_statements
+from .session_settings import CLIENT_ENCODING, session_statements, transaction_statements
 
-__all__ = ["Connection", "Report", "connect", "retry_on_lock", "set_lock_timeout"]
+__all__ = ["Connection", "Report", "changing", "connect", "retry_on_lock", "set_lock_timeout", "set_own_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,32 @@ Connection = psycopg.Connection[TupleRow]
 def connect(conninfo: str) -> Connection:
     """A session in autocommit that sees what was committed before it got its locks."""
     connection = psycopg.connect(
-        conninfo, autocommit=True, fallback_application_name="flagent-cdc", client_encoding=CLIENT_ENCODING
+        conninfo,
+        autocommit=True,
+        fallback_application_name="flagent-cdc",
+        client_encoding=CLIENT_ENCODING,
+        # Behind a pooler the next attempt may be on a server that has not seen the prepared statement.
+        prepare_threshold=None,
     )
     for statement, parameters in session_statements(connection):
         connection.execute(statement, parameters)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     connection.read_only = False
     return connection
+
+
+@contextmanager
+def changing(connection: Connection) -> Iterator[None]:
+    """One transaction that may write, whatever the defaults are."""
+    with connection.transaction():
+        set_own_settings(connection)
+        yield
+
+
+def set_own_settings(connection: Connection) -> None:
+    """For the current transaction, which may run in a session of a pool."""
+    for statement, parameters in transaction_statements(connection):
+        connection.execute(statement, parameters)
 
 
 def set_lock_timeout(connection: Connection) -> None:

@@ -30,6 +30,7 @@ from ..core.flags.flag_tables import TABLES
 from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
+from ..database.lock_retry import set_own_settings
 from ..database.queries import objects, query
 from ..database.session_settings import CLIENT_ENCODING, session_statements
 
@@ -163,7 +164,7 @@ def _connected(conninfo: str) -> Iterator[Connection]:
             client_encoding=CLIENT_ENCODING,
         ) as connection,
     ):
-        for statement, parameters in session_statements(connection, keeps_defaults=True):
+        for statement, parameters in session_statements(connection):
             connection.execute(statement, parameters)
         connection.read_only = True
         yield connection
@@ -171,6 +172,7 @@ def _connected(conninfo: str) -> Iterator[Connection]:
 
 def _rows(connection: Connection, name: LiteralString, **parameters: Any) -> list[Any]:
     with connection.transaction():
+        set_own_settings(connection)
         connection.execute(f"set local statement_timeout = {_STATEMENT_MS}".encode())
         return connection.execute(query(name), parameters or None).fetchall()
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import psycopg
 
-from ..database.connection import answering_within, connect, shutdown_socket
+from ..database.connection import answering_within, connect, set_own_settings, shutdown_socket
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
+from ..database.lock_retry import changing
 from ..database.lock_retry import connect as connect_to_change
 from ..database.queries import query
 from ..errors import DatabaseError, is_retryable
@@ -66,7 +67,7 @@ class Pruned:
 def keep_at_least(url: str, age_s: float) -> None:
     """Forbid pruning commits that are younger than this, by anyone, from now on; needs the owner's rights."""
     conninfo = read_database_url(url)
-    with driver_errors(redact(conninfo)), connect_to_change(conninfo) as connection:
+    with driver_errors(redact(conninfo)), connect_to_change(conninfo) as connection, changing(connection):
         connection.execute(query("set_min_age"), {"min_age_s": age_s})
 
 
@@ -146,7 +147,9 @@ class Pruner:
 
     async def _batch_of_others(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> int:
         with answering_within(connection, _BATCH_S, self._target):
-            row = await (await connection.execute(query(name), {**bounds, "limit": BATCH_CHANGES})).fetchone()
+            async with connection.transaction():
+                await set_own_settings(connection)
+                row = await (await connection.execute(query(name), {**bounds, "limit": BATCH_CHANGES})).fetchone()
         return 0 if row is None else int(row[0])
 
     async def _excess_of_others(self, connection: psycopg.AsyncConnection[Any]) -> list[tuple[int, int]]:
@@ -216,6 +219,7 @@ class Pruner:
         }
         with answering_within(connection, _BATCH_S, self._target):
             async with connection.transaction():
+                await set_own_settings(connection)
                 row = await (await connection.execute(query("prune"), limits)).fetchone()
         assert row is not None, "the function returns one row"
         return Pruned(*row)

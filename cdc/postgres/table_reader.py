@@ -18,6 +18,7 @@ from ..core.log.captured_table import CapturedTable
 from ..core.log.lane import Lane
 from ..database.queries import query
 from ..database.read_session import ReadSession
+from ..database.session_settings import long_transaction_statement
 from ..source.table import SnapshotRow
 from .log_history import read_log_range
 
@@ -106,6 +107,7 @@ class TableReader:
         Raises `DatabaseUnavailable` when that is over: a snapshot that is held keeps VACUUM from removing dead rows.
         """
         async with self._session.use(timeout_s) as connection, connection.transaction():
+            await connection.execute(long_transaction_statement(connection))
             parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
             reach = await read_log_range(connection, table.lane)
             yield _Snapshot(

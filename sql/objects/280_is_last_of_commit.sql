@@ -54,7 +54,7 @@ begin
         if caller <> '' and deferrals > most_in_function then
             raise exception using
                 errcode = 'object_not_in_prerequisite_state',
-                message = 'flagent-cdc: SET CONSTRAINTS … IMMEDIATE was run too often without a change';
+                message = 'flagent-cdc: SET CONSTRAINTS ... IMMEDIATE was run too often without a change';
         elsif caller <> '' or deferrals < pg_catalog.cardinality(pg_catalog.regexp_split_to_array(
             pg_catalog.current_query(), 'constraints[^;]*immediate', 'i'
         )) then

@@ -103,7 +103,11 @@ begin
     insert into flagent_cdc.attachment (schema_name, attached_at)
     values (in_schema, pg_catalog.now())
     on conflict (schema_name) do update set attached_at = excluded.attached_at;
-    for role_name in select r.role_name from flagent_cdc.runtime_role r order by r.role_name loop
+    -- Roles that were dropped or renamed since, or are missing in a restored database, get nothing.
+    for role_name in
+        select r.role_name from flagent_cdc.runtime_role r join pg_catalog.pg_roles p on p.rolname = r.role_name
+         order by r.role_name
+    loop
         perform flagent_cdc.grant_reading(role_name, in_schema);
     end loop;
     return 'attached';

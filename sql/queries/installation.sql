@@ -113,3 +113,9 @@ select
     w.masked_columns as mask, w.operations, w.predicate, w.lane, w.lane_order as "order", w.problems
 from flagent_cdc.watched() w
 order by w.schema_name, w.table_name;
+
+-- event_triggers: the enabled event triggers as ALTER names them, and the function of each
+select quote_ident(e.evtname), e.evtfoid::regproc::text
+  from pg_event_trigger e
+ where e.evtenabled <> 'D'
+ order by e.evtname;

@@ -10,19 +10,21 @@ __all__ = ["check_capture"]
 
 _CAPTURE, _UPDATE, _TRUNCATE = "flagent_cdc.capture", "flagent_cdc.capture_update", "flagent_cdc.capture_truncate"
 
-# As in `flagent_cdc.has_triggers`. Bits of the type: 1 row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+# As in `flagent_cdc.has_triggers`: function, bits of the type (1 row, 2 before, 4 insert, 8 delete, 16 update, 32
+# truncate), arguments, and whether the trigger has a condition. All of them are enabled always.
 _WANTED = {
-    "flagent_cdc_100_capture": (_CAPTURE, 1 + 4 + 8, "A", ""),
-    "flagent_cdc_110_capture": (_UPDATE, 16, "O", ""),
-    "flagent_cdc_120_capture": (_CAPTURE, 1 + 16, "R", ""),
-    "flagent_cdc_130_capture": (_TRUNCATE, 2 + 32, "A", "rows\\000"),
+    "flagent_cdc_100_capture": (_CAPTURE, 1 + 4 + 8, "", False),
+    "flagent_cdc_110_capture": (_UPDATE, 16, "", True),
+    "flagent_cdc_120_capture": (_CAPTURE, 1 + 16, "", True),
+    "flagent_cdc_130_capture": (_TRUNCATE, 2 + 32, "rows\\000", False),
 }
 
 _POSITION_TRIGGERS = {
     ("change_log_first", "flagent_cdc_900_assign_position"): "flagent_cdc.assign_position",
     ("deferred_commit", "flagent_cdc_910_assign_position"): "flagent_cdc.assign_position",
     ("lane_change_log_first", "flagent_cdc_920_assign_position"): "flagent_cdc.assign_lane_position",
-    ("lane_deferred_commit", "flagent_cdc_930_assign_position"): "flagent_cdc.assign_lane_position",
+    ("deferred_commit", "flagent_cdc_930_assign_position"): "flagent_cdc.assign_lane_position",
+    ("deferred_commit", "flagent_cdc_940_order_read_changes"): "flagent_cdc.order_read_changes",
 }
 
 _AUDIT_TRIGGERS = {
@@ -177,12 +179,11 @@ def _problems(found: InstallationFacts, schema: str) -> Iterator[str]:
 
 
 def _problem(trigger: Trigger) -> str | None:
-    function, type, enabled, arguments = _WANTED[trigger.name]
     if trigger.enabled == "D":
         return "is disabled"
-    if trigger.enabled != enabled:
+    if trigger.enabled != "A":
         return "is enabled for the wrong session_replication_role"
-    if (trigger.function, trigger.type, trigger.arguments, trigger.has_condition) != (function, type, arguments, False):
+    if (trigger.function, trigger.type, trigger.arguments, trigger.has_condition) != _WANTED[trigger.name]:
         return "is not the one that was installed"
     return None
 

@@ -66,10 +66,14 @@ def _transport(facts: DatabaseFacts) -> Finding:
 def _encoding(facts: DatabaseFacts) -> Finding:
     if facts.encoding == "UTF8":
         return ok("encoding", "the database encoding is UTF-8")
-    return error(
+    if facts.encoding == "SQL_ASCII":
+        return note(
+            "encoding",
+            "the database encoding is SQL_ASCII: rows with bytes that are not UTF-8 are delivered without their values",
+        )
+    return note(
         "encoding",
-        f"the database encoding is {facts.encoding}, not UTF-8: some characters cannot be stored, others not delivered",
-        "createdb --encoding UTF8 --template template0 NEW && pg_dump … | psql NEW",
+        f"the database encoding is {facts.encoding}: its text is converted to UTF-8; characters that it lacks cannot be stored",
     )
 
 
@@ -119,25 +123,25 @@ def _durability(facts: DatabaseFacts) -> Finding:
 
 
 def _role_settings(facts: DatabaseFacts) -> Iterator[Finding]:
-    """Check the settings of the sessions of the role that serves."""
+    """Check the deadlines of the role that serves: sessions of ours set their own, but not those of a pool."""
     name = facts.role.name
-    if facts.settings.get("idle_session_timeout", "0") != "0":
+    if facts.is_pooled and facts.settings.get("idle_session_timeout", "0") != "0":
         yield error(
             "idle_session_timeout",
             f"idle_session_timeout is {facts.settings['idle_session_timeout']} ms: it disconnects the idle listener",
             psql(facts.target, f'alter role "{name}" set idle_session_timeout = 0'),
         )
     else:
-        yield ok("idle_session_timeout", "idle sessions are not disconnected")
+        yield ok("idle_session_timeout", "idle sessions of ours are not disconnected")
     timeout = int(facts.settings.get("statement_timeout", "0"))
-    if 0 < timeout < 10_000:
+    if facts.is_pooled and 0 < timeout < 10_000:
         yield error(
             "statement_timeout",
             f"statement_timeout is {timeout} ms: loading the flags may take longer",
             psql(facts.target, f'alter role "{name}" set statement_timeout = 0'),
         )
     else:
-        yield ok("statement_timeout", "no short statement_timeout")
+        yield ok("statement_timeout", "no short statement_timeout for sessions of ours")
 
 
 def _replication_role(facts: DatabaseFacts) -> Finding:

@@ -47,7 +47,7 @@ create sequence flagent_cdc.commit_position cache 1;
 
 -- One row per changed row. A batch is what one commit seals, numbered by change_batch; ids count within it from 1.
 -- json, not jsonb: capture takes a third less time, and no SQL reads within the rows.
--- No check constraint and no trigger: either is set up again for each single insert, 1 to 3 µs per row.
+-- No check constraint and no trigger: either is set up again for each single insert, 1 to 3 microseconds per row.
 create table flagent_cdc.change_log (
     batch       bigint not null,
     id          integer not null,

@@ -319,10 +319,13 @@ def test_a_role_that_writes_past_the_foreign_keys_is_reported_and_fixed(role: st
 
 
 @pytest.mark.parametrize("setting", ["idle_session_timeout", "statement_timeout"])
-def test_settings_that_disconnect_the_server_are_reported(database_url: str, setting: str) -> None:
+def test_deadlines_of_the_database_matter_behind_a_pool_alone(
+    database_url: str, setting: str, request: pytest.FixtureRequest
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"alter database {connection.info.dbname} set {setting} = 5000".encode())
-    assert examine(database_url).keys() == {setting}
+    assert examine(database_url) == {}
+    assert examine(request.getfixturevalue("pooled_url")).keys() == {"notifications", setting}
 
 
 def test_a_transaction_that_is_open_for_long_is_reported_and_fixed(database_url: str, open_session: Sessions) -> None:
@@ -382,13 +385,13 @@ def test_a_transaction_pool_in_between_is_reported(pooled_url: str) -> None:
     assert "PgBouncer" in found["notifications"].text
 
 
-def test_a_database_that_is_not_in_utf_8_is_reported(postgres: Postgres) -> None:
+def test_a_database_whose_encoding_says_nothing_is_reported(postgres: Postgres) -> None:
     with postgres.admin() as admin:
-        admin.execute("create database doctor_latin1 template template0 encoding 'LATIN1' locale 'C'")
+        admin.execute("create database doctor_sql_ascii template template0 encoding 'SQL_ASCII' locale 'C'")
     try:
-        assert examine(postgres.url_of("doctor_latin1")).keys() == {"encoding", "installed"}
+        assert examine(postgres.url_of("doctor_sql_ascii")).keys() == {"encoding", "installed"}
     finally:
-        postgres.drop("doctor_latin1")
+        postgres.drop("doctor_sql_ascii")
 
 
 def test_a_database_that_does_not_answer_is_an_error_of_ours() -> None:

@@ -1,5 +1,6 @@
 """The captured tables of a database: which there are, of what types, and every row as of one position."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -181,3 +182,31 @@ async def test_a_table_that_is_no_longer_watched_cannot_be_read(reader: TableRea
     writer.run("select flagent_cdc.unwatch('orders')")
     with pytest.raises(DatabaseError):
         await pieces_of(reader, of)
+
+
+DEADLINES = ("idle_in_transaction_session_timeout", "transaction_timeout")
+
+
+@pytest.mark.parametrize("setting", DEADLINES)
+@pytest.mark.parametrize("is_pooled", [False, True], ids=["directly", "through a pool"])
+async def test_no_deadline_of_the_database_ends_a_backfill(
+    database_url: str, writer: Writer, setting: str, is_pooled: bool, request: pytest.FixtureRequest
+) -> None:
+    if setting == "transaction_timeout" and writer.connection.info.server_version < 170000:
+        pytest.skip("new in 17")
+    writer.run("create table orders (id integer primary key, text text)", "select flagent_cdc.watch('orders')")
+    writer.run("insert into orders select n, repeat('x', 500) from generate_series(1, 500) n")
+    writer.run(f"alter database {writer.connection.info.dbname} set {setting} = '300ms'")
+    reader = TableReader(request.getfixturevalue("pooled_url") if is_pooled else database_url)
+    try:
+        orders = await table(reader, "orders")
+        count = 0
+        async with reader.snapshot(orders, 20) as snapshot:
+            async for rows in snapshot.rows():
+                if not count:
+                    # Longer than the deadline, which then would have ended the transaction.
+                    await asyncio.to_thread(writer.connection.execute, "select pg_sleep(0.6)")
+                count += len(rows)
+        assert count == 500
+    finally:
+        await reader.close()

@@ -38,9 +38,9 @@ INSTALLATION = InstallationFacts(
             for (table, name), function in capture._AUDIT_TRIGGERS.items()
         ),
         *(
-            Trigger("public", table, name, function, enabled, type, arguments)
+            Trigger("public", table, name, function, "A", type, arguments, has_condition)
             for table in TABLES
-            for name, (function, type, enabled, arguments) in capture._WANTED.items()
+            for name, (function, type, arguments, has_condition) in capture._WANTED.items()
         ),
     ),
     attachments={"public": True},
@@ -147,7 +147,7 @@ def test_a_schema_that_is_not_captured_is_an_error(changes: dict[str, Any], word
         (changed("flagent_cdc_100_capture", "flags", enabled="D"), "flagent_cdc_100_capture on flags is disabled"),
         (changed("flagent_cdc_100_capture", "flags", enabled="O"), "for the wrong session_replication_role"),
         (changed("flagent_cdc_130_capture", "flags", type=32), "is not the one that was installed"),
-        (changed("flagent_cdc_120_capture", "flags", has_condition=True), "is not the one that was installed"),
+        (changed("flagent_cdc_120_capture", "flags", has_condition=False), "is not the one that was installed"),
         (tuple(one for one in INSTALLATION.triggers if one.table != "tags"), "tags has no triggers"),
     ],
 )

@@ -11,7 +11,12 @@ from .examples import of_database, states
         ({"server_version": 130012}, "postgresql", "PostgreSQL 13 is too old"),
         ({"is_standby": True}, "primary", "sends no notifications"),
         ({"uses_tls": False}, "database_tls", "unencrypted"),
-        ({"encoding": "LATIN1"}, "encoding", "encoding is LATIN1"),
+        ({"encoding": "SQL_ASCII"}, "encoding", "encoding is SQL_ASCII"),
+        (
+            {"is_pooled": True, "settings": {"idle_session_timeout": "5000"}},
+            "idle_session_timeout",
+            "disconnects the idle listener",
+        ),
         ({"receives_notifications": False}, "notifications", "did not reach another"),
         ({"clock_ahead_s": 7.0}, "database_clock", "7.0 s ahead of"),
         ({"clock_ahead_s": -7.0}, "database_clock", "7.0 s behind"),
@@ -36,6 +41,7 @@ def test_a_database_is_broken(changes: dict[str, object], check: str, words: str
             "session 7",
         ),
         ({"event_triggers": ("guard",)}, "event_triggers", "guard"),
+        ({"encoding": "LATIN1"}, "encoding", "encoding is LATIN1"),
         ({"role": RoleFacts("ann", sees_sessions=False)}, "visibility", "cannot see other sessions"),
     ],
 )
