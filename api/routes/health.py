@@ -36,4 +36,5 @@ async def readyz(request: Request, response: Response) -> dict[str, object]:
         "reason": reason,
         "position": str(pipeline.hub.catalog.position),
         "log": pipeline.hub.catalog.log,
+        "captureProblems": list(pipeline.capture_problems),
     }

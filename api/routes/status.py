@@ -40,6 +40,7 @@ def _document(status: Status, gateway: Gateway) -> dict[str, Any]:
             "reconnects": status.listener.reconnects,
             "notifications": status.listener.notifications,
         },
+        "capture": {"problems": list(status.capture_problems)},
         "position": str(status.position),
         "log": {"id": status.log_id, **_log(status.log)},
         "catalog": {"flags": status.flags, "schemas": list(status.schemas)},

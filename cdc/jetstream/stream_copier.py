@@ -70,8 +70,8 @@ class StreamCopier:
         source = PostgresUpstream(settings, url, in_parts=False).open(self._heard, lane)
         self._listener: Follower = source.listener
         self._source_log = source.log
-        # Where all nodes are fed by JetStream, only the relay prunes the change log.
-        self._maintenance = source.maintenance
+        # Where all nodes are fed by JetStream, only the relay prunes the change log and looks after the capture.
+        self._upkeep = [each for each in (source.maintenance, source.capture) if each is not None]
         # Separate from the listener's, which must not wait while all tables are read.
         self._log_reader = LogReader(url, lane)
         self._database: str | None = None
@@ -89,7 +89,7 @@ class StreamCopier:
 
     async def run(self) -> None:
         works = [asyncio.create_task(work) for work in (self._copy(), self._keep_snapshots())]
-        parts = [self._listener, *([] if self._maintenance is None else [self._maintenance])]
+        parts = [self._listener, *self._upkeep]
         following = [asyncio.create_task(part.run()) for part in parts]
         try:
             ending = (*works, following[0])

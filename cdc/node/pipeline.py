@@ -68,6 +68,7 @@ class Pipeline:
         self.log = source.log
         self.listener = source.listener
         self.maintenance = source.maintenance
+        self.capture = source.capture
         self.replay: Historian = ReplayReader(self.log, self.hub, settings.pipeline.replay_limit)
         self.changes = ChangeFeed(upstream.log_history(lane), self.hub)
         self._has_own_tables = tables is None
@@ -123,6 +124,11 @@ class Pipeline:
     def freshness(self) -> Freshness:
         return self.listener.freshness()
 
+    @property
+    def capture_problems(self) -> Sequence[str]:
+        """Why changes are not captured, or not all, for people; what is captured is delivered all the same."""
+        return () if self.capture is None else self.capture.problems
+
     async def newest_position(self) -> Position:
         """The newest position of the source; raises `SourceError`."""
         return await self.log.newest()
@@ -136,8 +142,8 @@ class Pipeline:
     async def running(self) -> AsyncIterator[None]:
         """Follow the source until the end of the block."""
         tasks = [asyncio.create_task(self.listener.run(), name="listener")]
-        if self.maintenance is not None:
-            tasks.append(asyncio.create_task(self.maintenance.run(), name="maintenance"))
+        upkeep = [each for each in (self.maintenance, self.capture) if each is not None]
+        tasks += [asyncio.create_task(each.run(), name="maintenance") for each in upkeep]
         self.sse_keepalive.start()
         self.websocket_keepalive.start()
         try:
@@ -145,7 +151,7 @@ class Pipeline:
         finally:
             await self.sse_keepalive.stop()
             await self.websocket_keepalive.stop()
-            await stop_and_wait([self.listener, *([] if self.maintenance is None else [self.maintenance])], tasks)
+            await stop_and_wait([self.listener, *upkeep], tasks)
             await self.changes.close()
             if self._has_own_tables:
                 await self.tables.close()

@@ -89,6 +89,8 @@ FAMILIES = (
     Family("listener_reconnects", Kind.COUNTER, "Reconnects of the listener.", ("lane",)),
     Family("listener_notifications", Kind.COUNTER, "Notifications received, including probes.", ("lane",)),
     Family("clock_ahead_seconds", Kind.GAUGE, "How far the database's clock is ahead of this machine's."),
+    Family("capture_problems", Kind.GAUGE,
+           "Captured tables with missing or disabled triggers and other problems, as `doctor` reports them."),
     Family("flags", Kind.GAUGE, "Live flags in memory, of all schemas."),
     Family("schemas", Kind.GAUGE, "Attached schemas."),
     Family("ring_events", Kind.GAUGE, "Events kept in memory for subscribers that reconnect.", ("lane",)),
@@ -151,6 +153,7 @@ def read_samples(
     for lane, pipeline in pipelines.items():
         for name, suffix, labels, value in _of_lane(pipeline):
             yield name, suffix, {"lane": lane, **labels}, value
+    yield _one("capture_problems", status.capture_problem_count)
     yield _one("flags", status.flags)
     yield _one("schemas", len(status.schemas))
     yield _one("log_lines_suppressed", LINES.suppressed)

@@ -65,6 +65,8 @@ class Status:
     started_at: datetime
     freshness: Freshness
     listener: ListenerStatus
+    capture_problems: Sequence[str]
+    capture_problem_count: int
     log_id: LogId
     position: Position
     log: LogStatus | None
@@ -104,6 +106,8 @@ class StatusReader:
                 pipeline.listener.reconnects,
                 pipeline.listener.notifications,
             ),
+            capture_problems=pipeline.capture_problems,
+            capture_problem_count=0 if pipeline.capture is None else pipeline.capture.problem_count,
             log_id=hub.catalog.log,
             position=hub.catalog.position,
             log=log,

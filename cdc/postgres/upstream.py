@@ -8,6 +8,7 @@ from ..core.log.lane import FLAGS, Lane
 from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
 from ..source.upstream import Replica, Source
+from .capture_monitor import CaptureMonitor
 from .key_reader import KeyReader
 from .lane_reader import LaneReader
 from .listener import Listener, ListenerOptions, ListenerTimes
@@ -55,7 +56,7 @@ class PostgresUpstream:
         attaching = _Attaching(self._url, log).attach_pending if is_flags else None
         listener = Listener(self._url, log, replica, self._times, options, attaching)
         pruner = Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None
-        return Source(log, listener, pruner)
+        return Source(log, listener, pruner, CaptureMonitor(self._url) if is_flags else None)
 
     def lanes(self) -> LaneReader:
         return LaneReader(self._url)

@@ -19,7 +19,7 @@ from ..core.subscription.resume import ResyncReason
 from .log import Log, LogHistory
 from .table import TableSource
 
-__all__ = ["Follower", "LaneDirectory", "Maintenance", "Present", "Replica", "Source", "Upstream"]
+__all__ = ["CaptureCheck", "Follower", "LaneDirectory", "Maintenance", "Present", "Replica", "Source", "Upstream"]
 
 
 class Replica(Protocol):
@@ -75,6 +75,14 @@ class Maintenance(Protocol):
         """Make `run` return soon, even where it waits for an answer."""
 
 
+class CaptureCheck(Maintenance, Protocol):
+    """Maintenance that also notices what is not captured: `problems` are sentences for people, perhaps not all of
+    `problem_count`."""
+
+    problems: Sequence[str]
+    problem_count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One lane as a node uses it: its log, what keeps the replica current, and the upkeep that goes with it."""
@@ -82,6 +90,7 @@ class Source:
     log: Log
     listener: Follower
     maintenance: Maintenance | None = None
+    capture: CaptureCheck | None = None
 
 
 class LaneDirectory(Protocol):

@@ -34,6 +34,14 @@ begin
     elsif relation.relpersistence = 't' then
         raise exception using
             errcode = 'invalid_parameter_value', message = named || ' is temporary: only its own session sees it';
+    elsif exists (
+        select from flagent_cdc.parts_of(relation.oid) p (oid)
+          join pg_catalog.pg_class c on c.oid = p.oid
+         where c.relpersistence = 'u'
+    ) then
+        raise exception using
+            errcode = 'invalid_parameter_value',
+            message = named || ' is unlogged, or a partition of it: a crash empties it without a change; alter table ... set logged';
     elsif relation.relispartition then
         raise exception using
             errcode = 'invalid_parameter_value',

@@ -93,6 +93,13 @@ begin
                )
              order by p.relid::regclass::text
         );
+        problems := problems || array(
+            select format('%s is unlogged: a crash of PostgreSQL empties it; alter table ... set logged', p.oid::regclass)
+              from flagent_cdc.parts_of(relation) p (oid)
+              join pg_class c on c.oid = p.oid
+             where c.relpersistence = 'u'
+             order by p.oid::regclass::text
+        );
         problems := array_remove(problems || flagent_cdc.compile_error(relation, one.predicate), null);
         return next;
     end loop;

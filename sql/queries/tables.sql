@@ -77,3 +77,9 @@ select b.relation::bigint, b.blocks, b.estimated_rows from flagent_cdc.backfill_
 -- backfill_rows: The rows in some blocks of a part of a watched table, as JSON text.
 select b.key::text, b.row_image::text
 from flagent_cdc.backfill_rows(%(id)s, %(relation)s::bigint::oid, %(from)s, %(to)s) b;
+
+-- capture_problems: Why changes of a captured table are not captured, or not all: table and sentence.
+select c.table_name, c.problem from flagent_cdc.capture_problems() c;
+
+-- relog_unlogged: Logs the content of unlogged tables that a crash has emptied again; answers their names.
+select flagent_cdc.relog_unlogged();

@@ -70,6 +70,12 @@ create unlogged table flagent_cdc.unlogged_version (
 create index unlogged_version_xid_idx on flagent_cdc.unlogged_version (xid);
 alter table flagent_cdc.unlogged_version replica identity full;
 
+-- The captured unlogged relations whose content agrees with the log: a crash empties this table with them; see
+-- relog_unlogged().
+create unlogged table flagent_cdc.unlogged_content (
+    relation oid primary key
+);
+
 -- A row for each time that a group's position was deferred to a later round of COMMIT's triggers; see
 -- is_last_of_commit().
 -- Without meaning when its transaction has ended; the pruner deletes it. writes counts the rows that COMMIT's own work
@@ -99,7 +105,8 @@ DOWNGRADE = """
 drop trigger if exists flagent_cdc_910_assign_position on flagent_cdc.deferred_commit;
 drop trigger if exists flagent_cdc_900_assign_position on flagent_cdc.change_log_first;
 drop trigger if exists flagent_cdc_920_assign_position on flagent_cdc.lane_change_log_first;
-drop table flagent_cdc.deferred_commit, flagent_cdc.commit_probe, flagent_cdc.unlogged_version;
+drop table flagent_cdc.deferred_commit, flagent_cdc.commit_probe, flagent_cdc.unlogged_version,
+    flagent_cdc.unlogged_content;
 alter table flagent_cdc.stream_token_secret drop constraint stream_token_secret_pkey, add unique (is_only);
 alter table flagent_cdc.retention drop constraint retention_pkey, add unique (is_only);
 alter table flagent_cdc.read_order_log

@@ -14,6 +14,7 @@ from cdc.core.subscription.grant import Grant
 
 def gateway_of(*, is_loaded: bool, is_ready: bool, lanes_loaded: bool = True, reason: str = "") -> Any:
     pipeline = SimpleNamespace(
+        capture_problems=("public.flags: has no triggers",),
         freshness=lambda: SimpleNamespace(fresh=is_ready, age_ms=12),
         listener=SimpleNamespace(mode="listening", reason=reason),
         hub=SimpleNamespace(catalog=SimpleNamespace(position=7, log="k7q2mx")),
@@ -59,6 +60,8 @@ async def test_the_state_of_the_server_is_for_administrators() -> None:
         "reason": "",
         "position": "7",
         "log": "k7q2mx",
+        # Says nothing about readiness: what is captured is delivered.
+        "captureProblems": ["public.flags: has no triggers"],
     }
 
 

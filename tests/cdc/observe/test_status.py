@@ -39,6 +39,8 @@ class FakePipeline:
         )
         self.listener = SimpleNamespace(mode="listening", reason="", reconnects=1, notifications=4)
         self.past = self
+        self.capture = SimpleNamespace(problem_count=1)
+        self.capture_problems = ("public.flags: has no triggers",)
 
     async def extent(self) -> Any:
         self.queries += 1
@@ -64,6 +66,7 @@ async def test_without_history_only_the_newest_position_and_the_lag_are_known() 
     assert status.log == LogStatus(newest=9, lag=2)  # type: ignore[arg-type]
     assert (status.position, status.flags, status.schemas, status.subscribers) == (7, 3, ("public",), 2)
     assert status.listener.mode == "listening"
+    assert (status.capture_problems, status.capture_problem_count) == (("public.flags: has no triggers",), 1)
 
 
 async def test_concurrent_readers_share_one_query_and_the_next_ones_its_result() -> None:
