@@ -16,7 +16,7 @@ from tests.fixtures.log import ChangeLog, add_flag
 
 OpenSession = Callable[..., psycopg.Connection]
 
-NAMES = ("own", "group", "place", "which")
+NAMES = ("own", "group", "place", "which", "number", "nested")
 
 
 def settings(session: psycopg.Connection) -> dict[str, str]:

@@ -11,7 +11,6 @@ from .examples import of_database, states
         ({"server_version": 130012}, "postgresql", "PostgreSQL 13 is too old"),
         ({"is_standby": True}, "primary", "sends no notifications"),
         ({"uses_tls": False}, "database_tls", "unencrypted"),
-        ({"encoding": "SQL_ASCII"}, "encoding", "encoding is SQL_ASCII"),
         (
             {"is_pooled": True, "settings": {"idle_session_timeout": "5000"}},
             "idle_session_timeout",
@@ -42,6 +41,7 @@ def test_a_database_is_broken(changes: dict[str, object], check: str, words: str
         ),
         ({"event_triggers": ("guard",)}, "event_triggers", "guard"),
         ({"encoding": "LATIN1"}, "encoding", "encoding is LATIN1"),
+        ({"encoding": "SQL_ASCII"}, "encoding", "encoding is SQL_ASCII"),
         ({"role": RoleFacts("ann", sees_sessions=False)}, "visibility", "cannot see other sessions"),
     ],
 )
