@@ -73,7 +73,8 @@ def _encoding(facts: DatabaseFacts) -> Finding:
         )
     return note(
         "encoding",
-        f"the database encoding is {facts.encoding}: its text is converted to UTF-8; characters that it lacks cannot be stored",
+        f"the database encoding is {facts.encoding}: its text is converted to UTF-8; characters that it lacks "
+        "cannot be stored",
     )
 
 
