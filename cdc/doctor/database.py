@@ -233,6 +233,7 @@ def _installation(connection: Connection, wanted: Sequence[str]) -> Installation
     shipped = [function for one in objects() if (function := function_in(one.text)) is not None]
     revision = _allowed(connection, "doctor_revision")
     watched = _allowed(connection, "doctor_watched")
+    owner, is_superuser = _row(connection, "doctor_owner")
     return InstallationFacts(
         revision=revision[0][0] if revision else None,
         revisions=_revisions(),
@@ -242,7 +243,8 @@ def _installation(connection: Connection, wanted: Sequence[str]) -> Installation
         attachments=attachments,
         tables={schema: frozenset(names) for schema, names in tables.items()},
         wanted=tuple(wanted),
-        owner=_row(connection, "doctor_owner")[0],
+        owner=owner,
+        is_owner_superuser=is_superuser,
         foreign_tables=foreign,
         watched=None if watched is None else {table: tuple(problems) for table, problems in watched},
         watched_relations=frozenset(name for (name,) in _allowed(connection, "doctor_watched_relations") or ()),

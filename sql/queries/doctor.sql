@@ -113,8 +113,11 @@ join pg_catalog.pg_class c
     on c.oid = t.relation or c.oid in (select p.relid from pg_catalog.pg_partition_tree(t.relation) p)
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace;
 
--- doctor_owner: Who owns the schema flagent_cdc.
-select pg_catalog.pg_get_userbyid(n.nspowner)::text from pg_catalog.pg_namespace n where n.nspname = 'flagent_cdc';
+-- doctor_owner: Who owns the schema flagent_cdc, and whether that is a superuser.
+select r.rolname::text, r.rolsuper
+from pg_catalog.pg_namespace n
+join pg_catalog.pg_roles r on r.oid = n.nspowner
+where n.nspname = 'flagent_cdc';
 
 -- doctor_rights: The rights that a server needs and a role lacks, as GRANT spells them.
 with role as (

@@ -46,6 +46,7 @@ def check_capture(facts: DatabaseFacts) -> Iterator[Finding]:
     yield _revision(found)
     yield _functions(found)
     yield _rights_of_functions(facts.target, found)
+    yield _owner(found)
     yield _position_triggers(found)
     yield _audit_triggers(found)
     yield from _schemas(found)
@@ -84,6 +85,17 @@ def _functions(found: InstallationFacts) -> Finding:
             "flagent-cdc migrate --repair",
         )
     return ok("functions", f"all {len(found.shipped)} functions match this version")
+
+
+def _owner(found: InstallationFacts) -> Finding:
+    """The capture runs with its owner's rights, in the transactions of every writer."""
+    if found.is_owner_superuser:
+        return note(
+            "owner",
+            f"flagent_cdc belongs to the superuser {found.owner}, with whose rights the capture runs; a role that owns the "
+            "captured tables is enough",
+        )
+    return ok("owner", f"flagent_cdc belongs to {found.owner}, which is no superuser")
 
 
 def _rights_of_functions(target: str, found: InstallationFacts) -> Finding:

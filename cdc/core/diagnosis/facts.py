@@ -116,7 +116,7 @@ class InstallationFacts:
 
     `attachments` says for each schema whether it is attached or waits for its tables; `tables` are the existing tables
     of Flagent by schema. `watched` are the watched tables with the problems of each, None if they may not be read;
-    `watched_relations` are those tables and their partitions. `owner` owns the schema flagent_cdc; `foreign_tables` are
+    `watched_relations` are those tables and their partitions. `owner` owns the schema flagent_cdc and its functions; `foreign_tables` are
     Flagent's tables that it may not alter, with the owner of each.
     """
 
@@ -129,6 +129,7 @@ class InstallationFacts:
     tables: Mapping[str, frozenset[str]]
     wanted: tuple[str, ...]
     owner: str
+    is_owner_superuser: bool = False
     foreign_tables: Mapping[str, str] = field(default_factory=dict)
     watched: Mapping[str, tuple[str, ...]] | None = field(default_factory=dict)
     watched_relations: frozenset[str] = frozenset()

@@ -69,6 +69,11 @@ def errors(**changes: Any) -> dict[str, str]:
     return states(list(check_capture(installed(**changes))))
 
 
+def test_the_owner_of_the_capture_needs_no_rights_of_a_superuser() -> None:
+    found = states(list(check_capture(installed(is_owner_superuser=True))), State.NOTE)
+    assert "superuser cdc" in found["owner"]
+
+
 def test_a_sound_installation_has_no_errors() -> None:
     assert {finding.state for finding in check_capture(installed())} == {State.OK}
 
