@@ -92,8 +92,8 @@ def _owner(found: InstallationFacts) -> Finding:
     if found.is_owner_superuser:
         return note(
             "owner",
-            f"flagent_cdc belongs to the superuser {found.owner}, with whose rights the capture runs; a role that owns the "
-            "captured tables is enough",
+            f"flagent_cdc belongs to the superuser {found.owner}, with whose rights the capture runs; a role that owns "
+            "the captured tables is enough",
         )
     return ok("owner", f"flagent_cdc belongs to {found.owner}, which is no superuser")
 

@@ -116,8 +116,8 @@ class InstallationFacts:
 
     `attachments` says for each schema whether it is attached or waits for its tables; `tables` are the existing tables
     of Flagent by schema. `watched` are the watched tables with the problems of each, None if they may not be read;
-    `watched_relations` are those tables and their partitions. `owner` owns the schema flagent_cdc and its functions; `foreign_tables` are
-    Flagent's tables that it may not alter, with the owner of each.
+    `watched_relations` are those tables and their partitions. `owner` owns the schema flagent_cdc; `foreign_tables`
+    are Flagent's tables that it may not alter, with the owner of each.
     """
 
     revision: str | None
