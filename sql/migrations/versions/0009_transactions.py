@@ -11,21 +11,31 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# As 0008: a writer that has read the old functions ends before the tables change.
+# As 0008: a writer that has read the old functions ends before the tables change. As `watch`, this needs the rights of each
+# table's owner: without them its triggers and what evaluates its predicate could not follow, and changes would be missing.
 LOCK = """
 do $$
 declare
-    captured regclass;
+    captured record;
 begin
     for captured in
-        select distinct t.tgrelid::regclass
+        select distinct t.tgrelid::regclass as relation, pg_catalog.pg_get_userbyid(c.relowner) as owner,
+               pg_catalog.pg_has_role(current_user, c.relowner, 'usage') as is_ours
           from pg_catalog.pg_trigger t
           join pg_catalog.pg_proc p on p.oid = t.tgfoid
           join pg_catalog.pg_class c on c.oid = t.tgrelid
          where p.pronamespace = 'flagent_cdc'::regnamespace and c.relnamespace <> 'flagent_cdc'::regnamespace
          order by 1
     loop
-        execute pg_catalog.format('lock table only %s in share row exclusive mode', captured);
+        if not captured.is_ours then
+            raise exception using
+                errcode = 'insufficient_privilege',
+                message = pg_catalog.format(
+                    'the table %s belongs to %I: run this as a superuser, or grant %I to %I first', captured.relation,
+                    captured.owner, captured.owner, current_user
+                );
+        end if;
+        execute pg_catalog.format('lock table only %s in share row exclusive mode', captured.relation);
     end loop;
 end
 $$;
@@ -111,7 +121,8 @@ alter table flagent_cdc.stream_token_secret drop constraint stream_token_secret_
 alter table flagent_cdc.retention drop constraint retention_pkey, add unique (is_only);
 alter table flagent_cdc.read_order_log
     drop column relation, drop column old_place, drop column new_place, drop column depth, drop column place_in_order;
-alter table flagent_cdc.lane_change_log_first add column xid bigint not null default 0;
+alter table flagent_cdc.lane_change_log_first
+    add column xid bigint constraint stream_change_log_first_xid_not_null not null default 0;
 alter table flagent_cdc.lane_change_log_first alter column xid drop default;
 alter table flagent_cdc.lane_change_log
     drop column relation, drop column old_place, drop column new_place, drop column depth, drop column has_nested,
@@ -120,29 +131,35 @@ alter table flagent_cdc.change_log
     drop column relation, drop column old_place, drop column new_place, drop column depth, drop column has_nested,
     drop column is_own, drop column place_in_order;
 
--- Behind all numbers in use. Groups of this revision are above 2^57, those of the earlier ones below.
+-- Behind all numbers in use. Groups of this revision are above 2^57, those of the earlier ones stay below: behind the
+-- highest of these, a later upgrade would find the number of a transaction taken, and at 2^63 there is no further one.
 create sequence flagent_cdc.transaction_group;
-select pg_catalog.setval('flagent_cdc.transaction_group', max(c.transaction_group)) from flagent_cdc.change_log c
+select pg_catalog.setval('flagent_cdc.transaction_group', max(c.transaction_group))
+  from flagent_cdc.change_log c
+ where c.transaction_group < 1::bigint operator(pg_catalog.<<) 57
 having max(c.transaction_group) is not null;
 create sequence flagent_cdc.lane_transaction_group;
 select pg_catalog.setval('flagent_cdc.lane_transaction_group', max(c.transaction_group))
-from flagent_cdc.lane_change_log c having max(c.transaction_group) is not null;
+  from flagent_cdc.lane_change_log c
+ where c.transaction_group < 1::bigint operator(pg_catalog.<<) 57
+having max(c.transaction_group) is not null;
 create sequence flagent_cdc.last_change_number minvalue -2147483648 start 0;
 create sequence flagent_cdc.read_order_change cache 1;
 select pg_catalog.setval('flagent_cdc.read_order_change', max(l.id)) from flagent_cdc.read_order_log l
 having max(l.id) is not null;
+-- Their constraints have the names that they had there, which are those of yet earlier revisions.
 create unlogged table flagent_cdc.deferred_commit (
-    transaction_group bigint not null,
+    transaction_group bigint constraint seal_request_batch_not_null not null,
     changes           integer,
-    requested_at      timestamptz not null,
-    deferrals         integer not null
+    requested_at      timestamptz constraint seal_request_asked_at_not_null not null,
+    deferrals         integer constraint seal_request_doubts_not_null not null
 );
 create unlogged table flagent_cdc.lane_deferred_commit (
-    transaction_group bigint not null,
-    lane              integer not null,
-    changes           integer not null,
-    requested_at      timestamptz not null,
-    deferrals         integer not null
+    transaction_group bigint constraint stream_seal_request_batch_not_null not null,
+    lane              integer constraint stream_seal_request_stream_not_null not null,
+    changes           integer constraint stream_seal_request_changes_not_null not null,
+    requested_at      timestamptz constraint stream_seal_request_asked_at_not_null not null,
+    deferrals         integer constraint stream_seal_request_doubts_not_null not null
 );
 alter table flagent_cdc.truncating replica identity default;
 delete from flagent_cdc.installed_object;
