@@ -10,7 +10,7 @@ declare
     copied  record;
     owner   name;
     ours    name;
-    may_create boolean;
+    missing text;
 begin
     select pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.pg_get_userbyid(n.nspowner) into owner, ours
       from pg_catalog.pg_class c, pg_catalog.pg_namespace n
@@ -18,9 +18,11 @@ begin
     if owner = ours then
         return;
     end if;
-    may_create := pg_catalog.has_schema_privilege(owner, 'flagent_cdc', 'create');
-    if not may_create then
-        execute pg_catalog.format('grant usage, create on schema flagent_cdc to %I', owner);
+    select pg_catalog.string_agg(r.name, ', ') into missing
+      from (values ('usage'), ('create')) as r (name)
+     where not pg_catalog.has_schema_privilege(owner, 'flagent_cdc', r.name);
+    if missing is not null then
+        execute pg_catalog.format('grant %s on schema flagent_cdc to %I', missing, owner);
     end if;
     for copied in
         select p.proname || '_for_' || c.relowner as name, p.prosrc as body, p.proconfig as config,
@@ -39,12 +41,15 @@ begin
                 copied.name, copied.arguments, copied.returns, case when copied.is_strict then 'strict' else '' end, copied.body
             );
             execute pg_catalog.format('revoke all on function flagent_cdc.%I from public', copied.name);
-            execute pg_catalog.format('grant execute on function flagent_cdc.%I to %I', copied.name, ours);
             execute pg_catalog.format('alter function flagent_cdc.%I owner to %I', copied.name, owner);
         end if;
+        -- A new owner takes over the rights of the one before: hence after it.
+        if not pg_catalog.has_function_privilege(ours, pg_catalog.to_regproc('flagent_cdc.' || copied.name), 'execute') then
+            execute pg_catalog.format('grant execute on function flagent_cdc.%I to %I', copied.name, ours);
+        end if;
     end loop;
-    if not may_create then
-        execute pg_catalog.format('revoke usage, create on schema flagent_cdc from %I', owner);
+    if missing is not null then
+        execute pg_catalog.format('revoke %s on schema flagent_cdc from %I', missing, owner);
     end if;
 end
 $$;

@@ -11,8 +11,9 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# As 0008: a writer that has read the old functions ends before the tables change. As `watch`, this needs the rights of each
-# table's owner: without them its triggers and what evaluates its predicate could not follow, and changes would be missing.
+# As 0008: a writer that has read the old functions ends before the tables change. As `watch`, this needs the rights of
+# each table's owner: without them its triggers and what evaluates its predicate could not follow, and changes would be
+# missing.
 LOCK = """
 do $$
 declare

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdc.admin.installation import downgrade, migrate
 from cdc.core.log.change import Commit
@@ -66,9 +66,7 @@ def install_objects(url: str) -> None:
 def write(session: psycopg.Connection, number: int) -> None:
     """Two commits in every lane: one with several changes of a row, and one with more changes than a page."""
     with session.transaction():
-        session.execute(
-            "insert into flags (key, description, created_at) values (%s, '1', now())", (f"flag-{number}",)
-        )
+        session.execute("insert into flags (key, description, created_at) values (%s, '1', now())", (f"flag-{number}",))
         session.execute("update flags set description = '2' where key = %s", (f"flag-{number}",))
         session.execute("insert into plain values (%s, 'a')", (number,))
         session.execute("insert into chosen values (%s, %s, 'a@x', 'secret')", (number, number * 10))
@@ -305,14 +303,18 @@ async def test_on_the_way_back_no_writer_fails_and_that_version_captures_on(url_
     assert ask(url_0008, "select problems from flagent_cdc.watched()") == [([],)] * 5
 
 
+def role_of(url: str) -> str:
+    return str(conninfo_to_dict(url)["user"])
+
+
 @pytest.fixture
 def owners(flagent_url: str) -> Iterator[tuple[str, str]]:
     """Two roles that are no superusers: `owner` owns Flagent's tables and flagent_cdc of revision 0008, `team` a table.
 
-    `owner` is a member of `team`; the predicate calls a function that only `team` may call.
+    `owner` is a member of `team`.
     """
     owner, team = (f"cdc_{name}_{uuid.uuid4().hex[:8]}" for name in ("owner", "team"))
-    database = psycopg.conninfo.conninfo_to_dict(flagent_url)["dbname"]
+    database = conninfo_to_dict(flagent_url)["dbname"]
     do(
         flagent_url,
         f"""
@@ -342,7 +344,7 @@ def owners(flagent_url: str) -> Iterator[tuple[str, str]]:
     try:
         install_tables_of(url, "0008")
         install_objects(url)
-        do(url, "select flagent_cdc.watch('theirs', predicate => 'public.is_open(note)')")
+        do(url, "select flagent_cdc.watch('theirs', predicate => 'note <> $$hidden$$')")
         yield url, team
     finally:
         do(flagent_url, f"drop owned by {owner}, {team} cascade; drop role {owner}; drop role {team}")
@@ -351,10 +353,19 @@ def owners(flagent_url: str) -> Iterator[tuple[str, str]]:
 async def test_an_owner_that_is_no_superuser_upgrades_and_predicates_of_other_owners_keep_working(
     owners: tuple[str, str], flagent_url: str
 ) -> None:
-    url, _ = owners
+    url, team = owners
+    do(url, "select flagent_cdc.watch('theirs', predicate => 'public.is_open(note)')")
     do(url, "insert into theirs values (1, 'a'), (2, 'hidden')")
+    # As a role that runs a server has it.
+    do(url, f"grant usage on schema flagent_cdc to {team}")
     migrate(url)
-    do(url, "insert into theirs values (3, 'a'), (4, 'hidden'); insert into flags (key, created_at) values ('a', now())")
+    rights = (
+        "select has_schema_privilege(%s, 'flagent_cdc', 'usage'), has_schema_privilege(%s, 'flagent_cdc', 'create')"
+    )
+    assert ask(url, rights.replace("%s", f"'{team}'")) == [(True, False)]
+    # Capture goes on when the membership has ended.
+    do(flagent_url, f"revoke {team} from {role_of(url)}; insert into theirs values (3, 'a'), (4, 'hidden')")
+    do(url, "insert into flags (key, description, created_at) values ('a', '', now())")
     with psycopg.connect(url, autocommit=True) as server:
         reads = await check_readers(url, FLAGS, EarlierServer(server, FLAGS))
     assert [read[5]["id"] for read in reads if read[2] == "theirs"] == [1, 3]
@@ -370,11 +381,11 @@ def test_a_table_of_an_owner_without_membership_is_named_and_nothing_is_changed(
     if change is not migrate:
         migrate(url)
     before = ask(flagent_url, "select version_num from flagent_cdc.alembic_version")
-    do(flagent_url, f"revoke {team} from {url.split('user=')[1].split()[0]}; insert into theirs values (1, 'a')")
+    do(flagent_url, f"revoke {team} from {role_of(url)}; insert into theirs values (1, 'a')")
     with pytest.raises(DatabaseError, match=rf"the table theirs belongs to {team}: run this as a superuser, or grant"):
         change(url)
     assert ask(flagent_url, "select version_num from flagent_cdc.alembic_version") == before
     do(flagent_url, "insert into theirs values (3, 'a')")
-    assert ask(flagent_url, "select after ->> 'id' from flagent_cdc.change_log where table_name = 'theirs' order by 1") == [
-        ("1",), ("3",)
-    ]
+    assert ask(
+        flagent_url, "select after ->> 'id' from flagent_cdc.change_log where table_name = 'theirs' order by 1"
+    ) == [("1",), ("3",)]
