@@ -43,8 +43,14 @@ begin
             execute pg_catalog.format('revoke all on function flagent_cdc.%I from public', copied.name);
             execute pg_catalog.format('alter function flagent_cdc.%I owner to %I', copied.name, owner);
         end if;
-        -- A new owner takes over the rights of the one before: hence after it.
-        if not pg_catalog.has_function_privilege(ours, pg_catalog.to_regproc('flagent_cdc.' || copied.name), 'execute') then
+        -- A new owner takes over the rights of the one before: hence after it. A right of its own, not by membership, which may
+        -- end.
+        if not exists (
+            select
+              from pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
+             where p.oid = pg_catalog.to_regproc('flagent_cdc.' || copied.name)
+               and a.grantee = (select r.oid from pg_catalog.pg_roles r where r.rolname = ours)
+        ) then
             execute pg_catalog.format('grant execute on function flagent_cdc.%I to %I', copied.name, ours);
         end if;
     end loop;
