@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import random
 import secrets
 import time
@@ -19,7 +20,8 @@ from cdc.cli.own_database import create_flagent_tables
 from cdc.cli.torture.faults import Faults, Server
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.subscriber import Subscriber, Unexpected
-from cdc.cli.torture.verdict import Outcome, check_run
+from cdc.cli.torture.verdict import Outcome, check_run, divergences_of_texts
+from cdc.cli.torture.watched_rows import WatchedRows
 from cdc.cli.torture.writer import Marks, Writer
 from cdc.database.database_url import redact
 from cdc.database.driver_errors import driver_errors
@@ -83,7 +85,10 @@ def own_schema(url: str) -> Iterator[str]:
     create_flagent_tables(url, schema)
     try:
         migrate(url, [schema])
+        rows = WatchedRows(url, schema)
+        rows.create()
         yield schema
+        rows.remove()
     finally:
         with driver_errors(redact(url)), psycopg.connect(url, autocommit=True) as admin:
             admin.execute("set client_min_messages = warning")
@@ -181,7 +186,7 @@ class Torture:
             for writer in writers:
                 await asyncio.to_thread(writer.join, 60)
             self._violations += [writer.failure for writer in writers if writer.failure]
-            newest, tables = await asyncio.to_thread(self._state)
+            newest, tables, texts = await asyncio.to_thread(self._state)
             await self._until(
                 lambda: all(each.last_id is not None and each.last_id.position >= newest for each in subscribers),
                 running, _CATCH_UP_S, f"position {newest}",
@@ -197,6 +202,8 @@ class Torture:
         for server in servers:
             if "Traceback" in server.log.read_text(errors="replace"):
                 self._violations.append(f"a server logged a traceback: {server.log}")
+        self._violations += map(str, divergences_of_texts([each.delivery for each in subscribers], texts))
+        self._violations += await asyncio.to_thread(self._rows)
         return self._result(subscribers, faults, tables)
 
     async def _inject(self, faults: Faults, subscribers: list[Subscriber], running: list[asyncio.Task[None]]) -> None:
@@ -229,12 +236,17 @@ class Torture:
                 return
             await asyncio.sleep(0.05)
 
-    def _state(self) -> tuple[int, dict[str, int]]:
+    def _rows(self) -> list[str]:
+        return [str(violation) for violation in WatchedRows(self._url, self._schema).violations()]
+
+    def _state(self) -> tuple[int, dict[str, int], dict[str, str]]:
         with driver_errors(redact(self._url)), psycopg.connect(self._url, autocommit=True) as connection:
             newest = connection.execute(log_query("newest_position", "flags")).fetchone()
             statement = SQL(query("torture_marks")).format(flags=Identifier(self._schema, "flags"))
             marks = {key: int(mark) for key, mark in connection.execute(statement).fetchall()}
-        return (0 if newest is None else int(newest[0])), marks
+            statement = SQL(query("torture_flag_texts")).format(flags=Identifier(self._schema, "flags"))
+            texts = {key: json.dumps(found) for key, found in connection.execute(statement).fetchall()}
+        return (0 if newest is None else int(newest[0])), marks, texts
 
     def _result(self, subscribers: list[Subscriber], faults: Faults, tables: dict[str, int]) -> Report:
         writes = self._marks.writes

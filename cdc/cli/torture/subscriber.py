@@ -97,6 +97,7 @@ class Subscriber:
             self.resyncs += kind == "resync"
             self.delivery.items.append(Resynced(here.position))
             self.delivery.flags = {flag["key"]: int(flag["description"]) for flag in snapshot["flags"]}
+            self.delivery.texts = {flag["key"]: _text(flag) for flag in snapshot["flags"]}
         elif data is not None and kind:
             self.events += 1
             flag = data.get("flag")
@@ -105,4 +106,10 @@ class Subscriber:
             mark = int(flag["description"])
             self.delivery.items.append(Delivered(here.position, here.index, flag["key"], mark))
             self.delivery.flags[flag["key"]] = mark
+            self.delivery.texts[flag["key"]] = _text(flag)
         self.last_id = here
+
+
+def _text(flag: Mapping[str, Any]) -> str:
+    """What the writers change of a flag."""
+    return json.dumps([flag["description"], flag.get("enabled"), flag.get("notes")])

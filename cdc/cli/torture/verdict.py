@@ -16,7 +16,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
-__all__ = ["Delivered", "Delivery", "Kind", "Outcome", "Resynced", "Violation", "Write", "check_run"]
+__all__ = [
+    "Delivered",
+    "Delivery",
+    "Kind",
+    "Outcome",
+    "Resynced",
+    "Violation",
+    "Write",
+    "check_run",
+    "divergences_of_rows",
+    "divergences_of_texts",
+]
 
 
 class Outcome(Enum):
@@ -60,11 +71,15 @@ class Resynced:
 
 @dataclass(slots=True)
 class Delivery:
-    """What one subscriber of every flag received, in order and over all its connections; `flags` is its copy."""
+    """What one subscriber of every flag received, in order and over all its connections.
+
+    `flags` and `texts` are its copy: the mark of each flag, and all that writers change of it.
+    """
 
     name: str
     items: list[Delivered | Resynced] = field(default_factory=list)
     flags: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 class Kind(Enum):
@@ -199,3 +214,22 @@ def _divergences(deliveries: Sequence[Delivery], tables: Mapping[str, int]) -> I
             have, want = delivery.flags.get(key), tables.get(key)
             if have != want:
                 yield Violation(Kind.DIVERGED, f"{delivery.name} has {key} at {have}, the tables have it at {want}")
+
+
+def divergences_of_texts(deliveries: Iterable[Delivery], texts: Mapping[str, str]) -> Iterable[Violation]:
+    """A subscriber's copy says of each flag what the table says at the end, not only the mark."""
+    for delivery in deliveries:
+        for key in sorted(texts.keys() & delivery.texts.keys()):
+            if delivery.texts[key] != texts[key]:
+                yield Violation(
+                    Kind.DIVERGED, f"{delivery.name} has {key} as {delivery.texts[key]}, the tables as {texts[key]}"
+                )
+
+
+def divergences_of_rows(table: str, folded: Mapping[str, object], held: Mapping[str, object]) -> Iterable[Violation]:
+    """The changes of a watched table, applied in their order, lead to what it holds."""
+    for key in sorted(folded.keys() | held.keys(), key=int):
+        if folded.get(key) != held.get(key):
+            yield Violation(
+                Kind.DIVERGED, f"the changes of {table} lead to {folded.get(key)}, and it holds {held.get(key)}"
+            )

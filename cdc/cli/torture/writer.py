@@ -13,6 +13,7 @@ from psycopg import IsolationLevel, errors
 from psycopg.sql import SQL, Identifier
 
 from cdc.cli.torture.verdict import Outcome, Write
+from cdc.cli.torture.watched_rows import write_rows
 from cdc.database.queries import query
 
 __all__ = ["Marks", "Writer"]
@@ -20,7 +21,13 @@ __all__ = ["Marks", "Writer"]
 KEYS = tuple(f"torture-{number}" for number in range(16))
 
 # Errors that a writer gets without any triggers too: conflicts between writers, and a database that is down.
-_EXPECTED = (psycopg.OperationalError, errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
+_EXPECTED = (
+    psycopg.OperationalError,
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.QueryCanceled,
+    errors.ForeignKeyViolation,
+)
 
 
 class Marks:
@@ -102,9 +109,11 @@ class Writer(threading.Thread):
                 connection.execute(
                     query("torture_write"), {"key": key, "mark": str(mark), "enabled": rng.random() < 0.5}
                 )
+            write_rows(connection, rng, mark)
             if has_undone:
                 connection.execute("savepoint s")
                 connection.execute(query("torture_write"), {"key": keys[-1], "mark": str(undone), "enabled": True})
+                write_rows(connection, rng, undone)
                 connection.execute("rollback to s")
             if ending == "rollback":
                 connection.rollback()

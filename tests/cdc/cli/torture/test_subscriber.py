@@ -33,6 +33,7 @@ def test_an_event_is_recorded_with_its_place_and_mark(subscriber: Subscriber) ->
     subscriber._take("flag_enabled", "8-1@k7q2mx", {"flag": flag("a", 3)})
     assert subscriber.delivery.items[1:] == [Delivered(8, 0, "a", 3), Delivered(8, 1, "a", 3)]
     assert subscriber.delivery.flags == {"a": 3, "b": 2}
+    assert subscriber.delivery.texts["a"] == '["3", null, null]'
     assert subscriber.events == 2
     assert subscriber.last_id == EventId.parse("8-1@k7q2mx")
 

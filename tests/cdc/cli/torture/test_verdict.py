@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from cdc.cli.torture.verdict import Delivered, Delivery, Kind, Outcome, Resynced, Write, check_run
+from cdc.cli.torture.verdict import (
+    Delivered,
+    Delivery,
+    Kind,
+    Outcome,
+    Resynced,
+    Write,
+    check_run,
+    divergences_of_rows,
+    divergences_of_texts,
+)
 
 
 @dataclass
@@ -157,3 +167,18 @@ def test_a_resync_excuses_what_it_covers_and_nothing_else() -> None:
         after = [place for place in history.events(2) if place > resync]
         del history.deliveries[2].items[random.Random(seed).choice(after)]
         assert history.kinds() == {Kind.LOST}, f"seed {seed}"
+
+
+def test_a_copy_that_says_something_else_of_a_flag_is_found() -> None:
+    delivery = Delivery("s", [], {"a": 1}, {"a": '["1", true]', "b": '["2", true]'})
+    assert list(divergences_of_texts([delivery], {"a": '["1", true]', "b": '["2", true]'})) == []
+    (violation,) = divergences_of_texts([delivery], {"a": '["1", false]', "b": '["2", true]'})
+    assert str(violation) == 'diverged: s has a as ["1", true], the tables as ["1", false]'
+
+
+def test_changes_that_lead_to_other_rows_than_a_table_holds_are_found() -> None:
+    assert list(divergences_of_rows("t", {"1": {"id": "1"}}, {"1": {"id": "1"}})) == []
+    found = list(
+        divergences_of_rows("t", {"1": {"id": "1"}, "2": {"id": "2"}}, {"1": {"id": "01"}, "10": {"id": "10"}})
+    )
+    assert [violation.kind for violation in found] == [Kind.DIVERGED] * 3

@@ -4,9 +4,19 @@ import threading
 import time
 
 import psycopg
+import pytest
 
 from cdc.cli.torture.verdict import Outcome, Write
 from cdc.cli.torture.writer import KEYS, Marks, Writer
+from cdc.database.queries import query
+
+
+@pytest.fixture
+def scene_url(flagent_url: str) -> str:
+    """A database with all tables that writers write; nothing is captured."""
+    with psycopg.connect(flagent_url) as connection:
+        connection.execute(query("torture_tables"))
+    return flagent_url
 
 
 def test_marks_are_unique_across_threads() -> None:
@@ -37,27 +47,27 @@ def run_for(writer: Writer, marks: Marks, commits: int) -> None:
     writer.join()
 
 
-def test_each_flag_has_the_mark_of_its_last_committed_write(flagent_url: str) -> None:
+def test_each_flag_has_the_mark_of_its_last_committed_write(scene_url: str) -> None:
     marks = Marks()
-    writer = Writer(flagent_url, "public", "seed/1", marks, pause_s=0)
+    writer = Writer(scene_url, "public", "seed/1", marks, pause_s=0)
     run_for(writer, marks, 40)
     assert writer.failure == ""
     assert writer.backend_pid == 0
     assert {write.outcome for write in marks.writes} == {Outcome.COMMITTED, Outcome.ABORTED}
     expected = {key: write.mark for write in marks.writes if write.outcome is Outcome.COMMITTED for key in write.keys}
-    with psycopg.connect(flagent_url) as connection:
+    with psycopg.connect(scene_url) as connection:
         found = connection.execute("select key, description from flags where deleted_at is null").fetchall()
     assert {key: int(mark) for key, mark in found} == expected
     assert expected.keys() <= set(KEYS)
 
 
-def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(flagent_url: str) -> None:
+def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(scene_url: str) -> None:
     marks = Marks()
-    writer = Writer(flagent_url, "public", "seed/2", marks, pause_s=0)
+    writer = Writer(scene_url, "public", "seed/2", marks, pause_s=0)
     writer.start()
     deadline = time.monotonic() + 20
     terminated: set[int] = set()
-    with psycopg.connect(flagent_url, autocommit=True) as admin:
+    with psycopg.connect(scene_url, autocommit=True) as admin:
         while len(terminated) < 3:
             assert time.monotonic() < deadline
             if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
@@ -75,11 +85,11 @@ def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(flagent_ur
     assert len(seen) == len(set(seen))
 
 
-def test_an_error_that_no_writer_should_get_is_its_failure(flagent_url: str) -> None:
+def test_an_error_that_no_writer_should_get_is_its_failure(scene_url: str) -> None:
     marks = Marks()
-    with psycopg.connect(flagent_url, autocommit=True) as connection:
+    with psycopg.connect(scene_url, autocommit=True) as connection:
         connection.execute("alter table flags add constraint refuse check (key <> 'torture-0' and key = '')")
-    writer = Writer(flagent_url, "public", "seed/3", marks, pause_s=0)
+    writer = Writer(scene_url, "public", "seed/3", marks, pause_s=0)
     writer.start()
     writer.join(20)
     assert writer.failure.startswith("writer seed/3: CheckViolation: ")
