@@ -22,7 +22,7 @@ __all__ = ["WatchedRows", "write_rows"]
 # By order; the lanes are the same in each run, since a lane stays when its tables are gone.
 _TABLES: Mapping[str, LiteralString] = {"commit": "torture_commit", "read": "torture_read"}
 
-_IDS = range(1, 13)
+_IDS = range(1, 49)
 _PARENTS = range(1, 5)
 
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
