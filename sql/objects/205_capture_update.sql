@@ -2,7 +2,7 @@
 --
 -- Fires:     after an update by a statement of the client, for each statement, with the transition tables old_rows and
 --            new_rows. For each row capture() does the same: for updates that a trigger makes, whose order among the changes
---            of a row the places of the row's versions tell, and where session_replication_role is replica, because the
+--            of a row the places of the row's versions show, and where session_replication_role is replica, because the
 --            process that applies a logical replication fires no statement triggers.
 -- Costs:     about two thirds of what a row trigger costs for a bulk change.
 -- May raise: nothing of its own, like capture().

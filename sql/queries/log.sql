@@ -24,12 +24,6 @@ select r.pruned_to from flagent_cdc.retention r;
 -- commit_pruned_to: The last position that was pruned from a lane's log.
 select s.pruned_to from flagent_cdc.lane s where s.id = %(lane)s;
 
--- quoted_schema: The schema of a change `d` as clients write it: a name with a dot or a quote is quoted.
-case when d.schema_name ~ '[."]' then '"' || pg_catalog.replace(d.schema_name, '"', '""') || '"' else d.schema_name end;
-
--- quoted_table: Its table, likewise.
-case when d.table_name ~ '[."]' then '"' || pg_catalog.replace(d.table_name, '"', '""') || '"' else d.table_name end;
-
 -- flags_log_state: The log's identity, the channel of its notifications, its oldest position, and its newest one.
 select
     flagent_cdc.log_identity(),
@@ -189,9 +183,15 @@ from heads h
 left join lateral (
     select
         d.id, d.schema_name, d.table_name, d.op, d.key, d.before, d.after,
-        %(tables)s::text[] is null or {quoted_table} = any (%(tables)s::text[])
-            or {quoted_schema} || '.' || {quoted_table} = any (%(tables)s::text[]) as is_wanted
+        %(tables)s::text[] is null or named.table_name = any (%(tables)s::text[])
+            or named.schema_name || '.' || named.table_name = any (%(tables)s::text[]) as is_wanted
     from ({changes}) d
+    cross join lateral (
+        -- As clients write them: a name with a dot or a quote is quoted.
+        select
+            case when d.schema_name ~ '[."]' then '"' || pg_catalog.replace(d.schema_name, '"', '""') || '"' else d.schema_name end as schema_name,
+            case when d.table_name ~ '[."]' then '"' || pg_catalog.replace(d.table_name, '"', '""') || '"' else d.table_name end as table_name
+    ) named
     where d.transaction_group = h.transaction_group and d.id > h.taken
     order by d.id
     limit (%(scan)s - h.changes_before)::bigint

@@ -200,11 +200,17 @@ select
     d.xid as position, e.changed_at as committed_at, d.xid, d.session_user_name, d.application_name, e.id as changes,
     d.id, d.schema_name, d.table_name, d.op, d.key, d.before, d.after,
     (
-        %(tables)s::text[] is null or {quoted_table} = any (%(tables)s::text[])
-            or {quoted_schema} || '.' || {quoted_table} = any (%(tables)s::text[])
+        %(tables)s::text[] is null or named.table_name = any (%(tables)s::text[])
+            or named.schema_name || '.' || named.table_name = any (%(tables)s::text[])
     ) and (
         %(seen)s::text is null
         or not pg_catalog.pg_visible_in_snapshot(d.xid::text::xid8, %(seen)s::text::pg_catalog.pg_snapshot)
     ) as is_wanted
 from page d
-join ends e on e.xid = d.xid;
+join ends e on e.xid = d.xid
+cross join lateral (
+    -- As clients write them: a name with a dot or a quote is quoted.
+    select
+        case when d.schema_name ~ '[."]' then '"' || pg_catalog.replace(d.schema_name, '"', '""') || '"' else d.schema_name end as schema_name,
+        case when d.table_name ~ '[."]' then '"' || pg_catalog.replace(d.table_name, '"', '""') || '"' else d.table_name end as table_name
+) named;
