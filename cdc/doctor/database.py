@@ -264,24 +264,20 @@ def _log(connection: Connection) -> LogFacts | None:
     rows = _allowed(connection, "doctor_log")
     if rows is None:
         return None
-    size_bytes, changes, oldest_age_s, newest, newest_transaction_group = rows[0]
-    sequences = {name: (last, cache) for name, last, cache in _rows(connection, "doctor_sequences")}
+    size_bytes, changes, oldest_age_s, newest = rows[0]
+    sequences = _rows(connection, "doctor_sequences")
     duplicates, backward = _row(connection, "doctor_order")
     vacuum = _rows(connection, "doctor_vacuum")
     retention = _allowed(connection, "doctor_retention")
     prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
     others = _allowed(connection, "doctor_lane_logs")
     lanes, lane_log_bytes, lane_changes = others[0] if others else (0, 0, 0)
-    nothing = (None, 1)
     return LogFacts(
         size_bytes=size_bytes,
         rows=changes,
         oldest_age_s=oldest_age_s,
         newest=newest,
-        newest_transaction_group=newest_transaction_group,
-        position_sequence=sequences.get("commit_position", nothing)[0],
-        transaction_group_sequence=sequences.get("transaction_group", nothing)[0],
-        sequence_cache=sequences.get("commit_position", nothing)[1],
+        position_sequence=sequences[0][0] if sequences else None,
         duplicates=duplicates,
         backward=backward,
         unpositioned=_unpositioned(connection),

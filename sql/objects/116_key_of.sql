@@ -27,6 +27,9 @@ begin
         end if;
         key := flagent_cdc.row_json(in_values, in_table, in_columns);
         begin
+            if pg_catalog.array_length(in_columns, 1) = 1 then
+                return pg_catalog.json_build_object(name, key operator(pg_catalog.->) name);
+            end if;
             return (
                 select pg_catalog.json_object_agg(c.name, key operator(pg_catalog.->) c.name order by c.number)
                   from pg_catalog.unnest(in_columns) with ordinality as c (name, number)

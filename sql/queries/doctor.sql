@@ -183,8 +183,7 @@ select
         order by l.position
         limit 1
     ),
-    (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l),
-    (select coalesce(max(c.transaction_group), 0) from flagent_cdc.change_log c);
+    (select coalesce(max(l.position), 0) from flagent_cdc.commit_log l);
 
 -- doctor_lane_logs: The number of lanes other than the flags', and the size and rows of all their logs.
 select
@@ -208,17 +207,15 @@ select
     ),
     (select extract(epoch from r.min_age)::float8 from flagent_cdc.retention r);
 
--- doctor_sequences: The last value of each sequence, null where it may not be read, and how many values a session caches.
+-- doctor_sequences: The last position drawn, null where it may not be read.
 select
-    q.sequencename,
     case
         when pg_catalog.has_sequence_privilege(
             pg_catalog.format('%I.%I', q.schemaname, q.sequencename), 'select, usage'
         ) then coalesce(q.last_value, 0)
-    end,
-    q.cache_size
+    end
 from pg_catalog.pg_sequences q
-where q.schemaname = 'flagent_cdc' and q.sequencename in ('commit_position', 'transaction_group');
+where q.schemaname = 'flagent_cdc' and q.sequencename = 'commit_position';
 
 -- doctor_order: Among the newest commits, duplicate positions, and commits older than the one before.
 with newest as (

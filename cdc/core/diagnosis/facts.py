@@ -83,9 +83,9 @@ class RoleFacts:
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """The change log. `unpositioned` counts committed changes without a position. Sequences are None if they may not be
-    read, and 0 before their first use. `prunable_age_s` is the age of the oldest commit except the newest; the owner
-    forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes` and
+    """The change log. `unpositioned` counts committed changes without a position. `position_sequence` is None if it may
+    not be read, and 0 before its first use. `prunable_age_s` is the age of the oldest commit except the newest; the
+    owner forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes` and
     `lane_changes` are the size of their change logs together; everything else is about the flags' lane.
     """
 
@@ -93,10 +93,7 @@ class LogFacts:
     rows: int
     oldest_age_s: float | None
     newest: int
-    newest_transaction_group: int
     position_sequence: int | None
-    transaction_group_sequence: int | None
-    sequence_cache: int
     duplicates: int
     backward: int
     unpositioned: int | None

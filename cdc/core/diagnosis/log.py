@@ -122,9 +122,9 @@ def _dead(target: str, log: LogFacts, limits: Limits) -> Finding:
 
 
 def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
-    if log.position_sequence is None or log.transaction_group_sequence is None:
+    if log.position_sequence is None:
         return note(
-            "sequences", f"{facts.role.name} may not read the sequences; run the doctor as the role that installs"
+            "sequences", f"{facts.role.name} may not read the sequence; run the doctor as the role that installs"
         )
     target = facts.target
     if log.position_sequence < log.newest:
@@ -134,20 +134,7 @@ def _sequences(facts: DatabaseFacts, log: LogFacts) -> Finding:
             f"{log.position_sequence}; writes of Flagent fail",
             psql(target, f"select setval('flagent_cdc.commit_position', {log.newest})"),
         )
-    if log.transaction_group_sequence < log.newest_transaction_group:
-        return error(
-            "sequences",
-            f"transaction groups would be numbered twice: the change log is at {log.newest_transaction_group}, its "
-            f"sequence at {log.transaction_group_sequence}; writes of Flagent fail",
-            psql(target, f"select setval('flagent_cdc.transaction_group', {log.newest_transaction_group})"),
-        )
-    if log.sequence_cache != 1:
-        return error(
-            "sequences",
-            f"sessions cache {log.sequence_cache} positions, so positions are not in commit order",
-            psql(target, "alter sequence flagent_cdc.commit_position cache 1"),
-        )
-    return ok("sequences", "positions and transaction groups continue after the newest")
+    return ok("sequences", "positions continue after the newest")
 
 
 def _order(target: str, log: LogFacts) -> Finding:

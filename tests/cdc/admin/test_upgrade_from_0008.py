@@ -1,6 +1,7 @@
 """From revision 0008 with data, and back: each commit is read once and in order, also by a server of that revision."""
 
 import hashlib
+import json
 import re
 import threading
 import uuid
@@ -120,7 +121,13 @@ def by_number(reads: list[Read]) -> dict[int, list[tuple[str, str, str | None]]]
 
 def of_commits(commits: list[Commit]) -> list[Read]:
     return [
-        (commit.position, change.schema, change.table, str(change.op.value), change.before, change.after, change.key)
+        (
+            commit.position,
+            change.schema,
+            change.table,
+            str(change.op.value),
+            *(None if row is None else json.loads(row.text) for row in (change.before, change.after, change.key)),
+        )
         for commit in commits
         for change in commit.changes
     ]

@@ -31,12 +31,6 @@ class PostgresSubject:
         self.upstream = PostgresUpstream(settings, url)
         self._writer = writer
         writer.run("create table orders (id integer primary key)", "select flagent_cdc.watch('orders')")
-        writer.connection.execute(
-            """create table refused (id integer);
-            create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;
-            create constraint trigger zz_refuse after insert on refused deferrable initially deferred
-            for each row execute function refuse()"""
-        )
 
     def flags(self, *keys: str) -> list[int]:
         with self._writer.connection.transaction():
@@ -53,9 +47,11 @@ class PostgresSubject:
 
     def hole(self) -> None:
         """It fails at commit, after the commit got its position."""
-        with suppress(psycopg.errors.RaiseException), self._writer.connection.transaction():
+        with suppress(psycopg.errors.DivisionByZero), self._writer.connection.transaction():
             self._writer.flag("never")
-            self._writer.connection.execute("insert into refused (id) values (1)")
+            # Run by COMMIT after all deferred triggers.
+            failing = "select 1 / n from generate_series(0, 0) n"
+            self._writer.connection.execute(f"declare never cursor with hold for {failing}".encode())
 
     def prune(self, keep: int) -> None:
         self._writer.run(

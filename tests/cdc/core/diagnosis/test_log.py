@@ -42,8 +42,6 @@ def test_a_change_log_that_may_not_be_read_could_not_be_checked() -> None:
         ({"settings": {"autovacuum": "off"}}, "autovacuum", "the change log only grows"),
         ({"dead_rows": {"change_log": 200_000, "commit_log": 5}}, "dead_rows", "200000 in change_log"),
         ({"position_sequence": 41}, "sequences", "positions would be assigned twice"),
-        ({"transaction_group_sequence": 39}, "sequences", "transaction groups would be numbered twice"),
-        ({"sequence_cache": 20}, "sequences", "cache 20 positions"),
         ({"duplicates": 2}, "positions", "2 positions exist more than once"),
         ({"unpositioned": 3}, "unpositioned", "3 committed changes have no position"),
     ],
