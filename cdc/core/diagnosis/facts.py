@@ -85,8 +85,8 @@ class RoleFacts:
 class LogFacts:
     """The change log. `unpositioned` counts committed changes without a position. `position_sequence` is None if it may
     not be read, and 0 before its first use. `prunable_age_s` is the age of the oldest commit except the newest; the
-    owner forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes` and
-    `lane_changes` are the size of their change logs together; everything else is about the flags' lane.
+    owner forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes`
+    and `lane_changes` are the size of their change logs together; everything else is about the flags' lane.
     """
 
     size_bytes: int

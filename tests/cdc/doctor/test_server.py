@@ -1,5 +1,6 @@
 """Servers as the doctor sees them: real ones, behind real proxies, and addresses without one."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -89,7 +90,7 @@ async def test_a_server_that_requires_credentials_is_sent_one(
     async with quick_server(safe.url, auth_enabled=True) as url:
         code, found = await doctor(capsys, "--url", url)
         assert (code, found["stream"]["state"]) == (2, "unchecked")
-        key = create_key(safe.url, "doctor", Grant(admin=True))
+        key = create_key(safe.url, "doctor", Grant(admin=True), datetime.now(UTC) + timedelta(days=365))
         file.write_text(key)
         async with httpx.AsyncClient(headers={"x-api-key": key}) as client:
 

@@ -73,7 +73,7 @@ def test_growth_is_estimated_only_for_an_old_enough_change_log() -> None:
 
 
 def test_what_could_not_be_read_is_no_error() -> None:
-    assert "may not read the sequences" in states(of_log(position_sequence=None), State.NOTE)["sequences"]
+    assert "may not read the sequence" in states(of_log(position_sequence=None), State.NOTE)["sequences"]
     assert "took too long" in states(of_log(unpositioned=None), State.UNCHECKED)["unpositioned"]
     assert "clock was set back" in states(of_log(backward=1), State.NOTE)["positions"]
 
