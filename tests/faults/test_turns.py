@@ -108,12 +108,14 @@ class Target:
 
 
 def get(target: bytes, *, close: bool = False) -> bytes:
-    return b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n" + (b"Connection: close\r\n" if close else b"") + b"\r\n"
+    return (
+        b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + (b"Connection: close\r\n" if close else b"") + b"\r\n"
+    )
 
 
 def post(path: bytes, body: object, *, close: bool = False) -> bytes:
     data = json.dumps(body).encode()
-    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return head + (b"Connection: close\r\n" if close else b"") + b"Content-Length: %d\r\n\r\n" % len(data) + data
 
 
