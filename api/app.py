@@ -23,6 +23,7 @@ from .docs import Docs
 from .http.cache_policy import CachePolicy
 from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .http.problem_response import send_problem
+from .http.websocket_handshake import upgrade_required, wrong_address
 from .page import Page
 from .routes import (
     changes,
@@ -41,7 +42,7 @@ from .routes import (
 from .routes.metrics import Metrics
 from .routes.metrics import router as metrics_router
 from .streams.asgi_sse import SseEndpoint
-from .streams.asgi_websocket import WebSocketEndpoint
+from .streams.asgi_websocket import WebSocketEndpoint, deny_websocket
 from .streams.gateway import REFUSAL, Gateway
 from .streams.websocket_evaluation import Evaluator
 
@@ -64,8 +65,10 @@ class Application:
         self._gateway = gateway
         stream = SseEndpoint(gateway)
         self._endpoints: dict[tuple[str, str], ASGIApp] = {("http", path): stream for path in gateway.endpoints}
+        self._websocket_path = websocket_path
         if websocket_path is not None:
             self._endpoints["websocket", websocket_path] = WebSocketEndpoint(gateway, evaluator)
+            self._endpoints["http", websocket_path] = _refuse_ordinary_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
@@ -76,6 +79,12 @@ class Application:
                 scope[REFUSAL] = problem
         origin = next((value for name, value in scope.get("headers", ()) if name == b"origin"), None)
         send = _with_headers(send, self._gateway.cors.headers(origin), self._gateway.cache_policy)
+        if scope["type"] == "websocket" and endpoint is None:
+            path, is_stream = scope["path"], scope["path"] in self._gateway.endpoints
+            refusal = scope.get(REFUSAL) or wrong_address(path, self._websocket_path, is_stream=is_stream)
+            self._gateway.count_refusal("websocket", refusal)
+            await deny_websocket(scope, receive, send, refusal)
+            return
         if scope["type"] != "http":
             await (endpoint or self.web)(scope, receive, send)
             return
@@ -108,6 +117,10 @@ class Application:
             return
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse_ordinary_request(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_problem(send, scope.get(REFUSAL) or upgrade_required(scope["path"]))
 
 
 _SECURITY_HEADERS = (

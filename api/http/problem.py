@@ -41,7 +41,7 @@ class Problem(Exception):
     """A refused request: `detail` is one sentence for people, `code` a stable word for programs.
 
     `retry_after_s` becomes the header Retry-After, `challenge` the header WWW-Authenticate; `fields` are further
-    members of the document.
+    members of the document, `more_headers` further headers.
     """
 
     status: int
@@ -50,6 +50,7 @@ class Problem(Exception):
     retry_after_s: int | None = None
     challenge: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
+    more_headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
     def of_input(cls, error: InvalidInput) -> "Problem":
@@ -89,4 +90,4 @@ class Problem(Exception):
             headers.append((b"retry-after", str(self.retry_after_s).encode()))
         if self.challenge is not None:
             headers.append((b"www-authenticate", self.challenge.encode()))
-        return headers
+        return [*headers, *self.more_headers]

@@ -11,8 +11,9 @@ parsed a few at a time: a read of 256 KiB holds ten thousand.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -21,6 +22,7 @@ from uvicorn.server import ServerState
 
 from ..http.cache_policy import CachePolicy
 from ..http.problem import Problem
+from ..http.websocket_handshake import check_handshake
 from .allowed_hosts import AllowedHosts
 from .client_address import Proxies, account
 from .reader_deadline import ReaderDeadline
@@ -157,9 +159,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_head_open = True
     _is_counted = False
     _is_proxy = False
-    _reader_deadline: ReaderDeadline
     _unparsed = b""
+    # Set by the last request of the connection: it was refused, or another protocol takes the connection over.
+    _is_ended = False
+    _last_answer: Callable[[], None] | None = None
 
+    _reader_deadline: ReaderDeadline
     flow: _ReadControl
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -179,15 +184,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
         self._reader_deadline.stop()
-        self._unparsed = b""
+        self._unparsed, self._last_answer = b"", None
         if self._is_counted:
             self.connection_counter.leave(self.transport)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        if not self.transport.is_closing():  # refused in `on_headers_complete`
-            self._reader_deadline.stop()
-            super().handle_websocket_upgrade()
+        """Called by uvicorn, once it has read the head of the handshake."""
+        if self._is_over():
+            return
+        try:
+            check_handshake(self.scope["method"], self.parser.get_http_version(), self.headers)
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        self._end_with(self._upgrade)
+
+    def _upgrade(self) -> None:
+        """Hand the connection over to a WebSocket."""
+        self._reader_deadline.stop()
+        super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -200,8 +216,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         unparsed, self._unparsed = self._unparsed + data, b""
         at = 0
-        # Refused where the transport is closing: the rest of the request is still arriving.
-        while at < len(unparsed) and self._is_in_charge() and not self.transport.is_closing():
+        # Of a connection that is over, the rest is ignored: that of a refused request is still arriving.
+        while at < len(unparsed) and not self._is_over():
             if self.pipeline:
                 self._unparsed = unparsed[at:]
                 self.flow.is_held = True
@@ -219,29 +235,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._start_deadline()
         super().data_received(data)
-        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and self._is_in_charge():
+        if self._is_head_open and self._head_bytes > _MAX_HEAD_BYTES and not self._is_over():
             self._refuse_head()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._unparsed and not self.pipeline:
-            self.loop.call_soon(self._parse_on)
-
-    def _parse_on(self) -> None:
-        if self._unparsed and self._is_in_charge():
-            self.flow.is_held = False
-            self.flow.resume_reading()
-            self.data_received(b"")
 
     # Called by the parser.
 
     def on_message_begin(self) -> None:
+        if self._is_over():
+            return
         super().on_message_begin()
         self._is_head_open = True
         if self._deadline is None:
             self._start_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_over():
+            return
         if len(self.headers) < _MAX_HEADERS:
             super().on_header(name, value)
         else:
@@ -249,7 +258,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes = _MAX_HEAD_BYTES + 1
 
     def on_headers_complete(self) -> None:
-        if self.transport.is_closing():
+        if self._is_over():
             return
         is_long = self._head_bytes > _MAX_HEAD_BYTES and len(self.url) + sum(map(_size, self.headers)) > _MAX_HEAD_BYTES
         if is_long or len(self.headers) >= _MAX_HEADERS:
@@ -263,23 +272,49 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except Problem as problem:
             self._refuse(problem)
             return
-        self._is_head_open, self._head_bytes = False, 0
         super().on_headers_complete()
+        self._is_head_open, self._head_bytes = False, 0
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for a request that its parser rejects, also while it is being refused already."""
-        if not self.transport.is_closing():
-            self._refuse(Problem(400, "malformed_request", "the request is not valid HTTP/1.1"))
+        if self._is_over():
+            return
+        problem = Problem(400, "malformed_request", "the request is not valid HTTP/1.1")
+        if self._is_head_open:
+            self._refuse(problem)
+        elif self.pipeline or self.cycle.response_started:
+            # In its body, while a response is in progress, to this request or to the one before.
+            self.transport.abort()
+        else:
+            self._cancel_deadline()
+            self._send_refusal(problem)
 
     def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
+        if not self._is_over():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._cancel_deadline()
         self._is_head_open = True
-        if not self.transport.is_closing():
+        if not self._is_over():
             super().on_message_complete()
+
+    # Called when a response is complete.
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._unparsed and not self.pipeline:
+            self.loop.call_soon(self._parse_on)
+        if self._last_answer is not None and not self._is_answering() and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            last_answer, self._last_answer = self._last_answer, None
+            last_answer()
+
+    def _parse_on(self) -> None:
+        if self._unparsed and not self._is_over():
+            self.flow.is_held = False
+            self.flow.resume_reading()
+            self.data_received(b"")
 
     # Limits.
 
@@ -293,16 +328,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._deadline = None
-        if not self._is_in_charge() or self.transport.is_closing():
+        if self._is_over():
             return
-        if not self._is_head_open or (self.cycle is not None and not self.cycle.response_complete):
+        if not self._is_head_open or self._is_answering():
             # A response may be in progress, to this request or the previous one: a 408 would land in the middle of it.
             self.transport.abort()
             return
-        seconds = self.connection_counter.limits.request_s
-        self._refuse(
-            Problem(408, "request_timeout", f"the request did not arrive within {seconds:g} s; send it faster")
-        )
+        within = f"within {self.connection_counter.limits.request_s:g} s"
+        self._refuse(Problem(408, "request_timeout", f"the request did not arrive {within}; send it faster"))
 
     def _refuse_head(self) -> None:
         limits = f"{_MAX_HEAD_BYTES} bytes or {_MAX_HEADERS} fields"
@@ -310,13 +343,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         self._cancel_deadline()
+        self._end_with(partial(self._send_refusal, problem))
+
+    def _send_refusal(self, problem: Problem) -> None:
         self.transport.write(refusal(self.server_state, problem, self.cache_policy))
         self.transport.close()
 
-    def _is_in_charge(self) -> bool:
-        """Whether no other protocol has taken over the transport."""
-        transport: asyncio.Transport | None = self.transport
-        return transport is not None and transport.get_protocol() is self
+    def _end_with(self, last_answer: Callable[[], None]) -> None:
+        """Read no further request, and answer this one after those before it, which may still be in progress."""
+        self._is_ended = True
+        if self._is_answering():
+            self._last_answer = last_answer
+        else:
+            last_answer()
+
+    def _is_over(self) -> bool:
+        """Whether no further request is read."""
+        return self._is_ended or self.transport.is_closing()
+
+    def _is_answering(self) -> bool:
+        """Whether the response to a request before is pending. Responses come in turn, so the latest decides."""
+        return self.cycle is not None and not self.cycle.response_complete
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):

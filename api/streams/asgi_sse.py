@@ -22,6 +22,10 @@ _SEND_TIMEOUT_S = 60.0
 # The period over which a server that shuts down spreads the ends of its streams.
 _FAREWELL_S = 1.5
 
+_METHOD_NOT_ALLOWED = Problem(
+    405, "method_not_allowed", "event streams support GET only", more_headers=((b"allow", b"GET, HEAD"),)
+)
+
 
 class SseEndpoint:
     """The ASGI application of all stream endpoints; answers with SSE, or with a problem."""
@@ -31,7 +35,7 @@ class SseEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            await send_problem(send, Problem(405, "method_not_allowed", "event streams support GET only"))
+            await send_problem(send, _METHOD_NOT_ALLOWED)
             return
         try:
             if (refusal := scope.get(REFUSAL)) is not None:

@@ -15,7 +15,7 @@ from .gateway import REFUSAL, Gateway
 from .websocket_evaluation import Evaluator
 from .websocket_session import Session
 
-__all__ = ["WebSocketEndpoint"]
+__all__ = ["WebSocketEndpoint", "deny_websocket"]
 
 _DENIAL = "websocket.http.response"
 
@@ -34,11 +34,7 @@ class WebSocketEndpoint:
             opening = self._gateway.admit_websocket(scope["path"], scope["query_string"], scope["headers"])
         except Problem as problem:
             self._gateway.count_refusal("websocket", problem)
-            await receive()
-            if _DENIAL in scope.get("extensions", {}):
-                await send_problem(_as_denial(send), problem)
-            else:
-                await send({"type": "websocket.close", "code": 1013, "reason": problem.detail[:120]})
+            await deny_websocket(scope, receive, send, problem)
             return
         websocket = WebSocket(scope, receive, send)
         sink = AsgiSink()
@@ -95,6 +91,15 @@ async def _write(websocket: WebSocket, sink: AsgiSink) -> None:
     except (WebSocketDisconnect, RuntimeError):
         # The client disconnected during a send; starlette raises either of these.
         return
+
+
+async def deny_websocket(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+    """Answer a handshake with a problem, where the ASGI server can; otherwise with a bare 403."""
+    await receive()
+    if _DENIAL in scope.get("extensions", {}):
+        await send_problem(_as_denial(send), problem)
+    else:
+        await send({"type": "websocket.close", "code": 1013, "reason": problem.detail[:120]})
 
 
 def _as_denial(send: Send) -> Send:

@@ -12,6 +12,7 @@ what is used.
 
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import HTTPScope
@@ -23,6 +24,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from ..http.problem import Problem
+from ..http.websocket_handshake import wrong_address
 from ..limits.http_limits import BoundedHttpProtocol
 from .connection import Connection
 from .gateway import REFUSAL, Gateway, Headers
@@ -36,7 +38,7 @@ __all__ = ["make_http_protocol"]
 def make_http_protocol(
     gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
 ) -> type[BoundedHttpProtocol]:
-    """The protocol class for uvicorn's `http=`; `websocket_path` None leaves all upgrades to uvicorn."""
+    """The protocol class for uvicorn's `http=`; with `websocket_path` None it refuses all upgrades."""
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
     class HandoverProtocol(BoundedHttpProtocol):
@@ -62,6 +64,7 @@ def make_http_protocol(
                 self.transport.resume_reading()
             # The parser and this object refer to each other: without this, only the garbage collector would free them.
             self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
+            self._last_answer = None
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
             # Not `self.scope`: a pipelined request may have replaced it by the time this one is started.
@@ -99,23 +102,22 @@ def make_http_protocol(
             self._unset_keepalive_if_required()
             self._cancel_deadline()
             self._reader_deadline.stop()
-            self._is_handed_over = True
+            self._is_handed_over = self._is_ended = True
             stream.begin()
             if not self._is_parsing:
                 self._break_cycles()
 
-        def handle_websocket_upgrade(self) -> None:
+        def _upgrade(self) -> None:
             try:
                 parts = httptools.parse_url(self.url)
             except httptools.HttpParserInvalidURLError:
                 self._refuse(Problem(400, "invalid_url", "malformed request URL"))
                 return
-            path, query = parts.path.decode("ascii", "replace"), parts.query or b""
-            if path != websocket_path:
-                super().handle_websocket_upgrade()
-                return
+            path, query = unquote(parts.path.decode("ascii", "replace")), parts.query or b""
             try:
                 gateway.count_request(self.client, self.headers)
+                if path != websocket_path:
+                    raise wrong_address(path, websocket_path, is_stream=path in gateway.endpoints)
             except Problem as problem:
                 self._refuse_websocket(problem)
             else:

@@ -14,8 +14,8 @@ from tests.fixtures.memory import MemoryWriter
 from tests.fixtures.server import RunningServer, port_of, serving, until
 
 STALL_S = 0.4
-LARGE = b"GET /api/v1/flags?preload=true HTTP/1.1\r\nHost: x\r\n\r\n"
-STREAM = b"GET /api/v1/events/stream?snapshot=true HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = b"GET /api/v1/flags?preload=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
+STREAM = b"GET /api/v1/events/stream?snapshot=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -51,7 +51,12 @@ def open_count(server: RunningServer) -> int:
 
 @pytest.mark.parametrize(
     "requests",
-    [LARGE, LARGE * 12, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + LARGE * 2 + STREAM, LARGE + HANDSHAKE + b"\r\n"],
+    [
+        LARGE,
+        LARGE * 12,
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + LARGE * 2 + STREAM,
+        LARGE + HANDSHAKE + b"\r\n",
+    ],
     ids=["one", "pipelined", "a stream behind it", "an upgrade behind it"],
 )
 async def test_answers_that_are_never_read_are_cut_at_the_deadline(

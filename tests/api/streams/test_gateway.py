@@ -83,6 +83,14 @@ async def test_beyond_the_limit_the_handshake_is_refused(memory_log: MemoryLog) 
             assert (await client.ask(type="ping"))["type"] == "pong"
 
 
+HANDSHAKE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
 async def test_streams_and_handshakes_count_in_the_quota_of_their_client(
     memory_log: MemoryLog, with_handover: bool
 ) -> None:
@@ -109,6 +117,13 @@ async def test_streams_and_handshakes_count_in_the_quota_of_their_client(
                 statuses.append(
                     (await http.options("/api/v1/flags", headers={"origin": "http://localhost", **one})).status_code
                 )
+                statuses.append((await http.get("/ws", headers=one)).status_code)
+            # All at once, so that some are beyond the quota.
+            missed = await asyncio.gather(*(http.get("/nowhere", headers={**HANDSHAKE, **one}) for _ in range(16)))
+            at_wrong_address = [response.status_code for response in missed]
+            assert 429 in at_wrong_address
+            assert set(at_wrong_address) <= {404, 429}
+            statuses += at_wrong_address
             async with http.stream("GET", server.stream_url, headers=other) as response:
                 assert response.status_code == 200
         assert 429 not in statuses[:4]
