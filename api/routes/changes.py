@@ -69,7 +69,7 @@ async def get_changes(
     is_cacheable = cursor is not None and not page.is_open
     headers = {
         _NEXT_HEADER: str(page.next),
-        "link": f'<{_next_path(request, page.next)}>; rel="next"',
+        "link": f'<{_next_query(request, page.next)}>; rel="next"',
         "vary": "accept-encoding",
     }
     compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
@@ -92,6 +92,7 @@ def _body(format: ChangeFormat, page: ChangePage, version: str, compressed: bool
     return plain, {}, etag
 
 
-def _next_path(request: Request, next: Cursor) -> str:
+def _next_query(request: Request, next: Cursor) -> str:
+    """The address of the next page, relative to the address of this one: a proxy may serve it under another path."""
     following = [pair for pair in request.query_params.multi_items() if pair[0] != "after"]
-    return f"{request.url.path}?{urlencode([*following, ('after', str(next))])}"
+    return f"?{urlencode([*following, ('after', str(next))])}"

@@ -3,9 +3,12 @@
 import hashlib
 import json
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from cdc.auth.authenticator import Authenticator
+from cdc.auth.identity import Identity
 from cdc.core.errors import InvalidEventId, InvalidInput
 from cdc.core.evaluation import Entity, decode_json
 from cdc.core.log.position import EventId
@@ -13,10 +16,12 @@ from cdc.core.wire.ofrep import answer, read_context, request_for
 from cdc.evaluation.evaluator import Evaluator
 from cdc.node.pipeline import Pipeline
 
-from ..access.authentication import grant_of, refuse_evaluation
+from ..access.authentication import grant_of, identity_of, refuse_evaluation
+from ..access.credential import TOKEN_PARAMETER
 from ..http.entity_tag import matches_tag
 from ..http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
 from ..http.request_body import read_body
+from ..limits.path_prefix import public_path
 from .flags import schema_of
 
 __all__ = ["REFETCH_PATH", "router"]
@@ -49,7 +54,10 @@ async def evaluate_all(
     flag_config_last_modified: Annotated[str | None, Query(alias="flagConfigLastModified")] = None,
     schema: str | None = None,
 ) -> Response:
-    """The response to a refetch is never older than the notice that caused it."""
+    """The response to a refetch is never older than the notice that caused it.
+
+    Where credentials are required, `eventStreams` carries a stream token, which opens the stream once, within a minute.
+    """
     pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
@@ -66,20 +74,19 @@ async def evaluate_all(
         for _, flag in pipeline.hub.catalog.flags(name)
         if grant.allows_flag(name, flag)
     ]
-    body = json.dumps(
-        {
-            "flags": flags,
-            "eventStreams": [
-                {"type": "sse", "endpoint": {"requestUri": REFETCH_PATH}, "inactivityDelaySec": _INACTIVITY_S}
-            ],
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
-    ).encode()
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    if matches_tag(request.headers.get("if-none-match", ""), etag):
-        return Response(status_code=304, headers={"etag": etag})
-    return Response(body, media_type="application/json", headers={"etag": etag})
+    path = public_path(request, REFETCH_PATH) if REFETCH_PATH in request.app.state.gateway.endpoints else None
+    headers = {"etag": f'"{hashlib.sha256(_encoded([flags, path])).hexdigest()[:32]}"'}
+    authenticator: Authenticator | None = request.app.state.authentication.authenticator
+    # A client that names a notice has a stream. Any other may need a new token for one, which a 304 cannot carry.
+    may_be_unchanged = authenticator is None or flag_config_etag is not None
+    if may_be_unchanged and matches_tag(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    if authenticator is not None:
+        headers["cache-control"] = "no-store"
+        path = None if path is None else _with_token(path, authenticator, identity_of(request))
+    stream = {"type": "sse", "endpoint": {"requestUri": path}, "inactivityDelaySec": _INACTIVITY_S}
+    document = {"flags": flags, "eventStreams": [] if path is None else [stream]}
+    return Response(_encoded(document), media_type="application/json", headers=headers)
 
 
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
@@ -96,6 +103,15 @@ async def evaluate_one(request: Request, key: str, schema: str | None = None) ->
     if flag is None or not grant.allows_flag(name, flag):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"no flag has the key {key!r}"})
     return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))
+
+
+def _with_token(path: str, authenticator: Authenticator, identity: Identity) -> str | None:
+    """The address of the stream for this client, None if its scopes are too long for a token: it polls."""
+    try:
+        token, _ = authenticator.issue_stream_token(identity)
+    except InvalidInput:
+        return None
+    return f"{path}?{urlencode({TOKEN_PARAMETER: token})}"
 
 
 def _evaluate(evaluator: Evaluator, flag: Any, entity: Entity, schema: str) -> dict[str, Any]:
@@ -119,8 +135,8 @@ def _failure(status: int, error: InvalidInput, key: str | None = None) -> Respon
 
 
 def _reply(status: int, document: dict[str, Any]) -> Response:
-    return Response(
-        json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
-        status,
-        media_type="application/json",
-    )
+    return Response(_encoded(document), status, media_type="application/json")
+
+
+def _encoded(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

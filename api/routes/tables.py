@@ -17,6 +17,7 @@ from cdc.errors import InvalidInput, SourceError, TooBusy
 
 from ..access.authentication import grant_of
 from ..http.problem import Problem
+from ..limits.path_prefix import public_path
 
 __all__ = ["router"]
 
@@ -54,7 +55,8 @@ async def get_schema(request: Request, name: str) -> Response:
     tables: Backfills = request.app.state.pipeline.tables
     table = await _find(request, name)
     columns, types = await tables.columns(table)
-    document = row_schema(table, columns, types, id=f"{request.base_url}api/v1/tables/{table.name}/schema")
+    path = public_path(request, f"/api/v1/tables/{table.name}/schema")
+    document = row_schema(table, columns, types, id=str(request.base_url).removesuffix("/") + path)
     return Response(encode(document), media_type=_SCHEMA_TYPE)
 
 

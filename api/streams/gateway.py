@@ -34,6 +34,7 @@ from ..limits.allowed_hosts import AllowedHosts
 from ..limits.connection_limit import RETRY_AFTER_S, ConnectionLimit
 from ..limits.handshake_rate import HandshakeRateLimiter
 from ..limits.http_limits import ConnectionCounter, Limits
+from ..limits.path_prefix import PathPrefix
 from ..limits.request_rate import RequestRateLimiter
 from .stream_query import StreamEndpointSpec, parse_query
 
@@ -102,6 +103,7 @@ class Gateway:
         connection_counter: ConnectionCounter | None = None,
         request_rate: RequestRateLimiter | None = None,
         allowed_hosts: AllowedHosts | None = None,
+        path_prefix: PathPrefix | None = None,
     ) -> None:
         """`endpoints` maps each path with an event stream to its meaning. Without the keyword arguments there is no
         authentication, pages of this machine may read, and nothing but the two connection limits is limited.
@@ -118,6 +120,7 @@ class Gateway:
         self.connection_counter = connection_counter or ConnectionCounter(Limits())
         self.request_rate = request_rate or RequestRateLimiter()
         self.allowed_hosts = allowed_hosts or AllowedHosts()
+        self.path_prefix = path_prefix or PathPrefix()
         self.refusals: Counter[tuple[str, str]] = Counter()
 
     @property

@@ -26,6 +26,7 @@ from api.limits.client_address import Proxies
 from api.limits.connection_limit import ConnectionLimit
 from api.limits.handshake_rate import HandshakeRateLimiter
 from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, ConnectionCounter, Limits
+from api.limits.path_prefix import PathPrefix
 from api.limits.request_rate import RequestRateLimiter
 from api.page import Page
 from api.routes.export import EXPORT_PATH
@@ -200,6 +201,7 @@ def build_server(
             **dict.fromkeys(REALTIME_PATHS, realtime_endpoint),
             REFETCH_PATH: refetch_endpoint,
         }
+    proxies = Proxies(settings.limits.trusted_proxies)
     authenticator = _authenticator(settings, upstream.key_store()) if settings.auth.is_required else None
     gateway = Gateway(
         pipelines,
@@ -220,12 +222,13 @@ def build_server(
                 settings.limits.max_connections,
                 settings.limits.max_connections_per_client,
             ),
-            Proxies(settings.limits.trusted_proxies),
+            proxies,
         ),
         request_rate=RequestRateLimiter(
             settings.limits.requests_per_second, settings.limits.requests_per_second_per_client
         ),
         allowed_hosts=_allowed_hosts(settings),
+        path_prefix=PathPrefix(settings.web.path_prefix, proxies),
     )
     websocket_path = settings.websocket.path if settings.websocket.enabled else None
 

@@ -171,6 +171,13 @@ class WebSettings:
         "allows no other; every other server allows any.",
         default=(),
     )
+    path_prefix: str = optional(
+        "FLAGENT_CDC_PATH_PREFIX",
+        URL_PATH,
+        "The path under which a proxy serves the server, where the proxy removes it, such as `/flags`. A trusted proxy "
+        "may send it as `X-Forwarded-Prefix` instead.",
+        default="",
+    )
     page_enabled: bool = setting(
         "FLAGENT_CDC_PAGE_ENABLED", BOOLEAN, "true", "Serve the page at `/`: live flags, events, evaluation."
     )
@@ -367,8 +374,8 @@ class LimitSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = optional(
         "FLAGENT_CDC_TRUSTED_PROXIES",
         NETWORKS,
-        "Proxies whose last entry in `X-Forwarded-For` is the client's address; the header is ignored from any other "
-        "peer.",
+        "Proxies whose last entry in `X-Forwarded-For` is the client's address, and whose `X-Forwarded-Prefix` is the "
+        "path under which they serve the server; these headers are ignored from any other peer.",
         default=(),
     )
 

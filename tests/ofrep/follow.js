@@ -1,12 +1,12 @@
 // OpenFeature's web provider, controlled by one command per line on standard input; messages and results are JSON
 // objects, one per line. Arguments: the server's address, the targeting key, and "held" if the stream must not be opened
-// before the command `release`.
+// before the command `release`, and a credential.
 import { createInterface } from "node:readline";
 import { OpenFeature, ProviderEvents } from "@openfeature/web-sdk";
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 import { EventSource } from "eventsource";
 
-const [baseUrl, targetingKey, held] = process.argv.slice(2);
+const [baseUrl, targetingKey, held, credential] = process.argv.slice(2);
 const print = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 let release;
@@ -28,6 +28,7 @@ const provider = new OFREPWebProvider({
   baseUrl,
   pollInterval: 0,
   cacheMode: "disabled",
+  headers: credential ? [["Authorization", `Bearer ${credential}`]] : [],
   fetchImplementation: async (request, init) => {
     const query = new URL(request.url).searchParams;
     const response = await fetch(request, init);

@@ -1,15 +1,22 @@
 """OFREP over HTTP: answers, errors, ETags, and the stream of refetch notices."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
 from cdc.core.log.position import EventId
+from cdc.core.subscription.grant import Grant
+from cdc.source.memory import MemoryLog
+from tests.fixtures.authenticated import SECRET, token
 from tests.fixtures.flags import Writer
+from tests.fixtures.memory import MemoryWriter
 from tests.fixtures.server import DEADLINE_S, RunningServer, SseEvent, SseReader, serving, until
 
 BULK = "/ofrep/v1/evaluate/flags"
@@ -282,3 +289,82 @@ async def test_keep_alives_move_the_id_and_dispatch_nothing(database_url: str) -
         while "keep-alive" not in (block := await reader.next_block()).comment:
             pass
         assert (block.data, block.id) == (None, str(server.pipeline.hub.here()))
+
+
+# -- the address of the stream ---------------------------------------------------------------------------------------
+
+
+async def addresses(http: httpx.AsyncClient, forwarded_prefix: str | None = None) -> list[str]:
+    headers = {} if forwarded_prefix is None else {"x-forwarded-prefix": forwarded_prefix}
+    answer = await http.post(BULK, json=CONTEXT, headers=headers)
+    assert answer.status_code == 200
+    return [stream["endpoint"]["requestUri"] for stream in answer.json()["eventStreams"]]
+
+
+async def test_the_address_is_below_the_prefix_that_a_trusted_proxy_removes(memory_log: MemoryLog) -> None:
+    loopback = (ip_network("127.0.0.0/8"),)
+    for settings, forwarded, expected in (
+        ({"limits_trusted_proxies": loopback}, "/flags", "/flags/ofrep/v1/events"),
+        ({"limits_trusted_proxies": loopback}, "/outer/, /inner", "/outer/inner/ofrep/v1/events"),
+        ({"limits_trusted_proxies": loopback}, "//evil.example", "/ofrep/v1/events"),
+        ({"limits_trusted_proxies": loopback, "web_path_prefix": "/set"}, "//evil.example", "/set/ofrep/v1/events"),
+        ({"limits_trusted_proxies": loopback, "web_path_prefix": "/set"}, "/flags", "/flags/ofrep/v1/events"),
+        ({"web_path_prefix": "/set"}, "/flags", "/set/ofrep/v1/events"),
+        ({}, "/flags", "/ofrep/v1/events"),
+    ):
+        async with serving(memory_log, **settings) as server, httpx.AsyncClient(base_url=server.url) as http:
+            assert await addresses(http, forwarded) == [expected], (settings, forwarded)
+
+
+async def test_without_the_stream_there_is_no_address_of_it(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, sse_enabled=False) as server, httpx.AsyncClient(base_url=server.url) as http:
+        assert await addresses(http) == []
+
+
+async def test_the_address_opens_the_stream_with_the_rights_of_the_request(
+    memory_log: MemoryLog, with_handover: bool
+) -> None:
+    writer = MemoryWriter(memory_log)
+    async with serving(memory_log, auth_jwt_secret=SECRET, with_handover=with_handover) as server:
+        async with httpx.AsyncClient(
+            base_url=server.url, headers={"authorization": f"Bearer {token(flags=['mine'])}"}
+        ) as http:
+            (uri,) = await addresses(http)
+        async with httpx.AsyncClient(base_url=server.url, headers={"accept-encoding": "identity"}) as browser:
+            async with browser.stream("GET", uri) as response:
+                assert response.status_code == 200
+                stream = SseReader(response)
+                etag_of(await stream.next())
+                writer.flag("other")
+                writer.flag("mine")
+                assert etag_of(await stream.next()).startswith(f"{server.pipeline.hub.catalog.position}@")
+            again = await browser.get(uri)
+            assert (again.status_code, again.json()["code"]) == (401, "token_used")
+
+
+async def test_with_credentials_only_a_client_that_has_a_stream_gets_304(
+    memory_log: MemoryLog,
+) -> None:
+    """Any other needs the new token of a whole answer."""
+    async with (
+        serving(memory_log, auth_jwt_secret=SECRET) as server,
+        httpx.AsyncClient(base_url=server.url, headers={"authorization": f"Bearer {token()}"}) as http,
+    ):
+        first, second = await http.post(BULK, json=CONTEXT), await http.post(BULK, json=CONTEXT)
+        assert first.headers["etag"] == second.headers["etag"]
+        assert first.json()["eventStreams"] != second.json()["eventStreams"]
+        assert first.headers["cache-control"] == "private, no-store"
+        known = {"if-none-match": first.headers["etag"]}
+        assert (await http.post(BULK, json=CONTEXT, headers=known)).status_code == 200
+        notice = {"flagConfigEtag": str(server.pipeline.hub.here())}
+        assert (await http.post(BULK, json=CONTEXT, headers=known, params=notice)).status_code == 304
+
+
+async def test_a_credential_whose_scopes_do_not_fit_into_a_token_gets_no_address(memory_log: MemoryLog) -> None:
+    wide = Grant(flags=frozenset(f"{'x' * 200}{number}" for number in range(100)))
+    bare = jwt.encode({"sub": "u", "exp": time.time() + 300}, SECRET, "HS256")
+    async with (
+        serving(memory_log, auth_jwt_secret=SECRET, auth_jwt_default_scopes=wide) as server,
+        httpx.AsyncClient(base_url=server.url, headers={"authorization": f"Bearer {bare}"}) as http,
+    ):
+        assert await addresses(http) == []

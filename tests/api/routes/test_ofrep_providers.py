@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
+from cdc.fanout.subscriber import CloseReason
+from tests.fixtures.authenticated import SECRET, token
 from tests.fixtures.flags import Writer
 from tests.fixtures.ofrep import WebProvider, installed_providers, web_provider
+from tests.fixtures.reverse_proxy import GOOD, nginx
 from tests.fixtures.server import RunningServer, ServerProcess, serving
 
 # -- the web provider -------------------------------------------------------------------------------------------------
@@ -107,6 +111,40 @@ async def test_the_web_provider_misses_nothing_between_its_evaluation_and_its_st
         await provider.ask("release")
         assert await changed(provider) == ["checkout"]
         assert (await provider.ask("boolean checkout"))["value"] is True
+
+
+async def test_the_web_provider_notices_changes_behind_a_prefix_and_with_a_credential(
+    providers: Path, database_url: str, writer: Writer
+) -> None:
+    """A browser's stream has no header for the credential, and the address in the answer is all that it knows."""
+    flag_id = writer.static_flag("checkout", "on", "off")
+    async with serving(
+        database_url, auth_jwt_secret=SECRET, limits_trusted_proxies=(ip_network("127.0.0.0/8"),)
+    ) as server:
+        with nginx(server.url, f"{GOOD} proxy_set_header X-Forwarded-Prefix /flags;", prefix="/flags") as proxied:
+            async with web_provider(providers, proxied, credential=token(flags=["checkout"])) as provider:
+                assert (await provider.ask("boolean checkout"))["value"] is True
+                writer.toggle(flag_id)
+                assert await changed(provider) == ["checkout"]
+                assert (await provider.ask("boolean checkout"))["reason"] == "DISABLED"
+                assert provider.of_type("stream")[0]["url"].startswith(f"{proxied}/ofrep/v1/events?token=")
+
+
+async def test_the_web_provider_gets_a_new_token_when_its_stream_has_ended(
+    providers: Path, database_url: str, writer: Writer
+) -> None:
+    writer.static_flag("checkout", "on", "off")
+    async with (
+        serving(database_url, auth_jwt_secret=SECRET) as server,
+        web_provider(providers, server.url, credential=token()) as provider,
+    ):
+        for subscriber in list(server.pipeline.hub._subscribers):
+            subscriber.delivery.close(subscriber, CloseReason.RESTARTING, "restarting")
+        # The old token opened the old stream. The provider asks for the flags, which have not changed, to get another.
+        while len({stream["url"] for stream in provider.of_type("stream")}) < 2:
+            await provider.next("stream")
+        writer.toggle(1)
+        assert await changed(provider) == ["checkout"]
 
 
 async def test_the_web_provider_learns_what_changed_while_the_server_was_gone(

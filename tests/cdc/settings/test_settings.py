@@ -52,6 +52,7 @@ def test_every_variable_reaches_its_field() -> None:
             ("https://a.example.com", "http://localhost:3000"),
         ),
         "web.allowed_hosts": ("Flags.example.com, [::1]", ("flags.example.com", "[::1]")),
+        "web.path_prefix": ("/flags", "/flags"),
         "listen.workers": ("4", 4),
         "websocket.enabled": ("FALSE", False),
         "websocket.path": ("/live/ws", "/live/ws"),
