@@ -81,10 +81,10 @@ def test_it_carries_sql_and_migrations(installed: Path, tmp_path: Path, flagent_
 
 
 def test_it_carries_everything_that_the_checkout_has(installed: Path, tmp_path: Path) -> None:
-    place = run(installed / "python", "-c", "import sql; print(sql.__path__[0])", cwd=tmp_path).strip()
-
     def texts(directory: Path) -> set[str]:
         found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
         return {name for name in found if not name.endswith((".pyc", ".pyo"))}
 
-    assert texts(Path(place)) == texts(ROOT / "sql")
+    for package in ("api", "sql"):
+        place = run(installed / "python", "-c", f"import {package}; print({package}.__path__[0])", cwd=tmp_path)
+        assert texts(Path(place.strip())) == texts(ROOT / package)
