@@ -78,7 +78,7 @@ function order(one, other) {
 }
 
 function entryOf(event, isReplay) {
-  const [place, log] = event.id.split("@");
+  const [place, log] = event.id.split(/[@.]/);
   const [position, index] = place.split("-");
   return {
     types: [event.type],

@@ -112,7 +112,7 @@ export class Rows {
       onState: this.#draw,
       onConnected: ({ id, position }) => {
         // A new log has another past: a table that has just moved is still served by its former lane at first.
-        const [, log] = id.split("@");
+        const [, log] = id.split(/[@.]/);
         if (log === channel.log) return;
         channel.log = log;
         this.#showPast(channel, url, position, masked);

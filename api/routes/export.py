@@ -13,7 +13,7 @@ import logging
 
 from fastapi import APIRouter, Request, Response
 
-from cdc.core.log.position import Position
+from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.wire.export import export_text
 from cdc.errors import SourceError
@@ -46,7 +46,7 @@ class Exports:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._texts: dict[tuple[str, bool, Grant | None], tuple[Position, bytes]] = {}
+        self._texts: dict[tuple[str, bool, Grant | None], tuple[EventId | None, bytes]] = {}
         self._query: asyncio.Task[Position] | None = None
 
     async def caught_up(self) -> None:
@@ -78,21 +78,22 @@ class Exports:
         """The export of a schema at the present position, limited to the flags of the grant."""
         catalog = self._pipeline.hub.catalog
         name = (schema, compressed, grant if grant.is_restricted else None)
-        position, body = self._texts.get(name, (Position(-1), b""))
-        if position != catalog.position:
+        here, body = self._texts.get(name, (None, b""))
+        # Not by position alone: after a restore it is used again.
+        if here != catalog.here:
             # Clients evaluate with the export, so attachments are as evaluation returns them, with quotes REST strips.
             flags = (
                 catalog.evaluation_view(schema, flag["id"]) or flag
                 for flag in newest_first(catalog, schema)
                 if grant.allows_flag(schema, flag)
             )
-            text = export_text(flags, revision=str(self._pipeline.hub.here()))
+            text = export_text(flags, revision=str(catalog.here))
             body = text.encode()
             if compressed:
                 body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
             if len(self._texts) >= _TEXTS_KEPT:
                 self._texts.clear()
-            self._texts[name] = (catalog.position, body)
+            self._texts[name] = (catalog.here, body)
         return body
 
 

@@ -56,7 +56,7 @@ class RowStream:
                 await write(_framed(format, backfill.piece(rows)))
         async with asyncio.timeout(tables.timeout_s):
             cursor = await _complete(subscriber, backfill, self._changes, write)
-        id = EventId(cursor.position, None, cursor.log)
+        id = EventId(cursor.position, None, cursor.log, cursor.hash)
         await write(_framed(format, backfill.end(id)))
         return id
 

@@ -180,7 +180,7 @@ def _with_greeting(facts: StreamFacts, greeting: Mapping[str, Any], after_s: flo
         facts,
         first_byte_s=after_s,
         greets=True,
-        log=str(greeting.get("id", "")).rpartition("@")[2],
+        log=str(greeting.get("id", "")).rpartition("@")[2].partition(".")[0],
         position=int(greeting.get("position", 0)),
         is_fresh=greeting.get("fresh") is True,
         heartbeat_s=float(greeting.get("heartbeatMs", 30_000)) / 1000,

@@ -13,6 +13,7 @@ from typing import Protocol, assert_never
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.position import EventId, Position
+from ..core.log.recent_commits import RecentCommits
 from ..core.subscription.resume import (
     AddedSelection,
     Continue,
@@ -57,6 +58,7 @@ class Present(Delivery, Protocol):
     limits: HubLimits
     catalog: Catalog
     ring: Ring[EncodedEvent]
+    recent: RecentCommits
     snapshots: SnapshotCache
     freshness: Callable[[], Freshness]
 
@@ -131,10 +133,11 @@ class CatchUp:
         _backlog_of(subscriber).restart(messages, present.ring.end)
 
     def _decide(self, last_event_id: str) -> Decision:
-        return decide_resume(last_event_id, self._present.catalog.here, self._present.ring)
+        present = self._present
+        return decide_resume(last_event_id, present.catalog.here, present.recent, present.ring)
 
     def _decide_after(self, id: EventId) -> Decision:
-        return decide_after(id, self._present.catalog.here, self._present.ring)
+        return decide_after(id, self._present.catalog.here, self._present.recent, self._present.ring)
 
     def _begin(self, subscriber: Subscriber, backlog: Backlog, decision: Decision) -> None:
         match decision:

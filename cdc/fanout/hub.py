@@ -20,6 +20,7 @@ from ..core.flags.flag_bound import FlagBound
 from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
+from ..core.log.recent_commits import RecentCommits
 from ..core.subscription.resume import ResyncReason
 from ..core.subscription.ring import Ring
 from ..core.subscription.selection import Selections
@@ -62,8 +63,7 @@ class Hub:
         self.catalog = catalog
         catalog.bound = FlagBound(limits.max_flag_bytes)
         self.freshness = freshness
-        self.ring: Ring[EncodedEvent] = Ring(limits.ring_events, limits.ring_bytes, catalog.position)
-        self.snapshots = SnapshotCache(catalog)
+        self.ring, self.recent, self.snapshots = self._beginning(catalog)
         self.counters = Counters()
         self.unreadable = UnreadableRows()
         self._observer = NullObserver() if observer is None else observer
@@ -85,6 +85,9 @@ class Hub:
         committed_at: list[str] = []
         for commit in commits:
             of_commit = encode_commit(self.catalog.apply(commit), self.catalog.bound)
+            here = self.catalog.here
+            if here.hash is not None:
+                self.recent.add(here.position, here.hash)
             if of_commit:
                 events.extend(of_commit)
                 committed_at.append(commit.committed_at)
@@ -105,8 +108,7 @@ class Hub:
         """Continue from another catalog: the log was replaced, or commits between the two can no longer be read."""
         self.catalog = catalog
         catalog.bound = FlagBound(self.limits.max_flag_bytes)
-        self.ring = Ring(self.limits.ring_events, self.limits.ring_bytes, catalog.position)
-        self.snapshots = SnapshotCache(catalog)
+        self.ring, self.recent, self.snapshots = self._beginning(catalog)
         for subscriber in list(self._subscribers):
             if subscriber.backlog is not None:
                 subscriber.backlog.stop()
@@ -116,6 +118,16 @@ class Hub:
             self._catch_up.resync(subscriber, reason)
             self._catch_up.feed(subscriber)
         self._advance()
+
+    def _beginning(self, catalog: Catalog) -> tuple[Ring[EncodedEvent], RecentCommits, SnapshotCache]:
+        """What is remembered from a catalog on."""
+        limits, here = self.limits, catalog.here
+        return (
+            Ring(limits.ring_events, limits.ring_bytes, here.position),
+            # A commit without events is not in the ring, and ids name it all the same.
+            RecentCommits(here.position, here.hash, most=limits.ring_events),
+            SnapshotCache(catalog),
+        )
 
     def here(self) -> EventId:
         """The id of everything that the catalog holds."""

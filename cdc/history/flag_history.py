@@ -88,7 +88,7 @@ def _entry(
     changed = [] if before is None or after is None else field_changes(before, after)
     return {
         "position": str(commit.position),
-        "id": str(EventId(commit.position, None, catalog.log)),
+        "id": str(EventId(commit.position, None, catalog.log, commit.hash)),
         "committedAt": commit.committed_at,
         "transactionId": str(commit.xid),
         "user": commit.user,

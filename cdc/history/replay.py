@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
+from ..core.log.recent_commits import RecentCommits
 from ..core.subscription.resume import ResyncReason
 from ..core.wire.encoded import EncodedEvent, encode_commit
 from ..errors import OutOfReach, SourceError
 from ..fanout.history import History
 from ..fanout.hub import Hub
-from ..source.log import Log
+from ..source.log import Log, is_of_log
 from .rewind import rewound
 
 __all__ = ["ReplayReader"]
@@ -40,6 +41,8 @@ class ReplayReader:
         self._lock = asyncio.Lock()
         self._since: EventId | None = None
         self._history: History | None = None
+        self._commits: RecentCommits | None = None
+        self._catalog = hub.catalog
         self._forget: asyncio.TimerHandle | None = None
 
     async def __call__(self, id: EventId) -> History | ResyncReason:
@@ -53,12 +56,17 @@ class ReplayReader:
                 logger.warning("History cannot be read", extra={"action": "history_failed", "reason": str(error)})
                 return ResyncReason.OVERFLOW
 
-    def _cached(self, id: EventId) -> History | None:
-        history, since = self._history, self._since
-        if history is None or since is None or since.log != id.log or id.is_before(since):
+    def _cached(self, id: EventId) -> History | ResyncReason | None:
+        history, since, commits = self._history, self._since, self._commits
+        if history is None or since is None or commits is None or since.log != id.log or id.is_before(since):
             return None
-        if self._hub.ring.after(history.until) is None:
+        # Another catalog has another past, also under the same log's name.
+        if self._catalog is not self._hub.catalog or self._hub.ring.after(history.until) is None:
             return None
+        if history.until.is_before(id) or (is_ours := commits.confirm(id)) is None:
+            return None
+        if not is_ours:
+            return ResyncReason.LOG_REPLACED
         self._keep()
         return replace(history, first=bisect_left(history.events, True, key=lambda e: id.is_before(e.event_id)))
 
@@ -68,7 +76,7 @@ class ReplayReader:
         self._forget = asyncio.get_running_loop().call_later(_KEEP_S, self._drop)
 
     def _drop(self) -> None:
-        self._history = self._since = self._forget = None
+        self._history = self._since = self._commits = self._forget = None
 
     async def _reconstruct(self, id: EventId) -> History | ResyncReason:
         state = await self._log.state()
@@ -77,6 +85,8 @@ class ReplayReader:
             return ResyncReason.LOG_REPLACED
         if not state.holds_all_after(id.position):
             return ResyncReason.PRUNED
+        if not await is_of_log(id, state, self._log):
+            return ResyncReason.LOG_REPLACED
         if id.position > present.position:
             return ResyncReason.OVERFLOW  # within a commit that is being read, of which the ring no longer holds enough
         # Of a commit that is being read, what is published already is in the ring, or else a resync follows.
@@ -92,11 +102,16 @@ class ReplayReader:
         if not (await self._log.state()).holds_all_after(down_to):
             return ResyncReason.PRUNED  # while it was being read
         events: list[EncodedEvent] = []
+        commits = RecentCommits(down_to, id.hash if down_to == id.position else None, most=len(back) + 2)
         for turn, commit in enumerate(reversed(back)):
             events.extend(encode_commit(past.apply(commit), past.bound))
+            commits.add(commit.position, commit.hash)
             if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
                 await asyncio.sleep(0)
-        self._since, self._history = EventId(down_to, None, id.log), History(events, until)
+        if self._hub.catalog is not present:
+            return ResyncReason.LOG_REPLACED  # while it was being read
+        self._catalog = present
+        self._since, self._history, self._commits = EventId(down_to, None, id.log), History(events, until), commits
         self._keep()
         return self._cached(id) or ResyncReason.OVERFLOW
 

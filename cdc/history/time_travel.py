@@ -16,7 +16,7 @@ from ..core.log.change import Commit
 from ..core.log.point_in_time import AtPosition, PointInTime
 from ..core.log.position import Position
 from ..errors import OutOfReach, TooBusy
-from ..source.log import LogHistory, LogRange
+from ..source.log import LogHistory, LogRange, is_of_log
 from ..source.upstream import Present
 from .rewind import refuse_before_attachment, rewound
 
@@ -47,6 +47,7 @@ class TimeTravel:
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._kept: OrderedDict[Position, Catalog] = OrderedDict()
+        self._kept_of = present.catalog
         self._forget: asyncio.TimerHandle | None = None
 
     @property
@@ -70,7 +71,7 @@ class TimeTravel:
 
         Raises `InvalidInput` for the future, `OutOfReach`, `TooBusy` and `DatabaseError`.
         """
-        if isinstance(point, AtPosition) and point.log in (None, self._present.catalog.log):
+        if isinstance(point, AtPosition) and point.id is None:
             found = self._cached(point.position)
             if found is not None:
                 return found
@@ -121,16 +122,17 @@ class TimeTravel:
     async def _locate(self, point: PointInTime) -> Position:
         reach = await self._reach()
         if isinstance(point, AtPosition):
-            if point.log not in (None, reach.log):
-                raise OutOfReach(
-                    f"this position belongs to another log than {reach.log}: the database was restored or failed over",
-                    code="log_replaced",
-                    oldest=reach.oldest,
-                    oldest_at=reach.oldest_at,
+            id, position = point.id, point.position
+            if id is not None and id.log != reach.log:
+                raise reach.replaced(
+                    f"this position belongs to another log than {reach.log}: the database was restored or failed over"
                 )
-            position = point.position
             if position > reach.newest:
                 raise _future(f"position {position} is in the future; the newest is {reach.newest}")
+            if id is not None and not await is_of_log(id, reach, self.log):
+                raise reach.replaced(
+                    f"the commit of {id} is not in the log: the database was restored to a state before it"
+                )
         else:
             time = point.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
             if time > reach.now:
@@ -153,7 +155,7 @@ class TimeTravel:
         if not await self._present.reached(position, _CATCH_UP_S):
             raise TooBusy(f"this server has not read position {position} yet; try again soon")
         present = self._present.catalog
-        later = [each for each in self._kept.values() if each.position >= position and each.log == present.log]
+        later = [each for each in self._kept_now.values() if each.position >= position]
         return min(later, key=lambda each: each.position, default=present).copy()
 
     async def _back(
@@ -189,17 +191,25 @@ class TimeTravel:
             self._waiting -= 1
 
     def _cached(self, position: Position) -> Catalog | None:
-        found = self._kept.get(position)
-        if found is None or found.log != self._present.catalog.log:
-            return None
-        self._kept.move_to_end(position)
+        found = self._kept_now.get(position)
+        if found is not None:
+            self._kept.move_to_end(position)
         return found
 
+    @property
+    def _kept_now(self) -> OrderedDict[Position, Catalog]:
+        """What is kept of the present catalog's past; another one has another past, also under the same log's name."""
+        if self._kept_of is not self._present.catalog:
+            self._kept.clear()
+            self._kept_of = self._present.catalog
+        return self._kept
+
     def _keep(self, catalog: Catalog) -> None:
-        self._kept[catalog.position] = catalog
-        self._kept.move_to_end(catalog.position)
-        while len(self._kept) > _KEPT_CATALOGS:
-            self._kept.popitem(last=False)
+        kept = self._kept_now
+        kept[catalog.position] = catalog
+        kept.move_to_end(catalog.position)
+        while len(kept) > _KEPT_CATALOGS:
+            kept.popitem(last=False)
         if self._forget is not None:
             self._forget.cancel()
         self._forget = asyncio.get_running_loop().call_later(_KEEP_S, self._drop)

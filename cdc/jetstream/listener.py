@@ -190,10 +190,10 @@ class JetStreamListener:
         self._switch()
 
     def _switch(self) -> None:
-        """Give the replica what was loaded, unless that is older than what it has."""
+        """Give the replica what was loaded, unless that is older than what it has, and what it has is not lost."""
         if self._loaded is not None:
             (catalog, reason), current = self._loaded, self._replica.catalog
-            if catalog.log != current.log or catalog.position >= current.position:
+            if reason is ResyncReason.LOG_REPLACED or catalog.position >= current.position:
                 self._loaded = None
                 self._replica.replace(catalog, reason)
                 self._advance()
@@ -279,9 +279,15 @@ class JetStreamListener:
         elif notice.kind is NoticeKind.SCHEMAS:
             for schema in notice.schemas:
                 self._catalog.attach(schema)
-        elif notice.log != self._catalog.log or notice.position > self._catalog.position:
+        elif self._begins_anew(notice):
             raise _Gap(f"the log {notice.log} begins at {notice.position}", notice.reason)
         self._sequence = sequence
+
+    def _begins_anew(self, notice: Notice) -> bool:
+        """Whether the catalog must be loaded again at an origin; not where it is from the snapshot of that origin."""
+        log, position = self._catalog.log, self._catalog.position
+        is_lost = notice.reason is ResyncReason.LOG_REPLACED and notice.position < position
+        return notice.log != log or notice.position > position or is_lost
 
     @property
     def _catalog(self) -> Catalog:

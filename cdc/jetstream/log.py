@@ -62,12 +62,7 @@ async def read_tail(jetstream: JetStreamContext, layout: Layout) -> Tail:
             case PartHeader() as header, data:
                 if not header.is_last:
                     return Tail(last, header.log, header.after, None, (header, data))
-                return Tail(
-                    last,
-                    header.log,
-                    header.position,
-                    CommitFingerprint(header.position, header.committed_at, header.xid),
-                )
+                return Tail(last, header.log, header.position, header.stamp)
             case Notice() as notice, _:
                 return Tail(last, notice.log, notice.position)
     # Every message has expired since the last change: the newest snapshot still says where it ended.
@@ -119,6 +114,18 @@ class JetStreamLog:
         assert tail.log is not None
         oldest = None if tail.position == 0 else Position(floor + 1)
         return LogState(tail.log, self._layout.name, oldest, tail.position, tail.stamp)
+
+    async def stamp(self, position: Position) -> CommitFingerprint | None:
+        async with self._link.use() as jetstream:
+            return await self._stamp(jetstream, await self._tail(jetstream), position)
+
+    async def _stamp(self, jetstream: JetStreamContext, tail: Tail, position: Position) -> CommitFingerprint | None:
+        sequence = await self._find(jetstream, tail, Position(position - 1))
+        for number in range(sequence, tail.sequence + 1):
+            match await self._record(jetstream, number):
+                case PartHeader() as header:
+                    return header.stamp if header.position == position else None
+        return None
 
     async def newest(self) -> Position:
         async with self._link.use() as jetstream:

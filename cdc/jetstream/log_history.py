@@ -102,7 +102,7 @@ class JetStreamLogHistory(JetStreamLog):
             reach = await self._reach(jetstream, tail)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
-            reach.refuse(after)
+            reach.refuse(after, None if after.hash is None else await self._stamp(jetstream, tail, after.position))
             builder = PageBuilder(after, limit=limit, scan=scan, tables=tables, most_bytes=_PAGE_BYTES)
             before = after.position if after.index is None else Position(after.position - 1)
             expected = before

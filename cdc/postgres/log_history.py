@@ -17,14 +17,15 @@ from ..core.change_feed.logged_change import ChangePage, LoggedChange
 from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, Op
+from ..core.log.continuity import CommitFingerprint
 from ..core.log.lane import FLAGS, Lane
-from ..core.log.position import LogId, Position
+from ..core.log.position import LogId, Position, commit_hash
 from ..core.log.row_text import RowText
 from ..database.queries import query
 from ..database.read_session import ReadSession
 from ..errors import OutOfReach, SchemaMismatch
 from ..source.log import LogRange
-from .log_reader import ask_log
+from .log_reader import ask_log, read_stamp
 
 __all__ = ["PostgresLogHistory", "read_log_range"]
 
@@ -59,6 +60,10 @@ class PostgresLogHistory:
             row = await (await connection.execute(query("position_at"), {"time": time})).fetchone()
             return None if row is None or row[0] is None else Position(row[0])
 
+    async def stamp(self, position: Position) -> CommitFingerprint | None:
+        async with self._session.use() as connection:
+            return await read_stamp(connection, self._lane, position)
+
     async def flag_commits_before(
         self, position: Position, down_to: Position, limit: int, most: int
     ) -> list[Commit] | None:
@@ -91,11 +96,12 @@ class PostgresLogHistory:
         self, after: Cursor | None, *, limit: int, scan: int, tables: Sequence[str] | None
     ) -> ChangePage:
         async with self._session.use(_READ_S) as connection, connection.transaction():
-            # Both questions need the same snapshot.
+            # All questions need the same snapshot.
             reach = await read_log_range(connection, self._lane)
             if after is None:
                 after = Cursor(Position(0 if reach.oldest is None else reach.oldest - 1), None, reach.log)
-            reach.refuse(after)
+            found = None if after.hash is None else await read_stamp(connection, self._lane, after.position)
+            reach.refuse(after, found)
             bounds = {
                 "position": after.position,
                 "index": _WHOLE if after.index is None else after.index,
@@ -119,8 +125,11 @@ class PostgresLogHistory:
         )  # fmt: skip
         next = after
         if rows:
-            position, index, count = rows[-1][:3]
-            next = Cursor.after(Position(position), None if index >= count else index, reach.log, after.seen)
+            position, index, count, committed_at, xid = rows[-1][:5]
+            next = Cursor.after(
+                Position(position), None if index >= count else index, reach.log, after.seen,
+                commit_hash(committed_at, xid),
+            )  # fmt: skip
         is_open = next.index is None and next.position >= reach.newest
         if is_open and next.seen is not None and reach.horizon is not None and reach.horizon >= next.seen.end:
             next = replace(next, seen=None)  # every transaction that it saw is below the horizon now

@@ -19,7 +19,7 @@ from ..database.read_session import ReadSession
 from ..errors import SchemaMismatch
 from ..source.log import Bootstrap, LogState
 
-__all__ = ["LogReader", "ask_log"]
+__all__ = ["LogReader", "ask_log", "read_stamp"]
 
 _Cursor = psycopg.AsyncCursor[Any]
 
@@ -35,6 +35,14 @@ _MOST_AT_ONCE = 100_000
 async def ask_log(connection: psycopg.AsyncConnection[Any], lane: Lane, name: str, **bounds: Any) -> _Cursor:
     """One of the questions that every log answers, in the words of this lane's log."""
     return await connection.execute(log_query(name, lane.log_kind), {**bounds, "lane": lane.id})
+
+
+async def read_stamp(
+    connection: psycopg.AsyncConnection[Any], lane: Lane, position: Position
+) -> CommitFingerprint | None:
+    """The fingerprint of the commit at a position; None where the log holds none there."""
+    row = await (await ask_log(connection, lane, "commit_stamp", position=position)).fetchone()
+    return None if row is None else CommitFingerprint(position, row[0], row[1])
 
 
 class LogReader:
@@ -65,16 +73,16 @@ class LogReader:
             return Position(row[0] if row is not None else 0)
 
     async def stamp(self, position: Position) -> CommitFingerprint | None:
-        """The fingerprint of the commit at a position; None where the log holds none there."""
         async with self._session.use() as connection:
-            row = await (await ask_log(connection, self._lane, "commit_stamp", position=position)).fetchone()
-            return None if row is None else CommitFingerprint(position, row[0], row[1])
+            return await read_stamp(connection, self._lane, position)
 
     async def why_broken(self, applied: Applied, state: LogState) -> Break | None:
         """Why this log, in this state, does not continue what was applied; None where it does."""
         found = None
         if state.log == applied.log and applied.fingerprint is not None and state.oldest is not None:
             found = state.stamp if state.newest == applied.position else await self.stamp(applied.position)
+            if found is None:
+                state = await self.state()  # It may have been pruned in between, which is not a loss.
         return why_broken(applied, state.log, state.oldest, state.newest, found)
 
     async def probe(self, channel: str, payload: str, timeout_s: float) -> None:

@@ -21,6 +21,7 @@ from ..database.read_session import ReadSession
 from ..database.session_settings import long_transaction_statement
 from ..source.table import SnapshotRow
 from .log_history import read_log_range
+from .log_reader import read_stamp
 
 __all__ = ["TableReader"]
 
@@ -110,10 +111,11 @@ class TableReader:
             await connection.execute(long_transaction_statement(connection))
             parts = await (await connection.execute(query("backfill_begin"), {"id": table.id})).fetchall()
             reach = await read_log_range(connection, table.lane)
+            newest = await read_stamp(connection, table.lane, reach.newest)
             yield _Snapshot(
                 connection,
                 table,
-                Cursor(reach.newest, None, reach.log, reach.seen),
+                Cursor(reach.newest, None, reach.log, reach.seen, None if newest is None else newest.hash),
                 reach.database,
                 reach.now,
                 [(relation, blocks) for relation, blocks, _ in parts],

@@ -16,11 +16,29 @@ from ..core.change_feed.snapshot_visibility import SnapshotVisibility
 from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
 from ..core.log.continuity import CommitFingerprint, holds_all_after
-from ..core.log.position import LogId, Position
+from ..core.log.position import CommitHash, EventId, LogId, Position
 from ..core.log.row_text import RowText
 from ..errors import OutOfReach
 
-__all__ = ["Bootstrap", "CommitFingerprint", "Log", "LogHistory", "LogRange", "LogState"]
+__all__ = ["Bootstrap", "CommitFingerprint", "Log", "LogHistory", "LogRange", "LogState", "is_of_log"]
+
+
+class _Hashed(Protocol):
+    """An id of an event, or a cursor."""
+
+    @property
+    def position(self) -> Position: ...
+
+    @property
+    def hash(self) -> CommitHash | None: ...
+
+
+def _is_same(id: _Hashed, oldest: Position | None, found: CommitFingerprint | None) -> bool:
+    """Whether the commit of an id is the one that the log holds there; True also where that cannot be compared, for an
+    id without a hash and for a position before the oldest commit."""
+    if id.hash is None or oldest is None or id.position < oldest:
+        return True
+    return found is not None and found.hash == id.hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +83,16 @@ class LogRange:
         """Whether every commit after `position` is still in the log."""
         return holds_all_after(self.oldest, position)
 
-    def refuse(self, cursor: Cursor) -> None:
-        """Raises `OutOfReach` where the log cannot answer what comes after a cursor."""
+    def refuse(self, cursor: Cursor, found: CommitFingerprint | None) -> None:
+        """Raises `OutOfReach` where the log cannot answer what comes after a cursor.
+
+        `found` is the fingerprint of the commit that the log holds at the cursor's position, None where it holds none
+        there, or where the cursor has no hash to compare it with.
+        """
         if cursor.log != self.log:
-            raise OutOfReach(
+            raise self.replaced(
                 f"the cursor belongs to another log than {self.log}: the database was restored or failed over, or the"
-                " table was moved to another lane; start again without a cursor",
-                code="log_replaced",
-                oldest=self.oldest,
-                oldest_at=self.oldest_at,
+                " table was moved to another lane; start again without a cursor"
             )
         if cursor.position > self.newest:
             raise OutOfReach(
@@ -82,9 +101,18 @@ class LogRange:
                 oldest=self.oldest,
                 oldest_at=self.oldest_at,
             )
+        if not _is_same(cursor, self.oldest, found):
+            raise self.replaced(
+                f"the cursor belongs to a commit that is not in the log {self.log}: the database was restored to a"
+                " state before it; start again without a cursor"
+            )
         # The rest of a partly read commit must still be in the log.
         if not self.holds_all_after(cursor.position if cursor.index is None else Position(cursor.position - 1)):
             raise self.pruned()
+
+    def replaced(self, text: str) -> OutOfReach:
+        """The error for a question about another log, or about a past that this one no longer has."""
+        return OutOfReach(text, code="log_replaced", oldest=self.oldest, oldest_at=self.oldest_at)
 
     def pruned(self) -> OutOfReach:
         """The error for a question about commits before the oldest one."""
@@ -109,13 +137,18 @@ class Bootstrap:
 
     def catalog(self) -> Catalog:
         """A catalog with exactly these rows."""
-        catalog = Catalog(self.log, self.position)
+        catalog = Catalog(self.log, self.position, None if self.stamp is None else self.stamp.hash)
         for schema, tables in self.schemas.items():
             catalog.load(schema, {name: [row.row for row in rows] for name, rows in tables.items()}, self.position)
         return catalog
 
 
-class Log(Protocol):
+class _Fingerprints(Protocol):
+    async def stamp(self, position: Position) -> CommitFingerprint | None:
+        """The fingerprint of the commit at a position; None where the log holds none there."""
+
+
+class Log(_Fingerprints, Protocol):
     """The commits that have happened, and the state that they led to."""
 
     async def state(self) -> LogState:
@@ -140,7 +173,7 @@ class Log(Protocol):
     async def close(self) -> None: ...
 
 
-class LogHistory(Protocol):
+class LogHistory(_Fingerprints, Protocol):
     """The log as an archive. Separate from `Log`, so that questions about the past, however large, never delay the
     present."""
 
@@ -173,3 +206,12 @@ class LogHistory(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+async def is_of_log(id: EventId, state: LogState | LogRange, log: Log | LogHistory) -> bool:
+    """Whether the commit of an id, which has the log's name, is the one that the log holds there: a restored disk keeps
+    the name, and uses the positions again.
+
+    `state` must be older than this question: what was pruned since then is taken for lost.
+    """
+    return _is_same(id, state.oldest, None if id.hash is None else await log.stamp(id.position))

@@ -56,9 +56,10 @@ def _now() -> datetime:
 class MemoryLog:
     """`Log`, `LogHistory` and `Upstream` at once: the default lane, with the rows that its commits led to.
 
-    Writing: `commit` appends a commit, `skip` leaves a hole, `prune` forgets the oldest ones, `replace_log` makes it
-    another log, as a restored database is one. While `error` is set every question raises it. All of it is synchronous
-    and must be called on the event loop of the readers; followers apply a commit in the next round of the loop.
+    Writing: `commit` appends a commit, `skip` leaves a hole, `prune` forgets the oldest commits, `rewrite` the newest,
+    `replace_log` makes it another log, as a restored database is one. While `error` is set every question raises it.
+    All of it is synchronous and must be called on the event loop of the readers; followers apply a commit in the next
+    round of the loop.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class MemoryLog:
         self._database = database
         self._clock = clock
         self._commits: list[Commit] = []
+        self._rewritten = 0
         self._drawn = Position(0)  # the last position that was given out
         self._rows: dict[str, dict[str, dict[int, RowText]]] = {schema: {t: {} for t in TABLES} for schema in schemas}
         self._written = asyncio.Event()
@@ -91,7 +93,8 @@ class MemoryLog:
         at = _text(self._clock())
         for change in changes:
             self._write(change)
-        self._commits.append(Commit(self._drawn, at, 700 + self._drawn, user, application, changes))
+        xid = 700 + self._drawn + self._rewritten * 1_000_000
+        self._commits.append(Commit(self._drawn, at, xid, user, application, changes))
         self._wake()
         return self._drawn
 
@@ -102,6 +105,13 @@ class MemoryLog:
     def prune(self, keep: int = 0) -> None:
         """Forget all commits but the newest ones; the rows stay."""
         del self._commits[: len(self._commits) - keep]
+
+    def rewrite(self, keep: int) -> None:
+        """Forget all commits but the oldest ones, and use their positions again: a restored disk. The rows stay."""
+        self._commits = self._commits[:keep]
+        self._drawn = self._newest
+        self._rewritten += 1
+        self._wake()
 
     def replace_log(self, log: str) -> None:
         """Become another log: the same rows, and commits that no replica of the log before may continue from."""
@@ -198,7 +208,7 @@ class MemoryLog:
         extent = await self.reach()
         if after is None:
             after = Cursor(Position(0 if extent.oldest is None else extent.oldest - 1), None, extent.log)
-        extent.refuse(after)
+        extent.refuse(after, await self.stamp(after.position))
         builder = PageBuilder(after, limit=limit, scan=scan, tables=tables, most_bytes=_PAGE_BYTES)
         begin = after.position if after.index is None else Position(after.position - 1)
         for commit in self._commits[self._index_after(begin) :]:
@@ -231,8 +241,7 @@ class MemoryLog:
         if self.error is not None:
             raise self.error
 
-    async def fingerprint(self, position: Position) -> CommitFingerprint | None:
-        """Of the commit at a position, None where there is none."""
+    async def stamp(self, position: Position) -> CommitFingerprint | None:
         self.check()
         index = self._index_after(position) - 1
         if index < 0 or self._commits[index].position != position:
@@ -292,7 +301,7 @@ class MemoryFollower:
         while True:
             state = await self._log.state()
             catalog = self._replica.catalog
-            found = await self._log.fingerprint(catalog.position)
+            found = await self._log.stamp(catalog.position)
             applied = Applied(catalog.log, catalog.position, self._fingerprint)
             broken = why_broken(applied, state.log, state.oldest, state.newest, found)
             if broken is not None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from cdc.core.log.position import EventId
 from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
 from tests.fixtures.follower import flags_in
@@ -74,7 +76,7 @@ async def test_a_database_restored_from_an_older_dump_is_another_log(postgres: P
         with Writer(database_url) as writer:
             writer.flag("new")
         assert await flag(stream) == "new"
-        assert stream.last_id.partition("@")[2] != last_id.partition("@")[2]
+        assert EventId.parse(stream.last_id).log != EventId.parse(last_id).log
         async with sse(server.stream_url, last_event_id=last_id) as late:
             assert resynced(await late.next()) == ("log_replaced", ["kept", "new"])
 
@@ -110,6 +112,47 @@ async def test_positions_that_went_back_are_another_log_even_with_the_same_ident
                 writer.flag(key)
         proxy.resume()
         assert resynced(await stream.next()) == ("log_replaced", ["kept", *new])
+
+
+@pytest.mark.parametrize("news", [1, 3, 6])
+async def test_what_a_restored_disk_has_lost_is_never_continued_by_a_server_that_starts_afterwards(
+    own_postgres: EmbeddedPostgres, news: int
+) -> None:
+    """An older copy of the files on the same timeline, and a server that has never seen what was lost."""
+    with Writer(own_postgres.url) as writer:
+        writer.flag("kept")
+    cluster = own_postgres.cluster
+    await asyncio.to_thread(own_postgres.stop)
+    subprocess.run(["cp", "-a", str(cluster), str(cluster) + ".old"], check=True)
+    await asyncio.to_thread(own_postgres.start)
+    async with serving(own_postgres.url, **QUICK) as server, sse(server.stream_url) as stream:
+        kept_id = str(server.pipeline.hub.here())
+        with Writer(own_postgres.url) as writer:
+            for key in ("lost1", "lost2", "lost3"):
+                writer.flag(key)
+                assert await flag(stream) == key
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            cursor = (await client.get("/api/v1/changes")).json()["next"]
+    await asyncio.to_thread(own_postgres.stop)
+    cluster.rename(cluster.with_name("lost"))
+    cluster.with_name(cluster.name + ".old").rename(cluster)
+    await asyncio.to_thread(own_postgres.start)
+    new = [f"new{n}" for n in range(news)]
+    with Writer(own_postgres.url) as writer:
+        for key in new:
+            writer.flag(key)
+    # With fewer new commits than were lost, the position does not exist yet.
+    expected = "log_replaced" if news >= 3 else "ahead"
+    async with serving(own_postgres.url, **QUICK) as server, httpx.AsyncClient(base_url=server.url) as client:
+        async with sse(server.stream_url, last_event_id=stream.last_id) as late:
+            assert resynced(await late.next(20)) == (expected, ["kept", *new])
+        async with sse(server.stream_url, last_event_id=kept_id) as faithful:
+            assert [await flag(faithful) for _ in new] == new
+        for after in (cursor, stream.last_id.replace("-0@", "@")):
+            refused = await client.get("/api/v1/changes", params={"after": after})
+            assert (refused.status_code, refused.json()["code"]) == (410, expected)
+        past = await client.get("/api/v1/flags", params={"at": stream.last_id})
+        assert past.status_code == (410 if expected == "log_replaced" else 400)
 
 
 async def test_a_dump_restored_into_the_same_database_is_another_log(database_url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from ..flags.events import Event
 from ..flags.row_event import row_event
 from ..log.change import Change, Commit, Op
-from ..log.position import EventId, LogId, Position
+from ..log.position import CommitHash, EventId, LogId, Position, commit_hash
 from ..log.row_text import RowText, Unreadable, readable_key, why_unreadable
 from .cursor import Cursor
 from .snapshot_visibility import SnapshotVisibility
@@ -58,11 +58,17 @@ class LoggedChange:
         before, after, key = (None if text is None else RowText(text) for text in (self.before, self.after, self.key))
         change = Change(self.schema, self.table, self.op, before, after, key, sequence)
         commit = Commit(self.position, self.committed_at, self.xid, self.user, self.application, (change,))
-        return row_event(EventId(self.position, None, log), commit, change)
+        return row_event(EventId(self.position, None, log, self.hash), commit, change)
 
     def cursor(self, log: LogId, seen: SnapshotVisibility | None = None) -> Cursor:
         """The cursor after this change."""
-        return Cursor.after(self.position, None if self.index >= self.count else self.index, log, seen)
+        index = None if self.index >= self.count else self.index
+        return Cursor.after(self.position, index, log, seen, self.hash)
+
+    @property
+    def hash(self) -> CommitHash:
+        """The hash of its commit."""
+        return commit_hash(self.committed_at, self.xid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class PageBuilder:
         begin = 0
         if commit.position == self._after.position:
             begin = count if self._after.index is None else self._after.index
-        left = self._scan
+        left, hash = self._scan, commit.hash
         for number, change in zip(numbers, commit.changes, strict=True):
             if number <= begin:
                 continue
@@ -59,7 +59,8 @@ class PageBuilder:
                 )  # fmt: skip
             self._is_begun = True
             left -= 1
-            self._next = Cursor(commit.position, None if number >= count else number, self._after.log)
+            index = None if number >= count else number
+            self._next = Cursor(commit.position, index, self._after.log, hash=hash)
         # The number of the last change is the number of changes, so missing numbers count as scanned.
         self._scan -= count - begin
         return self._scan > 0

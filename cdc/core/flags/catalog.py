@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Self
 
 from ..log.change import Change, Commit, Op
-from ..log.position import EventId, LogId, Position
+from ..log.position import CommitHash, EventId, LogId, Position
 from ..log.row_text import Row
 from .events import Event, EventType, FlagScope
 from .flag import FlagJson, tag_values
@@ -37,14 +37,17 @@ class Catalog:
     that attached each. `bound` is that of the flags as subscribers get them, which the digest is of.
     """
 
-    __slots__ = ("_crcs", "_crcs_stale", "_crcs_sum", "_schemas", "_within", "attached", "bound", "log", "position")
+    __slots__ = (
+        "_crcs", "_crcs_stale", "_crcs_sum", "_hashed", "_schemas", "_within", "attached", "bound", "log", "position"
+    )  # fmt: skip
 
-    def __init__(self, log: LogId, position: Position = _BEGINNING) -> None:
+    def __init__(self, log: LogId, position: Position = _BEGINNING, hash: CommitHash | None = None) -> None:
         self.log = log
         self.position = position
         self.attached: dict[str, Commit] = {}
         self.bound = FlagBound()
         self._within: tuple[Position, int] | None = None  # the commit applied in part, and its next change
+        self._hashed = position, hash  # the commit whose hash is known: the last one applied, or loaded
         self._schemas: dict[str, FlagTables] = {}
         self._crcs: dict[_FlagId, int] = {}
         self._crcs_sum = 0
@@ -53,9 +56,9 @@ class Catalog:
     @property
     def here(self) -> EventId:
         """The event id of the present state, which may lie within a commit."""
-        if self._within is not None:
-            return EventId(self._within[0], self._within[1] - 1, self.log)
-        return EventId(self.position, None, self.log)
+        position, index = (self.position, None) if self._within is None else (self._within[0], self._within[1] - 1)
+        hashed, hash = self._hashed
+        return EventId(position, index, self.log, hash if hashed == position else None)
 
     @property
     def schemas(self) -> tuple[str, ...]:
@@ -103,6 +106,7 @@ class Catalog:
                     order.append(touch)
             tables.apply(change)
         self._forget(touched)
+        self._hashed = commit.position, commit.hash
         if commit.ends:
             self.position, self._within = commit.position, None
         else:
@@ -189,6 +193,7 @@ class Catalog:
     def copy(self) -> Self:
         """An independent copy; unchanged parts are shared."""
         twin = type(self)(self.log, self.position)
+        twin._hashed = self._hashed
         twin.attached = self.attached.copy()
         twin.bound = self.bound
         twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
@@ -225,8 +230,9 @@ class Catalog:
                     place = deletions if one.type is EventType.FLAG_DELETED else others
                     place.append((schema, tags, scope, one))
         events: list[Event] = []
+        hash = self._hashed[1]
         for index, entry in enumerate([*deletions, *others], commit.begin):
-            event_id = EventId(commit.position, index, self.log)
+            event_id = EventId(commit.position, index, self.log, hash)
             if isinstance(entry, Change):
                 events.append(row_event(event_id, commit, entry))
             else:

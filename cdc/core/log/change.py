@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..text.exact_json import read_array, read_object
-from .position import Position
+from .position import CommitHash, Position, commit_hash
 from .row_text import LARGE, RowText, read_row, scan_row, skip_row
 
 __all__ = ["Change", "Commit", "Hint", "Op", "Probe", "decode_change", "decode_notification", "read_commit"]
@@ -69,6 +69,11 @@ class Commit:
         """The length of its rows."""
         rows = (row for change in self.changes for row in (change.before, change.after))
         return sum([len(row.text) for row in rows if row is not None])
+
+    @property
+    def hash(self) -> CommitHash:
+        """What event ids and cursors say of it beside its position."""
+        return commit_hash(self.committed_at, self.xid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import NamedTuple, Self
 
 from .change import Commit
-from .position import LogId, Position
+from .position import CommitHash, LogId, Position, commit_hash
 
 __all__ = [
     "Applied",
@@ -53,6 +53,11 @@ class CommitFingerprint:
     def of(cls, commit: Commit) -> Self:
         return cls(commit.position, commit.committed_at, commit.xid)
 
+    @property
+    def hash(self) -> CommitHash:
+        """The same in short, as event ids and cursors carry it."""
+        return commit_hash(self.committed_at, self.xid)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -82,7 +87,8 @@ def why_broken(
     """Why the log with this extent does not continue what was applied; None where it does.
 
     `oldest` is None while the log is empty. `found` is the fingerprint of the commit that the log holds at the applied
-    position, None where it holds none there or was not asked.
+    position, None where it holds none there; not needed where the logs differ, or where that of what was applied is not
+    known.
     """
     if log != applied.log:
         return Break.LOG_REPLACED
@@ -90,7 +96,8 @@ def why_broken(
         return Break.PRUNED
     if oldest is not None and newest < applied.position:
         return Break.LOG_REPLACED
-    if found is not None and applied.fingerprint is not None and found != applied.fingerprint:
+    is_held = oldest is not None and applied.position >= oldest
+    if applied.fingerprint is not None and is_held and found != applied.fingerprint:
         return Break.LOG_REPLACED
     return None if holds_all_after(oldest, applied.position) else Break.PRUNED
 

@@ -1,7 +1,7 @@
 """A point in time that a request asks about: a position in the log, or a time.
 
->>> parse_point_in_time("at", "1042"), parse_point_in_time("at", "1042-3@k7q2mx")
-(AtPosition(position=1042, log=None), AtPosition(position=1042, log='k7q2mx'))
+>>> parse_point_in_time("at", "1042"), str(parse_point_in_time("at", "1042-3@k7q2mx").id)
+(AtPosition(position=1042, id=None), '1042-3@k7q2mx')
 >>> parse_point_in_time("at", "2026-11-23T12:00:00+01:00").time.isoformat()
 '2026-11-23T11:00:00+00:00'
 """
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..errors import InvalidEventId, InvalidInput
-from .position import EventId, LogId, Position
+from .position import EventId, Position
 
 __all__ = ["AtPosition", "AtTime", "PointInTime", "parse_point_in_time"]
 
@@ -23,10 +23,10 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Z
 
 
 class AtPosition(NamedTuple):
-    """After the whole commit at `position`, or the last one before it; `log` None is whichever log there is."""
+    """After the whole commit at `position`, or the last one before it; without an `id`, of whichever log there is."""
 
     position: Position
-    log: LogId | None = None
+    id: EventId | None = None
 
 
 class AtTime(NamedTuple):
@@ -67,7 +67,7 @@ def _event_id(text: str) -> AtPosition | None:
         id = EventId.parse(text)
     except InvalidEventId:
         return None
-    return AtPosition(id.position, id.log) if id.position <= _MAX_POSITION else None
+    return AtPosition(id.position, id) if id.position <= _MAX_POSITION else None
 
 
 def _time(text: str) -> AtTime | None:

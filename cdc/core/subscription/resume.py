@@ -1,7 +1,7 @@
 """Decides how a stream continues after the last event id of a client.
 
-The decision needs three facts and no I/O: the id, the id of everything that this server has applied, and how far back
-its ring of recent events reaches. What follows from it (reading the log, waiting) is the caller's.
+The decision needs four facts and no I/O: the id, the id of everything that this server has applied, which commits those
+were, and how far back its ring of recent events reaches. What follows from it, as reading the log, is the caller's.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Protocol
 from ..errors import InvalidEventId
 from ..flags.events import Event
 from ..log.position import EventId
+from ..log.recent_commits import RecentCommits
 from .selection import Selections
 
 __all__ = [
@@ -52,7 +53,8 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class ReadHistory:
-    """Read the events after this id from the change log: the ring no longer holds all of them."""
+    """Read the events after this id from the change log: the ring no longer holds all of them, or it is not known here
+    whether the id's commit ever was part of this log."""
 
     after: EventId
 
@@ -79,25 +81,30 @@ class Resync:
 Decision = Continue | ReadHistory | WaitUntilReached | Resync
 
 
-def decide_resume(last_event_id: str, here: EventId, ring: RingReach) -> Decision:
-    """How to continue after `last_event_id`, as the client sent it. `here` is the id of everything applied so far.
+def decide_resume(last_event_id: str, here: EventId, recent: RecentCommits, ring: RingReach) -> Decision:
+    """How to continue after `last_event_id`, as the client sent it. `here` is the id of everything applied so far, and
+    `recent` knows its last commits.
 
-    An id that is not one, or of another log, is answered with a resync, never with silence.
+    An id that is not one, of another log, or of a commit that is not in this log, is answered with a resync, never with
+    silence.
     """
     try:
         id = EventId.parse(last_event_id)
     except InvalidEventId:
         return Resync(ResyncReason.UNKNOWN_ID)
-    return decide_after(id, here, ring)
+    return decide_after(id, here, recent, ring)
 
 
-def decide_after(id: EventId, here: EventId, ring: RingReach) -> Decision:
+def decide_after(id: EventId, here: EventId, recent: RecentCommits, ring: RingReach) -> Decision:
     """The same for an id that was read already, or is the server's own."""
     if id.log != here.log:
         return Resync(ResyncReason.LOG_REPLACED)
     if here.is_before(id):
         return WaitUntilReached(id)
-    cursor = ring.after(id)
+    is_ours = recent.confirm(id)
+    if is_ours is False:
+        return Resync(ResyncReason.LOG_REPLACED)
+    cursor = ring.after(id) if is_ours else None
     return ReadHistory(id) if cursor is None else Continue(cursor)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..log.change import Change, Commit, decode_change, read_commit
+from ..log.continuity import CommitFingerprint
 from ..log.position import LogId, Position
 from ..text.exact_json import JsonText
 from ..text.json_text import encode_members
@@ -55,6 +56,10 @@ class PartHeader:
     continues: bool
 
     @property
+    def stamp(self) -> CommitFingerprint:
+        return CommitFingerprint(self.position, self.committed_at, self.xid)
+
+    @property
     def is_last(self) -> bool:
         return self.number == self.of
 
@@ -70,8 +75,9 @@ class PartHeader:
 
     @property
     def message_id(self) -> str:
-        """The log and the position; a commit of several parts names part and attempt as well."""
-        whole = f"{self.log}:{self.position}"
+        """The log, the position and the commit's hash: JetStream drops what has the id of an earlier message, and a
+        position may be used again. A commit of several parts names part and attempt as well."""
+        whole = f"{self.log}:{self.position}:{self.stamp.hash}"
         return whole if self.of == 1 else f"{whole}:{self.number}@{self.start}"
 
     @classmethod

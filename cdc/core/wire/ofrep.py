@@ -149,7 +149,7 @@ class _CoalescedRefetch(_Refetch):
 
 
 def _notice_of(event: Event) -> bytes:
-    whole = EventId(event.id.position, None, event.id.log)
+    whole = EventId(event.id.position, None, event.id.log, event.id.hash)
     return _notice(whole, int(datetime.fromisoformat(event.committed_at).timestamp()))
 
 

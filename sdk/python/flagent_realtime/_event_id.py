@@ -1,4 +1,4 @@
-"""Order of event ids: ``<position>-<index>@<log>``, or ``<position>@<log>`` for a whole commit.
+"""Order of event ids: ``<position>-<index>@<log>.<hash>``, or without the index for a whole commit.
 
 Ids of another form and ids of different logs have no order. After a failover the database may assign the same
 positions again; then the log part is the only difference.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FORM = re.compile(r"([0-9]+)(?:-([0-9]+))?@(.+)", re.DOTALL)
+_FORM = re.compile(r"([0-9]+)(?:-([0-9]+))?@([^.]+)(?:\.[a-z0-9]{1,16})?")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from cdc.core.log.position import EventId, Position
 from tests.fixtures.flags import Writer
 from tests.fixtures.history import history, newest
 from tests.fixtures.server import DEADLINE_S, RunningServer
@@ -32,10 +33,12 @@ async def test_history_tells_who_changed_what_when(server: RunningServer, databa
         (["flag_deleted"], []),
         (["flag_deleted", "flag_created"], ["key"]),
     ]
-    assert (renamed[0]["position"], renamed[0]["id"]) == (
+    id = EventId.parse(renamed[0]["id"])
+    assert (renamed[0]["position"], id) == (
         str(position),
-        f"{position}@{server.pipeline.hub.catalog.log}",
+        EventId(Position(position), None, server.pipeline.hub.catalog.log, id.hash),
     )
+    assert id.hash is not None
     assert [entry["events"] for entry in changes] == [
         ["flag_deleted"],
         ["flag_updated", "flag_enabled"],

@@ -107,7 +107,7 @@ async def test_the_position_can_be_waited_for() -> None:
     memory.flag("b")
     assert await reached
     assert not await memory.hub.reached(Position(3), 0.01)
-    assert str(memory.hub.here()) == "2@k7q2mx"
+    assert memory.hub.here().position == 2
 
 
 class Notes:
@@ -373,7 +373,7 @@ async def test_when_the_log_is_replaced_every_subscriber_starts_from_a_snapshot(
     memory.flag("b")
     assert [message["type"] for message in sink.messages] == ["resync", "flag_created"]
     assert sink.messages[0]["reason"] == "log_replaced"
-    assert sink.messages[1]["id"] == "2-0@other1"
+    assert sink.messages[1]["id"].startswith("2-0@other1.")
     assert subscriber.is_live
     assert memory.hub.counters.resyncs == {ResyncReason.LOG_REPLACED: 1}
 

@@ -98,7 +98,12 @@ async def test_the_events_have_the_ids_of_their_commits() -> None:
     hub, replay = await hub_on(writer.log)
     found = await replay(after(hub, 0))
     assert isinstance(found, History)
-    assert [str(each.event_id) for each in found.events] == ["1-0@memory", "3-0@memory", "3-1@memory"]
+    hashes = [commit.hash for commit in await writer.log.commits_after(Position(0), 10)]
+    assert [str(each.event_id) for each in found.events] == [
+        f"1-0@memory.{hashes[0]}",
+        f"3-0@memory.{hashes[1]}",
+        f"3-1@memory.{hashes[1]}",
+    ]
     assert found.until == after(hub, 3)
 
 
@@ -152,6 +157,34 @@ async def test_an_id_of_another_log_or_of_an_emptied_one_is_a_resync() -> None:
     assert await replay(EventId(Position(1), None, LogId("zzzzzz"))) is ResyncReason.LOG_REPLACED
     log.prune(0)
     assert await replay(after(hub, 1)) is ResyncReason.PRUNED
+
+
+async def test_an_id_of_a_past_that_was_rewritten_is_a_resync_also_from_what_is_kept() -> None:
+    log = MemoryLog()
+    numbered(log, 4)
+    lost = [commit.hash for commit in await log.commits_after(Position(0), 10)]
+    log.rewrite(keep=2)
+    numbered(log, 4)
+    hub, replay = await hub_on(log)
+    for index in (None, 0):
+        assert await replay(EventId(Position(4), index, hub.catalog.log, lost[3])) is ResyncReason.LOG_REPLACED
+    assert len(replayed(await replay(EventId(Position(2), None, hub.catalog.log, lost[1])))) == 4
+    # Now from what was reconstructed just now.
+    assert await replay(EventId(Position(3), None, hub.catalog.log, lost[2])) is ResyncReason.LOG_REPLACED
+
+
+async def test_what_is_kept_of_one_past_is_not_replayed_for_another_one() -> None:
+    log = MemoryLog()
+    numbered(log, 4)
+    hub, replay = await hub_on(log)
+    assert len(replayed(await replay(after(hub, 1)))) == 3
+    log.rewrite(keep=1)
+    writer = MemoryWriter(log)
+    for number in range(3):
+        writer.flag(f"after{number}", description=f"after {number}")
+    hub.replace((await log.bootstrap()).catalog(), ResyncReason.LOG_REPLACED)
+    found = replayed(await replay(after(hub, 1)))
+    assert [description for _, description in found] == ["after 0", "after 1", "after 2"]
 
 
 async def test_an_id_within_the_oldest_commit_that_was_pruned_is_a_resync() -> None:

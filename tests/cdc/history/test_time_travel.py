@@ -11,7 +11,7 @@ import pytest
 from cdc.core.errors import InvalidInput
 from cdc.core.flags.catalog import Catalog
 from cdc.core.log.point_in_time import AtPosition, AtTime
-from cdc.core.log.position import LogId, Position
+from cdc.core.log.position import CommitHash, EventId, LogId, Position
 from cdc.errors import OutOfReach, TooBusy
 from cdc.history.time_travel import TimeTravel
 from cdc.source.memory import MemoryLog
@@ -103,7 +103,10 @@ async def test_the_future_is_refused() -> None:
 
 async def test_another_log_and_a_pruned_position_are_out_of_reach() -> None:
     async with scene(5) as given:
-        assert await refused(given.past, AtPosition(Position(2), LogId("other1"))) == "log_replaced"
+        other = EventId(Position(2), None, LogId("other1"))
+        assert await refused(given.past, AtPosition(Position(2), other)) == "log_replaced"
+        lost = EventId(Position(2), None, (await given.log.state()).log, CommitHash("zzzzzz"))
+        assert await refused(given.past, AtPosition(Position(2), lost)) == "log_replaced"
         given.log.prune(2)
         assert description(await given.past.at(AtPosition(Position(3)))) == "3"
         assert await refused(given.past, AtPosition(Position(2))) == "pruned"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from cdc.admin.api_keys import create_key, list_usage, read_audit, revoke_key, rotate_secret
 from cdc.admin.installation import migrate, uninstall
 from cdc.auth.api_key import ApiKey
-from cdc.core.log.position import Position
+from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.database.queries import flagent_tables
 from cdc.jetstream.address import NatsAddress
@@ -338,7 +339,7 @@ async def test_another_log_is_told_of_and_everyone_starts_over(
         with Writer(database_url) as writer:
             writer.flag("kept")
             await stream.next()
-            log = stream.last_id.partition("@")[2]
+            log = EventId.parse(stream.last_id).log
             await relay.stop()
             await asyncio.to_thread(uninstall, database_url)
             await asyncio.to_thread(migrate, database_url)
@@ -348,7 +349,50 @@ async def test_another_log_is_told_of_and_everyone_starts_over(
                 assert [flag["key"] for flag in event.data["snapshot"]["flags"]] == ["kept"]
                 writer.flag("new")
                 assert [what for _, what in await told(stream, 1)] == ["flag_created new"]
-        assert stream.last_id.partition("@")[2] != log
+        assert EventId.parse(stream.last_id).log != log
+
+
+@pytest.mark.parametrize("news", [1, 4])
+async def test_a_past_that_was_rewritten_under_the_same_name_is_continued_by_nobody(
+    database_url: str, node: RunningServer, nats_server: NatsServer, news: int
+) -> None:
+    """The disk is restored while relay and node run; with fewer new commits than were lost, and with more."""
+    async with sse(node.stream_url, EVERYTHING) as stream:
+        with Writer(database_url) as writer:
+            writer.flag("kept")
+            await stream.next()
+            kept_id = stream.last_id
+            for key in ("lost1", "lost2"):
+                writer.flag(key)
+                await stream.next()
+            lost_id = stream.last_id
+            writer.rewrite(EventId.parse(kept_id).position)
+            new = [f"new{n}" for n in range(news)]
+            for key in new:
+                writer.flag(key)
+        event = await stream.next()
+        assert (event.type, event.data["reason"]) == ("resync", "log_replaced")
+        keys = [flag["key"] for flag in event.data["snapshot"]["flags"]]
+        while len(keys) < 3 + news:
+            keys.append((await stream.next()).data["flagKey"])
+        assert keys == ["kept", "lost1", "lost2", *new]
+    await reaches(node, database_url)
+    for nodes in (nullcontext(node), serving(None, nats_source=nats_server.url, **QUICK)):
+        async with nodes as one:
+            async with sse(one.stream_url, {**EVERYTHING, "lastEventId": lost_id}) as late:
+                event = await late.next()
+                # The copy begins anew with the restored state, and may know nothing of what came before.
+                assert event.type == "resync"
+                assert event.data["reason"] in (("log_replaced", "pruned") if news > 1 else ("ahead",))
+            async with sse(one.stream_url, {**EVERYTHING, "lastEventId": kept_id}) as faithful:
+                event = await faithful.next()
+                if event.type == "resync":
+                    assert [flag["key"] for flag in event.data["snapshot"]["flags"]] == ["kept", "lost1", "lost2", *new]
+                else:
+                    assert event.data["flagKey"] == new[0]
+            async with httpx.AsyncClient(base_url=one.url) as client:
+                answer = await client.get("/api/v1/changes", params={"after": lost_id.replace("-0@", "@")})
+                assert answer.status_code == 410, answer.text
 
 
 async def test_commits_pruned_before_they_were_copied_are_a_resync(

@@ -10,7 +10,7 @@ import pytest
 from cdc.core.change_feed.cursor import Cursor
 from cdc.core.log.change import Commit, Op
 from cdc.core.log.continuity import CommitFingerprint
-from cdc.core.log.position import LogId, Position
+from cdc.core.log.position import CommitHash, LogId, Position
 from cdc.core.subscription.resume import ResyncReason
 from cdc.errors import OutOfReach
 from cdc.source.log import Log, LogHistory
@@ -285,7 +285,9 @@ class SourceContract:
             (second, 1, 1, "orders"),
         ]
         assert sizes == [2, 2]
-        assert after == Cursor(second, None, state.log)
+        newest = await log.stamp(second)
+        assert newest is not None
+        assert after == Cursor(second, None, state.log, hash=newest.hash)
         assert page.newest == second
 
     async def test_a_page_of_one_table_moves_on_past_the_others(
@@ -297,7 +299,7 @@ class SourceContract:
         for name in ("orders", "public.orders"):
             page = await history.changes_after(Cursor(state.newest, None, state.log), limit=10, scan=10, tables=[name])
             assert [(each.table, each.op, each.key) for each in page.changes] == [("orders", Op.INSERT, '{"id" : 1}')]
-            assert page.next == Cursor(Position(state.newest + 2), None, state.log)
+            assert (page.next.position, page.next.index) == (state.newest + 2, None)
 
     async def test_a_page_without_a_cursor_begins_with_the_oldest_change(
         self, subject: Subject, history: LogHistory
@@ -308,6 +310,33 @@ class SourceContract:
         page = await history.changes_after(None, limit=10, scan=10, tables=None)
         assert len(page.changes) == 1
         assert page.is_open
+
+    async def test_a_commit_is_known_by_its_position(self, subject: Subject, log: Log, history: LogHistory) -> None:
+        subject.flags("a")
+        subject.order(1)
+        state = await log.state()
+        assert state.stamp is not None
+        for each in (log, history):
+            assert await each.stamp(state.newest) == state.stamp
+            before = await each.stamp(Position(state.newest - 1))
+            assert before is not None
+            assert before.hash != state.stamp.hash
+            assert await each.stamp(Position(state.newest + 1)) is None
+
+    async def test_a_cursor_of_a_past_that_was_rewritten_is_refused(
+        self, subject: Subject, log: Log, history: LogHistory
+    ) -> None:
+        subject.flags("a")
+        subject.order(1)
+        newest, log_id = await log.newest(), (await log.state()).log
+        for position in (newest, Position(newest - 1)):
+            cursor = Cursor(position, None, log_id, hash=CommitHash("zzzzzz"))
+            with pytest.raises(OutOfReach) as caught:
+                await history.changes_after(cursor, limit=10, scan=10, tables=None)
+            assert caught.value.code == "log_replaced"
+        page = await history.changes_after(None, limit=1, scan=1, tables=None)
+        assert page.next.hash is not None
+        assert (await history.changes_after(page.next, limit=10, scan=10, tables=None)).is_open
 
     async def test_cursors_out_of_reach_are_refused(self, subject: Subject, log: Log, history: LogHistory) -> None:
         begin, state = await log.newest(), await log.state()

@@ -6,7 +6,7 @@ from cdc.core.change_feed.cursor import Cursor
 from cdc.core.log.position import LogId, Position
 from cdc.core.log.row_text import RowText
 from cdc.errors import OutOfReach
-from cdc.source.log import Bootstrap, LogRange, LogState
+from cdc.source.log import Bootstrap, CommitFingerprint, LogRange, LogState
 
 LOG = LogId("k7q2mx")
 AT = "2026-11-23T08:00:00.000000Z"
@@ -19,13 +19,28 @@ def extent(oldest: int | None = 5, newest: int = 9) -> LogRange:
 
 def refusal(cursor: Cursor, found: LogRange) -> OutOfReach:
     with pytest.raises(OutOfReach) as caught:
-        found.refuse(cursor)
+        found.refuse(cursor, None)
     return caught.value
 
 
 @pytest.mark.parametrize(("position", "index"), [(4, None), (5, 1), (9, None), (9, 3), (7, None)])
 def test_a_cursor_within_the_log_is_accepted(position: int, index: int | None) -> None:
-    extent().refuse(Cursor(Position(position), index, LOG))
+    extent().refuse(Cursor(Position(position), index, LOG), None)
+
+
+def test_a_cursor_is_accepted_where_its_commit_is_the_one_in_the_log() -> None:
+    found = CommitFingerprint(Position(7), AT, 7)
+    extent().refuse(Cursor(Position(7), 2, LOG, hash=found.hash), found)
+    # Before the oldest commit there is nothing to compare with.
+    extent().refuse(Cursor(Position(4), None, LOG, hash=found.hash), None)
+
+
+@pytest.mark.parametrize("found", [CommitFingerprint(Position(7), AT, 8), None], ids=["another commit", "a hole"])
+def test_a_cursor_of_a_past_that_was_rewritten_is_refused(found: CommitFingerprint | None) -> None:
+    cursor = Cursor(Position(7), 2, LOG, hash=CommitFingerprint(Position(7), AT, 7).hash)
+    with pytest.raises(OutOfReach, match="restored") as caught:
+        extent().refuse(cursor, found)
+    assert (caught.value.code, caught.value.oldest) == ("log_replaced", 5)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +61,7 @@ def test_a_cursor_out_of_reach_is_refused_with_where_the_log_begins(cursor: Curs
 def test_an_empty_log_begins_nowhere() -> None:
     error = extent(None, 0).pruned()
     assert (error.code, error.oldest, str(error)) == ("pruned", None, "the change log is empty")
-    extent(None, 0).refuse(Cursor(Position(0), None, LOG))
+    extent(None, 0).refuse(Cursor(Position(0), None, LOG), None)
 
 
 def test_state_and_range_hold_the_same_commits() -> None:

@@ -1,5 +1,6 @@
 /**
- * An event id: the place of an event in the server's change log, `position-index@log`, or `position@log` for a whole commit.
+ * An event id: the place of an event in the server's change log, `position-index@log.hash`, or without the index for a whole
+ * commit. The hash is the server's: it tells a commit from another one at the same position.
  *
  * An application treats ids as opaque. The client compares them for one purpose: to drop the duplicates of a resumed
  * stream. Ids of another form still work; then only exact duplicates among the latest ids are recognised.
@@ -12,7 +13,7 @@ export interface EventId {
   readonly log: string;
 }
 
-const FORMAT = /^(\d{1,19})(?:-(\d{1,9}))?@([a-z0-9]{1,32})$/;
+const FORMAT = /^(\d{1,19})(?:-(\d{1,9}))?@([a-z0-9]{1,32})(?:\.[a-z0-9]{1,16})?$/;
 
 export function parseEventId(text: string): EventId | null {
   const match = FORMAT.exec(text);

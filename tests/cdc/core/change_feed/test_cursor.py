@@ -9,7 +9,15 @@ from cdc.core.log.position import LogId, Position
 
 @pytest.mark.parametrize(
     "text",
-    ["0@k7q2mx", "1042@k7q2mx", "1042.1@k7q2mx", "9223372036854775807.9223372036854775807@a", "7~5_3_0@a", "7.2~5_3@a"],
+    [
+        "0@k7q2mx",
+        "1042@k7q2mx",
+        "1042.1@k7q2mx",
+        "9223372036854775807.9223372036854775807@a",
+        "7~5_3_0@a",
+        "7.2~5_3@a",
+        "7~5_3@a.3f0c9a",
+    ],
 )
 def test_a_cursor_reads_what_it_writes(text: str) -> None:
     assert str(Cursor.parse(text)) == text
@@ -36,6 +44,8 @@ def test_a_cursor_is_after_a_commit_or_after_some_of_its_changes() -> None:
         "9223372036854775808@a",
         "1.9223372036854775808@a",
         "7~@a",
+        "7@a.",
+        "7@a.b.c",
         "7~5@a",
         "7~5_3_3@a",
         "x" * 999,

@@ -21,12 +21,12 @@ CHANGE = LoggedChange(
 
 def test_a_cursor_carries_what_was_seen_until_that_lies_behind() -> None:
     seen = SnapshotVisibility(1050, 1054, frozenset({1052}))
-    assert str(CHANGE.cursor(LOG)) == "1052.40@k7q2mxs2"
-    assert str(CHANGE.cursor(LOG, seen)) == "1052.40~1050_4_2@k7q2mxs2"
-    assert str(replace(CHANGE, index=42).cursor(LOG, seen)) == "1052~1050_4_2@k7q2mxs2"
-    assert str(replace(CHANGE, position=Position(1053), index=42).cursor(LOG, seen)) == "1053@k7q2mxs2"
-    assert str(replace(CHANGE, position=Position(1053)).cursor(LOG, seen)) == "1053.40~1050_4_2@k7q2mxs2"
-    assert str(replace(CHANGE, position=Position(1054)).cursor(LOG, seen)) == "1054.40@k7q2mxs2"
+    assert str(CHANGE.cursor(LOG)) == "1052.40@k7q2mxs2.e40d1c"
+    assert str(CHANGE.cursor(LOG, seen)) == "1052.40~1050_4_2@k7q2mxs2.e40d1c"
+    assert str(replace(CHANGE, index=42).cursor(LOG, seen)) == "1052~1050_4_2@k7q2mxs2.e40d1c"
+    assert str(replace(CHANGE, position=Position(1053), index=42).cursor(LOG, seen)) == "1053@k7q2mxs2.e40d1c"
+    assert str(replace(CHANGE, position=Position(1053)).cursor(LOG, seen)) == "1053.40~1050_4_2@k7q2mxs2.e40d1c"
+    assert str(replace(CHANGE, position=Position(1054)).cursor(LOG, seen)) == "1054.40@k7q2mxs2.e40d1c"
 
 
 def test_its_event_equals_that_of_the_stream() -> None:

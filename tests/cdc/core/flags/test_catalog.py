@@ -8,7 +8,7 @@ from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.events import EventType
 from cdc.core.flags.flag_tables import TABLES
 from cdc.core.log.change import Change, Op
-from cdc.core.log.position import LogId, Position
+from cdc.core.log.position import CommitHash, EventId, LogId, Position
 from tests.cdc.core.flagent import LOG, TIME, Flagent, Observed, change_of, commit_of, detail_of, summaries
 
 GONE = "2026-05-05T05:05:05"
@@ -65,7 +65,7 @@ def test_saving_a_flag_in_three_commits_is_one_content_event(observed: Observed)
     flagent = observed.flagent
     events = observed.call(1, lambda: flagent.update("flags", 1, description="new", updated_at="2026-03-27T09:00:00"))
     assert summaries(events) == ["flag_updated a"]
-    assert str(events[0].id) == "2-0@k7q2mx"
+    assert str(events[0].id) == f"2-0@k7q2mx.{observed.catalog.here.hash}"
     assert (events[0].committed_at, events[0].schema, events[0].flag_id) == (TIME, "public", 1)
     assert events[0].tags == {"web"}
     assert events[0].flag is not None
@@ -533,6 +533,17 @@ def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: O
     assert observed.catalog.digest == digest
 
 
+def test_the_present_has_the_hash_of_the_commit_that_led_there_as_long_as_it_is_known() -> None:
+    catalog = Catalog(LOG, Position(6), CommitHash("3f0c9a"))
+    assert str(catalog.here) == f"6@{LOG}.3f0c9a"
+    commit = commit_of(7, Change("shop", "orders", Op.INSERT, None, {"id": 1}))
+    (event,) = catalog.apply(commit)
+    assert str(event.id) == f"7-0@{LOG}.{commit.hash}"
+    assert catalog.copy().here == catalog.here == EventId(Position(7), None, LOG, commit.hash)
+    catalog.rewind(commit)
+    assert str(catalog.here) == f"6@{LOG}"
+
+
 def test_a_commit_that_was_never_applied_is_undone_already(observed: Observed) -> None:
     assert not observed.catalog.rewind(commit_of(99))
     assert observed.catalog.position == 1
@@ -549,5 +560,6 @@ def test_a_commit_in_parts_has_the_events_of_the_whole() -> None:
         assert parts.apply(part) == [], "what was taken in already"
         places.append((parts.position, str(parts.here)))
     assert found == expected
-    assert places == [(0, f"4-2@{LOG}"), (0, f"4-5@{LOG}"), (4, f"4@{LOG}")]
+    hash = commit_of(4, *changes).hash
+    assert places == [(0, f"4-2@{LOG}.{hash}"), (0, f"4-5@{LOG}.{hash}"), (4, f"4@{LOG}.{hash}")]
     assert parts.apply(replace(commit_of(5, *changes), begin=3)) == [], "a part whose beginning is missing"

@@ -6,7 +6,7 @@ import pytest
 
 from cdc.core.errors import InvalidInput
 from cdc.core.log.point_in_time import AtPosition, AtTime, parse_point_in_time
-from cdc.core.log.position import LogId, Position
+from cdc.core.log.position import EventId, LogId, Position
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,8 @@ from cdc.core.log.position import LogId, Position
         (7, AtPosition(Position(7))),
         ("0", AtPosition(Position(0))),
         ("1042", AtPosition(Position(1042))),
-        ("1042@k7q2mx", AtPosition(Position(1042), LogId("k7q2mx"))),
-        ("1042-3@k7q2mx", AtPosition(Position(1042), LogId("k7q2mx"))),
+        ("1042@k7q2mx", AtPosition(Position(1042), EventId(Position(1042), None, LogId("k7q2mx")))),
+        ("1042-3@k7q2mx", AtPosition(Position(1042), EventId(Position(1042), 3, LogId("k7q2mx")))),
         ("2026-11-23T12:00:00Z", AtTime(datetime(2026, 11, 23, 12, tzinfo=UTC))),
         ("2026-11-23t12:00:00.5z", AtTime(datetime(2026, 11, 23, 12, 0, 0, 500_000, tzinfo=UTC))),
         ("2026-11-23 12:00:00.123456789-02:30", AtTime(datetime(2026, 11, 23, 14, 30, 0, 123_456, tzinfo=UTC))),

@@ -3,7 +3,8 @@
 import pytest
 
 from cdc.core.flags.events import Event, EventType
-from cdc.core.log.position import EventId, LogId, Position
+from cdc.core.log.position import CommitHash, EventId, LogId, Position
+from cdc.core.log.recent_commits import RecentCommits
 from cdc.core.subscription.resume import (
     AddedSelection,
     Continue,
@@ -20,8 +21,18 @@ from cdc.core.subscription.selection import Selection, Selections
 from tests.cdc.core.flagent import LOG, TIME
 
 
-def id_at(position: int, index: int | None = None, log: LogId = LOG) -> EventId:
-    return EventId(Position(position), index, log)
+def id_at(position: int, index: int | None = None, log: LogId = LOG, hash: str | None = None) -> EventId:
+    return EventId(Position(position), index, log, None if hash is None else CommitHash(hash))
+
+
+def recent_commits() -> RecentCommits:
+    recent = RecentCommits(Position(9), None, most=100)
+    for position, hash in ((10, "aaaaaa"), (11, "bbbbbb"), (13, "cccccc")):
+        recent.add(Position(position), CommitHash(hash))
+    return recent
+
+
+RECENT = recent_commits()
 
 
 class Entry:
@@ -57,6 +68,17 @@ def ring() -> Ring[Entry]:
         ("14@k7q2mx", WaitUntilReached(id_at(14))),
         ("14-3@k7q2mx", WaitUntilReached(id_at(14, 3))),
         ("9999999999999999999@k7q2mx", WaitUntilReached(id_at(9999999999999999999))),
+        # of this log, as far as the hash of the commit says
+        ("10-0@k7q2mx.aaaaaa", Continue(1)),
+        ("13@k7q2mx.cccccc", Continue(6)),
+        ("14@k7q2mx.dddddd", WaitUntilReached(id_at(14, hash="dddddd"))),
+        # of a past that was rewritten: another commit has the position now, or none
+        ("10-0@k7q2mx.dddddd", Resync(ResyncReason.LOG_REPLACED)),
+        ("13@k7q2mx.dddddd", Resync(ResyncReason.LOG_REPLACED)),
+        ("12@k7q2mx.dddddd", Resync(ResyncReason.LOG_REPLACED)),
+        # not known here: the log knows
+        ("9@k7q2mx.dddddd", ReadHistory(id_at(9, hash="dddddd"))),
+        ("8-1@k7q2mx.dddddd", ReadHistory(id_at(8, 1, hash="dddddd"))),
         # not of this log
         ("11@another", Resync(ResyncReason.LOG_REPLACED)),
         ("99@another", Resync(ResyncReason.LOG_REPLACED)),
@@ -69,26 +91,26 @@ def ring() -> Ring[Entry]:
     ],
 )
 def test_what_follows_from_an_id(ring: Ring[Entry], last_event_id: str, decision: Decision) -> None:
-    assert decide_resume(last_event_id, id_at(13), ring) == decision
+    assert decide_resume(last_event_id, id_at(13), RECENT, ring) == decision
 
 
 def test_within_a_commit_that_is_applied_in_part_the_rest_is_ahead(ring: Ring[Entry]) -> None:
     here = id_at(13, 1)
-    assert decide_resume("13-1@k7q2mx", here, ring) == Continue(6)
-    assert decide_resume("13-2@k7q2mx", here, ring) == WaitUntilReached(id_at(13, 2))
-    assert decide_resume("13@k7q2mx", here, ring) == WaitUntilReached(id_at(13))
+    assert decide_resume("13-1@k7q2mx", here, RECENT, ring) == Continue(6)
+    assert decide_resume("13-2@k7q2mx", here, RECENT, ring) == WaitUntilReached(id_at(13, 2))
+    assert decide_resume("13@k7q2mx", here, RECENT, ring) == WaitUntilReached(id_at(13))
 
 
 def test_an_id_that_was_read_already_is_decided_alike(ring: Ring[Entry]) -> None:
     here = id_at(13)
     for id in (id_at(9), id_at(8), id_at(14), id_at(11, 0), id_at(11, 0, LogId("another"))):
-        assert decide_after(id, here, ring) == decide_resume(str(id), here, ring)
+        assert decide_after(id, here, RECENT, ring) == decide_resume(str(id), here, RECENT, ring)
 
 
 def test_an_empty_ring_continues_at_its_end_alone() -> None:
     ring: Ring[Entry] = Ring(100, 100, Position(5))
-    assert decide_resume("5@k7q2mx", id_at(5), ring) == Continue(0)
-    assert decide_resume("4@k7q2mx", id_at(5), ring) == ReadHistory(id_at(4))
+    assert decide_resume("5@k7q2mx", id_at(5), RECENT, ring) == Continue(0)
+    assert decide_resume("4@k7q2mx", id_at(5), RECENT, ring) == ReadHistory(id_at(4))
 
 
 # -- a part that is added to a selection -----------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_a_change_has_its_place_its_rows_and_where_it_came_from() -> None:
     assert document == {
         "changes": [
             {
-                "cursor": "7.2@k7q2mx",
+                "cursor": "7.2@k7q2mx.e6f7b0",
                 "position": "7",
                 "index": 2,
                 "count": 3,
@@ -71,7 +71,7 @@ def test_a_change_has_its_place_its_rows_and_where_it_came_from() -> None:
 
 def test_the_last_change_of_a_commit_ends_it() -> None:
     (last,) = page_of(ChangeFormat.JSON, change(index=3))["changes"]
-    assert last["cursor"] == "7@k7q2mx"
+    assert last["cursor"] == "7@k7q2mx.e6f7b0"
 
 
 def test_rows_stay_as_postgres_wrote_them() -> None:
@@ -174,7 +174,7 @@ def test_cloud_events_say_what_where_and_when() -> None:
     data = first.pop("data")
     assert first == {
         "specversion": "1.0",
-        "id": "7.2@k7q2mx",
+        "id": "7.2@k7q2mx.e6f7b0",
         "source": "/flagent-cdc/k7q2mx",
         "type": "flagent_cdc.row_updated",
         "subject": "shop.orders",

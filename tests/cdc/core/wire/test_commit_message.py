@@ -136,8 +136,11 @@ def test_parts_of_two_attempts_are_never_mixed() -> None:
 def test_headers_are_read_as_they_were_written() -> None:
     one = header(commit_of("flags", "tags"), MessagePart("public", "tags", 2, 2, True, b""))
     assert PartHeader.read(one.headers()) == one
-    assert one.message_id == "k7q2mx:42:2@100"
-    assert header(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).message_id == "k7q2mx:42"
+    hash = commit_of("flags", "tags").hash
+    assert one.message_id == f"k7q2mx:42:{hash}:2@100"
+    assert (
+        header(commit_of("flags"), MessagePart("public", "flags", 1, 1, False, b"")).message_id == f"k7q2mx:42:{hash}"
+    )
 
 
 @pytest.mark.parametrize(

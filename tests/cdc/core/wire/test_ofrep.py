@@ -182,9 +182,9 @@ def test_a_commit_is_one_notice_whatever_it_changed() -> None:
     one, other = observed.flagent.flag("a"), observed.flagent.flag("b", enabled=True)
     observed.flagent.insert("segments", flag_id=one)
     observed.flagent.insert("variants", flag_id=other)
-    id = f"{observed.catalog.position + 1}@{observed.catalog.log}"
-    notice = {"id": id, "type": "refetchEvaluation", "etag": id, "lastModified": 1795420800}
-    assert notices_of(observed.commit()) == [notice]
+    notices = notices_of(observed.commit())
+    id = str(observed.catalog.here)
+    assert notices == [{"id": id, "type": "refetchEvaluation", "etag": id, "lastModified": 1795420800}]
 
 
 def test_a_watched_table_alone_is_no_notice_and_does_not_hide_a_flag() -> None:

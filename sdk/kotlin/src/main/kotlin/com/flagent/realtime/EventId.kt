@@ -6,7 +6,7 @@ import java.math.BigInteger
 internal enum class IdOrder { BEFORE, SAME, AFTER, INCOMPARABLE }
 
 /**
- * The id of an event: `<position>[-<index>]@<log>`. Without an index it is the id of the whole commit and comes after each event
+ * The id of an event: `<position>[-<index>]@<log>[.<hash>]`. Without an index it is the id of the whole commit and comes after each event
  * of the commit. Ids of different logs, or of another form, have no order.
  */
 internal class EventId private constructor(val position: BigInteger, private val index: BigInteger?, private val log: String) {
@@ -24,7 +24,7 @@ internal class EventId private constructor(val position: BigInteger, private val
     }
 
     companion object {
-        private val format = Regex("""([0-9]{1,40})(?:-([0-9]{1,40}))?@(.+)""")
+        private val format = Regex("""([0-9]{1,40})(?:-([0-9]{1,40}))?@([^.]+)(?:\.[a-z0-9]{1,16})?""")
 
         fun parse(text: String): EventId? {
             val (position, index, log) = format.matchEntire(text)?.destructured ?: return null
