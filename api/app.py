@@ -23,6 +23,7 @@ from .docs import Docs
 from .http.cache_policy import CachePolicy
 from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .http.problem_response import send_problem
+from .http.staleness import staleness
 from .http.websocket_handshake import upgrade_required, wrong_address
 from .page import Page
 from .routes import (
@@ -78,7 +79,7 @@ class Application:
             except Problem as problem:
                 scope[REFUSAL] = problem
         origin = next((value for name, value in scope.get("headers", ()) if name == b"origin"), None)
-        send = _with_headers(send, self._gateway.cors.headers(origin), self._gateway.cache_policy)
+        send = _with_headers(send, scope, self._gateway.cors.headers(origin), self._gateway.cache_policy)
         if scope["type"] == "websocket" and endpoint is None:
             path, is_stream = scope["path"], scope["path"] in self._gateway.endpoints
             refusal = scope.get(REFUSAL) or wrong_address(path, self._websocket_path, is_stream=is_stream)
@@ -133,13 +134,15 @@ _SECURITY_HEADERS = (
 _DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-def _with_headers(send: Send, cors: list[tuple[bytes, bytes]], cache_policy: CachePolicy) -> Send:
-    """Add the headers for caches, and CORS and security headers except those that the response already has."""
+def _with_headers(send: Send, scope: Scope, cors: list[tuple[bytes, bytes]], cache_policy: CachePolicy) -> Send:
+    """Add the headers for caches, CORS and security headers except those that the response already has, and the mark of
+    a stale one."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             headers = [(name.lower(), value) for name, value in message["headers"]]
             present = dict(headers)
+            headers += staleness(scope)
             headers += [
                 (name, value) for name, value in (*_SECURITY_HEADERS, *cors) if name == b"vary" or name not in present
             ]

@@ -16,7 +16,9 @@ ALLOWED_METHODS = b"GET, POST, OPTIONS"
 ALLOWED_HEADERS = (
     b"Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-API-Key, traceparent, tracestate"
 )
-EXPOSED_HEADERS = b"ETag, Flagent-Next, Flagent-Position, Link, Retry-After, WWW-Authenticate, X-Total-Count"
+EXPOSED_HEADERS = (
+    b"ETag, Flagent-Next, Flagent-Position, Flagent-Stale, Link, Retry-After, WWW-Authenticate, X-Total-Count"
+)
 
 _MAX_AGE_S = b"600"
 

@@ -37,7 +37,7 @@ async def evaluate(request: Request, response: Response, schema: str | None = _S
     refuse_evaluation(grant)
     body = decode_json(await read_body(request))
     question = EvaluationRequest.parse(body)
-    catalog = await catalog_at(request.app.state.pipeline, _moment(body), response)
+    catalog = await catalog_at(request, _moment(body), response)
     return evaluator.evaluate(question, schema=schema, grant=grant, catalog=catalog)
 
 
@@ -52,7 +52,7 @@ async def evaluate_batch(request: Request, response: Response, schema: str | Non
     refuse_evaluation(grant)
     body = decode_json(await read_body(request))
     question = BatchRequest.parse(body)
-    catalog = await catalog_at(request.app.state.pipeline, _moment(body), response)
+    catalog = await catalog_at(request, _moment(body), response)
     return {"evaluationResults": evaluator.evaluate_batch(question, schema=schema, grant=grant, catalog=catalog)}
 
 

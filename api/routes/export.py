@@ -23,6 +23,7 @@ from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
 from .flags import newest_first, schema_of
+from .present import present_catalog
 
 __all__ = ["EXPORT_PATH", "Exports", "router"]
 
@@ -104,9 +105,10 @@ class Exports:
 async def export(request: Request, schema: str | None = None) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
     exports: Exports = request.app.state.exports
+    present_catalog(request)
     await exports.caught_up()
     grant = grant_of(request)
-    name = schema_of(pipeline.hub.catalog, schema, grant)
+    name = schema_of(present_catalog(request), schema, grant)
     # Weak, because the plain and the compressed text share it.
     etag = f'W/"{pipeline.hub.here()}{_mark(grant)}"'
     headers = {"etag": etag, "vary": "accept-encoding"}

@@ -11,6 +11,7 @@ from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from .flags import schema_of
+from .present import present_catalog
 
 __all__ = ["router"]
 
@@ -31,7 +32,7 @@ async def history(
     flag that never existed, or that the credential may not see, has an empty history."""
     pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
-    name = schema_of(pipeline.hub.catalog, schema, grant)
+    name = schema_of(present_catalog(request), schema, grant)
     position = None
     if before is not None:
         point = parse_point_in_time("before", before)

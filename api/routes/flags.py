@@ -17,6 +17,7 @@ from cdc.node.pipeline import Pipeline
 from ..access.authentication import grant_of
 from ..http.first_values import first_values
 from ..http.problem import Problem
+from .present import present_catalog
 
 __all__ = ["AT", "POSITION_HEADER", "catalog_at", "newest_first", "router", "schema_of"]
 
@@ -31,10 +32,12 @@ POSITION_HEADER = "flagent-position"
 AT = Query(None, description="A position, event id or RFC 3339 time; the response is as of then instead of now.")
 
 
-async def catalog_at(pipeline: Pipeline, at: object, response: Response) -> Catalog:
+async def catalog_at(request: Request, at: object, response: Response) -> Catalog:
     """The catalog as of `at`, or the present one; for the past, sets the response header with its position."""
+    present = present_catalog(request)
     if at is None:
-        return pipeline.hub.catalog
+        return present
+    pipeline: Pipeline = request.app.state.pipeline
     catalog = await pipeline.past.at(parse_point_in_time("at", at))
     response.headers[POSITION_HEADER] = str(catalog.here)
     return catalog
@@ -92,7 +95,7 @@ async def list_flags(
     As in Flagent, a value that is not an integer where one is expected is ignored, and so are unknown parameters.
     """
     grant = grant_of(request)
-    catalog = await catalog_at(request.app.state.pipeline, at, response)
+    catalog = await catalog_at(request, at, response)
     name = schema_of(catalog, schema, grant)
     query = first_values(request.scope["query_string"])
     limit, offset = _integer(query, "limit"), _integer(query, "offset") or 0
@@ -140,7 +143,7 @@ async def get_flag(
             f"flagID is {flag_id[:64]!r}, but must be an integer",
             fields={"parameter": "flagID"},
         )
-    catalog = await catalog_at(request.app.state.pipeline, at, response)
+    catalog = await catalog_at(request, at, response)
     name = schema_of(catalog, schema, grant)
     flag = catalog.flag_json(name, id)
     if flag is None or not grant.allows_flag(name, flag):

@@ -23,6 +23,7 @@ from ..http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
 from ..http.request_body import read_body
 from ..limits.path_prefix import public_path
 from .flags import schema_of
+from .present import present_catalog
 
 __all__ = ["REFETCH_PATH", "router"]
 
@@ -61,18 +62,18 @@ async def evaluate_all(
     pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
+    present_catalog(request)
     if flag_config_etag is not None:
         await _wait_for(pipeline, flag_config_etag)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error)
-    name = schema_of(pipeline.hub.catalog, schema, grant)
+    catalog = present_catalog(request)
+    name = schema_of(catalog, schema, grant)
     evaluator: Evaluator = request.app.state.evaluator
     flags = [
-        _evaluate(evaluator, flag, entity, name)
-        for _, flag in pipeline.hub.catalog.flags(name)
-        if grant.allows_flag(name, flag)
+        _evaluate(evaluator, flag, entity, name) for _, flag in catalog.flags(name) if grant.allows_flag(name, flag)
     ]
     path = public_path(request, REFETCH_PATH) if REFETCH_PATH in request.app.state.gateway.endpoints else None
     headers = {"etag": f'"{hashlib.sha256(_encoded([flags, path])).hexdigest()[:32]}"'}
@@ -91,15 +92,16 @@ async def evaluate_all(
 
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
 async def evaluate_one(request: Request, key: str, schema: str | None = None) -> Response:
-    pipeline: Pipeline = request.app.state.pipeline
     grant = grant_of(request)
     refuse_evaluation(grant)
+    present_catalog(request)
     try:
         entity = read_context(decode_json(await read_body(request)))
     except InvalidInput as error:
         return _failure(400, error, key)
-    name = schema_of(pipeline.hub.catalog, schema, grant)
-    flag = pipeline.hub.catalog.find(name, key)
+    catalog = present_catalog(request)
+    name = schema_of(catalog, schema, grant)
+    flag = catalog.find(name, key)
     if flag is None or not grant.allows_flag(name, flag):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"no flag has the key {key!r}"})
     return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))

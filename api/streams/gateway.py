@@ -38,7 +38,7 @@ from ..limits.path_prefix import PathPrefix
 from ..limits.request_rate import RequestRateLimiter
 from .stream_query import StreamEndpointSpec, parse_query
 
-__all__ = ["REFUSAL", "RETRY_MS", "STREAM_HEADERS", "Gateway", "SseOpening", "WebSocketOpening"]
+__all__ = ["REFUSAL", "RETRY_MS", "STREAM_HEADERS", "Gateway", "SseOpening", "WebSocketOpening", "not_ready"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -275,6 +275,8 @@ class Gateway:
         the lanes are read again.
         """
         if not tables:
+            # Which rows are Flagent's, and so what a credential may read, is known from the catalog.
+            self._refuse_until_loaded(self.pipelines.flags)
             return self.pipelines.flags
         self._refuse_until_loaded()
         await self.pipelines.learn_of(tables)
@@ -295,12 +297,17 @@ class Gateway:
 
     def _refuse_until_loaded(self, pipeline: Pipeline | None = None) -> None:
         if not (self.pipelines if pipeline is None else pipeline).is_loaded:
-            raise Problem(
-                503,
-                "not_ready",
-                "the server has not read the database yet; retry after the time in Retry-After",
-                retry_after_s=random.randint(*RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
-            )
+            raise not_ready()
+
+
+def not_ready() -> Problem:
+    """The answer to whatever needs the flags while they have not been read."""
+    return Problem(
+        503,
+        "not_ready",
+        "the server has not read the database yet; retry after the time in Retry-After",
+        retry_after_s=random.randint(*RETRY_AFTER_S),  # noqa: S311 - jitter, not a secret
+    )
 
 
 def _interned(format: Format) -> Format:

@@ -1,0 +1,22 @@
+"""Marks a response made from what this server has read last, while it cannot confirm that nothing is missing."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+__all__ = ["STALE_HEADER", "mark_stale", "staleness"]
+
+STALE_HEADER = b"flagent-stale"
+"""The seconds since the freshness of the flags was confirmed; absent where it is confirmed now."""
+
+_KEY = "flagent_cdc.stale_s"
+
+
+def mark_stale(scope: MutableMapping[str, Any], age_ms: int) -> None:
+    """Mark the response to the request of an ASGI scope."""
+    scope[_KEY] = age_ms // 1000
+
+
+def staleness(scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The header of a response that was marked; none for any other."""
+    age_s = scope.get(_KEY)
+    return [] if age_s is None else [(STALE_HEADER, str(age_s).encode())]
