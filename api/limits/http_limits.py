@@ -3,9 +3,10 @@ on pipelined requests, on connections.
 
 uvicorn waits for a request for ever and keeps any head it is sent. Here a connection that has not sent a whole request
 in time is answered 408 and closed, also while bytes still trickle in; a head beyond the limits is answered 431; and a
-connection beyond the limits on connections, in total or per client, is answered 503 before a byte of it is read. A
-connection whose client does not read is aborted. Requests that were sent before the answer to the previous one are
-parsed a few at a time: a read of 256 KiB holds ten thousand.
+connection beyond the limits on connections, in total or per client, is answered 503 before a byte of it is read. A few
+beyond the total have time to say that they are a health check, which is answered all the same. A connection whose
+client does not read is aborted. Requests that were sent before the answer to the previous one are parsed a few at a
+time: a read of 256 KiB holds ten thousand.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from cdc.core.descriptors import HEALTH_CHECKS
+
 from ..http.cache_policy import CachePolicy
 from ..http.problem import Problem
 from ..http.websocket_handshake import check_handshake
@@ -27,7 +30,15 @@ from .allowed_hosts import AllowedHosts
 from .client_address import Proxies, account
 from .reader_deadline import ReaderDeadline
 
-__all__ = ["BoundedHttpProtocol", "BoundedWebSocketProtocol", "ConnectionCounter", "Limits", "refusal"]
+__all__ = [
+    "HEALTH_PATHS",
+    "BoundedHttpProtocol",
+    "BoundedWebSocketProtocol",
+    "ConnectionCounter",
+    "Limits",
+    "no_connection_left",
+    "refusal",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +49,26 @@ _MAX_HEADERS = 128
 # So much of a read is parsed before the requests in it are answered, about a hundred of the shortest.
 _SLICE_BYTES = 4096
 
+# The shortest time between two log records that all connections are in use.
+_LOG_INTERVAL_S = 60.0
+
+HEALTH_PATHS = ("/healthz", "/readyz")
+
+# How long a connection beyond the limit may take to say that it is a health check.
+_HEALTH_REQUEST_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`request_s`: the time a whole request may take to arrive. `stall_s`: the time in which a client must read some of
-    its answer. None disables a limit on connections."""
+    its answer. None disables a limit on connections; `health_checks` beyond `connections` are kept for health checks.
+    """
 
     request_s: float = 10.0
     stall_s: float = 60.0
     connections: int | None = None
     connections_per_client: int | None = None
+    health_checks: int = HEALTH_CHECKS
 
 
 class ConnectionCounter:
@@ -62,11 +83,28 @@ class ConnectionCounter:
         self._total = 0
         self._by_client: Counter[str] = Counter()
         self._proxied_client: dict[asyncio.BaseTransport, str] = {}
+        self._exhausted_at = -_LOG_INTERVAL_S
+
+    @property
+    def room(self) -> int | None:
+        """How many more connections there may be; None for any number."""
+        return None if self.limits.connections is None else max(0, self.limits.connections - self._total)
+
+    def enter_for_health(self) -> bool:
+        """Count a connection that `enter` has refused into the reserve for health checks; False where that is full.
+
+        After True the caller must call `leave` once.
+        """
+        if self.room != 0 or self._total >= (self.limits.connections or 0) + self.limits.health_checks:
+            return False
+        self._total += 1
+        return True
 
     def enter(self, transport: asyncio.BaseTransport) -> Problem | None:
         """Count a connection in, or return the problem; without one the caller must call `leave` once."""
-        if self.limits.connections is not None and self._total >= self.limits.connections:
-            return Problem(503, "too_many_connections", "all connections of this server are in use; retry later", 5)
+        if self.room == 0:
+            self._log_exhausted()
+            return no_connection_left()
         if not self.is_proxy(transport) and (problem := self._count(account(_address(transport)))) is not None:
             return problem
         self._total += 1
@@ -118,6 +156,19 @@ class ConnectionCounter:
         if self._by_client[client] <= 0:
             del self._by_client[client]
 
+    def _log_exhausted(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._exhausted_at >= _LOG_INTERVAL_S:
+            self._exhausted_at = now
+            logger.warning(
+                "All connections of this server are in use; further ones are refused",
+                extra={"action": "connections_exhausted", "connections": self.limits.connections},
+            )
+
+
+def no_connection_left() -> Problem:
+    return Problem(503, "too_many_connections", "all connections of this server are in use; retry later", 5)
+
 
 def _address(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
@@ -159,6 +210,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_head_open = True
     _is_counted = False
     _is_proxy = False
+    _unless_health: Problem | None = None
     _unparsed = b""
     # Set by the last request of the connection: it was refused, or another protocol takes the connection over.
     _is_ended = False
@@ -173,10 +225,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._reader_deadline = ReaderDeadline(transport, self.connection_counter.limits.stall_s)
         self._reader_deadline.limit()
         problem = self.connection_counter.enter(transport)
-        if problem is not None:
+        if problem is not None and not self.connection_counter.enter_for_health():
             transport.pause_reading()
             self._refuse(problem)
             return
+        self._unless_health = problem
         self._is_counted = True
         self._is_proxy = self.connection_counter.is_proxy(transport)
         self._start_deadline()
@@ -264,6 +317,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if is_long or len(self.headers) >= _MAX_HEADERS:
             self._refuse_head()
             return
+        if self._unless_health is not None and self.url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
+            self._refuse(self._unless_health)
+            return
         if self._is_proxy and (problem := self.connection_counter.attribute(self.transport, self.headers)) is not None:
             self._refuse(problem)
             return
@@ -274,6 +330,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._is_head_open, self._head_bytes = False, 0
+        if self._unless_health is not None:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for a request that its parser rejects, also while it is being refused already."""
@@ -319,7 +377,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # Limits.
 
     def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(self.connection_counter.limits.request_s, self._time_out)
+        seconds = self.connection_counter.limits.request_s
+        if self._unless_health is not None:
+            seconds = min(seconds, _HEALTH_REQUEST_S)
+        self._deadline = self.loop.call_later(seconds, self._time_out)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
@@ -335,7 +396,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         within = f"within {self.connection_counter.limits.request_s:g} s"
-        self._refuse(Problem(408, "request_timeout", f"the request did not arrive {within}; send it faster"))
+        late = Problem(408, "request_timeout", f"the request did not arrive {within}; send it faster")
+        self._refuse(self._unless_health or late)
 
     def _refuse_head(self) -> None:
         limits = f"{_MAX_HEAD_BYTES} bytes or {_MAX_HEADERS} fields"

@@ -25,7 +25,15 @@ from api.limits.allowed_hosts import AllowedHosts
 from api.limits.client_address import Proxies
 from api.limits.connection_limit import ConnectionLimit
 from api.limits.handshake_rate import HandshakeRateLimiter
-from api.limits.http_limits import BoundedHttpProtocol, BoundedWebSocketProtocol, ConnectionCounter, Limits
+from api.limits.http_limits import (
+    BoundedHttpProtocol,
+    BoundedWebSocketProtocol,
+    ConnectionCounter,
+    Limits,
+    no_connection_left,
+    refusal,
+)
+from api.limits.listening_socket import ListeningSocket
 from api.limits.path_prefix import PathPrefix
 from api.limits.request_rate import RequestRateLimiter
 from api.page import Page
@@ -41,6 +49,7 @@ from cdc.auth.json_web_token import JwtVerifier, VerificationKey, public_key, se
 from cdc.auth.jwks_source import JwksSource
 from cdc.auth.key_store import KeyStore
 from cdc.cli.workers import run_workers
+from cdc.core.descriptors import ARRIVING, connections_within
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
 from cdc.evaluation.evaluator import Evaluator
@@ -86,6 +95,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
     # Every client is an open file, and the default soft limit is too low for a server.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _warn_of_few_descriptors(settings, most)
 
     def work(peers: WorkerPeers, on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
@@ -100,6 +110,26 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
             return work(WorkerPeers(Path(directory), place, settings.listen.workers), on_ready)
 
         return run_workers(settings.listen.workers, work_among, on_ready)
+
+
+def _warn_of_few_descriptors(settings: Settings, descriptors: int) -> None:
+    wanted, possible = settings.most_streams, connections_within(descriptors)
+    if possible < wanted:
+        logger.warning(
+            "Fewer files may be open than connections are allowed; raise LimitNOFILE or ulimit -n",
+            extra={
+                "action": "descriptors_low",
+                "descriptors": descriptors,
+                "connections": possible,
+                "allowed": wanted,
+            },
+        )
+
+
+def _max_connections(settings: Settings) -> int:
+    """What the settings allow, and what the limit of open files does."""
+    possible = connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return min(possible, settings.limits.max_connections or possible)
 
 
 def upstream_of(settings: Settings) -> Upstream:
@@ -131,7 +161,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server; it calls `on_ready` once, when it listens and the flags are loaded."""
 
     def __init__(
@@ -151,6 +181,16 @@ class _Server(uvicorn.Server):
             self._on_ready = None
         return await super().on_tick(counter)
 
+    def guarded(self, listener: socket.socket) -> socket.socket:
+        """The socket to serve on instead of `listener`, which must not be used afterwards."""
+        is_plain = self.config.ssl_certfile is None
+        return ListeningSocket(
+            listener,
+            room=lambda: self._gateway.connection_counter.room,
+            arriving=ARRIVING,
+            refusal=refusal(self.server_state, no_connection_left(), self._gateway.cache_policy) if is_plain else b"",
+        )
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Answer waiting long polls now: uvicorn waits for pending answers.
         self._gateway.pipelines.stop_answering()
@@ -161,7 +201,8 @@ async def _serve(
     settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: WorkerPeers
 ) -> int:
     tracing = _tracing() if settings.web.traces_enabled else None
-    await build_server(settings, upstream, on_ready, peers=peers, tracing=tracing).serve(sockets=[listener])
+    server = build_server(settings, upstream, on_ready, peers=peers, tracing=tracing)
+    await server.serve(sockets=[server.guarded(listener)])
     return 0
 
 
@@ -180,7 +221,7 @@ def build_server(
     peers: WorkerPeers | None = None,
     tracing: "Tracing | None" = None,
     with_handover: bool = True,
-) -> uvicorn.Server:
+) -> "Server":
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
     `peers` are the other workers; None for a single process. With `tracing` the server is traced, and closes it at its
@@ -219,7 +260,7 @@ def build_server(
             Limits(
                 settings.limits.request_timeout_s,
                 settings.pipeline.stall_timeout_s,
-                settings.limits.max_connections,
+                _max_connections(settings),
                 settings.limits.max_connections_per_client,
             ),
             proxies,
@@ -291,7 +332,7 @@ def build_server(
         ssl_certfile=settings.listen.tls_cert,
         ssl_keyfile=None if settings.listen.tls_key is None else str(settings.listen.tls_key),
     )
-    return _Server(config, gateway, on_ready)
+    return Server(config, gateway, on_ready)
 
 
 def _allowed_hosts(settings: Settings) -> AllowedHosts:

@@ -28,7 +28,7 @@ def read_machine(settings: Settings, *, is_exposed: bool, keys: tuple[KeyFacts, 
         has_audience=settings.auth.jwt_audience is not None,
         allows_any_origin="*" in settings.web.cors_origins,
         workers=settings.listen.workers,
-        max_connections=_max_connections(settings),
+        max_connections=settings.most_streams,
         # The server raises its soft limit to this one.
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         certificate=_certificate(settings.listen.tls_cert, settings.listen.tls_key),
@@ -41,13 +41,6 @@ def read_machine(settings: Settings, *, is_exposed: bool, keys: tuple[KeyFacts, 
 def _verifies_tokens(settings: Settings) -> bool:
     sources = (settings.auth.jwt_secret, settings.auth.jwt_public_key, settings.auth.jwt_jwks)
     return any(source is not None for source in sources)
-
-
-def _max_connections(settings: Settings) -> int:
-    """The maximum number of client connections of one process."""
-    sse = settings.sse.max_clients if settings.sse.enabled else 0
-    websocket = settings.websocket.max_connections if settings.websocket.enabled else 0
-    return sse + websocket
 
 
 def _certificate(cert: Path | None, key: Path | None) -> CertificateFacts | None:

@@ -72,6 +72,12 @@ class Settings:
                 break
         return cls().with_values(values)
 
+    @property
+    def most_streams(self) -> int:
+        """How many streams one process may serve at the same time."""
+        sse = self.sse.max_clients if self.sse.enabled else 0
+        return sse + (self.websocket.max_connections if self.websocket.enabled else 0)
+
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """These settings with other values, by `section.field`, such as `{"sse.path": "/stream"}`."""
         by_section: dict[str, dict[str, Any]] = {}

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
+from ..descriptors import RESERVED_DESCRIPTORS, connections_within
 from .facts import MachineFacts
 from .finding import Finding, Limits, error, note, ok
 from .keys import check_keys
 
 __all__ = ["check_machine"]
-
-# File descriptors besides those of clients: database, libraries, application log, listening sockets.
-_SPARE_DESCRIPTORS = 64
 
 
 def check_machine(facts: MachineFacts, limits: Limits) -> Iterator[Finding]:
@@ -69,13 +67,13 @@ def _certificate(facts: MachineFacts, limits: Limits) -> Finding:
 
 def _descriptors(facts: MachineFacts) -> Finding:
     """The limits of the settings apply to each worker, and so does the limit of open files."""
-    needed = facts.max_connections + _SPARE_DESCRIPTORS
+    needed = facts.max_connections + RESERVED_DESCRIPTORS
     if facts.descriptors >= needed:
         text = f"{facts.descriptors} files may be open, enough for {facts.max_connections} connections"
         return ok("descriptors", text)
     return error(
         "descriptors",
-        f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: the "
-        "system refuses those beyond it",
+        f"{facts.descriptors} files may be open at once, but {facts.max_connections} connections are allowed: beyond "
+        f"{connections_within(facts.descriptors)} the server refuses them",
         f"ulimit -Hn {needed}  # as root; for a service of systemd: LimitNOFILE={needed}",
     )
