@@ -21,6 +21,7 @@
     │       │   └── DatabaseSilent   reached, but no answer in time
     │       ├── DatabaseRefused      wrong password, unknown database, missing right
     │       ├── LockNotAvailable     another transaction holds the lock; also deadlocks and timeouts
+    │       ├── EarlierTimeline      an old primary, which does not hold what was seen already
     │       ├── SchemaMissing        flagent_cdc is not installed
     │       └── SchemaMismatch       flagent_cdc is newer than this program, or the server too old
     └── EmbeddedPostgresError        the embedded server could not be started
@@ -39,6 +40,7 @@ __all__ = [
     "DatabaseRefused",
     "DatabaseSilent",
     "DatabaseUnavailable",
+    "EarlierTimeline",
     "EmbeddedPostgresError",
     "FlagentCdcError",
     "ForeignStream",
@@ -131,6 +133,10 @@ class DatabaseRefused(DatabaseError):
     """The database refuses this login, database name or operation."""
 
 
+class EarlierTimeline(DatabaseError):
+    """The database is on an earlier timeline than one that was followed already: an old primary that has come back."""
+
+
 class LockNotAvailable(DatabaseError):
     """Another transaction holds a lock that is needed here."""
 
@@ -210,4 +216,4 @@ def error_class(sqlstate: str | None) -> type[DatabaseError]:
 
 def is_retryable(error: BaseException) -> bool:
     """Whether a retry of the same call may succeed; unknown errors are fatal."""
-    return isinstance(error, DatabaseUnavailable | LockNotAvailable | NatsUnavailable | Superseded)
+    return isinstance(error, DatabaseUnavailable | EarlierTimeline | LockNotAvailable | NatsUnavailable | Superseded)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.logged_change import ChangePage, LoggedChange
 from ..core.flags.flag_tables import TABLES
-from ..core.log.position import Position
+from ..core.log.position import NO_LOG, LogId, Position
 from ..core.log.table_name import qualified
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
@@ -103,7 +103,20 @@ class ChangeFeed:
             )
         after, limit, tables = question
         scan = limit if tables is None else max(limit, _SCAN_CHANGES)
-        return await self._log.changes_after(after, limit=limit, scan=scan, tables=tables)
+        try:
+            page = await self._log.changes_after(after, limit=limit, scan=scan, tables=tables)
+        except OutOfReach as error:
+            if error.code == "log_replaced":
+                self._refuse_unless_followed((await self._log.reach()).log)
+            raise
+        self._refuse_unless_followed(page.next.log)
+        return page
+
+    def _refuse_unless_followed(self, log: LogId) -> None:
+        """Raises `TooBusy` where another log answers than the lane follows: the lane is about to load it, or refuses an
+        old primary, whose answers must not be delivered."""
+        if self._present.catalog.log not in (NO_LOG, log):
+            raise TooBusy(f"the database answers with the log {log}, which this server does not follow; try again soon")
 
     def _shown(self, page: ChangePage, grant: Grant) -> ChangePage:
         if not grant.is_restricted:

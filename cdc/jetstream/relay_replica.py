@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
 from ..core.log.inbox import Inbox
-from ..core.log.position import LogId, Position
+from ..core.log.position import NO_LOG, Position
 from ..core.subscription.resume import ResyncReason
 
 __all__ = ["RelayReplica"]
@@ -23,7 +23,7 @@ class RelayReplica:
     """
 
     def __init__(self) -> None:
-        self.catalog = Catalog(LogId("none"))
+        self.catalog = Catalog(NO_LOG)
         self.arrived = asyncio.Event()
         self.must_compare = True
         self._inbox = Inbox()

@@ -14,7 +14,7 @@ from ..change_feed.row_stream import RowStream
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.lane import FLAGS, Lane
-from ..core.log.position import LogId, Position
+from ..core.log.position import NO_LOG, Position
 from ..fanout.history import Historian
 from ..fanout.hub import Hub
 from ..fanout.keepalive import Keepalive
@@ -29,8 +29,6 @@ from ..source.cancellation import stop_and_wait
 from ..source.upstream import Upstream
 
 __all__ = ["Pipeline"]
-
-_NO_LOG = LogId("none")
 
 
 class Pipeline:
@@ -57,7 +55,7 @@ class Pipeline:
         # The source publishes to the hub, and what replays the past reads the present from it: the hub comes first, and
         # asks for history and rows through the pipeline.
         self.hub = Hub(
-            Catalog(_NO_LOG),
+            Catalog(NO_LOG),
             limits,
             self.freshness,
             historian=lambda id: self.replay(id),
@@ -107,7 +105,7 @@ class Pipeline:
     @property
     def is_loaded(self) -> bool:
         """Whether the catalog has been read once. From then on every question has an answer, perhaps a stale one."""
-        return self.hub.catalog.log != _NO_LOG
+        return self.hub.catalog.log != NO_LOG
 
     async def loaded(self, timeout_s: float) -> bool:
         """Wait until the catalog has been read once; False where it was not within `timeout_s`."""

@@ -22,7 +22,7 @@ from ..core.log.inbox import NotificationInbox
 from ..core.log.position import Position
 from ..core.subscription.resume import ResyncReason
 from ..database.database_url import redact
-from ..errors import DatabaseError, DatabaseUnavailable
+from ..errors import DatabaseError, DatabaseUnavailable, EarlierTimeline
 from ..source.upstream import Replica
 from .coalescer import Coalescer
 from .log_reader import LogReader
@@ -129,6 +129,8 @@ class Listener:
             started = clock()
             try:
                 await (self._only_poll() if self._options.is_polled else self._listen())
+            except EarlierTimeline as error:
+                self._on_earlier_timeline(error)
             except (_NotHeard, DatabaseError) as error:
                 self._on_broken(error)
             except Exception:
@@ -147,6 +149,15 @@ class Listener:
         if isinstance(error, _NotHeard):
             self.reason = "the session did not receive its own notification"
         logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": self.reason})
+
+    def _on_earlier_timeline(self, error: EarlierTimeline) -> None:
+        """Keep what is known, as stale; the address may lead to the right server again. Logged once for as long."""
+        if self.reason != str(error):
+            logger.error(
+                "Refusing an old primary, which does not hold what was read already",
+                extra={"action": "listener_earlier_timeline", "reason": str(error)},
+            )
+        self.mode, self.reason = "disconnected", str(error)
 
     # -- one session -------------------------------------------------------------------------------------------
 
@@ -295,6 +306,12 @@ class Listener:
             asked_at = asyncio.get_running_loop().time()
             state = await self._log.state()
             applied = self._applied
+            if state.log != applied.log and await self._log.precedes(applied.log):
+                raise EarlierTimeline(
+                    f"{redact(self._url)} is an old primary: its log {state.log} is on an earlier timeline than"
+                    f" {applied.log}, which this server has followed since a failover; stop it, or let the URL lead to"
+                    " the new primary. If the failover was undone on purpose, restart this server"
+                )
             broken = await self._log.why_broken(applied, state)
             reason = None if broken is None else ResyncReason(broken)
             if reason is None and state.newest <= applied.position:

@@ -99,9 +99,16 @@ class LogReader:
 
         False where that cannot be asked, because `migrate` or its grants are of an older version.
         """
+        return await self._is("succeeds", log)
+
+    async def precedes(self, log: LogId) -> bool:
+        """Whether this server is an old primary, on an earlier timeline than a log; False as in `succeeds`."""
+        return await self._is("precedes", log)
+
+    async def _is(self, name: str, log: LogId) -> bool:
         async with self._session.use() as connection:
             try:
-                row = await (await connection.execute(query("succeeds"), {"log": log})).fetchone()
+                row = await (await connection.execute(query(name), {"log": log})).fetchone()
             except (psycopg.errors.UndefinedFunction, psycopg.errors.InsufficientPrivilege):
                 return False
             return row is not None and bool(row[0])

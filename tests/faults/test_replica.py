@@ -3,12 +3,14 @@
 import asyncio
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from cdc.core.log.position import EventId
 from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
+from tests.fixtures.logged import actions
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import serving, sse, until
 from tests.fixtures.standby import ask, promote
@@ -16,6 +18,58 @@ from tests.fixtures.standby import ask, promote
 pytestmark = pytest.mark.timeout(90)
 
 QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "sse_keep_alive_s": 0.3}
+
+
+async def test_an_old_primary_that_comes_back_is_refused_and_the_last_known_state_kept(
+    own_postgres: EmbeddedPostgres, standby: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Split brain: the address leads to the unfenced old primary again, which has gone on by itself."""
+    async with proxy_to(own_postgres.url) as proxy, serving(proxy.url, **QUICK) as server:
+        with Writer(own_postgres.url) as writer:
+            writer.flag("kept")
+        caught_up = "select count(*) > 0 from flags"
+        await until(lambda: ask(standby.url, caught_up), "the standby's catch-up")
+        promote(standby)
+        proxy.lead_to(standby.port)
+        with Writer(standby.url) as writer:
+            writer.flag("new")
+        async with (
+            httpx.AsyncClient(base_url=server.url) as client,
+            sse(server.stream_url, {"snapshot": "true"}) as stream,
+        ):
+
+            async def keys() -> list[str]:
+                return [flag["key"] for flag in (await client.get("/api/v1/flags")).json()]
+
+            async def is_current() -> bool:
+                return server.pipeline.is_ready and await keys() == ["new", "kept"]
+
+            await until(is_current, "the failover")
+            cursor = (await client.get("/api/v1/changes")).json()["next"]
+            resyncs = server.pipeline.hub.counters.resyncs.total()
+            with Writer(own_postgres.url) as writer:
+                writer.flag("split")
+            proxy.lead_to(own_postgres.port)
+
+            async def refused() -> bool:
+                ready = await client.get("/readyz")
+                return ready.status_code == 503 and "old primary" in ready.json()["reason"]
+
+            await until(refused, "the refusal")
+            reconnects = server.pipeline.listener.reconnects
+            await until(lambda: server.pipeline.listener.reconnects >= reconnects + 3, "some more attempts")
+            assert await keys() == ["new", "kept"]
+            assert "flagent-stale" in (await client.get("/api/v1/flags")).headers
+            for after in ({}, {"after": cursor}):
+                assert (await client.get("/api/v1/changes", params=after)).status_code == 503
+            assert actions(caplog).count("listener_earlier_timeline") == 1
+            proxy.lead_to(standby.port)
+            await until(is_current, "the new primary")
+            with Writer(standby.url) as writer:
+                writer.flag("newest")
+            while (event := await stream.next()).data.get("key") != "newest":
+                assert event.data.get("key") != "split"
+        assert server.pipeline.hub.counters.resyncs.total() == resyncs
 
 
 async def test_a_failover_to_a_replica_that_lags_is_another_log(

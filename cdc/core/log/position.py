@@ -18,10 +18,13 @@ from typing import NewType, Self
 
 from ..errors import InvalidEventId
 
-__all__ = ["COMMIT_HASH_FORM", "LAST_INDEX", "CommitHash", "EventId", "LogId", "Position", "commit_hash"]
+__all__ = ["COMMIT_HASH_FORM", "LAST_INDEX", "NO_LOG", "CommitHash", "EventId", "LogId", "Position", "commit_hash"]
 
 Position = NewType("Position", int)
 LogId = NewType("LogId", str)
+
+NO_LOG = LogId("none")
+"""The log of a replica that has read nothing yet."""
 
 CommitHash = NewType("CommitHash", str)
 """Six hexadecimal digits of what distinguishes a commit from another one at the same position."""

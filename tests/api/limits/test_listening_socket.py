@@ -26,7 +26,8 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def crowded(database_url: str, log: Path) -> Iterator[ServerProcess]:
     """A server that may open 256 files."""
-    server = ServerProcess(database_url, log=log, files=FILES, FLAGENT_CDC_LOG_FORMAT="json")
+    server = ServerProcess(database_url, log=log, FLAGENT_CDC_LOG_FORMAT="json")
+    server.files = FILES
     server.start()
     try:
         yield server
@@ -48,7 +49,7 @@ async def test_beyond_the_files_of_the_process_clients_are_refused_and_it_stays_
         for client in clients:
             client.sendall(request)
         for client in clients:
-            answers.append(await asyncio.to_thread(client.recv, 12))
+            answers += [await asyncio.to_thread(client.recv, 12)]
         served, refused = answers.count(b"HTTP/1.1 200"), answers.count(b"HTTP/1.1 503")
         assert connections_within(FILES) - 20 <= served <= connections_within(FILES)
         assert served + refused == len(answers)
