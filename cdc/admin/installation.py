@@ -28,6 +28,7 @@ from ..database.lock_retry import (
     Report,
     changing,
     connect,
+    require_primary,
     retry_on_lock,
     set_lock_timeout,
     set_own_settings,
@@ -77,6 +78,7 @@ def migrate(
     pending: list[str] = []
     with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         _require_version(connection)
+        require_primary(connection, conninfo)
         install = partial(_install, conninfo, report, repair=repair)
         changed = retry_on_lock(install, "the tables of flagent_cdc", report, deadline_s)
         for schema in dict.fromkeys(schemas):
@@ -104,6 +106,8 @@ def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), naming_event_triggers(conninfo):
+        with connect(conninfo) as connection:
+            require_primary(connection, conninfo)
         return retry_on_lock(partial(_downgrade, conninfo, revision, report), "the watched tables", report, deadline_s)
 
 
@@ -130,6 +134,7 @@ def uninstall(url: str, report: Report = logger.info, *, deadline_s: float = 60.
     """
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
+        require_primary(connection, conninfo)
         if not _asks(connection, "has_schema"):
             report("flagent-cdc is not installed in this database; nothing to remove")
             return False

@@ -10,7 +10,15 @@ from psycopg.rows import dict_row
 
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, Report, changing, connect, retry_on_lock, set_lock_timeout
+from ..database.lock_retry import (
+    Connection,
+    Report,
+    changing,
+    connect,
+    require_primary,
+    retry_on_lock,
+    set_lock_timeout,
+)
 from ..database.queries import query
 from ..errors import InvalidInput
 from .event_triggers import naming_event_triggers
@@ -94,6 +102,7 @@ def _listed(columns: Sequence[str] | None) -> list[str] | None:
 def _change(url: str, name: str, wish: dict[str, Any], report: Report, deadline_s: float) -> str:
     conninfo = read_database_url(url)
     with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
+        require_primary(connection, conninfo)
         return retry_on_lock(_once(connection, name, wish), f"table {wish['table']}", report, deadline_s)
 
 

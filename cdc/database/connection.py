@@ -16,12 +16,22 @@ from .database_url import redact
 from .driver_errors import driver_errors
 from .session_settings import CLIENT_ENCODING, session_statements, transaction_statements
 
-__all__ = ["answering_within", "connect", "set_own_settings", "shutdown_socket"]
+__all__ = ["LIVENESS", "answering_within", "connect", "set_own_settings", "shutdown_socket"]
 
 # Seconds after which the kernel gives up a connection whose other end does not answer.
 _SILENCE_S = 10
 
 _CONNECT_S = 5
+
+LIVENESS: dict[str, Any] = {
+    "connect_timeout": _CONNECT_S,
+    "keepalives": 1,
+    "keepalives_idle": _SILENCE_S,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": _SILENCE_S * 1000,
+}
+"""Parameters of libpq by which the end of a connection, and of a server, is noticed."""
 
 
 async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
@@ -33,17 +43,12 @@ async def connect(url: str, *, name: str) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(
             url,
             autocommit=True,
+            # Whatever database, role or environment ask for: texts are decoded as UTF-8.
             client_encoding=CLIENT_ENCODING,
             # Behind a pooler the next transaction may be on a server that has not seen the prepared statement.
             prepare_threshold=None,
             application_name=f"flagent-cdc {name}",
-            # Whatever database, role or environment ask for: texts are decoded as UTF-8.
-            connect_timeout=_CONNECT_S,
-            keepalives=1,
-            keepalives_idle=_SILENCE_S,
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=_SILENCE_S * 1000,
+            **LIVENESS,
         )
     try:
         with answering_within(connection, _CONNECT_S, redact(url)):

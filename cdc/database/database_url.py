@@ -68,18 +68,25 @@ def redact(conninfo: str) -> str:
 
     >>> redact("postgresql://ann:geheim@db.example:5433/flags?sslmode=require")
     'postgresql://ann@db.example:5433/flags'
+    >>> redact("postgresql://db1:5433,db2/flags?target_session_attrs=read-write")
+    'postgresql://db1:5433,db2/flags'
     """
     try:
         parts = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError:
         return "the database"
-    host = str(parts.get("host") or parts.get("hostaddr") or "localhost")
+    hosts = str(parts.get("host") or parts.get("hostaddr") or "localhost").split(",")
+    ports = str(parts.get("port") or "").split(",")
+    # One port is that of every host, as in libpq.
+    places = zip(hosts, ports if len(ports) == len(hosts) else ports[:1] * len(hosts), strict=True)
     user = quote(str(parts["user"]), safe="") + "@" if parts.get("user") else ""
-    port = f":{parts['port']}" if parts.get("port") else ""
-    shown_host = quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host
-    return (
-        f"postgresql://{user}{shown_host}{port}/{quote(str(parts.get('dbname') or parts.get('user') or ''), safe='')}"
-    )
+    shown = ",".join(_place(host, port) for host, port in places)
+    return f"postgresql://{user}{shown}/{quote(str(parts.get('dbname') or parts.get('user') or ''), safe='')}"
+
+
+def _place(host: str, port: str) -> str:
+    shown = quote(host, safe="") if host.startswith("/") else f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
 
 
 def _from_jdbc(text: str, name: str) -> str:

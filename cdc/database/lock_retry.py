@@ -14,10 +14,22 @@ from typing import TypeVar
 import psycopg
 from psycopg.rows import TupleRow
 
-from ..errors import LockNotAvailable
+from ..errors import DatabaseRefused, LockNotAvailable
+from .connection import LIVENESS
+from .database_url import redact
+from .queries import query
 from .session_settings import CLIENT_ENCODING, session_statements, transaction_statements
 
-__all__ = ["Connection", "Report", "changing", "connect", "retry_on_lock", "set_lock_timeout", "set_own_settings"]
+__all__ = [
+    "Connection",
+    "Report",
+    "changing",
+    "connect",
+    "require_primary",
+    "retry_on_lock",
+    "set_lock_timeout",
+    "set_own_settings",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +42,7 @@ Connection = psycopg.Connection[TupleRow]
 
 
 def connect(conninfo: str) -> Connection:
-    """A session in autocommit that sees what was committed before it got its locks."""
+    """A session in autocommit that sees what was committed before it got its locks, and whose death is noticed."""
     connection = psycopg.connect(
         conninfo,
         autocommit=True,
@@ -38,6 +50,7 @@ def connect(conninfo: str) -> Connection:
         client_encoding=CLIENT_ENCODING,
         # Behind a pooler the next attempt may be on a server that has not seen the prepared statement.
         prepare_threshold=None,
+        **LIVENESS,
     )
     for statement, parameters in session_statements(connection):
         connection.execute(statement, parameters)
@@ -58,6 +71,12 @@ def set_own_settings(connection: Connection) -> None:
     """For the current transaction, which may run in a session of a pool."""
     for statement, parameters in transaction_statements(connection):
         connection.execute(statement, parameters)
+
+
+def require_primary(connection: Connection, conninfo: str) -> None:
+    """Raises `DatabaseRefused` for a standby, where nothing can be changed."""
+    if (row := connection.execute(query("is_standby")).fetchone()) is not None and row[0]:
+        raise DatabaseRefused(f"{redact(conninfo)} is a standby, where nothing can be changed; name the primary")
 
 
 def set_lock_timeout(connection: Connection) -> None:

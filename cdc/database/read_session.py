@@ -5,6 +5,7 @@ what takes a moment. A read of many rows begins with it and gets more, up to the
 """
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,9 @@ __all__ = ["ReadSession"]
 
 _ANSWER_S = 10.0
 _LONGEST_READ_S = 120.0
+
+# What may wait to be read between two questions: notices, and behind a pooler notifications.
+_MOST_MESSAGES = 8
 
 
 class ReadSession:
@@ -42,7 +46,11 @@ class ReadSession:
     async def use(self, timeout_s: float = _ANSWER_S) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """The connection, for questions that are answered within `timeout_s` together."""
         async with self._lock:
-            if self._connection is None or self._connection.closed:
+            if self._connection is not None and not _is_alive(self._connection):
+                # The server was restarted, or ended the session; the question has not been sent yet.
+                await self._connection.close()
+                self._connection = None
+            if self._connection is None:
                 self._connection = await self._open()
             try:
                 with answering_within(self._connection, timeout_s, self.target):
@@ -92,6 +100,23 @@ class ReadSession:
         # Behind a pooler the listener's notifications may come here; the driver would keep them for ever.
         connection.add_notify_handler(_ignore)
         return connection
+
+
+def _is_alive(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the server has not closed a connection that waits for no answer: what it sends last, and the end of the
+    connection, are there to be read."""
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.pgconn.socket, select.POLLIN)
+    try:
+        for _ in range(_MOST_MESSAGES):
+            if not waiting.poll(0):
+                return True
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return False
 
 
 def _ignore(_: psycopg.Notify) -> None:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..core.backoff import Backoff
@@ -37,6 +38,9 @@ _CATCH_UP_CHANGES = 5_000
 
 # Notifications that are kept while the log is read; beyond it the log is read again instead.
 _INBOX_COMMITS = 10_000
+
+# A wait that takes longer is logged: each has a deadline, but reading many rows may take minutes.
+_LONG_WAIT_S = 10.0
 
 _POOLED = (
     "a transaction-pooling PgBouncer is in between, which does not pass notifications on; "
@@ -75,7 +79,8 @@ class _NotHeard(Exception):
 class Listener:
     """The port `Follower` of a database; `mode` is `starting`, `listening`, `polling` or `disconnected`.
 
-    `while_idle` is awaited after each probe and poll.
+    `log` is the listener's own, which nothing else may ask: a question before its own could take minutes. `while_idle`
+    is awaited after each probe and poll.
     """
 
     def __init__(
@@ -121,6 +126,12 @@ class Listener:
             self._socket.shutdown()
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            await self._log.close()
+
+    async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         backoff = Backoff(
             first_s=self._times.backoff_s, most_s=self._times.backoff_max_s, proven_s=self._times.probe_s * 2
@@ -149,6 +160,29 @@ class Listener:
         if isinstance(error, _NotHeard):
             self.reason = "the session did not receive its own notification"
         logger.warning("Listener disconnected", extra={"action": "listener_disconnected", "reason": self.reason})
+
+    @contextmanager
+    def _waiting(self, what: str) -> Iterator[None]:
+        """For `with` around what may take long: then it is logged, and shown as `reason`."""
+        loop = asyncio.get_running_loop()
+        began, before = loop.time(), self.reason
+
+        def is_long() -> None:
+            self.reason = f"waiting for the database, {what}"
+            logger.warning("The listener waits", extra={"action": "listener_waiting", "reason": self.reason})
+
+        timer = loop.call_later(_LONG_WAIT_S, is_long)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            took_s = loop.time() - began
+            if took_s >= _LONG_WAIT_S:
+                self.reason = before
+                logger.info(
+                    "The listener goes on",
+                    extra={"action": "listener_continues", "waited_s": round(took_s, 1)},
+                )
 
     def _on_earlier_timeline(self, error: EarlierTimeline) -> None:
         """Keep what is known, as stale; the address may lead to the right server again. Logged once for as long."""
@@ -197,12 +231,15 @@ class Listener:
                 if self.mode != "listening":
                     logger.info("Listening", extra={"action": "listener_listening"})
                     self.mode, self.reason = "listening", ""
-                if self._while_idle is not None:
-                    await self._while_idle()
+                await self._idle()
             if not self._inbox.must_read:
                 await self._sleep(socket, max(0.0, probe_due - clock()))
             if socket.lost.done():
                 socket.lost.result()
+
+    async def _idle(self) -> None:
+        if self._while_idle is not None:
+            await self._while_idle()
 
     async def _sleep(self, socket: NotificationSocket, timeout_s: float) -> None:
         """Until the log must be read, the connection is lost, or the time is over."""
@@ -319,10 +356,12 @@ class Listener:
                     self._tracker.renew(asked_at)
                 return
             if reason is None:
-                reason = await self._read_page()
+                with self._waiting("for the next commits"):
+                    reason = await self._read_page()
             if reason is not None:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
-                bootstrap = await self._log.bootstrap()
+                with self._waiting("for all flags"):
+                    bootstrap = await self._log.bootstrap()
                 self._replica.replace(bootstrap.catalog(), reason)
                 self._progress.load(bootstrap.stamp)
             # Everything else on the loop gets its turn between two pages of a long way back.
@@ -371,6 +410,5 @@ class Listener:
         )
         while loop.time() < until:
             await self.catch_up()
-            if self._while_idle is not None:
-                await self._while_idle()
+            await self._idle()
             await asyncio.sleep(self._times.poll_s)

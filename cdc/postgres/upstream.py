@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 # How long one attempt may take; a table that is in use is tried again after the listener's next probe.
 _ATTACH_S = 1.0
 
+# How long the listener waits for one. It cannot be cancelled, and goes on by itself where the database is silent.
+_ATTACH_WAIT_S = 3.0
+
 
 class PostgresUpstream:
     """The port `Upstream` of a database. It also attaches pending schemas when their tables appear, and prunes.
@@ -45,7 +48,8 @@ class PostgresUpstream:
         )
 
     def open(self, replica: Replica, lane: Lane = FLAGS) -> Source:
-        log = LogReader(self._url, lane)
+        # Not the one that others ask: what a client that comes back has missed may take minutes to read.
+        own_log = LogReader(self._url, lane)
         is_flags = lane == FLAGS
         options = ListenerOptions(
             is_polled=lane.is_polled,
@@ -53,10 +57,11 @@ class PostgresUpstream:
             carries_changes=is_flags,
             in_parts=self._in_parts,
         )
-        attaching = _Attaching(self._url, log).attach_pending if is_flags else None
-        listener = Listener(self._url, log, replica, self._times, options, attaching)
+        attaching = _Attaching(self._url, own_log).attach_pending if is_flags else None
+        listener = Listener(self._url, own_log, replica, self._times, options, attaching)
         pruner = Pruner(self._url, self._retention, self._prune_interval_s) if is_flags else None
-        return Source(log, listener, pruner, CaptureMonitor(self._url) if is_flags else None)
+        monitor = CaptureMonitor(self._url) if is_flags else None
+        return Source(LogReader(self._url, lane), listener, pruner, monitor)
 
     def lanes(self) -> LaneReader:
         return LaneReader(self._url)
@@ -78,9 +83,21 @@ class _Attaching:
         self._url = url
         self._log = log
         self._refused_schemas: frozenset[str] = frozenset()
+        self._attempt: asyncio.Task[None] | None = None
 
     async def attach_pending(self) -> None:
-        """Attach schemas whose tables have appeared since `migrate` waited for them."""
+        """Attach schemas whose tables have appeared since `migrate` waited for them; returns soon in any case."""
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.create_task(self._attach_pending())
+            # Retrieved also where nothing waits for it any more.
+            self._attempt.add_done_callback(lambda attempt: attempt.cancelled() or attempt.exception())
+        done, _ = await asyncio.wait([self._attempt], timeout=_ATTACH_WAIT_S)
+        for attempt in done:
+            attempt.result()
+        if not done:
+            logger.warning("Attaching a schema takes long", extra={"action": "attach_waiting"})
+
+    async def _attach_pending(self) -> None:
         pending = frozenset(await self._log.pending_schemas())
         if not pending or pending == self._refused_schemas:
             return

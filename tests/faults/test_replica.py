@@ -7,6 +7,7 @@ import httpx
 import psycopg
 import pytest
 
+from cdc.cli import main
 from cdc.core.log.position import EventId
 from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.flags import Writer
@@ -18,6 +19,18 @@ from tests.fixtures.standby import ask, promote
 pytestmark = pytest.mark.timeout(90)
 
 QUICK: dict[str, Any] = {"listener_probe_interval_s": 0.5, "sse_keep_alive_s": 0.3}
+
+
+async def test_whatever_would_change_a_standby_is_refused_in_one_sentence(
+    standby: EmbeddedPostgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (
+        ["migrate"], ["uninstall"], ["migrate", "--to", "0007"], ["watch", "flags"], ["keys", "create", "a"],
+    ):  # fmt: skip
+        code = await asyncio.to_thread(main, [*command, "--database-url", standby.url], {})
+        said = capsys.readouterr().err.strip()
+        assert (code, said.count("\n")) == (2, 0), said
+        assert "standby" in said or "read-only" in said
 
 
 async def test_an_old_primary_that_comes_back_is_refused_and_the_last_known_state_kept(

@@ -37,6 +37,28 @@ async def test_a_transaction_sees_one_snapshot_and_only_reads(database_url: str)
     await session.close()
 
 
+async def test_a_connection_that_the_server_has_closed_meanwhile_fails_no_question(database_url: str) -> None:
+    """As after a restart of PostgreSQL, between two questions."""
+    session = ReadSession(database_url)
+    before = await pid(session)
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:
+        await admin.execute("select pg_terminate_backend(%s, 5000)", (before,))
+    assert await pid(session) != before
+    await session.close()
+
+
+async def test_notices_that_wait_are_no_end_of_the_connection(database_url: str) -> None:
+    session = ReadSession(database_url)
+    async with session.use() as connection:
+        await connection.execute("listen test")
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+        before = await pid(session)
+        for _ in range(3):
+            await other.execute("notify test")
+        assert await pid(session) == before
+    await session.close()
+
+
 async def test_after_an_error_it_connects_anew(database_url: str) -> None:
     session = ReadSession(database_url)
     first = await pid(session)

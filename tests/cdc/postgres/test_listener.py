@@ -205,6 +205,30 @@ async def test_a_silent_link_is_reported_and_a_stop_does_not_wait_for_it(
     assert "listener_disconnected" in actions(caplog)
 
 
+async def test_a_long_wait_is_logged_and_shown(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another session locks a table that is read: the server answers, and the answer takes its time."""
+    monkeypatch.setattr("cdc.postgres.listener._LONG_WAIT_S", 0.2)
+    caplog.set_level("INFO")
+    with psycopg.connect(database_url) as blocker, Writer(database_url) as writer:
+        blocker.execute("lock table flags")
+
+        async def release() -> None:
+            await until(lambda: "listener_waiting" in actions(caplog), "the line")
+            blocker.rollback()
+
+        releasing = asyncio.create_task(release())
+        async with listening(database_url) as scene:
+            await releasing
+            assert scene.listener.reason == ""
+            writer.flag("a", description="1")
+            await scene.has(a="1")
+    waits = [vars(record)["reason"] for record in caplog.records if vars(record).get("action") == "listener_waiting"]
+    assert waits == ["waiting for the database, for all flags"]
+    assert actions(caplog).count("listener_waiting") == actions(caplog).count("listener_continues") == 1
+
+
 async def test_a_lane_that_sends_no_notifications_is_polled(database_url: str) -> None:
     with Writer(database_url) as writer:
         writer.run(

@@ -1,8 +1,10 @@
 """PostgreSQL as a source: the contract of all sources, and what an upstream opens for a process."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,6 +23,40 @@ from tests.fixtures.replica import Recorder, following
 from tests.fixtures.server import until
 
 QUICK = {"FLAGENT_CDC_PROBE_INTERVAL": "500ms"}
+
+
+async def test_the_listener_does_not_wait_for_what_others_ask_of_the_log(database_url: str) -> None:
+    """What clients have missed is read over another connection, however long it takes."""
+    replica = Recorder()
+    source = PostgresUpstream(Settings.from_environment(QUICK), database_url).open(replica)
+    running = asyncio.create_task(source.listener.run())
+    log: Any = source.log
+    try:
+        await until(lambda: source.listener.mode == "listening", "the listener")
+        async with log._session.use():
+            with Writer(database_url) as writer:
+                # Too large for a notification, so that it has to be read.
+                writer.flag("a", description="x" * 9000)
+            await until(lambda: "a" in replica.descriptions(), "the commit")
+    finally:
+        source.listener.stop()
+        await running
+        await source.log.close()
+
+
+async def test_a_schema_that_cannot_be_attached_in_time_does_not_hold_up_the_listener(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cdc.postgres.upstream._ATTACH_WAIT_S", 0.1)
+    release = threading.Event()
+    monkeypatch.setattr("cdc.postgres.upstream.attach_pending", lambda *_, **__: release.wait(20))
+    await asyncio.to_thread(migrate, empty_url)
+    try:
+        async with following(PostgresUpstream(Settings.from_environment(QUICK), empty_url), Recorder()) as follower:
+            await until(lambda: actions(caplog).count("attach_waiting") >= 2, "the line, after two probes")
+            assert follower.freshness().fresh
+    finally:
+        release.set()
 
 
 class PostgresSubject:
