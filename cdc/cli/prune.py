@@ -32,6 +32,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     retention = Retention(settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes)
     pruned = asyncio.run(Pruner(url, retention).prune())
     print(f"pruned {pruned.commits} commits with {pruned.changes} changes")
+    if pruned.kept:
+        print(
+            f"about {pruned.kept} changes more than the limit on bytes stay: they are younger than the minimum age that"
+            " the owner has set, which wins (flagent-cdc prune --keep-at-least)"
+        )
     if pruned.is_busy:
         print("a server is pruning the change log at this moment and prunes the rest")
     return 0

@@ -272,6 +272,7 @@ def _log(connection: Connection) -> LogFacts | None:
     prunable_age_s, kept_age_s = retention[0] if retention else (None, 0.0)
     others = _allowed(connection, "doctor_lane_logs")
     lanes, lane_log_bytes, lane_changes = others[0] if others else (0, 0, 0)
+    held = _allowed(connection, "log_size")
     return LogFacts(
         size_bytes=size_bytes,
         rows=changes,
@@ -281,6 +282,7 @@ def _log(connection: Connection) -> LogFacts | None:
         duplicates=duplicates,
         backward=backward,
         unpositioned=_unpositioned(connection),
+        held_bytes=held[0][1] if held else None,
         prunable_age_s=prunable_age_s,
         kept_age_s=kept_age_s or 0.0,
         lanes=lanes,

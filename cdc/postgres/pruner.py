@@ -57,11 +57,15 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one run deleted; `is_busy` where another session was pruning."""
+    """What one run deleted; `is_busy` where another session was pruning.
+
+    `kept` is about how many changes are too many and stay: the owner's minimum age wins over every limit.
+    """
 
     commits: int = 0
     changes: int = 0
     is_busy: bool = False
+    kept: int = 0
 
 
 def keep_at_least(url: str, age_s: float) -> None:
@@ -86,6 +90,7 @@ class Pruner:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._must_stop = asyncio.Event()
         self._has_warned = False
+        self._keeps_too_much = False
         self.pruned_commits = 0
 
     async def prune(self, *, at_most_s: float = math.inf) -> Pruned:
@@ -109,7 +114,8 @@ class Pruner:
             gone = await self._prune_batch(connection, began - started, max(0, excess - changes))
             commits, changes = commits + gone.commits, changes + gone.changes
             if gone.is_busy or not gone.commits or loop.time() - started > at_most_s:
-                return Pruned(commits, changes, gone.is_busy)
+                is_done = not gone.is_busy and not gone.commits
+                return Pruned(commits, changes, gone.is_busy, max(0, excess - changes) if is_done else 0)
             if await self._is_stopped_within(max(_LEAST_REST_S, (loop.time() - began) * self._rest)):
                 return Pruned(commits, changes)
 
@@ -178,6 +184,7 @@ class Pruner:
                 logger.exception("Pruning failed", extra={"action": "prune_failed"})
                 continue
             self._has_warned = False
+            self._note_kept(pruned.kept)
             self.pruned_commits += pruned.commits
             if pruned.commits:
                 logger.info(
@@ -236,6 +243,15 @@ class Pruner:
         assert row is not None, "a query of totals gives one row"
         held, size_bytes = row
         return max(0, held - held * self._retention.max_bytes // size_bytes) if size_bytes else 0
+
+    def _note_kept(self, kept: int) -> None:
+        """Logged when it begins, not at each run."""
+        if kept and not self._keeps_too_much:
+            logger.warning(
+                "The change log stays larger than its limit: what is younger than the owner's minimum age is kept",
+                extra={"action": "prune_limited", "changes": kept, "limit_bytes": self._retention.max_bytes},
+            )
+        self._keeps_too_much = kept > 0
 
     def _on_error(self, error: DatabaseError) -> None:
         if self._must_stop.is_set():

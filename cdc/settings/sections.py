@@ -320,7 +320,8 @@ class RetentionSettings:
         "FLAGENT_CDC_RETENTION_MAX_BYTES",
         LIMIT,
         "4GiB",
-        "Approximate maximum size of the change log; the oldest commits are pruned first.",
+        "Approximate maximum size of the commits in the change log; the oldest are pruned first, but none younger than "
+        "the owner's `prune --keep-at-least` (ten minutes by default), which wins. Files keep their free space.",
     )
     lane_max_bytes: int | None = setting(
         "FLAGENT_CDC_RETENTION_LANE_MAX_BYTES",

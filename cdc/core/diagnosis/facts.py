@@ -85,8 +85,9 @@ class RoleFacts:
 class LogFacts:
     """The change log. `unpositioned` counts committed changes without a position. `position_sequence` is None if it may
     not be read, and 0 before its first use. `prunable_age_s` is the age of the oldest commit except the newest; the
-    owner forbids pruning commits younger than `kept_age_s`. `lanes` counts the lanes but the flags', `lane_log_bytes`
-    and `lane_changes` are the size of their change logs together; everything else is about the flags' lane.
+    owner forbids pruning commits younger than `kept_age_s`. Of `size_bytes` the present commits need about
+    `held_bytes`, None if that is unknown. `lanes` counts the lanes but the flags', `lane_log_bytes` and `lane_changes`
+    are the size of their change logs together; everything else is about the flags' lane.
     """
 
     size_bytes: int
@@ -97,6 +98,7 @@ class LogFacts:
     duplicates: int
     backward: int
     unpositioned: int | None
+    held_bytes: int | None = None
     prunable_age_s: float | None = None
     kept_age_s: float = 0.0
     lanes: int = 0

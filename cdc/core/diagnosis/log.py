@@ -56,11 +56,29 @@ def _size(log: LogFacts, limits: Limits) -> Finding:
             text += f"; it grows by {size(log.size_bytes / log.oldest_age_s * _DAY_S)} a day"
     if log.size_bytes <= limits.log_bytes:
         return ok("log_size", text)
+    text += f": more than {size(limits.log_bytes)}"
+    if log.held_bytes is not None and log.held_bytes <= limits.log_bytes:
+        return note(
+            "log_size",
+            f"{text}, but its commits need only {size(log.held_bytes)} of that: the rest is free space in the files,"
+            " which new changes use. Only `vacuum full` of the tables in flagent_cdc gives it back, and stops every"
+            " writer meanwhile",
+        )
+    if log.kept_age_s and (log.prunable_age_s is None or log.prunable_age_s <= log.kept_age_s):
+        return note(
+            "log_size",
+            f"{text}, and all of it is younger than the minimum age of {_age_text(log.kept_age_s)} that the owner has"
+            " set, which wins: lower it with flagent-cdc prune --keep-at-least, or allow more bytes",
+        )
     return error(
         "log_size",
-        f"{text}: more than {size(limits.log_bytes)}",
+        text,
         f"flagent-cdc prune --larger-than {limits.log_bytes}",
     )
+
+
+def _age_text(seconds: float) -> str:
+    return f"{seconds / 60:.3g} minutes" if seconds < _RATE_S * 2 else f"{seconds / _RATE_S:.3g} hours"
 
 
 def _lane_size(log: LogFacts, limits: Limits) -> Finding:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import LiteralString
 
 import psycopg
@@ -15,6 +16,7 @@ from cdc.errors import DatabaseRefused
 from cdc.postgres.pruner import BATCH_CHANGES, Pruned, Pruner, Retention, keep_at_least
 from tests.fixtures.flags import Writer
 from tests.fixtures.follower import flags_in
+from tests.fixtures.logged import actions
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.server import serving, sse, until
 
@@ -80,7 +82,7 @@ async def test_what_is_older_goes_and_what_is_younger_stays(database_url: str, t
 async def test_whatever_is_asked_the_owners_floor_holds(database_url: str, ten: list[int]) -> None:
     grow_old(database_url, "9 minutes", up_to=ten[-1])
     before = positions(database_url)
-    assert await prune(database_url, Retention(0.001, 1)) == Pruned()
+    assert replace(await prune(database_url, Retention(0.001, 1)), kept=0) == Pruned()
     assert positions(database_url) == before
     keep_at_least(database_url, 60.0)
     assert (await prune(database_url, ALL)).commits == len(before) - 1
@@ -293,6 +295,20 @@ async def test_the_runtime_role_cannot_shorten_what_the_owner_keeps(runtime_url:
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden.encode())
+
+
+async def test_what_stays_because_the_owner_keeps_it_is_logged_when_it_begins(
+    database_url: str, ten: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = positions(database_url)
+    pruner = Pruner(database_url, Retention(None, 1), interval_s=0.05)
+    running = asyncio.create_task(pruner.run())
+    await until(lambda: "prune_limited" in actions(caplog), "the line")
+    await asyncio.sleep(0.3)  # several more runs
+    pruner.stop()
+    await running
+    assert actions(caplog).count("prune_limited") == 1
+    assert positions(database_url) == before
 
 
 async def test_a_role_that_may_not_prune_is_said_once(

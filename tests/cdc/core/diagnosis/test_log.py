@@ -36,6 +36,11 @@ def test_a_change_log_that_may_not_be_read_could_not_be_checked() -> None:
     ("changes", "check", "words"),
     [
         ({"size_bytes": 11 * 1024**3}, "log_size", "takes 11 GiB on disk and holds about 100 changes"),
+        (
+            {"size_bytes": 11 * 1024**3, "held_bytes": 12 * 1024**3, "kept_age_s": 600.0, "prunable_age_s": 900.0},
+            "log_size",
+            "more than 10 GiB",
+        ),
         ({"lanes": 2, "lane_log_bytes": 21 * 1024**3}, "lane_log_size", "more than 10 GiB per lane"),
         ({"prunable_age_s": 30 * DAY_S}, "log_age", "30.0 days old, but retention is 7 days"),
         ({"unvacuumed": ("commit_log",)}, "autovacuum", "autovacuum is off for commit_log"),
@@ -90,3 +95,17 @@ def test_lost_changes_are_published_by_attaching_each_schema_again() -> None:
 )
 def test_sizes_have_three_digits_and_a_unit(count: float, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"held_bytes": 4 * 1024**2}, "its commits need only 4 MiB of that: the rest is free space"),
+        ({"kept_age_s": 7200.0, "prunable_age_s": 300.0}, "younger than the minimum age of 2 hours"),
+        ({"kept_age_s": 600.0, "prunable_age_s": None}, "younger than the minimum age of 10 minutes"),
+    ],
+)
+def test_no_command_is_advised_that_would_change_nothing(changes: dict[str, Any], said: str) -> None:
+    found = next(each for each in of_log(size_bytes=11 * 1024**3, **changes) if each.check == "log_size")
+    assert said in found.text
+    assert found.remedy is None
