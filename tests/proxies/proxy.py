@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ _NGINX = """
 daemon off;
 pid {directory}/pid;
 error_log stderr;
-events {{ worker_connections 512; }}
+events {{ worker_connections 1024; }}
 http {{
     access_log off;
 {shipped}
@@ -49,11 +49,20 @@ LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+LoadModule slotmem_shm_module /usr/lib/apache2/modules/mod_slotmem_shm.so
+LoadModule proxy_balancer_module /usr/lib/apache2/modules/mod_proxy_balancer.so
+LoadModule lbmethod_bybusyness_module /usr/lib/apache2/modules/mod_lbmethod_bybusyness.so
+LoadModule lbmethod_byrequests_module /usr/lib/apache2/modules/mod_lbmethod_byrequests.so
+DefaultRuntimeDir {directory}
 LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so
 LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 Listen 127.0.0.1:{port}
 {shipped}
 """
+
+
+# A port where nothing listens.
+NOTHING = 1
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,14 @@ class Proxy:
         return shutil.which(self.command[0], path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
     def configuration(
-        self, directory: Path, port: int, backend: int, timeout_s: int | None, certificate: Path | None
+        self, directory: Path, port: int, backends: Sequence[int], timeout_s: int | None, certificate: Path | None
     ) -> str:
         text = (SHIPPED / self.file).read_text(encoding="utf-8")
         bound = self.bound if certificate is None else self.secure
         changes = {
             self.listens: bound.format(port=port, certificate=certificate),
-            "127.0.0.1:8080": f"127.0.0.1:{backend}",
+            "127.0.0.1:8080": f"127.0.0.1:{backends[0]}",
+            "127.0.0.1:8081": f"127.0.0.1:{backends[-1] if len(backends) > 1 else NOTHING}",
         }
         if timeout_s is not None:
             changes[self.timeout[0]] = self.timeout[1].format(timeout_s)
@@ -126,18 +136,19 @@ def running(
     proxy: Proxy,
     directory: Path,
     port: int,
-    backend: int,
+    backends: Sequence[int],
     timeout_s: int | None = None,
     certificate: Path | None = None,
 ) -> Iterator[str]:
-    """The proxy's address, once it forwards requests to the server at `backend`; skips if the proxy is not installed.
+    """The proxy's address, once it forwards requests to the servers at the ports `backends`, two at most: with one,
+    the other one of the shipped file is down. Skips if the proxy is not installed.
 
     With a certificate, and its key in the same file, the proxy uses TLS and HTTP/2.
     """
     if proxy.program is None:
         pytest.skip(f"{proxy.name} is not installed (Debian: {proxy.package})")
     file = directory / proxy.file
-    file.write_text(proxy.configuration(directory, port, backend, timeout_s, certificate), encoding="utf-8")
+    file.write_text(proxy.configuration(directory, port, backends, timeout_s, certificate), encoding="utf-8")
     command = [proxy.program, *(part.format(file=file) for part in proxy.command[1:])]
     environment = {"HOME": str(directory), "PATH": "/usr/sbin:/usr/bin:/bin"}
     with (directory / "log").open("wb") as log:

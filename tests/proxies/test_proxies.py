@@ -52,7 +52,7 @@ async def through(
     with throwaway_directory() as directory:
         async with serving(database_url, **settings) as server:
             backend = int(server.url.rpartition(":")[2])
-            front = running(proxy, directory, lasting_port(), backend, timeout_s, certificate)
+            front = running(proxy, directory, lasting_port(), [backend], timeout_s, certificate)
             # In a thread: it waits for the proxy, which needs the server in this loop.
             url = await asyncio.to_thread(front.__enter__)
             try:
