@@ -536,7 +536,7 @@ def test_a_truncate_of_all_tables_that_logged_its_rows_can_be_undone(observed: O
 def test_the_present_has_the_hash_of_the_commit_that_led_there_as_long_as_it_is_known() -> None:
     catalog = Catalog(LOG, Position(6), CommitHash("3f0c9a"))
     assert str(catalog.here) == f"6@{LOG}.3f0c9a"
-    commit = commit_of(7, Change("shop", "orders", Op.INSERT, None, {"id": 1}))
+    commit = commit_of(7, change_of("shop", "orders", Op.INSERT, None, {"id": 1}))
     (event,) = catalog.apply(commit)
     assert str(event.id) == f"7-0@{LOG}.{commit.hash}"
     assert catalog.copy().here == catalog.here == EventId(Position(7), None, LOG, commit.hash)
