@@ -62,7 +62,7 @@ async def test_an_upgrade_where_there_is_no_websocket_is_counted_out_again(memor
 
         async def has_place() -> bool:
             async with httpx.AsyncClient(base_url=server.url) as client:
-                return (await client.get("/healthz")).status_code == 200
+                return (await client.get("/api/v1/flags")).status_code == 200
 
         await until(has_place, "a place")
 
