@@ -14,7 +14,7 @@ from ..auth.api_key import ApiKey, new_key, readable_grant
 from ..core.subscription.grant import Grant
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
-from ..database.lock_retry import Connection, changing, connect
+from ..database.lock_retry import Connection, changing, connect, require_primary
 from ..database.queries import query
 from ..errors import InvalidInput
 
@@ -55,7 +55,7 @@ class AuditEntry:
 def create_key(url: str, name: str, grant: Grant, expires_at: datetime | None = None) -> str:
     """Create a key and return its text, which cannot be recovered later: only its hash is stored."""
     key = new_key()
-    with _connected(url) as connection, changing(connection):
+    with _changing(url) as connection:
         connection.execute(
             query("create_key"),
             {
@@ -105,7 +105,7 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
 
     Raises `InvalidInput` if there is no such key.
     """
-    with _connected(url) as connection, changing(connection):
+    with _changing(url) as connection:
         id: int | None = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else None
         if id is None:
             found = connection.execute(query("key_id"), {"prefix": which[:16]}).fetchone()
@@ -115,6 +115,14 @@ def revoke_key(url: str, which: str) -> tuple[str, bool]:
         # Does not repeat the input, which may be a secret key.
         raise InvalidInput("there is no such key; `flagent-cdc keys list` shows all", name="key", code="unknown_key")
     return str(revoked[0]), bool(revoked[1])
+
+
+@contextmanager
+def _changing(url: str) -> Iterator[Connection]:
+    with _connected(url) as connection:
+        require_primary(connection, read_database_url(url))
+        with changing(connection):
+            yield connection
 
 
 @contextmanager

@@ -279,6 +279,19 @@ async def test_a_role_without_rights_cannot_learn_the_channel(
         assert channel not in str(row)
 
 
+def forged(position: int, change: dict[str, Any]) -> str:
+    """As a commit is announced, to the letter: anything else only makes the listener look at the change log."""
+    commit = {
+        "position": position,
+        "xid": 1,
+        "committedAt": "2026-01-01T00:00:00.000000Z",
+        "user": "u",
+        "application": "",
+    }
+    changes = [{"schema": "public", "table": "flags", **change}]
+    return json.dumps({**commit, "changes": changes}, separators=(",", ":"))
+
+
 async def test_a_forged_commit_is_detected_at_the_next_probe(database_url: str) -> None:
     """A role that knows the channel can forge a commit; the next probe compares it with the change log."""
     async with serving(database_url, **QUICK) as server, sse(server.stream_url) as stream:
@@ -288,9 +301,7 @@ async def test_a_forged_commit_is_detected_at_the_next_probe(database_url: str) 
             before = server.pipeline.hub.catalog.position
             row = {"id": 99, "key": "forged", "description": "", "enabled": True, "snapshot_id": 0}
             row |= {"data_records_enabled": False}
-            change = {"schema": "public", "table": "flags", "op": "insert", "before": None, "after": row}
-            commit = {"position": before + 1, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
-            payload = json.dumps({**commit, "application": "", "changes": [change]})
+            payload = forged(before + 1, {"op": "insert", "key": None, "before": None, "after": row})
             writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
             assert await flag(stream) == "forged"
             assert resynced(await stream.next()) == ("log_replaced", ["true"])
@@ -302,9 +313,7 @@ async def test_a_forged_commit_in_the_place_of_the_next_one_is_detected(database
     async with serving(database_url, listener_probe_interval_s=30.0) as server, sse(server.stream_url) as stream:
         with Writer(database_url) as writer:
             before = server.pipeline.hub.catalog.position
-            change = {"schema": "public", "table": "flags", "op": "truncate", "before": None, "after": None}
-            commit = {"position": before + 1, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
-            payload = json.dumps({**commit, "application": "", "changes": [change]})
+            payload = forged(before + 1, {"op": "truncate", "key": None, "before": None, "after": None})
             writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
             await until(lambda: server.pipeline.hub.catalog.position == before + 1, "the forgery")
             writer.flag("true")
@@ -358,10 +367,8 @@ async def test_a_payload_that_cannot_be_applied_does_not_end_the_stream(database
         with Writer(database_url) as writer:
             writer.flag("a")
             assert await flag(stream) == "a"
-            commit = {"position": 0, "committedAt": "2026-01-01T00:00:00.000000Z", "xid": 1, "user": "u"}
-            commit["position"] = server.pipeline.hub.catalog.position + 1
-            changes = [{"schema": "public", "table": "flags", "op": "insert", "before": None, "after": {"x": 1}}]
-            payload = json.dumps({**commit, "application": "", "changes": changes})
+            change = {"op": "insert", "key": None, "before": None, "after": {"x": 1}}
+            payload = forged(server.pipeline.hub.catalog.position + 1, change)
             writer.connection.execute("select pg_notify(%s, %s)", (channel_of(database_url), payload))
             reason, found = resynced(await stream.next())
             assert (reason, found) in (("pruned", ["a"]), ("log_replaced", ["a"]))

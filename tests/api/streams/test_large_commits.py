@@ -170,9 +170,14 @@ async def test_a_part_is_found_by_its_place_however_far_within(database_url: str
     try:
         (begin,) = [one for one in await store.commits_after(Position(0), 100, in_parts=True) if not one.ends]
         number = begin.changes[-1].sequence
-        index = 33_500 if number is None else number + 33_400
-        part = await store.next_part(begin.position, index, 33_500, 400)
-        last = None if part is None else await store.next_part(begin.position, index + 400, 33_900, 400)
+        places = [33_500, 33_900]
+        if number is not None:
+            numbers = writer.connection.execute(
+                "select l.id from flagent_cdc.read_order_log l order by l.id"
+            ).fetchall()
+            places = [numbers[place - 1][0] for place in places]
+        part = await store.next_part(begin.position, places[0], 33_500, 400)
+        last = None if part is None else await store.next_part(begin.position, places[1], 33_900, 400)
     finally:
         await store.close()
     assert part is not None
