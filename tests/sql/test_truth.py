@@ -6,7 +6,6 @@ and the catalog of Flagent's tables. FLAGENT_CDC_TEST_SEED repeats the programs 
 """
 
 import os
-import random
 
 import pytest
 
@@ -14,7 +13,8 @@ from tests.fixtures.postgres import Postgres
 from tests.sql.programs.campaign import Campaign
 from tests.sql.programs.pair import PROGRAMS, pair
 
-SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or str(random.randrange(1_000_000))
+# The same programs in each run, so that a failure is that of a change; other seeds find more.
+SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or "8"
 
 
 @pytest.mark.timeout(600)

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any, LiteralString
 
 import psycopg
@@ -93,21 +94,26 @@ class WatchedRows:
         self, connection: psycopg.Connection[Any], order: str, lane: int, table: str
     ) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
+        changes: list[Any] = []
         position = 0
         name = log_query("commits_after", "read" if order == "read" else "commit")
         while rows := connection.execute(
             name, {"lane": lane, "position": position, "limit": _PAGE, "most": 2**62}
         ).fetchall():
             position = rows[-1][0]
-            for *_, schema, name_of_table, op, _before, after, key in rows:
-                if (schema, name_of_table) != (self._schema, table):
-                    continue
-                if op == "delete":
-                    found.pop(key["id"], None)
-                elif op == "truncate":
-                    found.clear()
-                else:
-                    found[key["id"]] = after
+            changes += rows
+        if order == "read":
+            # Transactions come in the order of their ids there; the number of a change orders those of a row.
+            changes.sort(key=itemgetter(6))
+        for *_, schema, name_of_table, op, _before, after, key in changes:
+            if (schema, name_of_table) != (self._schema, table):
+                continue
+            if op == "delete":
+                found.pop(key["id"], None)
+            elif op == "truncate":
+                found.clear()
+            else:
+                found[key["id"]] = after
         return found
 
     def _wait_for_horizon(self, connection: psycopg.Connection[Any], lane: int) -> bool:
