@@ -96,7 +96,7 @@ def read_audit(url: str, limit: int) -> list[AuditEntry]:
 
 def rotate_secret(url: str) -> None:
     """Replace the secret that signs stream tokens; the previous one verifies them for one more minute."""
-    with _connected(url) as connection:
+    with _changing(url) as connection:
         connection.execute(query("rotate_token_secret"))
 
 

@@ -1,7 +1,8 @@
 -- take_commit_lock: waits for the lock that makes the order of a lane's positions the order of its commits.
 --
 -- Called by: assign_position() and assign_lane_position(), where the lock is not free at once.
--- Arguments: the lock's two halves, 0 and the flags' or 'flag' in ASCII and a lane's number; the writer's lock_timeout.
+-- Arguments: the lock's number: 'flagent_' in ASCII for the flags, 'flag' and the lane's number for others; the writer's
+--            lock_timeout.
 -- May raise: lock_not_available when the writer's lock_timeout has passed, or its statement_timeout, which PostgreSQL itself
 --            does not apply at COMMIT. The holder waits for nothing but the disk.
 create or replace function flagent_cdc.take_commit_lock(in_key bigint, in_lock_timeout text) returns void

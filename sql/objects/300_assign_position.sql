@@ -77,9 +77,7 @@ begin
     insert into flagent_cdc.commit_log as c
         (position, transaction_group, xid, committed_at, changes, session_user_name, application_name)
     values (
-        setval(
-            'flagent_cdc.commit_position', coalesce(pg_sequence_last_value('flagent_cdc.commit_position'), 0) + 1
-        ),
+        flagent_cdc.next_position('flagent_cdc.commit_position'),
         new.transaction_group, pg_current_xact_id(), clock_timestamp(), changes, session_user,
         current_setting('application_name')
     )
