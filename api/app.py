@@ -36,6 +36,7 @@ from .routes import (
     info,
     ofrep,
     realtime,
+    snapshot,
     status,
     stream_tokens,
     tables,
@@ -197,6 +198,7 @@ def create_app(
     web.state.status = StatusReader(pipeline) if status_reader is None else status_reader
     web.state.metrics = metrics
     web.state.exports = export.Exports(pipeline)
+    web.state.snapshots = snapshot.Snapshots(pipeline)
     web.add_exception_handler(Problem, _on_problem)
     for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)
@@ -212,6 +214,7 @@ def create_app(
         evaluation,
         ofrep,
         realtime,
+        snapshot,
         status,
         stream_tokens,
         tables,

@@ -60,6 +60,7 @@ GRANT_AWARE_PATHS = (
     "/api/v1/tables",
     "/api/v1/evaluation",
     "/api/v1/export/",
+    "/api/v1/snapshot",
     "/api/v1/stream-tokens",
     "/ofrep/v1/evaluate/",
 )

@@ -58,7 +58,7 @@ class ChangeFeed:
                 return page
             after = page.next
             if page.is_open:
-                await self._wait(Position(page.newest + 1), rest_s)
+                await self.wait(Position(page.newest + 1), rest_s)
 
     def stop_waiting(self) -> None:
         """The server is shutting down: answer every reader with what there is."""
@@ -71,7 +71,11 @@ class ChangeFeed:
         if self._log is not None:
             await self._log.close()
 
-    async def _wait(self, position: Position, timeout_s: float) -> None:
+    async def wait(self, position: Position, timeout_s: float) -> None:
+        """Wait until the lane has reached `position`, for at most `timeout_s`, or until the server shuts down.
+
+        Raises `TooBusy` when a thousand wait already.
+        """
         if self._waiting >= _MAX_WAITING:
             raise TooBusy(f"{_MAX_WAITING} readers are waiting for changes already; ask without waitMs")
         self._waiting += 1
