@@ -8,6 +8,7 @@ async with FlagentWebSocketClient("ws://host/ws") as client:
 
 from ._backoff import ReconnectConfig
 from ._evaluation import EvaluationResult
+from .client import FlagentClient, TransportName
 from .errors import (
     AmbiguousFlag,
     ClientClosed,
@@ -43,6 +44,7 @@ __all__ = [
     "Flag",
     "FlagChange",
     "FlagStore",
+    "FlagentClient",
     "FlagentError",
     "FlagentEvent",
     "FlagentSSEClient",
@@ -59,6 +61,7 @@ __all__ = [
     "StoreStatus",
     "Subscription",
     "Tag",
+    "TransportName",
     "Variant",
     "WrongEventLoop",
 ]

@@ -1,8 +1,7 @@
 """What both clients share: subscriptions, stores, the resume id, and the routing of messages.
 
-A subclass brings the transport: :meth:`RealtimeClient._run_connection` opens one connection and passes each message, in
-the WebSocket's form, to :meth:`RealtimeClient._accept`. It ends by raising :exc:`ConnectionLost` or
-:exc:`ConnectionRefused`.
+A subclass brings the transport, which passes each message, in the WebSocket's form, to
+:meth:`RealtimeClient._accept`.
 
 Tasks: the supervisor's two, and the dispatcher's, which calls handlers. ``close`` ends all of them.
 """
@@ -13,38 +12,28 @@ import asyncio
 import inspect
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from ._backoff import ReconnectConfig
 from ._clock import Clock, SystemClock
-from ._connection_supervisor import ConnectionSupervisor
+from ._connection_supervisor import ConnectionSupervisor, NextStep
 from ._dispatcher import Dispatcher, Invoke, invoke_here
 from ._event_id import Cursor
 from ._home import Home
-from ._selection import EVERYTHING, Selection, SelectionLimits, Weight, union
+from ._selection import EVERYTHING, Selection, Weight, union
 from ._store_driver import StoreDriver
 from ._subscription_registry import SubscriptionRegistry
-from .errors import ClientClosed, ConnectionLost, FlagentError, ForkedClient, MalformedMessage
+from ._transport import ApiKey, ConnectionRequest, Transport
+from .errors import ClientClosed, ConnectionLost, ConnectionRefused, FlagentError, ForkedClient, MalformedMessage
 from .events import FlagentEvent, decode_event
 
 logger = logging.getLogger("flagent_realtime")
 
-ApiKey = Union[str, Callable[[], Union[str, Awaitable[str]]], None]
 Handler = Callable[..., Any]
 _Self = TypeVar("_Self", bound="RealtimeClient")
-
-
-@dataclass(frozen=True)
-class ConnectionRequest:
-    """What a new connection asks for. ``last_event_id`` and ``snapshot`` exclude each other."""
-
-    selection: Selection
-    last_event_id: str | None
-    snapshot: bool
 
 
 class RealtimeClient(SubscriptionRegistry):
@@ -60,8 +49,6 @@ class RealtimeClient(SubscriptionRegistry):
     - *ssl_context*: for ``https`` and ``wss``; ``None`` verifies against the system's certificates.
     - *clock*, *invoke*: for tests and for the synchronous clients.
     """
-
-    _limits: SelectionLimits
 
     def __init__(
         self,
@@ -101,6 +88,7 @@ class RealtimeClient(SubscriptionRegistry):
         self._is_greeted = False
         self._last_greeting: Mapping[str, Any] = {"type": "connected"}
         self._failure: FlagentError | None = None
+        self._transport = self._make_transport()
         self._last_connection_error: FlagentError | None = None
 
     # ------------------------------------------------------------ life cycle
@@ -211,11 +199,11 @@ class RealtimeClient(SubscriptionRegistry):
     def _check_selection(self, added: Selection) -> None:
         added.check_values()
         weight = self._weight.plus(added.weight)
-        if not self._limits.allow(weight):
+        if not self._transport.limits.allow(weight):
             # Equal selectors of several subscriptions count once, but comparing them takes time.
             exact = union([*self._selections(), added]).weight
-            if not self._limits.allow(exact):
-                raise self._limits.refusal(exact)
+            if not self._transport.limits.allow(exact):
+                raise self._transport.limits.refusal(exact)
         self._weight = weight
 
     def _deselect(self, selection: Selection | None) -> None:
@@ -236,19 +224,24 @@ class RealtimeClient(SubscriptionRegistry):
     # --------------------------------------------------------- the transport
 
     @abstractmethod
+    def _make_transport(self) -> Transport:
+        """The transport that the client begins with."""
+
     async def _run_connection(self) -> None:
-        """Open one connection for :meth:`_new_request` and read it to its end."""
+        await self._transport.run()
 
-    @abstractmethod
     def _apply_selection(self) -> None:
-        """Bring an open connection in line with the selection."""
+        self._transport.apply_selection()
 
-    @abstractmethod
     def _request_snapshot(self, store: StoreDriver) -> None:
-        """Bring a snapshot to one store while the stream goes on; on failure call its ``snapshot_failed``."""
+        self._transport.request_snapshot(store)
 
     async def _release(self) -> None:
         """Release what the transport keeps between connections."""
+        await self._transport.release()
+
+    def _heard(self) -> None:
+        """Bytes arrived."""
 
     async def _key(self) -> str | None:
         key = self._api_key() if callable(self._api_key) else self._api_key
@@ -271,8 +264,12 @@ class RealtimeClient(SubscriptionRegistry):
     # ------------------------------------------- what the supervisor reports
 
     def _opened(self) -> None:
-        """Call when the transport is connected; extended by transports that hold requests back."""
+        """The transport is connected."""
         self._supervisor.opened()
+        self._transport.opened()
+
+    def _next_step(self, end: ConnectionLost | ConnectionRefused) -> NextStep:
+        return NextStep.FAIL if isinstance(end, ConnectionRefused) else NextStep.BACKOFF
 
     @property
     def _feeds_store(self) -> bool:
@@ -283,10 +280,11 @@ class RealtimeClient(SubscriptionRegistry):
             store.tick(now)
 
     def _disconnected(self, error: FlagentError) -> None:
-        """The connection ended, for any reason. Idempotent; extended by transports with open requests."""
+        """The connection ended, for any reason. Idempotent."""
         self._is_greeted = False
         for store in self._stores:
             store.connection_lost()
+        self._transport.disconnected(error, self._is_closed or self.failure is not None)
 
     def _connection_lost(self, error: ConnectionLost) -> None:
         self._last_connection_error = error
@@ -385,6 +383,9 @@ class RealtimeClient(SubscriptionRegistry):
 
     def _snapshot_receivers(self, message: Mapping[str, Any]) -> list[StoreDriver]:
         """The stores that a snapshot of the stream is for."""
+        is_requested, store = self._transport.snapshot_receiver(message)
+        if is_requested:
+            return [store] if store in self._stores else []
         receivers, self._awaiting_stores = self._awaiting_stores, []
         return [store for store in receivers if store in self._stores]
 

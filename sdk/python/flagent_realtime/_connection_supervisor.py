@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from enum import Enum
 from typing import Protocol
 
 from ._backoff import Backoff, ReconnectConfig
@@ -15,6 +16,14 @@ from ._liveness import Liveness
 from .errors import ConnectionLost, ConnectionRefused, FlagentError, ReconnectExhausted
 
 logger = logging.getLogger("flagent_realtime")
+
+
+class NextStep(Enum):
+    """What a supervisor does after a connection."""
+
+    FAIL = "fail"
+    CONNECT = "connect"
+    BACKOFF = "backoff"
 
 
 class ConnectionListener(Protocol):
@@ -39,6 +48,9 @@ class ConnectionListener(Protocol):
     def _client_failed(self, error: FlagentError) -> None:
         """The supervisor gave up; it does not connect again."""
 
+    def _next_step(self, end: ConnectionLost | ConnectionRefused) -> NextStep:
+        """What follows a connection that ended like this."""
+
 
 class ConnectionSupervisor:
     """Runs the connections of one client, one at a time."""
@@ -57,12 +69,15 @@ class ConnectionSupervisor:
         self._loop_task: asyncio.Task[None] | None = None
         self._connection_task: asyncio.Task[None] | None = None
         self._watch_handle: asyncio.TimerHandle | None = None
+        self.longest_watch_s = 1.0
+        """The most seconds between two ticks of a connection."""
 
     # ------------------------------------------------------------ life cycle
 
     def start(self) -> None:
-        """Connect in the background. Idempotent."""
-        if self._loop_task is None:
+        """Connect in the background, also after :meth:`close`. Idempotent."""
+        if self._loop_task is None or self._is_closed:
+            self._is_closed = False
             self._loop_task = asyncio.create_task(self._run(), name="flagent-supervisor")
 
     async def close(self) -> None:
@@ -75,6 +90,16 @@ class ConnectionSupervisor:
             await asyncio.gather(task, return_exceptions=True)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether the client does not read for now, because its handlers are busy."""
+        return self._is_paused
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it connects, or is connected, or waits for the next attempt."""
+        return self._loop_task is not None and not self._is_closed and not self._loop_task.done()
+
+    @property
     def is_ending(self) -> bool:
         """Whether :meth:`drop` or :meth:`replace` ended the present connection."""
         return self._end is not None
@@ -82,17 +107,23 @@ class ConnectionSupervisor:
     async def _run(self) -> None:
         while not self._is_closed:
             end = await self._connect()
-            if isinstance(end, ConnectionRefused):
-                self._listener._client_failed(end)
-                return
-            if self._replaces:
+            if self._replaces and isinstance(end, ConnectionLost):
                 self._replaces = False
                 continue
+            step = self._listener._next_step(end)
+            if step is NextStep.FAIL:
+                self._listener._client_failed(end)
+                return
+            if isinstance(end, ConnectionRefused):
+                refused, end = end, ConnectionLost(end.reason, status=end.status, close_code=end.close_code)
+                end.__cause__ = refused.__cause__
             # The message contains the reason too: without configured logging it is the only visible part.
             logger.warning(
                 "The connection is lost: %s", end.reason, extra={"action": "connection_lost", "reason": end.reason}
             )
             self._listener._connection_lost(end)
+            if step is NextStep.CONNECT:
+                continue
             now, random = self._clock.now(), self._clock.random()
             delay = self.backoff.lost(now, random, end.retry_after_ms, self._listener._feeds_store)
             if delay is None:
@@ -161,10 +192,10 @@ class ConnectionSupervisor:
 
     # ------------------------------------------------------------- decisions
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, kind: str = "lost") -> None:
         """End the present connection and reconnect after the backoff."""
         if self._connection_task is not None and self._end is None:
-            self._end = ConnectionLost(reason)
+            self._end = ConnectionLost(reason, kind=kind)
             self._connection_task.cancel()
 
     def replace(self, reason: str) -> None:
@@ -180,9 +211,10 @@ class ConnectionSupervisor:
         self._listener._tick(now)
         limit = self.liveness.silence_limit
         if self.liveness.is_silent(now) and not self._is_paused:
-            self.drop(f"nothing was received for {limit:g} s")
+            self.drop(f"nothing was received for {limit:g} s", kind="silent")
             return
-        self._watch_handle = asyncio.get_running_loop().call_later(min(limit / 5, 1.0), self.watch)
+        pause = min(limit / 5, self.longest_watch_s)
+        self._watch_handle = asyncio.get_running_loop().call_later(pause, self.watch)
 
     def _closed(self) -> None:
         self.is_connected = False

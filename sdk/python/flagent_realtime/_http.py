@@ -36,7 +36,9 @@ def response_error(status: int, headers: Mapping[str, str], body: bytes = b"") -
         hint = _HINTS.get(status)
         return ConnectionRefused(text if hint is None else f"{text}; {hint}", status=status)
     now = datetime.now(timezone.utc)
-    return ConnectionLost(text, status=status, retry_after_ms=parse_retry_after(headers.get("Retry-After"), now))
+    kind = "failed" if status in (501, 505) else "unavailable"
+    wait_ms = parse_retry_after(headers.get("Retry-After"), now)
+    return ConnectionLost(text, status=status, retry_after_ms=wait_ms, kind=kind)
 
 
 def _sentence(content_type: str, body: bytes) -> str:

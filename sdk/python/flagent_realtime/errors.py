@@ -57,12 +57,14 @@ class ConnectionLost(FlagentError):
         status: int | None = None,
         close_code: int | None = None,
         retry_after_ms: int | None = None,
+        kind: str = "lost",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
         self.close_code = close_code
         self.retry_after_ms = retry_after_ms
+        self._kind = kind
 
 
 class MalformedMessage(FlagentError):

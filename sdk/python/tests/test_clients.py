@@ -1120,9 +1120,9 @@ async def test_tc_evaluate() -> None:
             await client.evaluate("reset", "e")
         with pytest.raises(RequestTimeout, match="no response"):
             await client.evaluate("silent", "e", timeout=0.05)
-        assert len(client._requests) == 0
+        assert len(client._websocket._requests) == 0
         waiting = asyncio.create_task(client.evaluate("silent", "e"))
-        await eventually(lambda: len(client._requests) == 1)
+        await eventually(lambda: len(client._websocket._requests) == 1)
         await client.close()
         with pytest.raises(ClientClosed):
             await waiting

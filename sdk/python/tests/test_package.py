@@ -50,6 +50,7 @@ def test_public_names_are_these() -> None:
         "Flag",
         "FlagChange",
         "FlagStore",
+        "FlagentClient",
         "FlagentError",
         "FlagentEvent",
         "FlagentSSEClient",
@@ -66,6 +67,7 @@ def test_public_names_are_these() -> None:
         "StoreStatus",
         "Subscription",
         "Tag",
+        "TransportName",
         "Variant",
         "WrongEventLoop",
     ]

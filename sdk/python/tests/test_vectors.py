@@ -27,6 +27,7 @@ from flagent_realtime._policy import (
 from flagent_realtime._selection import Selection
 from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseItem, SseParser, SseRetry
 from flagent_realtime._store_core import StoreCore
+from flagent_realtime._transport_choice import Action, Input, TransportChoice
 from flagent_realtime._values import context_texts, entity_text, read_integer, read_number
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant
@@ -283,3 +284,14 @@ def test_the_defaults_are_the_promised_ones() -> None:
         "multiplier": 2.0,
         "stable_after": 5.0,
     }
+
+
+@pytest.mark.parametrize("case", load("transports.json"), ids=name_of)
+def test_the_choice_of_a_transport(case: dict[str, Any]) -> None:
+    choice = TransportChoice()
+    for given in case["steps"]:
+        step = choice.step(Input(given["input"]), given["at"] / 1000)
+        done = None if step.action is Action.NOTHING else step.action.value
+        probed = None if step.probe is None else step.probe.value
+        expected = (given["transport"], given["do"], given.get("probe"))
+        assert (choice.transport.value, done, probed) == expected, given
