@@ -1,0 +1,336 @@
+package flagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/flagent-cdc/flagent-go/internal/jsontext"
+	"github.com/flagent-cdc/flagent-go/internal/policy"
+)
+
+// goodbyeLimit bounds the wait for the peer's close frame.
+const goodbyeLimit = time.Second
+
+// webSocketLink is one WebSocket connection. Its fields need the client's lock.
+type webSocketLink struct {
+	address string
+	// outbox are messages that wait for being sent; filled wakes the sender.
+	outbox [][]byte
+	filled chan struct{}
+	count  int
+	// subscribed is what the server was asked for on this connection.
+	subscribed       *selection
+	snapshotRequests map[string]*storeDriver
+	primaryRequests  map[string]bool
+	catchUpRequest   string
+}
+
+func newWebSocketLink(address string) *webSocketLink {
+	return &webSocketLink{
+		address: address, filled: make(chan struct{}, 1), subscribed: &selection{},
+		snapshotRequests: map[string]*storeDriver{}, primaryRequests: map[string]bool{},
+	}
+}
+
+func (l *webSocketLink) run(conn *connection) error {
+	socket, err := l.dial(conn)
+	if err != nil {
+		return err
+	}
+	defer socket.CloseNow()
+	socket.SetReadLimit(conn.client.options.maxMessageBytes)
+	c := conn.client
+	c.mu.Lock()
+	conn.goodbye = func() { closePolitely(socket) }
+	conn.opened()
+	l.subscribeFirst(conn)
+	c.requests.connected()
+	c.mu.Unlock()
+	conn.side.Add(1)
+	go func() {
+		defer conn.side.Done()
+		l.send(conn, socket)
+	}()
+	for {
+		kind, data, err := socket.Read(conn.ctx)
+		if err != nil {
+			return l.readError(err)
+		}
+		if err := l.process(conn, kind, data); err != nil {
+			return err
+		}
+	}
+}
+
+// closePolitely sends a close frame and waits for the peer's, a second at most.
+func closePolitely(socket *websocket.Conn) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// The error says that the peer did not answer, which changes nothing.
+		_ = socket.Close(websocket.StatusNormalClosure, "")
+	}()
+	timer := time.NewTimer(goodbyeLimit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		// Ends the wait of Close above.
+		_ = socket.CloseNow()
+	}
+}
+
+func (l *webSocketLink) dial(conn *connection) (*websocket.Conn, error) {
+	c := conn.client
+	address := l.address
+	key, err := c.key(conn.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for hop, isRenewed := 0, false; ; {
+		ctx, cancel := context.WithTimeout(conn.ctx, c.options.connectTimeout)
+		socket, answer, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+			HTTPClient:      c.http,
+			HTTPHeader:      keyHeader(key),
+			CompressionMode: websocket.CompressionNoContextTakeover,
+		})
+		cancel()
+		if err == nil {
+			return socket, nil
+		}
+		if answer == nil {
+			return nil, connectError(err, c.options.connectTimeout)
+		}
+		switch outcome := policy.Status(answer.StatusCode); {
+		case answer.StatusCode == http.StatusSwitchingProtocols:
+			return nil, &ConnectionLostError{Reason: "the WebSocket handshake failed: " + causeText(err), Cause: err, isHandshake: true}
+		case outcome == policy.Redirect:
+			hop++
+			target, sendKey, ok := policy.ResolveRedirect(address, answer.Header.Get("Location"), hop)
+			if !ok {
+				return nil, badRedirect(answer.StatusCode)
+			}
+			if address = target; !sendKey {
+				key = ""
+			}
+		case answer.StatusCode == http.StatusUnauthorized && c.options.isKeyFunction && !isRenewed:
+			isRenewed = true
+			if key, err = c.key(conn.ctx); err != nil {
+				return nil, err
+			}
+		case outcome == policy.Stream:
+			return nil, &ConnectionLostError{Reason: "the server does not open a WebSocket at this URL; check its path", Status: 200, isHandshake: true}
+		default:
+			body, _ := io.ReadAll(io.LimitReader(answer.Body, maxProblemBytes))
+			return nil, responseError(answer.StatusCode, answer.Header, body)
+		}
+	}
+}
+
+// readError says why a connection ended.
+func (l *webSocketLink) readError(err error) error {
+	var closed websocket.CloseError
+	if errors.As(err, &closed) {
+		code := int(closed.Code)
+		text := "closed with code " + strconv.Itoa(code)
+		if closed.Reason != "" {
+			text += ": " + closed.Reason
+		}
+		if policy.CloseCode(code) == policy.Fatal {
+			return &ConnectionRefusedError{Reason: text, CloseCode: code}
+		}
+		return &ConnectionLostError{Reason: text, CloseCode: code, Cause: err}
+	}
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return &ConnectionLostError{Reason: "a message is larger than the limit of WithMaxMessageBytes", Cause: err}
+	}
+	return &ConnectionLostError{Reason: "the connection broke: " + causeText(err), Cause: err}
+}
+
+func (l *webSocketLink) send(conn *connection, socket *websocket.Conn) {
+	for {
+		conn.client.mu.Lock()
+		outbox := l.outbox
+		l.outbox = nil
+		conn.client.mu.Unlock()
+		for _, data := range outbox {
+			if socket.Write(conn.ctx, websocket.MessageText, data) != nil {
+				return // the reader reports the end of the connection
+			}
+		}
+		select {
+		case <-l.filled:
+		case <-conn.ctx.Done():
+			return
+		}
+	}
+}
+
+// post queues a message for sending; it returns its requestId.
+func (l *webSocketLink) post(c *command) string {
+	l.count++
+	id := "r" + strconv.Itoa(l.count)
+	l.outbox = append(l.outbox, c.text("requestId", id).bytes())
+	signal(l.filled)
+	return id
+}
+
+func (l *webSocketLink) process(conn *connection, kind websocket.MessageType, data []byte) error {
+	c := conn.client
+	value, err := jsontext.Parse(data)
+	var failure *MalformedMessageError
+	switch {
+	case kind != websocket.MessageText:
+		failure = malformed("a WebSocket frame is binary; JSON text is expected")
+	case err != nil:
+		failure = malformed("a WebSocket frame is %v", err)
+	case value.Kind != jsontext.Object:
+		failure = malformed("a WebSocket frame is not a JSON object")
+	}
+	if failure != nil {
+		c.mu.Lock()
+		conn.reportMalformed(failure)
+		c.mu.Unlock()
+		return nil
+	}
+	m := newMessage(value)
+	c.mu.Lock()
+	isCaughtUp := m.kind == "pong" && l.catchUpRequest != "" && text(value, "requestId") == l.catchUpRequest
+	isComplete := !isCaughtUp && l.completeRequest(conn, m)
+	if isComplete {
+		conn.alive(c.clock.now())
+	}
+	c.mu.Unlock()
+	switch {
+	case isCaughtUp:
+		m.kind = "caught_up"
+		return conn.accept(m)
+	case isComplete:
+		return nil
+	}
+	return conn.accept(m)
+}
+
+// completeRequest passes a response to the request that waits for it. It reports whether the message is complete with
+// that. It needs the lock.
+func (l *webSocketLink) completeRequest(conn *connection, m message) bool {
+	id := text(m.value, "requestId")
+	switch m.kind {
+	case "evaluation_result", "pong":
+		conn.client.requests.resolve(id, response{value: m.value})
+	case "error":
+		l.requestFailed(conn, id, &RequestError{Code: text(m.value, "code"), Message: text(m.value, "message")})
+	case "unsubscribed":
+	case "subscribed":
+		return conn.isGreeted
+	default:
+		return false
+	}
+	return true
+}
+
+func (l *webSocketLink) requestFailed(conn *connection, id string, err *RequestError) {
+	c := conn.client
+	if c.requests.resolve(id, response{err: err}) {
+		return
+	}
+	c.logger.Warn("The server rejected a request", "action", "request_failed", "code", err.Code, "reason", err.Message)
+	c.dispatcher.report(err)
+	if store := l.snapshotRequester(id); store != nil {
+		store.snapshotFailed()
+	}
+	if l.primaryRequests[id] {
+		conn.drop("the server rejected the subscription: " + err.Code + ": " + err.Message)
+	}
+}
+
+func (l *webSocketLink) subscribeFirst(conn *connection) {
+	// Decided only now: subscriptions and stores may have been added while connecting.
+	request := conn.newRequest()
+	if request.selection.isEmpty() {
+		return
+	}
+	l.subscribed = request.selection
+	clear(l.primaryRequests)
+	for _, command := range subscribeCommands(request.selection, request.start()) {
+		l.primaryRequests[l.post(command)] = true
+	}
+	l.catchUpRequest = ""
+	if request.lastEventID != "" {
+		// The server answers in order, and a ping only after the replay: the pong marks the end of the replay.
+		l.catchUpRequest = l.post(newCommand("ping"))
+	}
+}
+
+func (l *webSocketLink) applySelection(conn *connection) {
+	if l.subscribed.isEmpty() {
+		l.subscribeFirst(conn)
+		return
+	}
+	wanted := conn.client.wanted()
+	if !wanted.hasNarrowingOf(l.subscribed) && !wanted.isEmpty() {
+		conn.replace()
+		return
+	}
+	added, removed := wanted.minus(l.subscribed), l.subscribed.minus(wanted)
+	if !added.isEmpty() {
+		for _, command := range subscribeCommands(added, start{}) {
+			l.post(command)
+		}
+	}
+	if wanted.isEmpty() {
+		l.post(newCommand("unsubscribe"))
+	} else if !removed.isEmpty() {
+		for _, part := range removed.parts() {
+			l.post(newCommand("unsubscribe").selecting(part))
+		}
+	}
+	l.subscribed = wanted
+}
+
+func (l *webSocketLink) requestSnapshot(_ *connection, store *storeDriver) {
+	commands := subscribeCommands(store.core.selection, start{snapshot: true})
+	l.snapshotRequests[l.post(commands[0])] = store
+	// Where everything is selected anyway, it must stay so.
+	if !l.subscribed.everything {
+		for _, command := range commands[1:] {
+			l.post(command)
+		}
+	}
+}
+
+func (l *webSocketLink) snapshotRequester(requestID string) *storeDriver {
+	store := l.snapshotRequests[requestID]
+	delete(l.snapshotRequests, requestID)
+	return store
+}
+
+func connectError(err error, limit time.Duration) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &ConnectionLostError{Reason: fmt.Sprintf("no response within %v", limit), Cause: err, isHandshake: true}
+	}
+	return &ConnectionLostError{Reason: "cannot connect: " + causeText(err), Cause: err, isUnreachable: isUnreachable(err)}
+}
+
+// causeText is what the operating system, TLS or DNS said, in one line and without the address, which may hold a token.
+func causeText(err error) string {
+	for {
+		var inner interface{ Unwrap() error }
+		if !errors.As(err, &inner) {
+			break
+		}
+		next := inner.Unwrap()
+		if next == nil || !strings.Contains(err.Error(), "://") {
+			break
+		}
+		err = next
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
