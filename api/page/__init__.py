@@ -21,18 +21,23 @@ _POLICY = (
 )
 
 _STREAM = "{{stream}}"
+_SWITCH = "{{switch}}"
 
 
 class Page:
-    """Serves the page; `stream_path` is the path of the event stream, None if it is disabled."""
+    """Serves the page; `stream_path` is the path of the event stream, None if it is disabled.
 
-    def __init__(self, stream_path: str | None) -> None:
+    With `can_switch` it turns flags on and off, as the demo allows.
+    """
+
+    def __init__(self, stream_path: str | None, *, can_switch: bool = False) -> None:
         self._files = StaticFiles(_POLICY)
         for entry in files(__name__).iterdir():
             if entry.is_file():
                 body = entry.read_bytes()
                 if entry.name == "index.html":
                     body = body.replace(_STREAM.encode(), html.escape((stream_path or "").lstrip("/")).encode())
+                    body = body.replace(_SWITCH.encode(), b"on" if can_switch else b"")
                 self._files.add(entry.name, body)
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/", self._index, methods=["GET", "HEAD"])

@@ -18,6 +18,10 @@ export class Api {
     return this.ask(path, { method: "POST", body: JSON.stringify(document), headers: { "content-type": "application/json" } });
   }
 
+  put(path, document) {
+    return this.ask(path, { method: "PUT", body: JSON.stringify(document), headers: { "content-type": "application/json" } });
+  }
+
   /** Like `post`. Throws an error whose message is a sentence and whose `problem` is the server's. */
   async ask(path, options = {}) {
     const headers = { accept: "application/json", ...options.headers };

@@ -35,7 +35,17 @@ const flagHistory = new FlagHistory(api, (key, schema, position) => {
   go("evaluate");
   evaluation.prepare(key, position);
 });
+/** Turn a flag on or off, where the server allows it; the reason if that fails, else an empty text. */
+async function switchTo(flag, enabled) {
+  try {
+    await api.put(`api/v1/demo/flags/${encodeURIComponent(flag.key)}`, { enabled });
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}
 const detail = new FlagDetail(catalog, flagHistory, {
+  switchTo: document.documentElement.dataset.switch ? switchTo : null,
   evaluate(flag) {
     go("evaluate");
     evaluation.prepare(flag.key);
@@ -274,6 +284,7 @@ function go(name, takesFocus = true) {
     tab.tabIndex = isOn ? 0 : -1;
   }
   if (name === "server") server.draw();
+  if (name === "evaluate" && detail.key !== null) evaluation.suggest(detail.key);
   if (!takesFocus) return;
   if (name === "flags") flags.focus();
   else if (name !== "evaluate") byId(name).focus({ preventScroll: true });

@@ -11,7 +11,7 @@ export class EvaluationForm {
   #keys = element("datalist", { id: "evaluate-keys" });
   #entity = element("input", { id: "evaluate-entity", autocomplete: "off", spellcheck: "false", placeholder: "user-1", maxlength: 500 });
   #type = element("input", { id: "evaluate-type", autocomplete: "off", spellcheck: "false", maxlength: 200 });
-  #at = element("input", { id: "evaluate-at", autocomplete: "off", spellcheck: "false", placeholder: "now", maxlength: 100 });
+  #at = element("input", { id: "evaluate-at", autocomplete: "off", spellcheck: "false", placeholder: "now, or 2026-11-23 12:00", maxlength: 100 });
   #context = element("div", { class: "context" });
   #asked = 0;
   #answer = element("div", { class: "answer", "aria-live": "polite" });
@@ -27,7 +27,7 @@ export class EvaluationForm {
       this.#keys,
       element("div", { class: "pair" }, field("Entity id", this.#entity), field("Entity type", this.#type)),
       element("fieldset", {}, element("legend", {}, "Context"), this.#context, element("button", { type: "button", class: "quiet", onclick: () => this.#addRow("", "", true) }, "+ property")),
-      element("label", {}, element("span", {}, "As of ", element("span", { class: "hint" }, "a time such as 2026-11-23 12:00, or a position; empty for now")), this.#at),
+      element("label", {}, element("span", {}, "As of ", element("span", { class: "hint" }, "your local time as 2026-11-23 12:00, or a position as 1042; empty means now")), this.#at),
       element("button", { type: "submit", class: "primary" }, "Evaluate"),
     );
     this.#key.addEventListener("focus", () => this.#listKeys());
@@ -45,6 +45,14 @@ export class EvaluationForm {
     show(this.#answer);
     this.#offerProperties();
     this.#entity.focus();
+  }
+
+  /** Fill in a flag if none was chosen yet. */
+  suggest(key) {
+    if (this.#key.value) return;
+    this.#key.value = key;
+    this.#type.value = this.#catalog.find(key)?.flag.entityType ?? "";
+    this.#offerProperties();
   }
 
   #listKeys() {

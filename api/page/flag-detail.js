@@ -1,9 +1,11 @@
 // One flag with all its parts.
-import { byId, element, show } from "./dom.js";
+import { byId, element, setText, show } from "./dom.js";
 import { bar } from "./flag-list.js";
-import { constraintParts, segmentName } from "./words.js";
+import { constraintParts, dateText, segmentName } from "./words.js";
 
 const RELOAD_MS = 1_000;
+const LONG_TEXT = 320;
+const LONG_LINES = 5;
 
 export class FlagDetail {
   #catalog;
@@ -15,8 +17,10 @@ export class FlagDetail {
   #isHistory = false;
   #isWanted = false;
   #timer = 0;
+  #isWhole = false; // whether a long description is shown completely
+  #refusal = ""; // why the last switch failed
 
-  /** `actions`: `evaluate(flag)`, `searchFor(text)`, `back()`. */
+  /** `actions`: `evaluate(flag)`, `searchFor(text)`, `back()`; `switchTo(flag, enabled)` where flags can be switched. */
   constructor(catalog, history, actions) {
     this.#catalog = catalog;
     this.#history = history;
@@ -34,6 +38,8 @@ export class FlagDetail {
     this.#opened = { id, key, schema };
     this.#shown = undefined;
     this.#isHistory = false;
+    this.#isWhole = false;
+    this.#refusal = "";
     this.#history.clear();
     clearTimeout(this.#timer);
     this.#timer = 0;
@@ -48,6 +54,7 @@ export class FlagDetail {
     const focused = this.#view.contains(document.activeElement) ? document.activeElement.dataset.name : undefined;
     const hadFocus = this.#view.contains(document.activeElement) && document.activeElement !== this.#view;
     this.#shown = entry;
+    this.#view.classList.toggle("is-off", entry !== null && !entry.flag.enabled);
     if (this.#opened === null) show(this.#view, element("p", { class: "empty" }, "Choose a flag to see its details."));
     else show(this.#view, this.#head(entry), this.#isHistory || !entry ? this.#history.node : this.#content(entry));
     if (this.#isHistory || !entry) this.#loadHistory();
@@ -62,10 +69,46 @@ export class FlagDetail {
       this.#timer = 0;
       if (!this.#isWanted) return;
       this.#isWanted = false;
-      if (this.#isHistory || !this.#shown) this.#history.load(this.#opened.key, this.#opened.schema);
+      if (this.#isHistory || !this.#shown) this.#history.load(this.#opened.key, this.#opened.schema).then((count) => this.#setAbsence(count));
       this.#timer = setTimeout(step, RELOAD_MS);
     };
     step();
+  }
+
+  /** A flag that is not there was deleted only if its history says that it existed. */
+  #setAbsence(changes) {
+    const badge = this.#view.querySelector("h2 .badge");
+    if (!badge || this.#shown || changes === null) return;
+    badge.hidden = false;
+    badge.dataset.tone = changes ? "bad" : "plain";
+    setText(badge, changes ? "deleted" : "no such flag");
+  }
+
+  #lever(flag) {
+    const attributes = { class: "lever", "data-on": flag.enabled ? "" : null };
+    const word = flag.enabled ? "on" : "off";
+    if (!this.#actions.switchTo) return element("span", attributes, word);
+    const onclick = async () => {
+      this.#refusal = await this.#actions.switchTo(flag, !flag.enabled);
+      const line = this.#view.querySelector(".flag-head .reason");
+      if (line) setText(line, this.#refusal);
+    };
+    const title = `Turn this flag ${flag.enabled ? "off" : "on"}`;
+    return element("button", { ...attributes, type: "button", role: "switch", "aria-checked": String(flag.enabled), "aria-label": title, title, "data-name": "lever", onclick }, word);
+  }
+
+  /** A description; a long one is cut, with a button that shows all of it. */
+  #about(text, kind = "") {
+    if (!text) return null;
+    const isLong = text.length > LONG_TEXT || text.split("\n").length > LONG_LINES;
+    const node = element("p", { class: `about${kind}${isLong && !this.#isWhole ? " is-cut" : ""}` }, text);
+    if (!isLong) return node;
+    const turn = () => {
+      this.#isWhole = !this.#isWhole;
+      this.#shown = undefined;
+      this.changed();
+    };
+    return [node, element("button", { type: "button", class: "link", "data-name": `more${kind}`, "aria-expanded": String(this.#isWhole), onclick: turn }, this.#isWhole ? "show less" : "show more")];
   }
 
   #head(entry) {
@@ -83,10 +126,11 @@ export class FlagDetail {
         schema ? element("span", { class: "schema" }, `${schema}.`) : null,
         flag?.key ?? key,
         " ",
-        flag ? element("span", { class: "lever", "data-on": flag.enabled ? "" : null }, flag.enabled ? "on" : "off") : element("span", { class: "badge", "data-tone": "bad" }, "deleted"),
+        flag ? this.#lever(flag) : element("span", { class: "badge", hidden: true }),
       ),
-      flag?.description ? element("p", { class: "about" }, flag.description) : null,
-      flag?.notes ? element("p", { class: "about notes" }, flag.notes) : null,
+      element("p", { class: "reason", role: "alert" }, this.#refusal),
+      this.#about(flag?.description),
+      this.#about(flag?.notes, " notes"),
       flag?.tags.length
         ? element("p", { class: "tags" }, flag.tags.map((tag) => element("button", { type: "button", class: "tag", title: "Show flags with this tag", onclick: () => this.#actions.searchFor(`#${tag.value}`) }, tag.value)))
         : null,
@@ -172,7 +216,7 @@ function facts(flag) {
   add("project", flag.projectId);
   add("created by", flag.createdBy);
   add("updated by", flag.updatedBy);
-  add("updated at", flag.updatedAt);
+  add("updated at", flag.updatedAt ? dateText(new Date(flag.updatedAt)) : null);
   add("snapshot", flag.snapshotID);
   add("records data", flag.dataRecordsEnabled ? "yes" : null);
   return facts;

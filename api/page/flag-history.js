@@ -2,10 +2,9 @@
 import { difference } from "./difference.js";
 import { element, show } from "./dom.js";
 import { fieldTable } from "./event-list.js";
-import { agoText, typeOf } from "./words.js";
+import { agoText, dateText, typeOf } from "./words.js";
 
 const PAGE = 20;
-const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export class FlagHistory {
   node = element("section", { class: "history", "aria-label": "History" });
@@ -28,9 +27,9 @@ export class FlagHistory {
     show(this.#foot);
   }
 
-  /** Load the newest changes of a flag, replacing those shown. */
-  async load(key, schema) {
-    await this.#read(key, schema, null);
+  /** Load the newest changes of a flag, replacing those shown; their number, null if it is not known. */
+  load(key, schema) {
+    return this.#read(key, schema, null);
   }
 
   async #read(key, schema, before) {
@@ -43,9 +42,9 @@ export class FlagHistory {
       page = await this.#api.get(`api/v1/flags/${encodeURIComponent(key)}/history?${query}`);
     } catch (error) {
       if (asked === this.#asked) show(this.#foot, element("p", { class: "reason" }, error.message));
-      return;
+      return null;
     }
-    if (asked !== this.#asked) return;
+    if (asked !== this.#asked) return null;
     const items = page.changes.map((change) => this.#item(key, schema, change));
     if (before) this.#list.append(...items);
     else this.#list.replaceChildren(...items);
@@ -55,6 +54,7 @@ export class FlagHistory {
     } else {
       show(this.#foot, element("p", { class: "hint" }, page.endsBecause ?? ""));
     }
+    return items.length;
   }
 
   #item(key, schema, { position, committedAt, events, before, after, updatedBy, user, application }) {
@@ -66,7 +66,7 @@ export class FlagHistory {
       element(
         "p",
         { class: "event-head" },
-        element("time", { datetime: committedAt, title: agoText(Date.now() - at) }, WHEN.format(at)),
+        element("time", { datetime: committedAt, title: agoText(Date.now() - at) }, dateText(at)),
         [...new Set(events)].map((type) => element("span", { class: "badge", "data-tone": typeOf(type).tone }, typeOf(type).word)),
         element("span", { class: "event-meta" }, element("button", { type: "button", class: "link", title: "Evaluate as of this change", onclick: () => this.#evaluateAt(key, schema, position) }, "evaluate here"), element("span", { class: "position" }, `#${position}`)),
       ),

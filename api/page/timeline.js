@@ -69,9 +69,9 @@ export class Timeline {
     this.#drawnAt = 0;
   }
 
-  /** The 95th percentile of the latency in the visible span, null without events. */
+  /** The 95th percentile of the latency in the visible span, null if there are too few events for one. */
   p95() {
-    return percentile(this.#latencies(Date.now() - this.#span), 0.95);
+    return p95Of(this.#latencies(Date.now() - this.#span));
   }
 
   /** Events per second over the last ten seconds. */
@@ -170,9 +170,10 @@ export class Timeline {
     }
     const latencies = this.#latencies(since);
     const half = percentile(latencies, 0.5);
+    const late = p95Of(latencies);
     setText(
       byId("timeline-summary"),
-      plural(count, "event") + (half === null ? "" : ` · commit to delivery p50 ${durationText(half)}, p95 ${durationText(percentile(latencies, 0.95))}`),
+      plural(count, "event") + (half === null ? "" : ` · commit to delivery p50 ${durationText(half)}${late === null ? "" : `, p95 ${durationText(late)}`}`),
     );
     this.#point();
   }
@@ -190,6 +191,11 @@ export class Timeline {
     this.#tip.style.setProperty("left", `${Math.min(this.#pointer + 12, width - this.#tip.offsetWidth)}px`);
   }
 }
+
+/** Below this number the 95th percentile would be the slowest event, or nearly. */
+const FEWEST_FOR_P95 = 20;
+
+const p95Of = (sorted) => (sorted.length < FEWEST_FOR_P95 ? null : percentile(sorted, 0.95));
 
 function percentile(sorted, part) {
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] : null;

@@ -106,9 +106,14 @@ export function agoText(ms) {
   return `${Math.floor(ms / 3_600_000)} h ago`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
+// Sortable and the same in every language, as the field "As of" takes it.
+const two = (number) => String(number).padStart(2, "0");
 
-export const clockText = (date) => CLOCK.format(date);
+/** A local time with its date: `2026-11-23 12:00:00`. */
+export const dateText = (date) => `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+
+/** A local time of today, to the millisecond: `12:00:00.123`. */
+export const clockText = (date) => `${dateText(date).slice(11)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 
 export const countText = (count) => count.toLocaleString("en").replaceAll(",", " ");
 

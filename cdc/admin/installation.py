@@ -21,6 +21,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
+from ..core.text.suggestion import did_you_mean
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
 from ..database.lock_retry import (
@@ -37,7 +38,15 @@ from ..database.queries import DatabaseObject, objects, query
 from ..errors import InvalidInput, SchemaMismatch
 from .event_triggers import naming_event_triggers
 
-__all__ = ["OLDEST_SERVER", "Installation", "attach_pending", "downgrade", "migrate", "uninstall"]
+__all__ = [
+    "OLDEST_SERVER",
+    "Installation",
+    "attach_pending",
+    "downgrade",
+    "migrate",
+    "require_schemas",
+    "uninstall",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +102,22 @@ def migrate(
         if grant_to is not None:
             _grant(connection, grant_to, report)
     return Installation(tuple(attached), tuple(pending), changed)
+
+
+def require_schemas(url: str, schemas: Iterable[str]) -> None:
+    """Raise `InvalidInput` for a schema that the database does not have: its name is probably misspelt.
+
+    A schema without Flagent's tables is fine: `migrate` attaches it when they appear.
+    """
+    conninfo = read_database_url(url)
+    with driver_errors(redact(conninfo)), connect(conninfo) as connection:
+        present = [str(name) for (name,) in connection.execute(query("schemas")).fetchall()]
+    for schema in schemas:
+        if schema not in present:
+            hint = did_you_mean(schema, present) or "; create it first"
+            raise InvalidInput(
+                f"there is no schema {schema!r} in {redact(conninfo)}{hint}", name="--schema", code="unknown_schema"
+            )
 
 
 def downgrade(url: str, revision: str, report: Report = logger.info, *, deadline_s: float = 60.0) -> bool:

@@ -4,7 +4,6 @@ Each module of this package that defines `COMMAND` is a command of the same name
 command is adding a file. Only the module that is asked for gets imported; the overview imports them all.
 """
 
-import difflib
 import importlib
 import importlib.metadata
 import os
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from cdc.cli.command import BAD_INPUT, Command, Parser
 from cdc.core.errors import FlagentCdcError
+from cdc.core.text.suggestion import did_you_mean
 
 __all__ = ["main"]
 
@@ -57,10 +57,7 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return _refuse(f"{name} is not an option here; see flagent-cdc --help")
     command = _find(name)
     if command is None:
-        near = difflib.get_close_matches(name, _names(), n=1)
-        return _refuse(
-            f"{name!r} is not a command; " + (f"did you mean {near[0]}?" if near else "see flagent-cdc --help")
-        )
+        return _refuse(f"{name!r} is not a command{did_you_mean(name, _names()) or '; see flagent-cdc --help'}")
     parser = Parser(prog=f"flagent-cdc {name}", description=command.help)
     command.add_arguments(parser)
     return command.run(parser.parse_args(arguments[1:]), environment)

@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from cdc.core.errors import InvalidInput
+from cdc.core.text.suggestion import did_you_mean
 from cdc.database.database_url import read_database_url
 from cdc.settings.settings import Settings, variables
 from cdc.settings.value_formats import ValueFormat
@@ -20,8 +22,19 @@ class Parser(argparse.ArgumentParser):
     """Reports bad arguments in one sentence instead of repeating the usage."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+        hint = did_you_mean(unknown[1], self._option_string_actions) if unknown else ""
+        # A question ends the sentence.
+        end = f" See {self.prog} --help" if f"{message}{hint}".endswith("?") else f"; see {self.prog} --help"
+        print(f"{self.prog}: {message}{hint}{end}", file=sys.stderr)
         raise SystemExit(BAD_INPUT)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Reject a value that is no choice, with the choices as a user writes them."""
+        if action.choices is not None and value not in action.choices:
+            names = [str(each) for each in action.choices]
+            hint = did_you_mean(str(value), names)
+            raise argparse.ArgumentError(action, f"must be one of {', '.join(names)}; {value!r} is not{hint}")
 
     def add_setting(self, option: str, name: str, *, repeatable: bool = False) -> None:
         """Add `option`, which takes precedence over the variable of the setting `name` (`section.field`).
@@ -51,7 +64,8 @@ def _reader(format: ValueFormat) -> Callable[[str], Any]:
         try:
             return format.parse(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {format.description}; {text!r} is not") from None
+            hint = did_you_mean(text.lower(), format.choices)
+            raise argparse.ArgumentTypeError(f"must be {format.description}; {text!r} is not{hint}") from None
 
     return read
 

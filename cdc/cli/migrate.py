@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping
 
-from cdc.admin.installation import downgrade, migrate
+from cdc.admin.installation import downgrade, migrate, require_schemas
 from cdc.cli.command import Command, Parser, database_url, settings_from
 
 
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if arguments.to is not None:
         downgrade(database_url(settings), arguments.to, report=print)
         return 0
+    require_schemas(database_url(settings), settings.database.schemas)
     migrate(
         database_url(settings),
         settings.database.schemas,

@@ -1,5 +1,6 @@
 """The default database: an embedded PostgreSQL with Flagent's tables, migrated."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,10 @@ __all__ = ["create_flagent_tables", "own_database"]
 @contextmanager
 def own_database(data_dir: Path, schemas: Sequence[str]) -> Iterator[str]:
     """The URL of the running server, with the password; the data is kept for the next start."""
-    with EmbeddedPostgres(data_dir) as postgres:
+    postgres = EmbeddedPostgres(data_dir)
+    if not postgres.cluster.exists():
+        print(f"flagent-cdc: creating a PostgreSQL in {data_dir}, once; it takes seconds", file=sys.stderr, flush=True)
+    with postgres:
         for schema in schemas:
             create_flagent_tables(postgres.url, schema)
         migrate(postgres.url, schemas)

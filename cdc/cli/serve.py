@@ -2,20 +2,31 @@
 
 import argparse
 import socket
+import sys
+import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from cdc.cli.banner import Banner
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.core.errors import InvalidInput
+from cdc.core.errors import FlagentCdcError, InvalidInput
 from cdc.database.database_url import read_database_url, redact
 from cdc.observe import log_format as logs
 from cdc.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from api.routes.demo_switch import Switch
 
 
 def add_arguments(parser: Parser) -> None:
     add_server_arguments(parser)
     parser.add_setting("--source", "nats.source")
     parser.add_setting("--workers", "listen.workers")
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="exit with 2 if the database cannot be used at the start, instead of waiting for it",
+    )
 
 
 def add_server_arguments(parser: Parser) -> None:
@@ -27,6 +38,7 @@ def add_server_arguments(parser: Parser) -> None:
     parser.add_setting("--schema", "database.schemas", repeatable=True)
     parser.add_setting("--log-level", "log.level")
     parser.add_setting("--log-format", "log.format")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser as soon as the server is ready")
     parser.add_argument(
         "--insecure",
         dest="setting:listen.insecure",
@@ -43,26 +55,53 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         from cdc.jetstream.address import NatsAddress
 
         address = NatsAddress.of(settings, settings.nats.source, name="FLAGENT_CDC_SOURCE")
-        return serve(settings, Banner(settings, str(address), kind="source").show)
+        return serve(settings, Banner(settings, str(address), kind="source", opens_page=arguments.open).show)
     from cdc.cli.own_database import own_database
     from cdc.embedded.server import default_data_dir
 
     if settings.database.url is not None:
-        banner = Banner(settings, redact(read_database_url(settings.database.url)))
-        return serve(settings, banner.show)
+        conninfo = read_database_url(settings.database.url)
+        if arguments.no_wait:
+            require_database(conninfo)
+        elif settings.log.format == "text":
+            # Beside the start, which must not wait for a host that does not answer.
+            threading.Thread(target=_say_what_is_awaited, args=(conninfo,), daemon=True).start()
+        return serve(settings, Banner(settings, redact(conninfo), opens_page=arguments.open).show)
     data_dir = settings.database.data_dir or default_data_dir(environment)
     with own_database(data_dir, settings.database.schemas) as url:
-        banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url)
+        banner = Banner(settings, f"embedded PostgreSQL, data in {data_dir}", url, opens_page=arguments.open)
         return serve(settings.with_values({"database.url": url}), banner.show)
 
 
-def serve(settings: Settings, on_ready: Callable[[], None]) -> int:
-    """Run the server until Ctrl-C or SIGTERM; both end it with exit code 0."""
+def require_database(conninfo: str) -> None:
+    """Raise `DatabaseError` if the database cannot be reached, or rejects the login."""
+    import psycopg
+
+    from cdc.database.connection import LIVENESS
+    from cdc.database.driver_errors import driver_errors
+
+    with driver_errors(redact(conninfo)):
+        psycopg.connect(conninfo, application_name="flagent-cdc start", **LIVENESS).close()
+
+
+def _say_what_is_awaited(conninfo: str) -> None:
+    try:
+        require_database(conninfo)
+    except FlagentCdcError as error:
+        print(
+            f"flagent-cdc: {error}; waiting until the database can be used (Ctrl-C ends that, and so does --no-wait)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def serve(settings: Settings, on_ready: Callable[[], None], switch: "Switch | None" = None) -> int:
+    """Run the server until Ctrl-C or SIGTERM; both end it with exit code 0. `switch` lets the page change flags."""
     from cdc.cli.server import run_server
 
     logs.configure(settings.log.level, settings.log.format)
     try:
-        return run_server(settings, on_ready=on_ready)
+        return run_server(settings, on_ready=on_ready, switch=switch)
     except KeyboardInterrupt:
         return 0
 

@@ -37,6 +37,7 @@ from api.limits.listening_socket import ListeningSocket
 from api.limits.path_prefix import PathPrefix
 from api.limits.request_rate import RequestRateLimiter
 from api.page import Page
+from api.routes.demo_switch import DemoSwitch, Switch
 from api.routes.export import EXPORT_PATH
 from api.routes.metrics import Metrics
 from api.routes.ofrep import REFETCH_PATH
@@ -78,8 +79,11 @@ _BACKLOG = 4096
 _LOAD_S = 3.0
 
 
-def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
-    """Serve until a signal ends it; the exit code. `settings.nats.source` or `settings.database.url` must be given."""
+def run_server(settings: Settings, *, on_ready: Callable[[], None], switch: Switch | None = None) -> int:
+    """Serve until a signal ends it; the exit code. `settings.nats.source` or `settings.database.url` must be given.
+
+    `switch` lets the page turn flags on and off.
+    """
     if (settings.listen.tls_cert is None) != (settings.listen.tls_key is None):
         raise InvalidInput(
             "FLAGENT_CDC_TLS_CERT and FLAGENT_CDC_TLS_KEY belong together; one of them is missing",
@@ -99,7 +103,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[], None]) -> int:
 
     def work(peers: WorkerPeers, on_ready: Callable[[], None]) -> int:
         with _listen(settings) as listener:
-            return asyncio.run(_serve(settings, upstream, listener, on_ready, peers))
+            return asyncio.run(_serve(settings, upstream, listener, on_ready, peers, switch))
 
     if settings.listen.workers == 1:
         return work(WorkerPeers(), on_ready)
@@ -198,10 +202,15 @@ class Server(uvicorn.Server):
 
 
 async def _serve(
-    settings: Settings, upstream: Upstream, listener: socket.socket, on_ready: Callable[[], None], peers: WorkerPeers
+    settings: Settings,
+    upstream: Upstream,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    peers: WorkerPeers,
+    switch: Switch | None,
 ) -> int:
     tracing = _tracing() if settings.web.traces_enabled else None
-    server = build_server(settings, upstream, on_ready, peers=peers, tracing=tracing)
+    server = build_server(settings, upstream, on_ready, peers=peers, tracing=tracing, switch=switch)
     await server.serve(sockets=[server.guarded(listener)])
     return 0
 
@@ -221,11 +230,13 @@ def build_server(
     peers: WorkerPeers | None = None,
     tracing: "Tracing | None" = None,
     with_handover: bool = True,
+    switch: Switch | None = None,
 ) -> "Server":
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
     `peers` are the other workers; None for a single process. With `tracing` the server is traced, and closes it at its
     end. `with_handover=False` serves every stream by plain ASGI, as under another ASGI server.
+    `switch` lets the page turn flags on and off.
     """
     peers = WorkerPeers() if peers is None else peers
     observer = None if tracing is None else tracing.publications()
@@ -293,7 +304,9 @@ def build_server(
             gc.freeze()
             yield
 
-    page = Page(settings.sse.path if settings.sse.enabled else None) if settings.web.page_enabled else None
+    page = None
+    if settings.web.page_enabled:
+        page = Page(settings.sse.path if settings.sse.enabled else None, can_switch=switch is not None)
     status = StatusReader(pipeline)
     metrics = (
         Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.web.metrics_enabled else None
@@ -301,6 +314,8 @@ def build_server(
     web = create_app(
         pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
     )
+    if switch is not None:
+        web.include_router(DemoSwitch(switch).router)
     protocol: type[BoundedHttpProtocol] = type(
         "BoundedProtocol",
         (BoundedHttpProtocol,),

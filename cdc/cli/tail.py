@@ -47,7 +47,12 @@ def add_arguments(parser: Parser) -> None:
     filters.add_argument("--segments", action="store_true", help="everything about segments and distributions")
     filters.add_argument("--table", action="append", default=[], help="rows of this watched table (repeatable)")
     filters.add_argument(
-        "--type", action="append", default=[], choices=[*EventType], help="only this type (repeatable)"
+        "--type",
+        action="append",
+        default=[],
+        choices=[str(each) for each in EventType],
+        metavar="TYPE",
+        help="only this type (repeatable): %(choices)s",
     )
     filters.add_argument("--schema", action="append", default=[], help="only this schema (repeatable)")
     parser.add_argument("--snapshot", action="store_true", help="show the present flags first, then changes")
@@ -148,7 +153,7 @@ class Tail:
             "flagID": wanted.flag_id,
             "tag": wanted.tag,
             "table": wanted.table,
-            "type": [str(each) for each in wanted.type],
+            "type": wanted.type,
             "schema": wanted.schema,
             "envelope": "true",
         }

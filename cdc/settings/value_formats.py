@@ -205,13 +205,14 @@ def scopes(text: str) -> Grant:
 
 @dataclass(frozen=True, slots=True)
 class ValueFormat:
-    """How a value is written: `description` completes "must be …"."""
+    """How a value is written: `description` completes "must be …"; `choices` are all the words that it can be."""
 
     description: str
     parse: Callable[[str], Any]
+    choices: tuple[str, ...] = ()
 
 
-BOOLEAN = ValueFormat("true or false", truth)
+BOOLEAN = ValueFormat("true or false", truth, ("true", "false"))
 PORT = ValueFormat("a port number from 0 to 65535 (0 = any free one)", number(0, 65535))
 COUNT = ValueFormat("a whole number from 1 to 100000000", number(1, 100_000_000))
 WORKERS = ValueFormat("a whole number from 1 to 256", number(1, 256))
@@ -230,8 +231,8 @@ REPLICAS = ValueFormat("1, 3 or 5", lambda text: int(one_of(("1", "3", "5"))(tex
 FILE = ValueFormat("an existing file", existing_file)
 DIRECTORY = ValueFormat("a directory", lambda text: Path(text).expanduser())
 NAMES = ValueFormat("different names separated by commas, such as public,tenant_1", names)
-LEVEL = ValueFormat("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS))
-FORMAT = ValueFormat("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS))
+LEVEL = ValueFormat("one of " + ", ".join(LOG_LEVELS), one_of(LOG_LEVELS), LOG_LEVELS)
+FORMAT = ValueFormat("one of " + ", ".join(LOG_FORMATS), one_of(LOG_FORMATS), LOG_FORMATS)
 HOSTS = ValueFormat("names without a port, separated by commas, such as flags.example.com, or *", hosts)
 ORIGINS = ValueFormat("origins separated by commas, such as https://app.example.com, or *", origins)
 SECRET = ValueFormat("text of at least 32 bytes", secret)

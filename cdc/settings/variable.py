@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import InvalidInput
+from ..core.text.suggestion import did_you_mean
 from .value_formats import ValueFormat
 
 __all__ = ["Variable", "optional", "setting"]
@@ -25,8 +26,11 @@ class Variable:
             return self.format.parse(text)
         except ValueError as error:
             shown = "this value" if self.secret else repr(text)
+            hint = "" if self.secret else did_you_mean(text.lower(), self.format.choices)
             raise InvalidInput(
-                f"{self.name} must be {self.format.description}; {shown} is not", name=self.name, code="invalid_setting"
+                f"{self.name} must be {self.format.description}; {shown} is not{hint}",
+                name=self.name,
+                code="invalid_setting",
             ) from error
 
 

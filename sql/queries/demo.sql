@@ -117,3 +117,7 @@ update flags f
    set key = f.key, description = f.description, notes = f.notes, enabled = f.enabled, entity_type = f.entity_type,
        snapshot_id = %(snapshot)s, updated_by = %(author)s, updated_at = localtimestamp
  where f.id = %(flag)s;
+
+-- demo_switch: turns a live flag on or off, as a person does on the demo's page
+update flags set enabled = %(enabled)s, updated_at = localtimestamp
+ where key = %(key)s and deleted_at is null;

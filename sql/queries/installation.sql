@@ -7,6 +7,12 @@ select to_regclass('flagent_cdc.alembic_version') is not null
 -- has_schema: whether the schema flagent_cdc exists
 select to_regnamespace('flagent_cdc') is not null as present;
 
+-- schemas: the names of all schemas but PostgreSQL's own
+select n.nspname
+  from pg_namespace n
+ where n.nspname <> 'information_schema' and n.nspname not like 'pg\_%%'
+ order by n.nspname;
+
 -- revision: the Alembic revision of the tables
 select v.version_num
   from flagent_cdc.alembic_version v;

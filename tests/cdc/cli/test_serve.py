@@ -7,8 +7,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from tests.fixtures.program import Program, is_accepting, ready, running
+from tests.fixtures.program import Program, flagent_cdc, is_accepting, ready, running
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -29,7 +30,7 @@ def test_it_stops_cleanly_and_a_second_start_finds_the_data(open_directory: Path
 def test_the_commands_of_the_banner_work(open_directory: Path) -> None:
     with running("serve", "--port", "0", "--data-dir", str(open_directory / "data")) as server:
         base, database = ready(server)
-        change = shlex.split(server.line_with("change "))[-1]
+        change = shlex.split(next(line for line in server.output if " change " in line))[-1]
         with running("tail", base, "--count", "3") as tail:
             tail.line_with("connected to")
             with psycopg.connect(database, autocommit=True) as connection:
@@ -59,3 +60,17 @@ def test_a_port_in_use_is_refused_before_anything_starts(open_directory: Path) -
         assert second.process.returncode == 2
         assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in error
         assert not (open_directory / "other").exists()
+
+
+def test_a_database_that_cannot_be_used_is_named_in_one_sentence(database_url: str) -> None:
+    wrong = make_conninfo(database_url, password="not the password")
+    done = flagent_cdc("serve", "--port", "0", "--no-wait", "--database-url", wrong)
+    assert done.returncode == 2
+    assert re.fullmatch(r"flagent-cdc: \S+ says: password authentication failed .*\n", done.stderr)
+    assert "not the password" not in done.stderr
+    nowhere = "postgresql://flagent@127.0.0.1:1/flagent"
+    assert flagent_cdc("serve", "--port", "0", "--no-wait", "--database-url", nowhere).returncode == 2
+    with running("serve", "--port", "0", "--database-url", nowhere) as server:
+        assert server.process.stderr is not None
+        said = next(line for line in server.process.stderr if line.startswith("flagent-cdc: "))
+        assert re.fullmatch(r"flagent-cdc: \S+ cannot be reached: .*; waiting until the database can be .*\n", said)

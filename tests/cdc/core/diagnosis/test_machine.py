@@ -23,6 +23,14 @@ def test_a_machine_is_misconfigured(changes: dict[str, object], check: str, word
     assert words in found[check]
 
 
+def test_nearly_enough_descriptors_are_a_note_and_enough_are_fine() -> None:
+    nearly = of_machine(descriptors=20_000, max_connections=20_064)
+    assert "may have to refuse" in states(nearly, State.NOTE)["descriptors"]
+    assert "descriptors" not in states(nearly)
+    enough = of_machine(descriptors=20_064 + 144, max_connections=20_064)
+    assert "descriptors" in states(enough, State.OK)
+
+
 def test_tokens_of_any_audience_are_a_note() -> None:
     findings = of_machine(requires_credentials=True, verifies_tokens=True)
     assert "any audience" in states(findings, State.NOTE)["authentication"]
