@@ -1,4 +1,6 @@
 /** What a client needs of its connection: a separate one (`connection-supervisor`), or one that several tabs share (`shared-connection`). */
+import type { Clock } from "./clock.js";
+import type { ConnectionSupervisor } from "./connection-supervisor.js";
 import type { Message } from "./core/message.js";
 import type { Selection } from "./core/selection.js";
 import type { Fields } from "./pending-requests.js";
@@ -31,6 +33,18 @@ export interface ClientConnection {
   reconnectNow(): void;
   close(): void;
 }
+
+/** What another connection than the client's own is made of; `makeOwn` makes the latter. */
+export interface ConnectionParts {
+  readonly url: string;
+  readonly apiKey: ApiKey;
+  readonly clock: Clock;
+  readonly listener: ConnectionListener;
+  makeOwn(listener: ConnectionListener, lastEventId: string | null): ConnectionSupervisor;
+}
+
+/** Makes the connection that tabs share; null where the platform cannot. */
+export type ConnectionSharing = (parts: ConnectionParts) => ClientConnection | null;
 
 /** A string, or a function called before each connection. */
 export type ApiKey = string | (() => string | Promise<string>) | null;

@@ -1,9 +1,10 @@
 /** The options of both clients, and the handlers that an application registers. */
-import type { ConnectionState } from "./client-connection.js";
+import type { ConnectionSharing, ConnectionState } from "./client-connection.js";
 import type { Clock } from "./clock.js";
 import type { ReconnectConfig } from "./core/backoff.js";
 import type { AnyEvent, DistributionUpdated, SegmentUpdated } from "./core/event.js";
 import type { FlagChange } from "./core/flag-table.js";
+import type { LongIntegers } from "./core/exact-json.js";
 import type { Flag } from "./core/flag.js";
 
 export interface ClientOptions {
@@ -22,8 +23,10 @@ export interface ClientOptions {
   readonly maxMessageBytes?: number;
   /** Browsers: disconnect after this many milliseconds in a hidden tab; `false` disables. */
   readonly pauseWhenHidden?: number | false;
-  /** Browsers: share one connection among all tabs of this origin; a string separates groups of tabs. */
-  readonly share?: boolean | string;
+  /** Browsers: `shareTabs()` of `@flagent/realtime/share` shares one connection among all tabs of this origin. */
+  readonly share?: ConnectionSharing;
+  /** What becomes of whole numbers beyond 2^53 in rows and events: `"text"` (the default), or `"bigint"`. */
+  readonly longIntegers?: LongIntegers;
   /** For tests. */
   readonly clock?: Clock;
 }

@@ -12,45 +12,49 @@ export interface DispatcherOptions {
 }
 
 export class Dispatcher {
-  private tasks: Task[] = [];
-  private isRunning = false;
-  private isFull = false;
+  #tasks: Task[] = [];
+  #isRunning = false;
+  #isFull = false;
 
-  constructor(private readonly options: DispatcherOptions) {}
+  readonly #options: DispatcherOptions;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
 
   get queued(): number {
-    return this.tasks.length;
+    return this.#tasks.length;
   }
 
   push(task: Task): void {
-    this.tasks.push(task);
-    if (!this.isFull && this.tasks.length >= this.options.limit) {
-      this.isFull = true;
-      this.options.full();
+    this.#tasks.push(task);
+    if (!this.#isFull && this.#tasks.length >= this.#options.limit) {
+      this.#isFull = true;
+      this.#options.full();
     }
-    if (!this.isRunning) void this.run();
+    if (!this.#isRunning) void this.#run();
   }
 
   /** Drops the queued tasks; a running task is not interrupted. */
   clear(): void {
-    this.tasks = [];
+    this.#tasks = [];
   }
 
-  private async run(): Promise<void> {
-    this.isRunning = true;
+  async #run(): Promise<void> {
+    this.#isRunning = true;
     // A handler never runs inside the call that caused it.
     await null;
-    for (let task = this.tasks.shift(); task !== undefined; task = this.tasks.shift()) {
+    for (let task = this.#tasks.shift(); task !== undefined; task = this.#tasks.shift()) {
       try {
         await task();
       } catch (error) {
-        this.options.failed(asError(error));
+        this.#options.failed(asError(error));
       }
-      if (this.isFull && this.tasks.length <= this.options.limit / 2) {
-        this.isFull = false;
-        this.options.drained();
+      if (this.#isFull && this.#tasks.length <= this.#options.limit / 2) {
+        this.#isFull = false;
+        this.#options.drained();
       }
     }
-    this.isRunning = false;
+    this.#isRunning = false;
   }
 }

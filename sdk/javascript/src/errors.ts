@@ -11,13 +11,14 @@
  *   ├── ClientClosed        the client is closed
  *   ├── MalformedMessage    a message of the server cannot be decoded; it is skipped
  *   ├── MessageTooLarge     a message of the server exceeds `maxMessageBytes`
- *   └── AmbiguousFlag       several schemas hold a flag of this key
+ *   ├── AmbiguousFlag       several schemas hold a flag of this key
+ *   └── ReducedFlag         a flag was sent without its rules, and cannot be evaluated locally
  *
  * The client passes errors to `onError` and `onState`; calls such as `ready` and `evaluate` reject with them.
  */
 import { FlagentError } from "./core/errors.js";
 
-export { AmbiguousFlag, FlagentError, MalformedMessage, MessageTooLarge } from "./core/errors.js";
+export { AmbiguousFlag, FlagentError, MalformedMessage, MessageTooLarge, ReducedFlag } from "./core/errors.js";
 
 /** How a connection ended, where known. */
 export interface EndReason {

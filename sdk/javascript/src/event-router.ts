@@ -6,15 +6,15 @@ import type { EventSubscription } from "./subscription.js";
 
 /** Remembers each flag's tags, because the event that takes a tag away still belongs to the subscriptions to that tag. */
 export class EventRouter {
-  private readonly formerTags = new Map<number, readonly string[]>();
+  readonly #formerTags = new Map<number, readonly string[]>();
 
   snapshot(flags: readonly Flag[]): void {
-    for (const flag of flags) this.formerTags.set(flag.id, tagsOf(flag));
+    for (const flag of flags) this.#formerTags.set(flag.id, tagsOf(flag));
   }
 
   /** `isExact`: the server sends only what the subscriptions select. */
   route(event: AnyEvent, subscriptions: Iterable<EventSubscription>, isExact: boolean): void {
-    const former = event.flagID === null ? null : this.formerTags.get(event.flagID) ?? null;
+    const former = event.flagID === null ? null : this.#formerTags.get(event.flagID) ?? null;
     const all = [...subscriptions];
     const chosen = all.filter(({ selection }) => selection === null || selectsEvent(selection, event, former));
     // The server sent the event, but no subscription selects it by what is known of the flag: a former tag selected it.
@@ -25,7 +25,7 @@ export class EventRouter {
     }
     for (const subscription of chosen) subscription.deliver(event);
     if (event.flagID === null) return;
-    if (event.type === "flag_deleted") this.formerTags.delete(event.flagID);
-    else if (event.flag !== null) this.formerTags.set(event.flagID, tagsOf(event.flag));
+    if (event.type === "flag_deleted") this.#formerTags.delete(event.flagID);
+    else if (event.flag !== null) this.#formerTags.set(event.flagID, tagsOf(event.flag));
   }
 }

@@ -1,4 +1,4 @@
-/** Live Flagent feature flags: WebSocket and Server-Sent Events clients, stores, local evaluation. */
+/** Live Flagent feature flags: WebSocket and Server-Sent Events clients, stores. */
 export { FlagentWebSocketClient, type EvaluateOptions, type WebSocketClientOptions } from "./websocket-client.js";
 export { FlagentSSEClient, type SSEClientOptions } from "./sse-client.js";
 export { FlagStore, type ChangeListener, type StatusListener } from "./flag-store.js";
@@ -8,6 +8,7 @@ export type {
 } from "./client-options.js";
 export type { Subscription } from "./subscription.js";
 export type { ConnectionState } from "./client-connection.js";
+export type { ConnectionSharing } from "./client-connection.js";
 export type { Clock } from "./clock.js";
 export { ReconnectConfig } from "./core/backoff.js";
 export {
@@ -15,6 +16,7 @@ export {
   type SegmentUpdated, type UnknownEvent, type VariantUpdated,
 } from "./core/event.js";
 export type { Constraint, Distribution, Flag, Segment, Tag, Variant } from "./core/flag.js";
+export type { LongIntegers } from "./core/exact-json.js";
 export type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
 export type { Scalar } from "./core/values.js";
 export type { ChangeKind, FlagChange } from "./core/flag-table.js";
@@ -22,5 +24,5 @@ export type { StoreStatus } from "./core/store-core.js";
 export type { Selection } from "./core/selection.js";
 export {
   AmbiguousFlag, ClientClosed, ConnectionLost, ConnectionRefused, FlagentError, MalformedMessage, MessageTooLarge, NotReady, ReconnectExhausted,
-  RequestFailed, RequestTimeout,
+  ReducedFlag, RequestFailed, RequestTimeout,
 } from "./errors.js";

@@ -21,29 +21,32 @@ export function openNodeSocket(url: string, apiKey: string | null, events: Socke
 }
 
 class NodeSocket implements Socket {
-  private request: ClientRequest | null = null;
-  private stream: Duplex | null = null;
-  private readonly parser: FrameParser;
-  private isClosing = false;
-  private isOver = false;
-  private closing: { code: number; reason: string } | null = null;
+  #request: ClientRequest | null = null;
+  #stream: Duplex | null = null;
+  readonly #parser: FrameParser;
+  #isClosing = false;
+  #isOver = false;
+  #closing: { code: number; reason: string } | null = null;
 
-  constructor(url: string, apiKey: string | null, private readonly events: SocketEvents, maxLength: number) {
-    this.parser = new FrameParser(maxLength);
-    this.handshake(url, apiKey, 1);
+  readonly #events: SocketEvents;
+
+  constructor(url: string, apiKey: string | null, events: SocketEvents, maxLength: number) {
+    this.#events = events;
+    this.#parser = new FrameParser(maxLength);
+    this.#handshake(url, apiKey, 1);
   }
 
   send(text: string): void {
-    if (!this.isClosing) this.write(Opcode.TEXT, ENCODER.encode(text));
+    if (!this.#isClosing) this.#write(Opcode.TEXT, ENCODER.encode(text));
   }
 
   close(): void {
-    this.isOver = true;
-    this.shut(1000, "");
-    if (this.stream === null) this.request?.destroy();
+    this.#isOver = true;
+    this.#shut(1000, "");
+    if (this.#stream === null) this.#request?.destroy();
   }
 
-  private handshake(url: string, apiKey: string | null, hop: number): void {
+  #handshake(url: string, apiKey: string | null, hop: number): void {
     const key = randomBytes(16).toString("base64");
     const target = new URL(url.replace(/^ws/, "http"));
     const headers: Record<string, string> = {
@@ -54,102 +57,102 @@ class NodeSocket implements Socket {
     try {
       request = nodeRequest(target, { headers }, true);
     } catch (error) {
-      return this.over(1006, asError(error).message);
+      return this.#over(1006, asError(error).message);
     }
-    this.request = request;
-    request.on("error", (error) => this.over(1006, error.message));
-    request.on("response", (response) => this.refused(response, url, apiKey, hop));
+    this.#request = request;
+    request.on("error", (error) => this.#over(1006, error.message));
+    request.on("response", (response) => this.#refused(response, url, apiKey, hop));
     request.on("upgrade", (response, stream, head) => {
-      if (this.isOver) return void stream.destroy();
+      if (this.#isOver) return void stream.destroy();
       const accept = createHash("sha1").update(key + GUID).digest("base64");
       if (response.headers["sec-websocket-accept"] !== accept || response.headers["sec-websocket-extensions"] !== undefined) {
         stream.destroy();
-        return this.over(1006, "the server's handshake response is not a WebSocket handshake");
+        return this.#over(1006, "the server's handshake response is not a WebSocket handshake");
       }
-      this.opened(stream, head);
+      this.#opened(stream, head);
     });
     request.end();
   }
 
-  private refused(response: IncomingMessage, url: string, apiKey: string | null, hop: number): void {
+  #refused(response: IncomingMessage, url: string, apiKey: string | null, hop: number): void {
     response.resume();
     const status = response.statusCode ?? 0;
-    if (this.isOver) return;
+    if (this.#isOver) return;
     if (statusOutcome(status) === "redirect") {
       const target = resolveRedirect(url, response.headers.location ?? null, hop);
-      this.request?.destroy();
-      if (target !== null) return this.handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
+      this.#request?.destroy();
+      if (target !== null) return this.#handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
     }
-    this.request?.destroy();
-    this.over(1006, response.statusMessage ?? "", status, response.headers["retry-after"] ?? null);
+    this.#request?.destroy();
+    this.#over(1006, response.statusMessage ?? "", status, response.headers["retry-after"] ?? null);
   }
 
-  private opened(stream: Duplex, head: Buffer): void {
-    this.stream = stream;
-    stream.on("error", (error) => this.over(1006, error.message));
-    stream.on("end", () => this.ended());
-    stream.on("close", () => this.ended());
-    stream.on("data", (bytes: Buffer) => this.received(bytes));
-    this.events.open();
-    if (head.length > 0) this.received(head);
+  #opened(stream: Duplex, head: Buffer): void {
+    this.#stream = stream;
+    stream.on("error", (error) => this.#over(1006, error.message));
+    stream.on("end", () => this.#ended());
+    stream.on("close", () => this.#ended());
+    stream.on("data", (bytes: Buffer) => this.#received(bytes));
+    this.#events.open();
+    if (head.length > 0) this.#received(head);
   }
 
-  private received(bytes: Buffer): void {
-    if (!this.isOver) this.events.received();
+  #received(bytes: Buffer): void {
+    if (!this.#isOver) this.#events.received();
     try {
-      for (const item of this.parser.push(bytes)) if (!this.take(item)) return;
+      for (const item of this.#parser.push(bytes)) if (!this.#take(item)) return;
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      this.shut(error.code, error.message);
-      this.over(error.code, error.message);
-      this.stream?.destroy();
+      this.#shut(error.code, error.message);
+      this.#over(error.code, error.message);
+      this.#stream?.destroy();
     }
   }
 
   /** Returns whether more frames may follow. */
-  private take(item: FrameItem): boolean {
+  #take(item: FrameItem): boolean {
     switch (item.kind) {
       case "binary":
-        if (!this.isOver && !this.isClosing) this.events.malformed("a binary message is not supported");
+        if (!this.#isOver && !this.#isClosing) this.#events.malformed("a binary message is not supported");
         return true;
       case "text":
-        if (!this.isOver && !this.isClosing) this.events.text(item.text);
+        if (!this.#isOver && !this.#isClosing) this.#events.text(item.text);
         return true;
       case "ping":
-        if (!this.isClosing) this.write(Opcode.PONG, item.payload);
+        if (!this.#isClosing) this.#write(Opcode.PONG, item.payload);
         return true;
       case "pong":
         return true;
       case "close":
-        this.closing = item;
-        this.shut(item.code === 1005 ? 1000 : item.code, "");
-        this.stream?.end();
+        this.#closing = item;
+        this.#shut(item.code === 1005 ? 1000 : item.code, "");
+        this.#stream?.end();
         return false;
     }
   }
 
-  private write(opcode: number, payload: Uint8Array): void {
-    if (this.stream?.writable) this.stream.write(encodeFrame(opcode, payload, randomBytes(4)));
+  #write(opcode: number, payload: Uint8Array): void {
+    if (this.#stream?.writable) this.#stream.write(encodeFrame(opcode, payload, randomBytes(4)));
   }
 
   /** Sends a close frame and waits up to `CLOSE_MS` for the peer's. */
-  private shut(code: number, reason: string): void {
-    if (this.isClosing || this.stream === null) return;
-    const { stream } = this;
-    this.write(Opcode.CLOSE, encodeClose(code, reason));
-    this.isClosing = true;
+  #shut(code: number, reason: string): void {
+    if (this.#isClosing || this.#stream === null) return;
+    const stream = this.#stream;
+    this.#write(Opcode.CLOSE, encodeClose(code, reason));
+    this.#isClosing = true;
     const timer = setTimeout(() => stream.destroy(), CLOSE_MS);
     stream.once("close", () => clearTimeout(timer));
   }
 
-  private ended(): void {
-    this.stream?.destroy();
-    this.over(this.closing?.code ?? 1006, this.closing?.reason ?? "the connection ended without a close frame");
+  #ended(): void {
+    this.#stream?.destroy();
+    this.#over(this.#closing?.code ?? 1006, this.#closing?.reason ?? "the connection ended without a close frame");
   }
 
-  private over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.events.closed(code, reason, status, retryAfter);
+  #over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#events.closed(code, reason, status, retryAfter);
   }
 }

@@ -12,46 +12,58 @@ interface PendingRequest {
 }
 
 export class PendingRequests {
-  private readonly requests = new Map<string, PendingRequest>();
+  readonly #requests = new Map<string, PendingRequest>();
+  #count = 0;
 
-  constructor(private readonly clock: Clock) {}
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** The requests without a response, in order. A new connection sends them again: a request has no side effects, so it may outlive its connection. */
   get unanswered(): Fields[] {
-    return [...this.requests.values()].map(({ fields }) => fields);
+    return [...this.#requests.values()].map(({ fields }) => fields);
+  }
+
+  /** A request with an id of its own, and its response, which rejects with RequestTimeout. */
+  make(fields: Fields, timeoutMs: number): { request: Fields; response: Promise<Fields> } {
+    const requestId = `q${++this.#count}`;
+    const request = { ...fields, requestId };
+    return { request, response: this.wait(requestId, request, timeoutMs) };
   }
 
   /** Waits for the response to `fields`; rejects with RequestTimeout. */
   wait(requestId: string, fields: Fields, timeoutMs: number): Promise<Fields> {
     return new Promise((resolve, reject) => {
-      const timer = this.clock.setTimer(() => {
-        this.requests.delete(requestId);
+      const timer = this.#clock.setTimer(() => {
+        this.#requests.delete(requestId);
         reject(new RequestTimeout(`no response to ${String(fields.type)} within ${timeoutMs} ms`));
       }, timeoutMs);
-      this.requests.set(requestId, { fields, timer, resolve, reject });
+      this.#requests.set(requestId, { fields, timer, resolve, reject });
     });
   }
 
   resolve(requestId: string, body: Fields): void {
-    this.take(requestId)?.resolve(body);
+    this.#take(requestId)?.resolve(body);
   }
 
   /** False if no request with this id is pending. */
   reject(requestId: string, error: Error): boolean {
-    const request = this.take(requestId);
+    const request = this.#take(requestId);
     request?.reject(error);
     return request !== undefined;
   }
 
   rejectAll(error: Error): void {
-    for (const requestId of [...this.requests.keys()]) this.reject(requestId, error);
+    for (const requestId of [...this.#requests.keys()]) this.reject(requestId, error);
   }
 
-  private take(requestId: string): PendingRequest | undefined {
-    const request = this.requests.get(requestId);
+  #take(requestId: string): PendingRequest | undefined {
+    const request = this.#requests.get(requestId);
     if (request === undefined) return undefined;
-    this.requests.delete(requestId);
-    this.clock.clearTimer(request.timer);
+    this.#requests.delete(requestId);
+    this.#clock.clearTimer(request.timer);
     return request;
   }
 }

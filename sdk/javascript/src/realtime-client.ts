@@ -1,5 +1,5 @@
 /** The base of both clients: subscriptions, handlers, copies of flags, and the connection that feeds them. */
-import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
+import type { ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
 import type {
   ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, ResyncHandler, SegmentHandler, StateHandler,
 } from "./client-options.js";
@@ -8,12 +8,13 @@ import { ConnectionSupervisor } from "./connection-supervisor.js";
 import { ReconnectConfig } from "./core/backoff.js";
 import type { AnyEvent } from "./core/event.js";
 import type { Message, SnapshotMessage } from "./core/message.js";
-import { addWeights, checkLimits, checkValues, EVERYTHING, NO_WEIGHT, parts, union, weightOf, type Selection, type SelectionLimits } from "./core/selection.js";
+import { EVERYTHING, union, type Selection } from "./core/selection.js";
+import { addWeights, checkLimits, checkValues, NO_WEIGHT, type SelectionLimits } from "./core/selection-limits.js";
 import { Dispatcher } from "./dispatcher.js";
 import { ClientClosed } from "./errors.js";
 import { EventRouter } from "./event-router.js";
 import { FlagSubscription, handledFlag } from "./flag-subscription.js";
-import { isShareable, SharedConnection, shareName } from "./shared-connection.js";
+import type { PendingRequests } from "./pending-requests.js";
 import type { StoreDriver } from "./store-driver.js";
 import { EventSubscription, type Subscription } from "./subscription.js";
 import type { Transport } from "./transport.js";
@@ -21,53 +22,50 @@ import { followVisibility } from "./visibility.js";
 
 export abstract class RealtimeClient {
   protected readonly connection: ClientConnection;
-  private readonly clock: Clock;
-  private readonly dispatcher: Dispatcher;
-  private readonly router = new EventRouter();
-  private readonly drivers = new Set<StoreDriver>();
-  private readonly eventSubscriptions = new Set<EventSubscription>();
-  private readonly resyncHandlers = new Set<ResyncHandler>();
-  private readonly stateHandlers = new Set<StateHandler>();
-  private readonly errorHandlers = new Set<ErrorHandler>();
-  private readonly unfollow: () => void;
-  private isRefreshing = false;
-  private readonly limits: SelectionLimits;
+  readonly #clock: Clock;
+  readonly #dispatcher: Dispatcher;
+  readonly #router = new EventRouter();
+  readonly #drivers = new Set<StoreDriver>();
+  readonly #eventSubscriptions = new Set<EventSubscription>();
+  readonly #resyncHandlers = new Set<ResyncHandler>();
+  readonly #stateHandlers = new Set<StateHandler>();
+  readonly #errorHandlers = new Set<ErrorHandler>();
+  readonly #unfollow: () => void;
+  #isRefreshing = false;
+  readonly #limits: SelectionLimits;
   /** An upper bound of what is selected. */
-  private weight = NO_WEIGHT;
+  #weight = NO_WEIGHT;
   /** Whether the selection is sent in parts, and therefore is wider for a moment. */
-  private isDivided = false;
+  #isDivided = false;
   /** The drivers that need a snapshot. */
-  private readonly requests = new Set<StoreDriver>();
-  private greeting: (Message & { kind: "connected" }) | null = null;
-  private staleTimer: unknown = null;
-  private isClosed = false;
+  readonly #requests = new Set<StoreDriver>();
+  #greeting: (Message & { kind: "connected" }) | null = null;
+  #staleTimer: unknown = null;
+  #isClosed = false;
   /** @internal Why the last connection ended; null while connected. */
   lastConnectionError: Error | null = null;
 
-  protected constructor(options: ClientOptions, transport: Transport) {
+  protected constructor(options: ClientOptions, transport: Transport, requests: PendingRequests | null) {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
-    this.clock = options.clock ?? systemClock;
-    this.limits = transport.limits;
-    this.dispatcher = new Dispatcher({
+    this.#clock = options.clock ?? systemClock;
+    this.#limits = transport.limits;
+    this.#dispatcher = new Dispatcher({
       limit: queueSize,
       full: () => this.connection.pause("overflow"),
       drained: () => this.connection.resume("overflow"),
       failed: (error) => this.report(error),
     });
     const reconnect = ReconnectConfig.from(options.reconnectConfig);
-    const makeSupervisor = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
-      transport, clock: this.clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey: apiKey as ApiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId,
+    const makeOwn = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
+      transport, clock: this.#clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId, requests,
     }, listener);
     const listener: ConnectionListener = {
-      message: (message) => this.onMessage(message),
-      state: (state, error) => this.onConnectionState(state, error),
+      message: (message) => this.#onMessage(message),
+      state: (state, error) => this.#onConnectionState(state, error),
       error: (error) => this.report(error),
     };
-    const isShared = Boolean(options.share) && isShareable();
-    this.connection = isShared
-      ? new SharedConnection(shareName(options.url, apiKey, options.share!), makeSupervisor, listener, this.clock)
-      : makeSupervisor(listener, null);
-    this.unfollow = followVisibility(this.connection, pauseWhenHidden);
+    this.connection = options.share?.({ url: options.url, apiKey, clock: this.#clock, listener, makeOwn }) ?? makeOwn(listener, null);
+    this.#unfollow = followVisibility(this.connection, pauseWhenHidden);
   }
 
   /** The state of the connection. */
@@ -82,7 +80,7 @@ export abstract class RealtimeClient {
 
   /** Handler calls that wait in the queue. */
   get queuedMessages(): number {
-    return this.dispatcher.queued;
+    return this.#dispatcher.queued;
   }
 
   /**
@@ -95,54 +93,54 @@ export abstract class RealtimeClient {
   /** Every event. */
   subscribe(handler: EventHandler): Subscription;
   subscribe(what: string | readonly string[] | Selection | EventHandler, handler?: FlagHandler | EventHandler): Subscription {
-    if (typeof what === "function") return this.addEventSubscription(EVERYTHING, what);
+    if (typeof what === "function") return this.#addEventSubscription(EVERYTHING, what);
     if (typeof handler !== "function") throw new TypeError("subscribe needs a handler; pass a function as its last argument");
     if (typeof what === "string") return this.subscribeFlag(what, handler as FlagHandler);
-    if (Array.isArray(what)) return this.subscribeFlags({ flags: strings(what, "flagKey") }, handler as FlagHandler);
-    return this.addEventSubscription(what as Selection, handler as EventHandler);
+    if (Array.isArray(what)) return this.#subscribeFlags({ flags: strings(what, "flagKey") }, handler as FlagHandler);
+    return this.#addEventSubscription(what as Selection, handler as EventHandler);
   }
 
   /** Same as `subscribe` with a flag's key. */
   subscribeFlag(flagKey: string, handler: FlagHandler): Subscription {
-    return this.subscribeFlags({ flags: strings([flagKey], "flagKey") }, handler);
+    return this.#subscribeFlags({ flags: strings([flagKey], "flagKey") }, handler);
   }
 
   /** Flags with any of these tags: calls the handler with all of them, then with those that changed. A flag that loses its tags is passed once more. */
   subscribeTags(tags: readonly string[], handler: FlagsHandler): Subscription {
     if (!(tags?.length > 0)) throw new TypeError("subscribeTags needs at least one tag");
-    return this.addFlagSubscription({ tags: strings(tags, "tags") }, handler, (changes, moved) => {
-      this.dispatcher.push(() => handler(changes.map((change) => handledFlag(change, moved)), changes));
+    return this.#addFlagSubscription({ tags: strings(tags, "tags") }, handler, (changes, moved) => {
+      this.#dispatcher.push(() => handler(changes.map((change) => handledFlag(change, moved)), changes));
     });
   }
 
   /** Every event about flags. */
   subscribeAll(handler: EventHandler): Subscription {
-    return this.addEventSubscription(EVERYTHING, handler);
+    return this.#addEventSubscription(EVERYTHING, handler);
   }
 
   /** Every change to any flag's segments, their constraints and distributions. */
   subscribeSegments(handler: SegmentHandler): Subscription {
-    return this.addEventSubscription({ segments: true }, handler as EventHandler);
+    return this.#addEventSubscription({ segments: true }, handler as EventHandler);
   }
 
   /** Receives every event of this client's subscriptions; if there are none, every event. */
   onEvent(handler: EventHandler): Subscription {
-    return this.addEventSubscription(null, handler);
+    return this.#addEventSubscription(null, handler);
   }
 
   /** Called after lost events, when a snapshot has replaced the state. Returns a function that removes the handler. */
   onResync(handler: ResyncHandler): () => void {
-    return added(this.resyncHandlers, handler);
+    return added(this.#resyncHandlers, handler);
   }
 
   /** Called with each state of the connection, and why the former connection ended. */
   onState(handler: StateHandler): () => void {
-    return added(this.stateHandlers, handler);
+    return added(this.#stateHandlers, handler);
   }
 
   /** Called with each error that does not end the client, such as an exception in a handler or a malformed message. Without a handler, they go to the console. */
   onError(handler: ErrorHandler): () => void {
-    return added(this.errorHandlers, handler);
+    return added(this.#errorHandlers, handler);
   }
 
   /** Ends a subscription, those of a handler, or those of a flag; without an argument all of them. Stores are not affected. */
@@ -150,175 +148,176 @@ export abstract class RealtimeClient {
     if (typeof what === "object") return what.unsubscribe();
     const isMeant = ({ handler, selection }: FlagSubscription | EventSubscription) =>
       what === undefined || handler === what || (selection?.flags?.length === 1 && selection.flags[0] === what);
-    for (const driver of this.drivers) if (driver instanceof FlagSubscription && isMeant(driver)) this.drivers.delete(driver);
-    for (const subscription of this.eventSubscriptions) if (isMeant(subscription)) this.eventSubscriptions.delete(subscription);
-    this.refresh();
+    for (const driver of this.#drivers) if (driver instanceof FlagSubscription && isMeant(driver)) this.#drivers.delete(driver);
+    for (const subscription of this.#eventSubscriptions) if (isMeant(subscription)) this.#eventSubscriptions.delete(subscription);
+    this.#refresh();
   }
 
   /** Ends everything at once: connection, timers, queued handler calls. */
   close(): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
-    this.unfollow();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#unfollow();
     // Drops the queued calls first: the calls that closing itself causes, such as the last status, still run.
-    this.dispatcher.clear();
+    this.#dispatcher.clear();
     this.connection.close();
-    if (this.staleTimer !== null) this.clock.clearTimer(this.staleTimer);
-    this.drivers.clear();
-    this.eventSubscriptions.clear();
+    if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
+    this.#drivers.clear();
+    this.#eventSubscriptions.clear();
   }
 
   /** @internal Feeds a driver until it is detached. */
   attach(driver: StoreDriver): void {
-    if (this.isClosed) throw new ClientClosed();
-    this.checkSelection(driver.selection);
-    this.drivers.add(driver);
+    if (this.#isClosed) throw new ClientClosed();
+    this.#checkSelection(driver.selection);
+    this.#drivers.add(driver);
     if (this.connection.state === "failed") driver.store.clientFailed();
     driver.reportStatus();
-    this.refresh();
+    this.#refresh();
   }
 
   /** @internal */
   detach(driver: StoreDriver): void {
-    if (this.drivers.delete(driver)) this.refresh();
+    if (this.#drivers.delete(driver)) this.#refresh();
   }
 
   /** @internal Queues a handler call. */
   dispatch(task: () => unknown): void {
-    this.dispatcher.push(task);
+    this.#dispatcher.push(task);
   }
 
-  private subscribeFlags(selection: Selection, handler: FlagHandler): Subscription {
-    return this.addFlagSubscription(selection, handler, (changes, moved) => {
-      for (const change of changes) this.dispatcher.push(() => handler(handledFlag(change, moved), change));
+  #subscribeFlags(selection: Selection, handler: FlagHandler): Subscription {
+    return this.#addFlagSubscription(selection, handler, (changes, moved) => {
+      for (const change of changes) this.#dispatcher.push(() => handler(handledFlag(change, moved), change));
     });
   }
 
-  private addFlagSubscription(...args: ConstructorParameters<typeof FlagSubscription>): Subscription {
+  #addFlagSubscription(...args: ConstructorParameters<typeof FlagSubscription>): Subscription {
     const subscription = new FlagSubscription(...args);
     checked(subscription.handler);
     this.attach(subscription);
     return { selection: subscription.selection, unsubscribe: () => this.detach(subscription) };
   }
 
-  private addEventSubscription(selection: Selection | null, handler: EventHandler): Subscription {
+  #addEventSubscription(selection: Selection | null, handler: EventHandler): Subscription {
     checked(handler);
-    if (this.isClosed) throw new ClientClosed();
-    if (selection !== null) this.checkSelection(selection);
-    const subscription = new EventSubscription(selection, handler, (event) => this.dispatcher.push(() => handler(event)));
-    this.eventSubscriptions.add(subscription);
-    this.refresh();
+    if (this.#isClosed) throw new ClientClosed();
+    if (selection !== null) this.#checkSelection(selection);
+    const subscription = new EventSubscription(selection, handler, (event) => this.#dispatcher.push(() => handler(event)));
+    this.#eventSubscriptions.add(subscription);
+    this.#refresh();
     return {
       selection,
       unsubscribe: () => {
-        if (this.eventSubscriptions.delete(subscription)) this.refresh();
+        if (this.#eventSubscriptions.delete(subscription)) this.#refresh();
       },
     };
   }
 
   /** Passes the union of all selections to the connection, once for all subscriptions made in the same turn of the event loop. */
-  private refresh(): void {
-    if (this.isRefreshing) return;
-    this.isRefreshing = true;
+  #refresh(): void {
+    if (this.#isRefreshing) return;
+    this.#isRefreshing = true;
     queueMicrotask(() => {
-      this.isRefreshing = false;
-      if (this.isClosed) return;
-      if (this.connection.state === "connected" && this.greeting !== null) {
-        for (const driver of this.drivers) {
-          if (driver.store.staleAt === null && driver.store.lastEventId === null) this.greet(driver, this.greeting);
+      this.#isRefreshing = false;
+      if (this.#isClosed) return;
+      if (this.connection.state === "connected" && this.#greeting !== null) {
+        for (const driver of this.#drivers) {
+          if (driver.store.staleAt === null && driver.store.lastEventId === null) this.#greet(driver, this.#greeting);
         }
       }
-      this.requestSnapshots();
-      const selection = this.selection();
-      this.isDivided = selection !== null && parts(selection).length > 1;
-      this.weight = this.selections().reduce((sum, one) => addWeights(sum, weightOf(one)), NO_WEIGHT);
-      const feedsStore = [...this.drivers].some((driver) => !(driver instanceof FlagSubscription));
-      this.connection.select(selection, this.drivers.size > 0, feedsStore);
+      this.#requestSnapshots();
+      const selection = this.#selection();
+      this.#isDivided = selection !== null && this.#limits.isDivided(selection);
+      this.#weight = this.#selections().reduce((sum, one) => addWeights(sum, this.#limits.weigh(one)), NO_WEIGHT);
+      const feedsStore = [...this.#drivers].some((driver) => !(driver instanceof FlagSubscription));
+      this.connection.select(selection, this.#drivers.size > 0, feedsStore);
     });
   }
 
   /** Counts `added` as selected; raises RangeError if the connection cannot select it as well. */
-  private checkSelection(added: Selection): void {
+  #checkSelection(added: Selection): void {
     checkValues(added);
-    const weight = addWeights(this.weight, weightOf(added));
-    checkLimits(this.limits, weight, () => [...this.selections(), added]);
-    this.weight = weight;
+    const weight = addWeights(this.#weight, this.#limits.weigh(added));
+    checkLimits(this.#limits, weight, () => [...this.#selections(), added]);
+    this.#weight = weight;
   }
 
-  private selections(): Selection[] {
-    return [...this.drivers, ...this.eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
+  #selections(): Selection[] {
+    return [...this.#drivers, ...this.#eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
   }
 
-  private selection(): Selection | null {
-    const selections = this.selections();
-    return union(selections.length === 0 && this.eventSubscriptions.size > 0 ? [EVERYTHING] : selections);
+  #selection(): Selection | null {
+    const selections = this.#selections();
+    return union(selections.length === 0 && this.#eventSubscriptions.size > 0 ? [EVERYTHING] : selections);
   }
 
   /** A driver that joins an open connection receives its greeting, then waits for a snapshot. */
-  private greet(driver: StoreDriver, greeting: Message & { kind: "connected" }): void {
-    driver.receive({ ...greeting, resumed: false }, this.clock.now());
-    this.requests.add(driver);
+  #greet(driver: StoreDriver, greeting: Message & { kind: "connected" }): void {
+    driver.receive({ ...greeting, resumed: false }, this.#clock.now());
+    this.#requests.add(driver);
   }
 
-  private requestSnapshots(): void {
-    const selection = union([...this.requests].filter((driver) => this.drivers.has(driver)).map((driver) => driver.selection));
-    this.requests.clear();
+  #requestSnapshots(): void {
+    const selection = union([...this.#requests].filter((driver) => this.#drivers.has(driver)).map((driver) => driver.selection));
+    this.#requests.clear();
     if (selection !== null) this.connection.requestSnapshot(selection);
   }
 
-  private onMessage(message: Message): void {
-    const now = this.clock.now();
-    if (message.kind === "connected") this.greeting = message;
-    for (const driver of this.drivers) {
-      if (driver.receive(message, now)) this.requests.add(driver);
-      if (message.kind === "connected" && message.resumed && driver.store.lastEventId === null) this.requests.add(driver);
+  #onMessage(message: Message): void {
+    const now = this.#clock.now();
+    if (message.kind === "connected") this.#greeting = message;
+    for (const driver of this.#drivers) {
+      if (driver.receive(message, now)) this.#requests.add(driver);
+      if (message.kind === "connected" && message.resumed && driver.store.lastEventId === null) this.#requests.add(driver);
     }
-    if (message.kind === "snapshot") this.onSnapshot(message);
-    if (message.kind === "events") for (const event of message.events) this.router.route(event, this.eventSubscriptions, !this.isDivided);
-    this.reportStatuses();
-    this.requestSnapshots();
+    if (message.kind === "snapshot") this.#onSnapshot(message);
+    if (message.kind === "events") for (const event of message.events) this.#router.route(event, this.#eventSubscriptions, !this.#isDivided);
+    this.#reportStatuses();
+    this.#requestSnapshots();
   }
 
-  private onSnapshot({ id, reason, flags, position }: SnapshotMessage): void {
-    this.router.snapshot(flags);
+  #onSnapshot({ id, reason, flags, position }: SnapshotMessage): void {
+    this.#router.snapshot(flags);
     if (reason === null) return;
     const event: AnyEvent = {
       type: "resync", typeName: "resync", id, flagKey: null, flagID: null, schema: null, committedAt: null, flag: null, raw: {}, data: { reason, flags },
     };
-    for (const { selection, deliver } of this.eventSubscriptions) if (selection === null) deliver(event);
-    for (const handler of this.resyncHandlers) this.dispatcher.push(() => handler({ reason, flags, position }));
+    for (const { selection, deliver } of this.#eventSubscriptions) if (selection === null) deliver(event);
+    for (const handler of this.#resyncHandlers) this.#dispatcher.push(() => handler({ reason, flags, position }));
   }
 
-  private onConnectionState(state: ConnectionState, error: Error | null): void {
-    if (state !== "connected") this.greeting = null;
+  #onConnectionState(state: ConnectionState, error: Error | null): void {
+    if (state !== "connected") this.#greeting = null;
     if (error !== null) this.lastConnectionError = error;
     else if (state === "connected") this.lastConnectionError = null;
-    for (const { store } of this.drivers) {
+    for (const { store } of this.#drivers) {
       if (state === "failed") store.clientFailed();
       else if (state === "closed") store.close();
       else if (state !== "connected") store.connectionLost();
     }
-    this.reportStatuses();
-    for (const handler of this.stateHandlers) this.dispatcher.push(() => handler(state, error));
-    if (state === "failed" && this.stateHandlers.size === 0) this.report(error!);
+    this.#reportStatuses();
+    for (const handler of this.#stateHandlers) this.#dispatcher.push(() => handler(state, error));
+    if (state === "failed" && this.#stateHandlers.size === 0) this.report(error!);
   }
 
   /** Reports the statuses that have changed, and sets the timer for the next that time alone will change. */
-  private reportStatuses(): void {
-    for (const driver of this.drivers) driver.reportStatus();
-    if (this.staleTimer !== null) this.clock.clearTimer(this.staleTimer);
-    this.staleTimer = null;
-    const times = [...this.drivers].flatMap(({ store }) => store.staleAt ?? []);
-    if (times.length === 0 || this.isClosed) return;
-    this.staleTimer = this.clock.setTimer(() => {
-      for (const { store } of this.drivers) store.tick(this.clock.now());
-      this.reportStatuses();
-    }, Math.max(Math.min(...times) - this.clock.now(), 0) + 1);
+  #reportStatuses(): void {
+    for (const driver of this.#drivers) driver.reportStatus();
+    if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
+    this.#staleTimer = null;
+    const times = [...this.#drivers].flatMap(({ store }) => store.staleAt ?? []);
+    if (times.length === 0 || this.#isClosed) return;
+    this.#staleTimer = this.#clock.setTimer(() => {
+      for (const { store } of this.#drivers) store.tick(this.#clock.now());
+      this.#reportStatuses();
+    }, Math.max(Math.min(...times) - this.#clock.now(), 0) + 1);
   }
 
-  private report(error: Error): void {
-    if (this.errorHandlers.size === 0) console.error("@flagent/realtime:", error);
-    for (const handler of this.errorHandlers) {
+  /** @internal Reports an error that does not end the client. */
+  report(error: Error): void {
+    if (this.#errorHandlers.size === 0) console.error("@flagent/realtime:", error);
+    for (const handler of this.#errorHandlers) {
       try {
         handler(error);
       } catch (inner) {

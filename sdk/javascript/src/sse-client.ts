@@ -13,6 +13,6 @@ export interface SSEClientOptions extends ClientOptions {
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
     const url = endpointUrl(options.url, ["http:", "https:"]);
-    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageBytes ?? MAX_MESSAGE_BYTES));
+    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageBytes ?? MAX_MESSAGE_BYTES, options.longIntegers), null);
   }
 }

@@ -1,9 +1,11 @@
 /** The event stream over `fetch`, which unlike EventSource sends headers and exposes statuses and comments. */
+import type { LongIntegers } from "./core/exact-json.js";
 import { SseParser, type SseItem } from "./core/sse-parser.js";
-import { parseKeepAlive, decodeSseItem, type Message } from "./core/message.js";
+import { parseKeepAlive, decodeSseItem } from "./core/message.js";
 import { statusOutcome, isEventStream, isUnauthorized, parseRetryAfter, resolveRedirect } from "./core/policy.js";
-import { isEverything, MAX_VALUES, toQuery, type Selection } from "./core/selection.js";
-import { asError, ConnectionLost, FlagentError } from "./errors.js";
+import { EVERYTHING, isEverything, toQuery, type Selection } from "./core/selection.js";
+import { QUERY_LIMITS } from "./core/query-limits.js";
+import { asError, ConnectionLost } from "./errors.js";
 import { isNode, isPage } from "./platform.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
 
@@ -21,19 +23,31 @@ export const defaultFetch: Fetch = async (input, init) => {
 };
 
 export class SseTransport implements Transport {
-  readonly limits = { selectors: MAX_VALUES, isQuery: true };
+  readonly limits = QUERY_LIMITS;
 
-  constructor(private readonly url: string, private readonly fetch: Fetch, private readonly maxLength: number) {}
+  readonly #url: string;
+  readonly #fetch: Fetch;
+  readonly #maxLength: number;
+
+  readonly #integers: LongIntegers | undefined;
+
+  constructor(url: string, fetch: Fetch, maxLength: number, integers?: LongIntegers) {
+    this.#integers = integers;
+    this.#url = url;
+    this.#fetch = fetch;
+    this.#maxLength = maxLength;
+  }
 
   open(request: ConnectionRequest, sink: ConnectionSink): Connection {
     const abort = new AbortController();
-    const query = toQuery(request.selection);
+    const selection = request.selection ?? EVERYTHING;
+    const query = toQuery(selection);
     if (request.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", request.lastEventId);
     else if (request.lastEventId === null && request.snapshot) query.set("snapshot", "true");
     // The query cannot express everything plus tables: an empty selection means everything, and tables in it would exclude the flags.
-    const reading = isEverything(request.selection) && request.selection.tables?.length
+    const reading = isEverything(selection) && selection.tables?.length
       ? Promise.reject(refused("an event stream cannot select everything and tables at once; use the WebSocket, or two clients", null, "fatal", null))
-      : this.read(query, request.apiKey, RESUMES_BY_PARAMETER ? null : request.lastEventId, abort.signal, sink);
+      : this.#read(query, request.apiKey, RESUMES_BY_PARAMETER ? null : request.lastEventId, abort.signal, sink);
     reading.then(
       () => { if (!abort.signal.aborted) sink.ended(connectionFailure(new ConnectionLost("the server ended the stream"))); },
       (error: unknown) => {
@@ -43,61 +57,68 @@ export class SseTransport implements Transport {
       },
     );
     return {
-      isTwoWay: false,
-      send: () => { throw new FlagentError("an event stream is one-way"); },
+      dialogue: null,
+      requestSnapshot: (wanted, selected) => {
+        this.#snapshot(wanted, request.apiKey, abort.signal, sink).catch((error: unknown) => {
+          if (!abort.signal.aborted) sink.snapshotFailed(wanted, error instanceof Refused ? error.failure.error : broken(error));
+        });
+        return selected;
+      },
       close: () => abort.abort(),
     };
   }
 
-  async snapshot(selection: Selection, apiKey: string | null, signal: AbortSignal): Promise<Message> {
-    const query = toQuery(selection);
+  /** Reads a snapshot beside the stream. */
+  async #snapshot(scope: Selection, apiKey: string | null, signal: AbortSignal, sink: ConnectionSink): Promise<void> {
+    const query = toQuery(scope);
     query.set("snapshot", "true");
     const abort = new AbortController();
     const stop = () => abort.abort();
     signal.addEventListener("abort", stop, { once: true });
-    let found: Message | null = null;
+    let isFound = false;
     const nothing = () => undefined;
     try {
-      await this.read(query, apiKey, null, abort.signal, {
+      await this.#read(query, apiKey, null, abort.signal, {
         received: nothing,
         retry: nothing,
         ended: nothing,
+        snapshotFailed: nothing,
         malformed: (error) => { throw error; },
         message: (message) => {
-          if (message.kind !== "snapshot") return;
-          found = message;
+          if (message.kind !== "snapshot" || isFound) return;
+          isFound = true;
+          if (!signal.aborted) sink.message({ ...message, scope });
           abort.abort();
         },
       });
     } catch (error) {
-      if (found === null) throw error instanceof Refused ? error.failure.error : broken(error);
+      if (!isFound) throw error;
     } finally {
       signal.removeEventListener("abort", stop);
       abort.abort();
     }
-    if (found === null) throw new ConnectionLost("the server ended the stream before its snapshot");
-    return found;
+    if (!isFound) throw new Error("the server ended the stream before its snapshot");
   }
 
-  private async read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: ConnectionSink): Promise<void> {
-    const url = new URL(this.url);
+  async #read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: ConnectionSink): Promise<void> {
+    const url = new URL(this.#url);
     for (const [name, value] of [["envelope", "true"], ...query]) url.searchParams.append(name!, value!);
-    const response = await this.fetchStream(url.href, apiKey, lastEventId, signal);
+    const response = await this.#fetchStream(url.href, apiKey, lastEventId, signal);
     sink.received();
-    const parser = new SseParser(this.maxLength);
+    const parser = new SseParser(this.#maxLength);
     const reader = response.body!.getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done || signal.aborted) return;
       sink.received();
       for (const item of parser.push(value)) {
-        deliver(item, sink);
+        deliver(item, sink, this.#integers);
         if (signal.aborted) return;
       }
     }
   }
 
-  private async fetchStream(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
+  async #fetchStream(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
     let url = first;
     let key = apiKey;
     let redirect: RequestRedirect = "manual";
@@ -107,7 +128,7 @@ export class SseTransport implements Transport {
       if (key !== null && redirect === "follow") headers.Authorization = `Bearer ${key}`;
       else if (key !== null) headers["X-API-Key"] = key;
       if (lastEventId !== null) headers["Last-Event-ID"] = lastEventId;
-      const response = await this.fetch(url, { headers, signal, redirect, cache: "no-store" });
+      const response = await this.#fetch(url, { headers, signal, redirect, cache: "no-store" });
       if (response.type === "opaqueredirect") {
         // A browser hides the target of a redirect, but follows it itself.
         redirect = "follow";
@@ -137,7 +158,7 @@ export class SseTransport implements Transport {
   }
 }
 
-function deliver(item: SseItem, sink: ConnectionSink): void {
+function deliver(item: SseItem, sink: ConnectionSink, integers: LongIntegers | undefined): void {
   try {
     switch (item.kind) {
       case "retry": return sink.retry(item.ms);
@@ -148,7 +169,7 @@ function deliver(item: SseItem, sink: ConnectionSink): void {
         if (heartbeat !== null) sink.message(heartbeat);
         return;
       }
-      case "event": return sink.message(decodeSseItem(item.event, item.data, item.lastEventId));
+      case "event": return sink.message(decodeSseItem(item.event, item.data, item.lastEventId, integers));
     }
   } catch (error) {
     sink.malformed(asError(error));

@@ -1,4 +1,5 @@
 /** Feeds a `StoreCore` from a client and reports its changes. */
+import type { DigestCheck } from "./core/digest-check.js";
 import type { FlagChange } from "./core/flag-table.js";
 import type { Flag } from "./core/flag.js";
 import type { Message } from "./core/message.js";
@@ -7,15 +8,21 @@ import { StoreCore, type StoreStatus } from "./core/store-core.js";
 
 export class StoreDriver {
   readonly store: StoreCore;
-  private status: StoreStatus = "INITIALIZING";
+  #status: StoreStatus = "INITIALIZING";
+
+  /** `moved` holds flags that still exist but have left the selection. */
+  readonly #changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void;
+  readonly #statusChanged: (status: StoreStatus) => void;
 
   constructor(
     readonly selection: Selection,
-    /** `moved` holds flags that still exist but have left the selection. */
-    private readonly changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void,
-    private readonly statusChanged: (status: StoreStatus) => void = () => undefined,
+    changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void,
+    statusChanged: (status: StoreStatus) => void = () => undefined,
+    digestCheck: DigestCheck | null = null,
   ) {
-    this.store = new StoreCore(selection);
+    this.#changed = changed;
+    this.#statusChanged = statusChanged;
+    this.store = new StoreCore(selection, digestCheck);
   }
 
   /** Applies a message; returns whether the caller must request a snapshot. */
@@ -24,7 +31,7 @@ export class StoreDriver {
     if (changes.length > 0) {
       const moved = new Map<number, Flag>();
       if (message.kind === "events") for (const { flag } of message.events) if (flag !== null) moved.set(flag.id, flag);
-      this.changed(changes, moved);
+      this.#changed(changes, moved);
     }
     return requestsSnapshot;
   }
@@ -32,8 +39,8 @@ export class StoreDriver {
   /** Reports the status if it has changed. */
   reportStatus(): void {
     const { status } = this.store;
-    if (status === this.status) return;
-    this.status = status;
-    this.statusChanged(status);
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#statusChanged(status);
   }
 }

@@ -1,10 +1,12 @@
 /** The boundary between the life of a connection (`connection-supervisor`) and its bytes (`sse-transport`, `websocket-transport`). */
 import type { Message } from "./core/message.js";
-import type { Selection, SelectionLimits } from "./core/selection.js";
+import type { Selection } from "./core/selection.js";
+import type { SelectionLimits } from "./core/selection-limits.js";
 
 /** What a new connection asks for. */
 export interface ConnectionRequest {
-  readonly selection: Selection;
+  /** Null: only requests are made. */
+  readonly selection: Selection | null;
   /** The id to resume after; null for the first connection. */
   readonly lastEventId: string | null;
   readonly snapshot: boolean;
@@ -28,24 +30,36 @@ export interface ConnectionSink {
   retry(ms: number): void;
   /** One message could not be decoded; the connection stays. */
   malformed(error: Error): void;
+  /** A requested snapshot of this selection does not come. */
+  snapshotFailed(scope: Selection, error: Error): void;
   ended(failure: ConnectionFailure): void;
 }
 
 /** One open connection. */
 export interface Connection {
-  /** Whether `send` works; the event stream is one-way. */
-  readonly isTwoWay: boolean;
-  /** Sends a message; messages sent before the connection is up are queued until it is. */
-  send(fields: Readonly<Record<string, unknown>>): void;
+  /** Null for the event stream, which is one-way. */
+  readonly dialogue: Dialogue | null;
+  /**
+   * Requests a snapshot of `selection`, which arrives as a message with that scope; `selected` is what the connection selects.
+   * Returns what it selects then.
+   */
+  requestSnapshot(selection: Selection, selected: Selection | null): Selection | null;
   close(): void;
+}
+
+/** What a two-way connection takes; messages sent before the connection is up are queued until it is. */
+export interface Dialogue {
+  /** Changes the selection from `selected` to `selection`. Returns what is selected then. */
+  change(selected: Selection, selection: Selection): Selection;
+  /** Sends a request with its id. */
+  send(request: Readonly<Record<string, unknown>>): void;
+  ping(): void;
 }
 
 export interface Transport {
   /** What one connection can select. */
   readonly limits: SelectionLimits;
   open(request: ConnectionRequest, sink: ConnectionSink): Connection;
-  /** Fetches a snapshot beside the stream; absent where the stream itself takes requests. Rejects on failure. */
-  snapshot?(selection: Selection, apiKey: string | null, signal: AbortSignal): Promise<Message>;
 }
 
 export function connectionFailure(

@@ -1,9 +1,11 @@
 /** The two-way client: subscriptions that change while connected, and evaluation by the server. */
+import { systemClock } from "./clock.js";
 import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
 import type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
 import { contextTexts, entityText } from "./core/values.js";
 import { endpointUrl } from "./endpoint-url.js";
 import { MalformedMessage } from "./errors.js";
+import { PendingRequests } from "./pending-requests.js";
 import { RealtimeClient } from "./realtime-client.js";
 import { defaultSocket, standardSocket, WebSocketTransport, type WebSocketClass } from "./websocket-transport.js";
 
@@ -26,7 +28,7 @@ export class FlagentWebSocketClient extends RealtimeClient {
   constructor(options: WebSocketClientOptions) {
     const url = endpointUrl(options.url, ["ws:", "wss:"]);
     const { WebSocket, maxMessageBytes = MAX_MESSAGE_BYTES } = options;
-    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket(maxMessageBytes) : standardSocket(WebSocket)));
+    super({ ...options, url }, new WebSocketTransport(url, WebSocket === undefined ? defaultSocket(maxMessageBytes) : standardSocket(WebSocket), options.longIntegers), new PendingRequests(options.clock ?? systemClock));
   }
 
   /** Evaluates one flag on the server. The request waits for a connection; rejects with RequestTimeout or RequestFailed. */

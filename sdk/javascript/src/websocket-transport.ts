@@ -1,11 +1,15 @@
 /** The WebSocket transport: the platform's class in browsers, `node-socket` in Node.js, or the class from the options. */
 import { MalformedMessage } from "./core/errors.js";
-import { decodeMessage, parseJson } from "./core/message.js";
+import type { LongIntegers } from "./core/exact-json.js";
+import { decodeMessage, GREETING, parseJson, type Message } from "./core/message.js";
 import { closeCodeOutcome, statusOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
-import { asError, ConnectionLost } from "./errors.js";
+import { isEverything, union, type Selection } from "./core/selection.js";
+import { changeMessages, MESSAGE_LIMITS, subscribeMessages } from "./core/selection-messages.js";
+import { asError, ConnectionLost, RequestFailed } from "./errors.js";
+import type { Fields } from "./pending-requests.js";
 import { isNode } from "./platform.js";
 import type { OpenSocket, Socket } from "./socket.js";
-import { connectionFailure, type Connection, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
+import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
 
 /** The part of the standard WebSocket class that the client uses. */
 export interface WebSocketLike {
@@ -25,16 +29,54 @@ export const PROTOCOL = "flagent.v1";
 export const KEY_PROTOCOL = "flagent.key.";
 
 export class WebSocketTransport implements Transport {
-  /** The server's limit is 10 000. A selection that is sent in parts takes one more for a moment. */
-  readonly limits = { selectors: 9999, isQuery: false };
+  readonly limits = MESSAGE_LIMITS;
+  readonly #url: string;
+  readonly #openSocket: OpenSocket;
+  #requestCount = 0;
 
-  constructor(private readonly url: string, private readonly openSocket: OpenSocket) {}
+  readonly #integers: LongIntegers | undefined;
+
+  constructor(url: string, openSocket: OpenSocket, integers?: LongIntegers) {
+    this.#integers = integers;
+    this.#url = url;
+    this.#openSocket = openSocket;
+  }
 
   open(request: ConnectionRequest, sink: ConnectionSink): Connection {
     /** Messages sent before the socket is open; null afterwards. */
     let queued: string[] | null = [];
     let isOver = false;
-    const socket = this.openSocket(this.url, request.apiKey, {
+    /** The requests that the connection was opened with. */
+    const openingIds = new Set<string>();
+    /** The selections of the requested snapshots, by request id. */
+    const scopes = new Map<string, Selection>();
+    const ended = (failure: ConnectionFailure) => {
+      isOver = true;
+      sink.ended(failure);
+    };
+    const receive = (message: Message) => {
+      const { requestId } = message as { requestId?: string | null };
+      if (requestId == null) return sink.message(message);
+      const isOpening = openingIds.has(requestId);
+      if (message.kind === "response" && isOpening) return sink.message(GREETING);
+      if (message.kind === "snapshot" && !isOpening && message.reason === null) {
+        const scope = scopes.get(requestId);
+        scopes.delete(requestId);
+        return scope === undefined ? undefined : sink.message({ ...message, scope });
+      }
+      if (message.kind === "error") {
+        const failed = new RequestFailed(message.message || message.code, message.code);
+        const scope = scopes.get(requestId);
+        scopes.delete(requestId);
+        if (isOpening) {
+          socket.close();
+          return ended(connectionFailure(failed, "fatal"));
+        }
+        if (scope !== undefined) return sink.snapshotFailed(scope, failed);
+      }
+      sink.message(message);
+    };
+    const socket = this.#openSocket(this.#url, request.apiKey, {
       open: () => {
         sink.received();
         const texts = queued ?? [];
@@ -44,34 +86,62 @@ export class WebSocketTransport implements Transport {
       received: () => sink.received(),
       text: (text) => {
         if (isOver) return;
+        let message: Message;
         try {
-          sink.message(decodeMessage(parseJson(text)));
+          message = decodeMessage(parseJson(text, this.#integers));
         } catch (error) {
-          sink.malformed(asError(error));
+          return sink.malformed(asError(error));
         }
+        receive(message);
       },
       malformed: (reason) => { if (!isOver) sink.malformed(new MalformedMessage(reason)); },
       closed: (code, reason, status, retryAfter) => {
         if (isOver) return;
-        isOver = true;
         const wait = retryAfter === null ? null : parseRetryAfter(retryAfter, Date.now());
         const detail = reason === "" ? "" : `: ${reason}`;
         if (status !== null) {
           const error = new ConnectionLost(`the server responded with ${status}${detail}`, { status });
           const outcome = statusOutcome(status) === "retry" ? "retry" : "fatal";
-          return sink.ended(connectionFailure(error, outcome, wait, isUnauthorized(status)));
+          return ended(connectionFailure(error, outcome, wait, isUnauthorized(status)));
         }
         const error = new ConnectionLost(`the WebSocket was closed with code ${code}${detail}`, { closeCode: code });
-        sink.ended(connectionFailure(error, closeCodeOutcome(code), wait, isUnauthorized(code)));
+        ended(connectionFailure(error, closeCodeOutcome(code), wait, isUnauthorized(code)));
       },
     });
+    const send = (fields: Fields) => {
+      if (isOver) return;
+      const text = JSON.stringify(fields);
+      if (queued !== null) queued.push(text);
+      else socket.send(text);
+    };
+    /** Sends messages with new request ids, which it returns. */
+    const sendAll = (messages: readonly Fields[]) => messages.map((message) => {
+      const requestId = `r${++this.#requestCount}`;
+      send({ ...message, requestId });
+      return requestId;
+    });
+    const ping = () => sendAll([{ type: "ping" }]);
+    const { selection, lastEventId, snapshot } = request;
+    const start = lastEventId !== null ? { lastEventId } : snapshot ? { snapshot } : {};
+    // Without a selection the server greets nobody: the pong takes the place of the greeting.
+    for (const id of selection === null ? ping() : sendAll(subscribeMessages(selection, start))) openingIds.add(id);
     return {
-      isTwoWay: true,
-      send: (fields) => {
-        if (isOver) return;
-        const text = JSON.stringify(fields);
-        if (queued !== null) queued.push(text);
-        else socket.send(text);
+      dialogue: {
+        change: (from, to) => {
+          const { messages, selected } = changeMessages(from, to);
+          sendAll(messages);
+          return selected;
+        },
+        send,
+        ping,
+      },
+      requestSnapshot: (wanted, selected) => {
+        const messages = subscribeMessages(wanted, { snapshot: true });
+        // Where everything is selected anyway, it must stay so.
+        const isWide = selected !== null && isEverything(selected);
+        const [requestId] = sendAll(isWide ? messages.slice(0, 1) : messages);
+        scopes.set(requestId!, wanted);
+        return union([selected ?? wanted, wanted]);
       },
       close: () => {
         if (isOver) return;

@@ -54,10 +54,12 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     const tab = await page();
     await tab.evaluate(async ([kind, options]) => {
       const sdk = await import("/sdk/index.js");
+      const { shareTabs } = await import("/sdk/share.js");
+      const { group, ...own } = options;
       const Client = kind === "WebSocket" ? sdk.FlagentWebSocketClient : sdk.FlagentSSEClient;
       window.errors = [];
       window.ids = [];
-      window.client = new Client({ url: kind === "WebSocket" ? "/ws" : "/api/v1/events/stream", reconnectConfig: { initialDelay: 50, maxDelay: 500 }, ...options });
+      window.client = new Client({ url: kind === "WebSocket" ? "/ws" : "/api/v1/events/stream", reconnectConfig: { initialDelay: 50, maxDelay: 500 }, ...own, ...(group === undefined ? {} : { share: shareTabs(group) }) });
       window.client.onError((error) => window.errors.push(String(error)));
       window.client.subscribeAll(({ id }) => window.ids.push(id));
       window.store = new sdk.FlagStore(window.client);
@@ -107,7 +109,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
 
     test(`${kind}: eight tabs share one connection; when the leader is closed, another tab takes over`, async () => {
       const tabs = [];
-      for (let n = 0; n < 8; n++) tabs.push(await tabWith(kind, { share: true }));
+      for (let n = 0; n < 8; n++) tabs.push(await tabWith(kind, { group: "" }));
       await until(() => origin.open(path) === 1, "one connection");
       let value = await toggle();
       await Promise.all(tabs.map((tab) => sees(tab, value)));
@@ -131,7 +133,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     });
 
     test(`${kind}: the shared connection stays while any tab is visible`, async () => {
-      const [first, second] = [await tabWith(kind, { share: "group", pauseWhenHidden: 30 }), await tabWith(kind, { share: "group", pauseWhenHidden: 30 })];
+      const [first, second] = [await tabWith(kind, { group: "group", pauseWhenHidden: 30 }), await tabWith(kind, { group: "group", pauseWhenHidden: 30 })];
       await setVisible(first, false);
       await new Promise((resolve) => setTimeout(resolve, 300));
       const value = await toggle();
@@ -151,7 +153,7 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
       reference.subscribeAll(({ id }) => all.push(id));
       await until(() => reference.state === "connected");
       const tabs = [];
-      for (let n = 0; n < 4; n++) tabs.push(await tabWith(kind, { share: true }));
+      for (let n = 0; n < 4; n++) tabs.push(await tabWith(kind, { group: "" }));
       let isWriting = true;
       let toggles = 0;
       const writing = (async () => {
@@ -181,11 +183,12 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
   }
 
   test("a second selection joins a shared connection", async () => {
-    await tabWith("WebSocket", { share: true });
+    await tabWith("WebSocket", { group: "" });
     const tab = await page();
     const flags = await tab.evaluate(async () => {
       const { FlagentWebSocketClient, FlagStore } = await import("/sdk/index.js");
-      window.client = new FlagentWebSocketClient({ url: "/ws", share: true });
+      const { shareTabs } = await import("/sdk/share.js");
+      window.client = new FlagentWebSocketClient({ url: "/ws", share: shareTabs() });
       const store = new FlagStore(window.client, { flags: ["b"] });
       await store.ready({ timeout: 10000 });
       return store.all().map(({ key }) => key);
@@ -199,8 +202,8 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
   });
 
   test("a tab with slow handlers leaves the shared stream, and rejoins with a resync", async () => {
-    const quick = await tabWith("WebSocket", { share: true });
-    const slow = await tabWith("WebSocket", { share: true, queueSize: 5 });
+    const quick = await tabWith("WebSocket", { group: "" });
+    const slow = await tabWith("WebSocket", { group: "", queueSize: 5 });
     await slow.evaluate(() => {
       window.resyncs = [];
       window.client.onResync(({ reason }) => window.resyncs.push(reason));

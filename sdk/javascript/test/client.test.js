@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { EventType, FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
+import { LocalEvaluation } from "../dist/evaluation.js";
 import { digestOf } from "../dist/core/digest.js";
 import { event, FakeClock, flag, ScriptedServer, transports, until } from "./harness.js";
 
@@ -539,12 +540,13 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       const constraints = [{ id: 7, segmentID: 4, property: "country", operator: "IN", value: "US, CA" }];
       const segments = [{ id: 4, flagID: 1, description: null, rank: 0, rolloutPercent: 100, constraints, distributions }];
       const { store } = await ready([flag(1, "a", { enabled: true, variants, segments })]);
-      assert.equal(store.evaluate("a", "user123", { country: "CA" }).variantKey, "on");
-      assert.deepEqual(store.evaluate({ flagKey: "a", entityID: "u", entityContext: { country: "US" } }).variantAttachment, { colour: "red" });
-      assert.equal(store.evaluate("a", "u", { country: "DE" }).variantID, null);
-      assert.match(store.evaluate("a", "").evalContext.entityID, /^randomly_generated_-?\d+$/);
-      assert.equal(store.evaluate("none", "u").flagID, 0);
-      const batch = store.evaluateBatch({ entities: [{ entityID: "u", entityContext: { country: "US" } }, { entityID: "v" }], flagKeys: ["a"], flagIDs: [1] });
+      const local = new LocalEvaluation(store);
+      assert.equal(local.evaluate("a", "user123", { country: "CA" }).variantKey, "on");
+      assert.deepEqual(local.evaluate({ flagKey: "a", entityID: "u", entityContext: { country: "US" } }).variantAttachment, { colour: "red" });
+      assert.equal(local.evaluate("a", "u", { country: "DE" }).variantID, null);
+      assert.match(local.evaluate("a", "").evalContext.entityID, /^randomly_generated_-?\d+$/);
+      assert.equal(local.evaluate("none", "u").flagID, 0);
+      const batch = local.evaluateBatch({ entities: [{ entityID: "u", entityContext: { country: "US" } }, { entityID: "v" }], flagKeys: ["a"], flagIDs: [1] });
       assert.deepEqual(batch.map(({ variantKey }) => variantKey), ["on", null, "on", null]);
     });
 

@@ -1,11 +1,15 @@
 // Cases beyond the shared vectors: batches, dependencies, schemas that appear, selections.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { parseExactly } from "../dist/core/exact-json.js";
 import { evaluate, evaluateBatch } from "../dist/core/evaluation.js";
 import { decodeMessage } from "../dist/core/message.js";
 import { Cursor } from "../dist/core/cursor.js";
+import { digestOf } from "../dist/core/digest.js";
+import { DigestCheck } from "../dist/core/digest-check.js";
 import { StoreCore } from "../dist/core/store-core.js";
-import { covers, isEverything, minus, toQuery, toSubscribe, union } from "../dist/core/selection.js";
+import { covers, isEverything, toQuery, union } from "../dist/core/selection.js";
+import { minus, toSubscribe } from "../dist/core/selection-messages.js";
 import { event, flag } from "./harness.js";
 
 const AROUND = { newEntityID: () => "randomly_generated_1", timestamp: () => "2026-11-23T08:00:00Z" };
@@ -20,7 +24,7 @@ function open(id, key, more = {}) {
 }
 
 function storeOf(...flags) {
-  const store = new StoreCore();
+  const store = new StoreCore(undefined, new DigestCheck());
   fill(store, flags);
   return store;
 }
@@ -93,7 +97,7 @@ describe("the state of a store", () => {
   });
 
   test("events that arrive while a snapshot is awaited are kept up to a limit; beyond it another snapshot is requested", () => {
-    const store = new StoreCore();
+    const store = new StoreCore(undefined, new DigestCheck());
     store.receive(connected(), 0);
     const flood = Array.from({ length: 10_001 }, (_, n) => event("flag_updated", `${n + 11}-0@k`, flag(1, "a", { notes: String(n) })));
     store.receive(decodeMessage({ type: "batch", id: "x", events: flood }), 1);
@@ -114,7 +118,7 @@ describe("the state of a store", () => {
     assert.equal(store.status, "STALE");
     assert.equal(heartbeat("1:00000000").requestsSnapshot, true);
     fill(store, [flag(1, "a")]);
-    heartbeat(store.digest());
+    heartbeat(digestOf(store.values()));
     assert.equal(store.status, "READY");
   });
 });
@@ -146,4 +150,15 @@ test("ids of an unknown form are dropped only as exact duplicates", () => {
   assert.deepEqual(["x", "y", "x", undefined, "5-0@k", "4-0@k", "4-0@z"].map((id) => cursor.accept(id)), [true, true, false, true, true, false, true]);
   for (let n = 0; n < 2000; n++) cursor.accept(`opaque ${n}`);
   assert.equal(cursor.accept("opaque 1999"), false);
+});
+
+describe("numbers that a double cannot hold", () => {
+  const text = '{"id": 9007199254740993, "ok": 9007199254740991, "neg": -12345678901234567890, "dec": 0.12345678901234567890, "short": 1.10, "huge": 1e999, "small": 1e-400, "zero": 0e5, "list": [9007199254740993,1], "s": "x:9007199254740993 \\" ,12345678901234567890"}';
+  const same = { ok: 9007199254740991, dec: "0.12345678901234567890", short: 1.1, huge: "1e999", small: "1e-400", zero: 0, s: 'x:9007199254740993 " ,12345678901234567890' };
+
+  test("become text, or a bigint where that is asked for", () => {
+    assert.deepEqual(parseExactly(text), { ...same, id: "9007199254740993", neg: "-12345678901234567890", list: ["9007199254740993", 1] });
+    assert.deepEqual(parseExactly(text, "bigint"), { ...same, id: 9007199254740993n, neg: -12345678901234567890n, list: [9007199254740993n, 1] });
+    assert.throws(() => parseExactly('{"a": 12345678901234567890'), SyntaxError);
+  });
 });

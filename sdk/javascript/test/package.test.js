@@ -13,15 +13,17 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 test("the public names are these", async () => {
   assert.deepEqual(Object.keys(await import("@flagent/realtime")).sort(), [
     "AmbiguousFlag", "ClientClosed", "ConnectionLost", "ConnectionRefused", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient",
-    "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "RequestFailed", "RequestTimeout",
-  ]);
-  assert.deepEqual(Object.keys(await import("@flagent/realtime/openfeature")), ["FlagentProvider"]);
+    "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "ReducedFlag", "RequestFailed", "RequestTimeout",
+  ].sort());
+  const modules = { evaluation: ["LocalEvaluation"], openfeature: ["FlagentProvider"], "openfeature-server": ["FlagentProvider"], share: ["shareTabs"] };
+  for (const [name, names] of Object.entries(modules)) assert.deepEqual(Object.keys(await import(`@flagent/realtime/${name}`)).sort(), names, name);
 });
 
 test("the types compile in a strict program", () => {
   const folder = mkdtempSync(join(ROOT, "dist", "types-"));
   try {
     writeFileSync(join(folder, "program.ts"), `
+      import { LocalEvaluation } from "@flagent/realtime/evaluation";
       import { EventType, FlagentSSEClient, FlagentWebSocketClient, FlagStore, type AnyEvent, type Flag } from "@flagent/realtime";
       const client = new FlagentWebSocketClient({ url: "wss://host/ws", apiKey: async () => "k", reconnectConfig: { maxAttempts: 0 } });
       client.subscribe("a", (flag) => { const key: string = flag.key; void key; });
@@ -37,7 +39,7 @@ test("the types compile in a strict program", () => {
       const variant: string | null = result.variantKey;
       const store = new FlagStore(new FlagentSSEClient({ url: "https://host/" }), { flags: ["a"] });
       for (const flag of store) void flag.segments[0]?.constraints;
-      void [variant, store.evaluate({ flagKey: "a", entityID: "u" }).segmentID];
+      void [variant, new LocalEvaluation(store).evaluate({ flagKey: "a", entityID: "u" }).segmentID];
       // @ts-expect-error a flag is read-only
       store.get("a")!.enabled = true;
       // @ts-expect-error a handler must be a function

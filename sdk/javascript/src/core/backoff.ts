@@ -44,27 +44,31 @@ export function reconnectDelay(
 
 /** Counts failed attempts. The count resets after a connection that has lasted `stableAfter`. */
 export class Backoff {
-  private attempt = 0;
-  private retryMs: number | null = null;
-  private firstMessageAt: number | null = null;
+  #attempt = 0;
+  #retryMs: number | null = null;
+  #firstMessageAt: number | null = null;
 
-  constructor(private readonly config: ReconnectConfig) {}
+  readonly #config: ReconnectConfig;
+
+  constructor(config: ReconnectConfig) {
+    this.#config = config;
+  }
 
   /** A message arrived at `now` (ms). */
   message(now: number): void {
-    this.firstMessageAt ??= now;
+    this.#firstMessageAt ??= now;
   }
 
   /** Takes the server's `retry:`, which applies until it sends another. */
   retry(ms: number): void {
-    this.retryMs = ms;
+    this.#retryMs = ms;
   }
 
   /** The connection or the attempt has ended at `now`; returns the wait in ms, null = give up. */
   lost(now: number, random: number, retryAfterMs: number | null = null, isLimited = true): number | null {
-    if (this.firstMessageAt !== null && now - this.firstMessageAt >= this.config.stableAfter) this.attempt = 0;
-    this.firstMessageAt = null;
-    this.attempt++;
-    return reconnectDelay(this.config, this.attempt, random, this.retryMs, retryAfterMs, isLimited);
+    if (this.#firstMessageAt !== null && now - this.#firstMessageAt >= this.#config.stableAfter) this.#attempt = 0;
+    this.#firstMessageAt = null;
+    this.#attempt++;
+    return reconnectDelay(this.#config, this.#attempt, random, this.#retryMs, retryAfterMs, isLimited);
   }
 }

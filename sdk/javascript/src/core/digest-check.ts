@@ -5,6 +5,9 @@
  * between two requests.
  */
 
+import { digestOf } from "./digest.js";
+import type { Flag } from "./flag.js";
+
 /** In heartbeats. */
 const MAX_SNAPSHOT_PAUSE = 64;
 const DIGEST = /^[0-9]+:[0-9a-f]{8}$/;
@@ -13,23 +16,23 @@ export class DigestCheck {
   /** Whether the copy is known to differ from the server. */
   differs = false;
   /** Snapshots since the digests last agreed. */
-  private repairs = 0;
+  #repairs = 0;
   /** Heartbeats to ignore before the next request. */
-  private pause = 0;
+  #pause = 0;
 
   isReadable(digest: string | null): digest is string {
     return digest !== null && DIGEST.test(digest);
   }
 
-  /** Takes the digests of one heartbeat; returns whether to request a snapshot. */
-  compare(theirs: string, own: string): boolean {
-    if (theirs === own) {
+  /** Compares one heartbeat's digest with that of the copy; returns whether to request a snapshot. */
+  compare(theirs: string, flags: Iterable<Flag>): boolean {
+    if (theirs === digestOf(flags)) {
       this.reset();
       return false;
     }
     this.differs = true;
-    if (this.repairs > 0 && this.pause > 0) {
-      this.pause--;
+    if (this.#repairs > 0 && this.#pause > 0) {
+      this.#pause--;
       return false;
     }
     return true;
@@ -38,9 +41,9 @@ export class DigestCheck {
   /** A requested snapshot has replaced the copy. */
   repaired(): void {
     if (!this.differs) return;
-    this.repairs++;
-    this.pause = Math.min(2 ** (this.repairs - 1), MAX_SNAPSHOT_PAUSE);
-    if (this.repairs === 1) this.differs = false;
+    this.#repairs++;
+    this.#pause = Math.min(2 ** (this.#repairs - 1), MAX_SNAPSHOT_PAUSE);
+    if (this.#repairs === 1) this.differs = false;
   }
 
   /** The requested snapshot will not arrive: its connection is lost. */
@@ -51,7 +54,7 @@ export class DigestCheck {
   /** The copy equals the server's, or the server has replaced it. */
   reset(): void {
     this.differs = false;
-    this.repairs = 0;
-    this.pause = 0;
+    this.#repairs = 0;
+    this.#pause = 0;
   }
 }

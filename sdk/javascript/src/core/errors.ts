@@ -22,3 +22,12 @@ export class AmbiguousFlag extends FlagentError {
     super(`${what} exists in several schemas (${schemas.join(", ")}); pass the schema`);
   }
 }
+
+/** The server has left out this flag's rules because of its size; the server itself can evaluate it. */
+export class ReducedFlag extends FlagentError {
+  override readonly name = "ReducedFlag";
+
+  constructor(readonly flagKey: string, readonly sizeBytes: number) {
+    super(`the flag ${flagKey} has ${sizeBytes} bytes and was sent without its rules; evaluate it on the server`);
+  }
+}

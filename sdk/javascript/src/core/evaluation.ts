@@ -6,6 +6,7 @@
  */
 import { compileConstraint, isBlank, type Test } from "./constraint.js";
 import { crc32 } from "./crc32.js";
+import { ReducedFlag } from "./errors.js";
 import { tagsOf, type Flag, type Segment } from "./flag.js";
 import { contextTexts, entityText, type Scalar } from "./values.js";
 
@@ -241,6 +242,7 @@ const compiledFlags = new WeakMap<Flag, Compiled>();
 function compile(flag: Flag): Compiled {
   let compiled = compiledFlags.get(flag);
   if (compiled === undefined) {
+    if (typeof flag.tooLarge === "number") throw new ReducedFlag(flag.key, flag.tooLarge);
     const segments = [...(flag.segments ?? [])].sort((a, b) => a.rank - b.rank || a.id - b.id).map(compileSegment);
     compiledFlags.set(flag, (compiled = { flag, segments }));
   }

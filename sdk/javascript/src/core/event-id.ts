@@ -27,3 +27,8 @@ export function isBefore(earlier: EventId, later: EventId): boolean {
   if (earlier.index === null) return false;
   return later.index === null || earlier.index < later.index;
 }
+
+/** The digits of an id's position; null if there is none, or if the id has another form. */
+export function positionOf(id: string | null): string | null {
+  return (id === null ? null : parseEventId(id))?.position.toString() ?? null;
+}

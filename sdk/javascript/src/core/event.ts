@@ -75,6 +75,8 @@ export interface VariantUpdated extends EventBase {
 export interface RowChanged extends EventBase {
   readonly type: "row_inserted" | "row_updated" | "row_deleted" | "table_truncated";
   readonly table: string;
+  /** Why the values could not be delivered, such as `too_large`; `before` and `after` are null then. */
+  readonly unreadable: string | null;
   /** The event object: `table`, `key`, `before`, `after`, `changed`. */
   readonly data: Readonly<Record<string, unknown>>;
 }
@@ -114,30 +116,30 @@ export function decodeEvent(raw: Fields): AnyEvent {
     raw,
   };
   switch (raw.type) {
-    case EventType.FLAG_CREATED:
-    case EventType.FLAG_UPDATED:
-    case EventType.FLAG_ENABLED:
-    case EventType.FLAG_DISABLED:
+    case "flag_created":
+    case "flag_updated":
+    case "flag_enabled":
+    case "flag_disabled":
       if (flag === null) throw new MalformedMessage(`a ${raw.type} event has no flag`);
       return { ...base, type: raw.type, flag, data: flag };
-    case EventType.FLAG_DELETED:
+    case "flag_deleted":
       if (base.flagKey === null) throw new MalformedMessage("a flag_deleted event has no flag key");
       return { ...base, type: raw.type, data: base.flagKey };
-    case EventType.SEGMENT_UPDATED:
+    case "segment_updated":
       return { ...base, type: raw.type, segmentID: whole(raw.segmentID) ?? 0, data: (raw.segment ?? null) as Segment | null };
-    case EventType.DISTRIBUTION_UPDATED: {
+    case "distribution_updated": {
       const data = Array.isArray(raw.distributions) ? (raw.distributions as Distribution[]) : [];
       return { ...base, type: raw.type, segmentID: whole(raw.segmentID) ?? 0, data };
     }
-    case EventType.VARIANT_UPDATED:
+    case "variant_updated":
       return { ...base, type: raw.type, variantID: whole(raw.variantID) ?? 0, data: (raw.variant ?? null) as Variant | null };
-    case EventType.ROW_INSERTED:
-    case EventType.ROW_UPDATED:
-    case EventType.ROW_DELETED:
-    case EventType.TABLE_TRUNCATED:
-      return { ...base, type: raw.type, table: text(raw.table) ?? "", data: raw };
+    case "row_inserted":
+    case "row_updated":
+    case "row_deleted":
+    case "table_truncated":
+      return { ...base, type: raw.type, table: text(raw.table) ?? "", unreadable: text(raw.unreadable), data: raw };
     default:
-      return { ...base, type: EventType.UNKNOWN, data: raw };
+      return { ...base, type: "", data: raw };
   }
 }
 

@@ -23,94 +23,94 @@ export interface FlagChange {
  */
 export class FlagTable {
   hasSchemas = false;
-  private readonly byKey = new Map<string, Flag>();
-  private readonly byId = new Map<string, string>();
+  readonly #byKey = new Map<string, Flag>();
+  readonly #byId = new Map<string, string>();
   /** The former flag under each key that was written since `changes` was last called. */
-  private touched = new Map<string, Flag | undefined>();
+  #touched = new Map<string, Flag | undefined>();
 
   get size(): number {
-    return this.byKey.size;
+    return this.#byKey.size;
   }
 
   values(): IterableIterator<Flag> {
-    return this.byKey.values();
+    return this.#byKey.values();
   }
 
   /** The present order of the flags, to pass to `changes` after several writes. */
   order(): string[] {
-    return [...this.byKey.keys()];
+    return [...this.#byKey.keys()];
   }
 
   /** Raises AmbiguousFlag if several schemas have the key and none is given. */
   get(key: string, schema?: string): Flag | undefined {
-    if (!this.hasSchemas) return this.byKey.get(key);
-    if (schema !== undefined) return this.byKey.get(qualified(schema, key));
-    return this.only((flag) => flag.key === key, `the flag ${key}`);
+    if (!this.hasSchemas) return this.#byKey.get(key);
+    if (schema !== undefined) return this.#byKey.get(qualified(schema, key));
+    return this.#only((flag) => flag.key === key, `the flag ${key}`);
   }
 
   /** By id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
-    if (!this.hasSchemas) return this.at(this.byId.get(String(id)));
-    if (schema !== undefined) return this.at(this.byId.get(qualified(schema, String(id))));
-    return this.only((flag) => String(flag.id) === String(id), `the flag with the id ${id}`);
+    if (!this.hasSchemas) return this.#at(this.#byId.get(String(id)));
+    if (schema !== undefined) return this.#at(this.#byId.get(qualified(schema, String(id))));
+    return this.#only((flag) => String(flag.id) === String(id), `the flag with the id ${id}`);
   }
 
   /** Stores a flag under its present key; a flag that had the key before is removed. */
   put(flag: Flag): void {
-    const key = this.qualified(flag, flag.key);
-    const id = this.qualified(flag, String(flag.id));
-    const former = this.at(this.byId.get(id));
+    const key = this.#qualified(flag, flag.key);
+    const id = this.#qualified(flag, String(flag.id));
+    const former = this.#at(this.#byId.get(id));
     if (former !== undefined && former.key !== flag.key) this.drop(former);
-    const holder = this.byKey.get(key);
-    if (holder !== undefined && holder.id !== flag.id) this.byId.delete(this.qualified(flag, String(holder.id)));
-    this.touch(key);
-    this.byKey.set(key, flag);
-    this.byId.set(id, key);
+    const holder = this.#byKey.get(key);
+    if (holder !== undefined && holder.id !== flag.id) this.#byId.delete(this.#qualified(flag, String(holder.id)));
+    this.#touch(key);
+    this.#byKey.set(key, flag);
+    this.#byId.set(id, key);
   }
 
   drop(flag: Flag): void {
-    const key = this.qualified(flag, flag.key);
-    this.touch(key);
-    this.byKey.delete(key);
-    this.byId.delete(this.qualified(flag, String(flag.id)));
+    const key = this.#qualified(flag, flag.key);
+    this.#touch(key);
+    this.#byKey.delete(key);
+    this.#byId.delete(this.#qualified(flag, String(flag.id)));
   }
 
   /** Replaces all flags. `onlySchema` is the schema of the former flags, if they carried none and it is known. */
   replace(flags: readonly Flag[], onlySchema: string | null): void {
-    const old = new Map(this.byKey);
+    const old = new Map(this.#byKey);
     const hadSchemas = this.hasSchemas;
-    for (const key of old.keys()) this.touch(key);
-    this.byKey.clear();
-    this.byId.clear();
+    for (const key of old.keys()) this.#touch(key);
+    this.#byKey.clear();
+    this.#byId.clear();
     this.hasSchemas = flags.some((flag) => flag.schema !== undefined);
     for (const flag of flags) this.put(flag);
-    if (hadSchemas !== this.hasSchemas) this.respell(old, onlySchema);
+    if (hadSchemas !== this.hasSchemas) this.#respell(old, onlySchema);
   }
 
   /** If schemas appear or vanish, every key is spelled differently; that alone changes no flag. */
-  private respell(old: Map<string, Flag>, onlySchema: string | null): void {
-    for (const [key, flag] of this.byKey) {
+  #respell(old: Map<string, Flag>, onlySchema: string | null): void {
+    for (const [key, flag] of this.#byKey) {
       if (this.hasSchemas && onlySchema !== null && flag.schema !== onlySchema) continue;
       const former = this.hasSchemas ? flag.key : [...old.keys()].find((name) => name.endsWith(`\0${flag.key}`));
       const before = former === undefined ? undefined : old.get(former);
       if (before === undefined || before.id !== flag.id) continue;
-      this.touched.set(key, before);
-      this.touched.delete(former!);
+      this.#touched.set(key, before);
+      this.#touched.delete(former!);
       old.delete(former!);
     }
   }
 
   /** The changes since the last call, by canonical text: in the order of the old state, then of the new. */
   changes(order: readonly string[]): FlagChange[] {
-    const { touched } = this;
+    const touched = this.#touched;
     if (touched.size === 0) return [];
-    this.touched = new Map();
+    this.#touched = new Map();
     const former = touched.size > 1 ? order.filter((key) => touched.has(key)) : [];
     const existed = [...touched.keys()].filter((key) => touched.get(key) !== undefined);
     const changes: FlagChange[] = [];
     for (const name of new Set([...former, ...existed, ...touched.keys()])) {
       const before = touched.get(name) ?? null;
-      const after = this.byKey.get(name) ?? null;
+      const after = this.#byKey.get(name) ?? null;
       if (before === null && after === null) continue;
       if (before !== null && after !== null && (before === after || canonicalFlag(before) === canonicalFlag(after))) continue;
       const kind = before === null ? "created" : after === null ? "deleted" : "updated";
@@ -120,21 +120,21 @@ export class FlagTable {
     return changes;
   }
 
-  private only(matches: (flag: Flag) => boolean, what: string): Flag | undefined {
-    const found = [...this.byKey.values()].filter(matches);
+  #only(matches: (flag: Flag) => boolean, what: string): Flag | undefined {
+    const found = [...this.#byKey.values()].filter(matches);
     if (found.length > 1) throw new AmbiguousFlag(what, found.map(({ schema }) => schema ?? ""));
     return found[0];
   }
 
-  private touch(key: string): void {
-    if (!this.touched.has(key)) this.touched.set(key, this.byKey.get(key));
+  #touch(key: string): void {
+    if (!this.#touched.has(key)) this.#touched.set(key, this.#byKey.get(key));
   }
 
-  private at(key: string | undefined): Flag | undefined {
-    return key === undefined ? undefined : this.byKey.get(key);
+  #at(key: string | undefined): Flag | undefined {
+    return key === undefined ? undefined : this.#byKey.get(key);
   }
 
-  private qualified(flag: Flag, name: string): string {
+  #qualified(flag: Flag, name: string): string {
     return this.hasSchemas ? qualified(flag.schema ?? "", name) : name;
   }
 }

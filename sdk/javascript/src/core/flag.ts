@@ -65,6 +65,8 @@ export interface Flag {
   readonly archived: boolean;
   /** The tenant's schema; present only if the server watches several. */
   readonly schema?: string;
+  /** The size in bytes of a flag that was sent without its segments, variants and dependencies because of it. */
+  readonly tooLarge?: number;
 }
 
 /** Whether a decoded JSON value has the two required fields of a flag. */

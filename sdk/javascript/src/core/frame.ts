@@ -46,28 +46,32 @@ export function encodeClose(code: number, reason: string): Uint8Array {
 const EMPTY = new Uint8Array(0);
 
 export class FrameParser {
-  private chunks: Uint8Array[] = [];
-  private held = 0;
-  private parts: Uint8Array[] | null = null;
-  private partsLength = 0;
-  private isText = true;
+  #chunks: Uint8Array[] = [];
+  #held = 0;
+  #parts: Uint8Array[] | null = null;
+  #partsLength = 0;
+  #isText = true;
 
-  constructor(private readonly maxLength = 64 * 1024 * 1024) {}
+  readonly #maxLength: number;
+
+  constructor(maxLength = 64 * 1024 * 1024) {
+    this.#maxLength = maxLength;
+  }
 
   /**
    * Yields the items that the bytes complete; those before a frame that raises `FrameError` are valid. The parser must
    * not be used after that.
    */
   *push(bytes: Uint8Array): Generator<FrameItem, void, undefined> {
-    this.chunks.push(bytes);
-    this.held += bytes.length;
-    for (let item = this.next(); item !== undefined; item = this.next()) if (item !== null) yield item;
+    this.#chunks.push(bytes);
+    this.#held += bytes.length;
+    for (let item = this.#next(); item !== undefined; item = this.#next()) if (item !== null) yield item;
   }
 
   /** The next complete frame's item; null for a fragment, undefined when more bytes are needed. */
-  private next(): FrameItem | null | undefined {
-    if (this.held < 2) return undefined;
-    const start = this.peek(Math.min(this.held, 10));
+  #next(): FrameItem | null | undefined {
+    if (this.#held < 2) return undefined;
+    const start = this.#peek(Math.min(this.#held, 10));
     const view = new DataView(start.buffer, start.byteOffset, start.length);
     const opcode = start[0]! & 0x0f;
     const isFinal = (start[0]! & 0x80) !== 0;
@@ -82,43 +86,43 @@ export class FrameParser {
     } else if (length === 127) {
       if (start.length < 10) return undefined;
       const long = view.getBigUint64(2);
-      if (long > BigInt(this.maxLength)) throw new FrameError(1009, `a frame of ${long} bytes exceeds maxMessageBytes (${this.maxLength})`);
+      if (long > BigInt(this.#maxLength)) throw new FrameError(1009, `a frame of ${long} bytes exceeds maxMessageBytes (${this.#maxLength})`);
       length = Number(long);
       header = 10;
     }
-    if (this.partsLength + length > this.maxLength) throw new FrameError(1009, `a message exceeds maxMessageBytes (${this.maxLength})`);
+    if (this.#partsLength + length > this.#maxLength) throw new FrameError(1009, `a message exceeds maxMessageBytes (${this.#maxLength})`);
     if (opcode >= 8 && (!isFinal || length > 125)) throw new FrameError(1002, "a control frame is fragmented or too long");
-    if (this.held < header + length) return undefined;
-    this.take(header);
-    return this.item(opcode, isFinal, this.take(length));
+    if (this.#held < header + length) return undefined;
+    this.#take(header);
+    return this.#item(opcode, isFinal, this.#take(length));
   }
 
-  private item(opcode: number, isFinal: boolean, payload: Uint8Array): FrameItem | null {
+  #item(opcode: number, isFinal: boolean, payload: Uint8Array): FrameItem | null {
     switch (opcode) {
       case Opcode.PING: return { kind: "ping", payload };
       case Opcode.PONG: return { kind: "pong" };
-      case Opcode.CLOSE: return this.close(payload);
+      case Opcode.CLOSE: return this.#close(payload);
       case Opcode.BINARY:
       case Opcode.TEXT:
-        if (this.parts !== null) throw new FrameError(1002, "a message begins inside another");
-        this.parts = [];
-        this.isText = opcode === Opcode.TEXT;
+        if (this.#parts !== null) throw new FrameError(1002, "a message begins inside another");
+        this.#parts = [];
+        this.#isText = opcode === Opcode.TEXT;
         break;
       case Opcode.CONTINUATION:
-        if (this.parts === null) throw new FrameError(1002, "a continuation frame continues no message");
+        if (this.#parts === null) throw new FrameError(1002, "a continuation frame continues no message");
         break;
       default: throw new FrameError(1002, `a frame has the unknown opcode ${opcode}`);
     }
-    this.parts!.push(payload);
-    this.partsLength += payload.length;
+    this.#parts!.push(payload);
+    this.#partsLength += payload.length;
     if (!isFinal) return null;
-    const whole = concat(this.parts!, this.partsLength);
-    this.parts = null;
-    this.partsLength = 0;
-    return this.isText ? { kind: "text", text: utf8(whole) } : { kind: "binary" };
+    const whole = concat(this.#parts!, this.#partsLength);
+    this.#parts = null;
+    this.#partsLength = 0;
+    return this.#isText ? { kind: "text", text: utf8(whole) } : { kind: "binary" };
   }
 
-  private close(payload: Uint8Array): FrameItem {
+  #close(payload: Uint8Array): FrameItem {
     if (payload.length === 0) return { kind: "close", code: 1005, reason: "" };
     if (payload.length === 1) throw new FrameError(1002, "a close frame has a payload of one byte");
     const code = (payload[0]! << 8) | payload[1]!;
@@ -128,21 +132,21 @@ export class FrameParser {
     return { kind: "close", code, reason: utf8(payload.subarray(2)) };
   }
 
-  private peek(length: number): Uint8Array {
-    const first = this.chunks[0]!;
+  #peek(length: number): Uint8Array {
+    const first = this.#chunks[0]!;
     if (first.length >= length) return first.subarray(0, length);
-    this.chunks = [concat(this.chunks, this.held)];
-    return this.chunks[0]!.subarray(0, length);
+    this.#chunks = [concat(this.#chunks, this.#held)];
+    return this.#chunks[0]!.subarray(0, length);
   }
 
-  private take(length: number): Uint8Array {
+  #take(length: number): Uint8Array {
     // An empty frame may be the last received: then there are no bytes to peek at.
     if (length === 0) return EMPTY;
-    const taken = this.peek(length);
-    const rest = this.chunks[0]!.subarray(length);
-    if (rest.length > 0) this.chunks[0] = rest;
-    else this.chunks.shift();
-    this.held -= length;
+    const taken = this.#peek(length);
+    const rest = this.#chunks[0]!.subarray(length);
+    if (rest.length > 0) this.#chunks[0] = rest;
+    else this.#chunks.shift();
+    this.#held -= length;
     return taken;
   }
 }

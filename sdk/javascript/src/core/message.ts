@@ -1,6 +1,7 @@
 /** The messages of both transports in one form, so that everything above them is the same for SSE and WebSocket. */
 import { MalformedMessage } from "./errors.js";
 import { decodeEvent, text, whole, type AnyEvent } from "./event.js";
+import { parseExactly, type LongIntegers } from "./exact-json.js";
 import { isFlag, type Flag } from "./flag.js";
 import type { Selection } from "./selection.js";
 
@@ -66,6 +67,11 @@ export interface Ignored {
 
 export type Message = Connected | SnapshotMessage | Heartbeat | Events | ResponseMessage | ErrorMessage | Ignored;
 
+/** The greeting of a server that does not greet. */
+export const GREETING: Connected = {
+  kind: "connected", id: null, position: null, fresh: null, ageMs: null, heartbeatMs: null, resumed: false, requestId: null,
+};
+
 /** Decodes a message in the WebSocket's form; raises `MalformedMessage`. */
 export function decodeMessage(raw: unknown): Message {
   const fields = record(raw);
@@ -100,8 +106,8 @@ export function decodeMessage(raw: unknown): Message {
 }
 
 /** Decodes an event of the event stream, in the form of `envelope=true` or in the bare form. */
-export function decodeSseItem(name: string, data: string, lastEventId: string): Message {
-  const fields = record(parseJson(data));
+export function decodeSseItem(name: string, data: string, lastEventId: string, integers?: LongIntegers): Message {
+  const fields = record(parseJson(data, integers));
   const id = lastEventId === "" ? undefined : lastEventId;
   if (name === "connected") return decodeMessage({ ...fields, type: name });
   if (name === "snapshot" || name === "resync" || name === "batch") return decodeMessage({ id, ...fields, type: name });
@@ -139,9 +145,9 @@ export function parseKeepAlive(comment: string): Heartbeat | null {
   };
 }
 
-export function parseJson(textOfJson: string): unknown {
+export function parseJson(textOfJson: string, integers?: LongIntegers): unknown {
   try {
-    return JSON.parse(textOfJson);
+    return parseExactly(textOfJson, integers);
   } catch (cause) {
     throw new MalformedMessage("a message is not JSON", { cause });
   }

@@ -28,22 +28,22 @@ interface Run {
 }
 
 export class Pattern {
-  private readonly walk: Walk;
-  private readonly groups: number;
+  readonly #walk: Walk;
+  readonly #groups: number;
 
   /** Raises `InvalidPattern` if Java rejects the pattern. */
   constructor(source: string) {
     const { tree, groups } = parsePattern(source);
-    this.walk = compile(tree);
-    this.groups = groups;
+    this.#walk = compile(tree);
+    this.#groups = groups;
   }
 
   /** Whether the whole of `text` matches; raises `UndecidedMatch`. */
   matches(text: string): boolean {
     const points = Array.from(text, (char) => char.codePointAt(0)!);
-    const run: Run = { text: points, groups: new Array<number>(2 * this.groups + 2).fill(-1), steps: MAX_STEPS };
+    const run: Run = { text: points, groups: new Array<number>(2 * this.#groups + 2).fill(-1), steps: MAX_STEPS };
     try {
-      return this.walk(run, 0, (at) => at === points.length);
+      return this.#walk(run, 0, (at) => at === points.length);
     } catch (error) {
       if (error instanceof RangeError) throw new UndecidedMatch("the match exceeds the stack", { cause: error });
       throw error;

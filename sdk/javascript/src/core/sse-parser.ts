@@ -13,84 +13,88 @@ export type SseItem =
 export class SseParser {
   /** The id to resume after; it moves when a block is complete. */
   lastEventId = "";
-  private readonly decoder = new TextDecoder("utf-8");
-  private readonly held: string[] = [];
-  private heldLength = 0;
-  private afterCarriageReturn = false;
-  private name = "";
-  private data: string[] = [];
-  private dataLength = 0;
-  private id: string | undefined;
+  readonly #decoder = new TextDecoder("utf-8");
+  readonly #held: string[] = [];
+  #heldLength = 0;
+  #afterCarriageReturn = false;
+  #name = "";
+  #data: string[] = [];
+  #dataLength = 0;
+  #id: string | undefined;
+
+  readonly #maxLength: number;
 
   /** `maxLength` is the maximum length of one block, in characters; it bounds the memory that a hostile server can claim. */
-  constructor(private readonly maxLength = 64 * 1024 * 1024) {}
+  constructor(maxLength = 64 * 1024 * 1024) {
+    this.#maxLength = maxLength;
+  }
 
   /** Takes bytes as received and returns the items that they complete. An unfinished block at the end of the stream is dropped. */
   push(bytes: Uint8Array): SseItem[] {
     const items: SseItem[] = [];
-    const text = this.decoder.decode(bytes, { stream: true });
+    const text = this.#decoder.decode(bytes, { stream: true });
     let start = 0;
     for (let at = 0; at < text.length; at++) {
       const unit = text.charCodeAt(at);
-      if (unit === 0x0a && this.afterCarriageReturn) {
-        this.afterCarriageReturn = false;
+      if (unit === 0x0a && this.#afterCarriageReturn) {
+        this.#afterCarriageReturn = false;
         start = at + 1;
         continue;
       }
-      this.afterCarriageReturn = unit === 0x0d;
+      this.#afterCarriageReturn = unit === 0x0d;
       if (unit !== 0x0a && unit !== 0x0d) continue;
-      this.line(this.take(text.slice(start, at)), items);
+      this.#line(this.#take(text.slice(start, at)), items);
       start = at + 1;
     }
     if (start < text.length) {
-      this.held.push(text.slice(start));
-      this.heldLength += text.length - start;
-      this.check();
+      this.#held.push(text.slice(start));
+      this.#heldLength += text.length - start;
+      this.#check();
     }
     return items;
   }
 
-  private take(end: string): string {
-    if (this.held.length === 0) return end;
-    this.held.push(end);
-    const line = this.held.join("");
-    this.held.length = 0;
-    this.heldLength = 0;
+  #take(end: string): string {
+    if (this.#held.length === 0) return end;
+    this.#held.push(end);
+    const line = this.#held.join("");
+    this.#held.length = 0;
+    this.#heldLength = 0;
     return line;
   }
 
-  private line(line: string, items: SseItem[]): void {
-    if (line === "") return this.dispatch(items);
+  #line(line: string, items: SseItem[]): void {
+    if (line === "") return this.#dispatch(items);
     const colon = line.indexOf(":");
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" ")) value = value.slice(1);
     if (colon === 0) items.push({ kind: "comment", text: value });
     else if (field === "data") {
-      this.data.push(value);
-      this.dataLength += value.length + 1;
-      this.check();
-    } else if (field === "event") this.name = value;
+      this.#data.push(value);
+      this.#dataLength += value.length + 1;
+      this.#check();
+    } else if (field === "event") this.#name = value;
     else if (field === "id") {
-      if (!value.includes("\0")) this.id = value;
+      if (!value.includes("\0")) this.#id = value;
     } else if (field === "retry" && /^[0-9]+$/.test(value)) items.push({ kind: "retry", ms: Number(value) });
   }
 
-  private dispatch(items: SseItem[]): void {
-    if (this.id !== undefined) this.lastEventId = this.id;
+  #dispatch(items: SseItem[]): void {
+    if (this.#id !== undefined) this.lastEventId = this.#id;
     const { lastEventId } = this;
-    if (this.data.length > 0) {
-      items.push({ kind: "event", event: this.name || "message", data: this.data.join("\n"), lastEventId });
-    } else if (this.id !== undefined) items.push({ kind: "id", lastEventId });
-    this.name = "";
-    this.data = [];
-    this.dataLength = 0;
-    this.id = undefined;
+    if (this.#data.length > 0) {
+      items.push({ kind: "event", event: this.#name || "message", data: this.#data.join("\n"), lastEventId });
+    } else if (this.#id !== undefined) items.push({ kind: "id", lastEventId });
+    this.#name = "";
+    this.#data = [];
+    this.#dataLength = 0;
+    this.#id = undefined;
   }
 
-  private check(): void {
-    if (this.heldLength + this.dataLength > this.maxLength) {
-      throw new MessageTooLarge(`an event of the stream exceeds maxMessageBytes (${this.maxLength} characters)`);
+  #check(): void {
+    if (this.#heldLength + this.#dataLength > this.#maxLength) {
+      throw new MessageTooLarge(`an event of the stream exceeds maxMessageBytes (${this.#maxLength} characters)`);
     }
   }
 }
