@@ -19,9 +19,10 @@ export interface ClientConnection {
   readonly state: ConnectionState;
   /**
    * Sets what the connection selects; `snapshot` requests the state when a new stream begins, `isLasting` reconnects without
-   * limit unless the client's options have one. Null selects nothing and disconnects, unless requests have been made.
+   * limit unless the client's options have one. Null selects nothing and disconnects, unless requests have been made. `since` is the id
+   * to resume after where nothing was received yet: that of flags that the stores begin with.
    */
-  select(selection: Selection | null, snapshot: boolean, isLasting: boolean): void;
+  select(selection: Selection | null, snapshot: boolean, isLasting: boolean, since: string | null): void;
   /** Requests a snapshot of `selection`; it arrives as a message with that scope. */
   requestSnapshot(selection: Selection): void;
   /** Sends a request and resolves with the response. Connects if there is no connection. */

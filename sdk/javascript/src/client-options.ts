@@ -27,6 +27,8 @@ export interface ClientOptions {
   readonly share?: ConnectionSharing;
   /** What becomes of whole numbers beyond 2^53 in rows and events: `"text"` (the default), or `"bigint"`. */
   readonly longIntegers?: LongIntegers;
+  /** `false`: nothing connects before `start`. */
+  readonly start?: boolean;
   /** For tests. */
   readonly clock?: Clock;
 }

@@ -77,7 +77,8 @@ export class ConnectionSupervisor implements ClientConnection {
     return this.#cursor.id ?? null;
   }
 
-  select(selection: Selection | null, snapshot: boolean, isLasting: boolean): void {
+  select(selection: Selection | null, snapshot: boolean, isLasting: boolean, since: string | null): void {
+    if (since !== null && this.lastEventId === null && this.#connection === null) this.#cursor.replace(since);
     const former = this.#selection;
     this.#selection = selection;
     this.#wantsSnapshot = snapshot;

@@ -10,7 +10,7 @@ export class FlagSubscription extends StoreDriver {
     readonly handler: unknown,
     changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void,
   ) {
-    super(selection, changed);
+    super(selection, { changed });
   }
 }
 

@@ -1,7 +1,8 @@
 /** Live Flagent feature flags: WebSocket and Server-Sent Events clients, stores. */
 export { FlagentWebSocketClient, type EvaluateOptions, type WebSocketClientOptions } from "./websocket-client.js";
 export { FlagentSSEClient, type SSEClientOptions } from "./sse-client.js";
-export { FlagStore, type ChangeListener, type StatusListener } from "./flag-store.js";
+export { FlagStore, type ChangeListener, type FlagStoreOptions, type StatusListener } from "./flag-store.js";
+export { SavedFlagsIgnored, type Persistence } from "./flag-cache.js";
 export type { RealtimeClient } from "./realtime-client.js";
 export type {
   ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, Resync, ResyncHandler, SegmentHandler, StateHandler,
@@ -20,7 +21,7 @@ export type { LongIntegers } from "./core/exact-json.js";
 export type { BatchRequest, Entity, EvaluationRequest, EvaluationResult } from "./core/evaluation.js";
 export type { Scalar } from "./core/values.js";
 export type { ChangeKind, FlagChange } from "./core/flag-table.js";
-export type { StoreStatus } from "./core/store-core.js";
+export type { StoreSource, StoreStatus } from "./core/store-core.js";
 export type { Selection } from "./core/selection.js";
 export {
   AmbiguousFlag, ClientClosed, ConnectionLost, ConnectionRefused, FlagentError, MalformedMessage, MessageTooLarge, NotReady, ReconnectExhausted,

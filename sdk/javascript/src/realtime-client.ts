@@ -1,11 +1,12 @@
 /** The base of both clients: subscriptions, handlers, copies of flags, and the connection that feeds them. */
-import type { ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
+import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
 import type {
   ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, ResyncHandler, SegmentHandler, StateHandler,
 } from "./client-options.js";
 import { systemClock, type Clock } from "./clock.js";
 import { ConnectionSupervisor } from "./connection-supervisor.js";
 import { ReconnectConfig } from "./core/backoff.js";
+import { isBefore, parseEventId } from "./core/event-id.js";
 import type { AnyEvent } from "./core/event.js";
 import type { Message, SnapshotMessage } from "./core/message.js";
 import { EVERYTHING, union, type Selection } from "./core/selection.js";
@@ -44,10 +45,25 @@ export abstract class RealtimeClient {
   #isClosed = false;
   /** @internal Why the last connection ended; null while connected. */
   lastConnectionError: Error | null = null;
+  #isOffline = false;
+  /** @internal The address of the server, for the key of saved flags. */
+  readonly url: string;
+  readonly #apiKey: ApiKey;
+  /** What a function returned for the first connection, before it was made. */
+  #firstKey: Promise<string> | null = null;
+  #identity: Promise<string> | null = null;
+  #started: () => void = () => undefined;
 
   protected constructor(options: ClientOptions, transport: Transport, requests: PendingRequests | null) {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
     this.#clock = options.clock ?? systemClock;
+    this.url = options.url;
+    this.#apiKey = apiKey;
+    const connectionKey = typeof apiKey !== "function" ? apiKey : () => {
+      const first = this.#firstKey;
+      this.#firstKey = null;
+      return first ?? apiKey();
+    };
     this.#limits = transport.limits;
     this.#dispatcher = new Dispatcher({
       limit: queueSize,
@@ -57,7 +73,7 @@ export abstract class RealtimeClient {
     });
     const reconnect = ReconnectConfig.from(options.reconnectConfig);
     const makeOwn = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
-      transport, clock: this.#clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId, requests,
+      transport, clock: this.#clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey: connectionKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId, requests,
     }, listener);
     const listener: ConnectionListener = {
       message: (message) => this.#onMessage(message),
@@ -66,6 +82,7 @@ export abstract class RealtimeClient {
     };
     this.connection = options.share?.({ url: options.url, apiKey, clock: this.#clock, listener, makeOwn }) ?? makeOwn(listener, null);
     this.#unfollow = followVisibility(this.connection, pauseWhenHidden);
+    if (options.start === false) this.offline();
   }
 
   /** The state of the connection. */
@@ -153,6 +170,25 @@ export abstract class RealtimeClient {
     this.#refresh();
   }
 
+  /** Connects after `start: false` or `offline`. It does nothing on a client that is started. */
+  start(): void {
+    this.#isOffline = false;
+    this.#started();
+    this.connection.resume("offline");
+  }
+
+  /** Ends the connection, and makes none until `start`. Stores stay readable. */
+  offline(): void {
+    if (this.#isClosed || this.#isOffline) return;
+    this.#isOffline = true;
+    this.connection.pause("offline");
+  }
+
+  /** Whether the client was not started, or `offline` was called. */
+  get isOffline(): boolean {
+    return this.#isOffline;
+  }
+
   /** Ends everything at once: connection, timers, queued handler calls. */
   close(): void {
     if (this.#isClosed) return;
@@ -164,6 +200,23 @@ export abstract class RealtimeClient {
     if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
     this.#drivers.clear();
     this.#eventSubscriptions.clear();
+  }
+
+  /** @internal Whose flags this client receives: the credential, null without one. A function is called once, when the client starts. */
+  identity(): string | null | Promise<string> {
+    const key = this.#apiKey;
+    if (typeof key !== "function") return key;
+    if (this.#identity === null) {
+      this.#identity = this.#firstKey = new Promise<void>((resolve) => { this.#started = resolve; }).then(key);
+      this.#identity.catch(() => { this.#identity = this.#firstKey = null; });
+      if (!this.#isOffline) this.#started();
+    }
+    return this.#identity;
+  }
+
+  /** @internal */
+  get clock(): Clock {
+    return this.#clock;
   }
 
   /** @internal Feeds a driver until it is detached. */
@@ -223,7 +276,7 @@ export abstract class RealtimeClient {
       if (this.#isClosed) return;
       if (this.connection.state === "connected" && this.#greeting !== null) {
         for (const driver of this.#drivers) {
-          if (driver.store.staleAt === null && driver.store.lastEventId === null) this.#greet(driver, this.#greeting);
+          if (!driver.store.isConnected) this.#greet(driver, this.#greeting);
         }
       }
       this.#requestSnapshots();
@@ -231,8 +284,21 @@ export abstract class RealtimeClient {
       this.#isDivided = selection !== null && this.#limits.isDivided(selection);
       this.#weight = this.#selections().reduce((sum, one) => addWeights(sum, this.#limits.weigh(one)), NO_WEIGHT);
       const feedsStore = [...this.#drivers].some((driver) => !(driver instanceof FlagSubscription));
-      this.connection.select(selection, this.#drivers.size > 0, feedsStore);
+      this.connection.select(selection, this.#drivers.size > 0, feedsStore, this.#since());
     });
+  }
+
+  /** The lowest id of the stores, if each has one of the same log. */
+  #since(): string | null {
+    let lowest: string | null = null;
+    for (const driver of this.#drivers) {
+      if (driver instanceof FlagSubscription) continue;
+      const id = driver.store.lastEventId;
+      const [own, low] = [id, lowest].map((text) => (text === null ? null : parseEventId(text)));
+      if (id === null || own === null || (low != null && own!.log !== low.log)) return null;
+      if (low == null || isBefore(own!, low)) lowest = id;
+    }
+    return lowest;
   }
 
   /** Counts `added` as selected; raises RangeError if the connection cannot select it as well. */

@@ -308,7 +308,7 @@ export class SharedConnection implements ClientConnection {
     if (!this.#isLeader || this.#inner === null) return;
     const all = [{ selection: this.#selection, snapshot: this.#wantsSnapshot, lasting: this.#isLasting }, ...this.#members.values()];
     const selection = union(all.flatMap((member) => (member.selection === null ? [] : [member.selection])));
-    this.#inner.select(selection, all.some(({ snapshot }) => snapshot), all.some(({ lasting }) => lasting));
+    this.#inner.select(selection, all.some(({ snapshot }) => snapshot), all.some(({ lasting }) => lasting), null);
   }
 
   #onState(state: ConnectionState, error: Error | null): void {

@@ -6,22 +6,21 @@ import type { Message } from "./core/message.js";
 import type { Selection } from "./core/selection.js";
 import { StoreCore, type StoreStatus } from "./core/store-core.js";
 
+export interface DriverReports {
+  /** `moved` holds flags that still exist but have left the selection. */
+  changed(changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>): void;
+  status?(status: StoreStatus): void;
+  /** The client has given the store a message, or the connection has changed. */
+  fed?(): void;
+}
+
 export class StoreDriver {
   readonly store: StoreCore;
+  readonly #reports: DriverReports;
   #status: StoreStatus = "INITIALIZING";
 
-  /** `moved` holds flags that still exist but have left the selection. */
-  readonly #changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void;
-  readonly #statusChanged: (status: StoreStatus) => void;
-
-  constructor(
-    readonly selection: Selection,
-    changed: (changes: readonly FlagChange[], moved: ReadonlyMap<number, Flag>) => void,
-    statusChanged: (status: StoreStatus) => void = () => undefined,
-    digestCheck: DigestCheck | null = null,
-  ) {
-    this.#changed = changed;
-    this.#statusChanged = statusChanged;
+  constructor(readonly selection: Selection, reports: DriverReports, digestCheck: DigestCheck | null = null) {
+    this.#reports = reports;
     this.store = new StoreCore(selection, digestCheck);
   }
 
@@ -31,7 +30,7 @@ export class StoreDriver {
     if (changes.length > 0) {
       const moved = new Map<number, Flag>();
       if (message.kind === "events") for (const { flag } of message.events) if (flag !== null) moved.set(flag.id, flag);
-      this.#changed(changes, moved);
+      this.#reports.changed(changes, moved);
     }
     return requestsSnapshot;
   }
@@ -39,8 +38,10 @@ export class StoreDriver {
   /** Reports the status if it has changed. */
   reportStatus(): void {
     const { status } = this.store;
-    if (status === this.#status) return;
-    this.#status = status;
-    this.#statusChanged(status);
+    if (status !== this.#status) {
+      this.#status = status;
+      this.#reports.status?.(status);
+    }
+    this.#reports.fed?.();
   }
 }

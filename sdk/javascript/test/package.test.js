@@ -13,9 +13,12 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 test("the public names are these", async () => {
   assert.deepEqual(Object.keys(await import("@flagent/realtime")).sort(), [
     "AmbiguousFlag", "ClientClosed", "ConnectionLost", "ConnectionRefused", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient",
-    "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "ReducedFlag", "RequestFailed", "RequestTimeout",
+    "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "ReducedFlag", "RequestFailed", "RequestTimeout", "SavedFlagsIgnored",
   ].sort());
-  const modules = { evaluation: ["LocalEvaluation"], openfeature: ["FlagentProvider"], "openfeature-server": ["FlagentProvider"], share: ["shareTabs"] };
+  const modules = {
+    baggage: ["BAGGAGE_MEMBER", "awaitBaggage", "baggageHeaders", "readBaggage", "writeBaggage"], "file-persistence": ["FilePersistence", "SavedFlagsIgnored"],
+    persistence: ["IndexedDbPersistence", "LocalStoragePersistence", "SavedFlagsIgnored"], evaluation: ["LocalEvaluation"], openfeature: ["FlagentProvider"], "openfeature-server": ["FlagentProvider"], share: ["shareTabs"],
+  };
   for (const [name, names] of Object.entries(modules)) assert.deepEqual(Object.keys(await import(`@flagent/realtime/${name}`)).sort(), names, name);
 });
 
@@ -52,7 +55,7 @@ test("the types compile in a strict program", () => {
       writeFileSync(join(folder, `readme${n}.ts`), code);
       return `readme${n}.ts`;
     });
-    assert.equal(examples.length, 4);
+    assert.equal(examples.length, 5);
     const config = { compilerOptions: { target: "ES2022", module: "NodeNext", moduleResolution: "NodeNext", strict: true, noEmit: true, lib: ["ES2023", "DOM"], types: [], skipLibCheck: false }, files: ["program.ts", ...examples] };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
     const compiler = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");

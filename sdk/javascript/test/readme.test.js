@@ -1,7 +1,9 @@
 // The README's examples are programs: each is run, and prints what its comments state.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { evaluate } from "../dist/core/evaluation.js";
@@ -17,8 +19,10 @@ const FLAG = flag(1, "new_payment_flow", { enabled: true, variants, segments, ta
 describe("the README", () => {
   let server;
   let isOver = false;
+  let folder;
 
   before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "flagent-readme-"));
     server = await ScriptedServer.start();
     void serve();
   });
@@ -26,6 +30,7 @@ describe("the README", () => {
   after(async () => {
     isOver = true;
     await server.stop();
+    rmSync(folder, { recursive: true });
   });
 
   /** Sends every client the flag, a moment later a change of it, and the results of evaluations. */
@@ -69,6 +74,7 @@ describe("the README", () => {
       const expected = [...source.matchAll(/\/\/ prints: (.*)$/gm)].map(([, line]) => line);
       const host = `127.0.0.1:${server.port}`;
       const program = source
+        .replaceAll('"flagent-cache"', JSON.stringify(join(folder, "cache")))
         .replaceAll("wss://flags.example.com", `ws://${host}`)
         .replaceAll("https://flags.example.com", `http://${host}`)
         // The half second of the README is replaced by the time that a busy machine takes.

@@ -45,7 +45,7 @@ export function digestOf(flags: Iterable<Flag>): string {
 }
 
 /** Code point order differs from JavaScript's own (code units) for characters beyond U+FFFF. */
-function byCodePoint(a: string, b: string): number {
+export function byCodePoint(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   for (let at = 0; at < length; at++) {
     const x = a.charCodeAt(at);

@@ -18,6 +18,9 @@ import { covers, EVERYTHING, isEverything, selectsFlag, type Selection } from ".
 /** How far a copy can be trusted; `FlagStore.status` explains each value. */
 export type StoreStatus = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
 
+/** Where the flags of a store come from. */
+export type StoreSource = "cache" | "bootstrap" | "server";
+
 export interface StoreUpdate {
   /** The difference that the message made: in the order of the old state, then of the new. */
   readonly changes: readonly FlagChange[];
@@ -27,10 +30,14 @@ export interface StoreUpdate {
 
 const UNCHANGED: StoreUpdate = Object.freeze({ changes: [], requestsSnapshot: false });
 const MAX_PENDING_EVENTS = 10_000;
+/** Beyond every position of 19 digits that a server can have. */
+const UNREACHABLE = 10n ** 19n - 1n;
 
 export class StoreCore {
   /** The id up to which the copy is complete; null before the first snapshot. */
   lastEventId: string | null = null;
+  /** Null without flags; `server` once it was ready or replaced by a snapshot. */
+  source: StoreSource | null = null;
   #state: "initializing" | "filled" | "failed" | "closed" = "initializing";
   readonly #flags = new FlagTable();
 
@@ -54,6 +61,21 @@ export class StoreCore {
   /** `digestCheck`: compares the copy with the server's digests, which a copy of all flags can. */
   constructor(readonly selection: Selection = EVERYTHING, digestCheck: DigestCheck | null = null) {
     this.#digestCheck = isEverything(selection) ? digestCheck : null;
+  }
+
+  /** Begins with flags that the server has not confirmed. Call it before anything else. */
+  begin(source: StoreSource, id: string | null, flags: readonly Flag[]): void {
+    this.source = source;
+    this.lastEventId = id;
+    this.#replace(flags);
+    this.#flags.changes([]);
+    this.#state = "filled";
+    this.#awaitedSnapshot = id === null ? "stream" : null;
+  }
+
+  /** Whether a connection feeds the store. */
+  get isConnected(): boolean {
+    return this.#isConnected;
   }
 
   get status(): StoreStatus {
@@ -95,6 +117,12 @@ export class StoreCore {
     if (this.#state === "closed") return UNCHANGED;
     this.tick(now);
     this.#lastSeenAt = now;
+    const update = this.#take(message, now);
+    if (this.source !== null && this.status === "READY") this.source = "server";
+    return update;
+  }
+
+  #take(message: Message, now: number): StoreUpdate {
     switch (message.kind) {
       case "connected": return this.#onConnected(message);
       case "snapshot": return this.#onSnapshot(message);
@@ -139,7 +167,7 @@ export class StoreCore {
         this.#digestCheck?.snapshotLost();
         this.#pendingEvents = [];
       }
-      this.#head = this.#hasReached(message.position) ? null : toPosition(message.position);
+      this.#head = this.#isOtherLog(message.id) ? UNREACHABLE : this.#hasReached(message.position) ? null : toPosition(message.position);
     } else {
       this.#awaitedSnapshot = "stream";
       this.#head = null;
@@ -154,7 +182,8 @@ export class StoreCore {
     const order = this.#flags.order();
     const isRepair = this.#awaitedSnapshot === "requested" && !isResync;
     const events = isResync ? [] : this.#pendingEvents;
-    this.#flags.replace(message.flags.filter((flag) => !flag.archived && selectsFlag(this.selection, flag)), this.#onlySchema);
+    this.#replace(message.flags);
+    this.source = "server";
     this.lastEventId = message.id;
     this.#state = "filled";
     this.#isConnected = true;
@@ -171,6 +200,10 @@ export class StoreCore {
     let requestsSnapshot = false;
     for (const event of events) requestsSnapshot = this.#apply(event) || requestsSnapshot;
     return { changes: this.#flags.changes(order), requestsSnapshot };
+  }
+
+  #replace(flags: readonly Flag[]): void {
+    this.#flags.replace(flags.filter((flag) => !flag.archived && selectsFlag(this.selection, flag)), this.#onlySchema);
   }
 
   #onHeartbeat(message: Heartbeat, now: number): StoreUpdate {
@@ -260,6 +293,12 @@ export class StoreCore {
 
   #checkHead(): void {
     if (this.#head !== null && this.#hasReached(String(this.#head))) this.#head = null;
+  }
+
+  /** Whether an id shows that the server has another log: a resync follows. */
+  #isOtherLog(id: string | null): boolean {
+    const [theirs, own] = [id, this.lastEventId].map((text) => (text === null ? null : parseEventId(text)));
+    return theirs != null && own != null && theirs.log !== own.log;
   }
 
   #hasReached(position: string | null): boolean {
