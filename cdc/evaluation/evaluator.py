@@ -23,7 +23,7 @@ from ..core.evaluation import (
 )
 from ..core.flags.catalog import Catalog
 from ..core.flags.default_schema import default_schema
-from ..core.flags.flag import FlagJson
+from ..core.flags.stored_flag import StoredFlag
 from ..core.log.point_in_time import PointInTime
 from ..core.log.position import Position
 from ..core.subscription.grant import Grant
@@ -38,6 +38,9 @@ MAX_BATCH_RESULTS = 10_000
 
 _MAX_COMPILED = 100_000
 """Size of the cache of compiled flags; when it is full, it is cleared."""
+
+_MAX_TAGS = 1_000
+"""The same of the tags that were asked for; requests choose them."""
 
 
 class Evaluator:
@@ -156,37 +159,38 @@ class _Source:
         self.catalog = catalog
         self.schema = schema
         self._regexes = regexes
-        self._compiled: dict[int, tuple[FlagJson, CompiledFlag]] = {}
-        self._tagged: dict[str, list[FlagJson]] = {}
+        self._compiled: dict[int, tuple[StoredFlag, CompiledFlag]] = {}
+        self._tagged: dict[str, list[StoredFlag]] = {}
         self._tagged_at: Position | None = None
 
     def by_id(self, flag_id: int, /) -> CompiledFlag | None:
-        flag = self.catalog.flag_json(self.schema, flag_id)
+        flag = self.catalog.stored(self.schema, flag_id)
         return None if flag is None else self._compile(flag)
 
     def by_key(self, key: str, /) -> CompiledFlag | None:
-        flag = self.catalog.find(self.schema, key)
+        flag = self.catalog.stored_by_key(self.schema, key)
         return None if flag is None else self._compile(flag)
 
     def by_tag(self, tag: str, /) -> Iterable[CompiledFlag]:
-        """Newest id first; the index of tags is built once per position, not once per tag."""
+        """Newest id first; they are looked up once per position and tag."""
         if self._tagged_at != self.catalog.position:
             self._tagged = {}
-            for _, flag in self.catalog.flags(self.schema):
-                for its_tag in flag["tags"]:
-                    self._tagged.setdefault(its_tag["value"], []).append(flag)
             self._tagged_at = self.catalog.position
-        return map(self._compile, reversed(self._tagged.get(tag, ())))
+        found = self._tagged.get(tag)
+        if found is None:
+            if len(self._tagged) >= _MAX_TAGS:
+                self._tagged.clear()
+            found = self._tagged[tag] = self.catalog.stored_by_tag(self.schema, tag)
+        return map(self._compile, reversed(found))
 
-    def _compile(self, flag: FlagJson) -> CompiledFlag:
-        known = self._compiled.get(flag["id"])
+    def _compile(self, flag: StoredFlag) -> CompiledFlag:
+        known = self._compiled.get(flag.id)
         if known is not None and known[0] is flag:
             return known[1]
         if len(self._compiled) >= _MAX_COMPILED:
             self._compiled.clear()
-        view = self.catalog.evaluation_view(self.schema, flag["id"])
-        compiled = compile_flag(view if view is not None else flag, self._regexes)
-        self._compiled[flag["id"]] = flag, compiled
+        compiled = compile_flag(flag.render_for_evaluation(), self._regexes)
+        self._compiled[flag.id] = flag, compiled
         return compiled
 
 
@@ -211,8 +215,8 @@ class _Shown:
         return filter(self._shows, self._source.by_tag(tag))
 
     def _shows(self, flag: CompiledFlag) -> bool:
-        whole = self._source.catalog.flag_json(self._source.schema, flag.id)
-        return whole is not None and self._grant.allows_flag(self._source.schema, whole)
+        whole = self._source.catalog.stored(self._source.schema, flag.id)
+        return whole is not None and self._grant.allows(self._source.schema, whole.key, whole.scope)
 
 
 def _shown(source: _Source, grant: Grant | None) -> FlagSource:

@@ -10,7 +10,6 @@ from ..core.flags.catalog import Catalog
 from ..core.subscription.resume import ResyncReason
 from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
-from ..core.wire.snapshot import snapshot_text
 
 __all__ = ["SnapshotCache", "SnapshotMessage"]
 
@@ -71,7 +70,11 @@ class SnapshotCache:
 
     def _text(self, selections: Selections) -> str:
         catalog = self._catalog
-        chosen = catalog.flags()
-        if not selections.is_everything:
-            chosen = ((schema, flag) for schema, flag in chosen if selections.selects(schema, flag))
-        return snapshot_text(catalog.position, chosen, catalog.bound, with_schema=len(catalog.schemas) > 1)
+        with_schema, everything = len(catalog.schemas) > 1, selections.is_everything
+        texts = [
+            flag.text(catalog.bound) if not with_schema else flag.text_with_schema(catalog.bound, schema)
+            for schema, chunk in catalog.chunks()
+            for flag in chunk.flags
+            if everything or selections.selects(schema, flag.id, flag.key, flag.scope)
+        ]
+        return f'{{"position":"{catalog.position}","flags":[{b",".join(texts).decode()}]}}'

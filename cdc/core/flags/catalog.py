@@ -18,13 +18,18 @@ from ..log.row_text import Row
 from .events import Event, EventType, FlagScope
 from .flag import FlagJson, tag_values
 from .flag_bound import FlagBound
+from .flag_chunks import FlagChunk
 from .flag_events import EventDraft, flag_events
 from .flag_tables import TABLES, FlagTables
 from .row_event import row_event
+from .stored_flag import StoredFlag
 
 __all__ = ["Catalog"]
 
 _BEGINNING = Position(0)
+
+# Rows loaded in one step.
+_TURN_ROWS = 200
 
 _FlagId = tuple[str, int]
 """Schema and id identify a flag: ids repeat between schemas, keys move between flags."""
@@ -37,21 +42,34 @@ class Catalog:
     that attached each. `bound` is that of the flags as subscribers get them, which the digest is of.
     """
 
-    __slots__ = (
-        "_crcs", "_crcs_stale", "_crcs_sum", "_hashed", "_schemas", "_within", "attached", "bound", "log", "position"
-    )  # fmt: skip
+    __slots__ = ("_bound", "_hashed", "_schemas", "_within", "attached", "log", "position")
 
-    def __init__(self, log: LogId, position: Position = _BEGINNING, hash: CommitHash | None = None) -> None:
+    def __init__(
+        self,
+        log: LogId,
+        position: Position = _BEGINNING,
+        hash: CommitHash | None = None,
+        *,
+        bound: FlagBound | None = None,
+    ) -> None:
         self.log = log
         self.position = position
         self.attached: dict[str, Commit] = {}
-        self.bound = FlagBound()
+        self._bound = FlagBound() if bound is None else bound
         self._within: tuple[Position, int] | None = None  # the commit applied in part, and its next change
         self._hashed = position, hash  # the commit whose hash is known: the last one applied, or loaded
         self._schemas: dict[str, FlagTables] = {}
-        self._crcs: dict[_FlagId, int] = {}
-        self._crcs_sum = 0
-        self._crcs_stale: dict[_FlagId, None] = {}
+
+    @property
+    def bound(self) -> FlagBound:
+        return self._bound
+
+    @bound.setter
+    def bound(self, bound: FlagBound) -> None:
+        if bound != self._bound:
+            self._bound = bound
+            for tables in self._schemas.values():
+                tables.forget_encodings()
 
     @property
     def here(self) -> EventId:
@@ -71,14 +89,27 @@ class Catalog:
 
     def load(self, schema: str, tables: Mapping[str, Iterable[Row]], position: Position) -> None:
         """Replace the rows of a schema by these, as of a position; tables left out are empty."""
-        for flag_id in self._schemas.pop(schema, FlagTables()).flag_ids:
-            self._crcs_stale[schema, flag_id] = None
-        loaded = self._schemas[schema] = FlagTables()
+        for _ in self.load_in_turns(schema, tables, position):
+            pass
+
+    def load_in_turns(self, schema: str, tables: Mapping[str, Iterable[Row]], position: Position) -> Iterator[None]:
+        """The same in steps of about a millisecond, for a catalog that nothing reads yet."""
+        loaded, count = FlagTables(), 0
         for table, rows in tables.items():
             for row in rows:
                 loaded.put(table, row)
-        for flag_id in loaded.flag_ids:
-            self._crcs_stale[schema, flag_id] = None
+                count += 1
+                if count % _TURN_ROWS == 0:
+                    yield
+        for _ in loaded.close_in_turns():
+            count += 1
+            if count % _TURN_ROWS == 0:
+                yield
+        self.load_tables(schema, loaded, position)
+
+    def load_tables(self, schema: str, tables: FlagTables, position: Position) -> None:
+        """Replace the tables of a schema by these, as of a position."""
+        self._schemas[schema] = tables
         self.position = position
 
     def apply(self, commit: Commit) -> list[Event]:
@@ -105,7 +136,6 @@ class Catalog:
                     touched[touch] = tables.flag(flag_id)
                     order.append(touch)
             tables.apply(change)
-        self._forget(touched)
         self._hashed = commit.position, commit.hash
         if commit.ends:
             self.position, self._within = commit.position, None
@@ -123,31 +153,47 @@ class Catalog:
             return ()
         begun = [schema for schema in _attached_by(commit) if schema in self._schemas]
         for schema in begun:
-            for flag_id in self._schemas.pop(schema).flag_ids:
-                self._crcs_stale[schema, flag_id] = None
+            del self._schemas[schema]
             self.attached[schema] = replace(commit, changes=())
-        touched: dict[_FlagId, None] = {}
         for change in reversed(commit.changes):
             tables = self._tables_of(change)
             if tables is not None:
-                touched.update(dict.fromkeys((change.schema, flag_id) for flag_id in tables.touches(change)))
                 tables.rewind(change)
-        self._forget(touched)
         self.position = Position(commit.position - 1)
         return begun
 
     def flags(self, schema: str | None = None) -> Iterator[tuple[str, FlagJson]]:
         """The live flags of one schema or of all, each with its schema, ordered by schema and id."""
+        for name, chunk in self.chunks(schema):
+            for flag in chunk.flags:
+                yield name, flag.render()
+
+    def chunks(self, schema: str | None = None) -> list[tuple[str, FlagChunk]]:
+        """The same in chunks, as they are now: neither the list nor what is in it changes any more."""
+        found: list[tuple[str, FlagChunk]] = []
         for name in self.schemas if schema is None else (schema,):
             tables = self._schemas.get(name)
             if tables is not None:
-                for flag_id in sorted(tables.flag_ids):
-                    flag = tables.flag(flag_id)
-                    if flag is not None:
-                        yield name, flag
+                found += [(name, chunk) for chunk in tables.chunks()]
+        return found
+
+    def stored(self, schema: str, flag_id: int) -> StoredFlag | None:
+        """A live flag, None if it does not exist. The same object until the flag changes."""
+        tables = self._schemas.get(schema)
+        return None if tables is None else tables.stored(flag_id)
+
+    def stored_by_key(self, schema: str, key: str) -> StoredFlag | None:
+        """The live flag with this key."""
+        tables = self._schemas.get(schema)
+        return None if tables is None else tables.stored_by_key(key)
+
+    def stored_by_tag(self, schema: str, tag: str) -> list[StoredFlag]:
+        """The live flags with this tag, by id."""
+        tables = self._schemas.get(schema)
+        return [] if tables is None else tables.stored_by_tag(tag)
 
     def flag_json(self, schema: str, flag_id: int) -> FlagJson | None:
-        """A live flag, None if it does not exist. The same read-only object until the flag changes."""
+        """A live flag in the REST shape, None if it does not exist; read-only."""
         tables = self._schemas.get(schema)
         return None if tables is None else tables.flag(flag_id)
 
@@ -163,53 +209,49 @@ class Catalog:
 
     def evaluation_view(self, schema: str, flag_id: int) -> FlagJson | None:
         """The flag with the attachments for evaluation, None if it does not exist."""
-        flag = self.flag_json(schema, flag_id)
-        if flag is None:
-            return None
-        attachments = self.attachments(schema, flag_id)
-        variants = [{**variant, "attachment": attachments[variant["id"]]} for variant in flag["variants"]]
-        return {**flag, "variants": variants}
+        flag = self.stored(schema, flag_id)
+        return None if flag is None else flag.render_for_evaluation()
 
     @property
     def digest(self) -> str:
         """`<count>:<hex8>`: `flag_count` and the sum modulo 2^32 of the `FlagBound.crc` of every live flag.
 
-        The cost is proportional to the flags that changed since the last call.
+        The cost is that of the flags that changed since the last call, see `unhashed`.
         """
-        return f"{self.flag_count}:{self._crcs_sum & 0xFFFFFFFF:08x}"
+        total = sum(tables.crc_sum(self._bound) for tables in self._schemas.values())
+        return f"{self.flag_count}:{total & 0xFFFFFFFF:08x}"
+
+    @property
+    def unhashed(self) -> int:
+        """How many flags the next `digest` has to encode."""
+        return sum(tables.unhashed for tables in self._schemas.values())
+
+    def hash_in_turns(self) -> Iterator[None]:
+        """Encode and hash all flags that were not, one at each step; the catalog may change between two steps."""
+        for tables in list(self._schemas.values()):
+            yield from tables.hash_in_turns(self._bound)
 
     @property
     def flag_count(self) -> int:
-        """The number of live flags in all schemas; same cost as `digest`."""
-        for touch in self._crcs_stale:
-            self._crcs_sum -= self._crcs.pop(touch, 0)
-            flag = self.flag_json(*touch)
-            if flag is not None:
-                self._crcs[touch] = self.bound.crc(flag)
-                self._crcs_sum += self._crcs[touch]
-        self._crcs_stale.clear()
-        return len(self._crcs)
+        """The number of live flags in all schemas."""
+        return sum(tables.live_count for tables in self._schemas.values())
 
     def copy(self) -> Self:
         """An independent copy; unchanged parts are shared."""
-        twin = type(self)(self.log, self.position)
+        twin = type(self)(self.log, self.position, bound=self._bound)
         twin._hashed = self._hashed
         twin.attached = self.attached.copy()
-        twin.bound = self.bound
         twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
-        twin._crcs = self._crcs.copy()
-        twin._crcs_sum = self._crcs_sum
-        twin._crcs_stale = self._crcs_stale.copy()
         return twin
+
+    def adopt(self, other: Self) -> None:
+        """Become what another catalog is, which must not be used afterwards."""
+        self.log, self.position, self.attached = other.log, other.position, other.attached
+        self._hashed, self._within, self._schemas = other._hashed, other._within, other._schemas
 
     def _tables_of(self, change: Change) -> FlagTables | None:
         """The tables of a change; None for a watched table, even one named `tags` in a schema not attached."""
         return self._schemas.get(change.schema) if change.table in TABLES else None
-
-    def _forget(self, touched: Iterable[_FlagId]) -> None:
-        for schema, flag_id in touched:
-            self._schemas[schema].forget(flag_id)
-            self._crcs_stale[schema, flag_id] = None
 
     def _events(
         self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]

@@ -150,9 +150,11 @@ class Grant:
 
     def allows_flag(self, schema: str, flag: FlagJson) -> bool:
         """Whether a flag in its present state may be read."""
-        if not self.allows_schema(schema):
-            return False
-        return self._allows(flag["key"], FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"]))
+        return self.allows(schema, flag["key"], FlagScope(tag_values(flag), flag["projectId"], flag["environmentId"]))
+
+    def allows(self, schema: str, key: str, scope: FlagScope) -> bool:
+        """Whether a flag with this key and scope may be read."""
+        return self.allows_schema(schema) and self._allows(key, scope)
 
     def allows_table(self, schema: str, table: str) -> bool:
         """Whether rows of a watched table may be read; the grant names it with or without its schema."""

@@ -8,8 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
-from ..flags.events import Event, EventType
-from ..flags.flag import FlagJson, tag_values
+from ..flags.events import Event, EventType, FlagScope
 from ..log.table_name import both_ways
 from .grant import Grant, View
 
@@ -131,18 +130,18 @@ class Selection:
             or (event.before is not None and not self.tags.isdisjoint(event.before.tags))
         )
 
-    def selects(self, schema: str, flag: FlagJson) -> bool:
-        """Whether a snapshot for this selection holds the flag. `segments` selects every flag: each may have some."""
-        if (self.schemas and schema not in self.schemas) or (self.within_ids and flag["id"] not in self.within_ids):
+    def selects(self, schema: str, flag_id: int, key: str, scope: FlagScope) -> bool:
+        """Whether a snapshot for this selection holds a flag. `segments` selects every flag: each may have some."""
+        if (self.schemas and schema not in self.schemas) or (self.within_ids and flag_id not in self.within_ids):
             return False
-        if self.grant is not None and not self.grant.allows_flag(schema, flag):
+        if self.grant is not None and not self.grant.allows(schema, key, scope):
             return False
         return (
             self.everything
             or self.segments
-            or flag["key"] in self.flag_keys
-            or flag["id"] in self.flag_ids
-            or not self.tags.isdisjoint(tag_values(flag))
+            or key in self.flag_keys
+            or flag_id in self.flag_ids
+            or not self.tags.isdisjoint(scope.tags)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -242,8 +241,8 @@ class Selections:
     def matches(self, event: Event) -> bool:
         return any(clause.matches(event) for clause in self.clauses)
 
-    def selects(self, schema: str, flag: FlagJson) -> bool:
-        return any(clause.selects(schema, flag) for clause in self.clauses)
+    def selects(self, schema: str, flag_id: int, key: str, scope: FlagScope) -> bool:
+        return any(clause.selects(schema, flag_id, key, scope) for clause in self.clauses)
 
     def to_json(self) -> list[dict[str, Any]]:
         return [clause.to_json() for clause in self.clauses]

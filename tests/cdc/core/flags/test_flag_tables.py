@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
+from cdc.core.flags.events import FlagScope
+from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.flags.flag_tables import TABLES, FlagTables
 from cdc.core.log.change import Change, Op
+from cdc.core.log.row_text import RowText
 from tests.cdc.core.flagent import Flagent
 
 ROOT = Path(__file__).parents[4]
+
+BOUND = FlagBound()
 
 
 def sample() -> tuple[Flagent, FlagTables]:
@@ -71,8 +76,8 @@ def test_a_child_of_an_unknown_segment_affects_no_flag() -> None:
 
 
 def test_a_truncate_affects_flags_in_the_order_of_ids() -> None:
-    _, tables = sample()
-    tables.put("flags", {**tables._tables["flags"].rows[1], "id": 0, "key": "first"})
+    flagent, tables = sample()
+    tables.put("flags", {**flagent.tables["flags"][1], "id": 0, "key": "first"})
     assert tables.touches(Change("public", "flags", Op.TRUNCATE, None, None)) == [0, 1, 8]
 
 
@@ -80,25 +85,72 @@ def test_a_flag_is_found_by_id_and_by_key_unless_it_is_deleted() -> None:
     flagent, tables = sample()
     flag = tables.flag(1)
     assert flag is not None
-    assert flag is tables.flag_by_key("a")
+    assert flag == tables.flag_by_key("a")
     assert (tables.flag(99), tables.flag_by_key("x")) == (None, None)
     tables.apply(update(flagent, "flags", 1, deleted_at="2026-05-05T05:05:05"))
-    tables.forget(1)
     assert (tables.flag(1), tables.flag_by_key("a")) == (None, None)
     assert sorted(tables.flag_ids) == [1, 8]
 
 
-def test_only_changed_parts_are_rendered_again() -> None:
+def test_a_change_of_a_part_makes_another_flag_of_the_same_rows() -> None:
     flagent, tables = sample()
-    before = tables.flag(1)
+    before, stored = tables.flag(1), tables.stored(1)
     tables.apply(update(flagent, "segments", 2, rank=5))
-    assert tables.flag(1) is before
-    tables.forget(1)
     after = tables.flag(1)
     assert before is not None
     assert after is not None
-    assert after["segments"][0]["rank"] == 5
-    assert after["variants"][0] is before["variants"][0]
+    assert (before["segments"][0]["rank"], after["segments"][0]["rank"]) == (999, 5)
+    assert tables.stored(1) is not stored
+    assert tables.stored(1) is tables.stored(1)
+    assert [len(after[part]) for part in ("segments", "variants", "tags")] == [1, 1, 1]
+
+
+def test_what_belongs_to_a_segment_goes_with_it_to_another_flag() -> None:
+    flagent, tables = sample()
+    tables.apply(update(flagent, "segments", 2, flag_id=8))
+    other = tables.flag(8)
+    assert other is not None
+    assert [len(other["segments"][0][part]) for part in ("constraints", "distributions")] == [1, 1]
+
+
+def test_rows_of_an_unknown_segment_wait_for_it() -> None:
+    flagent, tables = sample()
+    segment = flagent.tables["segments"][2]
+    gone = Change("public", "segments", Op.DELETE, RowText.of(segment), None)
+    tables.apply(gone)
+    flag = tables.flag(1)
+    assert flag is not None
+    assert flag["segments"] == []
+    tables.rewind(gone)
+    flag = tables.flag(1)
+    assert flag is not None
+    assert [len(flag["segments"][0][part]) for part in ("constraints", "distributions")] == [1, 1]
+
+
+def test_flags_are_found_by_their_live_tags() -> None:
+    flagent, tables = sample()
+    assert [flag.id for flag in tables.stored_by_tag("web")] == [1]
+    tables.apply(update(flagent, "tags", 6, value="mobile"))
+    assert [[flag.id for flag in tables.stored_by_tag(tag)] for tag in ("web", "mobile")] == [[], [1]]
+    assert tables.chunks()[0].flags[0].scope == FlagScope(frozenset({"mobile"}), None, None)
+    tables.apply(update(flagent, "flags_tags", 7, flag_id=8))
+    assert [flag.id for flag in tables.stored_by_tag("mobile")] == [8]
+
+
+def test_the_sum_of_hashes_follows_every_change_whichever_copy_hashes_first() -> None:
+    flagent, tables = sample()
+    twin = tables.copy()
+    assert (tables.unhashed, twin.crc_sum(BOUND)) == (2, tables.crc_sum(BOUND))
+    assert (tables.unhashed, twin.unhashed) == (0, 0)
+    change = update(flagent, "flags", 8, description="x")
+    before = tables.crc_sum(BOUND)
+    tables.apply(change)
+    assert tables.unhashed == 1
+    assert tables.crc_sum(BOUND) != before
+    tables.rewind(change)
+    assert tables.crc_sum(BOUND) == before
+    tables.apply(Change("public", "flags", Op.TRUNCATE, None, None))
+    assert (tables.live_count, tables.crc_sum(BOUND)) == (0, 0)
 
 
 def test_undo_restores_rows_and_their_index() -> None:
@@ -117,13 +169,11 @@ def test_neither_side_of_a_copy_sees_changes_of_the_other() -> None:
     twin = tables.copy()
     change = update(flagent, "segments", 2, rank=5)
     tables.apply(change)
-    tables.forget(1)
     original, copied = tables.flag(1), twin.flag(1)
     assert original is not None
     assert copied is not None
     assert (original["segments"][0]["rank"], copied["segments"][0]["rank"]) == (5, 999)
     twin.apply(Change("public", "segments", Op.TRUNCATE, None, None))
-    twin.forget(1)
     emptied = twin.flag(1)
     assert emptied is not None
     assert emptied["segments"] == []
@@ -133,7 +183,6 @@ def test_neither_side_of_a_copy_sees_changes_of_the_other() -> None:
 def test_attachments_keep_the_quotes_that_the_rest_shape_strips() -> None:
     flagent, tables = sample()
     tables.apply(update(flagent, "variants", 3, attachment='{"colour": "\\"blue\\""}'))
-    tables.forget(1)
     flag = tables.flag(1)
     assert flag is not None
     assert flag["variants"][0]["attachment"] == {"colour": "blue"}

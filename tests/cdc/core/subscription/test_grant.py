@@ -162,7 +162,7 @@ def test_a_leaving_flag_passes_as_a_deletion_and_not_by_what_it_has_become() -> 
 def test_a_restricted_selection_is_never_everything() -> None:
     assert Selections((Selection.of().within(EVERYTHING),)).is_everything
     assert not Selections((Selection.of().within(grant(flags=["*"])),)).is_everything
-    assert not Selection.of().within(grant(flags=["a"])).selects("public", flag("b"))
+    assert not Selection.of().within(grant(flags=["a"])).selects("public", 1, "b", FlagScope(frozenset(), None, None))
 
 
 def test_unsubscribing_takes_away_within_a_grant() -> None:

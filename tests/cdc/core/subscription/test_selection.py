@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cdc.core.flags.events import Event, EventType
+from cdc.core.flags.events import Event, EventType, FlagScope
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.selection import Selection, Selections
 from tests.cdc.core.flagent import LOG, TIME
@@ -89,8 +89,9 @@ def test_rows_are_selected_by_their_table_only(selection: Selection, selected: b
     ],
 )
 def test_a_snapshot_holds_what_the_selection_selects(selection: Selection, held: bool) -> None:
-    assert selection.selects("public", flag("a", 1, "web")) is held
-    assert Selections((selection,)).selects("public", flag("a", 1, "web")) is held
+    scope = FlagScope(frozenset({"web"}), None, None)
+    assert selection.selects("public", 1, "a", scope) is held
+    assert Selections((selection,)).selects("public", 1, "a", scope) is held
 
 
 def test_selections_with_the_same_narrowing_become_one_clause() -> None:

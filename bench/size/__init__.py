@@ -1,0 +1,1 @@
+"""What many flags cost: loading, memory, snapshots, the export, large commits."""
