@@ -17,7 +17,7 @@ from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.selection import Selections
 from cdc.core.wire.query import parse_stream_query
-from cdc.core.wire.snapshot import snapshot_text
+from cdc.core.wire.snapshot import catalog_text
 from cdc.core.wire.websocket import snapshot as snapshot_message
 from cdc.errors import TooBusy
 from cdc.node.pipeline import Pipeline
@@ -81,9 +81,7 @@ class Snapshots:
         key = (selections, compressed)
         body = self._bodies.get(key)
         if body is None:
-            chosen = ((schema, flag) for schema, flag in catalog.flags() if selections.selects(schema, flag))
-            text = snapshot_text(catalog.position, chosen, catalog.bound, with_schema=len(catalog.schemas) > 1)
-            body = snapshot_message(catalog.here, text).encode()
+            body = snapshot_message(catalog.here, catalog_text(catalog, selections)).encode()
             if compressed:
                 body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
             if len(self._bodies) >= _KEPT or self._bytes + len(body) > _KEPT_BYTES:

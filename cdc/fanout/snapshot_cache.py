@@ -10,6 +10,7 @@ from ..core.flags.catalog import Catalog
 from ..core.subscription.resume import ResyncReason
 from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
+from ..core.wire.snapshot import catalog_text
 
 __all__ = ["SnapshotCache", "SnapshotMessage"]
 
@@ -69,12 +70,4 @@ class SnapshotCache:
         return data
 
     def _text(self, selections: Selections) -> str:
-        catalog = self._catalog
-        with_schema, everything = len(catalog.schemas) > 1, selections.is_everything
-        texts = [
-            flag.text(catalog.bound) if not with_schema else flag.text_with_schema(catalog.bound, schema)
-            for schema, chunk in catalog.chunks()
-            for flag in chunk.flags
-            if everything or selections.selects(schema, flag.id, flag.key, flag.scope)
-        ]
-        return f'{{"position":"{catalog.position}","flags":[{b",".join(texts).decode()}]}}'
+        return catalog_text(self._catalog, selections)
