@@ -40,6 +40,8 @@ type Flag struct {
 	TooLarge int64
 	// Raw is the JSON object that the flag was decoded from.
 	Raw json.RawMessage
+
+	plan *plan
 }
 
 // Segment is a group of entities: those that meet all constraints, RolloutPercent of which get a variant. Segments are
@@ -142,6 +144,7 @@ func decodeFlag(v jsontext.Value, schema string) *Flag {
 			flag.DependsOn = append(flag.DependsOn, key)
 		}
 	}
+	flag.plan = newPlan(flag)
 	return flag
 }
 
