@@ -3,42 +3,49 @@
 --
 -- Called by: order_group(), which has put the changes of each row in order by then. At any time one row has the key: first the
 --            one that was there before the transaction, then the others in the order in which they were inserted.
-create or replace function flagent_cdc.order_reused_keys(in_log text, in_group bigint, in_lane integer) returns void
+-- Arguments: of each change, in the order of their numbers: the table, the places of the row's version before and after, the
+--            key, the operation, the depth of triggers and the rank.
+-- Answers:   the ranks.
+create or replace function flagent_cdc.order_reused_keys(
+    in_relations oid[], in_old_places tid[], in_new_places tid[], in_keys text[], in_operations text[], in_depths smallint[],
+    in_ranks bigint[]
+) returns bigint[]
     language plpgsql
+    immutable
     set search_path = pg_catalog, pg_temp
+    set enable_nestloop = off
     as $$
 declare
+    ranks     bigint[] := in_ranks;
     relations oid[];
     keys      text[];
-    tables    oid[];
-    rows      tid[];
-    places    bigint[];
-    operations text[];
+    rows      integer[];
     befores   tid[];
     afters    tid[];
+    operations text[];
     ordered   integer[];
     chain     integer[];
     start     integer;
     next      integer;
 begin
-    execute format(
-        'with changes as materialized (select c.place, c.relation, coalesce(c.key::text, substring(coalesce(c.after, c.before)::text,'
-        ' ''^[{]"id":([0-9]+)'')) as key, c.op, c.depth from (%s) c)'
-        ' select array_agg(r.relation), array_agg(r.key) from (select distinct x.relation, x.key from changes x'
-        ' join changes n on n.relation = x.relation and n.key = x.key'
-        ' where x.op = ''delete'' and n.op = ''insert'' and n.place < x.place and n.depth > x.depth) r',
-        flagent_cdc.group_changes(in_log)
-    ) into relations, keys using in_group, in_lane;
+    with changes as materialized (
+        select c.*
+          from unnest(in_relations, in_keys, in_operations, in_depths, in_ranks) as c (relation, key, op, depth, rank)
+    )
+    select array_agg(r.relation), array_agg(r.key) into relations, keys
+      from (
+          select distinct x.relation, x.key
+            from changes x
+            join changes n on n.relation = x.relation and n.key = x.key
+           where x.op = 'delete' and n.op = 'insert' and n.rank < x.rank and n.depth > x.depth
+      ) r;
     for i in 1 .. coalesce(cardinality(keys), 0) loop
-        execute format(
-            'select array_agg(c.tableoid order by c.place), array_agg(c.ctid order by c.place),'
-            ' array_agg(c.place order by c.place), array_agg(c.op order by c.place), array_agg(v.place order by c.place),'
-            ' array_agg(c.new_place order by c.place)'
-            ' from (%s) c cross join lateral (select flagent_cdc.logged_version(c.relation, c.old_place) as place) v'
-            ' where c.relation = $3 and coalesce(c.key::text, substring(coalesce(c.after, c.before)::text,'
-            ' ''^[{]"id":([0-9]+)'')) = $4 and (c.old_place is not null or c.new_place is not null)',
-            flagent_cdc.group_changes(in_log)
-        ) into tables, rows, places, operations, befores, afters using in_group, in_lane, relations[i], keys[i];
+        select array_agg(c.number::integer order by c.rank, c.number), array_agg(c.old_place order by c.rank, c.number),
+               array_agg(c.new_place order by c.rank, c.number), array_agg(c.op order by c.rank, c.number)
+          into rows, befores, afters, operations
+          from unnest(in_relations, in_keys, in_old_places, in_new_places, in_operations, ranks) with ordinality
+               as c (relation, key, old_place, new_place, op, rank, number)
+         where c.relation = relations[i] and c.key = keys[i] and (c.old_place is not null or c.new_place is not null);
         ordered := '{}';
         -- Twice: the row that was there before, and then those that were inserted.
         for inserted in 0 .. 1 loop
@@ -57,15 +64,11 @@ begin
             end loop;
         end loop;
         for n in reverse cardinality(ordered) - 1 .. 1 loop
-            if places[ordered[n]] >= places[ordered[n + 1]] then
-                places[ordered[n]] := places[ordered[n + 1]] - 1;
-                execute format('update flagent_cdc.%I l set place_in_order = $1 where l.tableoid = $2 and l.ctid = $3', in_log)
-                  using places[ordered[n]], tables[ordered[n]], rows[ordered[n]];
-                -- The update has moved it.
-            end if;
+            ranks[rows[ordered[n]]] := least(ranks[rows[ordered[n]]], ranks[rows[ordered[n + 1]]] - 1);
         end loop;
     end loop;
+    return ranks;
 end
 $$;
 
-revoke all on function flagent_cdc.order_reused_keys(text, bigint, integer) from public;
+revoke all on function flagent_cdc.order_reused_keys(oid[], tid[], tid[], text[], text[], smallint[], bigint[]) from public;

@@ -5,87 +5,63 @@
 --            so are the changes between them. The images say how the two fit together: each change starts from what the one
 --            before it has left, and no change leaves a row as it was. An update goes where that is not so; where it
 --            fits at both ends, before the first change if that one started from a version of this transaction.
-create or replace function flagent_cdc.order_statement_changes(in_group bigint) returns void
+-- Arguments: of each change of such rows: its row's name, whether it has places, whether it started from a version of this
+--            transaction, the images and the rank. The changes of a row follow each other, in the order of ranks.
+-- Answers:   the ranks.
+create or replace function flagent_cdc.order_statement_changes(
+    in_rows text[], in_has_place boolean[], in_is_own boolean[], in_before text[], in_after text[], in_ranks bigint[]
+) returns bigint[]
     language plpgsql
+    immutable
     set search_path = pg_catalog, pg_temp
     as $$
 declare
-    tables    oid[];
-    rows      tid[];
-    names     text[];
-    has_place boolean[];
-    are_own   boolean[];
-    images_before text[];
-    images_after  text[];
-    all_places    bigint[];
+    all_ranks bigint[] := in_ranks;
     name      text;
     befores   text[];
     afters    text[];
-    places    bigint[];
+    ranks     bigint[];
     first_is_own boolean;
     gap       integer;
 begin
-    -- In arrays: a loop over a query opens a cursor, and the writer's next one would get another name.
-    with changes as materialized (
-        select c.tableoid, c.ctid, c.relation || ' ' || substring(coalesce(c.after, c.before)::text, '^[{]"id":([0-9]+)') as name,
-               c.before::text as before, c.after::text as after, c.place, c.number, c.is_own, c.depth,
-               c.op <> 'update' or c.new_place is not null or c.relation is null as has_place
-          from (
-              select c.tableoid, c.ctid, coalesce(c.place_in_order, c.id::bigint << 20) as place, c.id as number, c.*
-                from flagent_cdc.change_log c
-               where c.transaction_group = in_group
-          ) c
-    )
-    select array_agg(c.tableoid order by c.name, c.place, c.number), array_agg(c.ctid order by c.name, c.place, c.number),
-           array_agg(c.name order by c.name, c.place, c.number), array_agg(c.has_place order by c.name, c.place, c.number),
-           array_agg(coalesce(c.is_own, false) order by c.name, c.place, c.number),
-           array_agg(c.before order by c.name, c.place, c.number), array_agg(c.after order by c.name, c.place, c.number),
-           array_agg(c.place order by c.name, c.place, c.number)
-      into tables, rows, names, has_place, are_own, images_before, images_after, all_places
-      from changes c
-      join (
-          select d.name from changes d where d.name is not null group by d.name
-          having bool_or(not d.has_place) and bool_or(d.depth > 1)
-      ) mixed on mixed.name = c.name;
-    for i in 1 .. coalesce(cardinality(names), 0) loop
-        if names[i] is distinct from name then
-            name := names[i];
+    for i in 1 .. coalesce(cardinality(in_rows), 0) loop
+        if in_rows[i] is distinct from name then
+            name := in_rows[i];
             befores := '{}';
             afters := '{}';
-            places := '{}';
-            first_is_own := are_own[i];
+            ranks := '{}';
+            first_is_own := in_is_own[i];
         end if;
         gap := null;
-        if not has_place[i] and cardinality(places) > 0 then
-            for n in 2 .. cardinality(places) loop
-                if afters[n - 1] is distinct from befores[n] and afters[n - 1] = images_before[i]
-                    and befores[n] = images_after[i]
-                then
+        if not in_has_place[i] and cardinality(ranks) > 0 then
+            for n in 2 .. cardinality(ranks) loop
+                if afters[n - 1] is distinct from befores[n] and afters[n - 1] = in_before[i] and befores[n] = in_after[i] then
                     gap := n;
                     exit;
                 end if;
             end loop;
-            if gap is null and befores[1] = images_after[i]
-                and (first_is_own or afters[cardinality(afters)] is distinct from images_before[i])
+            if gap is null and befores[1] = in_after[i]
+                and (first_is_own or afters[cardinality(afters)] is distinct from in_before[i])
             then
                 gap := 1;
                 first_is_own := false;
             end if;
         end if;
         if gap is null then
-            befores := befores || images_before[i];
-            afters := afters || images_after[i];
-            places := places || all_places[i];
+            befores := befores || in_before[i];
+            afters := afters || in_after[i];
+            ranks := ranks || in_ranks[i];
             continue;
         end if;
-        update flagent_cdc.change_log l
-           set place_in_order = places[gap] - 1
-         where l.tableoid = tables[i] and l.ctid = rows[i];
-        befores := befores[:gap - 1] || images_before[i] || befores[gap:];
-        afters := afters[:gap - 1] || images_after[i] || afters[gap:];
-        places := places[:gap - 1] || (places[gap] - 1) || places[gap:];
+        all_ranks[i] := ranks[gap] - 1;
+        befores := befores[:gap - 1] || in_before[i] || befores[gap:];
+        afters := afters[:gap - 1] || in_after[i] || afters[gap:];
+        ranks := ranks[:gap - 1] || all_ranks[i] || ranks[gap:];
     end loop;
+    return all_ranks;
 end
 $$;
 
-revoke all on function flagent_cdc.order_statement_changes(bigint) from public;
+revoke all on function flagent_cdc.order_statement_changes(
+    text[], boolean[], boolean[], text[], text[], bigint[]
+) from public;

@@ -2,7 +2,9 @@
 --
 -- Called by: assign_position() and assign_lane_position(), for a group with changes that a trigger made, before they take
 --            a lock; order_read_changes() for the changes of the transaction in a lane ordered when read.
--- Costs:     a few looks at all changes of the group, and two updates for each change whose number changes.
+-- Arguments: the log; the group, or the transaction's id in the log of the lanes ordered when read; the lane; how many changes
+--            the group has, null where that is not known.
+-- Costs:     reads the changes of the group once, and writes those whose number changes twice.
 --
 -- PostgreSQL runs the triggers of a nested statement when that statement ends, and then those of the outer one, in the order
 -- of their names. So where a trigger of the writer's changes a row that its own statement has changed, the later change may be
@@ -10,86 +12,112 @@
 --   1. A change goes before the one that starts from its row version, as often as needed.
 --   2. An update of Flagent's tables by a statement of the client has no places: see order_statement_changes().
 --   3. Rows that had the same key come one after the other: see order_reused_keys().
-create or replace function flagent_cdc.order_group(in_log text, in_group bigint, in_lane integer default 0) returns void
+-- Each step changes ranks, a finer measure than numbers.
+--
+-- The changes are read by the places that note_places() has noted, if these are the whole group. A writer that notes other
+-- places only puts the changes of its own transaction into another order.
+create or replace function flagent_cdc.order_group(
+    in_log text, in_group bigint, in_lane integer default 0, in_changes integer default null
+) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
-    -- The group has no statistics yet: a nested loop could be chosen, and never end for a million changes.
+    -- Neither the group nor an array has statistics: a nested loop could be chosen, and never end for a million changes.
     set enable_nestloop = off
+    set enable_seqscan = off
+    -- Restored when the function returns; see read_no_index().
+    set enable_indexscan = on
+    set enable_bitmapscan = on
     set jit = off
     as $$
 declare
-    -- Without it, a join by place reads all of the log.
-    ours  constant text := case in_log
-        when 'read_order_log' then 'l.lane = $2 and l.xid = $1' else 'l.transaction_group = $1'
-    end;
-    moved integer;
+    is_read   constant boolean := in_log = 'read_order_log';
+    noted     tid[] := flagent_cdc.noted_places('flagent_cdc.places_' || in_lane);
+    logs      oid[];
+    places    tid[];
+    numbers   bigint[];
+    relations oid[];
+    olds      tid[];
+    news      tid[];
+    keys      text[];
+    operations text[];
+    depths    smallint[];
+    ranks     bigint[];
+    mixed     text[];
+    rows      text[];
+    indexes   integer[];
+    has_place boolean[];
+    are_own   boolean[];
+    befores   text[];
+    afters    text[];
+    own_ranks bigint[];
+    moved     bigint;
+    ignored   text;
 begin
     loop
-        execute format($sql$
-            with changes as materialized (
-                select c.tableoid, c.ctid, c.place, c.relation, c.new_place,
-                       flagent_cdc.logged_version(c.relation, c.old_place) as old_place
-                  from (%2$s) c
-            ),
-            late as (
-                select x.tableoid, x.ctid, min(n.place) as place
-                  from changes x
-                  join changes n on n.relation = x.relation and n.old_place = x.new_place
-                 where x.place > n.place
-                 group by x.tableoid, x.ctid
-            )
-            update flagent_cdc.%1$I l
-               set place_in_order = t.place - 1
-              from late t
-             where l.tableoid = t.tableoid and l.ctid = t.ctid and %3$s
-        $sql$, in_log, flagent_cdc.group_changes(in_log), ours) using in_group, in_lane;
-        get diagnostics moved = row_count;
-        exit when moved = 0;
-    end loop;
-    if in_log = 'change_log' then
-        perform flagent_cdc.order_statement_changes(in_group);
-    end if;
-    perform flagent_cdc.order_reused_keys(in_log, in_group, in_lane);
-
-    if in_log = 'read_order_log' then
-        -- The numbers of the changes that stay where they are are far enough from each other.
-        execute format($sql$
-            with changes as materialized (
-                select c.ctid, c.place, c.number, c.place_in_order,
-                       count(*) filter (where c.place_in_order is null) over (order by c.place desc, c.number desc) as run
-                  from (%s) c
-            )
-            update flagent_cdc.read_order_log l
-               set id = r.id, place_in_order = null
-              from (
-                select c.ctid, c.place_in_order,
-                       first_value(c.number) over w - (row_number() over w - 1) as id
-                  from changes c
-                window w as (partition by c.run order by c.place desc, c.number desc)
-              ) r
-             where l.ctid = r.ctid and r.place_in_order is not null and %s
-        $sql$, flagent_cdc.group_changes(in_log), ours) using in_group, in_lane;
-        return;
-    end if;
-    -- Negative numbers first: no two changes of a group may have the same, at any moment.
-    execute format($sql$
-        update flagent_cdc.%1$I l
-           set id = -r.new_number, place_in_order = null
-          from (
-            select c.tableoid, c.ctid, c.number, c.place_in_order,
-                   row_number() over (order by c.place, c.place_in_order is null, c.number) as new_number
-              from (%2$s) c
-          ) r
-         where l.tableoid = r.tableoid and l.ctid = r.ctid
-           and (r.number <> r.new_number or r.place_in_order is not null) and %3$s
-    $sql$, in_log, flagent_cdc.group_changes(in_log), ours) using in_group, in_lane;
-    get diagnostics moved = row_count;
-    if moved > 0 then
+        ignored := flagent_cdc.read_no_index(noted is not null);
         execute format(
-            'update flagent_cdc.%I l set id = -l.id where l.transaction_group = $1 and l.id < 0', in_log
-        ) using in_group;
+            'select array_agg(c.tableoid order by c.number), array_agg(c.ctid order by c.number),'
+            ' array_agg(c.number order by c.number), array_agg(c.relation order by c.number),'
+            ' array_agg(c.old_place order by c.number), array_agg(c.new_place order by c.number),'
+            ' array_agg(coalesce(c.key::text, substring(coalesce(c.after, c.before)::text, ''^[{]"id":([0-9]+)''))'
+            ' order by c.number), array_agg(c.op order by c.number), array_agg(c.depth order by c.number)'
+            ' from (%s) c', flagent_cdc.group_changes(in_log, noted is not null)
+        ) into logs, places, numbers, relations, olds, news, keys, operations, depths using in_group, in_lane, noted;
+        exit when noted is null or cardinality(places) = coalesce(in_changes, cardinality(noted));
+        noted := null;
+    end loop;
+    -- Between the numbers of two changes of a lane ordered when read are enough others.
+    select array_agg(case when is_read then n.number else n.number << 20 end order by n.index) into ranks
+      from unnest(numbers) with ordinality as n (number, index);
+
+    olds := flagent_cdc.chain_places(relations, olds);
+    loop
+        select array_agg(coalesce(l.rank - 1, r.rank) order by r.index), count(l.rank) into own_ranks, moved
+          from unnest(ranks) with ordinality as r (rank, index)
+          left join (
+              select x.index, min(n.rank) as rank
+                from unnest(relations, news, ranks) with ordinality as x (relation, place, rank, index)
+                join unnest(relations, olds, ranks) as n (relation, place, rank)
+                  on n.relation = x.relation and n.place = x.place
+               where x.rank > n.rank
+               group by x.index
+          ) l on l.index = r.index;
+        exit when moved = 0;
+        ranks := own_ranks;
+    end loop;
+
+    if in_log = 'change_log' then
+        select array_agg(m.row) into mixed
+          from (
+              select c.relation || ' ' || c.key as row
+                from unnest(relations, keys, operations, news, depths) as c (relation, key, op, place, depth)
+               where c.relation is not null and c.key is not null
+               group by 1
+              having bool_or(c.op = 'update' and c.place is null) and bool_or(c.depth > 1)
+          ) m;
+        if mixed is not null then
+            execute format(
+                'with changes as materialized ('
+                ' select u.relation || '' '' || u.key as row, u.index, u.rank, c.number, c.is_own, c.before::text, c.after::text,'
+                ' c.op <> ''update'' or c.new_place is not null as has_place'
+                ' from (%s) c join unnest($4, $5, $6, $7) with ordinality u (number, relation, key, rank, index)'
+                ' on u.number = c.number where u.relation || '' '' || u.key = any ($8))'
+                ' select array_agg(c.row order by w.place), array_agg(c.index order by w.place), array_agg(c.has_place order by w.place),'
+                ' array_agg(coalesce(c.is_own, false) order by w.place), array_agg(c.before order by w.place),'
+                ' array_agg(c.after order by w.place), array_agg(c.rank order by w.place)'
+                ' from (select x.index, row_number() over (order by x.row, x.rank, x.number) as place from changes x) w'
+                ' join changes c on c.index = w.index', flagent_cdc.group_changes(in_log, noted is not null)
+            ) into rows, indexes, has_place, are_own, befores, afters, own_ranks
+              using in_group, in_lane, noted, numbers, relations, keys, ranks, mixed;
+            own_ranks := flagent_cdc.order_statement_changes(rows, has_place, are_own, befores, afters, own_ranks);
+            for i in 1 .. cardinality(indexes) loop
+                ranks[indexes[i]] := own_ranks[i];
+            end loop;
+        end if;
     end if;
+    ranks := flagent_cdc.order_reused_keys(relations, olds, news, keys, operations, depths, ranks);
+    perform flagent_cdc.renumber_group(in_log, logs, places, numbers, ranks);
 end
 $$;
 
-revoke all on function flagent_cdc.order_group(text, bigint, integer) from public;
+revoke all on function flagent_cdc.order_group(text, bigint, integer, integer) from public;

@@ -52,8 +52,11 @@ begin
               from only flagent_cdc.change_log l
              where l.ctid = place and l.transaction_group = in_group and l.has_nested is not null
             returning n.has_nested,
-                      pg_catalog.set_config('flagent_cdc.open', pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n/', n.id, '/', n.has_nested), true)
-                 into nested, ignored;
+                      pg_catalog.set_config('flagent_cdc.open', pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n/', n.id, '/', n.has_nested), true),
+                      case when pg_catalog.current_setting('transaction_isolation') = 'serializable' then
+                          flagent_cdc.note_places('flagent_cdc.places_0', pg_catalog.current_setting('flagent_cdc.places_0', true), n.ctid::text)
+                      end
+                 into nested, ignored, ignored;
             if found then
                 return nested;
             end if;
@@ -68,8 +71,11 @@ begin
               from flagent_cdc.change_log_first l
              where l.ctid = place and l.transaction_group = in_group and l.has_nested is not null
             returning n.has_nested,
-                      pg_catalog.set_config('flagent_cdc.open', pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n/', n.id, '/', n.has_nested), true)
-                 into nested, ignored;
+                      pg_catalog.set_config('flagent_cdc.open', pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n/', n.id, '/', n.has_nested), true),
+                      case when pg_catalog.current_setting('transaction_isolation') = 'serializable' then
+                          flagent_cdc.note_places('flagent_cdc.places_0', place::text, n.ctid::text)
+                      end
+                 into nested, ignored, ignored;
             if found then
                 return nested;
             end if;

@@ -54,8 +54,16 @@ begin
               ) l
              where l.has_nested is not null
             returning n.has_nested,
-                      pg_catalog.set_config(setting, pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n'), true)
-                 into nested, ignored;
+                      pg_catalog.set_config(setting, pg_catalog.concat(own, '/', in_group, '/', n.ctid, '/n'), true),
+                      case when pg_catalog.current_setting('transaction_isolation') = 'serializable' then
+                          flagent_cdc.note_places(
+                              'flagent_cdc.places_' || in_lane,
+                              case when last = 'f' then place::text
+                                  else pg_catalog.current_setting('flagent_cdc.places_' || in_lane, true) end,
+                              n.ctid::text
+                          )
+                      end
+                 into nested, ignored, ignored;
             if found then
                 return nested;
             end if;

@@ -15,7 +15,7 @@ declare
     own_xid constant xid8 := pg_catalog.pg_current_xact_id();
     open    text;
 begin
-    insert into flagent_cdc.read_order_log (
+    insert into flagent_cdc.read_order_log as n (
         lane, xid, id, origin, changed_at, session_user_name, application_name, schema_name, table_name, op, key, before,
         after, relation, old_place, new_place, depth
     )
@@ -24,7 +24,12 @@ begin
         'flagent_cdc.read_order_log'::regclass, pg_catalog.clock_timestamp(), session_user,
         pg_catalog.current_setting('application_name'), in_schema, in_table, in_op, in_key, in_before, in_after,
         in_relation, in_old_place, in_new_place, pg_catalog.pg_trigger_depth()
-    );
+    )
+    returning case when pg_catalog.current_setting('transaction_isolation') = 'serializable' then
+        flagent_cdc.note_places(
+            'flagent_cdc.places_' || in_lane, pg_catalog.current_setting('flagent_cdc.places_' || in_lane, true), n.ctid::text
+        )
+    end into open;
     if pg_catalog.pg_trigger_depth() > 1 then
         open := pg_catalog.current_setting('flagent_cdc.nested_' || in_lane, true);
         if not exists (

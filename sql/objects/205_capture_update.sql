@@ -34,6 +34,7 @@ declare
     open       text[];
     place      tid;
     last_id    integer;
+    places     text;
     ignored    text;
 begin
     -- One row, and the transaction's first change, which is what a program that saves a flag does: log_change() in one
@@ -111,8 +112,21 @@ begin
                and b.image *<> a.image
             returning n.id, n.ctid
         )
-        select i.ctid, i.id into place, last_id from inserted i order by i.id desc limit 1;
-        if found then
+        select i.ctid, i.id,
+               case when current_setting('transaction_isolation') = 'serializable' then
+                   (select string_agg(n.ctid::text, ' ' order by n.id) from inserted n)
+               end
+          into place, last_id, places
+          from inserted i
+         order by i.id desc
+         limit 1;
+        if places is not null then
+            ignored := flagent_cdc.note_places(
+                'flagent_cdc.places_0',
+                case open[4] when 'f' then open[3] else current_setting('flagent_cdc.places_0', true) end, places
+            );
+        end if;
+        if place is not null then
             ignored := set_config('flagent_cdc.open', concat(open[1], '/', open[2], '/', place, '/n/', last_id, '/', open[6]), true);
         end if;
     end if;

@@ -38,7 +38,7 @@ begin
          limit 1;
     end if;
     if has_nested then
-        perform flagent_cdc.order_group('change_log', in_group);
+        perform flagent_cdc.order_group('change_log', in_group, 0, changes);
     end if;
     if changes <= most_changes and current_setting('transaction_isolation') <> 'serializable' then
         -- As stored, compressed: what is larger than that need not even be put together.

@@ -66,7 +66,7 @@ begin
          limit 1;
     end if;
     if has_nested then
-        perform flagent_cdc.order_group('lane_change_log', new.transaction_group);
+        perform flagent_cdc.order_group('lane_change_log', new.transaction_group, new.lane, changes);
     end if;
     -- A change after this one opens a new group.
     perform set_config('flagent_cdc.lane_' || new.lane, '', true);

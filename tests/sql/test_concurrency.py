@@ -178,11 +178,21 @@ def test_writers_of_different_rows_fail_no_more_often_than_without_triggers(
         assert failures == {"flagent": 0, "migrated": 0}
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
 def test_serializable_writers_of_disjoint_rows_never_fail(
-    database_url: str, open_session: OpenSession, log: ChangeLog
+    database_url: str, open_session: OpenSession, log: ChangeLog, nested: bool
 ) -> None:
     """The decisive case: without shared rows, any failure would come from what the triggers read or write."""
     setup = open_session(database_url)
+    if nested:
+        setup.execute(
+            "create function again() returns trigger language plpgsql as $$ begin"
+            " update flags set notes = coalesce(notes, '') || '!' where id = new.id;"
+            " update flags set notes = notes where id = new.id;"
+            " update flags set snapshot_id = snapshot_id + 1 where id = new.id; return null; end $$;"
+            " create trigger a_again after update on flags for each row when (pg_trigger_depth() = 0)"
+            " execute function again()"
+        )
     setup.execute(
         "insert into flags (key, description, created_at) select 'k' || n, repeat('x', 900), now()"
         " from generate_series(0, 3599) n"
@@ -213,7 +223,15 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len(log.commits()) == 1 + 6 * 40
+    commits = log.commits()
+    assert len(commits) == 1 + 6 * 40
+    if nested:
+        # The statement of the client is logged last, and made the first change.
+        for commit in commits[1:]:
+            images = [(change["before"], change["after"]) for change in commit.changes]
+            assert len(images) == 3
+            assert all(images[n][1]["notes"] == images[n + 1][0]["notes"] for n in range(2))
+            assert images[-1][1]["snapshot_id"] == images[0][0]["snapshot_id"] + 1
 
 
 def test_a_slow_writer_holds_up_nobody(database_url: str, open_session: OpenSession, log: ChangeLog) -> None:

@@ -16,10 +16,6 @@ from tests.sql.programs.pair import PROGRAMS, pair
 SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or "8"
 
 
-@pytest.mark.skipif(
-    "FLAGENT_CDC_TEST_SEED" not in os.environ,
-    reason="a few programs still differ (SERIALIZABLE, order of waiters); set FLAGENT_CDC_TEST_SEED",
-)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(3))
 def test_writers_of_a_captured_database_notice_nothing(postgres: Postgres, part: int) -> None:

@@ -16,7 +16,8 @@ __all__ = ["Campaign", "Check"]
 Check = Callable[[Program], tuple[Trace, list[Finding]]]
 """Runs one program: what happened, and what was wrong; `Pair.compare` or `Pair.verify`."""
 
-# Two sessions that are freed by one commit run at the same time: their order is then the system's.
+# Two sessions that are freed by one commit run at the same time: their order is then the system's. On a busy machine
+# there are more of these.
 _MOST_UNSTEADY = 0.03
 
 
@@ -42,7 +43,7 @@ class Campaign:
         program = self._program(number)
         trace, findings = self._check(program)
         self.coverage.add(program, trace)
-        if findings and self._is_unsteady(program):
+        if findings and self._is_unsteady(program, {finding.kind for finding in findings}):
             self.unsteady.append(f"{program.name}: {findings[0]}")
             return []
         return findings
@@ -68,9 +69,14 @@ class Campaign:
     def _program(self, number: int) -> Program:
         return random_program(self._seed, number, self._pair.server_version)
 
-    def _is_unsteady(self, program: Program) -> bool:
-        """Whether a comparison fails because the program itself does not always do the same."""
-        return self._check == self._pair.compare and not self._pair.is_repeatable(program)
+    def _is_unsteady(self, program: Program, kinds: set[str]) -> bool:
+        """Whether a comparison fails because the program itself does not always do the same, or only this once.
+
+        On a busy machine, the order in which two waiting sessions go on may change at any time.
+        """
+        if self._check != self._pair.compare:
+            return False
+        return not self._pair.is_repeatable(program) or not any(self._has(program, kind) for kind in kinds)
 
     def _has(self, program: Program, kind: str) -> bool:
         return any(finding.kind == kind for finding in self._check(program)[1])

@@ -71,10 +71,12 @@ class Database:
 
     def prepare(self) -> None:
         """Create the tables and the probes; once."""
-        # Compiling what a session's settings make expensive would take most of the time.
-        self.control.execute(
-            "do $$ begin execute format('alter database %I set jit = off', current_database()); end $$"
-        )
+        # Compiling what a session's settings make expensive would take most of the time. The rows of a join come in the
+        # order of its plan, which depends on statistics of the moment: one kind of plan in both databases.
+        for setting in ("jit", "enable_hashjoin", "enable_mergejoin"):
+            self.control.execute(
+                f"do $$ begin execute format('alter database %I set {setting} = off', current_database()); end $$"
+            )
         create_tables(self.control)
         create_probe(self.control)
         self.control.execute(ROUTINES)
@@ -167,9 +169,12 @@ class _Run:
             self._settle()
 
     def _end_idle(self, ended: set[int]) -> None:
-        """Take its locks from a session that has no more steps."""
+        """Take its locks from a session that has no more steps; if all wait, the system ends a deadlock."""
         idle = next((n for n in range(len(self._sessions)) if n not in self._running and n not in ended), None)
-        assert idle is not None, f"all sessions wait for each other:\n{self._program}"
+        if idle is None:
+            sockets = [self._sessions[number] for number in self._running]
+            assert select.select(sockets, [], [], _HANGS_S)[0], f"all sessions wait for each other:\n{self._program}"
+            return
         ended.add(idle)
         self._start(-1, Step(idle, "end", "rollback; select pg_advisory_unlock_all()"))
 
