@@ -28,26 +28,28 @@ type Client struct {
 	logger     *slog.Logger
 	http       *http.Client
 
-	mu            sync.Mutex
-	backoff       backoff
-	liveness      liveness.Liveness
-	subscriptions []*Subscription
-	stores        []*storeDriver
-	cursor        eventid.Cursor
-	weight        weight
-	limits        selectionLimits
-	conn          *connection
-	requests      *pendingRequests
-	failure       error
-	lastError     error
-	isStarted     bool
-	isClosed      bool
-	isOffline     bool
-	onlineAgain   chan struct{}
-	cancel        context.CancelFunc
-	running       sync.WaitGroup
-	chooser       *transportChooser
-	closed        chan struct{}
+	mu              sync.Mutex
+	backoff         backoff
+	liveness        liveness.Liveness
+	subscriptions   []*Subscription
+	stores          []*storeDriver
+	cursor          eventid.Cursor
+	weight          weight
+	limits          selectionLimits
+	conn            *connection
+	requests        *pendingRequests
+	failure         error
+	lastError       error
+	isStarted       bool
+	isClosed        bool
+	isOffline       bool
+	onlineAgain     chan struct{}
+	cancel          context.CancelFunc
+	running         sync.WaitGroup
+	choice          *transportChoice
+	hadMessage      bool
+	isLimitReported bool
+	closed          chan struct{}
 }
 
 // NewClient returns a client of a server: https://flags.example, with the path of the server where it has one. The
@@ -60,6 +62,8 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 		queueSize:       1000,
 		maxMessageBytes: 64 << 20,
 		connectTimeout:  10 * time.Second,
+		pollInterval:    10 * time.Second,
+		retryBetter:     defaultRetryBetter,
 		logger:          slog.Default(),
 		clock:           systemClock{start: time.Now()},
 	}
@@ -100,7 +104,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 		cursor:      eventid.NewCursor(o.lastEventID),
 		requests:    newPendingRequests(),
 		closed:      make(chan struct{}),
-		chooser:     newTransportChooser(o.transports),
+		choice:      newTransportChoice(o.transports, o.retryBetter),
 		onlineAgain: make(chan struct{}),
 	}
 	// The narrowest of the transports decides: a fall-back must be able to select as much.
@@ -210,7 +214,7 @@ func (c *Client) Transport() Transport {
 	if c.conn != nil {
 		return c.conn.transport
 	}
-	return c.chooser.current()
+	return c.choice.current()
 }
 
 // Err is the error that ended the client for good, nil while it works.
@@ -299,7 +303,7 @@ func (c *Client) key(ctx context.Context) (string, error) {
 	}
 	key, err := c.options.apiKey(ctx)
 	if err != nil {
-		return "", &ConnectionLostError{Reason: fmt.Sprintf("the function for the API key failed: %v", err), Cause: err, isUnreachable: true}
+		return "", &ConnectionLostError{Reason: fmt.Sprintf("the function for the API key failed: %v", err), Cause: err, kind: refused}
 	}
 	return key, nil
 }

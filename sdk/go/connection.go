@@ -36,6 +36,7 @@ type connection struct {
 	isPaused       bool
 	isGreeted      bool
 	hasMessage     bool
+	lastByte       time.Duration
 	greeting       message
 	awaitsSnapshot bool
 	// awaitingStores are those that the connection's own first snapshot is for.
@@ -45,14 +46,7 @@ type connection struct {
 }
 
 func newConnection(c *Client, transport Transport, ctx context.Context, cancel context.CancelCauseFunc) *connection {
-	conn := &connection{client: c, transport: transport, ctx: ctx, cancel: cancel}
-	switch transport {
-	case WebSocket:
-		conn.link = newWebSocketLink(c.addresses.webSocket)
-	default:
-		conn.link = &sseLink{address: c.addresses.sse}
-	}
-	return conn
+	return &connection{client: c, transport: transport, ctx: ctx, cancel: cancel, link: c.newLink(transport)}
 }
 
 // newRequest decides what to request from the server now. It needs the lock.
@@ -83,12 +77,16 @@ func (conn *connection) newRequest() request {
 func (conn *connection) opened() {
 	c := conn.client
 	conn.isOpen = true
+	conn.heard()
 	c.liveness.Connected(c.clock.now())
 	conn.watch()
 	if hook := c.options.hooks.Connected; hook != nil {
 		hook(conn.transport)
 	}
 }
+
+// heard notes that bytes arrived. It needs the lock.
+func (conn *connection) heard() { conn.lastByte = conn.client.clock.now() }
 
 func (conn *connection) isEnding() bool { return conn.ctx.Err() != nil }
 
@@ -130,17 +128,14 @@ func (conn *connection) watch() {
 	}
 	limit := c.liveness.Limit()
 	if c.liveness.IsSilent(now) && !conn.isPaused {
-		conn.drop("nothing was received for " + limit.String())
+		conn.cancel(&ConnectionLostError{Reason: "nothing was received for " + limit.String(), kind: silent})
 		return
 	}
-	if !conn.hasMessage && c.chooser.isSilent(now) && !conn.isPaused {
-		conn.cancel(&ConnectionLostError{Reason: "nothing was received for " + c.options.connectTimeout.String() + " after the connection was made", isHandshake: true})
-		return
-	}
+	conn.watchTransport(now)
 	if conn.timer != nil {
 		conn.timer.Stop()
 	}
-	conn.timer = time.AfterFunc(min(limit/5, time.Second), func() {
+	conn.timer = time.AfterFunc(min(limit/5, time.Second, c.options.connectTimeout/4), func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !conn.isEnded && !conn.isEnding() {
@@ -183,7 +178,7 @@ func (conn *connection) alive(now time.Duration) {
 	c.liveness.Message(now)
 	if !conn.hasMessage {
 		conn.hasMessage = true
-		c.chooser.firstMessage(now)
+		c.choice.step(firstMessage, now)
 	}
 }
 

@@ -31,10 +31,8 @@ type ConnectionLostError struct {
 	HasRetryAfter bool
 	// Cause is the error of the network, nil where there was none.
 	Cause error
-	// isRefusedConnect: there was no connection at all, which says nothing about the transport.
-	isUnreachable bool
-	// isHandshake: the handshake of the transport failed.
-	isHandshake bool
+	// kind is what the end says about the transport, "" for a connection that was lost.
+	kind input
 }
 
 func (e *ConnectionLostError) Error() string { return "flagent: " + e.Reason }

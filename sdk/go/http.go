@@ -1,11 +1,15 @@
 package flagent
 
 import (
+	"context"
 	"errors"
-	"net"
+	"fmt"
 	"net/http"
+	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/flagent-cdc/flagent-go/internal/jsontext"
@@ -45,9 +49,12 @@ func responseError(status int, header http.Header, body []byte) error {
 		}
 		return &ConnectionRefusedError{Reason: text, Status: status}
 	}
-	lost := &ConnectionLostError{Reason: text, Status: status}
-	lost.RetryAfter, lost.HasRetryAfter = policy.RetryAfter(header.Get("Retry-After"), time.Now())
-	return lost
+	answer := &ConnectionLostError{Reason: text, Status: status, kind: unavailable}
+	if status == http.StatusNotImplemented || status == http.StatusHTTPVersionNotSupported {
+		answer.kind = failed
+	}
+	answer.RetryAfter, answer.HasRetryAfter = policy.RetryAfter(header.Get("Retry-After"), time.Now())
+	return answer
 }
 
 func badRedirect(status int) error {
@@ -71,9 +78,34 @@ func problemSentence(contentType string, body []byte) string {
 	return sentence[:min(len(sentence), maxSentence)]
 }
 
-// isUnreachable reports whether there was no connection at all, which says nothing about the transport.
-func isUnreachable(err error) bool {
-	var operation *net.OpError
-	var lookup *net.DNSError
-	return errors.As(err, &lookup) || (errors.As(err, &operation) && operation.Op == "dial")
+// connectError is the error for a request without an answer. isConnected: there was a connection, so that the answer was
+// missing, or was not HTTP.
+func connectError(err error, isConnected bool, limit time.Duration) error {
+	lost := &ConnectionLostError{Reason: "cannot connect: " + causeText(err), Cause: err, kind: refused}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && isConnected:
+		lost.Reason, lost.kind = fmt.Sprintf("connected, but there was no answer within %v", limit), silent
+	case errors.Is(err, context.DeadlineExceeded):
+		lost.Reason = fmt.Sprintf("cannot connect within %v", limit)
+	case isConnected:
+		lost.kind = failed
+	}
+	return lost
+}
+
+// traced returns a context whose request reports whether there was a connection.
+func traced(ctx context.Context) (context.Context, *atomic.Bool) {
+	isConnected := new(atomic.Bool)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { isConnected.Store(true) },
+	}), isConnected
+}
+
+// causeText is what the operating system, TLS or DNS said, in one line and without the address, which may hold a token.
+func causeText(err error) string {
+	var request *url.Error
+	for errors.As(err, &request) {
+		err = request.Err
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
 }

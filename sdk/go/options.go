@@ -18,6 +18,7 @@ type Transport string
 const (
 	WebSocket Transport = "websocket"
 	SSE       Transport = "sse"
+	Polling   Transport = "polling"
 )
 
 // Option changes how a client works; see the functions that begin with With.
@@ -31,6 +32,8 @@ type options struct {
 	queueSize       int
 	maxMessageBytes int64
 	connectTimeout  time.Duration
+	pollInterval    time.Duration
+	retryBetter     time.Duration
 	httpTransport   http.RoundTripper
 	logger          *slog.Logger
 	transports      []Transport
@@ -106,6 +109,18 @@ func WithConnectTimeout(limit time.Duration) Option {
 	}
 }
 
+// WithPollInterval is the time between two requests of a client that polls a server that does not hold requests; 10 s by
+// default.
+func WithPollInterval(interval time.Duration) Option {
+	return func(o *options) error {
+		if interval <= 0 {
+			return fmt.Errorf("flagent: the poll interval is %v; it must be positive", interval)
+		}
+		o.pollInterval = interval
+		return nil
+	}
+}
+
 // WithHTTPTransport sends all requests, WebSocket handshakes included, through a round tripper: for certificates, proxies
 // and instrumentation. By default it is a copy of [http.DefaultTransport], which reads HTTP_PROXY, HTTPS_PROXY and
 // NO_PROXY.
@@ -131,8 +146,8 @@ func WithTransports(transports ...Transport) Option {
 			return fmt.Errorf("flagent: WithTransports needs a transport")
 		}
 		for _, transport := range transports {
-			if transport != WebSocket && transport != SSE {
-				return fmt.Errorf("flagent: %q is no transport; WebSocket and SSE are", transport)
+			if transport != WebSocket && transport != SSE && transport != Polling {
+				return fmt.Errorf("flagent: %q is no transport; WebSocket, SSE and Polling are", transport)
 			}
 		}
 		o.transports = transports
@@ -214,5 +229,5 @@ func resolveAddress(address string) (addresses, []Transport, error) {
 	socket.Path += "/ws"
 	events.Path += stream
 	u.RawQuery = ""
-	return addresses{webSocket: socket.String(), sse: events.String(), base: u.String()}, []Transport{WebSocket, SSE}, nil
+	return addresses{webSocket: socket.String(), sse: events.String(), base: u.String()}, []Transport{WebSocket, SSE, Polling}, nil
 }

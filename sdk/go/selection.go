@@ -252,7 +252,10 @@ func newCommand(kind string) *command {
 }
 
 func (c *command) name(name string) {
-	c.object = append(jsontext.AppendString(append(c.object, ','), name), ':')
+	if len(c.object) > 1 {
+		c.object = append(c.object, ',')
+	}
+	c.object = append(jsontext.AppendString(c.object, name), ':')
 }
 
 func (c *command) text(name, value string) *command {

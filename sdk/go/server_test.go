@@ -148,7 +148,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var streams = []flagent.Transport{flagent.WebSocket, flagent.SSE}
+var (
+	streams = []flagent.Transport{flagent.WebSocket, flagent.SSE}
+	all     = []flagent.Transport{flagent.WebSocket, flagent.SSE, flagent.Polling}
+)
 
 func onEach(t *testing.T, transports []flagent.Transport, test func(t *testing.T, transport flagent.Transport)) {
 	for _, transport := range transports {
@@ -172,7 +175,7 @@ func newClient(t testing.TB, url string, options ...flagent.Option) *flagent.Cli
 
 func TestAStoreFollowsARealServer(t *testing.T) {
 	s := demoServer(t)
-	onEach(t, streams, func(t *testing.T, transport flagent.Transport) {
+	onEach(t, all, func(t *testing.T, transport flagent.Transport) {
 		client := newClient(t, s.url, flagent.WithTransports(transport))
 		store, err := flagent.NewStore(client)
 		if err != nil {
@@ -216,6 +219,34 @@ func TestEventsOfARealServerArriveInOrder(t *testing.T) {
 		}
 		if seen != 3 {
 			t.Fatalf("%d events", seen)
+		}
+	})
+}
+
+func TestARealServerEvaluatesAsTheStoreDoes(t *testing.T) {
+	s := demoServer(t)
+	onEach(t, all, func(t *testing.T, transport flagent.Transport) {
+		client := newClient(t, s.url, flagent.WithTransports(transport))
+		store, err := flagent.NewStore(client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Ready(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		flag := store.All()[0]
+		entity := flagent.Entity{ID: "user123", Context: flagent.Context{"country": "US", "age": 30, "none": nil}}
+		answer, err := client.Evaluate(within(t), flagent.Query{FlagKey: flag.Key, Entity: entity})
+		if err != nil || answer.FlagKey != flag.Key && answer.FlagKey != "" || answer.EntityID != "user123" {
+			t.Fatalf("%+v (%v)", answer, err)
+		}
+		answers, err := client.EvaluateBatch(within(t), flagent.BatchQuery{FlagKeys: []string{flag.Key, "none"}, Entities: []flagent.Entity{entity, {ID: "u2"}}})
+		if err != nil || len(answers) != 4 {
+			t.Fatalf("%+v (%v)", answers, err)
+		}
+		var failure *flagent.RequestError
+		if _, err := client.EvaluateBatch(within(t), flagent.BatchQuery{}); !errors.As(err, &failure) || failure.Code == "" {
+			t.Fatalf("%v, want a RequestError", err)
 		}
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/flagent-cdc/flagent-go/internal/jsontext"
@@ -42,7 +41,7 @@ func (l *sseLink) run(conn *connection) error {
 	}
 	c.mu.Unlock()
 	parser := sse.NewParser(int(c.options.maxMessageBytes))
-	return readStream(body, parser, func(item sse.Item) error {
+	return readStream(&hearingReader{body, conn}, parser, func(item sse.Item) error {
 		if item.Kind == sse.Retry {
 			c.mu.Lock()
 			c.backoff.retry(time.Duration(item.RetryMs) * time.Millisecond)
@@ -63,13 +62,38 @@ func (l *sseLink) run(conn *connection) error {
 	})
 }
 
+// hearingReader notes when bytes arrive.
+type hearingReader struct {
+	io.Reader
+	conn *connection
+}
+
+func (r *hearingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.conn.client.mu.Lock()
+	r.conn.heard()
+	r.conn.client.mu.Unlock()
+	return n, err
+}
+
+// probe opens a stream beside the present connection, waits for its first message, and closes it.
+func (l *sseLink) probe(ctx context.Context, c *Client) error {
+	c.mu.Lock()
+	selected := c.wanted()
+	c.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
+	defer cancel()
+	_, err := l.first(limited, c, request{selection: selected}, "connected")
+	return err
+}
+
 // readStream feeds a parser to the end of a stream, which is an error too.
 func readStream(body io.Reader, parser *sse.Parser, emit func(sse.Item) error) error {
 	buffer := make([]byte, readBytes)
 	for {
 		n, err := body.Read(buffer)
 		if failure := parser.Feed(buffer[:n], emit); failure != nil {
-			return asLost(failure)
+			return failure
 		}
 		if errors.Is(err, io.EOF) {
 			return &ConnectionLostError{Reason: "the stream has ended"}
@@ -78,14 +102,6 @@ func readStream(body io.Reader, parser *sse.Parser, emit func(sse.Item) error) e
 			return &ConnectionLostError{Reason: "the stream broke: " + causeText(err), Cause: err}
 		}
 	}
-}
-
-func asLost(err error) error {
-	var lost *ConnectionLostError
-	if errors.As(err, &lost) || errors.Is(err, errReplaced) || isRefused(err) {
-		return err
-	}
-	return &ConnectionLostError{Reason: err.Error(), Cause: err}
 }
 
 // decodeItem returns an item of the stream as a message in the WebSocket's form; ok is false when it carries none.
@@ -131,13 +147,13 @@ func (l *sseLink) open(ctx context.Context, c *Client, r request) (io.ReadCloser
 	if r.snapshot {
 		query.Set("snapshot", "true")
 	}
-	response, err := c.get(ctx, withQuery(l.address, query), header)
+	response, err := c.get(ctx, withQuery(l.address, query), header, c.options.connectTimeout)
 	if err != nil {
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK || !policy.IsContentType(response.Header.Get("Content-Type"), "text/event-stream") {
 		response.Body.Close()
-		return nil, &ConnectionLostError{Reason: "the response is not an event stream; check the path of the URL", Status: response.StatusCode, isHandshake: true}
+		return nil, &ConnectionLostError{Reason: "the response is not an event stream; check the path of the URL", Status: response.StatusCode, kind: failed}
 	}
 	return response.Body, nil
 }
@@ -158,13 +174,13 @@ func withQuery(address string, query url.Values) string {
 
 // get requests an address, with the key; it follows redirects, and renews a key that the server does not take. The
 // response has status 200 or 304; others are errors.
-func (c *Client) get(ctx context.Context, address string, header http.Header) (*http.Response, error) {
+func (c *Client) get(ctx context.Context, address string, header http.Header, limit time.Duration) (*http.Response, error) {
 	key, err := c.key(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for hop, isRenewed := 0, false; ; {
-		response, err := c.do(ctx, http.MethodGet, address, key, header, nil)
+		response, err := c.do(ctx, http.MethodGet, address, key, header, nil, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -195,16 +211,17 @@ func (c *Client) get(ctx context.Context, address string, header http.Header) (*
 	}
 }
 
-// do sends one request; the head of the response must come within the connect timeout.
-func (c *Client) do(ctx context.Context, method, address, key string, header http.Header, content []byte) (*http.Response, error) {
+// do sends one request; the head of the response must come within the limit.
+func (c *Client) do(ctx context.Context, method, address, key string, header http.Header, content []byte, limit time.Duration) (*http.Response, error) {
 	headCtx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(c.options.connectTimeout, func() { cancel(context.DeadlineExceeded) })
+	timer := time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
 	defer timer.Stop()
 	var reader io.Reader
 	if content != nil {
 		reader = bytes.NewReader(content)
 	}
-	request, err := http.NewRequestWithContext(headCtx, method, address, reader)
+	tracedCtx, isConnected := traced(headCtx)
+	request, err := http.NewRequestWithContext(tracedCtx, method, address, reader)
 	if err != nil {
 		cancel(nil)
 		return nil, &ConnectionRefusedError{Reason: "the URL cannot be requested: " + causeText(err)}
@@ -218,7 +235,7 @@ func (c *Client) do(ctx context.Context, method, address, key string, header htt
 	done := func(int, error) {}
 	if hook := c.options.hooks.Request; hook != nil {
 		var hooked context.Context
-		hooked, done = hook(headCtx, method, request.URL.Path)
+		hooked, done = hook(tracedCtx, method, request.URL.Path)
 		request = request.WithContext(hooked)
 	}
 	response, err := c.http.Do(request)
@@ -228,7 +245,7 @@ func (c *Client) do(ctx context.Context, method, address, key string, header htt
 		}
 		cancel(nil)
 		done(0, err)
-		return nil, connectError(err, c.options.connectTimeout)
+		return nil, connectError(err, isConnected.Load(), limit)
 	}
 	done(response.StatusCode, nil)
 	response.Body = &cancelingBody{response.Body, cancel}
@@ -276,7 +293,7 @@ func (l *sseLink) requestSnapshot(conn *connection, store *storeDriver) {
 		defer conn.side.Done()
 		ctx, cancel := context.WithTimeout(conn.ctx, snapshotLimit)
 		defer cancel()
-		m, err := l.firstSnapshot(ctx, conn.client, selected)
+		m, err := l.first(ctx, conn.client, request{selection: selected, snapshot: true}, "snapshot")
 		conn.deliverSnapshot(store, m, err)
 	}()
 }
@@ -301,30 +318,31 @@ func (conn *connection) deliverSnapshot(store *storeDriver, m message, err error
 	store.snapshotFailed()
 }
 
-func (l *sseLink) firstSnapshot(ctx context.Context, c *Client, selected *selection) (message, error) {
-	body, err := l.open(ctx, c, request{selection: selected, snapshot: true})
+// first reads a stream up to the first message of a kind.
+func (l *sseLink) first(ctx context.Context, c *Client, r request, kind string) (message, error) {
+	body, err := l.open(ctx, c, r)
 	if err != nil {
 		return message{}, err
 	}
 	defer body.Close()
-	var snapshot message
+	var first message
 	errFound := errors.New("found")
 	err = readStream(body, sse.NewParser(int(c.options.maxMessageBytes)), func(item sse.Item) error {
 		m, ok, failure := decodeItem(item)
 		if failure != nil {
 			return failure
 		}
-		if ok && m.kind == "snapshot" {
-			snapshot = m
+		if ok && m.kind == kind {
+			first = m
 			return errFound
 		}
 		return nil
 	})
 	if errors.Is(err, errFound) {
-		return snapshot, nil
+		return first, nil
 	}
 	if ctx.Err() != nil {
-		return message{}, &ConnectionLostError{Reason: "no snapshot within " + strconv.Itoa(int(snapshotLimit/time.Second)) + " s", Cause: ctx.Err()}
+		return message{}, &ConnectionLostError{Reason: "no " + kind + " came through the stream in time", Cause: ctx.Err(), kind: silent}
 	}
 	return message{}, err
 }

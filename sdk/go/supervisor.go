@@ -3,8 +3,6 @@ package flagent
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 )
 
 // errReplaced ends a connection that is replaced by another one at once.
@@ -22,6 +20,8 @@ type link interface {
 	// snapshotRequester is the store that asked for the snapshot with this requestId, nil for one of the stream; the
 	// request is then complete. Called with the client's lock.
 	snapshotRequester(requestID string) *storeDriver
+	// probe opens a connection beside the present one, waits for its first message, and closes it.
+	probe(ctx context.Context, c *Client) error
 }
 
 // run keeps one connection: it connects, reconnects with backoff, and gives up.
@@ -34,52 +34,44 @@ func (c *Client) run(ctx context.Context) {
 		if ctx.Err() != nil || c.isOver() {
 			return
 		}
-		if isRefused(err) {
-			c.fail(err)
-			return
-		}
 		if errors.Is(err, errReplaced) || errors.Is(err, ErrOffline) {
 			continue
 		}
-		var lost *ConnectionLostError
-		if !errors.As(err, &lost) {
-			lost = &ConnectionLostError{Reason: fmt.Sprintf("the connection failed: %v", err), Cause: err}
-		}
-		c.logger.Warn("The connection is lost: "+lost.Reason, "action", "connection_lost", "reason", lost.Reason, "transport", string(transport))
-		c.dispatcher.report(lost)
-		delay, isImmediate, ok := c.afterLoss(lost)
-		if !ok {
-			c.fail(&ReconnectExhaustedError{Attempts: c.options.reconnect.MaxAttempts, Cause: lost})
+		next, delay, failure := c.afterLoss(err)
+		if failure != nil && isRefused(failure) {
+			c.fail(failure)
 			return
 		}
-		if !isImmediate && !c.sleep(ctx, delay) {
+		reported := asLost(err)
+		c.logger.Warn("The connection is lost: "+reported.Reason, "action", "connection_lost", "reason", reported.Reason, "transport", string(transport))
+		c.dispatcher.report(reported)
+		if failure != nil {
+			c.fail(failure)
+			return
+		}
+		if next == backOff && !c.clock.sleep(ctx, delay) {
 			return
 		}
 	}
+}
+
+// asLost is the end of a connection as a lost one: a refusal of one transport is none of the client.
+func asLost(err error) *ConnectionLostError {
+	var was *ConnectionLostError
+	if errors.As(err, &was) {
+		return was
+	}
+	var refusal *ConnectionRefusedError
+	if errors.As(err, &refusal) {
+		return &ConnectionLostError{Reason: refusal.Reason, Status: refusal.Status, CloseCode: refusal.CloseCode, Cause: err}
+	}
+	return &ConnectionLostError{Reason: "the connection failed: " + err.Error(), Cause: err}
 }
 
 func (c *Client) isOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.isClosed
-}
-
-// afterLoss decides what follows a lost connection: another transport at once, a wait, or the end (ok is false).
-func (c *Client) afterLoss(lost *ConnectionLostError) (delay time.Duration, isImmediate, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.clock.now()
-	c.lastError = lost
-	if c.chooser.lost(now, lost) {
-		return 0, true, true
-	}
-	delay, ok = c.backoff.lost(now, c.clock.random(), wait{lost.RetryAfter, lost.HasRetryAfter}, len(c.stores) > 0)
-	return delay, false, ok
-}
-
-// sleep waits before the next attempt; going offline ends the wait.
-func (c *Client) sleep(ctx context.Context, delay time.Duration) bool {
-	return c.clock.sleep(ctx, delay)
 }
 
 // waitOnline waits while the client is offline; false when the context ended.
@@ -104,7 +96,7 @@ func (c *Client) connect(ctx context.Context) (Transport, error) {
 	connCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.mu.Lock()
-	conn := newConnection(c, c.chooser.next(c.clock.now()), connCtx, cancel)
+	conn := newConnection(c, c.choice.current(), connCtx, cancel)
 	c.conn = conn
 	c.backoff.connected()
 	c.mu.Unlock()
@@ -119,7 +111,7 @@ func (c *Client) connect(ctx context.Context) (Transport, error) {
 	conn.side.Wait()
 	c.mu.Lock()
 	conn.end(err)
-	c.conn = nil
+	c.conn, c.hadMessage = nil, conn.hasMessage
 	c.mu.Unlock()
 	if hook := c.options.hooks.Disconnected; hook != nil {
 		hook(conn.transport, err)

@@ -498,3 +498,31 @@ func TestTheDefaultsAreThePromisedOnes(t *testing.T) {
 	}
 	checkEqual(t, http.DefaultTransport.(*http.Transport).Proxy != nil, true)
 }
+
+func TestVectorsOfTransports(t *testing.T) {
+	var cases []struct {
+		ID    string
+		Steps []struct {
+			At        float64
+			Input     input
+			Transport Transport
+			Do        *action
+			Probe     Transport
+		}
+	}
+	loadVectors(t, "transports.json", &cases)
+	for _, c := range cases {
+		t.Run(c.ID, func(t *testing.T) {
+			choice := newTransportChoice([]Transport{WebSocket, SSE, Polling}, defaultRetryBetter)
+			for i, s := range c.Steps {
+				want := step{probe: s.Probe}
+				if s.Do != nil {
+					want.action = *s.Do
+				}
+				if found := choice.step(s.Input, time.Duration(s.At)*time.Millisecond); found != want || choice.current() != s.Transport {
+					t.Fatalf("step %d: %v on %s, want %v on %s", i, found, choice.current(), want, s.Transport)
+				}
+			}
+		})
+	}
+}

@@ -3,11 +3,9 @@ package flagent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -40,7 +38,7 @@ func newWebSocketLink(address string) *webSocketLink {
 }
 
 func (l *webSocketLink) run(conn *connection) error {
-	socket, err := l.dial(conn)
+	socket, err := l.dial(conn.ctx, conn.client)
 	if err != nil {
 		return err
 	}
@@ -49,8 +47,8 @@ func (l *webSocketLink) run(conn *connection) error {
 	c := conn.client
 	c.mu.Lock()
 	conn.goodbye = func() { closePolitely(socket) }
-	conn.opened()
 	l.subscribeFirst(conn)
+	conn.opened()
 	c.requests.connected()
 	c.mu.Unlock()
 	conn.side.Add(1)
@@ -59,7 +57,11 @@ func (l *webSocketLink) run(conn *connection) error {
 		l.send(conn, socket)
 	}()
 	for {
-		kind, data, err := socket.Read(conn.ctx)
+		kind, data, err := readMessage(conn.ctx, socket, func() {
+			c.mu.Lock()
+			conn.heard()
+			c.mu.Unlock()
+		})
 		if err != nil {
 			return l.readError(err)
 		}
@@ -67,6 +69,47 @@ func (l *webSocketLink) run(conn *connection) error {
 			return err
 		}
 	}
+}
+
+// readMessage reads one message. heard is called whenever bytes arrive: a large message takes its time.
+func readMessage(ctx context.Context, socket *websocket.Conn, heard func()) (websocket.MessageType, []byte, error) {
+	kind, reader, err := socket.Reader(ctx)
+	if err != nil {
+		return kind, nil, err
+	}
+	data := make([]byte, 0, 1024)
+	for {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := reader.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		heard()
+		if errors.Is(err, io.EOF) {
+			return kind, data, nil
+		}
+		if err != nil {
+			return kind, nil, err
+		}
+	}
+}
+
+// probe opens a connection beside the present one, waits for the answer to a ping, and closes it.
+func (l *webSocketLink) probe(ctx context.Context, c *Client) error {
+	socket, err := l.dial(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer closePolitely(socket)
+	limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
+	defer cancel()
+	if err := socket.Write(limited, websocket.MessageText, newCommand("ping").text("requestId", "probe").bytes()); err != nil {
+		return l.readError(err)
+	}
+	if _, _, err := socket.Read(limited); err != nil {
+		return l.readError(err)
+	}
+	return nil
 }
 
 // closePolitely sends a close frame and waits for the peer's, a second at most.
@@ -87,16 +130,16 @@ func closePolitely(socket *websocket.Conn) {
 	}
 }
 
-func (l *webSocketLink) dial(conn *connection) (*websocket.Conn, error) {
-	c := conn.client
+func (l *webSocketLink) dial(ctx context.Context, c *Client) (*websocket.Conn, error) {
 	address := l.address
-	key, err := c.key(conn.ctx)
+	key, err := c.key(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for hop, isRenewed := 0, false; ; {
-		ctx, cancel := context.WithTimeout(conn.ctx, c.options.connectTimeout)
-		socket, answer, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
+		limited, isConnected := traced(limited)
+		socket, answer, err := websocket.Dial(limited, address, &websocket.DialOptions{
 			HTTPClient:      c.http,
 			HTTPHeader:      keyHeader(key),
 			CompressionMode: websocket.CompressionNoContextTakeover,
@@ -106,11 +149,11 @@ func (l *webSocketLink) dial(conn *connection) (*websocket.Conn, error) {
 			return socket, nil
 		}
 		if answer == nil {
-			return nil, connectError(err, c.options.connectTimeout)
+			return nil, connectError(err, isConnected.Load(), c.options.connectTimeout)
 		}
 		switch outcome := policy.Status(answer.StatusCode); {
 		case answer.StatusCode == http.StatusSwitchingProtocols:
-			return nil, &ConnectionLostError{Reason: "the WebSocket handshake failed: " + causeText(err), Cause: err, isHandshake: true}
+			return nil, &ConnectionLostError{Reason: "the WebSocket handshake failed: " + causeText(err), Cause: err, kind: failed}
 		case outcome == policy.Redirect:
 			hop++
 			target, sendKey, ok := policy.ResolveRedirect(address, answer.Header.Get("Location"), hop)
@@ -122,11 +165,11 @@ func (l *webSocketLink) dial(conn *connection) (*websocket.Conn, error) {
 			}
 		case answer.StatusCode == http.StatusUnauthorized && c.options.isKeyFunction && !isRenewed:
 			isRenewed = true
-			if key, err = c.key(conn.ctx); err != nil {
+			if key, err = c.key(ctx); err != nil {
 				return nil, err
 			}
 		case outcome == policy.Stream:
-			return nil, &ConnectionLostError{Reason: "the server does not open a WebSocket at this URL; check its path", Status: 200, isHandshake: true}
+			return nil, &ConnectionLostError{Reason: "the server does not open a WebSocket at this URL; check its path", Status: 200, kind: failed}
 		default:
 			body, _ := io.ReadAll(io.LimitReader(answer.Body, maxProblemBytes))
 			return nil, responseError(answer.StatusCode, answer.Header, body)
@@ -310,27 +353,4 @@ func (l *webSocketLink) snapshotRequester(requestID string) *storeDriver {
 	store := l.snapshotRequests[requestID]
 	delete(l.snapshotRequests, requestID)
 	return store
-}
-
-func connectError(err error, limit time.Duration) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &ConnectionLostError{Reason: fmt.Sprintf("no response within %v", limit), Cause: err, isHandshake: true}
-	}
-	return &ConnectionLostError{Reason: "cannot connect: " + causeText(err), Cause: err, isUnreachable: isUnreachable(err)}
-}
-
-// causeText is what the operating system, TLS or DNS said, in one line and without the address, which may hold a token.
-func causeText(err error) string {
-	for {
-		var inner interface{ Unwrap() error }
-		if !errors.As(err, &inner) {
-			break
-		}
-		next := inner.Unwrap()
-		if next == nil || !strings.Contains(err.Error(), "://") {
-			break
-		}
-		err = next
-	}
-	return strings.Join(strings.Fields(err.Error()), " ")
 }

@@ -123,3 +123,30 @@ func (v Value) Decimal() (int64, bool) {
 	}
 	return v.Int()
 }
+
+// Member is a member of an object.
+type Member struct {
+	Name  string
+	Value Value
+}
+
+// NewString returns a string.
+func NewString(text string) Value {
+	return Value{Kind: String, text: text, raw: AppendString(nil, text)}
+}
+
+// NewObject returns an object.
+func NewObject(members ...Member) Value {
+	object := Value{Kind: Object, raw: []byte{'{'}}
+	for i, member := range members {
+		if i > 0 {
+			object.raw = append(object.raw, ',')
+		}
+		object.raw = append(AppendString(object.raw, member.Name), ':')
+		object.raw = append(object.raw, member.Value.raw...)
+		object.names = append(object.names, member.Name)
+		object.items = append(object.items, member.Value)
+	}
+	object.raw = append(object.raw, '}')
+	return object
+}
