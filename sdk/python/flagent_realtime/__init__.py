@@ -17,8 +17,10 @@ from .errors import (
     FlagentError,
     ForkedClient,
     HandlerFailed,
+    IgnoredFlags,
     MalformedMessage,
     NotReady,
+    PersistenceFailed,
     ReconnectExhausted,
     RequestFailed,
     RequestTimeout,
@@ -26,8 +28,9 @@ from .errors import (
 )
 from .events import EventType, FlagentEvent
 from .flags import Constraint, Distribution, Flag, Segment, Tag, Variant
+from .persistence import FilePersistence, Persistence
 from .sse import FlagentSSEClient
-from .store import ChangeKind, FlagChange, FlagStore, StoreStatus
+from .store import ChangeKind, FlagChange, FlagStore, StoreSource, StoreStatus
 from .subscriptions import Subscription
 from .websocket import FlagentWebSocketClient
 
@@ -41,6 +44,7 @@ __all__ = [
     "Distribution",
     "EvaluationResult",
     "EventType",
+    "FilePersistence",
     "Flag",
     "FlagChange",
     "FlagStore",
@@ -51,13 +55,17 @@ __all__ = [
     "FlagentWebSocketClient",
     "ForkedClient",
     "HandlerFailed",
+    "IgnoredFlags",
     "MalformedMessage",
     "NotReady",
+    "Persistence",
+    "PersistenceFailed",
     "ReconnectConfig",
     "ReconnectExhausted",
     "RequestFailed",
     "RequestTimeout",
     "Segment",
+    "StoreSource",
     "StoreStatus",
     "Subscription",
     "Tag",

@@ -21,7 +21,7 @@ from ._backoff import ReconnectConfig
 from ._clock import Clock, SystemClock
 from ._connection_supervisor import ConnectionSupervisor, NextStep
 from ._dispatcher import Dispatcher, Invoke, invoke_here
-from ._event_id import Cursor
+from ._event_id import Cursor, compare_event_ids
 from ._home import Home
 from ._selection import EVERYTHING, Selection, Weight, union
 from ._store_driver import StoreDriver
@@ -86,8 +86,12 @@ class RealtimeClient(SubscriptionRegistry):
         self._awaiting_stores: list[StoreDriver] = []
         """The stores that the connection's own first snapshot is for."""
         self._is_greeted = False
+        self._has_begun = False
         self._last_greeting: Mapping[str, Any] = {"type": "connected"}
         self._failure: FlagentError | None = None
+        self._early_errors: list[FlagentError] = []
+        self._fetched_keys: list[str | None] = []
+        """A key that was fetched to find saved flags, for the connection that follows."""
         self._transport = self._make_transport()
         self._last_connection_error: FlagentError | None = None
 
@@ -112,6 +116,9 @@ class RealtimeClient(SubscriptionRegistry):
         self._home.enter()
         if self._dispatch_task is None:
             self._dispatch_task = asyncio.create_task(self._dispatcher.run(), name="flagent-dispatcher")
+            early, self._early_errors = self._early_errors, []
+            for error in early:
+                self._dispatcher.report(error)
             self._supervisor.start()
 
     async def close(self) -> None:
@@ -124,11 +131,13 @@ class RealtimeClient(SubscriptionRegistry):
             self._home.enter()
         self._is_closed = True
         self._dispatcher.stop()
+        savers = [store.saver for store in self._stores if store.saver is not None]
         for store in self._stores:
             store.close()
         if is_gone:
             # The tasks ended with their event loop, or are those of the other process.
             return
+        await asyncio.gather(*(saver.flush() for saver in savers))
         self._disconnected(ClientClosed())
         await self._supervisor.close()
         task = self._dispatch_task
@@ -228,7 +237,17 @@ class RealtimeClient(SubscriptionRegistry):
         """The transport that the client begins with."""
 
     async def _run_connection(self) -> None:
+        await self._load_saved()
         await self._transport.run()
+
+    async def _load_saved(self) -> None:
+        """Read what was saved under the credential of the first connection, or asynchronously."""
+        loads = [load for store in self._stores if (load := store.load) is not None]
+        if loads:
+            credential = await self._key()
+            self._fetched_keys.append(credential)
+            for load in loads:
+                await load(credential)
 
     def _apply_selection(self) -> None:
         self._transport.apply_selection()
@@ -244,6 +263,8 @@ class RealtimeClient(SubscriptionRegistry):
         """Bytes arrived."""
 
     async def _key(self) -> str | None:
+        if self._fetched_keys:
+            return self._fetched_keys.pop()
         key = self._api_key() if callable(self._api_key) else self._api_key
         if inspect.isawaitable(key):
             return str(await key)
@@ -251,6 +272,7 @@ class RealtimeClient(SubscriptionRegistry):
 
     def _new_request(self) -> ConnectionRequest:
         """Decide what to request from the server now."""
+        self._begin_from_stores()
         awaiting = [store for store in self._stores if store.awaits_snapshot]
         only_stores_wait = bool(awaiting) and len(awaiting) == len(self._stores) and not self._subscriptions
         if self._cursor.id is None or only_stores_wait:
@@ -260,6 +282,23 @@ class RealtimeClient(SubscriptionRegistry):
         self._awaits_snapshot = self._request.snapshot
         self._awaiting_stores = awaiting if self._request.snapshot else []
         return self._request
+
+    def _begin_from_stores(self) -> None:
+        """Before the first connection: resume from the lowest id of stores that begin with saved flags."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        ids = [store.core.last_event_id for store in self._stores]
+        known = [each for each in ids if each is not None]
+        if not known or len(known) < len(ids):
+            return
+        lowest = known[0]
+        for other in known[1:] + ([] if self._cursor.id is None else [self._cursor.id]):
+            order = compare_event_ids(other, lowest)
+            if order is None:
+                return
+            lowest = other if order < 0 else lowest
+        self._cursor.replace(lowest)
 
     # ------------------------------------------- what the supervisor reports
 
@@ -405,6 +444,18 @@ class RealtimeClient(SubscriptionRegistry):
             )
             self._request_snapshot(store)
         return update.error
+
+    @property
+    def _static_key(self) -> str | None:
+        """The API key that is not a function."""
+        return None if callable(self._api_key) else self._api_key
+
+    def _report_error(self, error: FlagentError) -> None:
+        """Report an error to the handlers, also to those that are registered until the client starts."""
+        if self._dispatch_task is None:
+            self._early_errors.append(error)
+        else:
+            self._dispatcher.report(error)
 
     def _report(self, error: MalformedMessage) -> None:
         logger.warning("A message was skipped: %s", error, extra={"action": "message_skipped", "reason": str(error)})

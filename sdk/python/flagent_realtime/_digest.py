@@ -15,6 +15,7 @@ BOOKKEEPING = frozenset({"snapshotID", "updatedAt", "updatedBy", "schema"})
 """Fields outside the digest: Flagent's bookkeeping, and the schema that snapshots of several schemas add."""
 
 _DIGEST = re.compile("[0-9]+:[0-9a-f]{8}")
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,8 +26,8 @@ def canonical_flag(flag: Mapping[str, Any]) -> str:
     Escapes are those of ``JSON.stringify``, which escapes lone surrogates, unlike :mod:`json`.
     """
     content = {name: value for name, value in flag.items() if name not in BOOKKEEPING}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    text = _ENCODER.encode(content)
+    return text if text.isascii() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def checksum(canonical: str) -> int:

@@ -6,7 +6,7 @@ replaced as one dict, so that a reader never sees half a flag.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -35,12 +35,20 @@ class FlagIdentity(NamedTuple):
 
 @dataclass(frozen=True)
 class FlagEntry:
-    """A stored flag: its JSON, its canonical text and the CRC-32 of that text."""
+    """A stored flag: its JSON, and from that its canonical text and the CRC-32 of it."""
 
     schema: str
     raw: Mapping[str, Any]
-    canonical: str
-    checksum: int
+
+    @cached_property
+    def canonical(self) -> str:
+        """The text by which flags are compared."""
+        return canonical_flag(self.raw)
+
+    @cached_property
+    def checksum(self) -> int:
+        """The flag's part of the digest."""
+        return checksum(self.canonical)
 
     @property
     def identity(self) -> FlagIdentity:
@@ -77,7 +85,8 @@ class FlagTable:
         self.only_schema: str | None = None
         """The schema that events named, while the flags themselves carry none."""
         self._by_key: dict[str, dict[str, FlagEntry]] = {}
-        self._checksums = 0
+        self._checksums: int | None = 0
+        """``None`` until the digest of restored flags is needed."""
         self._before: dict[tuple[str, str], FlagEntry | None] = {}
 
     def __len__(self) -> int:
@@ -93,6 +102,8 @@ class FlagTable:
     @property
     def digest(self) -> str:
         """``<count>:<hex8>`` of the flags held, maintained with each write."""
+        if self._checksums is None:
+            self._checksums = sum(entry.checksum for entry in self)
         return format_digest(len(self.entries), self._checksums)
 
     def of_key(self, key: str) -> Mapping[str, FlagEntry]:
@@ -115,11 +126,17 @@ class FlagTable:
         self.only_schema = None
         self._before.update({(entry.schema, entry.key): entry for entry in self.entries.values()})
 
+    def restore(self, flags: Iterable[Mapping[str, Any]]) -> None:
+        """Fill an empty table, without changes to take. Of flags with one identity or key, the last one counts."""
+        for flag in flags:
+            self.put(flag, flag.get("schema"))
+            self._before.clear()
+            self._checksums = None
+
     def put(self, flag: Mapping[str, Any], schema: object) -> FlagIdentity:
         """Store a flag. A flag with the same identity is replaced, another flag with the same key is removed."""
         name = self.stored_schema(schema)
-        canonical = canonical_flag(flag)
-        entry = FlagEntry(name, flag, canonical, checksum(canonical))
+        entry = FlagEntry(name, flag)
         identity = entry.identity
         old = self.entries.get(identity)
         if old is not None and old.key != entry.key:
@@ -129,7 +146,8 @@ class FlagTable:
         if rival is not None and rival is not old:
             self.remove(rival.identity)
         self._before.setdefault((name, entry.key), old)
-        self._checksums += entry.checksum - (0 if old is None else old.checksum)
+        if self._checksums is not None:
+            self._checksums += entry.checksum - (0 if old is None else old.checksum)
         self.entries[identity] = entry
         self._by_key[entry.key] = {**self.of_key(entry.key), name: entry}
         return identity
@@ -140,7 +158,8 @@ class FlagTable:
         if entry is None:
             return
         self._before.setdefault((entry.schema, entry.key), entry)
-        self._checksums -= entry.checksum
+        if self._checksums is not None:
+            self._checksums -= entry.checksum
         rest = {name: other for name, other in self._by_key[entry.key].items() if name != entry.schema}
         if rest:
             self._by_key[entry.key] = rest

@@ -23,10 +23,11 @@ from ._digest_check import DigestCheck
 from ._event_id import Cursor
 from ._flag_table import EntryChange, FlagIdentity, FlagTable
 from ._liveness import Liveness
+from ._saved_flags import SavedFlags
 from ._selection import EVERYTHING, Selection
 from .errors import MalformedMessage
 
-__all__ = ["StoreCore", "StoreStatus", "StoreUpdate"]
+__all__ = ["StoreCore", "StoreSource", "StoreStatus", "StoreUpdate"]
 
 MAX_PENDING_EVENTS = 10_000
 """Events kept while a snapshot is awaited. Then the oldest are dropped, and the next digest shows the difference."""
@@ -47,6 +48,16 @@ class StoreStatus(str, Enum):
     """The store or its client was closed."""
 
 
+class StoreSource(str, Enum):
+    """Where the flags of a store come from."""
+
+    CACHE = "cache"
+    """They were saved by an earlier run, and the server has not confirmed them yet."""
+    BOOTSTRAP = "bootstrap"
+    """The application brought them, and the server has not confirmed them yet."""
+    SERVER = "server"
+
+
 @dataclass
 class StoreUpdate:
     """What one message did, and what the shell must do."""
@@ -63,6 +74,8 @@ class StoreCore:
         self.selection = selection
         self.status = StoreStatus.INITIALIZING
         self.table = FlagTable()
+        self.source: StoreSource | None = None
+        """``None`` before there are flags."""
         self.awaits_snapshot = True
         """Whether the state must be replaced: a connection that does not resume must bring a snapshot."""
         self._cursor = Cursor()
@@ -73,6 +86,8 @@ class StoreCore:
         self._is_fresh = False
         self._is_silent = False
         self._head: int | None = None
+        self._is_elsewhere = False
+        """Resumed on another log: its positions mean nothing here, and a resync follows."""
 
     # ---------------------------------------------------------------- state
 
@@ -81,7 +96,22 @@ class StoreCore:
         """The id up to which the state is complete; ``None`` before the first snapshot."""
         return self._cursor.id
 
+    @property
+    def position(self) -> int | None:
+        """The position up to which the state is complete; ``None`` before the first snapshot."""
+        return self._cursor.position
+
     # -------------------------------------------------------------- signals
+
+    def restore(self, saved: SavedFlags, source: StoreSource) -> None:
+        """Begin with known flags, before the first message. They are readable and STALE until the server confirms."""
+        if self.status is not StoreStatus.INITIALIZING or self.source is not None:
+            return
+        self.table.begin_replacement(any(isinstance(flag.get("schema"), str) for flag in saved.flags))
+        self.table.restore(flag for flag in saved.flags if self.selection.selects_flag(flag))
+        self._cursor.replace(saved.event_id)
+        self.awaits_snapshot = saved.event_id is None
+        self.source, self.status = source, StoreStatus.STALE
 
     def tick(self, now: float) -> None:
         """Time has passed. Idempotent."""
@@ -167,6 +197,8 @@ class StoreCore:
         self._is_silent = False
         self._is_fresh = message.get("fresh") is not False
         self._head = _position(message)
+        event_id = message.get("id")
+        self._is_elsewhere = resumed and isinstance(event_id, str) and self._cursor.is_other_log(event_id)
         if not resumed:
             self.awaits_snapshot = True
             self._pending.clear()
@@ -211,7 +243,8 @@ class StoreCore:
             if identity not in kept:
                 self.table.remove(identity)
         self._cursor.replace(event_id)
-        self._head = None
+        self._head, self._is_elsewhere = None, False
+        self.source = StoreSource.SERVER
         self.awaits_snapshot = False
         self._digest_check.snapshot_received()
         pending, self._pending = self._pending, []
@@ -280,8 +313,11 @@ class StoreCore:
             and not self.awaits_snapshot
             and not self._digest_check.differs
             and self._head is None
+            and not self._is_elsewhere
         )
         self.status = StoreStatus.READY if is_ready else StoreStatus.STALE
+        if is_ready:
+            self.source = StoreSource.SERVER
 
 
 def _is_flag(value: object) -> bool:

@@ -7,14 +7,16 @@ called from the client's queue of handlers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ._dispatcher import Dispatcher
 from ._flag_table import ChangeKind, EntryChange
+from ._saved_flags import SavedFlags
 from ._selection import Selection
-from ._store_core import StoreCore, StoreStatus, StoreUpdate
+from ._store_core import StoreCore, StoreSource, StoreStatus, StoreUpdate
+from ._store_saver import StoreSaver
 from .flags import Flag
 
 Listener = Callable[..., Any]
@@ -46,6 +48,11 @@ class StoreDriver:
         self.status_listeners: list[Listener] = []
         self._dispatcher = dispatcher
         self._last_status = self.core.status
+        self.saver: StoreSaver | None = None
+        """Set for a store that is saved, once its key is known."""
+        self.load: Callable[[str | None], Awaitable[None]] | None = None
+        """Reads the saved flags with the credential of the first connection; ``None`` where that has been done."""
+        self._advanced: asyncio.Event | None = None
 
     @property
     def selection(self) -> Selection:
@@ -62,7 +69,26 @@ class StoreDriver:
             changes = [_flag_change(change) for change in update.changes]
             self._dispatcher.post(lambda: self._publish(self.change_listeners, changes))
         self._update_status()
+        if self.saver is not None:
+            self.saver.note(bool(update.changes))
+        self._wake()
         return update
+
+    def restore(self, saved: SavedFlags, source: StoreSource) -> None:
+        """Begin with known flags."""
+        self.core.restore(saved, source)
+        self._update_status()
+
+    async def advanced(self) -> None:
+        """Wait until the next message was applied, or the store is in ERROR or CLOSED."""
+        if self._advanced is None:
+            self._advanced = asyncio.Event()
+        await self._advanced.wait()
+
+    def _wake(self) -> None:
+        event, self._advanced = self._advanced, None
+        if event is not None:
+            event.set()
 
     def tick(self, now: float) -> None:
         """Time has passed: the store may have become STALE."""
@@ -94,6 +120,7 @@ class StoreDriver:
         self._last_status = status
         if status in (StoreStatus.READY, StoreStatus.ERROR, StoreStatus.CLOSED):
             self.settled.set()
+            self._wake()
         if self.status_listeners:
             self._dispatcher.post(lambda: self._publish(self.status_listeners, [status]))
 

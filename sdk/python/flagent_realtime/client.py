@@ -94,6 +94,7 @@ class FlagentClient(RealtimeClient):
     # ------------------------------------------------------------ connections
 
     async def _run_connection(self) -> None:
+        await self._load_saved()
         self._transport = self._transports[self._choice.transport]
         self._has_message, self._last_byte_at = False, None
         await self._transport.run()

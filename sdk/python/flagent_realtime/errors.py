@@ -6,6 +6,8 @@
      ├── ConnectionLost          reported; the client reconnects
      ├── MalformedMessage        reported; one message could not be decoded and was skipped
      ├── HandlerFailed           reported; a handler of the application raised
+     ├── IgnoredFlags            reported; saved flags, or a bootstrap, cannot be believed
+     ├── PersistenceFailed       reported; saved flags cannot be read or written
      ├── ConnectionRefused       fatal: the server rejects this client, and a retry would not help
      ├── ReconnectExhausted      fatal: all reconnection attempts failed
      ├── RequestFailed           raised: the server answered a request with an error
@@ -30,8 +32,10 @@ __all__ = [
     "FlagentError",
     "ForkedClient",
     "HandlerFailed",
+    "IgnoredFlags",
     "MalformedMessage",
     "NotReady",
+    "PersistenceFailed",
     "ReconnectExhausted",
     "RequestFailed",
     "RequestTimeout",
@@ -73,6 +77,24 @@ class MalformedMessage(FlagentError):
 
 class HandlerFailed(FlagentError):
     """A handler of the application raised an exception, which is the ``__cause__``."""
+
+
+class IgnoredFlags(FlagentError):
+    """Saved flags, or a bootstrap, cannot be believed and are ignored.
+
+    ``reason`` is stable: ``not_json``, ``wrong_types``, ``format``, ``other_key``, ``too_old``, ``in_the_future``,
+    ``digest`` or ``too_large``. ``source`` is ``cache`` or ``bootstrap``.
+    """
+
+    def __init__(self, reason: str, explanation: str, source: str = "cache") -> None:
+        super().__init__(f"the {source} is ignored ({reason}): {explanation}")
+        self.reason = reason
+        self.explanation = explanation
+        self.source = source
+
+
+class PersistenceFailed(FlagentError):
+    """The flags of a store cannot be saved or read; the exception is the ``__cause__``. The store is not affected."""
 
 
 class ConnectionRefused(FlagentError):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ._evaluation import EvaluationResult, evaluate_flag
 from ._flag_table import ChangeKind, FlagEntry, FlagIdentity
+from ._known_flags import begin_with_known_flags
 from ._selection import Selection
-from ._store_core import StoreStatus
+from ._store_core import StoreSource, StoreStatus
 from ._store_driver import FlagChange, StoreDriver
 from ._values import ContextValue
 from .errors import AmbiguousFlag, ClientClosed, NotReady
 from .flags import Flag
+from .persistence import Persistence
 
 if TYPE_CHECKING:
     from ._client import RealtimeClient
 
-__all__ = ["ChangeKind", "FlagChange", "FlagStore", "StoreStatus"]
+__all__ = ["ChangeKind", "FlagChange", "FlagStore", "StoreSource", "StoreStatus"]
+
+DEFAULT_MAX_AGE = timedelta(days=30)
 
 Listener = Callable[..., Any]
 
@@ -30,6 +35,19 @@ class FlagStore:
     store of every flag can verify itself by the server's digest. The store is readable in every status and from every
     thread. Reading uses no network.
 
+    A store can begin with flags that are known already, and is then usable at once, with the status STALE:
+
+    - *persistence* keeps the flags between two runs, for example a :class:`FilePersistence`. What was saved longer ago
+      than *max_age* (seconds or a timedelta), is damaged, or belongs to another server, selection or credential, is
+      ignored and reported.
+    - *cache_identity*: the text that names the user of the saved flags, in place of the credential; for credentials
+      that change. A credential that is a function is otherwise known only when the client starts, and so are the flags.
+    - *bootstrap*: what ``GET /api/v1/snapshot`` or ``GET /api/v1/flags?preload=true`` answers, or a saved document, as
+      text or parsed.
+
+    With both, the newer state counts. ``source`` says where the flags come from. When the client connects, the server
+    sends only what has changed since.
+
     Raises :exc:`ClientClosed` when the client is closed.
     """
 
@@ -40,11 +58,17 @@ class FlagStore:
         flags: Iterable[str] = (),
         flag_ids: Iterable[int] = (),
         tags: Iterable[str] = (),
+        persistence: Persistence | None = None,
+        bootstrap: object = None,
+        max_age: float | timedelta = DEFAULT_MAX_AGE,
+        cache_identity: str | None = None,
     ) -> None:
         self._client = client
         self.selection = Selection.of_flags(flags, flag_ids, tags)
         self._driver = StoreDriver(self.selection, client._dispatcher)
         self._core = self._driver.core
+        client._check_open()
+        begin_with_known_flags(client, self._driver, persistence, bootstrap, _age(max_age), cache_identity)
         client._attach(self._driver)
 
     # --------------------------------------------------------------- reading
@@ -54,6 +78,16 @@ class FlagStore:
         """INITIALIZING, READY, STALE, ERROR or CLOSED. After a fork, ERROR: the copy is no longer updated."""
         status = self._core.status
         return StoreStatus.ERROR if status is not StoreStatus.CLOSED and self._client._home.is_forked else status
+
+    @property
+    def source(self) -> StoreSource | None:
+        """Where the flags come from: CACHE, BOOTSTRAP or SERVER; ``None`` before there are any."""
+        return self._core.source
+
+    @property
+    def position(self) -> int | None:
+        """The position up to which the store is complete; ``None`` before there are flags."""
+        return self._core.position
 
     @property
     def last_event_id(self) -> str | None:
@@ -169,3 +203,10 @@ class FlagStore:
         """Stop updating the store; the client stays open and the flags stay readable. Idempotent."""
         self._driver.close()
         self._client._detach(self._driver)
+
+
+def _age(value: float | timedelta) -> timedelta:
+    age = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    if age <= timedelta(0):
+        raise ValueError(f"max_age is {value}; it must be more than 0, in seconds or a timedelta")
+    return age

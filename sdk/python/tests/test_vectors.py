@@ -6,13 +6,14 @@ import json
 import pathlib
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from flagent_realtime import ReconnectConfig
 from flagent_realtime._backoff import Backoff, reconnect_delay
+from flagent_realtime._cache_key import cache_key, normal_url, selection_text
 from flagent_realtime._digest import canonical_flag, digest_of
 from flagent_realtime._event_id import compare_event_ids
 from flagent_realtime._flag_table import EntryChange
@@ -24,11 +25,13 @@ from flagent_realtime._policy import (
     resolve_redirect,
     status_outcome,
 )
+from flagent_realtime._saved_flags import SavedFlags, choose, read_bootstrap, read_document, write_document
 from flagent_realtime._selection import Selection
 from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseItem, SseParser, SseRetry
-from flagent_realtime._store_core import StoreCore
+from flagent_realtime._store_core import StoreCore, StoreSource
 from flagent_realtime._transport_choice import Action, Input, TransportChoice
 from flagent_realtime._values import context_texts, entity_text, read_integer, read_number
+from flagent_realtime.errors import IgnoredFlags
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant
 
@@ -243,10 +246,22 @@ def listed(change: EntryChange) -> list[str]:
 
 @pytest.mark.parametrize("case", load("store.json"), ids=name_of)
 def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
+    fold(case)
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["stores"], ids=name_of)
+def test_a_store_begins_with_known_flags(case: dict[str, Any]) -> None:
+    fold(case)
+
+
+def fold(case: dict[str, Any]) -> None:
     selection = case.get("selection", {})
     core = StoreCore(
         Selection.of_flags(selection.get("flags", ()), selection.get("flagIDs", ()), selection.get("tags", ()))
     )
+    start = case.get("start")
+    if start is not None:
+        core.restore(SavedFlags(start["id"], start["flags"]), StoreSource(start["source"]))
     for step in case["steps"]:
         now = step["at"] / 1000
         if "message" in step:
@@ -269,6 +284,8 @@ def test_messages_fold_into_a_store(case: dict[str, Any]) -> None:
         assert [listed(change) for change in changes] == step["changes"], where
         assert requested == (step.get("request") == "snapshot"), where
         assert failed == step.get("error", False), where
+        if "source" in step:
+            assert (None if core.source is None else core.source.value) == step["source"], where
     flags = {entry.key: {k: v for k, v in entry.raw.items() if k != "schema"} for entry in core.table.entries.values()}
     assert flags == case["flags"]
     assert core.table.digest == case["digest"]
@@ -295,3 +312,56 @@ def test_the_choice_of_a_transport(case: dict[str, Any]) -> None:
         probed = None if step.probe is None else step.probe.value
         expected = (given["transport"], given["do"], given.get("probe"))
         assert (choice.transport.value, done, probed) == expected, given
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["keys"], ids=name_of)
+def test_the_key_of_saved_flags(case: dict[str, Any]) -> None:
+    given = case["selection"]
+    selection = Selection.of_flags(given.get("flags", ()), given.get("ids", ()), given.get("tags", ()))
+    assert normal_url(case["url"]) == case["normalUrl"]
+    assert selection_text(selection) == case["selectionText"]
+    assert cache_key(case["url"], selection, case["credential"]) == case["key"]
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["documents"], ids=name_of)
+def test_what_of_a_cache_is_believed(case: dict[str, Any]) -> None:
+    def read() -> SavedFlags:
+        return read_document(case["text"], case["key"], time_of(case["now"]), timedelta(milliseconds=case["maxAgeMs"]))
+
+    assert read_or_reason(read) == (case["ignored"], case["eventID"], case["flagKeys"])
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["bootstraps"], ids=name_of)
+def test_what_a_bootstrap_may_be(case: dict[str, Any]) -> None:
+    expected = (case["ignored"], case["eventID"], case["flagKeys"])
+    assert read_or_reason(lambda: read_bootstrap(case["text"])) == expected
+    if case["ignored"] != "not_json":
+        assert read_or_reason(lambda: read_bootstrap(json.loads(case["text"]))) == expected
+
+
+def read_or_reason(read: Callable[[], SavedFlags]) -> tuple[str | None, str | None, list[str] | None]:
+    try:
+        saved = read()
+    except IgnoredFlags as error:
+        return error.reason, None, None
+    return None, saved.event_id, [flag["key"] for flag in saved.flags]
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["saves"], ids=name_of)
+def test_what_is_saved(case: dict[str, Any]) -> None:
+    digest = digest_of(case["flags"])
+    text = write_document(case["key"], case["eventID"], case["flags"], digest, time_of(case["now"]))
+    assert json.loads(text) == case["document"]
+
+
+@pytest.mark.parametrize("case", load("persistence.json")["choices"], ids=name_of)
+def test_which_of_cache_and_bootstrap_counts(case: dict[str, Any]) -> None:
+    cache = None if case["cache"] is None else SavedFlags(case["cache"], ())
+    bootstrap = None if case["bootstrap"] is None else SavedFlags(case["bootstrap"]["eventID"], ())
+    chosen = choose(cache, bootstrap)
+    source = None if chosen is None else ("cache" if chosen is cache else "bootstrap")
+    assert source == case["source"]
