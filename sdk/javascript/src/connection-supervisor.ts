@@ -142,7 +142,7 @@ export class ConnectionSupervisor implements ClientConnection {
     this.#clearTimer();
     this.#become("connecting", null);
     this.#timer = this.#options.clock.setTimer(() => {
-      this.#ended(connectionFailure(new ConnectionLost(`no message from the server within ${this.#options.connectMs} ms`)));
+      this.#ended(connectionFailure(new ConnectionLost(`no message from the server within ${this.#options.connectMs} ms`)), true);
     }, this.#options.connectMs);
     const { apiKey } = this.#options;
     if (typeof apiKey !== "function") return this.#connect(apiKey, generation);
@@ -214,8 +214,7 @@ export class ConnectionSupervisor implements ClientConnection {
     this.#become("connected", null);
     if (this.#selected !== null) this.#listener.message({ ...message, resumed: this.#isResuming });
     if (this.#connection === null) return;
-    const dialogue = this.#connection.dialogue;
-    if (dialogue !== null) for (const request of this.#options.requests!.unanswered) dialogue.send(request);
+    for (const request of this.#options.requests?.unanswered ?? []) this.#connection.dialogue?.send(request);
     if (this.#selected === null) return this.#watchSilence();
     this.#updateSelection(this.#selection!);
     // A store that has joined since the request was sent: the stream brings no snapshot for it.
@@ -227,6 +226,7 @@ export class ConnectionSupervisor implements ClientConnection {
     // With a scope it was requested beside the stream, which goes on after its own last id.
     if (message.scope !== null) return this.#listener.message(message);
     if (message.id !== null) this.#cursor.replace(message.id);
+    this.#awaitsSnapshot = false;
     this.#listener.message({ ...message, scope: this.#selected });
   }
 
@@ -253,10 +253,12 @@ export class ConnectionSupervisor implements ClientConnection {
   /** Ends a silent connection at the limit; at half of it, a WebSocket sends a ping first. */
   #watchSilence(): void {
     this.#clearTimer();
-    const limit = this.#liveness.silenceLimitMs;
+    const { transport, connectMs } = this.#options;
+    // A proxy may pass the greeting on and hold back the snapshot: another transport may do better.
+    const limit = this.#awaitsSnapshot && transport.judge !== undefined ? Math.min(connectMs, this.#liveness.silenceLimitMs) : this.#liveness.silenceLimitMs;
     const silentMs = this.#options.clock.now() - this.#receivedAt;
     if (silentMs > limit) {
-      return this.#ended(connectionFailure(new ConnectionLost(`no data from the server for ${Math.round(silentMs)} ms`)));
+      return this.#ended(connectionFailure(new ConnectionLost(`no data from the server for ${Math.round(silentMs)} ms`)), true);
     }
     const dialogue = this.#hasPinged ? null : this.#connection!.dialogue;
     if (dialogue !== null && silentMs >= limit / 2) {
@@ -267,12 +269,20 @@ export class ConnectionSupervisor implements ClientConnection {
     this.#timer = this.#options.clock.setTimer(() => this.#watchSilence(), Math.max(until, 0) + 1);
   }
 
-  #ended(reason: ConnectionFailure): void {
+  #ended(failure: ConnectionFailure, isSilent = false): void {
+    const { transport } = this.#options;
+    const end = isSilent ? "silent" : this.state === "connected" ? "connected" : "unanswered";
+    const reason = transport.judge === undefined || failure.outcome === "again" ? failure : transport.judge(failure, end);
     this.#disconnect();
     const canRenewKey = reason.isUnauthorized && typeof this.#options.apiKey === "function" && !this.#hasRenewedKey;
     if (canRenewKey) {
       this.#hasRenewedKey = true;
       return this.#open();
+    }
+    if (reason.outcome === "again") {
+      this.#become("reconnecting", reason.error);
+      if (this.state === "reconnecting") this.#open();
+      return;
     }
     if (reason.outcome === "fatal") return this.#fail(new ConnectionRefused(reason.error));
     const isLimited = !this.#isLasting || this.#options.hasOwnLimit;

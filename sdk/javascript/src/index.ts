@@ -1,4 +1,6 @@
 /** Live Flagent feature flags: WebSocket and Server-Sent Events clients, stores. */
+export { FlagentClient, type FlagentClientOptions } from "./client.js";
+export type { TransportName } from "./core/transport-choice.js";
 export { FlagentWebSocketClient, type EvaluateOptions, type WebSocketClientOptions } from "./websocket-client.js";
 export { FlagentSSEClient, type SSEClientOptions } from "./sse-client.js";
 export { FlagStore, type ChangeListener, type FlagStoreOptions, type StatusListener } from "./flag-store.js";

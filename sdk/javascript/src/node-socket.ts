@@ -14,6 +14,9 @@ import type { Socket, SocketEvents } from "./socket.js";
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /** The maximum wait for the peer's close frame. */
 const CLOSE_MS = 2000;
+/** The maximum wait for the body of a response that refuses the handshake. */
+const PROBLEM_MS = 1000;
+const MAX_PROBLEM_LENGTH = 2000;
 const ENCODER = new TextEncoder();
 
 export function openNodeSocket(url: string, apiKey: string | null, events: SocketEvents, maxLength: number): Socket {
@@ -60,7 +63,7 @@ class NodeSocket implements Socket {
       return this.#over(1006, asError(error).message);
     }
     this.#request = request;
-    request.on("error", (error) => this.#over(1006, error.message));
+    request.on("error", (error) => this.#over(1006, error.message, null, null, error));
     request.on("response", (response) => this.#refused(response, url, apiKey, hop));
     request.on("upgrade", (response, stream, head) => {
       if (this.#isOver) return void stream.destroy();
@@ -75,16 +78,29 @@ class NodeSocket implements Socket {
   }
 
   #refused(response: IncomingMessage, url: string, apiKey: string | null, hop: number): void {
-    response.resume();
     const status = response.statusCode ?? 0;
-    if (this.#isOver) return;
+    if (this.#isOver) return void response.resume();
     if (statusOutcome(status) === "redirect") {
+      response.resume();
       const target = resolveRedirect(url, response.headers.location ?? null, hop);
       this.#request?.destroy();
       if (target !== null) return this.#handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
+      return this.#over(1006, response.statusMessage ?? "", status);
     }
-    this.#request?.destroy();
-    this.#over(1006, response.statusMessage ?? "", status, response.headers["retry-after"] ?? null);
+    let body = "";
+    const ended = () => {
+      clearTimeout(timer);
+      this.#request?.destroy();
+      this.#over(1006, sentence(response, body), status, response.headers["retry-after"] ?? null);
+    };
+    const timer = setTimeout(ended, PROBLEM_MS);
+    response.setEncoding("utf8");
+    response.on("data", (text: string) => {
+      body += text;
+      if (body.length > MAX_PROBLEM_LENGTH) ended();
+    });
+    response.once("end", ended);
+    response.once("error", ended);
   }
 
   #opened(stream: Duplex, head: Buffer): void {
@@ -150,9 +166,22 @@ class NodeSocket implements Socket {
     this.#over(this.#closing?.code ?? 1006, this.#closing?.reason ?? "the connection ended without a close frame");
   }
 
-  #over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null): void {
+  #over(code: number, reason: string, status: number | null = null, retryAfter: string | null = null, cause?: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#events.closed(code, reason, status, retryAfter);
+    this.#events.closed(code, reason, status, retryAfter, cause);
   }
+}
+
+/** The server's own sentence about a refusal, otherwise the status line's. */
+function sentence(response: IncomingMessage, body: string): string {
+  if ((response.headers["content-type"] ?? "").includes("json")) {
+    try {
+      const { detail, title } = JSON.parse(body) as { detail?: unknown; title?: unknown };
+      if (typeof (detail ?? title) === "string") return (detail ?? title) as string;
+    } catch {
+      // The body only explains the status, which decides.
+    }
+  }
+  return response.statusMessage ?? "";
 }

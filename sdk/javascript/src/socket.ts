@@ -6,8 +6,8 @@ export interface SocketEvents {
   received(): void;
   text(text: string): void;
   malformed(reason: string): void;
-  /** `status` is the HTTP status of a handshake that failed, otherwise null. */
-  closed(code: number, reason: string, status: number | null, retryAfter: string | null): void;
+  /** `status` is the HTTP status of a handshake that failed, otherwise null; `reason` then is the server's sentence, if it sent one. */
+  closed(code: number, reason: string, status: number | null, retryAfter: string | null, cause?: unknown): void;
 }
 
 export interface Socket {

@@ -1,8 +1,9 @@
 /** The one-way client: a plain HTTP response, which passes any proxy. */
 import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
 import { endpointUrl } from "./endpoint-url.js";
+import { defaultFetch, type Fetch } from "./http-request.js";
 import { RealtimeClient } from "./realtime-client.js";
-import { defaultFetch, SseTransport, type Fetch } from "./sse-transport.js";
+import { SseTransport } from "./sse-transport.js";
 
 export interface SSEClientOptions extends ClientOptions {
   /** The `fetch` to use instead of the platform's. */

@@ -2,25 +2,16 @@
 import type { LongIntegers } from "./core/exact-json.js";
 import { SseParser, type SseItem } from "./core/sse-parser.js";
 import { parseKeepAlive, decodeSseItem } from "./core/message.js";
-import { statusOutcome, isEventStream, isUnauthorized, parseRetryAfter, resolveRedirect } from "./core/policy.js";
+import { isEventStream } from "./core/policy.js";
 import { EVERYTHING, isEverything, toQuery, type Selection } from "./core/selection.js";
 import { QUERY_LIMITS } from "./core/query-limits.js";
 import { asError, ConnectionLost } from "./errors.js";
-import { isNode, isPage } from "./platform.js";
-import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
+import { failureOf, httpRequest, refused, type Fetch } from "./http-request.js";
+import { isPage } from "./platform.js";
+import { connectionFailure, type Connection, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
 
-export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
-
-const MAX_PROBLEM_LENGTH = 2000;
 /** In a page the header `Last-Event-ID` needs the server's permission (CORS); the parameter needs none. */
 const RESUMES_BY_PARAMETER = isPage();
-
-/** In Node.js `nodeFetch`, elsewhere the platform's. */
-export const defaultFetch: Fetch = async (input, init) => {
-  if (!isNode()) return fetch(input, init);
-  const { nodeFetch } = await import("./node-fetch.js");
-  return nodeFetch(input, init);
-};
 
 export class SseTransport implements Transport {
   readonly limits = QUERY_LIMITS;
@@ -53,14 +44,14 @@ export class SseTransport implements Transport {
       (error: unknown) => {
         if (abort.signal.aborted) return;
         abort.abort();
-        sink.ended(error instanceof Refused ? error.failure : connectionFailure(broken(error)));
+        sink.ended(failureOf(error));
       },
     );
     return {
       dialogue: null,
       requestSnapshot: (wanted, selected) => {
         this.#snapshot(wanted, request.apiKey, abort.signal, sink).catch((error: unknown) => {
-          if (!abort.signal.aborted) sink.snapshotFailed(wanted, error instanceof Refused ? error.failure.error : broken(error));
+          if (!abort.signal.aborted) sink.snapshotFailed(wanted, failureOf(error).error);
         });
         return selected;
       },
@@ -103,7 +94,11 @@ export class SseTransport implements Transport {
   async #read(query: URLSearchParams, apiKey: string | null, lastEventId: string | null, signal: AbortSignal, sink: ConnectionSink): Promise<void> {
     const url = new URL(this.#url);
     for (const [name, value] of [["envelope", "true"], ...query]) url.searchParams.append(name!, value!);
-    const response = await this.#fetchStream(url.href, apiKey, lastEventId, signal);
+    const response = await httpRequest(this.#fetch, {
+      url: url.href, apiKey, signal,
+      headers: { Accept: "text/event-stream", ...(lastEventId === null ? {} : { "Last-Event-ID": lastEventId }) },
+      check: ({ headers }) => (isEventStream(headers.get("content-type") ?? "") ? null : "the server did not respond with an event stream; check the url"),
+    });
     sink.received();
     const parser = new SseParser(this.#maxLength);
     const reader = response.body!.getReader();
@@ -115,45 +110,6 @@ export class SseTransport implements Transport {
         deliver(item, sink, this.#integers);
         if (signal.aborted) return;
       }
-    }
-  }
-
-  async #fetchStream(first: string, apiKey: string | null, lastEventId: string | null, signal: AbortSignal): Promise<Response> {
-    let url = first;
-    let key = apiKey;
-    let redirect: RequestRedirect = "manual";
-    for (let hop = 1; ; hop++) {
-      const headers: Record<string, string> = { Accept: "text/event-stream" };
-      // When the browser follows a redirect to another origin, it drops this header and no other.
-      if (key !== null && redirect === "follow") headers.Authorization = `Bearer ${key}`;
-      else if (key !== null) headers["X-API-Key"] = key;
-      if (lastEventId !== null) headers["Last-Event-ID"] = lastEventId;
-      const response = await this.#fetch(url, { headers, signal, redirect, cache: "no-store" });
-      if (response.type === "opaqueredirect") {
-        // A browser hides the target of a redirect, but follows it itself.
-        redirect = "follow";
-        continue;
-      }
-      const outcome = statusOutcome(response.status);
-      // A browser that has followed a redirect shows where it ended: a target without a query has lost the selection.
-      const lostQueryAt = response.redirected && new URL(response.url).search === "" && new URL(url).search !== "" ? response.url : null;
-      if (outcome === "redirect" || lostQueryAt !== null) {
-        const target = resolveRedirect(url, lostQueryAt ?? response.headers.get("location"), hop);
-        await response.body?.cancel();
-        if (target === null) throw refused(`redirect ${hop} of ${new URL(url).host} is not allowed`, response.status, "fatal", null);
-        url = target.url;
-        if (!target.sendKey) key = null;
-        redirect = "manual";
-        continue;
-      }
-      if (outcome === "stream" && isEventStream(response.headers.get("content-type") ?? "")) return response;
-      if (outcome === "stream") {
-        await response.body?.cancel();
-        throw refused("the server did not respond with an event stream; check the url", response.status, "fatal", null);
-      }
-      const wait = response.headers.get("retry-after");
-      const detail = await problem(response);
-      throw refused(detail, response.status, outcome, wait === null ? null : parseRetryAfter(wait, Date.now()));
     }
   }
 }
@@ -173,41 +129,5 @@ function deliver(item: SseItem, sink: ConnectionSink, integers: LongIntegers | u
     }
   } catch (error) {
     sink.malformed(asError(error));
-  }
-}
-
-class Refused extends Error {
-  constructor(readonly failure: ConnectionFailure) {
-    super(failure.error.message);
-  }
-}
-
-function refused(message: string, status: number | null, outcome: "retry" | "fatal", retryAfterMs: number | null): Refused {
-  return new Refused(connectionFailure(new ConnectionLost(message, { status }), outcome, retryAfterMs, status !== null && isUnauthorized(status)));
-}
-
-function broken(error: unknown): ConnectionLost {
-  const cause = asError(error);
-  const inner = cause.cause instanceof Error ? `: ${cause.cause.message}` : "";
-  return new ConnectionLost(`the connection broke: ${cause.message}${inner}`, { cause });
-}
-
-/** The status and the detail of a problem response, in one line. */
-async function problem(response: Response): Promise<string> {
-  const start = `the server responded with ${response.status}`;
-  let body: string;
-  try {
-    body = (await response.text()).slice(0, MAX_PROBLEM_LENGTH);
-  } catch {
-    // The status alone decides what follows; the body only explains it.
-    return start;
-  }
-  if (!(response.headers.get("content-type") ?? "").includes("json")) return start;
-  try {
-    const { detail, title } = JSON.parse(body) as { detail?: unknown; title?: unknown };
-    const text = detail ?? title;
-    return typeof text === "string" ? `${start}: ${text}` : start;
-  } catch {
-    return start;
   }
 }

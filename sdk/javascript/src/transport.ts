@@ -15,7 +15,8 @@ export interface ConnectionRequest {
 
 /** Why a connection ended. */
 export interface ConnectionFailure {
-  readonly outcome: "retry" | "fatal";
+  /** `again`: connect at once, for example over another transport. */
+  readonly outcome: "retry" | "fatal" | "again";
   readonly error: Error;
   readonly retryAfterMs: number | null;
   readonly isUnauthorized: boolean;
@@ -59,6 +60,8 @@ export interface Dialogue {
 export interface Transport {
   /** What one connection can select. */
   readonly limits: SelectionLimits;
+  /** Decides what follows the end of a connection; without it, what the failure says. `end` is how far the connection was. */
+  judge?(failure: ConnectionFailure, end: "unanswered" | "connected" | "silent"): ConnectionFailure;
   open(request: ConnectionRequest, sink: ConnectionSink): Connection;
 }
 

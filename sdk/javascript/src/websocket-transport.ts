@@ -95,7 +95,7 @@ export class WebSocketTransport implements Transport {
         receive(message);
       },
       malformed: (reason) => { if (!isOver) sink.malformed(new MalformedMessage(reason)); },
-      closed: (code, reason, status, retryAfter) => {
+      closed: (code, reason, status, retryAfter, cause) => {
         if (isOver) return;
         const wait = retryAfter === null ? null : parseRetryAfter(retryAfter, Date.now());
         const detail = reason === "" ? "" : `: ${reason}`;
@@ -104,7 +104,7 @@ export class WebSocketTransport implements Transport {
           const outcome = statusOutcome(status) === "retry" ? "retry" : "fatal";
           return ended(connectionFailure(error, outcome, wait, isUnauthorized(status)));
         }
-        const error = new ConnectionLost(`the WebSocket was closed with code ${code}${detail}`, { closeCode: code });
+        const error = new ConnectionLost(`the WebSocket was closed with code ${code}${detail}`, { closeCode: code, cause });
         ended(connectionFailure(error, closeCodeOutcome(code), wait, isUnauthorized(code)));
       },
     });

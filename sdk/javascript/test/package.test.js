@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 test("the public names are these", async () => {
   assert.deepEqual(Object.keys(await import("@flagent/realtime")).sort(), [
-    "AmbiguousFlag", "ClientClosed", "ConnectionLost", "ConnectionRefused", "EventType", "FlagStore", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient",
+    "AmbiguousFlag", "ClientClosed", "ConnectionLost", "ConnectionRefused", "EventType", "FlagStore", "FlagentClient", "FlagentError", "FlagentSSEClient", "FlagentWebSocketClient",
     "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "ReducedFlag", "RequestFailed", "RequestTimeout", "SavedFlagsIgnored",
   ].sort());
   const modules = {

@@ -10,6 +10,7 @@ import { decodeMessage } from "../dist/core/message.js";
 import { isBootstrapNewer, normalAddress, readBootstrap, readSaved, savedText, selectionText, storageKey } from "../dist/core/saved-flags.js";
 import { sha256 } from "../dist/core/sha256.js";
 import { StoreCore } from "../dist/core/store-core.js";
+import { TransportChoice } from "../dist/core/transport-choice.js";
 import { vectors } from "./vectors.js";
 
 const saved = vectors("persistence");
@@ -112,4 +113,16 @@ describe("baggage", () => {
   const { read, write } = vectors("baggage");
   for (const { id, header, value } of read) test(id, () => assert.equal(readBaggage(header), value));
   for (const { id, header, value, result } of write) test(id, () => assert.equal(writeBaggage(header, value), result));
+});
+
+describe("the choice of a transport", () => {
+  for (const { id, name, steps } of vectors("transports")) {
+    test(`${id} ${name}`, () => {
+      const choice = new TransportChoice();
+      for (const { at, input, transport, do: expected, probe } of steps) {
+        const step = choice.step(input, at);
+        assert.deepEqual([step.do, step.probe ?? null, choice.transport], [expected, probe ?? null, transport], `${input} at ${at}`);
+      }
+    });
+  }
 });

@@ -25,6 +25,7 @@ describe("the size of a bundle", () => {
   const cases = {
     FlagentSSEClient: ['export { FlagentSSEClient } from "@flagent/realtime";'],
     "FlagentWebSocketClient and FlagStore": [CLIENT],
+    "FlagentClient and FlagStore": ['export { FlagentClient, FlagStore } from "@flagent/realtime";'],
     evaluation: [`${CLIENT} export { LocalEvaluation } from "@flagent/realtime/evaluation";`, CLIENT],
     share: [`${CLIENT} export { shareTabs } from "@flagent/realtime/share";`, CLIENT],
   };

@@ -216,6 +216,23 @@ describe("the WebSocket", () => {
     assert.equal(errors[0].cause.code, "invalid_type");
   });
 
+  test("a refused handshake is reported with the server's own sentence", async () => {
+    const client = new FlagentWebSocketClient({ url: transports.WebSocket.url(server), reconnectConfig: { initialDelay: 1 } });
+    const reasons = [];
+    client.onState((state, error) => { if (error !== null) reasons.push(error.message); });
+    client.subscribeAll(() => undefined);
+    try {
+      (await server.next()).answer(503, { "Content-Type": "application/problem+json", "Retry-After": "0" }, JSON.stringify({ title: "Busy", detail: "the server is starting" }));
+      await until(() => reasons.length === 1);
+      (await server.next()).answer(401, { "Content-Type": "text/html" }, "<h1>no</h1>");
+      await until(() => client.state === "failed");
+      assert.equal(reasons[0], "the server responded with 503: the server is starting");
+      assert.match(reasons.at(-1), /the server responded with 401: Status/);
+    } finally {
+      client.close();
+    }
+  });
+
   test("evaluates on the server (tc-evaluate)", async () => {
     const { peer } = await listening();
     const answer = client.evaluate("a", "user123", { country: "US" }, { minPosition: "12" });
