@@ -168,6 +168,7 @@ class Gateway:
             request = replace(request, selection=request.selection.within(grant))
             if dialect is REFETCH:
                 request, dialect = replace(request, batch_ms=_RESTRICTED_REFETCH_MS), COALESCED_REFETCH
+        request = self._filtered(request)
         pipeline = self._pipeline_of(Selections((request.selection,)))
         self._refuse_until_loaded(pipeline)
         self.sse_limit.enter()
@@ -288,6 +289,13 @@ class Gateway:
         await pipeline.loaded(_LOAD_S)
         self._refuse_until_loaded(pipeline)
         return pipeline
+
+    def _filtered(self, request: StreamRequest) -> StreamRequest:
+        try:
+            selection = self.pipelines.compiled(request.selection)
+        except InvalidInput as error:
+            raise Problem.of_input(error) from error
+        return request if selection is request.selection else replace(request, selection=selection)
 
     def _pipeline_of(self, selections: Selections) -> Pipeline:
         try:

@@ -33,6 +33,7 @@ from cdc.core.wire.message import (
 )
 from cdc.errors import Unauthorized
 from cdc.fanout.subscriber import CloseReason, Sink, Subscriber
+from cdc.filters.compiler import check_one_filter
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 
@@ -271,8 +272,15 @@ class Session:
 
     def _subscribe(self, request: Subscribe, grant: Grant) -> None:
         subscriber = self.subscriber
-        added = request.selection.within(grant)
-        selections = subscriber.selections.add(added)
+        selections = subscriber.selections
+        try:
+            added = Selections(tuple(self._pipelines.compiled(part.within(grant)) for part in request.selections))
+            for part in added.clauses:
+                selections = selections.add(part)
+            check_one_filter(selections)
+        except InvalidInput as error:
+            self.send_error(error.code, str(error), request.request_id)
+            return
         if selections.count > _MAX_SELECTORS:
             raise InvalidMessage(
                 f"this connection would have {selections.count} selectors, but the limit is {_MAX_SELECTORS}; "
@@ -305,7 +313,7 @@ class Session:
         answer = websocket.subscribed(
             request_id,
             hub.here(),
-            request.selection,
+            request.selections,
             selections,
             is_fresh=freshness.fresh,
             age_ms=freshness.age_ms,
@@ -315,7 +323,7 @@ class Session:
             subscriber,
             selections,
             first=[subscriber.format.frame(answer.encode())],
-            added=Selections((added,)),
+            added=added,
             last_event_id=None if request.last_event_id is None else str(request.last_event_id),
             snapshot=request.snapshot,
             request_id=request_id,

@@ -13,9 +13,12 @@ from ..core.change_feed.row_schema import Column, ColumnType
 from ..core.errors import InvalidInput
 from ..core.log.captured_table import CapturedTable
 from ..core.log.position import EventId
+from ..core.log.row_text import RowText
 from ..core.log.table_name import quoted
+from ..core.row_filter.row_filter import RowFilter
 from ..core.subscription.grant import Grant
 from ..core.text.json_text import encode
+from ..core.wire.row_view import only_columns
 from ..core.wire.rows import RowsPiece, rows_text
 from ..errors import OutOfReach, TooBusy
 from ..source.table import SnapshotRow, TableSnapshot, TableSource
@@ -35,18 +38,26 @@ class Backfill:
     def __init__(self, snapshot: TableSnapshot, tables: "Backfills") -> None:
         self.snapshot = snapshot
         self.sent = 0
+        self._is_filtered = False
         self._tables = tables
 
-    async def rows(self) -> AsyncGenerator[Sequence[SnapshotRow], None]:
-        """The rows in pieces, read only as needed. Raises `TooBusy` when the server shuts down."""
+    async def rows(self, filter: RowFilter | None = None) -> AsyncGenerator[Sequence[SnapshotRow], None]:
+        """The rows in pieces, read only as needed; those that a filter matches, as it shows them.
+
+        Raises `TooBusy` when the server shuts down.
+        """
         clock = asyncio.get_running_loop().time
         log_at = clock() + _PROGRESS_S
         async for rows in self.snapshot.rows():
             if self._tables.is_stopping:
                 raise TooBusy("the server is shutting down; start the backfill again")
-            self.sent += len(rows)
             self._tables.rows_read += len(rows)
-            yield rows
+            if filter is not None:
+                self._is_filtered = True
+                rows = [shown for row in rows if (shown := _shown(row, filter)) is not None]
+            self.sent += len(rows)
+            if rows or filter is None:
+                yield rows
             if clock() >= log_at:
                 log_at = clock() + _PROGRESS_S
                 logger.info("Backfill in progress", extra={"action": "backfill_progress", **self.progress()})
@@ -63,7 +74,8 @@ class Backfill:
 
     @property
     def _estimated(self) -> int:
-        return max(self.snapshot.estimated_rows, self.sent)
+        # How many rows there are besides is not for everybody.
+        return self.sent if self._is_filtered else max(self.snapshot.estimated_rows, self.sent)
 
     def progress(self) -> dict[str, object]:
         return {
@@ -71,6 +83,12 @@ class Backfill:
             "rows": self.sent,
             "estimated_rows": self._estimated,
         }
+
+
+def _shown(row: SnapshotRow, filter: RowFilter) -> SnapshotRow | None:
+    if not filter.matches(RowText(row.row)):
+        return None
+    return row if filter.columns is None else SnapshotRow(row.key, only_columns(row.row, filter.columns))
 
 
 class Backfills:

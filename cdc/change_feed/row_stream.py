@@ -50,8 +50,12 @@ class RowStream:
 
     async def _send(self, subscriber: Subscriber, names: Collection[str], write: WriteRows) -> EventId:
         tables, format = self._tables, subscriber.format
-        table = await tables.sole(names, subscriber.grant or EVERYTHING)
-        async with tables.backfill(table) as backfill, aclosing(backfill.rows()) as pieces:
+        grant = subscriber.grant or EVERYTHING
+        table = await tables.sole(names, grant)
+        filter = subscriber.selections.row_filter(table.name)
+        if filter is None and grant.rules_of(table.schema, table.name):
+            raise InvalidInput(f"no table {table.name} is watched", name="table", code="unknown_table")
+        async with tables.backfill(table) as backfill, aclosing(backfill.rows(filter)) as pieces:
             async for rows in pieces:
                 await write(_framed(format, backfill.piece(rows)))
         async with asyncio.timeout(tables.timeout_s):
@@ -76,7 +80,8 @@ async def _complete(subscriber: Subscriber, backfill: Backfill, changes: ChangeF
     while cursor.seen is not None or cursor.index is not None:
         page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_LOOK_S)
         events = [EncodedEvent(change.event(page.next.log), has_id=False) for change in page.changes]
-        matching = [event for event in events if subscriber.selections.matches(event.event)]
+        views = [(event, subscriber.selections.view(event.event)) for event in events]
+        matching = [event.seen_as(view) for event, view in views if view is not None]
         is_silent = clock() - sent_at >= _SIGN_OF_LIFE_S
         if matching:
             await write(b"".join([event.framed(format) for event in matching]))

@@ -212,14 +212,18 @@ class CatchUp:
 
     def _send_matching(self, subscriber: Subscriber, backlog: Backlog, events: Sequence[EncodedEvent]) -> int:
         """Send the matching ones among `events`, up to a slice, and advance the cursor; how many were examined."""
-        matches = subscriber.selections.matches if backlog.added is None else backlog.added.matches
+        view_of = subscriber.selections.view if backlog.added is None else backlog.added.view
         found: list[EncodedEvent] = []
         size_bytes = taken = 0
         for event in events:
             taken += 1
-            if matches(event.event):
-                found.append(event)
-                size_bytes += event.size_bytes
+            view = view_of(event.event)
+            if event.event.rows is not None:
+                event.event.rows.forget()
+            if view is not None:
+                seen = event.seen_as(view)
+                found.append(seen)
+                size_bytes += seen.size_bytes
                 if size_bytes >= SLICE_BYTES:
                     break
         backlog.cursor += taken

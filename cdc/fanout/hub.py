@@ -165,8 +165,10 @@ class Hub:
                 group.write(data)
         matched: dict[Subscriber, list[EncodedEvent]] = {}
         for event in events:
-            for subscriber in self._index.match(event.event):
-                matched.setdefault(subscriber, []).append(event)
+            for subscriber, view in self._index.match(event.event):
+                matched.setdefault(subscriber, []).append(event.seen_as(view))
+            if event.event.rows is not None:
+                event.event.rows.forget()
         sent_at: str | None = None
         for subscriber, found in matched.items():
             if subscriber.batch_s:

@@ -104,7 +104,11 @@ class ReplayReader:
         events: list[EncodedEvent] = []
         commits = RecentCommits(down_to, id.hash if down_to == id.position else None, most=len(back) + 2)
         for turn, commit in enumerate(reversed(back)):
-            events.extend(encode_commit(past.apply(commit), past.bound))
+            of_commit = encode_commit(past.apply(commit), past.bound)
+            for event in of_commit:
+                if event.event.rows is not None:
+                    event.event.rows.forget()
+            events.extend(of_commit)
             commits.add(commit.position, commit.hash)
             if turn % _TURN_COMMITS == _TURN_COMMITS - 1:
                 await asyncio.sleep(0)

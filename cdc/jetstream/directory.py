@@ -7,6 +7,7 @@ import nats.js.errors
 from nats.js.client import JetStreamContext
 
 from ..core.log.lane import Lane, WatchedTable
+from ..core.log.table_column import TableColumn
 from ..errors import NatsUnavailable
 from .address import NatsAddress
 from .connection import Link
@@ -33,7 +34,12 @@ class JetStreamDirectory:
                     f"{self._layout.state!r} does not list the lanes yet; is a relay running?"
                 ) from error
         return [
-            WatchedTable(raw["schema"], raw["table"], Lane(raw["lane"], raw["id"], raw["order"]))
+            WatchedTable(
+                raw["schema"],
+                raw["table"],
+                Lane(raw["lane"], raw["id"], raw["order"]),
+                tuple(TableColumn.of_json(column) for column in raw.get("columns", ())),
+            )
             for raw in json.loads(entry.value or b"[]")
         ]
 
@@ -49,6 +55,7 @@ async def write_lanes(jetstream: JetStreamContext, layout: Layout, tables: Seque
             "lane": table.lane.name,
             "id": table.lane.id,
             "order": table.lane.order,
+            "columns": [column.to_json() for column in table.columns],
         }
         for table in tables
     ]

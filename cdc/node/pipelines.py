@@ -15,9 +15,10 @@ from ..core.errors import InvalidInput
 from ..core.flags.flag_tables import TABLES
 from ..core.log.lane import FLAGS, Lane
 from ..core.subscription.lane_map import LaneMap
-from ..core.subscription.selection import Selections
+from ..core.subscription.selection import Selection, Selections
 from ..errors import SourceError, is_retryable
 from ..fanout.subscriber import Subscriber
+from ..filters.compiler import FilterCompiler
 from ..source.upstream import LaneDirectory
 from .pipeline import Pipeline
 
@@ -39,6 +40,7 @@ class Pipelines:
         self._open = open
         self._directory = directory
         self._map = LaneMap()
+        self._filters = FilterCompiler()
         self._pipelines: dict[Lane, Pipeline] = {FLAGS: flags}
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
@@ -67,6 +69,11 @@ class Pipelines:
     def of(self, selections: Selections) -> Pipeline:
         """The pipeline that has everything selected, loaded or not; raises `InvalidInput` where no single one has."""
         return self._pipelines.get(self._map.of(selections), self.flags)
+
+    def compiled(self, selection: Selection) -> Selection:
+        """The selection with the filters of its tables' rows, which are those of the columns that they have now; raises
+        `InvalidInput`. It must be limited to a grant before: what that hides does not exist."""
+        return self._filters.compiled(selection, self._map)
 
     async def learn_of(self, tables: Iterable[str]) -> None:
         """Look now if one of these tables is not known yet: it may have been watched a moment ago."""
@@ -131,10 +138,13 @@ class Pipelines:
             await self._close(lane)
 
     def _is_misplaced(self, pipeline: Pipeline, subscriber: Subscriber) -> bool:
-        if not subscriber.selections.clauses:
+        selections = subscriber.selections
+        if not selections.clauses:
             return False  # its next subscription decides where it belongs
         try:
-            return self.of(subscriber.selections) is not pipeline
+            # Where its columns have changed, a filter may mean something else now, or nothing at all.
+            now = self._filters.all_compiled(selections, self._map)
+            return self.of(selections) is not pipeline or now != selections
         except InvalidInput:
             return True
 

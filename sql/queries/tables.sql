@@ -1,10 +1,51 @@
--- watched_lanes: Every watched table by its present name, with its lane, the lane's number, 0 for the flags', and its order.
+-- watched_lanes: Every watched table by its present name, with its lane, the lane's number, 0 for the flags', its order, and its columns.
+-- Of a domain the type below it counts. Texts have the order of their bytes where their collation, or the database's, is
+-- "C" by whatever name; PostgreSQL before 15 has neither providers nor locales of databases.
 select
-    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.lane, coalesce(s.id, 0), w.lane_order
+    coalesce(n.nspname, w.schema_name), coalesce(c.relname, w.table_name), w.lane, coalesce(s.id, 0), w.lane_order,
+    (
+        select pg_catalog.json_agg(pg_catalog.json_build_object(
+            'name', a.attname,
+            'type', pg_catalog.format_type(a.atttypid, null),
+            'builtin', case when b.typnamespace = 'pg_catalog'::regnamespace then b.typname end,
+            'labels', case when b.typtype = 'e' then (
+                select pg_catalog.json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = b.oid
+            ) end,
+            'is_hidden', a.attname = any (w.masked_columns) or not coalesce(a.attname = any (w.included_columns), true),
+            'is_key', a.attname = any (w.key_columns),
+            'has_byte_order', coalesce(
+                case when l.oid = 'pg_catalog."default"'::regcollation then d.has_byte_order
+                     else l.collname in ('C', 'POSIX', 'ucs_basic', 'pg_c_utf8') and l.collnamespace = 'pg_catalog'::regnamespace
+                end, false),
+            'is_deterministic', coalesce(l.collisdeterministic, true)
+        ) order by a.attnum)
+        from pg_catalog.pg_attribute a
+        cross join lateral (
+            with recursive below (oid, base) as (
+                select t.oid, t.typbasetype from pg_catalog.pg_type t where t.oid = a.atttypid
+                union all
+                select t.oid, t.typbasetype from below join pg_catalog.pg_type t on t.oid = below.base
+            )
+            select t.oid, t.typname, t.typtype, t.typnamespace
+            from below join pg_catalog.pg_type t on t.oid = below.oid
+            where below.base = 0
+        ) b
+        left join pg_catalog.pg_collation l on l.oid = a.attcollation
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
+    )
 from flagent_cdc.watched_table w
 left join flagent_cdc.lane s on s.name = w.lane
 left join pg_catalog.pg_class c on c.oid = flagent_cdc.watched_relation(w.id)
 left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+cross join (
+    select case coalesce(pg_catalog.to_jsonb(g) ->> 'datlocprovider', 'c')
+               when 'c' then g.datcollate in ('C', 'POSIX')
+               when 'b' then true
+               else false
+           end as has_byte_order
+    from pg_catalog.pg_database g
+    where g.datname = pg_catalog.current_database()
+) d
 where w.lane = 'flags' or s.id is not null
 order by 1, 2;
 

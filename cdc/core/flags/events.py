@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ..log.position import EventId
+from ..log.row_text import RowText
 
-__all__ = ["Event", "EventType", "FlagScope"]
+__all__ = ["Event", "EventType", "FlagScope", "RowImages"]
 
 
 class EventType(StrEnum):
@@ -35,6 +36,19 @@ class FlagScope(NamedTuple):
     environment_id: int | None
 
 
+class RowImages(NamedTuple):
+    """A row before and after a change, for filters."""
+
+    before: RowText | None
+    after: RowText | None
+
+    def forget(self) -> None:
+        """Give up what the rows were decoded to: an event may be kept for long."""
+        for row in self:
+            if row is not None:
+                row.forget()
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A change of one flag, or of one row of a watched table, in one commit.
@@ -43,7 +57,8 @@ class Event:
     the flag's tags before and after the commit, so a subscriber by tag also receives the removal of the tag. `detail`
     holds the fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`,
     `before`, `after`, `changed`, `transaction`, `user`, `application`. `before` is the scope of the flag before the
-    commit, None if the flag did not exist; grants are checked against it, and it is never sent.
+    commit, None if the flag did not exist; grants are checked against it, and it is never sent. `rows` are those of an
+    event about a row, None where they cannot be read.
     """
 
     id: EventId
@@ -56,3 +71,4 @@ class Event:
     flag: Mapping[str, Any] | None
     detail: Mapping[str, Any]
     before: FlagScope | None = None
+    rows: RowImages | None = None

@@ -7,7 +7,7 @@ from ..log.position import EventId
 from ..log.row_text import MAX_DELIVERED, RowText, Unreadable, changed_columns, readable_key, why_unreadable
 from ..log.table_name import qualified
 from ..text.exact_json import JsonText, on_one_line
-from .events import Event, EventType
+from .events import Event, EventType, RowImages
 
 __all__ = ["row_event"]
 
@@ -60,7 +60,17 @@ def row_event(event_id: EventId, commit: Commit, change: Change) -> Event:
         tags=frozenset(),
         flag=None,
         detail=detail,
+        rows=None
+        if unreadable is not None
+        else RowImages(_shared(change.before, detail["before"]), _shared(change.after, detail["after"])),
     )
+
+
+def _shared(row: RowText | None, delivered: JsonText | None) -> RowText | None:
+    """The row with the text that the event delivers, so that there is one in memory; they differ in line ends alone."""
+    if row is None or delivered is None or len(delivered) != len(row.text) or "\n" in row.text or "\r" in row.text:
+        return row
+    return row.with_text(delivered)
 
 
 def _text(row: RowText | None) -> str | None:

@@ -7,6 +7,9 @@ order between each other, so a subscription belongs to exactly one lane.
 from dataclasses import dataclass
 from typing import Literal
 
+from .table_column import TableColumn
+from .table_name import qualified
+
 __all__ = ["FLAGS", "Lane", "WatchedTable"]
 
 
@@ -36,6 +39,13 @@ FLAGS = Lane("flags", 0, "commit")
 
 @dataclass(frozen=True, slots=True)
 class WatchedTable:
+    """`columns` are those of the table now, in their order, the hidden ones too."""
+
     schema: str
     table: str
     lane: Lane
+    columns: tuple[TableColumn, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return qualified(self.schema, self.table)

@@ -80,6 +80,14 @@ class RowText:
             self._row = loads_object(self.text)
         return self._row
 
+    def with_text(self, text: str) -> Self:
+        """The same row, with an equal text that is in memory anyway."""
+        return type(self)(text, self._row)
+
+    def forget(self) -> None:
+        """Give up the values, which are decoded again when they are asked for."""
+        self._row = None
+
     @property
     def size_bytes(self) -> int:
         return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))

@@ -2,7 +2,8 @@
 
 A grant lists what may be read. Each part narrows: with `flags` and `tags` a flag must satisfy both. Parts about flags
 (`flags`, `tags`, `projects`, `environments`) allow flags only, `tables` allows watched tables only; a client that needs
-both gets both, and a grant without parts allows everything. `schemas` narrows all of it.
+both gets both, and a grant without parts allows everything. `schemas` narrows all of it. `rows` narrows the tables that
+it names to some of their rows and columns, and without `tables` allows these tables only.
 
 What a grant does not allow does not exist for its holder. A flag that leaves what is allowed (it loses a tag, or moves
 to another project) is delivered as deleted: nothing of its new state is shown.
@@ -18,11 +19,14 @@ from ..flags.events import Event, FlagScope
 from ..flags.flag import FlagJson, tag_values
 from ..log.captured_table import CapturedTable
 from ..log.table_name import both_ways, without_schema
+from ..row_filter.row_rule import RowRule
 
 __all__ = ["EVERYTHING", "Grant", "View"]
 
 MAX_ENTRIES = 1_000
 MAX_TEXT = 256
+
+MAX_RULES = 8
 
 _ANY = "*"
 
@@ -45,7 +49,8 @@ class View(Enum):
 class Grant:
     """A part that is None does not restrict, an empty one allows nothing. `flags` are keys, or prefixes with `*`.
 
-    A flag without an environment is in all of them, as in Flagent; `projects` are matched exactly.
+    A flag without an environment is in all of them, as in Flagent; `projects` are matched exactly. `rows` are pairs of
+    a table's name and a rule, of which all hold that name a table, with its schema or without.
     """
 
     flags: frozenset[str] | None = None
@@ -54,6 +59,7 @@ class Grant:
     projects: frozenset[int] | None = None
     environments: frozenset[int] | None = None
     tables: frozenset[str] | None = None
+    rows: tuple[tuple[str, RowRule], ...] = ()
     evaluate: bool = True
     admin: bool = False
     _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
@@ -81,11 +87,15 @@ class Grant:
                 if not isinstance(value, bool):
                     raise _refuse(name, "true or false")
                 values[name] = value
+            elif name == "rows":
+                values[name] = _rules(value)
             else:
-                known = ", ".join((*_TEXTS, *_NUMBERS, *_SWITCHES))
+                known = ", ".join((*_TEXTS, *_NUMBERS, "rows", *_SWITCHES))
                 raise InvalidInput(
                     f"there is no scope {str(name)[:64]!r}; there are {known}", name="scopes", code="invalid_scopes"
                 )
+        if values.get("rows") and "tables" not in values:
+            values["tables"] = frozenset(name for name, _ in values["rows"])
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +105,11 @@ class Grant:
             part = getattr(self, name)
             if part is not None:
                 written[name] = sorted(part)
+        if self.rows:
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for name, rule in self.rows:
+                rows.setdefault(name, []).append(rule.to_json())
+            written["rows"] = {name: rules[0] if len(rules) == 1 else rules for name, rules in rows.items()}
         if not self.evaluate:
             written["evaluate"] = False
         if self.admin:
@@ -129,6 +144,7 @@ class Grant:
             projects=_overlap(mine.projects, its.projects),
             environments=_overlap(mine.environments, its.environments),
             tables=_overlap(mine.tables, its.tables, _tables_of_both),
+            rows=tuple(dict.fromkeys((*mine.rows, *its.rows))),
             evaluate=self.evaluate and other.evaluate,
             admin=self.admin and other.admin,
         )
@@ -163,6 +179,23 @@ class Grant:
         if self.tables is None:
             return not self._names_flags
         return not self.tables.isdisjoint((_ANY, *both_ways(table, schema)))
+
+    def rules_of(self, schema: str, table: str) -> tuple[RowRule, ...]:
+        """What it imposes on the rows of a table; every one of these rules applies."""
+        if not self.rows:
+            return ()
+        names = both_ways(table, schema)
+        return tuple(rule for name, rule in self.rows if name in names or name == _ANY)
+
+    def with_claims(self, claims: Mapping[str, Any], paths_of: Callable[[str], Iterable[str]]) -> Self:
+        """The same grant for the holder of a token with these claims; `paths_of` names those that a `where` reads."""
+        if not self.rows:
+            return self
+        rows = tuple(
+            (name, rule if rule.where is None or rule.claims else rule.with_claims(claims, paths_of(rule.where)))
+            for name, rule in self.rows
+        )
+        return replace(self, rows=rows)
 
     @property
     def opens_rows(self) -> bool:
@@ -242,6 +275,20 @@ def _tables_of_both(mine: frozenset[str], its: frozenset[str]) -> frozenset[str]
         return {name for name in tables if _ANY in by or name in by or without_schema(name) in by}
 
     return frozenset(named(mine, its) | named(its, mine))
+
+
+def _rules(value: object) -> tuple[tuple[str, RowRule], ...]:
+    if not isinstance(value, Mapping) or not 0 < len(value) <= MAX_ENTRIES:
+        raise _refuse("rows", f"an object with 1 to {MAX_ENTRIES} tables")
+    rules: list[tuple[str, RowRule]] = []
+    for name, raw in value.items():
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_TEXT:
+            raise _refuse("rows", f"an object whose names are tables, of 1 to {MAX_TEXT} characters")
+        of_table = raw if isinstance(raw, list) else [raw]
+        if not 0 < len(of_table) <= MAX_RULES:
+            raise _refuse("rows", f"an object with 1 to {MAX_RULES} rules for each table")
+        rules.extend((name, RowRule.parse(each)) for each in of_table)
+    return tuple(rules)
 
 
 def _refuse(name: str, allowed: str) -> InvalidInput:

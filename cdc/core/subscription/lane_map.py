@@ -31,6 +31,11 @@ class LaneMap:
         """Whether a watched table has this name, with its schema or without."""
         return name in self._by_name
 
+    def named(self, names: Iterable[str]) -> list[WatchedTable]:
+        """The watched tables that these names mean, each once."""
+        found = {table.name: table for name in names for table in self._by_name.get(name, ())}
+        return [found[name] for name in sorted(found)]
+
     def of(self, selections: Selections) -> Lane:
         """The lane of everything that is selected; the flags' lane for tables that are not watched.
 

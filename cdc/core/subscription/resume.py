@@ -12,6 +12,7 @@ from ..errors import InvalidEventId
 from ..flags.events import Event
 from ..log.position import EventId
 from ..log.recent_commits import RecentCommits
+from ..row_filter.row_filter import RowView
 from .selection import Selections
 
 __all__ = [
@@ -126,8 +127,9 @@ class AddedSelection:
         """The id after which the first lacking event may be."""
         return self.after if self.after.is_before(self.until) else self.until
 
-    def matches(self, event: Event) -> bool:
-        """Whether the event is still to be delivered."""
-        if self.previous.matches(event):
-            return self.until.is_before(event.id)
-        return self.after.is_before(event.id) and self.added.matches(event)
+    def view(self, event: Event) -> RowView | None:
+        """How the event is seen, where it is still to be delivered; else None."""
+        view = self.previous.view(event)
+        if view is not None:
+            return view if self.until.is_before(event.id) else None
+        return self.added.view(event) if self.after.is_before(event.id) else None

@@ -2,6 +2,10 @@
 
 Parts of a selection add up: any of them selects an event. `types` and `schemas` narrow what the parts select. Rows of
 watched tables are selected by table only, so that they never flood a client that follows all flags.
+
+A clause with tables may filter their rows. What it asks for is its `row_query`; the `row_filters` made of that, and of
+what the grant imposes, decide how an event is seen. Where the grant imposes something, a table without a filter is not
+seen at all.
 """
 
 from collections.abc import Hashable, Iterable
@@ -10,6 +14,8 @@ from typing import Any, Self, TypeVar
 
 from ..flags.events import Event, EventType, FlagScope
 from ..log.table_name import both_ways
+from ..row_filter.row_filter import WHOLE, RowFilter, RowView
+from ..row_filter.row_query import RowQuery
 from .grant import Grant, View
 
 __all__ = ["SEGMENT_TYPES", "Selection", "Selections", "tables_of"]
@@ -47,6 +53,8 @@ class Selection:
     schemas: frozenset[str] = frozenset()
     within_ids: frozenset[int] = frozenset()
     grant: Grant | None = None
+    row_query: RowQuery | None = None
+    row_filters: tuple[RowFilter, ...] = ()
 
     @classmethod
     def of(
@@ -61,6 +69,7 @@ class Selection:
         types: Iterable[EventType] = (),
         schemas: Iterable[str] = (),
         within_ids: Iterable[int] = (),
+        row_query: RowQuery | None = None,
     ) -> Self:
         """A selection of these parts; of all flags where none is given, however narrowed.
 
@@ -77,6 +86,7 @@ class Selection:
             _set_of(types),
             _set_of(schemas),
             _set_of(within_ids),
+            row_query=row_query,
         )
 
     def within(self, grant: Grant) -> Self:
@@ -90,22 +100,51 @@ class Selection:
         listed = len(self.flag_keys) + len(self.flag_ids) + len(self.tags) + len(self.tables)
         return listed + self.everything + self.segments
 
-    def matches(self, event: Event) -> bool:
-        if not self.admits(event):
-            return False
+    def view(self, event: Event) -> RowView | None:
+        """How the event is seen; None where it is not selected."""
         tables = tables_of(event)
         if tables is not None:
-            return not self.tables.isdisjoint(tables)
-        return (
+            return None if self.tables.isdisjoint(tables) else self.view_row(event)
+        is_selected = (
             self.everything
             or event.flag_key in self.flag_keys
             or event.flag_id in self.flag_ids
             or not self.tags.isdisjoint(event.tags)
             or (self.segments and event.type in SEGMENT_TYPES)
         )
+        return WHOLE if is_selected and self.admits(event) else None
+
+    def matches(self, event: Event) -> bool:
+        return self.view(event) is not None
+
+    def view_row(self, event: Event, views: "dict[RowFilter, RowView | None] | None" = None) -> RowView | None:
+        """How an event about a row of a selected table is seen. `views` holds what is known of this event already."""
+        table: str = event.detail["table"]
+        if self.schemas and event.schema not in self.schemas:
+            return None
+        if self.grant is not None and not self.grant.allows_table(event.schema, table):
+            return None
+        view: RowView | None = WHOLE
+        filter = self.row_filter(table)
+        if filter is not None:
+            if views is None:
+                view = filter.view(event)
+            elif filter in views:
+                view = views[filter]
+            else:
+                view = views[filter] = filter.view(event)
+        elif self.row_query is not None or (self.grant is not None and self.grant.rules_of(event.schema, table)):
+            return None
+        if view is None or (self.types and view.type_of(event.type) not in self.types) or self.within_ids:
+            return None
+        return view
+
+    def row_filter(self, table: str) -> RowFilter | None:
+        """The filter of a table, named with its schema."""
+        return next((each for each in self.row_filters if each.table == table), None)
 
     def admits(self, event: Event) -> bool:
-        """Whether grant and narrowings let the event through, whatever the parts select."""
+        """Whether grant and narrowings let an event about a flag through, whatever the parts select."""
         type = event.type
         if self.grant is not None:
             view = self.grant.view(event)
@@ -156,8 +195,8 @@ class Selection:
             "schemas": sorted(self.schemas),
         }
 
-    def _narrowing(self) -> tuple[frozenset[EventType], frozenset[str], frozenset[int]]:
-        return self.types, self.schemas, self.within_ids
+    def _narrowing(self) -> tuple[Hashable, ...]:
+        return self.types, self.schemas, self.within_ids, self.row_query
 
     def _plus(self, other: Self) -> Self:
         return replace(
@@ -168,6 +207,7 @@ class Selection:
             tags=_set_of(self.tags | other.tags),
             segments=self.segments or other.segments,
             tables=_set_of(self.tables | other.tables),
+            row_filters=tuple(dict.fromkeys((*self.row_filters, *other.row_filters))),
         )
 
     def _minus(self, other: Self) -> Self:
@@ -238,8 +278,23 @@ class Selections:
             return frozenset()
         return frozenset(name for clause in self.clauses for name in clause.tables)
 
+    def view(self, event: Event) -> RowView | None:
+        """How an event is seen; None where it is not selected. There is one filter per table: clauses do not differ."""
+        for clause in self.clauses:
+            if (view := clause.view(event)) is not None:
+                return view
+        return None
+
     def matches(self, event: Event) -> bool:
-        return any(clause.matches(event) for clause in self.clauses)
+        return self.view(event) is not None
+
+    def row_filter(self, table: str) -> RowFilter | None:
+        """The filter of a table, named with its schema; None where there is none."""
+        return next((found for clause in self.clauses if (found := clause.row_filter(table)) is not None), None)
+
+    @property
+    def filters_rows(self) -> bool:
+        return any(clause.row_filters for clause in self.clauses)
 
     def selects(self, schema: str, flag_id: int, key: str, scope: FlagScope) -> bool:
         return any(clause.selects(schema, flag_id, key, scope) for clause in self.clauses)

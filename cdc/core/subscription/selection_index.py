@@ -4,7 +4,10 @@ from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 from ..flags.events import Event
-from .selection import SEGMENT_TYPES, Selection, Selections, tables_of
+from ..log.table_name import both_ways, without_schema
+from ..row_filter.row_filter import WHOLE, RowFilter, RowView
+from .row_index import RowIndex
+from .selection import SEGMENT_TYPES, Selection, Selections
 
 __all__ = ["SelectionIndex"]
 
@@ -28,6 +31,7 @@ class SelectionIndex(Generic[S]):
 
     def __init__(self) -> None:
         self._buckets: dict[Hashable, dict[_Entry[S], None]] = {}
+        self._rows: dict[str, RowIndex[_Entry[S]]] = {}
         self._entries: dict[S, tuple[_Entry[S], ...]] = {}
         self._order: dict[S, int] = {}
         self._next = 0
@@ -46,6 +50,8 @@ class SelectionIndex(Generic[S]):
         for entry in entries:
             for name in entry.buckets:
                 self._buckets.setdefault(name, {})[entry] = None
+            for filter in entry.clause.row_filters:
+                self._rows.setdefault(filter.table, RowIndex()).add(entry, filter)
 
     def remove(self, subscriber: S) -> None:
         """Remove a subscriber. Idempotent."""
@@ -56,15 +62,37 @@ class SelectionIndex(Generic[S]):
                 del bucket[entry]
                 if not bucket:
                     del self._buckets[name]
+            for filter in entry.clause.row_filters:
+                rows = self._rows[filter.table]
+                rows.remove(entry, filter)
+                if not rows:
+                    del self._rows[filter.table]
 
-    def match(self, event: Event) -> list[S]:
-        """The subscribers that selected this event, each once, in the order in which they were first added."""
-        found: dict[int, S] = {}
-        for name in _names(event):
-            for entry in self._buckets.get(name, ()):
-                if entry.clause.admits(event):
-                    found[entry.order] = entry.subscriber
+    def match(self, event: Event) -> list[tuple[S, RowView]]:
+        """The subscribers that selected this event, each once, in the order in which they were first added, with how
+        each sees it."""
+        found: dict[int, tuple[S, RowView]] = {}
+        table: str | None = event.detail.get("table")
+        if table is None:
+            for name in _names(event):
+                for entry in self._buckets.get(name, ()):
+                    if entry.clause.admits(event):
+                        found[entry.order] = entry.subscriber, WHOLE
+        else:
+            views: dict[RowFilter, RowView | None] = {}
+            for entry in self._of_row(event, table, views):
+                view = entry.clause.view_row(event, views)
+                if view is not None:
+                    found[entry.order] = entry.subscriber, view
         return [found[order] for order in sorted(found)]
+
+    def _of_row(self, event: Event, table: str, views: dict[RowFilter, RowView | None]) -> Iterator[_Entry[S]]:
+        """The entries that select the table, as far as their filters may let the event through."""
+        for name in both_ways(table, event.schema):
+            yield from self._buckets.get(("table", name), ())
+        rows = self._rows.get(table)
+        if rows is not None:
+            yield from rows.candidates(event, views)
 
 
 def _buckets(clause: Selection) -> Iterator[Hashable]:
@@ -72,22 +100,17 @@ def _buckets(clause: Selection) -> Iterator[Hashable]:
         yield "everything"
     if clause.segments:
         yield "segments"
-    for kind, values in (
-        ("key", clause.flag_keys),
-        ("id", clause.flag_ids),
-        ("tag", clause.tags),
-        ("table", clause.tables),
-    ):
+    for kind, values in (("key", clause.flag_keys), ("id", clause.flag_ids), ("tag", clause.tags)):
         for value in values:
             yield kind, value
+    filtered = {name for filter in clause.row_filters for name in (filter.table, without_schema(filter.table))}
+    for table in clause.tables:
+        if table not in filtered:
+            yield "table", table
 
 
 def _names(event: Event) -> Iterator[Hashable]:
-    """The buckets that hold an event's subscribers."""
-    tables = tables_of(event)
-    if tables is not None:
-        yield from (("table", table) for table in tables)
-        return
+    """The buckets that hold the subscribers of an event about a flag."""
     yield "everything"
     if event.type in SEGMENT_TYPES:
         yield "segments"

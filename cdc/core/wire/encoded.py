@@ -12,10 +12,15 @@ from ..flags.events import Event, EventType
 from ..flags.flag import FlagJson
 from ..flags.flag_bound import FlagBound
 from ..log.position import EventId
+from ..row_filter.row_filter import WHOLE, RowView
 from ..subscription.grant import Grant, View
 from ..text.json_text import encode, encode_members
+from .row_view import seen_event
 
 __all__ = ["EncodedEvent", "EventFormat", "encode_commit", "event_object", "filter_for_grant"]
+
+# Clients choose columns, so their number alone would not bound the memory of an event.
+_MOST_VIEWS = 8
 
 _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
@@ -47,6 +52,7 @@ class EncodedEvent:
         "_sse_plain",
         "_stamped",
         "_text",
+        "_views",
         "event",
         "id",
         "siblings",
@@ -60,6 +66,7 @@ class EncodedEvent:
         self.id = str(event.id) if has_id else ""
         self._flag_text = encode(event.flag) if flag_text is None and event.flag is not None else flag_text
         self._departure: EncodedEvent | None = None
+        self._views: dict[RowView, EncodedEvent] | None = None
         self._detail: str | None = None
         self._text: str | None = None
         self._sse_plain: bytes | None = None
@@ -110,6 +117,18 @@ class EncodedEvent:
             gone = replace(self.event, type=EventType.FLAG_DELETED, flag=None, detail={})
             self._departure = EncodedEvent(gone)
         return self._departure
+
+    def seen_as(self, view: RowView) -> "EncodedEvent":
+        """The event as filters of rows make it: encoded once for all who see it so."""
+        if view is WHOLE:
+            return self
+        if self._views is None or len(self._views) >= _MOST_VIEWS:
+            self._views = {}
+        seen = self._views.get(view)
+        if seen is None:
+            event = seen_event(self.event, view)
+            seen = self._views[view] = self if event is self.event else EncodedEvent(event, has_id=bool(self.id))
+        return seen
 
     def framed(self, format: EventFormat) -> bytes:
         """The bytes for every subscriber of a format."""

@@ -9,21 +9,27 @@ cdc.core.errors.InvalidInput: batchMs is 20000, but must be an integer from 0 to
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Self
 
 from ..errors import InvalidEventId, InvalidInput
 from ..flags.events import EventType
 from ..log.position import EventId, Position
+from ..row_filter.expression import Constant
 
 __all__ = [
     "MAX_BATCH_MS",
     "MAX_SELECTORS",
     "MAX_TEXT",
+    "MAX_WHERE",
+    "ExactNumber",
     "Overflow",
     "batch_ms",
     "boolean",
     "check_selectors",
+    "columns",
     "event_types",
     "flag_id",
     "integer",
@@ -31,18 +37,41 @@ __all__ = [
     "listed",
     "min_position",
     "overflow",
+    "parameters",
     "refuse",
+    "split_names",
     "text",
 ]
 
 MAX_BATCH_MS = 10_000
+MAX_COLUMNS = 1_600
+MAX_PARAMETERS = 100
+MAX_WHERE = 8_192
 MAX_SELECTORS = 1_000
 MAX_TEXT = 256
 """Longest selector: flag keys and tags have at most 64 characters, two PostgreSQL names and a dot 127."""
 
+_ONE_NAME = r'(?:"(?:[^"]|"")+"|[^",]+)'
+_NAME = re.compile(_ONE_NAME)
+_NAMES = re.compile(f"{_ONE_NAME}(?:,{_ONE_NAME})*+")
+
 _MAX_POSITION = 2**63 - 1
 _MAX_ID = 2**31 - 1
 _SHOWN = 64
+
+
+class ExactNumber(float):
+    """A number with a decimal point or an exponent, which also keeps its text."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Overflow(StrEnum):
@@ -121,6 +150,52 @@ def min_position(name: str, value: object) -> Position:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
         raise refuse(name, value, 'a position that the server sent, such as "1042"')
     return Position(value)
+
+
+def parameters(name: str, values: Sequence[object]) -> tuple[Constant, ...]:
+    """The values of `$1`, `$2`, …: texts, numbers, booleans and nulls. In a query string all are texts."""
+    if len(values) > MAX_PARAMETERS:
+        raise InvalidInput(
+            f"{len(values)} parameters are given, but a filter may have {MAX_PARAMETERS}",
+            name=name,
+            code="too_many_parameters",
+        )
+    return tuple(_parameter(name, value) for value in values)
+
+
+def _parameter(name: str, value: object) -> Constant:
+    match value:
+        case None:
+            return Constant("null", None)
+        case bool():
+            return Constant("parameter", "true" if value else "false")
+        case str() if len(value) <= MAX_WHERE and "\0" not in value:
+            return Constant("parameter", value)
+        case int() | ExactNumber():
+            return Constant("parameter", str(value))
+    raise refuse(name, value, f"a text of at most {MAX_WHERE} characters, a number, a boolean or null")
+
+
+def columns(name: str, values: object) -> tuple[str, ...]:
+    """Names of columns, each once, in their order."""
+    if not isinstance(values, list) or not 0 < len(values) <= MAX_COLUMNS:
+        raise refuse(name, values, f"a list of 1 to {MAX_COLUMNS} names of columns")
+    return tuple(dict.fromkeys(text(name, value) for value in values))
+
+
+def split_names(name: str, value: str) -> list[str]:
+    """Names with commas between them; in double quotes one may hold commas, and double quotes twice.
+
+    >>> split_names("columns", 'id,"a,""b",total')
+    ['id', 'a,"b', 'total']
+    """
+    if _NAMES.fullmatch(value) is None:
+        raise refuse(name, value, "names of columns with commas between them")
+    return [_unquoted(found[0]) for found in _NAME.finditer(value)]
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def check_selectors(count: int) -> None:

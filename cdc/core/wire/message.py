@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import InvalidInput, InvalidMessage
 from ..log.point_in_time import PointInTime, parse_point_in_time
 from ..log.position import EventId, Position
+from ..row_filter.row_query import RowQuery
 from ..subscription.selection import Selection
 from . import fields
 
@@ -34,10 +35,13 @@ MAX_TOKEN = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Add a selection. `batch_ms` and `stamps` are None if the message does not change them."""
+    """Add a selection, in several parts where tables have filters of their own.
+
+    `batch_ms` and `stamps` are None if the message does not change them.
+    """
 
     request_id: str | None
-    selection: Selection
+    selections: tuple[Selection, ...]
     snapshot: bool
     last_event_id: EventId | None
     batch_ms: int | None
@@ -93,6 +97,8 @@ _SELECTORS = ("flags", "flagIDs", "tags", "subscribeAll", "segments", "tables", 
 _EVALUATE = ("flagKey", "flagID", "entityID", "entityType", "entityContext", "enableDebug")
 _EVALUATE_BATCH = ("entities", "flagIDs", "flagKeys", "flagTags", "flagTagsOperator", "enableDebug")
 
+_TABLE = ("name", "where", "params", "columns")
+
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "subscribe": (*_SELECTORS, "snapshot", "lastEventId", "batchMs", "stamps"),
     "unsubscribe": _SELECTORS,
@@ -135,7 +141,7 @@ def _too_deep() -> InvalidMessage:
 
 
 def _finite(number: str) -> float:
-    value = float(number)
+    value = fields.ExactNumber(number)
     if not math.isfinite(value):
         raise ValueError(f"the number {number[:32]} is too large")
     return value
@@ -192,8 +198,8 @@ def _parse(body: dict[str, Any], request_id: str | None) -> ClientMessage:
 
 
 def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
-    selection = _selection(given)
-    if given.get("subscribeAll") is False and selection.everything:
+    selections = _selections(given)
+    if given.get("subscribeAll") is False and selections[0].everything:
         raise InvalidInput(
             "nothing is selected while subscribeAll is false; name flags, flagIDs, tags, segments or tables,"
             " or omit subscribeAll to select everything",
@@ -201,7 +207,7 @@ def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
         )
     return Subscribe(
         request_id,
-        selection,
+        selections,
         snapshot=fields.boolean("snapshot", given.get("snapshot", False)),
         last_event_id=fields.last_event_id(given["lastEventId"]) if "lastEventId" in given else None,
         batch_ms=fields.batch_ms("batchMs", given["batchMs"]) if "batchMs" in given else None,
@@ -209,7 +215,45 @@ def _subscribe(given: Mapping[str, Any], request_id: str | None) -> Subscribe:
     )
 
 
-def _selection(given: Mapping[str, Any]) -> Selection:
+def _selections(given: Mapping[str, Any]) -> tuple[Selection, ...]:
+    """The selection without the tables that are objects, unless nothing else is selected, and one for each of those."""
+    tables = _list(given, "tables")
+    filtered = [entry for entry in tables if isinstance(entry, dict)]
+    if not filtered:
+        return (_selection(given),)
+    fields.check_selectors(len(tables))
+    plain = {**given, "tables": [entry for entry in tables if not isinstance(entry, dict)]}
+    narrowing = {name: given[name] for name in ("types", "schemas") if name in given}
+    parts = [_selection(narrowing, _table(entry), _row_query(entry)) for entry in filtered]
+    names = ("flags", "flagIDs", "tags", "tables", "subscribeAll", "segments")
+    return (*([_selection(plain)] if any(plain.get(name) for name in names) else []), *parts)
+
+
+def _table(entry: Mapping[str, Any]) -> str:
+    unknown = next((name for name in entry if name not in _TABLE), None)
+    if unknown is not None:
+        shown = fields.shown_name(unknown)
+        raise InvalidInput(
+            f"an entry of tables has no field {shown}; it has {fields.listed(_TABLE)}",
+            name="tables",
+            code="unknown_field",
+        )
+    return fields.text("tables.name", entry.get("name"))
+
+
+def _row_query(entry: Mapping[str, Any]) -> RowQuery | None:
+    where, columns = entry.get("where"), entry.get("columns")
+    values = _list(entry, "params")
+    if where is None and columns is None and not values:
+        return None
+    return RowQuery(
+        None if where is None else fields.text("where", where, fields.MAX_WHERE),
+        fields.parameters("params", values),
+        None if columns is None else fields.columns("columns", columns),
+    )
+
+
+def _selection(given: Mapping[str, Any], table: str | None = None, row_query: RowQuery | None = None) -> Selection:
     lists = {name: _list(given, name) for name in ("flags", "flagIDs", "tags", "tables", "types", "schemas")}
     fields.check_selectors(sum(map(len, lists.values())))
     return Selection.of(
@@ -218,9 +262,10 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         flag_ids=[fields.flag_id("flagIDs", value) for value in lists["flagIDs"]],
         tags=[fields.text("tags", value) for value in lists["tags"]],
         segments=fields.boolean("segments", given.get("segments", False)),
-        tables=[fields.text("tables", value) for value in lists["tables"]],
+        tables=[fields.text("tables", value) for value in lists["tables"]] if table is None else [table],
         types=fields.event_types("types", lists["types"]),
         schemas=[fields.text("schemas", value) for value in lists["schemas"]],
+        row_query=row_query,
     )
 
 

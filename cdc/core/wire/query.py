@@ -1,18 +1,19 @@
 """Parsing of the query string of the SSE stream."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidInput
 from ..log.position import EventId
+from ..row_filter.row_query import RowQuery
 from ..subscription.selection import Selection
 from . import fields
 from .fields import Overflow
 
-__all__ = ["StreamRequest", "parse_stream_query"]
+__all__ = ["StreamRequest", "parse_stream_query", "row_query"]
 
-_REPEATABLE = ("flag", "flagID", "tag", "type", "schema", "table")
-_SINGLE = ("segments", "snapshot", "lastEventId", "batchMs", "envelope", "stamps", "overflow")
+_REPEATABLE = ("flag", "flagID", "tag", "type", "schema", "table", "param")
+_SINGLE = ("where", "columns", "segments", "snapshot", "lastEventId", "batchMs", "envelope", "stamps", "overflow")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -48,7 +49,7 @@ def parse_stream_query(pairs: Iterable[tuple[str, str]], *, last_event_id: str |
             raise InvalidInput(f"{name} is given more than once", name=name)
         else:
             single[name] = value
-    fields.check_selectors(sum(map(len, lists.values())))
+    fields.check_selectors(sum(len(values) for name, values in lists.items() if name != "param"))
     selection = Selection.of(
         flag_keys=[fields.text("flag", value) for value in lists["flag"]],
         flag_ids=[fields.flag_id("flagID", _number(value)) for value in lists["flagID"]],
@@ -57,6 +58,7 @@ def parse_stream_query(pairs: Iterable[tuple[str, str]], *, last_event_id: str |
         tables=[fields.text("table", value) for value in lists["table"]],
         types=fields.event_types("type", lists["type"]),
         schemas=[fields.text("schema", value) for value in lists["schema"]],
+        row_query=row_query(lists["table"], single.get("where"), lists["param"], single.get("columns")),
     )
     return StreamRequest(
         selection,
@@ -66,6 +68,22 @@ def parse_stream_query(pairs: Iterable[tuple[str, str]], *, last_event_id: str |
         envelope=_boolean(single, "envelope"),
         stamps=_boolean(single, "stamps"),
         overflow=fields.overflow("overflow", single.get("overflow", Overflow.RESYNC)),
+    )
+
+
+def row_query(
+    tables: Sequence[str], where: str | None, parameters: Sequence[str], columns: str | None
+) -> RowQuery | None:
+    """What `where`, `param` and `columns` ask of the rows of one table; None without them. `columns` are names with
+    commas between them, those with commas or quotes in them in double quotes."""
+    if where is None and not parameters and columns is None:
+        return None
+    if len(tables) != 1:
+        raise InvalidInput("where, param and columns are for the rows of one table: name exactly one", name="table")
+    return RowQuery(
+        None if where is None else fields.text("where", where, fields.MAX_WHERE),
+        fields.parameters("param", parameters),
+        None if columns is None else fields.columns("columns", fields.split_names("columns", columns)),
     )
 
 

@@ -3,7 +3,8 @@
 Events are sent as `EncodedEvent.text`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..log.position import EventId, Position
@@ -32,7 +33,7 @@ __all__ = [
 def subscribed(
     request_id: str,
     event_id: EventId,
-    added: Selection,
+    added: Sequence[Selection],
     selections: Selections,
     *,
     is_fresh: bool,
@@ -45,9 +46,20 @@ def subscribed(
     `heartbeat_ms` is the interval of heartbeats, to detect dead connections.
     """
     state = {**_state(event_id, is_fresh, age_ms), "heartbeatMs": heartbeat_ms}
-    return encode(
-        {"type": "subscribed", "requestId": request_id, **state, "added": added.to_json(), **_size(selections)}
-    )
+    return encode({"type": "subscribed", "requestId": request_id, **state, "added": _added(added), **_size(selections)})
+
+
+def _added(added: Sequence[Selection]) -> dict[str, Any]:
+    """What was added, as one object: tables with filters of their own are objects, as they were sent."""
+    plain = [part for part in added if part.row_query is None]
+    shown = (plain[0] if plain else replace(added[0], tables=frozenset(), row_query=None)).to_json()
+    filtered = [
+        {"name": name, **part.row_query.to_json()}
+        for part in added
+        if part.row_query is not None
+        for name in part.tables
+    ]
+    return {**shown, "tables": [*shown["tables"], *filtered]}
 
 
 def unsubscribed(

@@ -142,12 +142,12 @@ def event(position: int, key: str, index: int = 0) -> Event:
 )
 def test_each_part_gets_what_it_lacks(key: str, after: int, until: int, delivered: list[int]) -> None:
     added = AddedSelection(OLD, NEW, until=id_at(until), after=id_at(after))
-    assert [position for position in range(1, 9) if added.matches(event(position, key))] == delivered
+    assert [position for position in range(1, 9) if added.view(event(position, key)) is not None] == delivered
     assert added.start == id_at(3)
 
 
 def test_within_a_commit_the_index_decides() -> None:
     added = AddedSelection(OLD, NEW, until=id_at(5), after=id_at(5, 1))
-    assert [added.matches(event(5, "new", index)) for index in range(4)] == [False, False, True, True]
-    assert not any(added.matches(event(5, "old", index)) for index in range(4))
+    assert [added.view(event(5, "new", index)) is not None for index in range(4)] == [False, False, True, True]
+    assert not any(added.view(event(5, "old", index)) is not None for index in range(4))
     assert added.start == id_at(5, 1)

@@ -19,7 +19,7 @@ def refused(message: Any) -> InvalidMessage:
 def test_the_seeds_subscription_is_understood() -> None:
     text = '{"type": "subscribe", "flags": ["flag1", "flag2"], "tags": ["payment"], "subscribeAll": false}'
     selection = Selection.of(flag_keys=["flag1", "flag2"], tags=["payment"])
-    assert parse_message(text) == Subscribe(None, selection, False, None, None, None)
+    assert parse_message(text) == Subscribe(None, (selection,), False, None, None, None)
 
 
 def test_a_subscription_may_say_everything() -> None:
@@ -49,14 +49,14 @@ def test_a_subscription_may_say_everything() -> None:
         types=[EventType.FLAG_UPDATED],
         schemas=["public"],
     )
-    expected = Subscribe("r1", selection, True, EventId.parse("1042-0@k7q2mx"), 50, True)
+    expected = Subscribe("r1", (selection,), True, EventId.parse("1042-0@k7q2mx"), 50, True)
     assert parse_message(json.dumps(message)) == expected
 
 
 @pytest.mark.parametrize("message", [{}, {"flags": None}, {"lastEventId": "", "requestId": None}, {"flags": []}])
 def test_a_subscription_to_nothing_in_particular_is_to_everything(message: dict[str, Any]) -> None:
     parsed = parse_message(json.dumps({"type": "subscribe", **message}))
-    assert parsed == Subscribe(None, Selection.of(), False, None, None, None)
+    assert parsed == Subscribe(None, (Selection.of(),), False, None, None, None)
 
 
 def test_not_all_and_nothing_else_is_refused() -> None:

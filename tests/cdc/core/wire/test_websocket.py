@@ -17,7 +17,7 @@ def test_answers_to_subscriptions_say_what_has_changed_and_how_much_there_is() -
     change = Selection.of(flag_keys=["a"])
     selections = Selections().add(Selection.of(flag_keys=["b", "c"])).add(Selection.of(schemas=["s"]))
     size = {"selectors": 3, "clauses": 2}
-    added = json.loads(websocket.subscribed("r1", HERE, change, selections, is_fresh=True, age_ms=1, heartbeat_ms=9))
+    added = json.loads(websocket.subscribed("r1", HERE, [change], selections, is_fresh=True, age_ms=1, heartbeat_ms=9))
     assert added == {
         "type": "subscribed", "requestId": "r1", **STANDING, "heartbeatMs": 9, "added": change.to_json(), **size
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The text of filters: parsed by sqlglot, and compiled for the tables that are watched now."""
