@@ -36,7 +36,7 @@ class FilterCompiler:
     def compiled(self, selection: Selection, tables: LaneMap) -> Selection:
         """The selection with the filters of its tables; raises `InvalidInput`.
 
-        What a grant hides does not exist: neither the table nor a column may be told from one that is not there.
+        What a grant hides does not exist: a table or a column that is hidden gets the error of one that is missing.
         """
         query, grant = selection.row_query, selection.grant or EVERYTHING
         if not selection.tables or (query is None and not grant.rows):

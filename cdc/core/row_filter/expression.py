@@ -71,7 +71,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`claim('a.b')`: a value out of the token of whoever asks."""
+    """`claim('a.b')`: a value out of the client's token."""
 
     path: str
     cast: str | None = None

@@ -1,6 +1,6 @@
 """A filter of one table's rows, and how it makes a subscriber see an event.
 
-An update may take a row into a filter or out of it. Whoever uses the filter sees the one as an insertion, the other as
+An update may take a row into a filter or out of it. Its subscribers see the one as an insertion, the other as
 a deletion, and nothing at all of what happens outside.
 """
 

@@ -60,7 +60,7 @@ class RowIndex(Generic[T]):
                 yield from entries
         for key, values in self._by_value.values():
             if event.rows is None or event.type is EventType.TABLE_TRUNCATED:
-                # It is for everybody, or for nobody knows whom.
+                # It is for everybody, or it is unknown for whom.
                 for entries in values.values():
                     yield from entries
                 continue
