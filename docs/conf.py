@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 project = "flagent-cdc"
 author = "the authors of flagent-cdc"
 copyright = "the authors of flagent-cdc, Apache 2.0"
-extensions = ["myst_parser", "local_links"]
+extensions = ["myst_parser", "local_links", "sphinx_copybutton"]
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "*.md", "sdk/*/README.md"]
 # A build walks through every folder that is not excluded.
@@ -21,6 +21,12 @@ nitpicky = True
 
 myst_enable_extensions = ["attrs_block"]
 myst_heading_anchors = 4
+
+# What is pasted from a terminal is its commands alone: without prompts, and without what they print.
+copybutton_prompt_text = r"\$ |> "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = True
+copybutton_remove_prompts = True
 
 html_theme = "furo"
 html_title = "flagent-cdc"

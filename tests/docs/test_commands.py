@@ -3,14 +3,17 @@
 The address of the database and the server's port are substituted.
 """
 
+import fcntl
 import os
 import re
-import shutil
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -27,8 +30,8 @@ PAGES = [
 
 pytestmark = pytest.mark.timeout(300)
 
-# The package is not published yet.
-_NPM = "npm install @flagent/realtime"
+# The packages that `sh run packages` would put into the checkout.
+_CHECKOUT = "path/to/flagent-cdc"
 
 
 class PageRunner:
@@ -52,7 +55,9 @@ class PageRunner:
         self._environment = {
             **kept,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(find_binaries()), kept["PATH"]]),
-            "PYTHONPATH": str(ROOT / "sdk" / "python"),
+            # What the packages of this checkout need is here already: pip asks no registry.
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PIP_NO_INDEX": "1",
             "FLAGENT_WS_PORT": str(port),
             "FLAGENT_CDC_DATA_DIR": str(data_dir),
             "LC_ALL": "C.UTF-8",
@@ -127,33 +132,70 @@ class PageRunner:
 
 
 @pytest.fixture(scope="session")
-def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of this checkout, as it would be published; skips without Node."""
-    root = tmp_path_factory.mktemp("checkout")
-    shutil.copy(ROOT / "LICENSE", root)
-    folder = root / "sdk/javascript"
-    shutil.copytree(ROOT / "sdk/javascript", folder, ignore=shutil.ignore_patterns("node_modules", "dist", "test"))
-    installed_packages(folder, folder)
-    for command in (["npm", "run", "--silent", "build"], ["npm", "pack", "--silent"]):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    (package,) = folder.glob("*.tgz")
-    return package
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout, in which `sh run packages` has built the SDKs; skips without Node."""
+    installed_packages(ROOT / "tests/ofrep", tmp_path_factory.mktemp("npm"))
+    with (ROOT / "run").open() as lock:
+        # Tests run in several processes; only one may build at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = ["sh", "run", "packages", "python", "javascript"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return ROOT
 
 
+@pytest.fixture
+def flags_of_others(flagent_url: str) -> Iterator[None]:
+    """Flags that no page made. They have what the pages look for, and are the same after the page."""
+    with psycopg.connect(flagent_url, autocommit=True) as connection:
+        for number, key in enumerate(("old_checkout", "hello_world", "other")):
+            connection.execute(
+                "with f as (insert into flags (key, description, enabled, created_at)"
+                " values (%s, 'The new checkout', %s, now()) returning id),"
+                " s as (insert into segments (flag_id, description, rank, rollout_percent, created_at)"
+                " select id, 'chosen countries', 1, 50, now() from f returning id),"
+                " v as (insert into variants (flag_id, key, created_at) select id, 'new', now() from f returning id)"
+                " insert into constraints (segment_id, property, operator, value, created_at)"
+                " select id, 'country', 'IN', 'DE', now() from s",
+                (key, number % 2 == 0),
+            )
+        before = _rows_of_others(connection)
+        assert before.count("country") == 3
+        yield
+        assert _rows_of_others(connection) == before, "the page changed flags that it had not made"
+
+
+def _rows_of_others(connection: psycopg.Connection) -> str:
+    parts = {
+        "flags": "id in (select id from others)",
+        "segments": "flag_id in (select id from others)",
+        "variants": "flag_id in (select id from others)",
+        "constraints": "segment_id in (select s.id from segments s join others o on o.id = s.flag_id)",
+        "distributions": "segment_id in (select s.id from segments s join others o on o.id = s.flag_id)",
+    }
+    rows: list[str] = []
+    for table, condition in parts.items():
+        statement = (
+            "with others as (select id from flags where key in ('old_checkout', 'hello_world', 'other'))"
+            f" select to_jsonb(t)::text from {table} t where {condition} order by 1"
+        )
+        rows += [f"{table} {row}" for (row,) in connection.execute(statement.encode()).fetchall()]
+    return "\n".join(rows)
+
+
+@pytest.mark.usefixtures("flags_of_others")
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.path.relative_to(ROOT)) for page in PAGES])
 def test_the_commands_of_the_page_print_what_it_shows(
     page: Page, flagent_url: str, tmp_path: Path, open_directory: Path, request: pytest.FixtureRequest
 ) -> None:
     parts = conninfo_to_dict(flagent_url)
     url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
-    # `sh run` needs the checkout; every other command must work in any folder.
+    # The README begins in the checkout; every other command must work in any folder.
     directory = ROOT if page.path.parent == ROOT else tmp_path
     with ExitStack() as stack:
         runner = PageRunner(stack, url, directory, open_directory / "data")
-        if _NPM in page.path.read_text(encoding="utf-8"):
-            runner.substitute(
-                _NPM, f"npm install --silent --no-audit --no-fund {request.getfixturevalue('javascript_sdk')}"
-            )
+        if _CHECKOUT in page.path.read_text(encoding="utf-8"):
+            runner.substitute(_CHECKOUT, str(request.getfixturevalue("checkout")))
         runner.run(page)
 
 
