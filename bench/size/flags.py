@@ -6,15 +6,15 @@ import psycopg
 
 from cdc.database.queries import flagent_tables
 
-__all__ = ["add_flags", "create_tables", "write_flags"]
+__all__ = ["add_flags", "add_parts", "create_tables", "write_flags"]
 
 _TAGS = 50
 
 _FLAG = """
-select 'checkout.flow-' || n, 'Shows the new checkout to a part of the users of team ' || n %% 97, 'ann@example.org',
-       'bob@example.org', n %% 3 <> 0, n, 'Ask the payments team before this is changed.', 'user', localtimestamp,
+select 'checkout.flow-' || n, 'The new checkout for team ' || n %% 97, 'ann@example.org',
+       'bob@example.org', n %% 3 <> 0, n, 'Ask payments first.', 'user', localtimestamp,
        localtimestamp
-  from generate_series(%(first)s, %(last)s) n
+  from generate_series(%(first)s::integer, %(last)s::integer) n
 """
 
 _PARTS = """
@@ -40,6 +40,7 @@ constraint_row as (
     select s.id, case s.rank when 1 then 'email' else 'country' end, case s.rank when 1 then 'EREG' else 'IN' end,
            case s.rank when 1 then '"@example\\.org$"' else '["DE","AT","CH"]' end, localtimestamp, localtimestamp
       from segment s
+     where s.rank = 1
 ),
 tagged as (
     insert into flags_tags (flag_id, tag_id)
@@ -70,10 +71,15 @@ def write_flags(connection: psycopg.Connection, first: int, last: int) -> None:
     )
 
 
+def add_parts(connection: psycopg.Connection, first: int, last: int) -> None:
+    """Insert the parts of these flags."""
+    connection.execute(_PARTS, {"first": first, "last": last, "tags": _TAGS})
+
+
 def add_flags(url: str, count: int) -> None:
     """Fill empty tables with so many flags and their parts, as if they had been there for long."""
     with psycopg.connect(url, autocommit=True) as connection:
         with connection.transaction():
             write_flags(connection, 1, count)
-            connection.execute(_PARTS, {"first": 1, "last": count, "tags": _TAGS})
+            add_parts(connection, 1, count)
         connection.execute("vacuum analyze")

@@ -183,7 +183,7 @@ class JetStreamListener:
                 f"the JetStream stream {self._layout.name!r} does not continue the snapshot at position"
                 f" {snapshot.bootstrap.position}; the relay will write another"
             )
-        catalog, current = snapshot.bootstrap.catalog(), self._replica.catalog
+        catalog, current = await snapshot.bootstrap.load(), self._replica.catalog
         reason = self._must_load if catalog.log == current.log else ResyncReason.LOG_REPLACED
         logger.info("Catalog loaded", extra={"action": "catalog_loading", "reason": reason.value})
         self._loaded, self._sequence, self._must_load = (catalog, reason), snapshot.sequence, None

@@ -361,9 +361,9 @@ class Listener:
             if reason is not None:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
                 with self._waiting("for all flags"):
-                    bootstrap = await self._log.bootstrap()
-                self._replica.replace(bootstrap.catalog(), reason)
-                self._progress.load(bootstrap.stamp)
+                    catalog, stamp = await self._log.load()
+                self._replica.replace(catalog, reason)
+                self._progress.load(stamp)
             # Everything else on the loop gets its turn between two pages of a long way back.
             await asyncio.sleep(0)
 

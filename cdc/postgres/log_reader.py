@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from ..core.flags.catalog import Catalog
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Change, Commit, Op
 from ..core.log.continuity import Applied, Break, CommitFingerprint, why_broken
@@ -18,6 +19,7 @@ from ..database.queries import log_query, query
 from ..database.read_session import ReadSession
 from ..errors import SchemaMismatch
 from ..source.log import Bootstrap, LogState
+from .flag_loader import load_flags
 
 __all__ = ["LogReader", "ask_log", "read_stamp"]
 
@@ -129,6 +131,23 @@ class LogReader:
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
                 schemas[schema] = {table: await _rows(connection, schema, table) for table in TABLES}
             return Bootstrap(state.log, state.newest, state.stamp, schemas)
+
+    async def load(self) -> tuple[Catalog, CommitFingerprint | None]:
+        """The catalog of all that, and the fingerprint of its newest commit: `bootstrap` without keeping the rows."""
+        async with self._session.read() as connection, connection.transaction():
+            state = await self._state(connection)
+            catalog = Catalog(state.log, state.newest, None if state.stamp is None else state.stamp.hash)
+            if self._lane != FLAGS:
+                return catalog, state.stamp
+            for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
+                tables = await load_flags(connection, schema)
+                if tables is None:
+                    rows = {table: await _rows(connection, schema, table) for table in TABLES}
+                    found = Bootstrap(state.log, state.newest, state.stamp, {schema: rows})
+                    catalog.load_from(await found.load())
+                else:
+                    catalog.load_tables(schema, tables, state.newest)
+            return catalog, state.stamp
 
     async def pending_schemas(self) -> list[str]:
         """Schemas that wait for Flagent's tables."""

@@ -5,7 +5,8 @@ change feed, time travel, replay. Positions, ids and pages are the same whicheve
 `SourceError`; `OutOfReach` where the log does not hold what was asked about.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -137,10 +138,26 @@ class Bootstrap:
 
     def catalog(self) -> Catalog:
         """A catalog with exactly these rows."""
-        catalog = Catalog(self.log, self.position, None if self.stamp is None else self.stamp.hash)
-        for schema, tables in self.schemas.items():
-            catalog.load(schema, {name: [row.row for row in rows] for name, rows in tables.items()}, self.position)
+        catalog = self._empty()
+        for _ in self._load(catalog):
+            pass
         return catalog
+
+    async def load(self) -> Catalog:
+        """The same, in turns: everything else on the loop goes on."""
+        catalog = self._empty()
+        for _ in self._load(catalog):
+            await asyncio.sleep(0)
+        return catalog
+
+    def _empty(self) -> Catalog:
+        return Catalog(self.log, self.position, None if self.stamp is None else self.stamp.hash)
+
+    def _load(self, catalog: Catalog) -> Iterator[None]:
+        for schema, tables in self.schemas.items():
+            # Decoded one by one: together they would take a multiple of what the catalog does.
+            rows = {name: (RowText(row.text).row for row in texts) for name, texts in tables.items()}
+            yield from catalog.load_in_turns(schema, rows, self.position)
 
 
 class _Fingerprints(Protocol):

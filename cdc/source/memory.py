@@ -317,7 +317,7 @@ class MemoryFollower:
 
     async def _load(self, broken: Break) -> None:
         bootstrap = await self._log.bootstrap()
-        self._replica.replace(bootstrap.catalog(), ResyncReason(broken))
+        self._replica.replace(await bootstrap.load(), ResyncReason(broken))
         self._fingerprint = bootstrap.stamp
 
 

@@ -25,6 +25,7 @@ begin
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_lanes(interval, integer),'
         ' flagent_cdc.prune_lane(integer, interval, bigint, integer),'
         ' flagent_cdc.record_key_use(integer[], text[], text[], integer[]), flagent_cdc.flag_rows(text, text),'
+        ' flagent_cdc.open_flag_rows(text, text, text[], refcursor),'
         ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
         in_role
     );

@@ -258,3 +258,17 @@ select a.schema_name from flagent_cdc.attachment a where a.attached_at is null o
 
 -- flag_rows: Every row of one of Flagent's tables as JSON.
 select r.row_image from flagent_cdc.flag_rows(%(schema)s, %(table)s) as r (row_image);
+
+-- may_open_flag_rows: Whether open_flag_rows() exists, and this role may call it.
+select coalesce(
+    pg_catalog.has_function_privilege(
+        pg_catalog.to_regprocedure('flagent_cdc.open_flag_rows(text, text, text[], refcursor)'), 'execute'
+    ),
+    false
+);
+
+-- open_flag_rows: Open a cursor over one of Flagent's tables, ordered by flag.
+select flagent_cdc.open_flag_rows(%(schema)s, %(table)s, %(columns)s, %(cursor)s);
+
+-- use_utc: Until the end of the transaction, render times with a time zone as the capture does.
+set local timezone to 'UTC';

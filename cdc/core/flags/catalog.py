@@ -107,6 +107,10 @@ class Catalog:
                 yield
         self.load_tables(schema, loaded, position)
 
+    def load_from(self, other: Self) -> None:
+        """Take the schemas of another catalog of the same position, which must not be used afterwards."""
+        self._schemas |= other._schemas
+
     def load_tables(self, schema: str, tables: FlagTables, position: Position) -> None:
         """Replace the tables of a schema by these, as of a position."""
         self._schemas[schema] = tables

@@ -14,7 +14,7 @@ microseconds. The packed form is `marshal`'s: it is never stored and never leave
 """
 
 import marshal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from ..log.row_text import Row
 from ..text.exact_json import JsonText
 from .flag import FlagJson, attachment, flag_json, is_live, segment_json, tag_json, variant_json
 
-__all__ = ["COLUMNS", "PARTS", "FlagRows", "Values", "as_row", "as_values"]
+__all__ = ["COLUMNS", "PARTS", "FlagRows", "Values", "as_row", "as_values", "pack"]
 
 Values = tuple[Any, ...]
 """A row: the values of the columns in `COLUMNS`, in their order."""
@@ -60,6 +60,15 @@ def as_row(table: str, values: Values) -> Row:
     return dict(zip(COLUMNS[table], values, strict=True))
 
 
+def pack(flag_id: int, own: Values | None, tags: Sequence[tuple[int, str]], parts: Sequence[Sequence[Values]]) -> bytes:
+    """The packed form of `FlagRows` with these rows, the parts in the order of `PARTS`."""
+    whole: Any = (flag_id, own, tags, *parts)
+    try:
+        return marshal.dumps(whole, _VERSION)
+    except ValueError:
+        return marshal.dumps(_plain(whole), _VERSION)
+
+
 class FlagRows:
     """The rows of one flag while they change. `own` is the flag's row; None where only parts of it are known: with
     deferred foreign keys they may come first, and in a cascade the parent is deleted first."""
@@ -80,19 +89,10 @@ class FlagRows:
         rows.parts = {table: {row[0]: row for row in found} for table, found in zip(PARTS, parts, strict=True)}
         return rows
 
-    def pack(self, tags: Iterable[tuple[int, str]]) -> bytes:
+    def pack(self, tags: Sequence[tuple[int, str]]) -> bytes:
         """`tags` are the id and value of the live tags it is linked to, by id."""
-        self.tags = tuple(tags)
-        whole = (
-            self.flag_id,
-            self.own,
-            self.tags,
-            *[tuple(self.parts[table].values()) for table in PARTS],
-        )
-        try:
-            return marshal.dumps(whole, _VERSION)
-        except ValueError:
-            return marshal.dumps(_plain(whole), _VERSION)
+        self.tags = tags
+        return pack(self.flag_id, self.own, tags, [list(self.parts[table].values()) for table in PARTS])
 
     @property
     def is_empty(self) -> bool:

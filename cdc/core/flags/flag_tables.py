@@ -5,7 +5,7 @@ row whose parent is unknown is kept too: with deferred foreign keys the child ma
 parent is deleted first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
@@ -15,7 +15,7 @@ from .events import FlagScope
 from .flag import FlagJson
 from .flag_bound import FlagBound
 from .flag_chunks import FlagChunk, FlagChunks
-from .flag_rows import COLUMNS, FlagRows, Values, as_values
+from .flag_rows import COLUMNS, PARTS, FlagRows, Values, as_values, pack
 from .stored_flag import StoredFlag
 
 __all__ = ["TABLES", "FlagTables"]
@@ -37,6 +37,7 @@ TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 # Rendered flags that are remembered: those that change or are evaluated often. About 8 KB of memory each.
 _RENDERED = 1_000
 
+_SEGMENTS, _LINKS = PARTS.index("segments"), PARTS.index("flags_tags")
 _PROJECT = COLUMNS["flags"].index("project_id")
 _ENVIRONMENT = COLUMNS["flags"].index("environment_id")
 
@@ -172,20 +173,29 @@ class FlagTables:
         """Add a row, in any order."""
         self._put(table, as_values(table, row))
 
+    def put_values(self, table: str, values: Values) -> None:
+        """The same of a row whose values are in the order of `COLUMNS`."""
+        self._put(table, values)
+
     def put_tag(self, values: Values) -> None:
         """Add a tag, before the flags that it belongs to."""
         self._tags[values[0]] = values
 
-    def put_flag(self, rows: FlagRows) -> None:
-        """Add a flag with all its rows at once, whose id must be new; its tags must be there already."""
-        flag_id = rows.flag_id
-        for segment_id in rows.parts["segments"]:
-            self._segments[segment_id] = flag_id
-        for link in rows.parts["flags_tags"].values():
+    def put_flag(self, flag_id: int, own: Values, parts: Sequence[Sequence[Values]]) -> None:
+        """Add a flag with all its rows at once, its parts in the order of `PARTS`; its tags must be there already."""
+        if flag_id in self._open:
+            for table, rows in zip(("flags", *PARTS), ((own,), *parts), strict=True):
+                for values in rows:
+                    self._put(table, values)
+            return
+        for segment in parts[_SEGMENTS]:
+            self._segments[segment[0]] = flag_id
+        links = parts[_LINKS]
+        for link in links:
             self._tagged.setdefault(link[2], set()).add(flag_id)
-        if rows.own is not None:
-            self._add_key(rows.own[1], flag_id)
-        self._store(rows)
+        self._add_key(own[1], flag_id)
+        tags = self._tags_of(links)
+        self._store(flag_id, own, tags, pack(flag_id, own, tags, parts))
 
     def close_in_turns(self) -> Iterator[None]:
         """Pack what was put, one flag at each step."""
@@ -374,7 +384,9 @@ class FlagTables:
         rows = self._open.pop(flag_id)
         self._drop(flag_id)
         if not rows.is_empty:
-            self._store(rows)
+            links = rows.parts["flags_tags"].values()
+            tags = self._tags_of(links)
+            self._store(flag_id, rows.own, tags, rows.pack(tags))
         else:
             self._chunks.discard(flag_id)
 
@@ -388,26 +400,24 @@ class FlagTables:
             self._crc_sum -= flag.known_crc
         self._rendered.pop(flag_id, None)
 
-    def _store(self, rows: FlagRows) -> None:
-        flag_id, own = rows.flag_id, rows.own
-        tags = []
-        for link in rows.parts["flags_tags"].values():
-            tag = self._tags.get(link[2])
-            if tag is not None and tag[-1] is None:
-                tags.append((tag[0], tag[1]))
-        tags.sort()
-        scope = _NOWHERE
-        if own is not None and rows.is_live:
+    def _tags_of(self, links: Iterable[Values]) -> list[tuple[int, str]]:
+        """The id and value of the live tags of these links, by id."""
+        found = [tag for link in links if (tag := self._tags.get(link[2])) is not None and tag[-1] is None]
+        return sorted([(tag[0], tag[1]) for tag in found])
+
+    def _store(self, flag_id: int, own: Values | None, tags: Sequence[tuple[int, str]], packed: bytes) -> None:
+        if own is not None and own[-1] is None:
             scope = FlagScope(frozenset([value for _, value in tags]), own[_PROJECT], own[_ENVIRONMENT])
             if len(self._scopes) >= _RENDERED:
                 self._scopes.clear()
             scope = self._scopes.setdefault(scope, scope)
+            self._flags[flag_id] = StoredFlag(flag_id, own[1], scope, packed, is_live=True)
             self._unhashed[flag_id] = None
             self._chunks.put(flag_id)
         else:
+            key = "" if own is None else own[1]
+            self._flags[flag_id] = StoredFlag(flag_id, key, _NOWHERE, packed, is_live=False)
             self._chunks.discard(flag_id)
-        key = "" if own is None else own[1]
-        self._flags[flag_id] = StoredFlag(flag_id, key, scope, rows.pack(tags), is_live=rows.is_live)
 
     def _add_key(self, key: str, flag_id: int) -> None:
         others = self._keys.get(key)
