@@ -22,6 +22,13 @@ public class ClientOptions(
     public val maxMessageBytes: Int = 64 * 1024 * 1024,
     /** The coroutine context of handlers. */
     public val handlerContext: CoroutineContext = Dispatchers.IO,
+    /** Whether the client connects by itself at the first subscription; otherwise [RealtimeClient.start] must be called. */
+    public val start: Boolean = true,
+    /**
+     * What identifies the user of this client in a [Persistence], instead of the API key. Needed where a key that changes must find the
+     * flags that were saved with the former one.
+     */
+    public val cacheIdentity: String? = null,
     /** Called with every error that the client has recovered from, and with the fatal one. Must not block. */
     public val onError: (FlagentException) -> Unit = {},
 ) {

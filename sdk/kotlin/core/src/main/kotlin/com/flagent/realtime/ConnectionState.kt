@@ -7,6 +7,9 @@ public enum class ConnectionState {
     CONNECTING,
     CONNECTED,
 
+    /** Not started yet, or ended by [RealtimeClient.offline]. */
+    OFFLINE,
+
     /** The connection is lost; the client waits for the next attempt. */
     RECONNECTING,
 

@@ -3,8 +3,10 @@ package com.flagent.realtime
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Deferred
 import kotlinx.coroutines.ExperimentalCoroutinesApi
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.async
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.channels.ReceiveChannel
 import kotlinx.coroutines.channels.SendChannel
@@ -13,6 +15,8 @@ import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.flow.StateFlow
+import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.selects.onTimeout
 import kotlinx.coroutines.selects.select
@@ -37,6 +41,12 @@ internal sealed interface DispatchItem {
 internal interface ConnectionListener {
     /** Whether a store depends on the connection. */
     val feedsStore: Boolean
+
+    /** Before each connection. Raises what the application's key function raises. */
+    suspend fun beforeConnect()
+
+    /** The ids that the stores can resume after, for the first connection; `null` = one that needs a snapshot. Empty afterwards. */
+    fun resumeIDs(): List<String?>
 
     fun onState(state: ConnectionState)
 
@@ -63,6 +73,7 @@ internal class ConnectionSupervisor(
     private val snapshots: SnapshotRequests,
     private val queue: SendChannel<DispatchItem>,
     private val listener: ConnectionListener,
+    private val gate: StateFlow<Boolean>,
     private val startedAt: TimeMark,
     random: () -> Double,
 ) {
@@ -83,9 +94,40 @@ internal class ConnectionSupervisor(
         var isGreeted = false
     }
 
+    /** Whether the present connection, or attempt, has received a message. */
+    private var hasMessage = false
+
     suspend fun run(): FlagentException {
         while (true) {
+            if (!gate.value) listener.onState(ConnectionState.OFFLINE)
+            gate.first { it }
+            val end = coroutineScope {
+                val online = async { runOnline() }
+                val watching = launch {
+                    gate.first { !it }
+                    online.cancel()
+                }
+                try {
+                    online.await()
+                } catch (_: CancellationException) {
+                    // Offline, unless the client itself is closed.
+                    currentCoroutineContext().ensureActive()
+                    null
+                } finally {
+                    watching.cancel()
+                }
+            }
+            if (end != null) return end
+            listener.onLost()
+            requests.onLost(OfflineException())
+        }
+    }
+
+    /** Returns the fatal exception. */
+    private suspend fun runOnline(): FlagentException {
+        while (true) {
             awaitDemand()
+            hasMessage = false
             val failure = try {
                 connect()
                 null
@@ -101,10 +143,18 @@ internal class ConnectionSupervisor(
             listener.onLost()
             if (failure == null) continue
             requests.onLost(failure.error)
-            if (failure.isFatal) return failure.error
+            val step = transport.next(failure, hasMessage, now)
+            if (step == NextStep.FAIL) return failure.error
+            // Not fatal where another transport may work.
+            val error = (failure.error as? ConnectionRefusedException)
+                ?.let { ConnectionLostException(it.message.orEmpty(), it.status, it.closeCode, it) } ?: failure.error
+            if (step == NextStep.CONNECT) {
+                listener.onProblem(error)
+                continue
+            }
             val wait = backoff.onLost(now, failure.retryAfter, listener.feedsStore)
                 ?: return ReconnectExhaustedException(backoff.attempt - 1, failure.error)
-            listener.onProblem(failure.error)
+            listener.onProblem(error)
             listener.onState(ConnectionState.RECONNECTING)
             delay(wait)
         }
@@ -123,6 +173,8 @@ internal class ConnectionSupervisor(
     /** Returns when the connection must be replaced at once. */
     private suspend fun connect() {
         listener.onState(ConnectionState.CONNECTING)
+        listener.beforeConnect()
+        resumeFrom(listener.resumeIDs())
         // In this order: a store registers first and requests its snapshot afterwards.
         val open = snapshots.open()
         val selection = subscriptions.selection()
@@ -132,7 +184,10 @@ internal class ConnectionSupervisor(
         var connection: Connection? = null
         try {
             withTimeoutOrNull(connectTimeout) { connection = transport.open(request) }
-            val opened = connection ?: throw ConnectionFailure(ConnectionLostException("No connection within $connectTimeout."))
+            val opened = connection ?: throw ConnectionFailure(
+                ConnectionLostException("No connection within $connectTimeout."),
+                kind = TransportInput.SILENT,
+            )
             if (wanted != null) cursor.replace(null)
             val session = Session(opened, wanted, wanted ?: snapshots.newestAnswered, request.lastEventId != null, isAfterGap)
             if (selection.isEmpty) listener.onState(ConnectionState.CONNECTED)
@@ -143,10 +198,27 @@ internal class ConnectionSupervisor(
         }
     }
 
+    /** Begins at the lowest of the ids of several stores, if they are of one log; otherwise a snapshot is needed. */
+    private fun resumeFrom(ids: List<String?>) {
+        if (ids.isEmpty()) return
+        var lowest = ids.first()
+        for (id in ids) {
+            val order = if (id == null || lowest == null) IdOrder.INCOMPARABLE else EventId.compare(id, lowest)
+            if (order == IdOrder.INCOMPARABLE) {
+                if (snapshots.open() == null) snapshots.requestSnapshot()
+                return
+            }
+            if (order == IdOrder.BEFORE) lowest = id
+        }
+        cursor.replace(lowest)
+    }
+
     private sealed interface Step {
         class Read(val messages: List<Message>) : Step
 
         data object UpdateSelection : Step
+
+        data object Replace : Step
     }
 
     private suspend fun serve(session: Session, initial: ServerSelection) = coroutineScope {
@@ -163,12 +235,14 @@ internal class ConnectionSupervisor(
                 broken.complete(e)
             }
         }
+        val better = async { transport.awaitBetter { now } }
         var selection = initial
         var requested = session.requested
         try {
             while (true) {
-                when (val step = await(session, inbox, broken)) {
+                when (val step = await(session, inbox, broken, better, !selection.isEmpty)) {
                     is Step.Read -> step.messages.forEach { onMessage(session, it) }
+                    Step.Replace -> break
                     Step.UpdateSelection -> {
                         val newest = snapshots.newest
                         val next = subscriptions.selection()
@@ -185,6 +259,7 @@ internal class ConnectionSupervisor(
         } finally {
             inbox.cancel()
             writer.cancel()
+            better.cancel()
         }
     }
 
@@ -194,12 +269,19 @@ internal class ConnectionSupervisor(
         session: Session,
         inbox: ReceiveChannel<List<Message>>,
         broken: CompletableDeferred<ConnectionFailure>,
+        better: Deferred<Unit>,
+        hasSelection: Boolean,
     ): Step = select {
         inbox.onReceiveCatching { Step.Read(it.getOrNull() ?: throw it.exceptionOrNull() ?: lost("The connection ended.")) }
         broken.onAwait { throw it }
         subscriptions.changes.onReceive { Step.UpdateSelection }
+        better.onAwait { Step.Replace }
         val silenceLimit = session.liveness.silenceLimit
-        onTimeout(silenceLimit) { throw lost("No data from the server for $silenceLimit.") }
+        val answerLimit = transport.answerLimit?.takeIf { (hasSelection && !hasMessage) || snapshots.open() != null } ?: silenceLimit
+        val limit = minOf(silenceLimit, answerLimit)
+        onTimeout(limit) {
+            throw ConnectionFailure(ConnectionLostException("No data from the server for $limit."), kind = TransportInput.SILENT)
+        }
     }
 
     @OptIn(ExperimentalCoroutinesApi::class)
@@ -215,7 +297,11 @@ internal class ConnectionSupervisor(
     private fun lost(reason: String) = ConnectionFailure(ConnectionLostException(reason))
 
     private suspend fun onMessage(session: Session, message: Message) {
-        if (message != Message.Ignored && message !is Message.Retry) backoff.onMessage(now)
+        if (message != Message.Ignored && message !is Message.Retry) {
+            backoff.onMessage(now)
+            if (!hasMessage) transport.onFirstMessage(now)
+            hasMessage = true
+        }
         when (message) {
             is Message.Connected -> onConnected(session, message)
             is Message.Events -> onEvents(message)

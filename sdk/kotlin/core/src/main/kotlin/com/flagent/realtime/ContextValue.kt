@@ -18,6 +18,16 @@ internal object ContextValue {
     fun jsonOf(context: Map<String, Any?>): JsonObject =
         JsonObject(context.mapNotNull { (name, value) -> json(name, value)?.let { name to it } }.toMap())
 
+    /** The context with its values as text, without those that are missing; raises as [jsonOf]. */
+    fun textsOf(context: Map<String, Any?>?): Map<String, String> {
+        if (context.isNullOrEmpty()) return emptyMap()
+        @Suppress("UNCHECKED_CAST")
+        if (context.values.all { it is String }) return context as Map<String, String>
+        val texts = HashMap<String, String>()
+        for ((name, value) in context) text(name, value)?.let { texts[name] = it }
+        return texts
+    }
+
     private fun json(name: String, value: Any?): JsonElement? {
         val text = text(name, value) ?: return null
         val literal = when (value) {

@@ -17,6 +17,9 @@ internal object Canonical {
 
     fun crc(text: String): Long = CRC32().apply { update(text.toByteArray(Charsets.UTF_8)) }.value
 
+    /** A text as JSON. */
+    fun quoted(text: String): String = buildString { writeText(text) }
+
     private fun StringBuilder.write(value: JsonElement) {
         when (value) {
             is JsonObject -> writeObject(value, emptySet())
@@ -70,7 +73,7 @@ internal object Canonical {
     }
 
     // String.compareTo compares UTF-16 units, which sorts U+1F6A9 before U+FFEE.
-    private val byCodePoint = Comparator<String> { a, b ->
+    val byCodePoint = Comparator<String> { a, b ->
         val left = a.codePoints().iterator()
         val right = b.codePoints().iterator()
         while (left.hasNext() && right.hasNext()) {

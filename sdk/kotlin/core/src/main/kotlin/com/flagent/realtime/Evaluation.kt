@@ -6,9 +6,14 @@ import kotlinx.serialization.json.JsonPrimitive
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
 import kotlinx.serialization.json.putJsonArray
+import kotlin.time.Instant
 
-/** The result of a flag for an entity. [variantKey] is `null` if the entity gets no variant. */
-public class EvaluationResult internal constructor(
+/**
+ * The result of a flag for an entity. [variantKey] is `null` if the entity gets no variant.
+ *
+ * A result of the server has all parts in [raw]; of a local evaluation it is empty.
+ */
+public class EvaluationResult private constructor(
     public val flagID: Int,
     public val flagKey: String,
     public val flagSnapshotID: Int,
@@ -17,16 +22,30 @@ public class EvaluationResult internal constructor(
     public val variantID: Int?,
     public val variantKey: String?,
     public val variantAttachment: Map<String, String>?,
-    /** The entity as the server evaluated it, with a generated id if none was given. */
-    public val evalContext: JsonObject?,
-    /** Only if debugging was enabled. */
-    public val evalDebugLog: JsonObject?,
-    public val timestamp: String?,
+    private val entity: EvaluationEntity?,
+    private val message: String?,
+    private val timestampMs: Long,
     /** The position in the server's change log that the result was evaluated at; `null` if the server sent none. */
     public val position: String?,
+    /** The tenant's schema of a local evaluation; `null` unless the server watches several. */
+    public val schema: String?,
     /** The result as received. */
     public val raw: JsonObject,
 ) {
+    /** The entity's id, generated if none was given. */
+    public val entityID: String? get() = if (entity != null) entity.entityID else evalContext?.text("entityID")
+
+    /** The entity as it was evaluated. */
+    public val evalContext: JsonObject? get() = entity?.let { buildJsonObject { it.writeTo(this) } } ?: raw.obj("evalContext")
+
+    /** `msg` says why there is no variant. More only if debugging was enabled. */
+    public val evalDebugLog: JsonObject?
+        get() = message?.let { buildJsonObject { put("msg", it) } } ?: raw.obj("evalDebugLog")
+
+    /** ISO-8601 in UTC. */
+    public val timestamp: String?
+        get() = if (entity == null) raw.text("timestamp") else Instant.fromEpochMilliseconds(timestampMs).toString()
+
     override fun toString(): String = "EvaluationResult($flagKey -> $variantKey)"
 
     internal companion object {
@@ -39,11 +58,38 @@ public class EvaluationResult internal constructor(
             variantID = json.int("variantID"),
             variantKey = json.text("variantKey"),
             variantAttachment = json.obj("variantAttachment")?.toTexts(),
-            evalContext = json.obj("evalContext"),
-            evalDebugLog = json.obj("evalDebugLog"),
-            timestamp = json.text("timestamp"),
+            entity = null,
+            message = null,
+            timestampMs = 0,
             position = position,
+            schema = null,
             raw = json,
+        )
+
+        fun local(
+            found: CompiledFlag?,
+            requestedID: Int?,
+            requestedKey: String?,
+            decision: CompiledFlag.Decision,
+            entity: EvaluationEntity,
+            message: String?,
+            timestampMs: Long,
+            position: String?,
+        ) = EvaluationResult(
+            flagID = found?.flag?.id ?: requestedID ?: 0,
+            flagKey = found?.flag?.key ?: requestedKey.orEmpty(),
+            flagSnapshotID = found?.flag?.snapshotID ?: 0,
+            flagTags = found?.tags.orEmpty(),
+            segmentID = decision.segmentID,
+            variantID = decision.variantID,
+            variantKey = decision.variant?.key,
+            variantAttachment = decision.variant?.attachment,
+            entity = entity,
+            message = message,
+            timestampMs = timestampMs,
+            position = position,
+            schema = found?.flag?.schema,
+            raw = JsonObject(emptyMap()),
         )
     }
 }

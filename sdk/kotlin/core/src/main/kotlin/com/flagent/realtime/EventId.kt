@@ -10,6 +10,9 @@ internal enum class IdOrder { BEFORE, SAME, AFTER, INCOMPARABLE }
  * of the commit. Ids of different logs, or of another form, have no order.
  */
 internal class EventId private constructor(val position: BigInteger, private val index: BigInteger?, private val log: String) {
+    /** Whether this is the id of a commit, not of one event in it. */
+    val isWholeCommit: Boolean get() = index == null
+
     private fun compareTo(other: EventId): IdOrder {
         if (log != other.log) return IdOrder.INCOMPARABLE
         val byPosition = position.compareTo(other.position)

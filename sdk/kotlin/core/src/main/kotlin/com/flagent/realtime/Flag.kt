@@ -31,6 +31,8 @@ public data class Flag(
     val archived: Boolean = false,
     /** The tenant's schema; `null` unless the server watches several. */
     val schema: String? = null,
+    /** The flag's size in bytes if the server sent it without its rules, because it is too large; otherwise `null`. */
+    val tooLarge: Int? = null,
 ) {
     /** The flag as received. */
     public var raw: JsonObject = JsonObject(emptyMap())
@@ -63,6 +65,7 @@ public data class Flag(
                 updatedAt = json.text("updatedAt"),
                 archived = json.bool("archived") ?: false,
                 schema = json.text("schema"),
+                tooLarge = json.int("tooLarge"),
             ).also { it.raw = json }
         }
     }

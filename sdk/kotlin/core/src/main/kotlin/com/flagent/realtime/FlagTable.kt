@@ -16,7 +16,10 @@ internal data class FlagIdentity(val schema: String, val id: Int, val keyWithout
 internal class FlagTable {
     private data class Name(val schema: String, val key: String)
 
-    private class FlagEntry(val identity: FlagIdentity, val flag: Flag, val text: String, val crc: Long, val rank: Long)
+    private class FlagEntry(val identity: FlagIdentity, val flag: Flag, val text: String, val crc: Long, val rank: Long) {
+        /** Prepared at the first evaluation. */
+        val compiled by lazy(LazyThreadSafetyMode.PUBLICATION) { CompiledFlag(flag) }
+    }
 
     private val byIdentity = HashMap<FlagIdentity, FlagEntry>()
     private val byName = LinkedHashMap<Name, FlagEntry>()
@@ -33,6 +36,14 @@ internal class FlagTable {
     fun flags(): List<Flag> = byName.values.map { it.flag }
 
     operator fun get(schema: String, key: String): Flag? = byName[Name(schema, key)]?.flag
+
+    /** The flag with that key, prepared for evaluation. */
+    fun compiled(schema: String, key: String): CompiledFlag? = byName[Name(schema, key)]?.compiled
+
+    fun compiled(schema: String, id: Int): CompiledFlag? = byIdentity[FlagIdentity(schema, id, null)]?.compiled
+
+    /** The schemas that have a flag of that key. */
+    fun schemasOf(key: String): List<String> = byName.keys.filter { it.key == key }.map { it.schema }
 
     /** Starts a step; [changes] returns its changes. */
     fun startStep() {

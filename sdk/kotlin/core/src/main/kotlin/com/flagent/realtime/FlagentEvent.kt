@@ -29,6 +29,21 @@ public class FlagentEvent(
     /** The message as received. */
     public val raw: JsonObject = JsonObject(emptyMap()),
 ) {
+    /** The table of a row, with its schema; `null` for events about flags. */
+    public val table: String? get() = raw.text("table")
+
+    /** The columns of a row's key; `null` for events about flags, and where the table has no key. */
+    public val key: JsonObject? get() = raw.obj("key")
+
+    /** The row before the change; `null` if there was none, or if it is [unreadable]. Numbers keep all their digits. */
+    public val before: JsonObject? get() = raw.obj("before")
+
+    /** The row after the change; `null` if there is none, or if it is [unreadable]. */
+    public val after: JsonObject? get() = raw.obj("after")
+
+    /** Why the values of a row could not be delivered, such as `too_large`; `null` if they were. */
+    public val unreadable: String? get() = raw.text("unreadable")
+
     override fun toString(): String = "FlagentEvent($typeName, id=$id, flagKey=$flagKey)"
 }
 

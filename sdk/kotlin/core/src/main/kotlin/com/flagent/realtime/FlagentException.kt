@@ -13,6 +13,11 @@ package com.flagent.realtime
  * ├── NotReadyException            the store did not become ready in time
  * ├── ClientClosedException        the client is closed
  * ├── MalformedMessageException    a message of the server cannot be decoded; it is skipped
+ * ├── OfflineException             the client is offline, or was not started
+ * ├── SavedFlagsIgnoredException   saved flags, or a bootstrap, cannot be used; the store starts without them
+ * ├── PersistenceFailedException   the flags cannot be saved, or read; the store is not affected
+ * ├── SelectionTooLargeException   the next transport cannot carry the selection; the client stays with the present one
+ * ├── FlagTooLargeException        the server sent the flag without its rules, so that only the server can evaluate it
  * ├── HandlerFailedException       a handler of the application raised; the exception is the cause
  * └── AmbiguousFlagException       several schemas hold a flag of this key
  * ```
@@ -56,6 +61,25 @@ public class ClientClosedException : FlagentException("The client is closed.")
 
 /** A message of the server cannot be decoded; it is skipped, and the connection stays. */
 public class MalformedMessageException(message: String) : FlagentException(message)
+
+/** The client is offline, or was not started; call [RealtimeClient.start]. */
+public class OfflineException : FlagentException("The client is offline; call start.")
+
+/** Saved flags, or a bootstrap, cannot be used; the store starts without them. */
+public class SavedFlagsIgnoredException(public val source: FlagSource, public val problem: SavedProblem) :
+    FlagentException(
+        "The ${if (source == FlagSource.CACHE) "saved flags" else "flags of the bootstrap"} are ignored: ${problem.name.lowercase()}.",
+    )
+
+/** The flags cannot be saved, or read; the store is not affected. */
+public class PersistenceFailedException(message: String, cause: Throwable?) : FlagentException(message, cause)
+
+/** The next transport cannot carry the selection; the client stays with the present one. */
+public class SelectionTooLargeException(message: String) : FlagentException(message)
+
+/** The server sent the flag without its rules, because it has [size] bytes: only the server can evaluate it. */
+public class FlagTooLargeException(public val key: String, public val size: Int) :
+    FlagentException("The flag '$key' has $size bytes, so the server sends it without its rules; ask the server to evaluate it.")
 
 /** A handler of the application raised; the exception is the cause. */
 public class HandlerFailedException(cause: Throwable) : FlagentException("A handler raised: $cause", cause)

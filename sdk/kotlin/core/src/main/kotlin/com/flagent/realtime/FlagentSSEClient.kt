@@ -27,10 +27,9 @@ public class FlagentSSEClient internal constructor(parts: ClientParts) : Realtim
     public fun subscribe(handler: suspend (FlagentEvent) -> Unit): Subscription = subscribeAll(handler)
 
     private companion object {
-        fun parts(url: String, keys: ApiKeySource, reconnect: ReconnectConfig, options: ClientOptions) = ClientParts(
-            SseTransport(endpointUrl(url, "http"), keys, SharedEngine(options.engine), options.maxMessageBytes),
-            reconnect,
-            options,
-        )
+        fun parts(url: String, keys: ApiKeySource, reconnect: ReconnectConfig, options: ClientOptions): ClientParts {
+            val endpoint = Endpoint(endpointUrl(url, "http"), keys, SharedEngine(options.engine, options.connectTimeout), EndpointKind.EVENT_STREAM)
+            return ClientParts(SseTransport(endpoint.url, keys, endpoint.http, options.maxMessageBytes), reconnect, options, endpoint)
+        }
     }
 }

@@ -49,7 +49,7 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
         enableDebug: Boolean = false,
         minPosition: String? = null,
     ): EvaluationResult {
-        start()
+        requireOnline()
         val request = buildJsonObject {
             put("type", "evaluate")
             put("flagKey", flagKey)
@@ -82,7 +82,7 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
 
     /** Evaluates several flags for several entities in one request. Results are in the server's order: by flag, then by entity. */
     public suspend fun evaluateBatch(batch: BatchEvaluation): List<EvaluationResult> {
-        start()
+        requireOnline()
         val response = requests.call(batch.message(), options.requestTimeout)
         return response.results.map { EvaluationResult.of(it, response.position) }
     }
@@ -91,14 +91,15 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
     public suspend fun evaluateBatch(entities: List<EvaluationEntity>, flagKeys: List<String>): List<EvaluationResult> =
         evaluateBatch(BatchEvaluation(entities, flagKeys))
 
+    private fun requireOnline() {
+        ensureRunning()
+        if (!online.value) throw OfflineException()
+    }
+
     private companion object {
         fun parts(url: String, keys: ApiKeySource, reconnect: ReconnectConfig, options: ClientOptions): ClientParts {
-            val address = endpointUrl(url, "ws")
-            return ClientParts(
-                WebSocketTransport(address, keys, SharedEngine(options.engine), options.maxMessageBytes),
-                reconnect,
-                options,
-            )
+            val endpoint = Endpoint(endpointUrl(url, "ws"), keys, SharedEngine(options.engine, options.connectTimeout), EndpointKind.WEB_SOCKET)
+            return ClientParts(WebSocketTransport(endpoint.url, keys, endpoint.http, options.maxMessageBytes), reconnect, options, endpoint)
         }
     }
 }

@@ -6,15 +6,38 @@ import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonObject
 import java.io.ByteArrayOutputStream
 import java.io.IOException
+import java.net.ConnectException
+import java.net.NoRouteToHostException
+import java.net.SocketTimeoutException
 import java.net.URI
+import java.net.UnknownHostException
+import javax.net.ssl.SSLException
 import kotlin.time.Duration.Companion.seconds
 
 /** Supplies the API key for every connection. */
 internal class ApiKeySource(val isRenewable: Boolean, private val read: suspend () -> String?) {
-    suspend fun get(): String? = read()
+    /** What [get] returned last. */
+    @Volatile
+    var last: String? = null
+        private set
+
+    private var fetched: String? = null
+    private var isFetched = false
+
+    suspend fun get(): String? {
+        if (!isFetched) return read().also { last = it }
+        isFetched = false
+        return fetched
+    }
+
+    /** The key of the next connection, which [get] then returns. */
+    suspend fun peek(): String? = get().also {
+        fetched = it
+        isFetched = true
+    }
 
     companion object {
-        fun fixed(key: String?) = ApiKeySource(false) { key }
+        fun fixed(key: String?) = ApiKeySource(false) { key }.also { it.last = key }
     }
 }
 
@@ -56,6 +79,7 @@ internal class Handshake(private val keys: ApiKeySource) {
                 Outcome.RETRY -> throw ConnectionFailure(
                     ConnectionLostException(message(refusal), status = refusal.status),
                     retryAfter = Policy.parseRetryAfter(refusal.retryAfter, System.currentTimeMillis()),
+                    kind = if (Policy.isUnavailable(refusal.status)) TransportInput.UNAVAILABLE else TransportInput.FAILED,
                 )
                 Outcome.STREAM, Outcome.FATAL -> throw refused(message(refusal), refusal.status)
             }
@@ -71,7 +95,14 @@ internal class Handshake(private val keys: ApiKeySource) {
     private suspend fun <T> connecting(action: suspend () -> T): T = try {
         action()
     } catch (e: IOException) {
-        throw ConnectionFailure(ConnectionLostException("Connecting failed: $e", cause = e))
+        val kind = if (isRefused(e)) TransportInput.REFUSED else TransportInput.FAILED
+        throw ConnectionFailure(ConnectionLostException("Connecting failed: $e", cause = e), kind = kind)
+    }
+
+    /** Whether there was no connection at all, or none that is secure. */
+    private fun isRefused(error: Throwable): Boolean = generateSequence(error) { it.cause }.take(MAX_CAUSES).any {
+        it is ConnectException || it is UnknownHostException || it is NoRouteToHostException || it is SSLException ||
+            it is SocketTimeoutException || it.javaClass.simpleName == "HttpConnectTimeoutException"
     }
 
     /** A response that opens no connection; its body is read for the server's sentence. */
@@ -106,5 +137,6 @@ internal class Handshake(private val keys: ApiKeySource) {
         val SENTENCE_LIMIT = 2.seconds
         const val MAX_SENTENCE = 64 * 1024
         const val MAX_SHOWN = 500
+        const val MAX_CAUSES = 5
     }
 }

@@ -31,7 +31,8 @@ public interface HttpEngine : AutoCloseable {
 
 /** Makes the engine of a client. The one on the class path is found by [ServiceLoader]. */
 public interface HttpEngineProvider {
-    public fun create(): HttpEngine
+    /** @param connectTimeoutMs the longest wait for TCP and TLS, which then raises an [IOException]. */
+    public fun create(connectTimeoutMs: Long): HttpEngine
 }
 
 /** A request with all its headers, except those that HTTP itself needs (`Host`, `Content-Length`). */

@@ -124,6 +124,12 @@ internal object MessageDecoder {
         )
     }
 
+    /** The answer of `GET /api/v1/snapshot` as a message; `null` if it has no list of flags. */
+    fun pollingSnapshot(json: JsonObject, position: String?): Message.Resync? {
+        val outer = if (json.text("id") == null && position != null) JsonObject(json + ("id" to JsonPrimitive(position))) else json
+        return snapshot(json, outer, "polling")?.let { Message.Resync(it, json) }
+    }
+
     /** Converts an event stream item to the WebSocket's form; its data is an envelope or the flag alone. */
     private fun envelope(item: SseItem.Event, data: JsonObject): JsonObject {
         val id = item.lastEventId.takeIf { it.isNotEmpty() && item.name != "connected" }?.let { JsonPrimitive(it) }

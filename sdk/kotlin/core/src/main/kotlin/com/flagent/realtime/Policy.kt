@@ -25,6 +25,9 @@ internal object Policy {
         else -> Outcome.FATAL
     }
 
+    /** Whether the server, or a proxy, asks to come back later: it says nothing about the transport. */
+    fun isUnavailable(status: Int): Boolean = status in retried || (status in 500..599 && status != 501 && status != 505)
+
     /** Codes 4400 to 4499 are 4000 plus an HTTP status; 3000 and 3003 are IANA's Unauthorized and Forbidden. */
     fun closeCodeOutcome(code: Int): Outcome = when {
         code in fatalCodes -> Outcome.FATAL

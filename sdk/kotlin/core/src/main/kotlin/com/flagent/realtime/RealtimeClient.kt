@@ -24,6 +24,7 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withTimeoutOrNull
+import java.net.URI
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.logging.Level
 import java.util.logging.Logger
@@ -32,11 +33,15 @@ import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 
+/** Whose flags a store saves: the API key, or what stands for it. */
+internal class CacheIdentity(val credential: String?)
+
 /** The parts of a client; tests substitute transport, clock and randomness. */
 internal class ClientParts(
     val transport: Transport,
     val reconnect: ReconnectConfig,
     val options: ClientOptions,
+    val endpoint: Endpoint,
     val dispatcher: CoroutineDispatcher = Dispatchers.Default,
     val time: TimeSource = TimeSource.Monotonic,
     val random: () -> Double = { Random.nextDouble() },
@@ -57,6 +62,8 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     private val queue = Channel<DispatchItem>(options.queueSize)
     private val drivers = CopyOnWriteArrayList<StoreDriver>()
     private val snapshots = SnapshotRequests()
+    private val gate = MutableStateFlow(options.start)
+    private var hasConnected = false
     private val handlerLock = Mutex()
     private val connection = MutableStateFlow(ConnectionState.IDLE)
     private val ended = CompletableDeferred<FlagentException?>()
@@ -77,6 +84,16 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     private val connectionListener = object : ConnectionListener {
         override val feedsStore get() = drivers.isNotEmpty()
 
+        override suspend fun beforeConnect() {
+            for (driver in drivers) driver.prepare(parts.endpoint.keys)
+        }
+
+        override fun resumeIDs(): List<String?> = synchronized(snapshots) {
+            val isFirst = !hasConnected
+            hasConnected = true
+            if (isFirst) drivers.map { it.savedID } else emptyList()
+        }
+
         override fun onState(state: ConnectionState) {
             if (!isClosed) connection.value = state
             if (state == ConnectionState.CONNECTED) lastConnectionError = null
@@ -92,7 +109,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     private val supervising = scope.launch(start = CoroutineStart.LAZY) {
         val supervisor = ConnectionSupervisor(
             parts.transport, parts.reconnect, options.connectTimeout, subscriptions, requests, snapshots, queue,
-            connectionListener, parts.time.markNow(), parts.random,
+            connectionListener, gate, parts.time.markNow(), parts.random,
         )
         val end = supervisor.run()
         failure = end
@@ -110,6 +127,16 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     ) {
         for (item in queue) handlerLock.withLock { dispatch(item) }
     }
+
+    internal val online: StateFlow<Boolean> get() = gate
+    internal val address: URI get() = parts.endpoint.url
+    internal val endpoint: Endpoint get() = parts.endpoint
+    internal val time: TimeSource get() = parts.time
+
+    /** Whose flags a store saves; `null` = that depends on the key of the first connection. */
+    internal val cacheIdentity: CacheIdentity?
+        get() = options.cacheIdentity?.let(::CacheIdentity)
+            ?: if (parts.endpoint.keys.isRenewable) null else CacheIdentity(parts.endpoint.keys.last)
 
     /** The state of the connection. */
     public val state: StateFlow<ConnectionState> = connection.asStateFlow()
@@ -167,6 +194,24 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     public fun unsubscribe(): Unit = subscriptions.remove { it.selection != null && it !is StoreSubscription }
 
     /**
+     * Connects, if [ClientOptions.start] is false or after [offline]; otherwise has no effect. Raises the client's fatal exception if it has
+     * given up, [ClientClosedException] if it is closed.
+     */
+    public fun start() {
+        ensureRunning()
+        gate.value = true
+    }
+
+    /**
+     * Ends the connection, and makes none until [start]. Subscriptions and stores are kept; stores are STALE, readable, and save their
+     * flags.
+     */
+    public fun offline() {
+        if (!gate.compareAndSet(true, false)) return
+        drivers.forEach(StoreDriver::onOffline)
+    }
+
+    /**
      * Ends everything: after it has returned, no handler is called and no connection, coroutine or timer is left. Waits for a
      * running handler, at most two seconds, unless called from a handler. Idempotent.
      */
@@ -195,7 +240,17 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         job.cancel()
     }
 
-    internal fun start() {
+    internal fun failureOrClosed(): FlagentException = failure ?: ClientClosedException()
+
+    internal fun selection(): ServerSelection = subscriptions.selection()
+
+    internal fun launchWriter(writer: CacheWriter): Job = writer.start(scope)
+
+    internal fun launchInBackground(action: () -> Unit) {
+        scope.launch(Dispatchers.IO) { action() }
+    }
+
+    internal fun ensureRunning() {
         failure?.let { throw it }
         if (isClosed) throw ClientClosedException()
         supervising.start()
@@ -218,7 +273,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
 
     /** Launches code of the application where handlers run. */
     internal fun launchHandler(handler: suspend () -> Unit): Job {
-        start()
+        ensureRunning()
         return scope.launch(options.handlerContext + callingClient.asContextElement(this)) { handler() }
     }
 
@@ -226,7 +281,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     internal suspend fun runHandler(handler: suspend () -> Unit) = handlerLock.withLock { if (!isClosed) callHandler(::report) { handler() } }
 
     /** Feeds a store until the subscription is closed. Its first snapshot answers the request whose number is returned. */
-    internal fun attach(driver: StoreDriver, selection: Selection): Pair<Subscription, Int> {
+    internal fun attach(driver: StoreDriver, selection: Selection, canResume: Boolean): Pair<Subscription, Int> {
         drivers += driver
         val subscription = try {
             register(StoreSubscription(selection))
@@ -235,7 +290,8 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
             throw e
         }
         // After registering, so that the snapshot of this number holds what the store selects.
-        val number = requestSnapshot()
+        // A connection that is open already has passed what such a store has missed.
+        val number = if (canResume && synchronized(snapshots) { !hasConnected }) 0 else requestSnapshot()
         return object : Subscription {
             override fun close() {
                 drivers -= driver
@@ -248,7 +304,7 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     internal fun requestSnapshot(): Int = snapshots.requestSnapshot().also { subscriptions.changes.trySend(Unit) }
 
     private fun register(registration: Registration): Subscription {
-        start()
+        ensureRunning()
         return subscriptions.add(registration)
     }
 

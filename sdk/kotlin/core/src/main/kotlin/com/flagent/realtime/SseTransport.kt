@@ -22,13 +22,22 @@ internal class SseTransport(
         try {
             if (response.status != 200) return@perform handshake.refusal(response)
             if (!Policy.isEventStream(response.header("Content-Type"))) {
-                val error = ConnectionRefusedException("The server did not respond with an event stream; check the url.", status = 200)
+                val error = ConnectionRefusedException("The server did not respond with an event stream; check the url, and that the network needs no login.", status = 200)
                 throw ConnectionFailure(error, isFatal = true)
             }
             isOpen = true
             HandshakeResult.Opened(SseConnection(response.body, maxMessageBytes))
         } finally {
             if (!isOpen) response.body.close()
+        }
+    }
+
+    override suspend fun probe(selection: ServerSelection) {
+        val connection = open(ConnectionRequest(selection, lastEventId = null, snapshot = null))
+        try {
+            while (connection.receive().none { it is Message.Connected }) Unit
+        } finally {
+            connection.close()
         }
     }
 

@@ -27,6 +27,7 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
     private var isSilent = false
     private var isBehind = false
     private var head: BigInteger? = null
+    private var headID: String? = null
     private var isClosed = false
     private var hasFailed = false
     private var lastAt = Duration.ZERO
@@ -35,7 +36,14 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
     var awaitsSnapshot = true
         private set
 
+    /** What the flags come from; `null` before there are any. */
+    var source: FlagSource? = null
+        private set
+
     val lastEventId: String? get() = cursor.id
+
+    /** The position up to which the flags are complete, in digits. */
+    val position: String? get() = cursor.position?.toString()
     val digest: String get() = flags.digest
     val size: Int get() = flags.size
 
@@ -58,6 +66,37 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
         else -> flags.flags().filter { it.key == key }
     }
 
+    /** The schema to look up in when the caller names [schema]; `null` if that one has no flags here. */
+    fun lookUpSchema(schema: String?): String? = when {
+        !flags.hasSeveralSchemas -> if (schema == null || onlySchema == null || schema == onlySchema) "" else null
+        else -> schema ?: ""
+    }
+
+    val hasSeveralSchemas: Boolean get() = flags.hasSeveralSchemas
+
+    /** The flag with that key, prepared for evaluation. With several schemas and none named, raises [AmbiguousFlagException]. */
+    fun compiled(key: String, schema: String?): CompiledFlag? {
+        if (schema == null && flags.hasSeveralSchemas) {
+            val schemas = flags.schemasOf(key)
+            if (schemas.size > 1) throw AmbiguousFlagException(key, schemas)
+            return schemas.firstOrNull()?.let { flags.compiled(it, key) }
+        }
+        return lookUpSchema(schema)?.let { flags.compiled(it, key) }
+    }
+
+    /** The enabled flag whose id, or else whose key, is [name]: as Flagent looks a flag up. */
+    fun enabled(name: String, schema: String?): CompiledFlag? {
+        val id = if (isId(name)) name.toIntOrNull() else null
+        val byId = if (id == null || (schema == null && flags.hasSeveralSchemas)) null else lookUpSchema(schema)?.let { flags.compiled(it, id) }
+        return byId?.takeIf { it.flag.enabled } ?: compiled(name, schema)?.takeIf { it.flag.enabled }
+    }
+
+    // "07" and "+7" are keys.
+    private fun isId(name: String): Boolean {
+        val digits = name.removePrefix("-")
+        return name == "0" || (digits.isNotEmpty() && digits[0] in '1'..'9' && digits.all { it in '0'..'9' })
+    }
+
     fun receive(at: Duration, message: Message): StoreUpdate {
         if (isClosed || hasFailed) return StoreUpdate(emptyList())
         lastAt = at
@@ -75,7 +114,35 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
             }
             is Message.Retry, is Message.Response, is Message.ErrorMessage, is Message.Malformed, Message.Ignored -> Unit
         }
+        if (status == StoreStatus.READY) source = FlagSource.SERVER
         return StoreUpdate(flags.changes(), requestsSnapshot)
+    }
+
+    /** Begins with flags of a former run or of the application, before any message. */
+    fun begin(from: FlagSource, saved: SavedFlags) {
+        source = from
+        hasState = true
+        awaitsSnapshot = saved.eventID == null
+        cursor.replace(saved.eventID)
+        flags.startStep()
+        flags.replace(saved.flags.filter(selection::selectsFlag), saved.flags.any { it.schema != null })
+    }
+
+    /**
+     * Whether the flags are complete up to an id or a position. `null` if that cannot be said: they are of another log. Raises
+     * [IllegalArgumentException] if [target] cannot be read.
+     */
+    fun hasReached(target: String): Boolean? {
+        val wanted = target.toBigIntegerOrNull()
+        require(wanted == null && EventId.parse(target) != null || wanted != null && wanted.signum() >= 0) {
+            "'${target.take(60)}' is neither an event id nor a position."
+        }
+        val id = cursor.id
+        if (!hasState || id == null) return false
+        if (wanted == null) return cursor.covers(target) || (if (cursor.isForeign(target)) return null else false)
+        val reached = cursor.position ?: return false
+        // An id with an index is one event of the commit: others may follow.
+        return reached > wanted || (reached == wanted && EventId.parse(id)?.isWholeCommit == true)
     }
 
     /** Time passed. */
@@ -103,6 +170,7 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
         liveness.onConnected(message.heartbeat)
         if (message.resumed && !awaitsSnapshot) {
             head = message.position?.toBigIntegerOrNull()
+            headID = message.id
             isBehind = true
             checkHead()
         } else {
@@ -211,6 +279,7 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
 
     private fun replace(snapshot: Snapshot) {
         pendingEvents.clear()
+        source = FlagSource.SERVER
         isConnected = true
         awaitsSnapshot = false
         hasState = true
@@ -221,6 +290,8 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
 
     private fun checkHead() {
         val target = head ?: return
+        // Positions of another log say nothing: a resync follows.
+        if (headID?.let(cursor::isForeign) == true) return
         if (cursor.position?.let { it >= target } == true) isBehind = false
     }
 

@@ -1,5 +1,6 @@
 package com.flagent.realtime
 
+import kotlinx.coroutines.awaitCancellation
 import kotlin.time.Duration
 
 /** What a new connection asks for. */
@@ -21,9 +22,27 @@ internal interface Transport {
     /** Connects and sends [request]. Raises [ConnectionFailure]; safe to cancel at any time. */
     suspend fun open(request: ConnectionRequest): Connection
 
+    /** The longest wait for the first byte of a connection, or of a snapshot; `null` = that of silence. */
+    val answerLimit: Duration? get() = null
+
+    /** Opens a connection beside the present one, waits for its first message, and closes it. Raises [ConnectionFailure]. */
+    suspend fun probe(selection: ServerSelection): Unit = error("This transport has no alternatives.")
+
+    fun onFirstMessage(now: Duration) = Unit
+
+    /** What follows a connection, or an attempt, that ended like this. [hadMessage]: after a message had arrived. */
+    fun next(end: ConnectionFailure, hadMessage: Boolean, now: Duration): NextStep =
+        if (end.isFatal) NextStep.FAIL else NextStep.BACKOFF
+
+    /** Returns when the present connection should be replaced by one of a better transport. */
+    suspend fun awaitBetter(now: () -> Duration): Unit = awaitCancellation()
+
     /** Closes what outlives connections. Idempotent. */
     fun close()
 }
+
+/** What a supervisor does after a connection. */
+internal enum class NextStep { FAIL, CONNECT, BACKOFF }
 
 /** One open connection. [receive] is called by one coroutine, the other methods by any. */
 internal interface Connection {
@@ -51,4 +70,6 @@ internal class ConnectionFailure(
     val error: FlagentException,
     val isFatal: Boolean = false,
     val retryAfter: Duration? = null,
+    /** What this says about the transport. */
+    val kind: TransportInput = TransportInput.LOST,
 ) : Exception(error.message, error)

@@ -37,6 +37,16 @@ internal class WebSocketTransport(
         }
     }
 
+    override suspend fun probe(selection: ServerSelection) {
+        val connection = handshake.perform(address, ::connect)
+        try {
+            connection.send("""{"type":"ping"}""")
+            while (connection.receive().isEmpty()) Unit
+        } finally {
+            connection.abort()
+        }
+    }
+
     override fun close() = http.close()
 
     private suspend fun connect(uri: URI, key: String?): HandshakeResult<WebSocketConnection> {
@@ -59,7 +69,10 @@ internal class WebSocketTransport(
         }
         if (response.header("Sec-WebSocket-Accept") != acceptFor(nonce)) {
             socket.close()
-            throw ConnectionFailure(ConnectionLostException("The response to the handshake has a wrong Sec-WebSocket-Accept."))
+            throw ConnectionFailure(
+                ConnectionLostException("The response to the handshake has a wrong Sec-WebSocket-Accept."),
+                kind = TransportInput.FAILED,
+            )
         }
         return HandshakeResult.Opened(WebSocketConnection(socket, maxMessageBytes))
     }

@@ -12,6 +12,7 @@ import kotlinx.coroutines.test.runTest
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import java.net.URI
 import org.junit.jupiter.api.Timeout
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
@@ -30,9 +31,9 @@ class ConnectionSupervisorTest {
 
         override val servesWithoutSelection = false
 
-        override suspend fun open(start: ConnectionRequest): Connection {
+        override suspend fun open(request: ConnectionRequest): Connection {
             attempts += scope.currentTime
-            starts += start
+            starts += request
             return response()
         }
 
@@ -61,10 +62,13 @@ class ConnectionSupervisorTest {
         override suspend fun close() = Unit
     }
 
+    private val endpoint =
+        Endpoint(URI("http://localhost/"), ApiKeySource.fixed(null), SharedEngine(null, 1.seconds), EndpointKind.EVENT_STREAM)
+
     private fun TestScope.client(network: Network, config: ReconnectConfig): FlagentSSEClient {
         val dispatcher = StandardTestDispatcher(testScheduler)
         val options = ClientOptions(handlerContext = dispatcher)
-        return FlagentSSEClient(ClientParts(network, config, options, dispatcher, testScheduler.timeSource) { 1.0 })
+        return FlagentSSEClient(ClientParts(network, config, options, endpoint, dispatcher, testScheduler.timeSource) { 1.0 })
     }
 
     @Test

@@ -13,13 +13,14 @@ import org.junit.jupiter.api.Timeout
 import java.io.IOException
 import java.net.URI
 import kotlin.concurrent.thread
+import kotlin.time.Duration.Companion.seconds
 
 /** The engine on the class path: what the clients need of it. */
 @Tag("engine")
 @Timeout(30)
 class EngineTest {
     private val server = ScriptedServer()
-    private val engine = SharedEngine(null)
+    private val engine = SharedEngine(null, 10.seconds)
 
     @AfterEach
     fun close() {

@@ -46,7 +46,7 @@ class HandlersTest {
             client.onEvent { event ->
                 assertEquals(1, running.incrementAndGet())
                 if (event.flag!!.raw.int("n")!! % 2 == 0) delay(2.milliseconds)
-                assertTrue(store["a"]!!.raw.int("n")!! >= event.flag!!.raw.int("n")!!)
+                assertTrue(store["a"]!!.raw.int("n")!! >= event.flag.raw.int("n")!!)
                 running.decrementAndGet()
                 received.add("${event.id} $n")
             }

@@ -121,13 +121,30 @@ class ReadmeTest {
     }
 
     @Test
+    fun `local evaluation, any network`() {
+        val options = ClientOptions(start = false)
+        FlagentSSEClient("http://localhost:1", null as String?, options = options).use { offline ->
+            val store = FlagStore(offline, bootstrap = """[{"id":1,"key":"new_payment_flow","enabled":true}]""")
+            val result = store.evaluate("new_payment_flow", "user123", mapOf("country" to "US"))
+            assertEquals(1, result.flagID)
+        }
+        val cache = Files.createTempDirectory("flags").toString()
+        fun FilePersistence(directory: String) = FilePersistence(java.io.File(cache, directory))
+        fun FlagentClient(url: String, apiKey: String) = FlagentClient(url, apiKey, options = options)
+        val client = FlagentClient("https://flags.example.com", apiKey = "your-api-key")
+        val store = FlagStore(client, persistence = FilePersistence("/var/cache/flags"))
+        assertEquals(StoreStatus.INITIALIZING, store.status.value)
+        client.close()
+    }
+
+    @Test
     fun `the README shows what is run`() {
         fun String.code() = lines().map { it.substringBefore(" // ").trim() }
         val readme = Files.readString(Path.of("../README.md")).split("```kotlin\n").drop(1).flatMap { it.substringBefore("```").code() }
         val run = Files.readString(Path.of("src/test/kotlin/com/flagent/realtime/ReadmeTest.kt")).code()
             .map { it.removeSuffix(".join()") }.toSet()
         val shown = readme.filter { it.isNotEmpty() && !it.startsWith("import ") && it != "}" && !it.startsWith("suspend fun main") }
-        assertEquals(13, shown.size)
+        assertEquals(16, shown.size)
         for (line in shown) assertTrue(line in run, line)
     }
 }

@@ -11,6 +11,7 @@ import java.io.IOException
 import java.net.URI
 import java.net.http.HttpClient
 import java.net.http.HttpRequest
+import java.time.Duration
 import java.util.concurrent.CancellationException
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CompletionException
@@ -23,9 +24,18 @@ import kotlin.coroutines.resumeWithException
  * @param given supplies proxy and certificates; it must not follow redirects, and is never shut down. A WebSocket only takes its
  * settings. `null` = one with the JDK's defaults, which [close] shuts down.
  */
-public class JdkHttpEngine @JvmOverloads constructor(private val given: HttpClient? = null) : HttpEngine {
+public class JdkHttpEngine private constructor(private val given: HttpClient?, private val connectTimeoutMs: Long) : HttpEngine {
+    @JvmOverloads
+    public constructor(given: HttpClient? = null) : this(given, DEFAULT_CONNECT_TIMEOUT_MS)
+
+    internal constructor(connectTimeoutMs: Long) : this(null, connectTimeoutMs)
+
     private val made = lazy {
-        HttpClient.newBuilder().followRedirects(HttpClient.Redirect.NEVER).executor(Dispatchers.IO.asExecutor()).build()
+        HttpClient.newBuilder()
+            .followRedirects(HttpClient.Redirect.NEVER)
+            .connectTimeout(Duration.ofMillis(connectTimeoutMs))
+            .executor(Dispatchers.IO.asExecutor())
+            .build()
     }
 
     // Released by close: before Java 21 its thread, the selector, ends only when it is garbage collected.
@@ -48,7 +58,7 @@ public class JdkHttpEngine @JvmOverloads constructor(private val given: HttpClie
     }
 
     override suspend fun upgrade(request: EngineRequest): EngineResponse {
-        val socket = UpgradeSocket(request, given)
+        val socket = UpgradeSocket(request, given, connectTimeoutMs.toInt())
         return suspendCancellableCoroutine { continuation ->
             continuation.invokeOnCancellation { socket.close() }
             thread(name = "flagent-realtime-connect", isDaemon = true) {
@@ -76,11 +86,15 @@ public class JdkHttpEngine @JvmOverloads constructor(private val given: HttpClie
         .apply { request.headers.forEach { (name, value) -> header(name, value) } }
         .method(request.method, request.body?.let(HttpRequest.BodyPublishers::ofByteArray) ?: HttpRequest.BodyPublishers.noBody())
         .build()
+
+    private companion object {
+        const val DEFAULT_CONNECT_TIMEOUT_MS = 8_000L
+    }
 }
 
 /** Found by `ServiceLoader`. */
 public class JdkHttpEngineProvider : HttpEngineProvider {
-    override fun create(): HttpEngine = JdkHttpEngine()
+    override fun create(connectTimeoutMs: Long): HttpEngine = JdkHttpEngine(connectTimeoutMs)
 }
 
 internal val URI.isSecure get() = scheme.equals("https", ignoreCase = true)

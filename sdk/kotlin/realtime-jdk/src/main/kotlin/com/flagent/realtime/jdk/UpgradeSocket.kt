@@ -1,12 +1,10 @@
 package com.flagent.realtime.jdk
 
 import com.flagent.realtime.EmptyBody
-import com.flagent.realtime.EngineBody
 import com.flagent.realtime.EngineRequest
 import com.flagent.realtime.EngineResponse
 import com.flagent.realtime.EngineSocket
-import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.runInterruptible
+import com.flagent.realtime.StreamBody
 import java.io.BufferedInputStream
 import java.io.EOFException
 import java.io.IOException
@@ -28,7 +26,7 @@ import javax.net.ssl.SSLSocket
  * It replaces the WebSocket of java.net.http: on Java 17 that one does not report the end of a connection that follows directly
  * after a frame, neither to its listener nor when aborted (a test ends a hundred connections in that way).
  */
-internal class UpgradeSocket(private val request: EngineRequest, private val settings: HttpClient?) : EngineSocket {
+internal class UpgradeSocket(private val request: EngineRequest, private val settings: HttpClient?, private val connectTimeoutMs: Int) : EngineSocket {
     private val uri = request.uri
     private val isSecure = uri.isSecure
     private val port = if (uri.port >= 0) uri.port else if (isSecure) 443 else 80
@@ -56,7 +54,8 @@ internal class UpgradeSocket(private val request: EngineRequest, private val set
             val (status, headers) = readHead()
             isOpen = true
             if (status == 101) return EngineResponse(status, headers, EmptyBody, this)
-            return EngineResponse(status, headers, Refusal(headers["content-length"]?.toIntOrNull() ?: MAX_HEAD))
+            val length = headers["content-length"]?.toIntOrNull() ?: MAX_HEAD
+            return EngineResponse(status, headers, StreamBody(Refusal(length), ::close))
         } finally {
             if (!isOpen) close()
         }
@@ -69,17 +68,13 @@ internal class UpgradeSocket(private val request: EngineRequest, private val set
     }
 
     /** The body of a response without an upgrade: it ends at its length, or with the connection. */
-    private inner class Refusal(private var left: Int) : EngineBody {
-        override suspend fun read(): ByteArray? {
-            if (left <= 0) return null
-            val bytes = ByteArray(minOf(left, MAX_HEAD))
-            val count = runInterruptible(Dispatchers.IO) { input.read(bytes) }
-            if (count < 0) return null
-            left -= count
-            return bytes.copyOf(count)
-        }
+    private inner class Refusal(private var left: Int) : InputStream() {
+        override fun read(): Int = if (left-- <= 0) -1 else input.read()
 
-        override fun close() = this@UpgradeSocket.close()
+        override fun read(bytes: ByteArray, from: Int, count: Int): Int {
+            if (left <= 0) return -1
+            return input.read(bytes, from, minOf(left, count)).also { left -= maxOf(it, 0) }
+        }
     }
 
     private fun connect(): Socket {
@@ -103,7 +98,7 @@ internal class UpgradeSocket(private val request: EngineRequest, private val set
         if (isClosed) socket.close()
         socket.tcpNoDelay = true
         socket.keepAlive = true
-        socket.connect(address)
+        socket.connect(address, connectTimeoutMs)
         return socket
     }
 

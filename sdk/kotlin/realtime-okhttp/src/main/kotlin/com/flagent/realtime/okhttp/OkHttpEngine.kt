@@ -30,9 +30,15 @@ import kotlin.coroutines.resumeWithException
  * its redirects do not apply to this engine: a stream is silent between two keep-alives, and redirects are the client's. `null` =
  * one with OkHttp's defaults, which [close] shuts down.
  */
-public class OkHttpEngine @JvmOverloads constructor(given: OkHttpClient? = null) : HttpEngine {
+public class OkHttpEngine private constructor(given: OkHttpClient?, connectTimeoutMs: Long?) : HttpEngine {
+    @JvmOverloads
+    public constructor(given: OkHttpClient? = null) : this(given, null)
+
+    internal constructor(connectTimeoutMs: Long) : this(null, connectTimeoutMs)
+
     private val isOwn = given == null
     private val streams = (given?.newBuilder() ?: OkHttpClient.Builder())
+        .apply { connectTimeoutMs?.let { connectTimeout(it, TimeUnit.MILLISECONDS) } }
         .followRedirects(false)
         .followSslRedirects(false)
         .readTimeout(0, TimeUnit.MILLISECONDS)
@@ -94,7 +100,7 @@ public class OkHttpEngine @JvmOverloads constructor(given: OkHttpClient? = null)
 
 /** Found by `ServiceLoader`. */
 public class OkHttpEngineProvider : HttpEngineProvider {
-    override fun create(): HttpEngine = OkHttpEngine()
+    override fun create(connectTimeoutMs: Long): HttpEngine = OkHttpEngine(connectTimeoutMs)
 }
 
 private class OkHttpSocket(private val socket: Socket) : EngineSocket {
