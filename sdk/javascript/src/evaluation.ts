@@ -38,18 +38,21 @@ const ENVIRONMENT: EvaluationEnvironment = {
 };
 const MAX_QUEUED = 10_000;
 
+/** What is evaluated: a store, or something that reads like one. */
+export type EvaluationSource = Pick<FlagStore, "get" | "find" | "all" | "position">;
+
 /** Gives the server's results, computed from the copy of a store. A dependency outside the store's selection blocks. */
 export class LocalEvaluation {
   /** Exposures that were dropped because their handlers were too slow. */
   droppedExposures = 0;
-  readonly #store: FlagStore;
+  readonly #store: EvaluationSource;
   readonly #source: FlagSource;
   readonly #handlers = new Set<ExposureHandler>();
   readonly #window: ExposureWindow;
   #queue: Exposure[] = [];
   #isCalling = false;
 
-  constructor(store: FlagStore, { exposureWindow = 3_600_000, exposureLimit = 10_000 }: LocalEvaluationOptions = {}) {
+  constructor(store: EvaluationSource, { exposureWindow = 3_600_000, exposureLimit = 10_000 }: LocalEvaluationOptions = {}) {
     this.#store = store;
     this.#source = { get: (key) => store.get(key), find: (id) => store.find(id), values: () => store.all() };
     this.#window = new ExposureWindow(exposureWindow, exposureLimit);
@@ -118,10 +121,15 @@ export class LocalEvaluation {
         try {
           await handler(exposure);
         } catch (error) {
-          this.#store.report(asError(error));
+          report(this.#store, asError(error));
         }
       }
     }
     this.#isCalling = false;
   }
+}
+
+function report(source: EvaluationSource & { report?(error: Error): void }, error: Error): void {
+  if (source.report === undefined) console.error("@flagent/realtime:", error);
+  else source.report(error);
 }

@@ -6,11 +6,11 @@ import { chromium } from "playwright-core";
 export const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export const MISSING = existsSync(EXECUTABLE) ? false : `there is no ${EXECUTABLE}; CHROMIUM names another`;
 
-export function launch() {
+export function launch(more = []) {
   return chromium.launch({
     executablePath: EXECUTABLE,
     args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...more,
     ],
   });
 }
@@ -21,9 +21,11 @@ export class Origin {
   /** Every proxied connection, with the path of its request. */
   passed = [];
 
-  static async start(target) {
+  /** Passes connections to the port `target`; `files` are the further ones that it serves: path to type and content. */
+  static async start(target, files = {}) {
     const origin = new Origin();
     origin.target = target;
+    origin.files = files;
     origin.server = createServer((socket) => origin.accept(socket));
     await new Promise((resolve) => origin.server.listen(0, "127.0.0.1", resolve));
     origin.port = origin.server.address().port;
@@ -38,6 +40,7 @@ export class Origin {
     socket.on("error", () => undefined);
     socket.once("data", (data) => {
       const [, path] = /^\S+ (\S+)/.exec(data.toString("latin1"));
+      if (this.files[path] !== undefined) return this.answer(socket, ...this.files[path]);
       if (path === "/") return this.answer(socket, "text/html", "<!doctype html><title>flags</title>");
       if (path.startsWith("/moved?")) return socket.end("HTTP/1.1 307 Moved\r\nLocation: /api/v1/events/stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
       if (path.startsWith("/sdk/") && /^[\w./-]+$/.test(path) && !path.includes("..")) {

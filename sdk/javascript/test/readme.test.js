@@ -68,7 +68,7 @@ describe("the README", () => {
 
   const text = readFileSync(new URL("README.md", PACKAGE), "utf8");
   const examples = [...text.matchAll(/^## (.+)\n(?:(?!^## )[^])*?^```js\n([^]*?)^```/gm)];
-  assert.equal(examples.length, text.split("```js").length - 1);
+  assert.equal(examples.length, text.split("```js\n").length - 1);
   for (const [, title, source] of examples) {
     test(title, async () => {
       const expected = [...source.matchAll(/\/\/ prints: (.*)$/gm)].map(([, line]) => line);

@@ -11,7 +11,7 @@ const LIMITS = JSON.parse(readFileSync(new URL("size.json", import.meta.url), "u
 
 async function bundle(contents, options = {}) {
   const { outputFiles, metafile } = await build({
-    stdin: { contents, resolveDir: ROOT }, bundle: true, minify: true, format: "esm", platform: "browser", outdir: "/out", write: false, metafile: true, logLevel: "silent",
+    stdin: { contents, resolveDir: ROOT }, bundle: true, minify: true, format: "esm", platform: "browser", outdir: "/out", write: false, metafile: true, logLevel: "silent", external: ["react"],
     ...options,
   });
   const [file] = outputFiles;
@@ -27,6 +27,7 @@ describe("the size of a bundle", () => {
     "FlagentWebSocketClient and FlagStore": [CLIENT],
     "FlagentClient and FlagStore": ['export { FlagentClient, FlagStore } from "@flagent/realtime";'],
     evaluation: [`${CLIENT} export { LocalEvaluation } from "@flagent/realtime/evaluation";`, CLIENT],
+    "react without useVariant": [`${CLIENT} export { FlagentProvider, useFlag, useFlagentStatus } from "@flagent/realtime/react";`, CLIENT],
     share: [`${CLIENT} export { shareTabs } from "@flagent/realtime/share";`, CLIENT],
   };
   for (const [name, [source, without]] of Object.entries(cases)) {
