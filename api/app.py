@@ -4,7 +4,6 @@ Stream endpoints bypass FastAPI's router: after a deploy they receive ten thousa
 nothing the router does.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -20,9 +19,12 @@ from cdc.observe.status import StatusReader
 
 from .access.authentication import IDENTITY
 from .docs import Docs
+from .http.answer import problem_answer
 from .http.cache_policy import CachePolicy
+from .http.failure import INTERNAL_ERROR, answer_to, invalid_parameter
 from .http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE, Problem
 from .http.problem_response import send_problem
+from .http.response_headers import complete_headers
 from .http.staleness import staleness
 from .http.websocket_handshake import upgrade_required, wrong_address
 from .page import Page
@@ -43,14 +45,13 @@ from .routes import (
 )
 from .routes.metrics import Metrics
 from .routes.metrics import router as metrics_router
+from .routes.plain_request import Services, to_response
 from .streams.asgi_sse import SseEndpoint
 from .streams.asgi_websocket import WebSocketEndpoint, deny_websocket
 from .streams.gateway import REFUSAL, Gateway
 from .streams.websocket_evaluation import Evaluator
 
 __all__ = ["Application", "create_app"]
-
-logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -125,35 +126,37 @@ async def _refuse_ordinary_request(scope: Scope, receive: Receive, send: Send) -
     await send_problem(send, scope.get(REFUSAL) or upgrade_required(scope["path"]))
 
 
-_SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-)
-
-# For responses other than pages: a browser must not render or run them.
-_DATA_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-
-
 def _with_headers(send: Send, scope: Scope, cors: list[tuple[bytes, bytes]], cache_policy: CachePolicy) -> Send:
     """Add the headers for caches, CORS and security headers except those that the response already has, and the mark of
     a stale one."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            headers = [(name.lower(), value) for name, value in message["headers"]]
-            present = dict(headers)
-            headers += staleness(scope)
-            headers += [
-                (name, value) for name, value in (*_SECURITY_HEADERS, *cors) if name == b"vary" or name not in present
-            ]
-            if _DATA_POLICY[0] not in present and not present.get(b"content-type", b"").startswith(b"text/html"):
-                headers.append(_DATA_POLICY)
-            message = {**message, "headers": cache_policy.apply(headers)}
+            headers = complete_headers(
+                message["headers"], stale_s=staleness(scope), cors=cors, cache_policy=cache_policy
+            )
+            message = {**message, "headers": headers}
         await send(message)
 
     return send_with_headers
 
+
+# In this order: the first route that matches a path answers it.
+_ROOMS = (
+    health,
+    info,
+    flag_history,
+    flags,
+    changes,
+    export,
+    evaluation,
+    ofrep,
+    realtime,
+    snapshot,
+    status,
+    stream_tokens,
+    tables,
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -191,6 +194,7 @@ def create_app(
             }
         },
     )
+    web.state.services = Services(pipeline, evaluator, gateway, version)
     web.state.pipeline = pipeline
     web.state.evaluator = evaluator
     web.state.gateway = gateway
@@ -199,64 +203,43 @@ def create_app(
     web.state.metrics = metrics
     web.state.exports = export.Exports(pipeline)
     web.state.snapshots = snapshot.Snapshots(pipeline)
-    web.add_exception_handler(Problem, _on_problem)
-    for kind in (InvalidInput, OutOfReach, TooBusy, SourceError):
+    for kind in (Problem, InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)
+    web.add_exception_handler(Exception, _on_failure)
     web.add_exception_handler(HTTPException, _on_http_exception)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for endpoints in (
-        health,
-        info,
-        flag_history,
-        flags,
-        changes,
-        export,
-        evaluation,
-        ofrep,
-        realtime,
-        snapshot,
-        status,
-        stream_tokens,
-        tables,
-    ):
-        web.include_router(endpoints.router)
+    routers = [each.router for each in _ROOMS]
     if metrics is not None:
-        web.include_router(metrics_router)
-    web.include_router(Docs().router)
+        routers.append(metrics_router)
+    routers.append(Docs().router)
     if page is not None:
-        web.include_router(page.router)
+        routers.append(page.router)
+    for router in routers:
+        web.include_router(router)
+    web.state.routes = [route for router in routers for route in router.routes]
     return web
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    headers = {name.decode(): value.decode() for name, value in error.headers()}
-    return Response(error.body(), error.status, headers)
-
-
 async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidInput | OutOfReach | TooBusy | SourceError)
-    if isinstance(error, SourceError):
-        logger.warning(
-            "A request failed because the database does not respond",
-            extra={"action": "request_failed", "reason": str(error)},
-        )
-    return await _on_problem(request, Problem.of(error))
+    answer = answer_to(error)
+    assert answer is not None, "registered for our errors alone"
+    return to_response(answer)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    """Starlette raises the error again, and uvicorn logs it."""
+    return to_response(INTERNAL_ERROR)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
     detail = f"no such path: {request.url.path}" if error.status_code == 404 else str(error.detail)
-    response = await _on_problem(request, Problem(error.status_code, code, detail))
+    response = to_response(problem_answer(Problem(error.status_code, code, detail)))
     response.headers.update(error.headers or {})
     return response
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return await _on_problem(
-        request, Problem(400, "invalid_parameter", f"{name}: {first['msg']}", fields={"parameter": name})
-    )
+    return to_response(problem_answer(invalid_parameter(error.errors())))

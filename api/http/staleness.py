@@ -16,7 +16,7 @@ def mark_stale(scope: MutableMapping[str, Any], age_ms: int) -> None:
     scope[_KEY] = age_ms // 1000
 
 
-def staleness(scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    """The header of a response that was marked; none for any other."""
-    age_s = scope.get(_KEY)
-    return [] if age_s is None else [(STALE_HEADER, str(age_s).encode())]
+def staleness(scope: MutableMapping[str, Any]) -> int | None:
+    """The value of the header for a request that was marked; None for any other."""
+    age_s: int | None = scope.get(_KEY)
+    return age_s

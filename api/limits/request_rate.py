@@ -25,6 +25,7 @@ class RequestRateLimiter:
         self._total: TokenBucket | None = None
         self._clients: OrderedDict[str, TokenBucket] = OrderedDict()
         self.refused = 0
+        self.is_limited = per_s is not None or per_s_and_client is not None
 
     def use(self, client: str | None) -> None:
         """Count a request; raises `Problem` beyond a limit. `client` None is exempt from the limit per client."""

@@ -1,18 +1,18 @@
 """Evaluation over HTTP, with the paths, bodies and responses of Flagent's own API."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from cdc.core.evaluation import BatchRequest, EvaluationRequest, decode_json
-from cdc.evaluation.evaluator import Evaluator
 
-from ..access.authentication import grant_of, refuse_evaluation
-from ..http.request_body import read_body
-from .flags import catalog_at
+from ..access.authentication import refuse_evaluation
+from ..http.answer import Answer, json_answer
+from ..http.turns import Turns
+from .plain_request import DirectRoute, PlainRequest
 
-__all__ = ["router"]
+__all__ = ["EVALUATE", "EVALUATE_BATCH", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["evaluation"])
 
@@ -29,33 +29,59 @@ def _openapi(fields: str) -> dict[str, Any]:
 @router.post(
     "/evaluation",
     summary="Evaluate one flag for one entity",
+    response_model=dict[str, Any],
     openapi_extra=_openapi("entityID, entityType, entityContext, flagID or flagKey, enableDebug, at"),
 )
-async def evaluate(request: Request, response: Response, schema: str | None = _SCHEMA) -> dict[str, Any]:
-    evaluator: Evaluator = request.app.state.evaluator
-    grant = grant_of(request)
-    refuse_evaluation(grant)
-    body = decode_json(await read_body(request))
-    question = EvaluationRequest.parse(body)
-    catalog = await catalog_at(request, _moment(body), response)
-    return evaluator.evaluate(question, schema=schema, grant=grant, catalog=catalog)
+async def evaluate(request: Request, schema: str | None = _SCHEMA) -> Response:
+    return await EVALUATE.respond(request, schema)
 
 
 @router.post(
     "/evaluation/batch",
     summary="Evaluate several flags for several entities",
+    response_model=dict[str, Any],
     openapi_extra=_openapi("entities, flagIDs, flagKeys, flagTags, flagTagsOperator, enableDebug, at"),
 )
-async def evaluate_batch(request: Request, response: Response, schema: str | None = _SCHEMA) -> dict[str, Any]:
-    evaluator: Evaluator = request.app.state.evaluator
-    grant = grant_of(request)
-    refuse_evaluation(grant)
-    body = decode_json(await read_body(request))
-    question = BatchRequest.parse(body)
-    catalog = await catalog_at(request, _moment(body), response)
-    return {"evaluationResults": evaluator.evaluate_batch(question, schema=schema, grant=grant, catalog=catalog)}
+async def evaluate_batch(request: Request, schema: str | None = _SCHEMA) -> Response:
+    return await EVALUATE_BATCH.respond(request, schema)
 
 
-def _moment(body: object) -> object:
-    """The field `at` of a request body."""
-    return body.get("at") if isinstance(body, Mapping) else None
+def _answer(request: PlainRequest, schema: str | None) -> Answer | Awaitable[Answer]:
+    body = decode_json(request.body)
+    question = EvaluationRequest.parse(body)
+    if isinstance(body, dict) and (at := body.get("at")) is not None:
+        return _answer_from_past(request, question, schema, at)
+    # The evaluator reads the same catalog; this refuses, or marks the response.
+    request.present_catalog()
+    return json_answer(request.services.evaluator.evaluate_text(question, schema=schema, grant=request.grant))
+
+
+async def _answer_from_past(
+    request: PlainRequest, question: EvaluationRequest, schema: str | None, at: object
+) -> Answer:
+    catalog, position = await request.catalog_at(at)
+    text = request.services.evaluator.evaluate_text(question, schema=schema, grant=request.grant, catalog=catalog)
+    return json_answer(text, position)
+
+
+async def _answer_batch_in_turns(request: PlainRequest, schema: str | None) -> Answer:
+    turns = Turns()
+    body = decode_json(request.body)
+    question = await turns.result_of(BatchRequest.parse_in_steps(body))
+    at = body.get("at") if isinstance(body, dict) else None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    catalog = None
+    if at is None:
+        request.present_catalog()
+    else:
+        catalog, position = await request.catalog_at(at)
+        headers = (position,)
+    texts = request.services.evaluator.evaluate_batch_texts(
+        question, schema=schema, grant=request.grant, catalog=catalog
+    )
+    results = await turns.list_of(texts)
+    return json_answer(f'{{"evaluationResults":[{",".join(results)}]}}', *headers)
+
+
+EVALUATE = DirectRoute(_answer, reads_body=True, check=refuse_evaluation)
+EVALUATE_BATCH = DirectRoute(_answer_batch_in_turns, reads_body=True, check=refuse_evaluation)

@@ -3,16 +3,28 @@
 from fastapi import APIRouter, Request, Response
 
 from ..access.authentication import grant_of
+from ..http.answer import Answer, json_answer
 from ..streams.gateway import Gateway
+from .plain_request import DirectRoute, PlainRequest
 
-__all__ = ["router"]
+__all__ = ["HEALTHZ", "router"]
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Liveness")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+@router.get("/healthz", summary="Liveness", response_model=dict[str, str])
+async def healthz(request: Request) -> Response:
+    return await HEALTHZ.respond(request)
+
+
+_ALIVE = json_answer('{"status":"ok"}')
+
+
+def _answer_alive(_: PlainRequest) -> Answer:
+    return _ALIVE
+
+
+HEALTHZ = DirectRoute(_answer_alive)
 
 
 @router.get("/readyz", summary="Readiness: flags are loaded and fresh", responses={503: {"description": "Not ready"}})

@@ -135,7 +135,8 @@ class Gateway:
 
     def count_request(self, client: tuple[str, int] | None, headers: Headers) -> None:
         """Count a request, handshakes and streams included, against the rate limits; raises `Problem`."""
-        self.request_rate.use(self.connection_counter.proxies.client(client[0] if client else "", headers))
+        if self.request_rate.is_limited:
+            self.request_rate.use(self.connection_counter.proxies.client(client[0] if client else "", headers))
 
     def admit_stream(self, path: str, query: bytes, headers: Headers, *, is_chunked: bool) -> SseOpening:
         """Admit a request to one of the `endpoints`; raises `Problem`. Without an exception the caller must call

@@ -23,10 +23,12 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from ..http.direct import DirectWay
 from ..http.problem import Problem
 from ..http.websocket_handshake import wrong_address
 from ..limits.http_limits import BoundedHttpProtocol
 from .connection import Connection
+from .direct_protocol import DirectHttpProtocol
 from .gateway import REFUSAL, Gateway, Headers
 from .sse_connection import SseConnection
 from .websocket_connection import WebSocketConnection, break_cycles, frames_logger
@@ -36,24 +38,31 @@ __all__ = ["make_http_protocol"]
 
 
 def make_http_protocol(
-    gateway: Gateway, *, websocket_path: str | None, evaluator: Evaluator | None = None
+    gateway: Gateway,
+    *,
+    websocket_path: str | None,
+    evaluator: Evaluator | None = None,
+    direct: DirectWay | None = None,
 ) -> type[BoundedHttpProtocol]:
-    """The protocol class for uvicorn's `http=`; with `websocket_path` None it refuses all upgrades."""
+    """The protocol class for uvicorn's `http=`; with `websocket_path` None it refuses all upgrades. `direct` answers
+    requests without ASGI; None leaves all of them to the application."""
+    directly = direct
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
-    class HandoverProtocol(BoundedHttpProtocol):
+    class HandoverProtocol(DirectHttpProtocol):
         """uvicorn's HTTP protocol, which hands the connections that the gateway admits over."""
 
         connection_counter = gateway.connection_counter
         cache_policy = gateway.cache_policy
         allowed_hosts = gateway.allowed_hosts
+        direct = directly
 
         _is_handed_over = False
         _is_parsing = False
 
-        def data_received(self, data: bytes) -> None:
+        def _feed(self, data: bytes) -> None:
             self._is_parsing = True
-            super().data_received(data)
+            super()._feed(data)
             self._is_parsing = False
             if self._is_handed_over:
                 self._break_cycles()

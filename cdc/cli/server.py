@@ -38,6 +38,7 @@ from api.limits.path_prefix import PathPrefix
 from api.limits.request_rate import RequestRateLimiter
 from api.page import Page
 from api.routes.demo_switch import DemoSwitch, Switch
+from api.routes.direct import DIRECT_ROUTES, DirectRoutes
 from api.routes.export import EXPORT_PATH
 from api.routes.metrics import Metrics
 from api.routes.ofrep import REFETCH_PATH
@@ -325,11 +326,13 @@ def build_server(
             "allowed_hosts": gateway.allowed_hosts,
         },
     )
+    spans = None if tracing is None else tracing.spans("http" if settings.listen.tls_cert is None else "https")
     if with_handover:
-        protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator)
+        direct = DirectRoutes(web.state.services, web.state.routes, DIRECT_ROUTES, span=spans)
+        protocol = make_http_protocol(gateway, websocket_path=websocket_path, evaluator=evaluator, direct=direct)
     application: ASGIApp = Application(web, gateway, websocket_path=websocket_path, evaluator=evaluator)
-    if tracing is not None:
-        application = tracing.requests(application, gateway.endpoints)
+    if tracing is not None and spans is not None:
+        application = tracing.requests(application, spans, gateway.endpoints)
     config = uvicorn.Config(
         application,
         http=protocol,

@@ -1,12 +1,13 @@
 """Evaluation for the API: the core's functions with the flags of the catalog, a clock, random ids and a regex engine.
 
 Evaluation is synchronous and waits for nothing: a result belongs to the position of the catalog at the time of the
-call.
+call. A batch is resolved at that position, and may then be evaluated in turns.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ..core.evaluation import (
@@ -16,10 +17,12 @@ from ..core.evaluation import (
     EvaluationRequest,
     FlagSource,
     RegexEngine,
+    ResolvedBatch,
     compile_flag,
+    encode_evaluation,
     evaluate,
-    evaluate_batch,
     render_evaluation,
+    resolve_batch,
 )
 from ..core.flags.catalog import Catalog
 from ..core.flags.default_schema import default_schema
@@ -30,11 +33,12 @@ from ..core.subscription.grant import Grant
 from ..errors import OutOfReach
 from ..history.rewind import refuse_before_attachment
 from .java_regex import JavaRegexes
+from .timestamps import Timestamps
 
 __all__ = ["MAX_BATCH_RESULTS", "Evaluator"]
 
 MAX_BATCH_RESULTS = 10_000
-"""Results per batch. At 3 us each they block the event loop for 30 ms."""
+"""Results per batch."""
 
 _MAX_COMPILED = 100_000
 """Size of the cache of compiled flags; when it is full, it is cleared."""
@@ -55,14 +59,14 @@ class Evaluator:
         catalog: Callable[[], Catalog],
         *,
         regexes: RegexEngine | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
         new_entity_id: Callable[[], str] = lambda: f"randomly_generated_{secrets.randbelow(2**32) - 2**31}",
         max_batch_results: int = MAX_BATCH_RESULTS,
         past: Callable[[PointInTime], Awaitable[Catalog]] | None = None,
     ) -> None:
         self._catalog = catalog
         self._regexes = regexes if regexes is not None else JavaRegexes()
-        self._now = now
+        self._timestamp: Callable[[], str] = Timestamps() if now is None else partial(_timestamp_of, now)
         self._new_entity_id = new_entity_id
         self._max_batch_results = max_batch_results
         self._past = past
@@ -84,6 +88,30 @@ class Evaluator:
         environments are visible. Flags that `grant` does not allow are not found, but still count as dependencies.
         `catalog` replaces the present one, for time travel.
         """
+        evaluation = self._evaluate(request, schema, environment_id, grant, catalog)
+        return render_evaluation(evaluation, self._timestamp())
+
+    def evaluate_text(
+        self,
+        request: Mapping[str, Any] | EvaluationRequest,
+        *,
+        schema: str | None = None,
+        environment_id: int | None = None,
+        grant: Grant | None = None,
+        catalog: Catalog | None = None,
+    ) -> str:
+        """`evaluate`, with the result as JSON."""
+        evaluation = self._evaluate(request, schema, environment_id, grant, catalog)
+        return encode_evaluation(evaluation, self._timestamp())
+
+    def _evaluate(
+        self,
+        request: Mapping[str, Any] | EvaluationRequest,
+        schema: str | None,
+        environment_id: int | None,
+        grant: Grant | None,
+        catalog: Catalog | None,
+    ) -> Evaluation:
         if not isinstance(request, EvaluationRequest):
             request = EvaluationRequest.parse(request)
         source = self._source(schema, grant, catalog)
@@ -95,7 +123,7 @@ class Evaluator:
             dependencies=source,
         )
         self.evaluations += 1
-        return render_evaluation(_discreet(evaluation, grant), self._timestamp())
+        return _discreet(evaluation, grant)
 
     def evaluate_batch(
         self,
@@ -107,21 +135,48 @@ class Evaluator:
         catalog: Catalog | None = None,
     ) -> list[dict[str, Any]]:
         """Evaluate a batch in the order of Flagent's API; raises `InvalidInput`, also if the batch is too large."""
+        batch = self._resolve(request, schema, environment_id, grant, catalog)
+        timestamp = self._timestamp()
+        return [render_evaluation(evaluation, timestamp) for evaluation in self._evaluations(batch, grant)]
+
+    def evaluate_batch_texts(
+        self,
+        request: Mapping[str, Any] | BatchRequest,
+        *,
+        schema: str | None = None,
+        environment_id: int | None = None,
+        grant: Grant | None = None,
+        catalog: Catalog | None = None,
+    ) -> Iterator[str]:
+        """`evaluate_batch`, with each result as JSON, one at a time: the flags are those of the call, however late the
+        results are taken. Raises at the call."""
+        batch = self._resolve(request, schema, environment_id, grant, catalog)
+        timestamp = self._timestamp()
+        return (encode_evaluation(evaluation, timestamp) for evaluation in self._evaluations(batch, grant))
+
+    def _resolve(
+        self,
+        request: Mapping[str, Any] | BatchRequest,
+        schema: str | None,
+        environment_id: int | None,
+        grant: Grant | None,
+        catalog: Catalog | None,
+    ) -> ResolvedBatch:
         if not isinstance(request, BatchRequest):
             request = BatchRequest.parse(request)
         source = self._source(schema, grant, catalog)
-        evaluations = evaluate_batch(
+        return resolve_batch(
             _shown(source, grant),
             request,
-            new_entity_id=self._new_entity_id,
             environment_id=environment_id,
             dependencies=source,
             max_results=self._max_batch_results,
         )
-        timestamp = self._timestamp()
-        results = [render_evaluation(_discreet(evaluation, grant), timestamp) for evaluation in evaluations]
-        self.evaluations += len(results)
-        return results
+
+    def _evaluations(self, batch: ResolvedBatch, grant: Grant | None) -> Iterator[Evaluation]:
+        for evaluation in batch.evaluations(self._new_entity_id):
+            self.evaluations += 1
+            yield _discreet(evaluation, grant)
 
     async def catalog_at(self, point: PointInTime) -> Catalog:
         """The catalog at a past time, for `evaluate`; raises as `TimeTravel.at` does."""
@@ -133,7 +188,9 @@ class Evaluator:
         present = self._catalog()
         catalog = present if past is None else past
         if schema is None:
-            schemas = tuple(name for name in catalog.schemas if grant is None or grant.allows_schema(name))
+            schemas = catalog.schemas
+            if grant is not None and grant.is_restricted:
+                schemas = tuple(filter(grant.allows_schema, schemas))
             schema = default_schema(schemas)
         refuse_before_attachment(catalog, schema)
         source = self._sources.get(schema)
@@ -143,8 +200,9 @@ class Evaluator:
                 self._sources[schema] = source
         return source
 
-    def _timestamp(self) -> str:
-        return self._now().replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+def _timestamp_of(now: Callable[[], datetime]) -> str:
+    return now().replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 class _Source:

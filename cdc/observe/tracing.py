@@ -11,7 +11,8 @@ and so on; see its specification, "OpenTelemetry Environment Variable Specificat
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..core.log.change import Commit
@@ -27,7 +28,7 @@ from ..core.log.position import LogId
 from ..core.wire.encoded import EncodedEvent
 from ..evaluation.evaluator import Evaluator
 
-__all__ = ["TracedEvaluator", "TracedPublications", "TracedRequests", "Tracing"]
+__all__ = ["RequestSpan", "RequestSpans", "TracedEvaluator", "TracedPublications", "TracedRequests", "Tracing"]
 
 # A collector that does not answer must not delay the server's shutdown.
 _SHUTDOWN_S = 2.0
@@ -51,8 +52,12 @@ class Tracing:
         """Constructed as `Evaluator` is."""
         return TracedEvaluator(self.tracer, *arguments, **options)
 
-    def requests(self, application: Any, streams: Iterable[str]) -> "TracedRequests":
-        return TracedRequests(application, self.tracer, streams)
+    def spans(self, scheme: str) -> "RequestSpans":
+        """For requests to a server of this scheme, `http` or `https`."""
+        return RequestSpans(self.tracer, scheme)
+
+    def requests(self, application: Any, spans: "RequestSpans", streams: Iterable[str]) -> "TracedRequests":
+        return TracedRequests(application, spans, streams)
 
     def flush(self) -> None:
         """Wait until every span has been handed to the exporter."""
@@ -119,6 +124,26 @@ class TracedEvaluator(Evaluator):
         with self._tracer.start_as_current_span("evaluate"):
             return super().evaluate(*arguments, **options)
 
+    def evaluate_text(self, *arguments: Any, **options: Any) -> str:
+        with self._tracer.start_as_current_span("evaluate"):
+            return super().evaluate_text(*arguments, **options)
+
+    def evaluate_batch_texts(self, *arguments: Any, **options: Any) -> Iterator[str]:
+        """The span ends with the last result, and may be open during those of other requests."""
+        with self._tracer.start_as_current_span("evaluate_batch", end_on_exit=False) as span:
+            texts = super().evaluate_batch_texts(*arguments, **options)
+        return self._counted(texts, span)
+
+    def _counted(self, texts: Iterator[str], span: Span) -> Iterator[str]:
+        results = 0
+        try:
+            for text in texts:
+                results += 1
+                yield text
+        finally:
+            span.set_attribute("flagent_cdc.results", results)
+            span.end()
+
     def evaluate_batch(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
         with self._tracer.start_as_current_span("evaluate_batch") as span:
             results = super().evaluate_batch(*arguments, **options)
@@ -126,39 +151,64 @@ class TracedEvaluator(Evaluator):
             return results
 
 
-class TracedRequests:
-    """Wraps an ASGI application: one span per request, except those of `streams`, which may last for days.
+class RequestSpan:
+    """The span of a request. Attributes and names follow OpenTelemetry's semantic conventions for HTTP servers."""
 
-    Attributes and names follow OpenTelemetry's semantic conventions for HTTP servers.
-    """
+    __slots__ = ("_method", "_span")
 
-    def __init__(self, application: Any, tracer: Tracer, streams: Iterable[str]) -> None:
-        self.wrapped = application
+    def __init__(self, span: Span, method: str) -> None:
+        self._span = span
+        self._method = method
+
+    def routed(self, path: str) -> None:
+        """The request matched this route; its own path could have any number of values."""
+        self._span.update_name(f"{self._method} {path}")
+        self._span.set_attribute("http.route", path)
+
+    def answered(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            self._span.set_status(Status(StatusCode.ERROR))
+
+
+class RequestSpans:
+    """Opens the spans of requests; `scheme` is that of the server."""
+
+    def __init__(self, tracer: Tracer, scheme: str) -> None:
         self._tracer = tracer
-        self._streams = frozenset(streams)
+        self._scheme = scheme
         self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def __call__(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[RequestSpan]:
+        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        attributes = {"http.request.method": method, "url.path": path, "url.scheme": self._scheme}
+        context = self._propagator.extract(carrier)
+        with self._tracer.start_as_current_span(method, context, kind=SpanKind.SERVER, attributes=attributes) as span:
+            yield RequestSpan(span, method)
+
+
+class TracedRequests:
+    """Wraps an ASGI application: one span per request, except those of `streams`, which may last for days."""
+
+    def __init__(self, application: Any, spans: RequestSpans, streams: Iterable[str]) -> None:
+        self.wrapped = application
+        self._spans = spans
+        self._streams = frozenset(streams)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] in self._streams:
             await self.wrapped(scope, receive, send)
             return
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        attributes = {"http.request.method": scope["method"], "url.path": scope["path"], "url.scheme": scope["scheme"]}
-        with self._tracer.start_as_current_span(
-            scope["method"], self._propagator.extract(carrier), kind=SpanKind.SERVER, attributes=attributes
-        ) as span:
+        with self._spans(scope["method"], scope["path"], scope["headers"]) as span:
 
             async def noting(message: Any) -> None:
                 if message["type"] == "http.response.start":
-                    status: int = message["status"]
-                    span.set_attribute("http.response.status_code", status)
-                    if status >= 500:
-                        span.set_status(Status(StatusCode.ERROR))
+                    span.answered(message["status"])
                 await send(message)
 
             await self.wrapped(scope, receive, noting)
-            # Known once the router has matched; the path itself could have any number of values.
+            # Known once the router has matched.
             route = getattr(scope.get("route"), "path", None)
             if route is not None:
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attribute("http.route", route)
+                span.routed(route)

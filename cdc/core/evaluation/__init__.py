@@ -7,11 +7,11 @@ the flag (`lookup`), checking its dependencies (`dependency`), parsing requests 
 
 from .bucket import bucket_of, salt_of
 from .constraint import CompiledPattern, RegexEngine
-from .evaluate import Evaluation, evaluate, evaluate_batch
+from .evaluate import Evaluation, ResolvedBatch, evaluate, evaluate_batch, resolve_batch
 from .flag import CompiledFlag, Decision, compile_flag, decide
 from .number import parse_double
 from .request import BatchRequest, Entity, EvaluationRequest, decode_json
-from .result import render_evaluation
+from .result import encode_evaluation, render_evaluation
 from .source import FlagSource
 
 __all__ = [
@@ -24,13 +24,16 @@ __all__ = [
     "EvaluationRequest",
     "FlagSource",
     "RegexEngine",
+    "ResolvedBatch",
     "bucket_of",
     "compile_flag",
     "decide",
     "decode_json",
+    "encode_evaluation",
     "evaluate",
     "evaluate_batch",
     "parse_double",
     "render_evaluation",
+    "resolve_batch",
     "salt_of",
 ]

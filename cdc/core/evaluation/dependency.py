@@ -4,12 +4,42 @@ Flagent recurses without a guard and never returns on a cycle. Here each flag is
 long chain needs no deeper stack, as the table may contain anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .flag import CompiledFlag, decide
 from .source import FlagSource
 
-__all__ = ["blocked_by"]
+__all__ = ["blocked_by", "closure_of"]
+
+
+class _Closure:
+    """Flags by key, independent of what the source becomes later."""
+
+    __slots__ = ("_flags",)
+
+    def __init__(self, flags: Mapping[str, CompiledFlag]) -> None:
+        self._flags = flags
+
+    def by_id(self, flag_id: int, /) -> CompiledFlag | None:
+        return next((flag for flag in self._flags.values() if flag.id == flag_id), None)
+
+    def by_key(self, key: str, /) -> CompiledFlag | None:
+        return self._flags.get(key)
+
+    def by_tag(self, tag: str, /) -> Iterable[CompiledFlag]:
+        return sorted((flag for flag in self._flags.values() if tag in flag.tags), key=lambda flag: -flag.id)
+
+
+def closure_of(source: FlagSource, flags: Iterable[CompiledFlag]) -> FlagSource:
+    """The flags of the source that these depend on, directly or not; those that do not exist are absent."""
+    found: dict[str, CompiledFlag] = {}
+    wanted = [key for flag in flags for key in flag.depends_on]
+    while wanted:
+        key = wanted.pop()
+        if key not in found and (flag := source.by_key(key)) is not None:
+            found[key] = flag
+            wanted += flag.depends_on
+    return _Closure(found)
 
 
 def blocked_by(source: FlagSource, flag: CompiledFlag, entity_id: str, context: Mapping[str, str]) -> str | None:

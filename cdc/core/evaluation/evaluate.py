@@ -4,18 +4,19 @@ Random ids come from a function that is passed in; the time is needed only in `r
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import InvalidInput
 from ..text.kotlin_text import WHITESPACE
-from .dependency import blocked_by
+from .dependency import blocked_by, closure_of
 from .explain import LogLine, explain
 from .flag import NOTHING, CompiledFlag, Decision, decide
 from .lookup import find_by_tags, find_flag
 from .request import BatchRequest, Entity, EvaluationRequest
 from .source import FlagSource
 
-__all__ = ["Evaluation", "evaluate", "evaluate_batch"]
+__all__ = ["Evaluation", "ResolvedBatch", "evaluate", "evaluate_batch", "resolve_batch"]
 
 
 class Evaluation(NamedTuple):
@@ -55,20 +56,45 @@ def evaluate(
     return _evaluate(dependencies or source, flag, request.entity, request.debug, new_entity_id)
 
 
-def evaluate_batch(
+@dataclass(frozen=True, slots=True)
+class ResolvedBatch:
+    """A batch whose flags were found: its `evaluations` are of that moment, however long they take.
+
+    `named` are (flag, id, key) of each flag that was requested by its id or its key, the flag None if it was not found.
+    `dependencies` has every flag that the found ones depend on, directly or not.
+    """
+
+    request: BatchRequest
+    tagged: tuple[CompiledFlag, ...]
+    named: tuple[tuple[CompiledFlag | None, int | None, str | None], ...]
+    dependencies: FlagSource
+
+    def evaluations(self, new_entity_id: Callable[[], str]) -> Iterator[Evaluation]:
+        """Per entity the flags with the tags, then per flag id all entities, then per key all entities.
+
+        Duplicates are kept. An entity without id gets another random one in each result.
+        """
+        request, dependencies = self.request, self.dependencies
+        for entity in request.entities:
+            for flag in self.tagged:
+                yield _evaluate(dependencies, flag, entity, request.debug, new_entity_id)
+        for found, flag_id, key in self.named:
+            for entity in request.entities:
+                if found is None:
+                    yield _not_found(EvaluationRequest(entity, flag_id, key))
+                else:
+                    yield _evaluate(dependencies, found, entity, request.debug, new_entity_id)
+
+
+def resolve_batch(
     source: FlagSource,
     request: BatchRequest,
     *,
-    new_entity_id: Callable[[], str],
     environment_id: int | None = None,
     dependencies: FlagSource | None = None,
     max_results: int,
-) -> Iterator[Evaluation]:
-    """Evaluate a batch: per entity the flags with the tags, then per flag id all entities, then per key all entities.
-
-    Duplicates are kept. An entity without id gets another random one in each result. Raises `InvalidInput` at the call
-    if there would be more than `max_results` results.
-    """
+) -> ResolvedBatch:
+    """Find the flags of a batch. Raises `InvalidInput` if there would be more than `max_results` results."""
     tagged = find_by_tags(source, request.flag_tags, match_all=request.match_all, environment_id=environment_id)
     flags_requested = len(tagged) + len(request.flag_ids) + len(request.flag_keys)
     if flags_requested * len(request.entities) > max_results:
@@ -78,29 +104,27 @@ def evaluate_batch(
             name="entities",
             code="batch_too_large",
         )
-    return _batch(source, dependencies or source, request, tagged, new_entity_id, environment_id)
-
-
-def _batch(
-    source: FlagSource,
-    dependencies: FlagSource,
-    request: BatchRequest,
-    tagged: list[CompiledFlag],
-    new_entity_id: Callable[[], str],
-    environment_id: int | None,
-) -> Iterator[Evaluation]:
-    for entity in request.entities:
-        for flag in tagged:
-            yield _evaluate(dependencies, flag, entity, request.debug, new_entity_id)
     wanted: list[tuple[int | None, str | None]] = [(flag_id, None) for flag_id in request.flag_ids]
     wanted += [(None, key) for key in request.flag_keys]
-    for flag_id, key in wanted:
-        found = find_flag(source, flag_id, key, environment_id)
-        for entity in request.entities:
-            if found is None:
-                yield _not_found(EvaluationRequest(entity, flag_id, key))
-            else:
-                yield _evaluate(dependencies, found, entity, request.debug, new_entity_id)
+    named = tuple((find_flag(source, flag_id, key, environment_id), flag_id, key) for flag_id, key in wanted)
+    flags = [*tagged, *(flag for flag, _, _ in named if flag is not None)]
+    return ResolvedBatch(request, tuple(tagged), named, closure_of(dependencies or source, flags))
+
+
+def evaluate_batch(
+    source: FlagSource,
+    request: BatchRequest,
+    *,
+    new_entity_id: Callable[[], str],
+    environment_id: int | None = None,
+    dependencies: FlagSource | None = None,
+    max_results: int,
+) -> Iterator[Evaluation]:
+    """`resolve_batch`, and the evaluations of what it found."""
+    batch = resolve_batch(
+        source, request, environment_id=environment_id, dependencies=dependencies, max_results=max_results
+    )
+    return batch.evaluations(new_entity_id)
 
 
 def _not_found(request: EvaluationRequest) -> Evaluation:

@@ -1,11 +1,12 @@
 """A flag compiled for evaluation, once per version of the flag, so that decisions are cheap."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
+from ..text.json_text import encode
 from .bucket import BUCKETS, salt_of
 from .constraint import RegexEngine, Test, compile_constraint
 from .rollout import Rollout, compile_rollout
@@ -17,13 +18,24 @@ __all__ = ["CompiledFlag", "Decision", "Step", "compile_flag", "decide"]
 class Decision:
     """The result for an entity; `segment_id` is the last segment tried, also without a variant.
 
-    `variant_key` and `attachment` are None if the variant no longer exists.
+    `variant_key` and `attachment` are None if the variant no longer exists. `text` has the members of a result that
+    come from the decision, encoded once for all results.
     """
 
     segment_id: int | None
     variant_id: int | None = None
     variant_key: str | None = None
     attachment: Mapping[str, str] | None = None
+    text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        members = {
+            "segmentID": self.segment_id,
+            "variantID": self.variant_id,
+            "variantKey": self.variant_key,
+            "variantAttachment": self.attachment,
+        }
+        object.__setattr__(self, "text", encode(members)[1:-1])
 
 
 NOTHING = Decision(None)
@@ -34,7 +46,10 @@ Step = tuple[tuple[tuple[str, Test], ...], Rollout, tuple[Decision, ...], int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledFlag:
-    """A compiled flag; `steps` are its segments in the order in which `decide` tries them."""
+    """A compiled flag; `steps` are its segments in the order in which `decide` tries them.
+
+    `text` has the members of a result that name the flag, encoded once for all results.
+    """
 
     id: int
     key: str
@@ -47,6 +62,16 @@ class CompiledFlag:
     salt: int
     steps: tuple[Step, ...]
     unmatched: Decision
+    text: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        members = {
+            "flagID": self.id,
+            "flagKey": self.key,
+            "flagSnapshotID": self.snapshot_id,
+            "flagTags": list(self.tags),
+        }
+        object.__setattr__(self, "text", encode(members)[1:-1])
 
 
 def compile_flag(flag: Mapping[str, Any], regexes: RegexEngine) -> CompiledFlag:

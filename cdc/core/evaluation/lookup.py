@@ -14,6 +14,8 @@ __all__ = ["find_by_tags", "find_flag"]
 # An id; "07" and "+7" are keys.
 _ID = re.compile(r"0|-?[1-9][0-9]{0,9}", re.ASCII)
 
+_BEGINS_ID = "-0123456789"
+
 
 def find_flag(
     source: FlagSource, flag_id: int | None, flag_key: str | None, environment_id: int | None = None
@@ -26,7 +28,7 @@ def find_flag(
     text = str(flag_id) if flag_id is not None else flag_key
     if not text:
         return None
-    flag = source.by_id(int(text)) if _ID.fullmatch(text) else None
+    flag = source.by_id(int(text)) if text[0] in _BEGINS_ID and _ID.fullmatch(text) else None
     if flag is None or not flag.enabled:
         flag = source.by_key(text)
     if flag is None or not flag.enabled or not _is_visible(flag, environment_id):

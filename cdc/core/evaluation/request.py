@@ -7,7 +7,7 @@ Objects made for every request are named tuples: a frozen dataclass takes three 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -17,6 +17,7 @@ from ..text import kotlin_json
 __all__ = ["BatchRequest", "Entity", "EvaluationRequest", "JsonNumber", "decode_json"]
 
 _INT32 = range(-(2**31), 2**31)
+_INT64 = 2**63
 
 
 class JsonNumber(float):
@@ -34,13 +35,31 @@ class JsonNumber(float):
 def decode_json(text: str | bytes) -> object:
     """Decode JSON, keeping the text of numbers; raises `InvalidInput` named `body`."""
     try:
-        return json.loads(text, parse_float=JsonNumber, parse_constant=_refuse_constant)
+        if not isinstance(text, str):
+            text = text.decode(_encoding_of(text), "surrogatepass")
+        # `json.loads` would make a new decoder for each text, which takes as long as the decoding.
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        # The decoder, which looks for blanks around the value, also says what is wrong.
+        return value if end == len(text) else _decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput("the body must be valid JSON", name="body", code="invalid_json") from error
 
 
+def _encoding_of(text: bytes) -> str:
+    # An object in UTF-8, as nearly every text is; `detect_encoding` looks for eight others first.
+    return "utf-8" if text[:1] == b"{" and text[1:2] != b"\0" else json.detect_encoding(text)
+
+
 def _refuse_constant(name: str) -> object:
     raise ValueError(name)
+
+
+_decoder = json.JSONDecoder(parse_float=JsonNumber, parse_constant=_refuse_constant)
+_decode = _decoder.decode
+_scan: Callable[[str, int], tuple[object, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 class Entity(NamedTuple):
@@ -53,8 +72,23 @@ class Entity(NamedTuple):
     @classmethod
     def parse(cls, raw: object, name: str = "") -> Self:
         """Parse `entityID`, `entityType` and `entityContext` of an object that is called `name` in errors."""
+        if type(raw) is dict and (common := cls.parse_common(raw, name)) is not None:
+            return common
         fields = _Fields(raw, name)
         return cls(fields.text("entityID"), fields.text("entityType"), fields.context("entityContext"))
+
+    @classmethod
+    def parse_common(cls, raw: Mapping[str, Any], name: str) -> Self | None:
+        """An entity whose fields have their plain types, as nearly all have; None for any other."""
+        get = raw.get
+        entity_id, entity_type, context = get("entityID"), get("entityType"), get("entityContext")
+        if (entity_id is None or (type(entity_id) is str and entity_id.isascii())) and (
+            entity_type is None or (type(entity_type) is str and entity_type.isascii())
+        ):
+            if context is not None:
+                context = _context(context, f"{name}.entityContext" if name else "entityContext")
+            return cls(entity_id, entity_type, context)
+        return None
 
 
 class EvaluationRequest(NamedTuple):
@@ -68,9 +102,25 @@ class EvaluationRequest(NamedTuple):
     @classmethod
     def parse(cls, raw: object) -> Self:
         """Parse the object of `POST /evaluation`; raises `InvalidInput` with the name of the field."""
+        if type(raw) is dict and (common := cls._parse_common(raw)) is not None:
+            return common
         fields = _Fields(raw, "")
         flag_id, flag_key = fields.integer("flagID"), fields.text("flagKey")
         return cls(Entity.parse(raw), flag_id, flag_key, fields.boolean("enableDebug"))
+
+    @classmethod
+    def _parse_common(cls, raw: Mapping[str, Any]) -> Self | None:
+        """A request whose fields have their plain types, as nearly all have; None for any other."""
+        get = raw.get
+        flag_id, flag_key, debug = get("flagID"), get("flagKey"), get("enableDebug")
+        if (
+            (flag_id is None or (type(flag_id) is int and flag_id in _INT32))
+            and (flag_key is None or (type(flag_key) is str and flag_key.isascii()))
+            and (debug is None or type(debug) is bool)
+            and (entity := Entity.parse_common(raw, "")) is not None
+        ):
+            return cls(entity, flag_id, flag_key, debug is True)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +137,23 @@ class BatchRequest:
     @classmethod
     def parse(cls, raw: object) -> Self:
         """Parse the object of `POST /evaluation/batch`; raises `InvalidInput` with the name of the field."""
+        steps = cls.parse_in_steps(raw)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                parsed: Self = end.value
+                return parsed
+
+    @classmethod
+    def parse_in_steps(cls, raw: object) -> Generator[None, None, Self]:
+        """`parse`, one entity at a time: there may be ten thousand."""
         fields = _Fields(raw, "")
-        entities = tuple(Entity.parse(item, name) for name, item in fields.items("entities"))
+        parsed: list[Entity] = []
+        for name, item in fields.items("entities"):
+            parsed.append(Entity.parse(item, name))
+            yield
+        entities = tuple(parsed)
         flag_ids = tuple(_integer(item, name) for name, item in fields.items("flagIDs"))
         flag_keys = tuple(_text(item, name) for name, item in fields.items("flagKeys"))
         flag_tags = tuple(_text(item, name) for name, item in fields.items("flagTags"))
@@ -137,19 +202,21 @@ class _Fields:
 
     def context(self, field: str) -> dict[str, str] | None:
         value = self._raw.get(field)
-        name = self._prefix + field
-        if value is None:
-            return None
-        if not isinstance(value, Mapping):
-            raise InvalidInput(f"{name} must be a JSON object", name=name)
-        context: dict[str, str] = {}
-        for key, item in value.items():
-            if type(item) is str and item.isascii() and key.isascii():
-                context[key] = item  # nearly every property; names for error messages are built only for the others
-            elif item is not None:
-                property_name = _text(key, name)
-                context[property_name] = _scalar(item, f"{name}.{key}")
-        return context
+        return None if value is None else _context(value, self._prefix + field)
+
+
+def _context(value: object, name: str) -> dict[str, str]:
+    """The properties of an entity as texts; `name` is the field's, for errors."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{name} must be a JSON object", name=name)
+    context: dict[str, str] = {}
+    for key, item in value.items():
+        if type(item) is str and item.isascii() and key.isascii():
+            context[key] = item  # nearly every property; names for error messages are built only for the others
+        elif item is not None:
+            property_name = _text(key, name)
+            context[property_name] = _scalar(item, f"{name}.{key}")
+    return context
 
 
 def _text(value: object, name: str) -> str:
@@ -173,6 +240,8 @@ def _integer(value: object, name: str) -> int:
 
 def _scalar(value: object, name: str) -> str:
     """The value of a property as text: a string itself, others as JSON."""
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return str(value)  # before the match, which would try three classes first
     match value:
         case str():
             return _text(value, name)

@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
-from api.app import _on_invalid_request, _on_problem
+from api.app import _on_error, _on_invalid_request
 from api.http.problem import Problem
 from api.routes.demo_switch import DemoSwitch
 from tests.fixtures.server import RunningServer
@@ -28,7 +28,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 def client(recorder: Recorder) -> httpx.AsyncClient:
     web = FastAPI()
-    web.add_exception_handler(Problem, _on_problem)
+    web.add_exception_handler(Problem, _on_error)
     web.add_exception_handler(RequestValidationError, _on_invalid_request)
     web.include_router(DemoSwitch(recorder).router)
     return httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://demo/api/v1/demo/flags/")

@@ -3,13 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import Request, Response
 
 from api.access.authentication import IDENTITY
-from api.routes.health import healthz, readyz
+from api.routes.health import readyz
 from cdc.auth.identity import Identity
 from cdc.core.subscription.grant import Grant
+from tests.fixtures.server import RunningServer
 
 
 def gateway_of(*, is_loaded: bool, is_ready: bool, lanes_loaded: bool = True, reason: str = "") -> Any:
@@ -32,8 +34,10 @@ async def readiness(gateway: Any, *, admin: bool) -> tuple[int, dict[str, object
     return response.status_code, answer
 
 
-async def test_the_process_is_alive() -> None:
-    assert await healthz() == {"status": "ok"}
+async def test_the_process_is_alive(memory_server: RunningServer) -> None:
+    async with httpx.AsyncClient(base_url=memory_server.url) as http:
+        answer = await http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize(
