@@ -113,3 +113,27 @@ select f.key, pg_catalog.json_build_array(f.description, f.enabled, f.notes) fro
 
 -- torture_lane: The number of a lane.
 select l.id from flagent_cdc.lane l where l.name = %(name)s;
+
+-- torture_poison_table: Creates a table for values that break readers. The mark comes first in each image.
+create table torture_poison (
+    id       integer primary key,
+    mark     integer not null,
+    amount   numeric,
+    document json,
+    note     text
+);
+
+-- torture_poison: Writes a mark into a row, with values that are hard to read.
+insert into torture_poison as t (id, mark, amount, document, note)
+values (
+    %(id)s, %(mark)s, %(amount)s::text::numeric, %(document)s::text::json,
+    pg_catalog.repeat('x', %(length)s::integer)
+)
+on conflict (id) do update
+set mark = excluded.mark, amount = excluded.amount, document = excluded.document, note = excluded.note;
+
+-- torture_poison_delete: Deletes a row.
+delete from torture_poison t where t.id = %(id)s;
+
+-- torture_poison_marks: The mark of each row, null where the row is too large to be delivered.
+select t.id, case when pg_catalog.length(t.note) < 4000000 then t.mark end from {table} t;

@@ -14,10 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cdc.cli.torture.abuse import abuse
+from cdc.cli.torture.poison import PoisonTable, RowSubscriber
 from cdc.embedded.server import EmbeddedPostgres
 from tests.fixtures.follower import Follower, Ledger, flags_in, following
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import ServerProcess, until
+from tests.fixtures.server import ServerProcess, port_of, until
 
 SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or str(time.time_ns() % 1_000_000)
 LASTS_S = float(os.environ.get("FLAGENT_CDC_TEST_ORACLE_S") or 20)
@@ -45,7 +47,14 @@ class Faults:
 
     async def run(self, lasts_s: float) -> None:
         until_s = time.monotonic() + lasts_s
-        kinds = [self._kill_server, self._end_sessions, self._kill_postgres, self._stop_postgres, self._kill_both]
+        kinds = [
+            self._kill_server,
+            self._end_sessions,
+            self._kill_postgres,
+            self._stop_postgres,
+            self._kill_both,
+            self._abuse,
+        ]
         while time.monotonic() < until_s:
             for kind in self._rng.sample(kinds, len(kinds)):
                 await asyncio.sleep(self._rng.uniform(0.2, 2.0))
@@ -70,6 +79,9 @@ class Faults:
     async def _stop_postgres(self) -> None:
         await asyncio.to_thread(self._postgres.stop)
         await asyncio.to_thread(self._postgres.start)
+
+    async def _abuse(self) -> None:
+        await abuse(port_of(self._server), self._rng)
 
     async def _kill_both(self) -> None:
         await asyncio.to_thread(self._postgres.kill)
@@ -100,24 +112,33 @@ async def test_clients_converge_to_the_tables_whatever_breaks(own_postgres: Embe
         for transport in ("sse", "websocket")
         for selected in ({}, {"tag": "t1"}, {"key": "k3"})
     ]
+    poison = PoisonTable(own_postgres.url, "public")
+    poison.create()
+    rows = RowSubscriber((port_of(server),), "public", SEED)
     faults = Faults(random.Random(SEED), own_postgres, server)
+    reading = asyncio.create_task(rows.run())
     try:
         server.start()
         await server.ready(START_S)
         async with following(followers):
-            with writing(own_postgres.url, SEED) as writers:
+            await until(lambda: rows.last_id is not None, "the rows of the table")
+            with writing(own_postgres.url, SEED, poison=True) as writers:
                 await faults.run(LASTS_S)
                 await server.ready(START_S)
             commits = sum(writer.commits for writer in writers)
             newest, tables = flags_in(own_postgres.url)
             await until(lambda: all(f.position >= newest for f in followers), "the followers' catch-up")
+            await until(lambda: rows.last_id is not None and rows.last_id.position >= newest, "the rows' catch-up")
             for follower in followers:
                 follower.holds(tables)
+            assert list(map(str, rows.violations(poison.marks()))) == []
     finally:
+        reading.cancel()
         server.kill()
         print(f"{' '.join(faults.log)}; {[(f.name, f.connections, f.events, dict(f.resyncs)) for f in followers]}")
     print(f"{commits} commits, {sum(writer.conflicts for writer in writers)} conflicts, {len(ledger.events)} events")
     assert commits > 100
+    assert rows.events > rows.unreadable
     assert all(follower.events for follower in followers)
     # Nothing was pruned or restored: a client that reconnects gets a replay, unless the database was down too.
     assert sum((follower.resyncs for follower in followers), start=type(followers[0].resyncs)()).keys() <= {"overflow"}

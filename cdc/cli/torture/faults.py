@@ -1,4 +1,4 @@
-"""The faults: servers killed, links disconnected or stalled, sessions terminated, PostgreSQL stopped."""
+"""The faults: processes killed, links disconnected or stalled, sessions terminated, abusive clients."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import psycopg
 
+from cdc.cli.torture.abuse import abuse
 from cdc.cli.torture.port import lasting_port
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.writer import Writer
@@ -120,6 +121,7 @@ class Faults:
             "database link disconnected": self._disconnect_database,
             "client links disconnected": self._disconnect_clients,
             "client link stalled": self._stall_client,
+            "abusive clients": self._abuse,
         }
         if self._postgres is not None:
             kinds = {
@@ -181,6 +183,9 @@ class Faults:
     async def _disconnect_clients(self) -> None:
         for link in self._client_links:
             link.disconnect()
+
+    async def _abuse(self) -> None:
+        await abuse(self._rng.choice(self._servers).port, self._rng)
 
     async def _kill_postgres(self) -> None:
         assert self._postgres is not None

@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 from cdc.admin.installation import migrate, uninstall
 from cdc.cli.own_database import create_flagent_tables
 from cdc.cli.torture.faults import Faults, Server
+from cdc.cli.torture.poison import PoisonTable, RowSubscriber
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.subscriber import Subscriber, Unexpected
 from cdc.cli.torture.verdict import Outcome, check_run, divergences_of_texts
@@ -58,6 +59,8 @@ class Report:
     events: int
     connections: int
     resyncs: int
+    rows: int
+    unreadable: int
     faults: dict[str, int]
     violations: list[str]
 
@@ -69,6 +72,7 @@ class Report:
             f"{self.unknown} interrupted in their COMMIT"
         )
         yield f"{self.events} events delivered over {self.connections} connections, {self.resyncs} resyncs"
+        yield f"{self.rows} events of rows that are hard to read, {self.unreadable} without their values"
         count = {
             kind: sum(text.startswith(kind) for text in self.violations) for kind in ("lost", "repeated", "invented")
         }
@@ -85,10 +89,12 @@ def own_schema(url: str) -> Iterator[str]:
     create_flagent_tables(url, schema)
     try:
         migrate(url, [schema])
-        rows = WatchedRows(url, schema)
-        rows.create()
+        tables = WatchedRows(url, schema), PoisonTable(url, schema)
+        for each in tables:
+            each.create()
         yield schema
-        rows.remove()
+        for each in tables:
+            each.remove()
     finally:
         with driver_errors(redact(url)), psycopg.connect(url, autocommit=True) as admin:
             admin.execute("set client_min_messages = warning")
@@ -168,6 +174,7 @@ class Torture:
             Subscriber(ports, "SSE" if number % 2 else "WebSocket", self._schema, f"{plan.seed}/{number}")
             for number in range(plan.subscribers)
         ]
+        followers = [RowSubscriber(tuple(ports), self._schema, f"{plan.seed}/rows {number}") for number in range(2)]
         writers = [
             Writer(self._url, self._schema, f"{plan.seed}/{number}", self._marks) for number in range(plan.writers)
         ]
@@ -175,9 +182,10 @@ class Torture:
             random.Random(plan.seed),  # noqa: S311 - repeatable, not secret
             self._url, servers, database_link, client_links, writers, self._postgres,
         )  # fmt: skip
-        running = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
+        everybody: list[Subscriber | RowSubscriber] = [*subscribers, *followers]
+        running = [asyncio.create_task(each.run()) for each in everybody]
         try:
-            await self._until(lambda: all(each.last_id for each in subscribers), running, _CATCH_UP_S, "a snapshot")
+            await self._until(lambda: all(each.last_id for each in everybody), running, _CATCH_UP_S, "a snapshot")
             for writer in writers:
                 writer.start()
             await self._inject(faults, subscribers, running)
@@ -188,7 +196,7 @@ class Torture:
             self._violations += [writer.failure for writer in writers if writer.failure]
             newest, tables, texts = await asyncio.to_thread(self._state)
             await self._until(
-                lambda: all(each.last_id is not None and each.last_id.position >= newest for each in subscribers),
+                lambda: all(each.last_id is not None and each.last_id.position >= newest for each in everybody),
                 running, _CATCH_UP_S, f"position {newest}",
             )  # fmt: skip
         finally:
@@ -204,7 +212,9 @@ class Torture:
                 self._violations.append(f"a server logged a traceback: {server.log}")
         self._violations += map(str, divergences_of_texts([each.delivery for each in subscribers], texts))
         self._violations += await asyncio.to_thread(self._rows)
-        return self._result(subscribers, faults, tables)
+        held = await asyncio.to_thread(PoisonTable(self._url, self._schema).marks)
+        self._violations += [str(violation) for each in followers for violation in each.violations(held)]
+        return self._result(subscribers, followers, faults, tables)
 
     async def _inject(self, faults: Faults, subscribers: list[Subscriber], running: list[asyncio.Task[None]]) -> None:
         """Inject faults until the time is over, or a subscriber received what it never should."""
@@ -248,7 +258,9 @@ class Torture:
             texts = {key: json.dumps(found) for key, found in connection.execute(statement).fetchall()}
         return (0 if newest is None else int(newest[0])), marks, texts
 
-    def _result(self, subscribers: list[Subscriber], faults: Faults, tables: dict[str, int]) -> Report:
+    def _result(
+        self, subscribers: list[Subscriber], followers: list[RowSubscriber], faults: Faults, tables: dict[str, int]
+    ) -> Report:
         writes = self._marks.writes
         violations = check_run(writes, [subscriber.delivery for subscriber in subscribers], tables)
         return Report(
@@ -258,6 +270,8 @@ class Torture:
             events=sum(subscriber.events for subscriber in subscribers),
             connections=sum(subscriber.connections for subscriber in subscribers),
             resyncs=sum(subscriber.resyncs for subscriber in subscribers),
+            rows=sum(follower.events for follower in followers),
+            unreadable=sum(follower.unreadable for follower in followers),
             faults=dict(faults.done),
             violations=[*self._violations, *map(str, violations)],
         )

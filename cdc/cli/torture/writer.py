@@ -12,6 +12,7 @@ import psycopg
 from psycopg import IsolationLevel, errors
 from psycopg.sql import SQL, Identifier
 
+from cdc.cli.torture.poison import write_poison
 from cdc.cli.torture.verdict import Outcome, Write
 from cdc.cli.torture.watched_rows import write_rows
 from cdc.database.queries import query
@@ -110,6 +111,8 @@ class Writer(threading.Thread):
                     query("torture_write"), {"key": key, "mark": str(mark), "enabled": rng.random() < 0.5}
                 )
             write_rows(connection, rng, mark)
+            if rng.random() < 0.1:
+                write_poison(connection, rng, mark)
             if has_undone:
                 connection.execute("savepoint s")
                 connection.execute(query("torture_write"), {"key": keys[-1], "mark": str(undone), "enabled": True})

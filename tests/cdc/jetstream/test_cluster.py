@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from cdc.cli.torture.abuse import abuse
+from cdc.cli.torture.poison import PoisonTable
 from cdc.embedded.server import EmbeddedPostgres
 from tests.cdc.jetstream.test_relay import copied
 from tests.fixtures.follower import Follower, Ledger, flags_in, following
 from tests.fixtures.nats import NatsServer, RelayProcess, nats_client, nats_cluster
 from tests.fixtures.proxy import Proxy, proxy_to
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import ServerProcess, until
+from tests.fixtures.server import ServerProcess, port_of, until
 
 SEED = os.environ.get("FLAGENT_CDC_TEST_SEED") or str(time.time_ns() % 1_000_000)
 LASTS_S = float(os.environ.get("FLAGENT_CDC_TEST_CLUSTER_S") or 15)
@@ -69,6 +71,7 @@ class Faults:
             self._cut_relay_off,
             self._cut_off_from_nats,
             self._kill_all_relays,
+            self._abuse,
         ]
         while time.monotonic() < until_s:
             for kind in self._rng.sample(kinds, len(kinds)):
@@ -126,6 +129,9 @@ class Faults:
         for link in self._nats_links:
             link.resume()
 
+    async def _abuse(self) -> None:
+        await abuse(port_of(self._rng.choice(self._nodes)), self._rng)
+
     async def _kill_all_relays(self) -> None:
         for relay in self._relays:
             relay.kill()
@@ -140,6 +146,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_of_the_tier_br
 ) -> None:
     print(f"FLAGENT_CDC_TEST_SEED={SEED}")
     rng, ledger = random.Random(SEED), Ledger()
+    PoisonTable(own_postgres.url, "public").create()
     async with AsyncExitStack() as stack:
         servers = stack.enter_context(nats_cluster(tmp_path / "nats"))
         addresses = ",".join(server.url for server in servers)
@@ -180,7 +187,7 @@ async def test_what_clients_hold_is_what_the_tables_hold_whatever_of_the_tier_br
         faults = Faults(rng, servers, relays, nodes, database_link, nats_links, followers)
         try:
             async with following(followers):
-                with writing(own_postgres.url, SEED, count=3) as writers:
+                with writing(own_postgres.url, SEED, count=3, poison=True) as writers:
                     await faults.run(LASTS_S)
                 for node in nodes:
                     await node.ready(START_S)

@@ -24,6 +24,7 @@ ON_ANY_DATABASE = {
     "database link disconnected",
     "client links disconnected",
     "client link stalled",
+    "abusive clients",
 }
 
 
@@ -41,6 +42,7 @@ class Recorder:
         self.name = name
         self.calls = calls
         self.on_ready = on_ready
+        self.port = 1  # nobody listens there
 
     def __getattr__(self, method: str) -> Callable[[], None]:
         return lambda: self.calls.append(f"{self.name}.{method}")
@@ -75,7 +77,7 @@ def faults(calls: list[str], *, with_postgres: bool, on_ready: Callable[[], Any]
 async def test_every_kind_comes_once_before_any_is_repeated(with_postgres: bool) -> None:
     some = faults([], with_postgres=with_postgres)
     running = asyncio.create_task(some.run(1))
-    kinds = 10 if with_postgres else 7
+    kinds = 11 if with_postgres else 8
     counts = [dict[str, int]()]
 
     def has_repeated() -> bool:
@@ -95,7 +97,7 @@ async def test_what_was_broken_is_repaired() -> None:
     calls: list[str] = []
     some = faults(calls, with_postgres=True)
     running = asyncio.create_task(some.run(1))
-    await until(lambda: len(some.done) == 10, "each fault once")
+    await until(lambda: len(some.done) == 11, "each fault once")
     await some.finish(running)
     for broken, repaired in (
         ("server.stop SIGKILL", ["server.start", "server.ready"]),

@@ -16,6 +16,7 @@ def scene_url(flagent_url: str) -> str:
     """A database with all tables that writers write; nothing is captured."""
     with psycopg.connect(flagent_url) as connection:
         connection.execute(query("torture_tables"))
+        connection.execute(query("torture_poison_table"))
     return flagent_url
 
 
