@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.standby",
     "tests.fixtures.pgbouncer",
     "tests.fixtures.server",
+    "tests.fixtures.heartbeats",
     "tests.fixtures.nats",
     "tests.fixtures.doctor",
 ]

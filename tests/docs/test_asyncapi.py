@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from tests.fixtures.node import installed_packages
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
-from tests.fixtures.websocket import send
+from tests.fixtures.websocket import receive_any, send
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.yaml").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ async def test_every_websocket_message_is_as_documented(watched_url: str) -> Non
 
         async def receive_until(*types: str) -> None:
             while not seen.issuperset(types):
-                message = json.loads(await socket.recv())
+                message = await receive_any(socket)
                 assert_documented(f"ws_{message['type']}", message)
                 seen.add(message["type"])
 

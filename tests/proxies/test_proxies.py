@@ -1,7 +1,6 @@
 """The shipped configuration of each proxy forwards every event at once, after any quiet period."""
 
 import asyncio
-import json
 import re
 import shutil
 import subprocess
@@ -113,12 +112,12 @@ async def test_quiet_connections_outlive_the_proxys_timeout(proxy: Proxy, databa
         asyncio.timeout(DEADLINE_S + 2 * TIMEOUT_S),
     ):
         await send(socket, type="subscribe", subscribeAll=True)
-        assert json.loads(await socket.recv())["type"] == "subscribed"
+        assert (await receive(socket))["type"] == "subscribed"
         loop = asyncio.get_running_loop()
         end = loop.time() + 2 * TIMEOUT_S
         while loop.time() < end:
             assert (await stream.next_block()).comment.startswith("keep-alive ")
-            assert json.loads(await socket.recv())["type"] == "heartbeat"
+            assert (await receive(socket, "heartbeat"))["fresh"]
         await proxied.make_flag("one")
         assert (await stream.next()).data["key"] == "one"
         message = await receive(socket)

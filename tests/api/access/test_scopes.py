@@ -22,6 +22,7 @@ from tests.fixtures.authenticated import (
 )
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse
+from tests.fixtures.websocket import receive
 
 SCOPES: dict[str, dict[str, Any]] = {
     "by key": {"flags": ["mine"]},
@@ -260,5 +261,5 @@ async def test_a_restricted_stream_has_no_digest(memory_log: MemoryLog) -> None:
                 assert any("digest" in comment for comment in stream.comments) is has_digest
             async with talking(server, token(**scopes)) as socket:
                 await ask(socket, type="subscribe")
-                beat = json.loads(await socket.recv())
+                beat = await receive(socket, "heartbeat")
                 assert ("digest" in beat) is has_digest

@@ -1,6 +1,5 @@
 """Evaluation over HTTP, on flags that stand in a real database."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -11,6 +10,7 @@ from websockets.asyncio.client import connect
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
 from tests.fixtures.vectors import VECTORS, differences, load_vectors
+from tests.fixtures.websocket import receive
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_one_reads_ones_own_write_by_position(server: RunningServer, datab
                 "minPosition": str(row[0]),
             }
             await socket.send(json.dumps(question))
-            answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+            answer = await receive(socket)
     assert answer["result"]["flagKey"] == "mine"
     assert int(answer["position"]) >= row[0]
 

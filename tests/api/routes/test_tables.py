@@ -17,11 +17,12 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 from psycopg.conninfo import make_conninfo
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from cdc.admin.installation import migrate
 from tests.fixtures.changes import everything
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
+from tests.fixtures.websocket import receive
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -507,26 +508,17 @@ async def test_a_stream_begins_with_the_rows_and_goes_on_with_their_changes(
     assert held == {id: {"id": id, "text": text} for id, text in team.all("select id, text from n")}
 
 
-async def hear(socket: ClientConnection) -> dict[str, Any]:
-    """The next message that is no heartbeat, which may come at any time."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            message: dict[str, Any] = json.loads(await socket.recv())
-            if message["type"] != "heartbeat":
-                return message
-
-
 async def test_a_websocket_begins_with_the_rows_too(server: RunningServer, team: Session) -> None:
     team.run("create table shop (id int primary key)")
     team.run("insert into shop values (1), (2)")
     team.run("select flagent_cdc.watch('shop')")
     async with connect(server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["shop"], "snapshot": True}))
-        told = [await hear(socket) for _ in range(3)]
+        told = [await receive(socket) for _ in range(3)]
         assert [message["type"] for message in told] == ["subscribed", "rows", "rows_end"]
         assert told[1]["rows"] == [{"key": {"id": n}, "row": {"id": n}} for n in (1, 2)]
         team.run("delete from shop where id = 1")
-        message = await hear(socket)
+        message = await receive(socket)
     assert (message["type"], message["key"]) == ("row_deleted", {"id": 1})
     assert message["id"].partition("-")[0] > told[2]["id"].partition("@")[0]
 

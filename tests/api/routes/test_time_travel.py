@@ -19,6 +19,7 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.history import history, newest
 from tests.fixtures.random_writer import writing
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, until
+from tests.fixtures.websocket import receive
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -96,12 +97,12 @@ async def test_a_flag_and_what_a_user_got_yesterday(server: RunningServer, datab
         async with connect(server.websocket_url) as socket:
             for moment, variant in ((at, "new"), (str(before), "new"), (deleted - 1, "old")):
                 await socket.send(json.dumps({"type": "evaluate", **question, "at": moment}))
-                told = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+                told = await receive(socket)
                 assert told["result"]["variantKey"] == variant
                 assert int(told["position"]) in (before, deleted - 1)
             batch = {"type": "evaluate_batch", "entities": [{"entityID": "u"}], "flagKeys": ["checkout"], "at": before}
             await socket.send(json.dumps(batch))
-            told = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+            told = await receive(socket)
             assert [result["variantKey"] for result in told["results"]] == ["new"]
 
 
@@ -195,7 +196,7 @@ async def test_the_future_and_nonsense_are_refused_by_name(
                 ({"at": 1, "minPosition": 1}, "invalid_parameter"),
             ):
                 await socket.send(json.dumps({"type": "evaluate", "requestId": "q", "flagKey": "a", **fields}))
-                told = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+                told = await receive(socket)
                 assert (told["type"], told["code"], told["requestId"]) == ("error", code, "q")
 
 

@@ -22,6 +22,7 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.node import installed_packages
 from tests.fixtures.server import DEADLINE_S, RunningServer, SseReader
 from tests.fixtures.tap import Tap, tapping
+from tests.fixtures.websocket import receive
 
 _PARAMS = "?envelope=true"
 _SUBSCRIBE = json.dumps({"type": "subscribe", "subscribeAll": True})
@@ -223,7 +224,7 @@ async def test_websockets_reads_it(tap: Tap, database_url: str) -> None:
         assert "permessage-deflate" in connection.response.headers["sec-websocket-extensions"]
 
         async def next() -> Any:
-            return json.loads(await connection.recv())
+            return await receive(connection)
 
         await connection.send(_SUBSCRIBE)
         assert (await next())["type"] == "subscribed"

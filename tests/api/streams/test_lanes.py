@@ -12,7 +12,7 @@ import httpx
 import jwt
 import pytest
 from psycopg.conninfo import make_conninfo
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from cdc.admin.installation import migrate, uninstall
 from cdc.core.change_feed.cursor import Cursor
@@ -20,6 +20,7 @@ from cdc.core.log.position import EventId
 from tests.fixtures.changes import at_least, everything, page
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving, sse, until
+from tests.fixtures.websocket import receive
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -57,13 +58,6 @@ async def ready(server: RunningServer, table: str) -> None:
                 return response.status_code == 200
 
         await until(is_served, f"the stream of {table}")
-
-
-async def hear(socket: ClientConnection) -> dict[str, Any]:
-    while True:
-        message: dict[str, Any] = json.loads(await socket.recv())
-        if message["type"] != "heartbeat":
-            return message
 
 
 @pytest.mark.parametrize("table", ["shop.orders", "shop.clicks"])
@@ -152,14 +146,14 @@ async def test_tables_of_two_streams_in_one_subscription_are_refused_by_name(
         assert (await client.get(server.url + "/api/v1/changes", params={"table": "plain"})).status_code == 200
     async with connect(server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["orders"]}))
-        assert (await hear(socket))["type"] == "subscribed"
+        assert (await receive(socket))["type"] == "subscribed"
         await socket.send(json.dumps({"type": "subscribe", "flags": ["a"], "requestId": "r"}))
-        error = await hear(socket)
+        error = await receive(socket)
         assert (error["type"], error["code"], error["requestId"]) == ("error", "several_lanes", "r")
         assert "orders" in error["message"]
         # The subscription that there was goes on.
         writer.run("insert into shop.orders values (1, 1)")
-        assert (await hear(socket))["table"] == "shop.orders"
+        assert (await receive(socket))["table"] == "shop.orders"
 
 
 async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_back(
@@ -169,14 +163,14 @@ async def test_a_websocket_without_a_subscription_may_go_to_another_stream_and_b
     async with connect(either_server.websocket_url) as socket:
         for n, table in enumerate(("shop.clicks", "shop.plain", "shop.clicks")):
             await socket.send(json.dumps({"type": "subscribe", "tables": [table]}))
-            assert (await hear(socket))["added"]["tables"] == [table]
+            assert (await receive(socket))["added"]["tables"] == [table]
             writer.run(f"insert into {table} values ({n})")
-            event = await hear(socket)
+            event = await receive(socket)
             assert (event["table"], event["after"]["id"]) == (table, n)
             await socket.send(json.dumps({"type": "unsubscribe"}))
-            assert (await hear(socket))["type"] == "unsubscribed"
+            assert (await receive(socket))["type"] == "unsubscribed"
             await socket.send(json.dumps({"type": "ping", "requestId": "p"}))
-            assert (await hear(socket)) == {"type": "pong", "requestId": "p"}
+            assert (await receive(socket)) == {"type": "pong", "requestId": "p"}
     await until(lambda: either_server.pipeline.hub.subscriber_count == 0, "the end of the connection")
 
 
@@ -186,7 +180,7 @@ async def test_a_subscriber_of_a_table_that_moves_is_sent_to_its_new_stream(
     await ready(either_server, "shop.orders")
     async with connect(either_server.websocket_url) as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.plain"]}))
-        assert (await hear(socket))["type"] == "subscribed"
+        assert (await receive(socket))["type"] == "subscribed"
         writer.run("select flagent_cdc.watch('shop.plain', lane => 'orders')")
         await socket.wait_closed()
         assert socket.close_code == 1012
@@ -460,7 +454,7 @@ async def beginning_with_rows(
 
             async def hear_message() -> dict[str, Any]:
                 while True:
-                    message = await hear(socket)
+                    message = await receive(socket)
                     if is_news(message):
                         return message
 

@@ -10,6 +10,7 @@ from websockets.asyncio.client import connect
 
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse
+from tests.fixtures.websocket import receive
 
 TABLES = (
     "create schema shop",
@@ -116,17 +117,17 @@ async def test_a_websocket_filters_each_of_its_tables(server: RunningServer, tab
     table = {"name": "orders", "where": "total = $1 or status = $2", "params": [2.20, "paid"], "columns": ["status"]}
     async with connect(server.url.replace("http", "ws") + "/ws") as socket:
         await socket.send(json.dumps({"type": "subscribe", "tables": [table], "snapshot": True}))
-        subscribed, rows, end = [json.loads(await socket.recv()) for _ in range(3)]
+        subscribed, rows, end = [await receive(socket) for _ in range(3)]
         assert subscribed["added"]["tables"] == [{**table, "params": ["2.2", "paid"]}]
         assert [row["key"]["id"] for row in rows["rows"]] == [2, 3]
         assert end["type"] == "rows_end"
         with Writer(tables_url) as writer:
             writer.run("update shop.orders set status = 'paid' where id = 1")
-        event = json.loads(await socket.recv())
+        event = await receive(socket)
         assert (seen(event), event["after"]) == (("row_inserted", 1, "in"), {"id": 1, "status": "paid"})
         other = {"type": "subscribe", "requestId": "r", "tables": [{"name": "shop.orders", "where": "id = 1"}]}
         await socket.send(json.dumps(other))
-        refused = json.loads(await socket.recv())
+        refused = await receive(socket)
         assert (refused["type"], refused["code"], refused["requestId"]) == ("error", "several_filters", "r")
 
 

@@ -1,6 +1,7 @@
 """The streams over TLS: the same bytes, on the hand-over path too."""
 
 import asyncio
+import json
 import shlex
 import shutil
 import ssl
@@ -14,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, SseReader, serving
+from tests.fixtures.websocket import receive
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="a certificate is made with openssl")
 
@@ -48,15 +50,14 @@ async def test_both_streams_run_over_tls(tls_server: RunningServer, database_url
             stream = SseReader(response)
             assert (await stream.next()).type == "connected"
             await socket.send('{"type":"subscribe","subscribeAll":true}')
-            assert '"subscribed"' in str(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+            assert (await receive(socket))["type"] == "subscribed"
             writer.flag("small")
             writer.flag("large", description="x" * 500_000)
             assert [(await stream.next()).data["key"] for _ in range(2)] == ["small", "large"]
             sizes: list[int] = []
             async with asyncio.timeout(DEADLINE_S):
                 while len(sizes) < 2:
-                    if "flag_created" in (message := str(await socket.recv())):
-                        sizes.append(len(message))
+                    sizes.append(len(json.dumps(await receive(socket, "flag_created"))))
     assert sizes[0] < 10_000 < 400_000 < sizes[1]
 
 

@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import RunningServer, serving, sse
+from tests.fixtures.websocket import receive
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -125,8 +126,7 @@ async def test_a_websocket_takes_tables_and_gives_them_back(server: RunningServe
         async with connect(server.websocket_url) as socket:
 
             async def hear() -> dict[str, Any]:
-                message: dict[str, Any] = json.loads(await socket.recv())
-                return message
+                return await receive(socket)
 
             await socket.send(json.dumps({"type": "subscribe", "tables": ["shop.orders"], "flags": ["a"]}))
             assert (await hear())["added"]["tables"] == ["shop.orders"]

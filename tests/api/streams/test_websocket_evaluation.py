@@ -1,6 +1,5 @@
 """Evaluation over the WebSocket."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,8 +8,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from api.streams import websocket_evaluation
-from tests.fixtures.server import DEADLINE_S, RunningServer, serving
+from tests.fixtures.server import RunningServer, serving
 from tests.fixtures.vectors import VECTORS, differences, load_vectors
+from tests.fixtures.websocket import receive
 
 
 @pytest.fixture
@@ -25,14 +25,11 @@ async def test_all_vectors_pass_over_the_websocket(vector_server: RunningServer)
     async with connect(vector_server.websocket_url) as socket:
         for number, vector in enumerate(VECTORS):
             await socket.send(json.dumps({"type": "evaluate", "requestId": str(number), **vector["request"]}))
-            async with asyncio.timeout(DEADLINE_S):
-                answer = {"type": "heartbeat"}
-                while answer["type"] == "heartbeat":
-                    answer = json.loads(await socket.recv())
+            answer = await receive(socket)
             assert answer["type"] == "evaluation_result", (vector["name"], answer)
             assert answer["requestId"] == str(number)
             assert int(answer["position"]) >= 1
-            if wrong := differences(vector["expected"], answer["result"]):  # type: ignore[arg-type]
+            if wrong := differences(vector["expected"], answer["result"]):
                 failed[vector["name"]] = wrong
     assert not failed
 
@@ -51,7 +48,7 @@ async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
         for question in questions:
             await socket.send(json.dumps({**question, "minPosition": "1000000"}))
         await socket.send('{"type":"ping","requestId":"meanwhile"}')
-        answers = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S)) for _ in range(4)]
+        answers = [await receive(socket) for _ in range(4)]
     assert [(answer["requestId"], answer.get("code")) for answer in answers] == [
         ("one too many", "too_many_waiting"),
         ("meanwhile", None),
@@ -64,6 +61,6 @@ async def test_a_position_that_does_not_come_is_waited_for_within_bounds(
 async def test_over_the_websocket_an_error_carries_the_request_id(memory_server: RunningServer) -> None:
     async with connect(memory_server.websocket_url) as socket:
         await socket.send('{"type":"evaluate","requestId":"bad","flagKey":"a","entityContext":[1]}')
-        answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+        answer = await receive(socket)
     assert (answer["type"], answer["requestId"]) == ("error", "bad")
     assert "entityContext" in answer["message"]

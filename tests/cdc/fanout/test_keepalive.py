@@ -21,6 +21,7 @@ from cdc.fanout.subscriber import CloseReason
 from tests.cdc.fanout.memory import SSE, MemoryHub, MemorySink, select
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.server import DEADLINE_S, ServerProcess, serving, sse, until
+from tests.fixtures.websocket import receive_any
 
 
 async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
@@ -34,7 +35,7 @@ async def test_before_a_subscription_no_heartbeat_gives_an_id_to_resume_from(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(connection.recv(), 1)
         await connection.send(json.dumps({"type": "subscribe", "subscribeAll": True}))
-        heard = [json.loads(await connection.recv())["type"] for _ in range(3)]
+        heard = [(await receive_any(connection))["type"] for _ in range(3)]
     assert heard == ["subscribed", "heartbeat", "heartbeat"]
 
 
@@ -53,11 +54,11 @@ async def test_a_client_that_waits_for_a_replay_is_not_taken_for_silent(database
             await connection.send(
                 json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": f"0-0@{hub.catalog.log}"})
             )
-            assert json.loads(await connection.recv())["type"] == "subscribed"
+            assert (await receive_any(connection))["type"] == "subscribed"
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(connection.recv(), 1)
             may_answer.set()
-            assert json.loads(await connection.recv())["type"] == "resync"
+            assert (await receive_any(connection))["type"] == "resync"
 
 
 async def test_a_peer_that_was_pinged_by_a_suspended_server_has_time_to_answer(database_url: str) -> None:
@@ -72,7 +73,7 @@ async def test_a_peer_that_was_pinged_by_a_suspended_server_has_time_to_answer(d
             await asyncio.sleep(3)
             server.send(signal.SIGCONT)
             async with asyncio.timeout(DEADLINE_S):
-                kinds = [json.loads(await socket.recv())["type"] for _ in range(8)]
+                kinds = [(await receive_any(socket))["type"] for _ in range(8)]
             assert kinds.count("heartbeat") >= 7
     finally:
         server.send(signal.SIGCONT)
@@ -93,7 +94,7 @@ async def test_a_change_of_freshness_is_sent_long_before_the_next_heartbeat_is_d
         for port, is_fresh in ((lasting_port(), False), (int(str(conninfo_to_dict(database_url)["port"])), True)):
             proxy.lead_to(port)
             async with asyncio.timeout(DEADLINE_S):
-                while json.loads(await socket.recv())["fresh"] is not is_fresh:
+                while (await receive_any(socket))["fresh"] is not is_fresh:
                     pass
                 while f"fresh={str(is_fresh).lower()}" not in (await stream.next_block()).comment:
                     pass

@@ -28,6 +28,7 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.logged import actions
 from tests.fixtures.nats import NatsServer, RunningRelay, active, nats_client, relay_settings, relaying
 from tests.fixtures.server import RunningServer, SseReader, serving, sse, until
+from tests.fixtures.websocket import receive
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -325,7 +326,7 @@ async def test_a_node_that_is_cut_off_sends_nobody_back(
     else:
         async with connect(node.websocket_url) as socket:
             await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True, "lastEventId": newest}))
-            assert json.loads(await socket.recv())["type"] == "subscribed"
+            assert (await receive(socket))["type"] == "subscribed"
             with pytest.raises(ConnectionClosed) as closed:
                 await asyncio.wait_for(socket.recv(), 20)
             assert closed.value.rcvd is not None
