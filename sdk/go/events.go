@@ -160,9 +160,9 @@ func (e *Event) decodeData(v jsontext.Value) *MalformedMessageError {
 func decodeRow(v jsontext.Value) *RowChange {
 	row := &RowChange{
 		Table:      text(v, "table"),
-		Key:        object(v.Get("key")),
-		Before:     object(v.Get("before")),
-		After:      object(v.Get("after")),
+		Key:        objectText(v.Get("key")),
+		Before:     objectText(v.Get("before")),
+		After:      objectText(v.Get("after")),
 		Moved:      text(v, "moved"),
 		Unreadable: text(v, "unreadable"),
 	}
@@ -174,7 +174,7 @@ func decodeRow(v jsontext.Value) *RowChange {
 	return row
 }
 
-func object(v jsontext.Value) json.RawMessage {
+func objectText(v jsontext.Value) json.RawMessage {
 	if v.Kind != jsontext.Object {
 		return nil
 	}

@@ -87,6 +87,11 @@ func (c *Client) OnEvent(ctx context.Context, handler func(Event)) (*Subscriptio
 // closed or has failed; see [Client.Err]. The channel is unbuffered: a receiver that is slow slows the stream, as a
 // handler does.
 func (c *Client) Channel(ctx context.Context, selectors Selectors) (<-chan Event, error) {
+	_, events, err := c.channel(ctx, selectors)
+	return events, err
+}
+
+func (c *Client) channel(ctx context.Context, selectors Selectors) (*Subscription, <-chan Event, error) {
 	selected := selectors.selection()
 	received := make(chan Event)
 	failed := make(chan struct{})
@@ -110,9 +115,9 @@ func (c *Client) Channel(ctx context.Context, selectors Selectors) (<-chan Event
 		},
 	}
 	if _, err := c.subscribe(ctx, subscription); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return out, nil
+	return subscription, out, nil
 }
 
 // forward passes events on until the subscription ends or the client fails.
@@ -139,13 +144,12 @@ func forward(s *Subscription, from <-chan Event, to chan<- Event, failed <-chan 
 // yielded.
 func (c *Client) Events(ctx context.Context, selectors Selectors) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		events, err := c.Channel(ctx, selectors)
+		subscription, events, err := c.channel(ctx, selectors)
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
+		defer subscription.Unsubscribe()
 		for event := range events {
 			if !yield(event, nil) {
 				return

@@ -46,7 +46,7 @@ func (l *webSocketLink) run(conn *connection) error {
 	socket.SetReadLimit(conn.client.options.maxMessageBytes)
 	c := conn.client
 	c.mu.Lock()
-	conn.goodbye = func() { closePolitely(socket) }
+	conn.goodbye = func() { closePolitely(socket, func() { conn.cancel(ErrClosed) }) }
 	l.subscribeFirst(conn)
 	conn.opened()
 	c.requests.connected()
@@ -100,7 +100,7 @@ func (l *webSocketLink) probe(ctx context.Context, c *Client) error {
 	if err != nil {
 		return err
 	}
-	defer closePolitely(socket)
+	defer socket.CloseNow()
 	limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
 	defer cancel()
 	if err := socket.Write(limited, websocket.MessageText, newCommand("ping").text("requestId", "probe").bytes()); err != nil {
@@ -112,8 +112,8 @@ func (l *webSocketLink) probe(ctx context.Context, c *Client) error {
 	return nil
 }
 
-// closePolitely sends a close frame and waits for the peer's, a second at most.
-func closePolitely(socket *websocket.Conn) {
+// closePolitely sends a close frame and waits for the peer's, a second at most. cut breaks the connection.
+func closePolitely(socket *websocket.Conn, cut func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -125,8 +125,8 @@ func closePolitely(socket *websocket.Conn) {
 	select {
 	case <-done:
 	case <-timer.C:
-		// Ends the wait of Close above.
-		_ = socket.CloseNow()
+		// The reader ends with its context, and with it the wait of Close.
+		cut()
 	}
 }
 
