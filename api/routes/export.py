@@ -1,28 +1,31 @@
 """The export that Flagent's clients refetch after every event; it is never older than an event any client received.
 
 The client may have received the event from another process. So the newest position is read from the database first,
-once for all requests that wait, and the response waits until this process has reached it. The text is encoded once per
-position.
+once for all requests that wait, and the response waits until this process has reached it. Each chunk of flags is
+encoded and compressed once, so that after a change the export costs one chunk and a join.
 """
 
 import asyncio
-import gzip
 import hashlib
 import json
 import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
-from cdc.core.wire.export import export_text
+from cdc.core.wire.deflate import GzipPart, gzip_member
+from cdc.core.wire.export import export_part, export_parts
 from cdc.errors import SourceError
 from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
-from .flags import newest_first, schema_of
+from .flags import schema_of
 from .present import present_catalog
 
 __all__ = ["EXPORT_PATH", "Exports", "router"]
@@ -36,18 +39,46 @@ router = APIRouter(prefix="/api/v1", tags=["compatibility"])
 # How long a response waits for this process to catch up with the database; after that it uses the present state.
 _CATCH_UP_S = 2.0
 
-_GZIP_LEVEL = 6
+# By schema and grant. Bounded, because every credential may have a different grant.
+_BODIES_KEPT = 64
+_BYTES_KEPT = 64 * 1024 * 1024
 
-# Texts by schema, encoding and grant. Bounded, because every credential may have a different grant.
-_TEXTS_KEPT = 64
+_EXPORT = "export"
+
+
+class ExportBody:
+    """An export as of `here`, in parts that it shares with those of other positions."""
+
+    def __init__(self, here: EventId, parts: Sequence[GzipPart], own_bytes: int) -> None:
+        """`own_bytes` is the size of the parts that are not shared."""
+        self.here = here
+        self.own_bytes = own_bytes
+        self._parts = parts
+        self._gzipped: bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the uncompressed body."""
+        return sum([part.size_bytes for part in self._parts])
+
+    def pieces(self) -> Iterator[bytes]:
+        """The uncompressed body, about fifty kilobytes at a time."""
+        return (part.data for part in self._parts)
+
+    def gzipped(self) -> bytes:
+        """The compressed body, joined once."""
+        if self._gzipped is None:
+            self._gzipped = gzip_member(self._parts)
+        return self._gzipped
 
 
 class Exports:
-    """The texts of the present position, by schema, encoding and grant."""
+    """The exports of the present position, by schema and grant."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._texts: dict[tuple[str, bool, Grant | None], tuple[EventId | None, bytes]] = {}
+        self._bodies: dict[tuple[str, Grant | None], ExportBody] = {}
+        self._making: dict[tuple[str, Grant | None, EventId], asyncio.Task[ExportBody]] = {}
         self._query: asyncio.Task[Position] | None = None
 
     async def caught_up(self) -> None:
@@ -75,27 +106,48 @@ class Exports:
         self._query = None
         return await self._pipeline.newest_position()
 
-    def body(self, schema: str, *, compressed: bool, grant: Grant) -> bytes:
-        """The export of a schema at the present position, limited to the flags of the grant."""
-        catalog = self._pipeline.hub.catalog
-        name = (schema, compressed, grant if grant.is_restricted else None)
-        here, body = self._texts.get(name, (None, b""))
+    async def body(self, schema: str, grant: Grant) -> ExportBody:
+        """The export of a schema at the present position, limited to the flags of the grant; made once, in turns."""
+        here = self._pipeline.hub.catalog.here
+        name = (schema, grant if grant.is_restricted else None)
         # Not by position alone: after a restore it is used again.
-        if here != catalog.here:
-            # Clients evaluate with the export, so attachments are as evaluation returns them, with quotes REST strips.
-            flags = (
-                catalog.evaluation_view(schema, flag["id"]) or flag
-                for flag in newest_first(catalog, schema)
-                if grant.allows_flag(schema, flag)
-            )
-            text = export_text(flags, revision=str(catalog.here))
-            body = text.encode()
-            if compressed:
-                body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            if len(self._texts) >= _TEXTS_KEPT:
-                self._texts.clear()
-            self._texts[name] = (catalog.here, body)
+        body = self._bodies.get(name)
+        if body is not None and body.here == here:
+            return body
+        key = (*name, here)
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.create_task(self._make(schema, name[1]))
+            making.add_done_callback(lambda _: self._making.pop(key, None))
+        body = await asyncio.shield(making)
+        kept = sum(each.own_bytes for each in self._bodies.values())
+        if len(self._bodies) >= _BODIES_KEPT or kept + body.own_bytes > _BYTES_KEPT:
+            self._bodies.clear()
+        self._bodies[name] = body
         return body
+
+    async def _make(self, schema: str, grant: Grant | None) -> ExportBody:
+        catalog = self._pipeline.hub.catalog
+        here, chunks = catalog.here, catalog.chunks(schema)
+        parts: list[GzipPart] = []
+        own_bytes = 0
+        # Newest first, as Flagent lists them.
+        for _, chunk in reversed(chunks):
+            flags = chunk.flags
+            if grant is not None:
+                flags = tuple([flag for flag in flags if grant.allows(schema, flag.key, flag.scope)])
+            if len(flags) == len(chunk.flags):
+                is_made = chunk.has_encoded(_EXPORT)
+                parts.append(chunk.encoded(_EXPORT, partial(export_part, flags)))
+            elif flags:
+                is_made = False
+                parts.append(export_part(flags))
+                own_bytes += len(parts[-1].block)
+            else:
+                continue
+            if not is_made:
+                await asyncio.sleep(0)
+        return ExportBody(here, export_parts(parts, revision=str(here)), own_bytes)
 
 
 @router.get(
@@ -109,17 +161,29 @@ async def export(request: Request, schema: str | None = None) -> Response:
     await exports.caught_up()
     grant = grant_of(request)
     name = schema_of(present_catalog(request), schema, grant)
-    # Weak, because the plain and the compressed text share it.
-    etag = f'W/"{pipeline.hub.here()}{_mark(grant)}"'
-    headers = {"etag": etag, "vary": "accept-encoding"}
-    if matches_tag(request.headers.get("if-none-match", ""), etag):
-        return Response(status_code=304, headers=headers)
-    compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
-    if compressed:
-        headers["content-encoding"] = "gzip"
-    return Response(
-        exports.body(name, compressed=compressed, grant=grant), media_type="application/json", headers=headers
-    )
+    headers = {"vary": "accept-encoding"}
+    known = request.headers.get("if-none-match", "")
+    etag = _tag(pipeline.hub.here(), grant)
+    if matches_tag(known, etag):
+        return Response(status_code=304, headers={"etag": etag, **headers})
+    body = await exports.body(name, grant)
+    etag = _tag(body.here, grant)
+    if accepts_gzip(request.headers.get("accept-encoding", "").encode()):
+        headers = {"etag": etag, **headers, "content-encoding": "gzip"}
+        return Response(body.gzipped(), media_type="application/json", headers=headers)
+    headers = {"etag": etag, **headers, "content-length": str(body.size_bytes)}
+    return StreamingResponse(_in_turns(body.pieces()), media_type="application/json", headers=headers)
+
+
+async def _in_turns(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
+
+
+def _tag(here: EventId, grant: Grant) -> str:
+    """Weak, because the plain and the compressed body share it."""
+    return f'W/"{here}{_mark(grant)}"'
 
 
 def _mark(grant: Grant) -> str:

@@ -5,7 +5,6 @@ it is a long poll: the response comes with the next commit.
 """
 
 import asyncio
-import gzip
 import hashlib
 import json
 from typing import Annotated
@@ -16,8 +15,9 @@ from cdc.core.errors import InvalidInput
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.selection import Selections
+from cdc.core.wire.deflate import COMMA, GzipPart, gzip_member
 from cdc.core.wire.query import parse_stream_query
-from cdc.core.wire.snapshot import catalog_text
+from cdc.core.wire.selected_flags import SelectedFlags
 from cdc.core.wire.websocket import snapshot as snapshot_message
 from cdc.errors import TooBusy
 from cdc.node.pipeline import Pipeline
@@ -42,9 +42,6 @@ _SELECTORS = ("flag", "flagID", "tag", "schema")
 # selections, so the number and the size are bounded.
 _KEPT = 64
 _KEPT_BYTES = 32 * 1024 * 1024
-
-_GZIP_LEVEL = 5
-_WORTH_COMPRESSING_BYTES = 1024
 
 _PARAMETERS = [
     {
@@ -72,23 +69,41 @@ class Snapshots:
         self._bodies: dict[tuple[Selections, bool], bytes] = {}
         self._bytes = 0
 
-    def body(self, selections: Selections, *, compressed: bool) -> bytes:
-        """The message `snapshot` of the selection, perhaps gzipped."""
-        catalog = self._pipeline.hub.catalog
+    async def body(self, selections: Selections, *, compressed: bool) -> tuple[EventId, bytes]:
+        """The message `snapshot` of the selection, perhaps gzipped, and its id; made in turns."""
+        here = self._pipeline.hub.catalog.here
         # Not by position alone: after a restore it is used again.
-        if self._here != catalog.here:
-            self._forget(catalog.here)
+        if self._here != here:
+            self._forget(here)
         key = (selections, compressed)
         body = self._bodies.get(key)
         if body is None:
-            body = snapshot_message(catalog.here, catalog_text(catalog, selections)).encode()
-            if compressed:
-                body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            if len(self._bodies) >= _KEPT or self._bytes + len(body) > _KEPT_BYTES:
-                self._forget(catalog.here)
-            self._bodies[key] = body
-            self._bytes += len(body)
-        return body
+            body = await self._make(selections, compressed=compressed)
+            if self._here == here:
+                if len(self._bodies) >= _KEPT or self._bytes + len(body) > _KEPT_BYTES:
+                    self._forget(here)
+                self._bodies[key] = body
+                self._bytes += len(body)
+        return here, body
+
+    async def _make(self, selections: Selections, *, compressed: bool) -> bytes:
+        catalog = self._pipeline.hub.catalog
+        flags = SelectedFlags(catalog, selections)
+        outline = snapshot_message(catalog.here, f'{{"position":"{flags.position}","flags":[\0]}}').encode()
+        before, _, after = outline.partition(b"\0")
+        texts: list[bytes] = []
+        parts = [GzipPart.small(before)]
+        for place in range(len(flags)):
+            if place:
+                await asyncio.sleep(0)
+            if not compressed:
+                if text := flags.text(place):
+                    texts.append(text)
+            elif part := flags.part(place):
+                parts += [COMMA, part] if len(parts) > 1 else [part]
+        if not compressed:
+            return before + b",".join(texts) + after
+        return gzip_member([*parts, GzipPart.small(after)])
 
     def _forget(self, here: EventId) -> None:
         self._here, self._bodies, self._bytes = here, {}, 0
@@ -119,16 +134,16 @@ async def get_snapshot(
     selections = _selections(request, grant)
     present_catalog(request)
     known = request.headers.get("if-none-match", "")
-    if wait_ms and matches_tag(known, _tag(pipeline, grant)):
+    if wait_ms and matches_tag(known, _tag(pipeline.hub.here(), grant)):
         await _next_commit(pipeline, wait_ms / 1000)
         present_catalog(request)
-    etag = _tag(pipeline, grant)
-    headers = {"etag": etag, "vary": "accept-encoding", POSITION_HEADER: str(pipeline.hub.here())}
+    etag = _tag(pipeline.hub.here(), grant)
+    headers = {"vary": "accept-encoding"}
     if matches_tag(known, etag):
-        return Response(status_code=304, headers=headers)
-    body, is_compressed = snapshots.body(selections, compressed=False), False
-    if len(body) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(request.headers.get("accept-encoding", "").encode()):
-        body, is_compressed = snapshots.body(selections, compressed=True), True
+        return Response(status_code=304, headers={"etag": etag, **headers, POSITION_HEADER: str(pipeline.hub.here())})
+    is_compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
+    here, body = await snapshots.body(selections, compressed=is_compressed)
+    headers = {"etag": _tag(here, grant), **headers, POSITION_HEADER: str(here)}
     encoding = {"content-encoding": "gzip"} if is_compressed else {}
     return Response(body, media_type="application/json", headers={**headers, **encoding})
 
@@ -158,9 +173,9 @@ async def _next_commit(pipeline: Pipeline, timeout_s: float) -> None:
         await asyncio.sleep(0)
 
 
-def _tag(pipeline: Pipeline, grant: Grant) -> str:
+def _tag(here: EventId, grant: Grant) -> str:
     """Weak, because the plain and the compressed text share it. Two grants never share one."""
     mark = (
         "" if not grant.is_restricted else "-" + hashlib.sha256(json.dumps(grant.to_json()).encode()).hexdigest()[:12]
     )
-    return f'W/"{pipeline.hub.here()}{mark}"'
+    return f'W/"{here}{mark}"'

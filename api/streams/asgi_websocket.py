@@ -80,12 +80,15 @@ async def _read(websocket: WebSocket, session: Session, sink: AsgiSink, may_read
 
 async def _write(websocket: WebSocket, sink: AsgiSink) -> None:
     try:
-        rest = b""
+        begun: list[bytes] = []
         async for chunk in sink.chunks():
             # A message is one line of JSON; a long one arrives in several chunks.
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, rest = chunk.split(b"\n")
             for line in lines:
-                await websocket.send_text(line.decode())
+                begun.append(line)
+                await websocket.send_text(b"".join(begun).decode())
+                begun.clear()
+            begun.append(rest)
         if sink.closed_for is not None:
             await websocket.close(sink.closed_for.value, sink.close_text[:120])
     except (WebSocketDisconnect, RuntimeError):

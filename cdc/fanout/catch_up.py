@@ -47,7 +47,8 @@ logger = logging.getLogger(__name__)
 _AHEAD_CHECK_S = 0.25
 
 # A turn of a subscriber that is behind, about half a millisecond: so many times is an event compared with a clause of
-# the selection, or so many bytes are sent.
+# the selection, or so many bytes are sent. A piece of a large snapshot is a turn of its own: where its flags have to be
+# encoded first, it takes a few milliseconds.
 _TURN_COMPARISONS = 1024
 _TURN_BYTES = 128 * 1024
 
@@ -123,14 +124,15 @@ class CatchUp:
             backlog.drained = asyncio.Event()
             backlog.waiting = asyncio.create_task(self._send_rows(subscriber, backlog, names, part, self._row_sender))
         else:
-            backlog.outbox.extend(present.snapshots.snapshot(subscriber.format, selections, request_id))
+            backlog.outbox.append(present.snapshots.snapshot(subscriber.format, selections, request_id))
 
     def resync(self, subscriber: Subscriber, reason: ResyncReason) -> None:
         """Begin anew with a snapshot, after what must be finished first."""
         self._counters.resyncs[reason] += 1
+        _backlog_of(subscriber).resync_for = None
         present = self._present
-        messages = present.snapshots.resync(subscriber.format, subscriber.selections, reason)
-        _backlog_of(subscriber).restart(messages, present.ring.end)
+        message = present.snapshots.resync(subscriber.format, subscriber.selections, reason)
+        _backlog_of(subscriber).restart((message,), present.ring.end)
 
     def _decide(self, last_event_id: str) -> Decision:
         present = self._present
@@ -177,6 +179,8 @@ class CatchUp:
         backlog, ring = subscriber.backlog, self._present.ring
         if backlog is None or subscriber.is_closed:
             return
+        if backlog.resync_for is not None:
+            self.resync(subscriber, backlog.resync_for)
         compared, sent_before = 0, self._counters.sent_bytes
         while subscriber.backlog is backlog and not subscriber.is_paused:
             if compared >= _TURN_COMPARISONS or self._counters.sent_bytes - sent_before >= _TURN_BYTES:
@@ -185,10 +189,13 @@ class CatchUp:
             clauses = _clauses_compared(subscriber, backlog)
             most_events = max(1, _TURN_COMPARISONS // clauses)
             if backlog.outbox:
+                if backlog.is_in_large_snapshot:
+                    compared += _TURN_COMPARISONS
                 data = backlog.next_slice()
                 self._counters.sent_bytes += len(data)
-                # Last, because it may pause the subscriber.
-                subscriber.sink.write(data)
+                if data:
+                    # Last, because it may pause the subscriber.
+                    subscriber.sink.write(data)
             elif backlog.waiting is not None:
                 if backlog.drained is not None:
                     backlog.drained.set()

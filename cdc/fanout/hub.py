@@ -115,8 +115,10 @@ class Hub:
             else:
                 self._drop_batch(subscriber)
                 self._fall_behind(subscriber, Backlog())
-            self._catch_up.resync(subscriber, reason)
-            self._catch_up.feed(subscriber)
+            # All are behind at once, and resynchronised one after the other.
+            if subscriber.backlog is not None:
+                subscriber.backlog.resync_for = reason
+                self._catch_up.feed_in_turn(subscriber)
         self._advance()
 
     def _beginning(self, catalog: Catalog) -> tuple[Ring[EncodedEvent], RecentCommits, SnapshotCache]:

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterable
 
 from ..core.wire.format import Format, websocket_frame
+from .encode_ahead import FEW_FLAGS
 from .hub import Hub
 from .subscriber import CloseReason, Subscriber
 
@@ -141,7 +142,9 @@ class Keepalive:
             return ping
         now = self._hub.freshness()
         here = self._hub.here()
-        digest = self._hub.catalog.digest if with_digest else None
+        catalog = self._hub.catalog
+        # Without it while many flags wait to be hashed, see `encode_ahead`.
+        digest = catalog.digest if with_digest and catalog.unhashed <= FEW_FLAGS else None
         return ping + format.frame(
             format.dialect.keep_alive(here, is_fresh=now.fresh, age_ms=now.age_ms, digest=digest)
         )

@@ -1,27 +1,28 @@
-"""Snapshots and resyncs: everything that a selection selects at one position, encoded once for equal selections.
+"""Snapshots and resyncs: everything that a selection selects at one position, shared by equal selections.
 
-After a deploy ten thousand clients reconnect and ask for the same few snapshots; encoding one of a thousand flags takes
-milliseconds, handing it on takes none.
+After a deploy ten thousand clients reconnect and ask for the same few snapshots: what is selected is found once, and
+each chunk of it is encoded once.
 """
 
-from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ..core.flags.catalog import Catalog
 from ..core.subscription.resume import ResyncReason
 from ..core.subscription.selection import Selections
 from ..core.wire.format import Format
-from ..core.wire.snapshot import catalog_text
+from ..core.wire.selected_flags import SelectedFlags
+from .snapshot_message import SnapshotMessage
 
-__all__ = ["SnapshotCache", "SnapshotMessage"]
+__all__ = ["SnapshotCache"]
 
-# Messages kept for the catalog's present position; beyond either limit all of them are dropped. Clients choose their
-# selections, so their number alone would not bound the memory.
+# Kept for the catalog's present position; beyond it all are dropped. Clients choose their selections, so their number
+# alone would not bound the memory. Most of what is kept is shared with the catalog.
 _KEPT = 64
-_KEPT_BYTES = 64 * 1024 * 1024
 
+T = TypeVar("T")
 
-class SnapshotMessage(bytes):
-    """A framed snapshot or resync; a newer one replaces it."""
+# Where the flags stand in the outline of a snapshot: JSON text never contains it.
+_FLAGS = "\0"
 
 
 class SnapshotCache:
@@ -29,45 +30,49 @@ class SnapshotCache:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._kept: dict[object, bytes] = {}
-        self._kept_bytes = 0
+        self._flags: dict[Selections, SelectedFlags] = {}
+        self._messages: dict[object, SnapshotMessage] = {}
 
     def forget(self) -> None:
-        self._kept.clear()
-        self._kept_bytes = 0
+        self._flags.clear()
+        self._messages.clear()
 
-    def snapshot(self, format: Format, selections: Selections, request_id: str | None = None) -> Iterable[bytes]:
-        """The framed snapshot in one or two pieces."""
-        here = self._catalog.here
+    def snapshot(self, format: Format, selections: Selections, request_id: str | None = None) -> SnapshotMessage:
+        here, outline = self._catalog.here, self._outline()
         head = b"" if request_id is None else format.dialect.snapshot_head(here, request_id)
-        if not head:
-            return self._whole("snapshot", format, selections, lambda text: format.dialect.snapshot(here, text))
-        key = ("tail", format, selections)
-        tail = self._kept.get(key)
-        if tail is None:
-            tail = self._keep(key, format.tail(self._text(selections)[1:].encode()))
-        return format.framed_in_two(head, tail)
-
-    def resync(self, format: Format, selections: Selections, reason: ResyncReason) -> Iterable[bytes]:
-        """The framed resync."""
-        here = self._catalog.here
-        return self._whole(reason, format, selections, lambda text: format.dialect.resync(here, reason, text))
-
-    def _whole(
-        self, name: str, format: Format, selections: Selections, encode: Callable[[Callable[[], str]], bytes]
-    ) -> list[bytes]:
-        key = (name, format, selections)
-        message = self._kept.get(key)
+        if head:
+            return self._message(format, selections, head + outline[1:].encode())
+        key = ("snapshot", format, selections)
+        message = self._messages.get(key)
         if message is None:
-            message = self._keep(key, SnapshotMessage(format.frame(encode(lambda: self._text(selections)))))
-        return [message]
+            around = format.dialect.snapshot(here, lambda: outline)
+            message = _keep(self._messages, key, self._message(format, selections, around))
+        return message
 
-    def _keep(self, key: object, data: bytes) -> bytes:
-        if len(self._kept) >= _KEPT or self._kept_bytes + len(data) > _KEPT_BYTES:
-            self.forget()
-        self._kept[key] = data
-        self._kept_bytes += len(data)
-        return data
+    def resync(self, format: Format, selections: Selections, reason: ResyncReason) -> SnapshotMessage:
+        key = (reason, format, selections)
+        message = self._messages.get(key)
+        if message is None:
+            around = format.dialect.resync(self._catalog.here, reason, self._outline)
+            message = _keep(self._messages, key, self._message(format, selections, around))
+        return message
 
-    def _text(self, selections: Selections) -> str:
-        return catalog_text(self._catalog, selections)
+    def _outline(self) -> str:
+        """The text of a snapshot without its flags."""
+        return f'{{"position":"{self._catalog.position}","flags":[{_FLAGS}]}}'
+
+    def _message(self, format: Format, selections: Selections, around: bytes) -> SnapshotMessage:
+        before, mark, after = around.partition(_FLAGS.encode())
+        if not mark:
+            return SnapshotMessage(format, before)  # a dialect whose clients fetch the flags elsewhere
+        flags = self._flags.get(selections)
+        if flags is None:
+            flags = _keep(self._flags, selections, SelectedFlags(self._catalog, selections))
+        return SnapshotMessage(format, before, flags, after)
+
+
+def _keep(kept: dict[object, T] | dict[Selections, T], key: object, value: T) -> T:
+    if len(kept) >= _KEPT:
+        kept.clear()
+    kept[key] = value  # type: ignore[index]
+    return value

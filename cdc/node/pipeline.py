@@ -15,6 +15,7 @@ from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.lane import FLAGS, Lane
 from ..core.log.position import NO_LOG, Position
+from ..fanout.encode_ahead import encode_ahead
 from ..fanout.history import Historian
 from ..fanout.hub import Hub
 from ..fanout.keepalive import Keepalive
@@ -25,7 +26,7 @@ from ..fanout.subscriber import Subscriber
 from ..history.replay import ReplayReader
 from ..history.time_travel import TimeTravel
 from ..settings.settings import Settings
-from ..source.cancellation import stop_and_wait
+from ..source.cancellation import cancel_and_wait, stop_and_wait
 from ..source.upstream import Upstream
 
 __all__ = ["Pipeline"]
@@ -144,9 +145,11 @@ class Pipeline:
         tasks += [asyncio.create_task(each.run(), name="maintenance") for each in upkeep]
         self.sse_keepalive.start()
         self.websocket_keepalive.start()
+        encoding = asyncio.create_task(encode_ahead(self.hub), name="encode-ahead")
         try:
             yield
         finally:
+            await cancel_and_wait([encoding])
             await self.sse_keepalive.stop()
             await self.websocket_keepalive.stop()
             await stop_and_wait([self.listener, *upkeep], tasks)

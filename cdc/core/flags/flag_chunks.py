@@ -7,7 +7,7 @@ whatever the number of flags. A reader that takes long keeps the chunks as they 
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from .stored_flag import StoredFlag
 
@@ -17,6 +17,9 @@ MOST_FLAGS = 48
 """Flags in a chunk: to render, encode and compress as many, of a kilobyte of JSON each, takes a few milliseconds."""
 
 
+T = TypeVar("T")
+
+
 class FlagChunk:
     """Flags that follow each other; immutable. `encodings` remembers what was made of them, by any key."""
 
@@ -24,16 +27,20 @@ class FlagChunk:
 
     def __init__(self, flags: tuple[StoredFlag, ...]) -> None:
         self.flags = flags
-        self._encodings: dict[object, bytes] | None = None
+        self._encodings: dict[object, Any] | None = None
 
-    def encoded(self, name: object, encode: Callable[[], bytes]) -> bytes:
-        """The encoding of this name, made at its first use."""
+    def encoded(self, name: object, encode: Callable[[], T]) -> T:
+        """What `encode` makes of this chunk, made at its first use under this name."""
         if self._encodings is None:
             self._encodings = {}
-        data = self._encodings.get(name)
+        data: T | None = self._encodings.get(name)
         if data is None:
             data = self._encodings[name] = encode()
         return data
+
+    def has_encoded(self, name: object) -> bool:
+        """Whether `encoded` costs nothing."""
+        return self._encodings is not None and name in self._encodings
 
 
 class _Block:

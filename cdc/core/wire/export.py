@@ -5,13 +5,17 @@ fetcher of the server requires `flagId`. All of them can read an export with bot
 unknown to the Go models.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..flags.flag import FlagJson
+from ..flags.stored_flag import StoredFlag
 from ..text.json_text import encode
+from .deflate import COMMA, GzipPart
 
-__all__ = ["export_text", "exported_flag"]
+__all__ = ["export_part", "export_parts", "export_text", "exported_flag"]
+
+_LEVEL = 6
 
 _FLAG = ("id", "key", "description", "createdBy", "updatedBy", "enabled")
 _FLAG_TAIL = ("notes", "dataRecordsEnabled", "entityType")
@@ -20,6 +24,26 @@ _FLAG_TAIL = ("notes", "dataRecordsEnabled", "entityType")
 def export_text(flags: Iterable[FlagJson], revision: str) -> str:
     """`{"flags": […], "revision": …}` of the enabled ones of these live flags; the Go client stores the revision."""
     return encode({"flags": [exported_flag(flag) for flag in flags if flag["enabled"]], "revision": revision})
+
+
+def export_part(flags: Sequence[StoredFlag]) -> GzipPart:
+    """The same of flags that follow each other by id, newest first and without what is around them: a part of the
+    export, which is empty where none is enabled."""
+    rendered = [flag.render_for_evaluation() for flag in reversed(flags)]
+    texts = [encode(exported_flag(flag)) for flag in rendered if flag["enabled"]]
+    return GzipPart.of(",".join(texts).encode(), _LEVEL)
+
+
+def export_parts(parts: Iterable[GzipPart], revision: str) -> list[GzipPart]:
+    """The whole export of these parts, in their order."""
+    whole = [GzipPart.small(b'{"flags":[')]
+    for part in parts:
+        if part.size_bytes:
+            if len(whole) > 1:
+                whole.append(COMMA)
+            whole.append(part)
+    whole.append(GzipPart.small(b'],"revision":%b}' % encode(revision).encode()))
+    return whole
 
 
 def exported_flag(flag: FlagJson) -> dict[str, Any]:

@@ -5,10 +5,10 @@ receive the same bytes. Framed pieces can be joined in any order and number: an 
 separately flushed deflate block are self-contained.
 """
 
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
+from .deflate import GZIP_HEADER, deflate_block
 from .dialect import Dialect
 from .encoded import EncodedEvent
 
@@ -16,22 +16,19 @@ __all__ = ["GZIP_HEADER", "Coding", "Format", "websocket_frame"]
 
 Coding = Literal["identity", "gzip", "deflate"]
 
-# RFC 1952: magic, method deflate, no flags, no time, no extra flags, unknown operating system.
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-
 # Below this size compression costs more processor time at both ends than the saved bytes are worth.
 _SMALL = 256
 
 # Level 6 compared with 1 on events of 600 bytes: 8 % smaller, 10 µs slower, once for all subscribers.
 _LEVEL = 6
 
-_TEXT, _PING, _PONG, _CLOSE = 0x1, 0x9, 0xA, 0x8
+_CONTINUATION, _TEXT, _PING, _PONG, _CLOSE = 0x0, 0x1, 0x9, 0xA, 0x8
 _OPCODES = {"text": _TEXT, "ping": _PING, "pong": _PONG, "close": _CLOSE}
 
 
-def _websocket_head(size: int, opcode: int, *, is_compressed: bool) -> bytes:
-    """The header of one final, unmasked frame of a server (RFC 6455, section 5.2)."""
-    first = 0x80 | (0x40 if is_compressed else 0) | opcode
+def _websocket_head(size: int, opcode: int, *, is_compressed: bool, is_final: bool = True) -> bytes:
+    """The header of one unmasked frame of a server (RFC 6455, section 5.2)."""
+    first = (0x80 if is_final else 0) | (0x40 if is_compressed else 0) | opcode
     if size < 126:
         return bytes((first, size))
     if size < 65536:
@@ -44,12 +41,6 @@ def websocket_frame(
 ) -> bytes:
     """One final, unmasked frame of a server."""
     return _websocket_head(len(payload), _OPCODES[opcode], is_compressed=is_compressed) + payload
-
-
-def _deflate_block(data: bytes, level: int) -> bytes:
-    """Byte-aligned deflate blocks without references to earlier data, so any decoder can append them."""
-    compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +77,40 @@ class Format:
                 return raw + b"\n"
             if self.coding == "deflate" and len(raw) >= _SMALL:
                 # RFC 7692, section 7.2.1: the four bytes of the empty block are left out.
-                return websocket_frame(_deflate_block(raw, _LEVEL)[:-4], is_compressed=True)
+                return websocket_frame(deflate_block(raw, _LEVEL)[:-4], is_compressed=True)
             return websocket_frame(raw)
         if self.coding == "gzip":
             # A gzip stream has no plain parts: small blocks are stored uncompressed, which costs ten bytes.
-            raw = _deflate_block(raw, _LEVEL if len(raw) >= _SMALL else 0)
+            raw = deflate_block(raw, _LEVEL if len(raw) >= _SMALL else 0)
         return self.chunk(raw)
 
-    def tail(self, raw: bytes) -> bytes:
-        """The shared end of messages that differ only in their beginning: made once, for `framed_in_two`."""
-        if not self.is_framed:
-            return raw + b"\n"
-        return _deflate_block(raw, _LEVEL)[:-4] if self.coding == "deflate" else raw
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the parts of a large message are deflate blocks."""
+        return self.coding != "identity" and self.is_framed
 
-    def framed_in_two(self, head: bytes, tail: bytes) -> tuple[bytes, bytes]:
-        """One WebSocket message in two parts: the beginning for this reader, then the shared tail."""
+    def part(self, before: bytes, body: bytes, after: bytes, *, is_first: bool, is_last: bool) -> bytes:
+        """One part of a message of several; `body` is a deflate block where the format `is_compressed`. Empty only
+        where all three are.
+
+        A WebSocket message becomes fragments (RFC 6455, section 5.4), between which only control frames may be sent.
+        """
+        if self.is_compressed:
+            before = deflate_block(before, 0) if before else b""
+            after = deflate_block(after, 0) if after else b""
+        raw = before + body + after
+        if not raw:
+            return b""
+        if self.dialect.transport != "websocket":
+            return self.chunk(raw)
         if not self.is_framed:
-            return head, tail
-        if self.coding == "deflate":
-            head = _deflate_block(head, 0)
-        size = len(head) + len(tail)
-        return _websocket_head(size, _TEXT, is_compressed=self.coding == "deflate") + head, tail
+            return raw + b"\n" if is_last else raw
+        if is_last and self.is_compressed:
+            # RFC 7692, section 7.2.1: the four bytes of the empty block are left out.
+            raw = raw[:-4]
+        opcode = _TEXT if is_first else _CONTINUATION
+        head = _websocket_head(len(raw), opcode, is_compressed=self.is_compressed and is_first, is_final=is_last)
+        return head + raw
 
     def chunk(self, data: bytes) -> bytes:
         """`data` as one HTTP/1.1 chunk if the stream is chunked (RFC 9112, section 7.1)."""

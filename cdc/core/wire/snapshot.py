@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 
-from ..flags.catalog import Catalog
 from ..flags.flag import FlagJson
 from ..flags.flag_bound import FlagBound
 from ..log.position import Position
 from ..subscription.resume import ResyncReason
-from ..subscription.selection import Selections
 from ..text.json_text import encode
 
-__all__ = ["catalog_text", "resync_text", "snapshot_text"]
+__all__ = ["resync_text", "snapshot_text"]
 
 
 def snapshot_text(
@@ -26,18 +24,6 @@ def snapshot_text(
         _, text = bound.sent_with_text(flag)
         items.append(f'{text[:-1]},"schema":{encode(schema)}}}' if with_schema else text)
     return f'{{"position":"{position}","flags":[{",".join(items)}]}}'
-
-
-def catalog_text(catalog: Catalog, selections: Selections) -> str:
-    """The same of what a selection selects in a catalog."""
-    with_schema, everything = len(catalog.schemas) > 1, selections.is_everything
-    texts = [
-        flag.text(catalog.bound) if not with_schema else flag.text_with_schema(catalog.bound, schema)
-        for schema, chunk in catalog.chunks()
-        for flag in chunk.flags
-        if everything or selections.selects(schema, flag.id, flag.key, flag.scope)
-    ]
-    return f'{{"position":"{catalog.position}","flags":[{b",".join(texts).decode()}]}}'
 
 
 def resync_text(reason: ResyncReason, snapshot: str) -> str:

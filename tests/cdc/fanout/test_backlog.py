@@ -9,8 +9,9 @@ from cdc.core.subscription.resume import AddedSelection
 from cdc.core.subscription.selection import Selections
 from cdc.fanout.backlog import SLICE_BYTES, Backlog
 from cdc.fanout.history import History
-from cdc.fanout.snapshot_cache import SnapshotMessage
+from cdc.fanout.snapshot_message import SnapshotMessage
 from tests.cdc.core.flagent import LOG
+from tests.cdc.fanout.memory import JSON_LINES
 
 HERE = EventId(Position(1), None, LOG)
 
@@ -20,6 +21,10 @@ def taken(backlog: Backlog) -> list[bytes]:
     while backlog.outbox:
         slices.append(bytes(backlog.next_slice()))
     return slices
+
+
+def snapshot_of(data: bytes) -> SnapshotMessage:
+    return SnapshotMessage(JSON_LINES, data)
 
 
 def test_small_messages_are_handed_on_whole_and_never_copied() -> None:
@@ -44,7 +49,7 @@ def test_a_large_message_comes_in_slices_that_share_its_bytes(extra: int) -> Non
 
 
 def test_a_restart_drops_snapshots_of_which_nothing_was_sent() -> None:
-    answer, snapshot, pong = b"answer", SnapshotMessage(b"snapshot"), b"pong"
+    answer, snapshot, pong = b"answer", snapshot_of(b"snapshot"), b"pong"
     backlog = Backlog(3, (answer, snapshot, pong))
     backlog.restart([b"resync"], cursor=9)
     assert backlog.cursor == 9
@@ -52,11 +57,11 @@ def test_a_restart_drops_snapshots_of_which_nothing_was_sent() -> None:
 
 
 def test_a_restart_finishes_the_message_that_is_partly_sent() -> None:
-    begun = SnapshotMessage(b"a" * (SLICE_BYTES + 1))
-    backlog = Backlog(3, (begun, SnapshotMessage(b"b")))
+    begun = snapshot_of(b"a" * SLICE_BYTES + b"a")
+    backlog = Backlog(3, (begun, snapshot_of(b"b")))
     backlog.next_slice()
-    backlog.restart([SnapshotMessage(b"resync")], cursor=9)
-    assert taken(backlog) == [b"a", b"resync"]
+    backlog.restart([snapshot_of(b"resync")], cursor=9)
+    assert taken(backlog) == [b"a\n", b"resync\n"]
 
 
 def test_a_restart_forgets_history_and_what_an_added_part_had_missed() -> None:

@@ -370,6 +370,8 @@ async def test_when_the_log_is_replaced_every_subscriber_starts_from_a_snapshot(
     memory.flag("a")
     subscriber, sink = memory.subscribed(EVERYTHING if plain else select(flag_keys=["a", "b"]))
     memory.hub.replace(another(memory), ResyncReason.LOG_REPLACED)
+    assert not subscriber.is_live
+    await asyncio.sleep(0)
     memory.flag("b")
     assert [message["type"] for message in sink.messages] == ["resync", "flag_created"]
     assert sink.messages[0]["reason"] == "log_replaced"

@@ -15,6 +15,7 @@ from cdc.core.freshness import Freshness
 from cdc.core.log.position import EventId
 from cdc.core.subscription.resume import ResyncReason
 from cdc.core.subscription.selection import Selections
+from cdc.fanout.encode_ahead import FEW_FLAGS
 from cdc.fanout.keepalive import Keepalive
 from cdc.fanout.limits import HubLimits
 from cdc.fanout.subscriber import CloseReason
@@ -130,6 +131,21 @@ async def test_a_keep_alive_has_position_and_freshness_and_for_all_flags_their_d
     assert heartbeat["digest"] == memory.hub.catalog.digest
     assert moved_on["id"] == memory.here
     assert "digest" not in moved_on
+
+
+async def test_the_digest_is_left_out_while_many_flags_wait_to_be_hashed() -> None:
+    memory = MemoryHub()
+    subscriber, sink = memory.subscribed()
+    for number in range(FEW_FLAGS + 1):
+        memory.flagent.flag(f"k{number}")
+    memory.commit()
+    keepalive = Keepalive(memory.hub, 30)
+    keepalive.send_now(subscriber)
+    assert "digest" not in sink.messages[-1]
+    for _ in memory.hub.catalog.hash_in_turns():
+        pass
+    keepalive.send_now(subscriber)
+    assert sink.messages[-1]["digest"] == memory.flagent.catalog().digest
 
 
 async def test_no_id_is_sent_while_something_waits_to_be_sent() -> None:

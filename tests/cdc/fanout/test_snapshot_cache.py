@@ -9,7 +9,9 @@ from cdc.core.subscription.resume import ResyncReason
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.wire.dialect import EVENTS, MESSAGES
 from cdc.core.wire.format import Format
-from cdc.fanout.snapshot_cache import SnapshotCache, SnapshotMessage
+from cdc.core.wire.realtime import REALTIME
+from cdc.fanout.snapshot_cache import SnapshotCache
+from cdc.fanout.snapshot_message import SnapshotMessage
 from tests.cdc.core.flagent import Observed
 from tests.cdc.fanout.memory import EVERYTHING, JSON_LINES, select
 
@@ -23,33 +25,39 @@ def observed() -> Observed:
     return observed
 
 
-def read(pieces: Any) -> Any:
-    return json.loads(b"".join(pieces))
+def whole(message: SnapshotMessage) -> bytes:
+    return b"".join([message.piece(place) for place in range(message.count)])
+
+
+def read(message: SnapshotMessage) -> Any:
+    return json.loads(whole(message))
 
 
 def test_a_snapshot_is_encoded_once_for_equal_selections(observed: Observed) -> None:
     cache = SnapshotCache(observed.catalog)
-    (one,) = cache.snapshot(JSON_LINES, select(flag_keys=["a"]))
-    (same,) = cache.snapshot(Format(MESSAGES, is_framed=False), select(flag_keys=["a"]))
-    (other,) = cache.snapshot(JSON_LINES, select(flag_keys=["b"]))
+    one = cache.snapshot(JSON_LINES, select(flag_keys=["a"]))
+    same = cache.snapshot(Format(MESSAGES, is_framed=False), select(flag_keys=["a"]))
+    other = cache.snapshot(JSON_LINES, select(flag_keys=["b"]))
     assert one is same
-    assert isinstance(one, SnapshotMessage)
-    assert [flag["key"] for flag in json.loads(one)["flags"]] == ["a"]
-    assert [flag["key"] for flag in json.loads(other)["flags"]] == ["b"]
+    assert [flag["key"] for flag in read(one)["flags"]] == ["a"]
+    assert [flag["key"] for flag in read(other)["flags"]] == ["b"]
 
 
-def test_the_answer_to_a_request_shares_all_but_its_head(observed: Observed) -> None:
+def test_the_answer_to_a_request_has_its_id(observed: Observed) -> None:
     cache = SnapshotCache(observed.catalog)
-    first_head, first_tail = cache.snapshot(JSON_LINES, EVERYTHING, "r1")
-    second_head, second_tail = cache.snapshot(JSON_LINES, EVERYTHING, "r2")
-    assert first_tail is second_tail
-    assert [read((head, first_tail))["requestId"] for head in (first_head, second_head)] == ["r1", "r2"]
-    assert len(read((first_head, first_tail))["flags"]) == 2
+    answers = [read(cache.snapshot(JSON_LINES, EVERYTHING, request_id)) for request_id in ("r1", "r2")]
+    assert [answer["requestId"] for answer in answers] == ["r1", "r2"]
+    assert len(answers[0]["flags"]) == 2
 
 
 def test_in_a_dialect_without_requests_the_id_is_left_out(observed: Observed) -> None:
-    (message,) = SnapshotCache(observed.catalog).snapshot(Format(EVENTS), EVERYTHING, "r1")
-    assert b"r1" not in message
+    message = SnapshotCache(observed.catalog).snapshot(Format(EVENTS), EVERYTHING, "r1")
+    assert b"r1" not in whole(message)
+
+
+def test_a_dialect_whose_clients_fetch_the_flags_gets_none(observed: Observed) -> None:
+    message = SnapshotCache(observed.catalog).snapshot(Format(REALTIME), EVERYTHING)
+    assert whole(message).startswith(b"event: flag.updated")
 
 
 def test_resyncs_differ_by_their_reason(observed: Observed) -> None:
@@ -73,15 +81,5 @@ def test_what_was_encoded_is_forgotten_with_the_position(observed: Observed) -> 
 def test_the_memory_for_many_different_selections_is_bounded(observed: Observed) -> None:
     cache = SnapshotCache(observed.catalog)
     for number in range(200):
-        list(cache.snapshot(JSON_LINES, Selections((Selection.of(flag_keys=[str(number)]),))))
-        assert len(cache._kept) <= 64
-
-
-def test_the_memory_for_large_snapshots_is_bounded(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.fanout.snapshot_cache._KEPT_BYTES", 10_000)
-    cache = SnapshotCache(observed.catalog)
-    for number in range(50):
-        asked = Selections((Selection.of(flag_keys=["a", "b", str(number)]),))
-        list(cache.snapshot(JSON_LINES, asked))
-        kept = sum(map(len, cache._kept.values()))
-        assert 0 < kept <= 10_000
+        cache.snapshot(JSON_LINES, Selections((Selection.of(flag_keys=[str(number)]),)))
+        assert max(len(cache._messages), len(cache._flags)) <= 64

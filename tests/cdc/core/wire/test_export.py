@@ -1,13 +1,16 @@
 """The export against stand-ins of its readers, which disagree with each other about nearly every name."""
 
+import gzip
 import json
 from typing import Any
 
 import pytest
 
 from cdc.core.flags.flag import FlagJson
-from cdc.core.wire.export import export_text, exported_flag
+from cdc.core.wire.deflate import gzip_member
+from cdc.core.wire.export import export_part, export_parts, export_text, exported_flag
 from tests.cdc.core.evaluation.flags import constraint, flag, segment, share, variant
+from tests.cdc.core.flagent import Flagent
 from tests.fixtures.clients import go_model, json_http_fetcher, kotlin_flags
 
 
@@ -86,3 +89,17 @@ def test_both_spellings_of_an_id_agree() -> None:
 
 def test_attachments_are_exported_as_they_are_given() -> None:
     assert exported_flag(FULL)["variants"][0]["attachment"] == {"color": '"blue"'}
+
+
+def test_the_parts_are_the_export_whichever_flags_are_enabled() -> None:
+    flagent = Flagent()
+    for number in range(7):
+        flag_id = flagent.flag(f"k{number}", enabled=number % 3 == 0)
+        flagent.insert("variants", flag_id=flag_id, attachment='{"a": "\\"b\\""}')
+    catalog = flagent.catalog()
+    flags = [flag for _, chunk in catalog.chunks() for flag in chunk.flags]
+    for size in (1, 2, 7):
+        parts = [export_part(flags[start : start + size]) for start in range(0, len(flags), size)]
+        whole = b"".join([part.data for part in export_parts(reversed(parts), "r")])
+        assert whole.decode() == export_text([flag.render_for_evaluation() for flag in reversed(flags)], "r")
+        assert gzip.decompress(gzip_member(export_parts(reversed(parts), "r"))) == whole

@@ -59,30 +59,3 @@ def test_large_messages_are_deflated_each_by_itself() -> None:
 
 def test_a_server_below_may_make_the_frames() -> None:
     assert Format(MESSAGES, is_framed=False).frame(SMALL) == SMALL + b"\n"
-
-
-@pytest.mark.parametrize("size", [1, 400, 70_000])
-def test_a_message_in_two_parts_is_one_frame_whose_tail_is_shared(size: int) -> None:
-    head, end = b'{"requestId":"r",', b'"flags":"' + b"x" * size + b'"}'
-    for coding in ("identity", "deflate"):
-        format = Format(MESSAGES, coding)
-        tail = format.tail(end)
-        first, second = format.framed_in_two(head, tail)
-        assert second is tail
-        assert payload_of(first + second) == head + end
-    lines = Format(MESSAGES, is_framed=False)
-    assert b"".join(lines.framed_in_two(head, lines.tail(end))) == head + end + b"\n"
-
-
-def payload_of(frame: bytes) -> bytes:
-    """One server frame, read by the letter of RFC 6455 and RFC 7692."""
-    size, start = frame[1], 2
-    if size == 126:
-        size, start = int.from_bytes(frame[2:4], "big"), 4
-    elif size == 127:
-        size, start = int.from_bytes(frame[2:10], "big"), 10
-    payload = frame[start:]
-    assert len(payload) == size
-    if frame[0] & 0x40:
-        payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + b"\x00\x00\xff\xff")
-    return payload
