@@ -47,6 +47,7 @@ class RealtimeClient(SubscriptionRegistry):
     - *max_message_bytes*: a larger message ends the connection (event stream: counted in characters).
     - *connect_timeout*: in seconds, for each attempt to connect.
     - *ssl_context*: for ``https`` and ``wss``; ``None`` verifies against the system's certificates.
+    - *start*: whether ``async with`` connects; otherwise :meth:`start` does.
     - *clock*, *invoke*: for tests and for the synchronous clients.
     """
 
@@ -61,6 +62,7 @@ class RealtimeClient(SubscriptionRegistry):
         max_message_bytes: int = 64 * 1024 * 1024,
         connect_timeout: float = 10.0,
         ssl_context: SSLContext | None = None,
+        start: bool = True,
         clock: Clock | None = None,
         invoke: Invoke = invoke_here,
     ) -> None:
@@ -72,6 +74,7 @@ class RealtimeClient(SubscriptionRegistry):
         self._max_message_bytes = max_message_bytes
         self._connect_timeout = connect_timeout
         self._ssl_context = ssl_context
+        self._starts_on_entry = start
         self._clock: Clock = clock if clock is not None else SystemClock()
         config = reconnect_config if reconnect_config is not None else ReconnectConfig()
         self._supervisor = ConnectionSupervisor(config, self._clock, self)
@@ -98,7 +101,8 @@ class RealtimeClient(SubscriptionRegistry):
     # ------------------------------------------------------------ life cycle
 
     async def __aenter__(self: _Self) -> _Self:
-        await self.start()
+        if self._starts_on_entry:
+            await self.start()
         return self
 
     async def __aexit__(
@@ -119,7 +123,20 @@ class RealtimeClient(SubscriptionRegistry):
             early, self._early_errors = self._early_errors, []
             for error in early:
                 self._dispatcher.report(error)
+        if self._failure is None:
             self._supervisor.start()
+
+    async def offline(self) -> None:
+        """End the connection, and make none until :meth:`start`. Idempotent.
+
+        The stores stay readable and are STALE; what is not saved yet is saved.
+        """
+        self._check_open()
+        self._home.enter()
+        await self._supervisor.close()
+        self._disconnected(ConnectionLost("the client is offline"))
+        await self._release()
+        await asyncio.gather(*(store.saver.flush() for store in self._stores if store.saver is not None))
 
     async def close(self) -> None:
         """Close the connection and the stores, and end all tasks. Idempotent; may be called from a handler.
@@ -150,6 +167,11 @@ class RealtimeClient(SubscriptionRegistry):
     def is_connected(self) -> bool:
         """Whether a connection is open now."""
         return self._supervisor.is_connected and not self._home.is_gone()
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the client makes no connection, because it is not started, or after :meth:`offline`."""
+        return not self._supervisor.is_running and self._failure is None and not self._is_closed
 
     @property
     def failure(self) -> FlagentError | None:

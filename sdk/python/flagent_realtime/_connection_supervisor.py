@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ._backoff import Backoff, ReconnectConfig
 from ._clock import Clock
+from ._interpreter import is_interpreter_shutdown
 from ._liveness import Liveness
 from .errors import ConnectionLost, ConnectionRefused, FlagentError, ReconnectExhausted
 
@@ -147,6 +148,8 @@ class ConnectionSupervisor:
         except (ConnectionLost, ConnectionRefused) as end:
             return end
         except Exception as cause:
+            if is_interpreter_shutdown(cause):
+                raise asyncio.CancelledError from cause
             # An unexpected error may be permanent. Retrying within the configured attempts and reporting it is still
             # better than a client that stops for good.
             logger.exception("The connection failed unexpectedly", extra={"action": "connection_failed"})

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ._interpreter import is_interpreter_shutdown
 from .errors import HandlerFailed
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,9 @@ class Dispatcher:
         try:
             await self._invoke(handler, args)
         except Exception as cause:
+            if is_interpreter_shutdown(cause):
+                self.stop()
+                return
             error = HandlerFailed(f"a handler raised {type(cause).__name__}: {cause}")
             error.__cause__ = cause
             logger.exception("A handler raised an exception; the stream goes on", extra={"action": "handler_failed"})

@@ -28,7 +28,10 @@ class Home:
     def enter(self) -> None:
         """Settle in the running event loop; raise :exc:`ForkedClient` or :exc:`WrongEventLoop` elsewhere."""
         self.check_process()
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as cause:
+            raise WrongEventLoop(has_loop=False) from cause
         if self._loop is None:
             self._pid, self._loop = os.getpid(), loop
         elif self._loop is not loop:

@@ -146,12 +146,18 @@ class ClientClosed(FlagentError):
 
 
 class WrongEventLoop(FlagentError, RuntimeError):
-    """The client is used in another event loop than the one in which it was started."""
+    """The client is used in another event loop than the one in which it was started, or in none of asyncio."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_loop: bool = True) -> None:
         super().__init__(
-            "the client belongs to another event loop, the one in which it was started; make a client in each event "
-            "loop, or use flagent_realtime.sync, whose clients work in every thread and event loop"
+            (
+                "the client belongs to another event loop, the one in which it was started; make a client in each "
+                "event loop, or use "
+                if has_loop
+                else "the client needs a running event loop of asyncio (uvloop is one); with trio, or without asyncio, "
+                "use "
+            )
+            + "flagent_realtime.sync, whose clients work in every thread and event loop"
         )
 
 
@@ -161,7 +167,8 @@ class ForkedClient(FlagentError, RuntimeError):
     def __init__(self) -> None:
         super().__init__(
             "the client was made before a fork, and its connection stayed in the parent process; make the client "
-            "after the fork (gunicorn: post_fork; Celery: worker_process_init; multiprocessing: in the target)"
+            "after the fork (gunicorn: post_fork; Celery: worker_process_init; multiprocessing: in the target), or use "
+            "flagent_realtime.sync, whose clients go on in the child"
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._evaluation import EvaluationResult, evaluate_flag
 from ._flag_table import ChangeKind, FlagEntry, FlagIdentity
 from ._known_flags import begin_with_known_flags
+from ._position_target import PositionTarget, Progress
 from ._selection import Selection
 from ._store_core import StoreSource, StoreStatus
 from ._store_driver import FlagChange, StoreDriver
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["ChangeKind", "FlagChange", "FlagStore", "StoreSource", "StoreStatus"]
 
 DEFAULT_MAX_AGE = timedelta(days=30)
+SAME_COMMIT_S = 0.05
+"""After the first event of a commit its other events arrive within this time, if there are any."""
 
 Listener = Callable[..., Any]
 
@@ -174,10 +177,13 @@ class FlagStore:
         """Wait until the store has been READY once.
 
         *timeout* is in seconds; ``None`` waits without limit. Raises :exc:`NotReady` on timeout (its ``__cause__`` is
-        the last connection error, if there was one), the client's ``failure`` when the client failed for good, and
-        :exc:`ClientClosed` when the client or the store was closed.
+        the last connection error, if there was one), and at once when the client is offline or not started; the
+        client's ``failure`` when the client failed for good, and :exc:`ClientClosed` when the client or the store was
+        closed.
         """
         self._client._home.enter()
+        if self._client.is_offline and not self._driver.settled.is_set():
+            raise NotReady("the store cannot become ready: the client is offline; call its start() first")
         try:
             await asyncio.wait_for(self._driver.settled.wait(), timeout)
         except asyncio.TimeoutError:
@@ -188,6 +194,40 @@ class FlagStore:
             raise self._client.failure
         if self.status is StoreStatus.CLOSED:
             raise ClientClosed()
+
+    async def wait_for(self, position: int | str, timeout: float | None = None) -> None:
+        """Wait until the store is complete up to a position, or an event id, so that a program can read its own write.
+
+        *timeout* is in seconds. A commit that changed nothing in this store is reached with the next heartbeat.
+        Raises :exc:`ValueError` for what is neither, and for an id of another change log; :exc:`NotReady` on timeout;
+        otherwise as :meth:`ready`.
+        """
+        target = PositionTarget.parse(position)
+        self._client._home.enter()
+        try:
+            await asyncio.wait_for(self._reached(target), timeout)
+        except asyncio.TimeoutError:
+            raise NotReady(
+                f"the store had not reached {position} after {timeout:g} s; it is at {self.last_event_id}"
+            ) from self._client._last_connection_error
+
+    async def _reached(self, target: PositionTarget) -> None:
+        while True:
+            if self.status is StoreStatus.ERROR and self._client.failure is not None:
+                raise self._client.failure
+            if self.status is StoreStatus.CLOSED:
+                raise ClientClosed()
+            progress = target.progress(self.last_event_id, is_confirmed=self.source is StoreSource.SERVER)
+            if progress is Progress.REACHED:
+                return
+            if progress is Progress.PARTLY:
+                # The other events of the commit were sent together with this one.
+                try:
+                    await asyncio.wait_for(self._driver.advanced(), SAME_COMMIT_S)
+                except asyncio.TimeoutError:
+                    return
+            else:
+                await self._driver.advanced()
 
     def on_change(self, listener: Listener) -> Callable[[], None]:
         """Call *listener* with each :class:`FlagChange`, in order. Returns a function that removes the listener."""

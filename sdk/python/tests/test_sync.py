@@ -7,8 +7,6 @@ import inspect
 import pathlib
 import queue
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -131,7 +129,7 @@ def test_sync_and_async_are_twins() -> None:
         "queued_messages": "the number belongs to the event loop's queue",
         "selection": "internal",
     }
-    for name in ("FlagentWebSocketClient", "FlagentSSEClient", "FlagStore"):
+    for name in ("FlagentClient", "FlagentWebSocketClient", "FlagentSSEClient", "FlagStore"):
         original, twin = getattr(flagent_realtime, name), getattr(sync, name)
         for member, value in inspect.getmembers(original):
             if member.startswith("_") or member in missing_by_design:
@@ -218,59 +216,6 @@ def test_the_openfeature_provider() -> None:
         finally:
             step.set()
             api.clear_providers()
-
-
-FORK = """
-import os, sys, threading
-from flagent_realtime import ForkedClient
-from flagent_realtime.sync import FlagentSSEClient, FlagentWebSocketClient, FlagStore
-
-url = sys.argv[1]
-client = (FlagentWebSocketClient if url.startswith("ws") else FlagentSSEClient)(url)
-client.start()
-store = FlagStore(client)
-store.ready(5)
-
-def said(call):
-    try:
-        return str(call())
-    except ForkedClient as error:
-        return str(error)[:32]
-
-if os.fork() == 0:
-    calls = {
-        "ready": lambda: store.ready(1), "subscribe": lambda: client.subscribe_flag("a", print), "store": lambda: FlagStore(client),
-        "status": lambda: store.status.value, "connected": lambda: client.is_connected, "failure": lambda: client.failure.__class__.__name__,
-        "flag": lambda: store.get("new_payment_flow").key, "store closed": store.close, "closed": client.close,
-    }
-    if url.startswith("ws"):
-        calls["evaluate"] = lambda: client.evaluate("a", "e", timeout=1)
-    for name, call in calls.items():
-        thread = threading.Thread(target=lambda: print(name, "->", said(call), flush=True), daemon=True)
-        thread.start()
-        thread.join(5)
-        assert not thread.is_alive(), name
-    sys.exit(0)
-assert os.wait()[1] == 0
-print("parent", store.status.value, client.is_connected)
-client.close()
-"""
-
-
-@pytest.mark.parametrize("transport", ["sse", "ws"])
-def test_a_copy_of_the_process_says_that_its_client_is_not_connected(transport: str) -> None:
-    """tc-fork: after a fork nothing hangs and nothing claims to be current; the parent goes on."""
-    with ThreadedServer(lively) as threaded:
-        command = [sys.executable, "-W", "ignore", "-c", FORK, threaded.server.url(transport)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    made_before = "the client was made before a fork"[:32]
-    expected = {
-        "ready": made_before, "subscribe": made_before, "store": made_before, "status": "ERROR", "connected": "False",
-        "failure": "ForkedClient", "flag": "new_payment_flow", "store closed": made_before, "closed": "None",
-        **({"evaluate": made_before} if transport == "ws" else {}),
-    }  # fmt: skip
-    assert ended.stdout.splitlines() == [*(f"{name} -> {text}" for name, text in expected.items()), "parent READY True"]
 
 
 async def steady(peer: Peer) -> None:

@@ -31,6 +31,7 @@ from flagent_realtime._sse_parser import SseComment, SseEvent, SseId, SseItem, S
 from flagent_realtime._store_core import StoreCore, StoreSource
 from flagent_realtime._transport_choice import Action, Input, TransportChoice
 from flagent_realtime._values import context_texts, entity_text, read_integer, read_number
+from flagent_realtime.baggage import read_position, write_position
 from flagent_realtime.errors import IgnoredFlags
 from flagent_realtime.events import EventType, decode_event
 from flagent_realtime.flags import Flag, Segment, Variant
@@ -365,3 +366,13 @@ def test_which_of_cache_and_bootstrap_counts(case: dict[str, Any]) -> None:
     chosen = choose(cache, bootstrap)
     source = None if chosen is None else ("cache" if chosen is cache else "bootstrap")
     assert source == case["source"]
+
+
+@pytest.mark.parametrize("case", load("baggage.json")["read"], ids=name_of)
+def test_the_position_in_baggage(case: dict[str, Any]) -> None:
+    assert read_position(case["header"]) == case["value"]
+
+
+@pytest.mark.parametrize("case", load("baggage.json")["write"], ids=name_of)
+def test_a_position_is_put_into_baggage(case: dict[str, Any]) -> None:
+    assert write_position(case["header"], case["value"]) == case["result"]
