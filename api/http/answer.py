@@ -32,7 +32,9 @@ class Answer(NamedTuple):
 
 def json_answer(body: str, *headers: Header, status: int = 200) -> Answer:
     """An answer of JSON; half a surrogate pair becomes `?`."""
-    return Answer(status, (*_JSON, *headers) if headers else _JSON, body.encode("utf-8", "replace"))
+    # `tuple.__new__` takes half the time of the constructor.
+    fields = (status, (*_JSON, *headers) if headers else _JSON, body.encode("utf-8", "replace"))
+    return tuple.__new__(Answer, fields)
 
 
 def problem_answer(problem: Problem) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Concatenate, Generic, ParamSpec
+from typing import Concatenate, Generic, NamedTuple, ParamSpec, Protocol
 
 from fastapi import Request, Response
 
@@ -19,7 +19,7 @@ from ..http.request_body import read_body
 from ..http.staleness import mark_stale
 from ..streams.gateway import Gateway, not_ready
 
-__all__ = ["POSITION_HEADER", "DirectRoute", "PlainRequest", "Services", "to_response"]
+__all__ = ["POSITION_HEADER", "DirectRoute", "PlainRequest", "RequestLine", "Services", "to_response"]
 
 Header = tuple[bytes, bytes]
 
@@ -39,29 +39,41 @@ class Services:
     version: str
 
 
+class RequestLine(Protocol):
+    """What of the head of a request the routes use."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def query(self) -> bytes: ...
+    @property
+    def headers(self) -> tuple[Header, ...]: ...
+
+
 class PlainRequest:
     """`body` is empty where the route reads none; `peer` is the address of the client's connection."""
 
-    __slots__ = ("body", "headers", "identity", "path", "peer", "query", "services", "stale_ms")
+    __slots__ = ("_head", "body", "identity", "peer", "services", "stale_ms")
 
-    def __init__(
-        self,
-        services: Services,
-        path: str,
-        query: bytes,
-        headers: tuple[Header, ...],
-        identity: Identity,
-        peer: str,
-        body: bytes = b"",
-    ) -> None:
+    def __init__(self, services: Services, head: RequestLine, identity: Identity, peer: str) -> None:
         self.services = services
-        self.path = path
-        self.query = query
-        self.headers = headers
+        self._head = head
         self.identity = identity
         self.peer = peer
-        self.body = body
+        self.body = b""
         self.stale_ms: int | None = None
+
+    @property
+    def path(self) -> str:
+        return self._head.path
+
+    @property
+    def query(self) -> bytes:
+        return self._head.query
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        return self._head.headers
 
     @property
     def grant(self) -> Grant:
@@ -69,7 +81,7 @@ class PlainRequest:
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header, its name in lower case; empty without it."""
-        return next((value for other, value in self.headers if other == name), b"")
+        return next((value for other, value in self._head.headers if other == name), b"")
 
     def present_catalog(self) -> Catalog:
         """The flags as this server holds them now; raises `Problem` (503, `not_ready`) until they have been read for
@@ -93,6 +105,12 @@ class PlainRequest:
         return catalog, (POSITION_HEADER, str(catalog.here).encode())
 
 
+class _ScopeHead(NamedTuple):
+    path: str
+    query: bytes
+    headers: tuple[Header, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class DirectRoute(Generic[P]):
     """How a route answers: `answer` with the request and the parameters of its endpoint, at once or, where it has to
@@ -110,9 +128,7 @@ class DirectRoute(Generic[P]):
         scope = request.scope
         plain = PlainRequest(
             request.app.state.services,
-            scope["path"],
-            scope["query_string"],
-            tuple(scope["headers"]),
+            _ScopeHead(scope["path"], scope["query_string"], tuple(scope["headers"])),
             identity_of(request),
             "" if request.client is None else request.client.host,
         )

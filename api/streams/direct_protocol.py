@@ -136,10 +136,11 @@ class DirectHttpProtocol(BoundedHttpProtocol):
             if at > size:
                 self._await_body(head, begun, data[end:])
                 return b""
-            if type(begun) is Written:
-                self._write(begun, head)
+            answer = begun if isinstance(begun, Written) else direct.finish(head, begun, data[end:at])
+            if isinstance(answer, Written):
+                self._write(answer, head)
             else:
-                self._finish(head, begun, data[end:at])
+                self._write_later(answer, head)
             if at == size:
                 return b""
         return data[at:] if at else data
@@ -182,10 +183,9 @@ class DirectHttpProtocol(BoundedHttpProtocol):
     def _finish(self, head: DirectHead, begun: Any, body: bytes) -> None:
         assert self.direct is not None
         answer = self.direct.finish(head, begun, body)
-        if type(answer) is Written:
+        if isinstance(answer, Written):
             self._write(answer, head)
         else:
-            assert not isinstance(answer, Written)
             self._write_later(answer, head)
 
     def _write(self, answer: Written, head: DirectHead) -> None:

@@ -115,14 +115,16 @@ class Evaluator:
         if not isinstance(request, EvaluationRequest):
             request = EvaluationRequest.parse(request)
         source = self._source(schema, grant, catalog)
+        self.evaluations += 1
+        if grant is None or not grant.is_restricted:
+            return evaluate(source, request, new_entity_id=self._new_entity_id, environment_id=environment_id)
         evaluation = evaluate(
-            _shown(source, grant),
+            _Shown(source, grant),
             request,
             new_entity_id=self._new_entity_id,
             environment_id=environment_id,
             dependencies=source,
         )
-        self.evaluations += 1
         return _discreet(evaluation, grant)
 
     def evaluate_batch(
@@ -188,10 +190,10 @@ class Evaluator:
         present = self._catalog()
         catalog = present if past is None else past
         if schema is None:
-            schemas = catalog.schemas
-            if grant is not None and grant.is_restricted:
-                schemas = tuple(filter(grant.allows_schema, schemas))
-            schema = default_schema(schemas)
+            if grant is None or not grant.is_restricted:
+                schema = "public" if catalog.has_schema("public") else default_schema(catalog.schemas)
+            else:
+                schema = default_schema(tuple(filter(grant.allows_schema, catalog.schemas)))
         refuse_before_attachment(catalog, schema)
         source = self._sources.get(schema)
         if source is None or source.catalog is not catalog:

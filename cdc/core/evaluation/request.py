@@ -16,6 +16,9 @@ from ..text import kotlin_json
 
 __all__ = ["BatchRequest", "Entity", "EvaluationRequest", "JsonNumber", "decode_json"]
 
+# Makes a named tuple in half the time of its own constructor.
+_new = tuple.__new__
+
 _INT32 = range(-(2**31), 2**31)
 _INT64 = 2**63
 
@@ -87,7 +90,7 @@ class Entity(NamedTuple):
         ):
             if context is not None:
                 context = _context(context, f"{name}.entityContext" if name else "entityContext")
-            return cls(entity_id, entity_type, context)
+            return _new(cls, (entity_id, entity_type, context))
         return None
 
 
@@ -119,7 +122,7 @@ class EvaluationRequest(NamedTuple):
             and (debug is None or type(debug) is bool)
             and (entity := Entity.parse_common(raw, "")) is not None
         ):
-            return cls(entity, flag_id, flag_key, debug is True)
+            return _new(cls, (entity, flag_id, flag_key, debug is True))
         return None
 
 

@@ -83,6 +83,10 @@ class Catalog:
         """The attached schemas in alphabetical order, including those in `attached`."""
         return tuple(sorted({*self._schemas, *self.attached}))
 
+    def has_schema(self, schema: str) -> bool:
+        """Whether a schema is among `schemas`."""
+        return schema in self._schemas or schema in self.attached
+
     def attach(self, schema: str) -> None:
         """Treat the seven tables of a schema as Flagent's from the next commit on; idempotent."""
         self._schemas.setdefault(schema, FlagTables())

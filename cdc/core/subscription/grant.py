@@ -62,11 +62,15 @@ class Grant:
     rows: tuple[tuple[str, RowRule], ...] = ()
     evaluate: bool = True
     admin: bool = False
+    is_restricted: bool = field(init=False, repr=False, compare=False, default=False)
+    """Whether there is anything that it does not allow to be read. Every request asks."""
     _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         prefixes = tuple(sorted(key[:-1] for key in self.flags or () if key.endswith(_ANY)))
         object.__setattr__(self, "_prefixes", prefixes)
+        is_restricted = self.schemas is not None or self.tables is not None or self._names_flags
+        object.__setattr__(self, "is_restricted", is_restricted)
 
     @classmethod
     def parse(cls, raw: object) -> Self:
@@ -115,11 +119,6 @@ class Grant:
         if self.admin:
             written["admin"] = True
         return written
-
-    @property
-    def is_restricted(self) -> bool:
-        """Whether there is anything that it does not allow to be read."""
-        return self.schemas is not None or self.tables is not None or self._names_flags
 
     @property
     def reads_nothing(self) -> bool:

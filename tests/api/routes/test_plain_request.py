@@ -16,7 +16,8 @@ def plain(*headers: tuple[bytes, bytes], is_loaded: bool = True, fresh: bool = T
         is_loaded=is_loaded, freshness=lambda: Freshness(fresh, 2_500), hub=SimpleNamespace(catalog="the catalog")
     )
     services: Any = SimpleNamespace(pipeline=pipeline)
-    return PlainRequest(services, "/", b"", headers, ANYBODY, "127.0.0.1")
+    head: Any = SimpleNamespace(path="/", query=b"", headers=headers)
+    return PlainRequest(services, head, ANYBODY, "127.0.0.1")
 
 
 def test_the_first_value_of_a_header_counts() -> None:
