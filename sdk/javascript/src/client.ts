@@ -34,6 +34,7 @@ export interface FlagentClientOptions extends Omit<ClientOptions, "url"> {
  */
 export class FlagentClient extends RealtimeClient {
   readonly #choosing: ChoosingTransport;
+  readonly #makeTransport: () => ChoosingTransport;
 
   constructor(url: string, options: FlagentClientOptions = {}) {
     const base = endpointUrl(url, ["http:", "https:"]);
@@ -48,7 +49,7 @@ export class FlagentClient extends RealtimeClient {
       whole.pathname = whole.pathname.replace(/\/+$/, "") + path;
       return whole.href;
     };
-    const choosing = new ChoosingTransport({
+    const makeTransport = () => new ChoosingTransport({
       clock, connectMs, retryBetterAfterMs: retryBetterAfter,
       transports: {
         websocket: new WebSocketTransport(at(wsPath).replace(/^http/, "ws"), WebSocket === undefined ? defaultSocket(maxLength) : standardSocket(WebSocket), integers),
@@ -56,8 +57,15 @@ export class FlagentClient extends RealtimeClient {
         polling: new PollingTransport({ url: at(snapshotPath), fetch, clock, intervalMs, connectMs, maxLength, integers }),
       },
     });
+    const choosing = makeTransport();
     super({ ...options, url: base }, choosing, null);
     this.#choosing = choosing;
+    this.#makeTransport = makeTransport;
+  }
+
+  /** @internal */
+  override tableTransport(): ChoosingTransport {
+    return this.#makeTransport();
   }
 
   /** How the client reaches the server now, or tries to. */

@@ -8,9 +8,10 @@ import type { Flag } from "./core/flag.js";
 import { isBootstrapNewer, readBootstrap, type SavedFlags } from "./core/saved-flags.js";
 import type { StoreSource, StoreStatus } from "./core/store-core.js";
 import { EVERYTHING, selectsFlags, type Selection } from "./core/selection.js";
-import { asError, ClientClosed, FlagentError, NotReady } from "./errors.js";
+import { ClientClosed, FlagentError, NotReady } from "./errors.js";
 import { FlagCache, SavedFlagsIgnored, type Persistence } from "./flag-cache.js";
 import { StoreDriver } from "./store-driver.js";
+import { Waiters } from "./waiters.js";
 
 /** Called with all differences that one message made. */
 export type ChangeListener = (changes: readonly FlagChange[]) => unknown;
@@ -39,7 +40,7 @@ export class FlagStore implements Iterable<Flag> {
   readonly #changeListeners = new Set<ChangeListener>();
   readonly #statusListeners = new Set<StatusListener>();
   /** Called at once, not from the queue of handlers: a slow handler must not delay `ready`. */
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Waiters();
   readonly #client: RealtimeClient;
   readonly #cache: FlagCache | null = null;
   #hasChanged = false;
@@ -102,7 +103,12 @@ export class FlagStore implements Iterable<Flag> {
       this.#hasChanged = false;
       if (this.status === "CLOSED" || this.#client.isOffline) this.#cache.flush();
     }
-    for (const waiter of this.#waiters) waiter();
+    this.#waiters.notify();
+  }
+
+  /** The client that feeds the store. */
+  get client(): RealtimeClient {
+    return this.#client;
   }
 
   /** `INITIALIZING` before the first snapshot, `READY`, `STALE` while freshness is not confirmed, `ERROR` after the client has given up, `CLOSED`. */
@@ -188,36 +194,17 @@ export class FlagStore implements Iterable<Flag> {
     }, () => `the store is at ${this.position ?? "no position"}, not at ${text},`);
   }
 
-  /** Resolves when `isReached` does; what it raises rejects. */
-  #wait(timeout: number, isReached: () => boolean, where: () => string): Promise<this> {
-    return new Promise((resolve, reject) => {
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const end = (error?: Error) => {
-        this.#waiters.delete(check);
-        clearTimeout(timer);
-        if (error === undefined) resolve(this);
-        else reject(error);
-      };
-      const check = () => {
-        const { status } = this;
-        const { lastConnectionError } = this.#client;
-        try {
-          if (status === "CLOSED") end(new ClientClosed());
-          else if (status === "ERROR") end(lastConnectionError ?? new FlagentError("the client has given up"));
-          else if (isReached()) end();
-        } catch (error) {
-          end(asError(error));
-        }
-      };
-      this.#waiters.add(check);
-      timer = setTimeout(() => {
-        const { lastConnectionError } = this.#client;
-        const reason = lastConnectionError === null ? "" : `: ${lastConnectionError.message}`;
-        const options = lastConnectionError === null ? undefined : { cause: lastConnectionError };
-        end(new NotReady(`${where()} after ${timeout} ms${reason}`, options));
-      }, timeout);
-      check();
+  async #wait(timeout: number, isReached: () => boolean, where: () => string): Promise<this> {
+    await this.#waiters.wait(timeout, () => {
+      const { status } = this;
+      if (status === "CLOSED") throw new ClientClosed();
+      if (status === "ERROR") throw this.#client.lastConnectionError ?? new FlagentError("the client has given up");
+      return isReached();
+    }, () => {
+      const cause = this.#client.lastConnectionError;
+      return new NotReady(`${where()} after ${timeout} ms${cause === null ? "" : `: ${cause.message}`}`, cause === null ? undefined : { cause });
     });
+    return this;
   }
 
   /** Calls `listener` with the differences, once per message. Returns a function that removes the listener. */

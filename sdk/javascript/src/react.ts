@@ -5,7 +5,9 @@ import type { Flag } from "./core/flag.js";
 import { LocalEvaluation, type Entity, type ExposureHandler } from "./evaluation.js";
 import { FlagView, type FlagentStatus, type FlagReader } from "./flag-view.js";
 import type { FlagStore, FlagStoreOptions } from "./flag-store.js";
+import type { StoreStatus } from "./core/store-core.js";
 import type { RealtimeClient } from "./realtime-client.js";
+import { TableStore, type Row, type TableStoreOptions } from "./table-store.js";
 
 export type { FlagentStatus } from "./flag-view.js";
 
@@ -94,6 +96,35 @@ export function useFlagStore(): FlagStore | null {
   const { view } = useShared();
   const subscribe = useCallback((listener: () => void) => view.watchStatus(listener), [view]);
   return useSyncExternalStore(subscribe, () => view.store, () => null);
+}
+
+/** The rows of a table, and how far they can be trusted. */
+export interface TableView {
+  readonly rows: readonly Row[];
+  readonly status: StoreStatus;
+}
+
+const NO_TABLE: TableView = Object.freeze({ rows: [], status: "INITIALIZING" });
+
+/**
+ * The live rows of a watched table that a filter selects, over a connection of its own while the component is mounted. Renders when a row or the status changes.
+ * Only who uses it pays for the size of a table store.
+ */
+export function useTable(table: string, options: TableStoreOptions = {}): TableView {
+  const store = useFlagStore();
+  const text = JSON.stringify(options, (_, value) => (typeof value === "bigint" ? String(value) : value));
+  const [shown, show] = useState<TableView>(NO_TABLE);
+  useEffect(() => {
+    if (store === null) return;
+    const rows = new TableStore(store.client, table, options);
+    const read = () => show({ rows: rows.rows, status: rows.status });
+    const detach = [rows.onChange(read), rows.onStatus(read)];
+    return () => {
+      for (const one of detach) one();
+      rows.close();
+    };
+  }, [store, table, text]);
+  return shown;
 }
 
 /** One evaluation that is repeated when its flag, or one that it depends on, has changed. */

@@ -21,6 +21,13 @@ import { EventSubscription, type Subscription } from "./subscription.js";
 import type { Transport } from "./transport.js";
 import { followVisibility } from "./visibility.js";
 
+/** @internal */
+export interface Companion {
+  start(): void;
+  offline(): void;
+  close(): void;
+}
+
 export abstract class RealtimeClient {
   protected readonly connection: ClientConnection;
   readonly #clock: Clock;
@@ -49,6 +56,14 @@ export abstract class RealtimeClient {
   /** @internal The address of the server, for the key of saved flags. */
   readonly url: string;
   readonly #apiKey: ApiKey;
+  /** @internal What a table store's own connection takes over. */
+  readonly reconnect: ReconnectConfig;
+  /** @internal */
+  readonly heartbeatMs: number;
+  /** @internal */
+  readonly connectMs: number;
+  readonly #transport: Transport;
+  readonly #companions = new Set<Companion>();
   /** What a function returned for the first connection, before it was made. */
   #firstKey: Promise<string> | null = null;
   #identity: Promise<string> | null = null;
@@ -58,6 +73,9 @@ export abstract class RealtimeClient {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
     this.#clock = options.clock ?? systemClock;
     this.url = options.url;
+    this.#transport = transport;
+    this.heartbeatMs = heartbeatInterval;
+    this.connectMs = connectTimeout;
     this.#apiKey = apiKey;
     const connectionKey = typeof apiKey !== "function" ? apiKey : () => {
       const first = this.#firstKey;
@@ -71,7 +89,7 @@ export abstract class RealtimeClient {
       drained: () => this.connection.resume("overflow"),
       failed: (error) => this.report(error),
     });
-    const reconnect = ReconnectConfig.from(options.reconnectConfig);
+    const reconnect = this.reconnect = ReconnectConfig.from(options.reconnectConfig);
     const makeOwn = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
       transport, clock: this.#clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey: connectionKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId, requests,
     }, listener);
@@ -175,6 +193,7 @@ export abstract class RealtimeClient {
     this.#isOffline = false;
     this.#started();
     this.connection.resume("offline");
+    for (const companion of this.#companions) companion.start();
   }
 
   /** Ends the connection, and makes none until `start`. Stores stay readable. */
@@ -182,6 +201,7 @@ export abstract class RealtimeClient {
     if (this.#isClosed || this.#isOffline) return;
     this.#isOffline = true;
     this.connection.pause("offline");
+    for (const companion of this.#companions) companion.offline();
   }
 
   /** Whether the client was not started, or `offline` was called. */
@@ -198,6 +218,7 @@ export abstract class RealtimeClient {
     this.#dispatcher.clear();
     this.connection.close();
     if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
+    for (const companion of this.#companions) companion.close();
     this.#drivers.clear();
     this.#eventSubscriptions.clear();
   }
@@ -212,6 +233,27 @@ export abstract class RealtimeClient {
       if (!this.#isOffline) this.#started();
     }
     return this.#identity;
+  }
+
+  /** @internal The credential of a request beside the connection. */
+  async credential(): Promise<string | null> {
+    return typeof this.#apiKey === "function" ? this.#apiKey() : this.#apiKey;
+  }
+
+  /** @internal The transport of a connection beside the client's own. */
+  tableTransport(): Transport {
+    return this.#transport;
+  }
+
+  /** @internal Starts, pauses and closes something together with the client. */
+  addCompanion(companion: Companion): void {
+    if (this.#isClosed) throw new ClientClosed();
+    this.#companions.add(companion);
+  }
+
+  /** @internal */
+  removeCompanion(companion: Companion): void {
+    this.#companions.delete(companion);
   }
 
   /** @internal */

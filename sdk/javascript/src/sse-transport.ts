@@ -32,7 +32,7 @@ export class SseTransport implements Transport {
   open(request: ConnectionRequest, sink: ConnectionSink): Connection {
     const abort = new AbortController();
     const selection = request.selection ?? EVERYTHING;
-    const query = toQuery(selection);
+    const query = new URLSearchParams(request.query ?? toQuery(selection));
     if (request.lastEventId !== null && RESUMES_BY_PARAMETER) query.set("lastEventId", request.lastEventId);
     else if (request.lastEventId === null && request.snapshot) query.set("snapshot", "true");
     // The query cannot express everything plus tables: an empty selection means everything, and tables in it would exclude the flags.

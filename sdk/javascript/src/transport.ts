@@ -11,6 +11,9 @@ export interface ConnectionRequest {
   readonly lastEventId: string | null;
   readonly snapshot: boolean;
   readonly apiKey: string | null;
+  /** In place of the selection and the id or snapshot: the query of an event stream, the first message of a WebSocket. */
+  readonly query?: URLSearchParams;
+  readonly opening?: Readonly<Record<string, unknown>>;
 }
 
 /** Why a connection ended. */

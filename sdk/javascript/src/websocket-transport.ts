@@ -124,7 +124,8 @@ export class WebSocketTransport implements Transport {
     const { selection, lastEventId, snapshot } = request;
     const start = lastEventId !== null ? { lastEventId } : snapshot ? { snapshot } : {};
     // Without a selection the server greets nobody: the pong takes the place of the greeting.
-    for (const id of selection === null ? ping() : sendAll(subscribeMessages(selection, start))) openingIds.add(id);
+    const opening = request.opening === undefined ? null : [request.opening];
+    for (const id of selection === null ? ping() : sendAll(opening ?? subscribeMessages(selection, start))) openingIds.add(id);
     return {
       dialogue: {
         change: (from, to) => {

@@ -16,8 +16,8 @@ test("the public names are these", async () => {
     "MalformedMessage", "MessageTooLarge", "NotReady", "ReconnectConfig", "ReconnectExhausted", "ReducedFlag", "RequestFailed", "RequestTimeout", "SavedFlagsIgnored",
   ].sort());
   const modules = {
-    baggage: ["BAGGAGE_MEMBER", "awaitBaggage", "baggageHeaders", "readBaggage", "writeBaggage"], "file-persistence": ["FilePersistence", "SavedFlagsIgnored"],
-    persistence: ["IndexedDbPersistence", "LocalStoragePersistence", "SavedFlagsIgnored"], evaluation: ["LocalEvaluation"], openfeature: ["FlagentProvider"], "openfeature-server": ["FlagentProvider"], react: ["FlagentProvider", "useFlag", "useFlagStore", "useFlagentStatus", "useVariant"], share: ["shareTabs"],
+    baggage: ["BAGGAGE_MEMBER", "awaitBaggage", "baggageHeaders", "readBaggage", "writeBaggage"], exposures: ["ExposureReporter"], "table-store": ["TableStore"], "file-persistence": ["FilePersistence", "SavedFlagsIgnored"],
+    persistence: ["IndexedDbPersistence", "LocalStoragePersistence", "SavedFlagsIgnored"], evaluation: ["LocalEvaluation"], openfeature: ["FlagentProvider"], "openfeature-server": ["FlagentProvider"], react: ["FlagentProvider", "useFlag", "useFlagStore", "useFlagentStatus", "useTable", "useVariant"], share: ["shareTabs"],
   };
   for (const [name, names] of Object.entries(modules)) assert.deepEqual(Object.keys(await import(`@flagent/realtime/${name}`)).sort(), names.sort(), name);
 });
@@ -55,7 +55,7 @@ test("the types compile in a strict program", () => {
       writeFileSync(join(folder, `readme${n}.ts`), code);
       return `readme${n}.ts`;
     });
-    assert.equal(examples.length, 5);
+    assert.equal(examples.length, 6);
     const config = { compilerOptions: { target: "ES2022", module: "NodeNext", moduleResolution: "NodeNext", strict: true, noEmit: true, lib: ["ES2023", "DOM"], types: [], skipLibCheck: false }, files: ["program.ts", ...examples] };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
     const compiler = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");

@@ -78,6 +78,8 @@ describe("in Chromium", { skip: NO_BROWSER, timeout: 300_000 }, () => {
     const page = "<!doctype html><link rel=icon href=data:,><div id=root></div><script type=module src=/program.js></script>";
     const origin = await Origin.start(server.port, { "/program.js": ["text/javascript", outputFiles[0].contents], "/app": ["text/html", page] });
     const stop = async () => {
+      // First the page: it would report that it cannot reconnect.
+      await Promise.all(context.pages().map((tab) => tab.close()));
       await origin.stop();
       await server.stop();
     };
@@ -139,6 +141,34 @@ describe("in Chromium", { skip: NO_BROWSER, timeout: 300_000 }, () => {
       await shows(tab, "probe", "blue");
       assert.equal(await tab.evaluate(() => window.renders), before + 2);
       assert.deepEqual(await tab.evaluate(() => window.exposures.filter((one) => one === "a blue")), ["a blue"]);
+    } finally {
+      await stop();
+    }
+  });
+
+  test("useTable shows the rows of a table, over a connection of its own while it is mounted", async () => {
+    const { server, stop, url } = await pageOf(`${MOUNT}
+      import { useState, StrictMode as Twice } from "react";
+      import { useTable } from "@flagent/realtime/react";
+      function Orders() { const { rows, status } = useTable("shop.orders", { where: "n > $1", params: [1] }); return <p id="orders">{status} {rows.map(({ id }) => id).join()}</p>; }
+      function Toggle() { const [on, set] = useState(true); window.hide = () => set(false); return on ? <Orders /> : <p id="orders">hidden</p>; }
+      root.render(<Twice><FlagentProvider client={make}><Toggle /></FlagentProvider></Twice>);
+    `);
+    try {
+      const tab = await open(url);
+      const first = await wire.accept(server);
+      const second = await wire.accept(server);
+      const [flags, table] = first.peer.messages[0].tables === undefined ? [first, second] : [second, first];
+      assert.deepEqual(table.peer.messages[0].tables, [{ name: "shop.orders", where: "n > $1", params: [1] }]);
+      wire.snapshot(flags.peer, [], "10@k", flags.requestId);
+      table.peer.send({ type: "rows", table: "shop.orders", rows: [{ key: { id: 7 }, row: { id: 7 } }] });
+      table.peer.send({ type: "rows_end", table: "shop.orders", id: "10@k", position: "10", rows: 1 });
+      await shows(tab, "orders", "READY 7");
+      table.peer.send({ type: "row_inserted", id: "11-0@k", table: "shop.orders", key: { id: 8 }, before: null, after: { id: 8 } });
+      await shows(tab, "orders", "READY 7,8");
+      await tab.evaluate(() => window.hide());
+      await until(() => table.peer.frames.some(({ opcode }) => opcode === 8), "the end of its connection");
+      assert.equal(server.peers.length, 2);
     } finally {
       await stop();
     }

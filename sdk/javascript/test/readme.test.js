@@ -40,6 +40,12 @@ describe("the README", () => {
       if (isOver) return;
       const wire = peer.header("upgrade") === null ? transports.SSE : transports.WebSocket;
       const { snapshot, requestId } = await wire.accept(server);
+      if (peer.messages[0]?.tables !== undefined) {
+        peer.send({ type: "rows", table: "shop.orders", rows: [{ key: { id: 7 }, row: { id: 7, total: 10.5 } }] });
+        peer.send({ type: "rows_end", id: "10@k", table: "shop.orders", position: "10", rows: 1 });
+        setTimeout(() => peer.send({ type: "row_updated", id: "11-0@k", table: "shop.orders", key: { id: 7 }, before: null, after: { id: 7, total: 11 }, changed: ["total"] }), 100);
+        continue;
+      }
       if (snapshot) wire.snapshot(peer, [FLAG], "10@k", requestId);
       setTimeout(() => wire.event(peer, event("flag_updated", "11-0@k", { ...FLAG, notes: "changed", tags: [] })), 100);
       if (wire === transports.WebSocket) void answer(peer);
