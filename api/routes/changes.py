@@ -12,6 +12,7 @@ from cdc.core.change_feed.cursor import Cursor
 from cdc.core.change_feed.logged_change import ChangePage
 from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 from cdc.core.wire.fields import MAX_TEXT
+from cdc.core.wire.query import row_query
 
 from ..access.authentication import grant_of
 from ..http.content_encoding import accepts_gzip
@@ -51,6 +52,9 @@ async def get_changes(
         list[Annotated[str, Query(min_length=1, max_length=MAX_TEXT)]] | None,
         Query(description="`schema.table` or `table`; repeatable.", max_length=_MAX_TABLES),
     ] = None,
+    where: Annotated[str | None, Query(description="A condition for the rows of the one `table`.")] = None,
+    param: Annotated[list[str] | None, Query(description="The values of `$1`, `$2`, … in `where`.")] = None,
+    columns: Annotated[str | None, Query(description="Only these columns, with commas between them.")] = None,
     format: ChangeFormat = ChangeFormat.JSON,
 ) -> Response:
     """`next` is the cursor of the next page, also when this one is empty; the headers Flagent-Next and Link
@@ -63,8 +67,12 @@ async def get_changes(
         raise Problem(403, "not_allowed", "this credential is not authorized to read rows of tables, only flags")
     cursor = None if after is None else Cursor.parse(after)
     gateway: Gateway = request.app.state.gateway
+    query = row_query(table or (), where, param or (), columns)
     pipeline = await gateway.pipeline_of_tables(table or (), grant, None if cursor is None else cursor.log)
-    page = await pipeline.changes.page(cursor, limit=limit, tables=table or (), grant=grant, wait_s=wait_ms / 1000)
+    filters = gateway.pipelines.row_filters(table or (), query, grant)
+    page = await pipeline.changes.page(
+        cursor, limit=limit, tables=table or (), grant=grant, filters=filters, wait_s=wait_ms / 1000
+    )
     # The newest page still grows, and the oldest one, read without a cursor, is pruned.
     is_cacheable = cursor is not None and not page.is_open
     headers = {

@@ -10,10 +10,13 @@ from starlette.types import Receive, Scope, Send
 from cdc.change_feed.backfill import Backfill, Backfills
 from cdc.core.change_feed.row_schema import row_schema
 from cdc.core.log.captured_table import CapturedTable
+from cdc.core.row_filter.row_filter import RowFilter
 from cdc.core.text.json_text import encode
 from cdc.core.wire.changes import ChangeFormat
+from cdc.core.wire.query import row_query
 from cdc.core.wire.rows import CONTENT_TYPE, RowLines
 from cdc.errors import InvalidInput, SourceError, TooBusy
+from cdc.node.pipelines import Pipelines
 
 from ..access.authentication import grant_of
 from ..http.problem import Problem
@@ -67,12 +70,22 @@ async def get_rows(
     request: Request,
     name: str,
     format: Annotated[ChangeFormat, Query(description="`json` or `debezium`")] = ChangeFormat.JSON,
+    where: Annotated[str | None, Query(description="Only rows that satisfy this condition.")] = None,
+    param: Annotated[list[str] | None, Query(description="The values of `$1`, `$2`, … in `where`.")] = None,
+    columns: Annotated[str | None, Query(description="Only these columns, with commas between them.")] = None,
 ) -> Response:
     """Newline-delimited JSON. The last line has `next`, the cursor for `/api/v1/changes`; without it the response is
     incomplete."""
     if format is ChangeFormat.CLOUDEVENTS:
         raise InvalidInput("format must be json or debezium for the rows of a table", name="format")
-    return _Rows(request.app.state.pipeline.tables, await _find(request, name), format, request.app.version)
+    table, grant = await _find(request, name), grant_of(request)
+    pipelines: Pipelines = request.app.state.gateway.pipelines
+    await pipelines.learn_of((table.name,))
+    query = row_query((table.name,), where, param or (), columns)
+    filter = pipelines.row_filters((table.name,), query, grant).get(table.name)
+    if filter is None and grant.rules_of(table.schema, table.name):
+        raise Problem(404, "unknown_table", f"no table {name[:64]!r} is watched")
+    return _Rows(request.app.state.pipeline.tables, table, filter, format, request.app.version)
 
 
 async def _find(request: Request, name: str) -> CapturedTable:
@@ -88,9 +101,12 @@ async def _find(request: Request, name: str) -> CapturedTable:
 class _Rows(Response):
     """Streams the rows at the speed of the client: each part is sent before the next one is read."""
 
-    def __init__(self, tables: Backfills, table: CapturedTable, format: ChangeFormat, version: str) -> None:
+    def __init__(
+        self, tables: Backfills, table: CapturedTable, filter: RowFilter | None, format: ChangeFormat, version: str
+    ) -> None:
         self._tables = tables
         self._table = table
+        self._filter = filter
         self._format = format
         self._version = version
         self._has_begun = False
@@ -99,7 +115,7 @@ class _Rows(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         disconnected = asyncio.ensure_future(_until_disconnected(receive))
         try:
-            async with self._tables.backfill(self._table) as backfill:
+            async with self._tables.backfill(self._table, self._filter) as backfill:
                 await self._send(backfill, send, disconnected)
         except (TimeoutError, TooBusy, SourceError) as error:
             if not self._has_begun:
@@ -128,7 +144,7 @@ class _Rows(Response):
         ]
         self._has_begun = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _write(send, lines.begin(snapshot.estimated_rows))
+        await _write(send, lines.begin(snapshot.estimated_rows if self._filter is None else None))
         async for rows in backfill.rows():
             if disconnected.done():
                 return

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from ..core.errors import InvalidInput
 from ..core.subscription.grant import Grant
 from ..errors import Unauthorized
+from ..filters.compiler import claim_paths
 from .identity import Identity
 
 __all__ = ["JwtRules", "JwtVerifier", "VerificationKey", "public_key", "read_jwks", "secret_key"]
@@ -168,11 +169,11 @@ class JwtVerifier:
         rules = self._rules
         if rules.claim in claims:
             try:
-                grant = Grant.parse(claims[rules.claim])
+                grant = Grant.parse(claims[rules.claim]).with_claims(claims, claim_paths)
             except InvalidInput as error:
                 raise Unauthorized("the scopes in this token cannot be read", code="invalid_scopes") from error
         elif rules.default_scopes is not None:
-            grant = rules.default_scopes
+            grant = rules.default_scopes.with_claims(claims, claim_paths)
         else:
             raise Unauthorized("this token has no scopes for flagent-cdc", code="no_scopes")
         subject = str(claims.get("sub", ""))[:64]

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ..core.change_feed.row_schema import Column, ColumnType
 from ..core.errors import InvalidInput
@@ -15,10 +16,10 @@ from ..core.log.captured_table import CapturedTable
 from ..core.log.position import EventId
 from ..core.log.row_text import RowText
 from ..core.log.table_name import quoted
+from ..core.row_filter.projection import only_columns
 from ..core.row_filter.row_filter import RowFilter
 from ..core.subscription.grant import Grant
 from ..core.text.json_text import encode
-from ..core.wire.row_view import only_columns
 from ..core.wire.rows import RowsPiece, rows_text
 from ..errors import OutOfReach, TooBusy
 from ..source.table import SnapshotRow, TableSnapshot, TableSource
@@ -35,14 +36,16 @@ _PROGRESS_S = 10.0
 class Backfill:
     """One table being read. `sent` is how many rows `rows` has yielded."""
 
-    def __init__(self, snapshot: TableSnapshot, tables: "Backfills") -> None:
+    def __init__(self, snapshot: TableSnapshot, tables: "Backfills", filter: RowFilter | None = None) -> None:
         self.snapshot = snapshot
         self.sent = 0
-        self._is_filtered = False
+        self._filter = filter
         self._tables = tables
 
-    async def rows(self, filter: RowFilter | None = None) -> AsyncGenerator[Sequence[SnapshotRow], None]:
-        """The rows in pieces, read only as needed; those that a filter matches, as it shows them.
+    async def rows(self) -> AsyncGenerator[Sequence[SnapshotRow], None]:
+        """The rows in pieces, read only as needed; those that the filter matches, as it shows them.
+
+        PostgreSQL has left out all others; what it may not have seen as a change will be seen is left out here.
 
         Raises `TooBusy` when the server shuts down.
         """
@@ -52,8 +55,7 @@ class Backfill:
             if self._tables.is_stopping:
                 raise TooBusy("the server is shutting down; start the backfill again")
             self._tables.rows_read += len(rows)
-            if filter is not None:
-                self._is_filtered = True
+            if (filter := self._filter) is not None:
                 rows = [shown for row in rows if (shown := _shown(row, filter)) is not None]
             self.sent += len(rows)
             if rows or filter is None:
@@ -75,7 +77,7 @@ class Backfill:
     @property
     def _estimated(self) -> int:
         # How many rows there are besides is not for everybody.
-        return self.sent if self._is_filtered else max(self.snapshot.estimated_rows, self.sent)
+        return self.sent if self._filter is not None else max(self.snapshot.estimated_rows, self.sent)
 
     def progress(self) -> dict[str, object]:
         return {
@@ -89,6 +91,22 @@ def _shown(row: SnapshotRow, filter: RowFilter) -> SnapshotRow | None:
     if not filter.matches(RowText(row.row)):
         return None
     return row if filter.columns is None else SnapshotRow(row.key, only_columns(row.row, filter.columns))
+
+
+def _granted(table: CapturedTable, grant: Grant) -> CapturedTable:
+    """A table with no more columns than the rules of a grant allow, and those of its key."""
+    for rule in grant.rules_of(table.schema, table.name):
+        if rule.columns is not None:
+            allowed = {*rule.columns, *table.key}
+            # Whether there are others is not for its holder: neither those that are included nor masked ones.
+            included = rule.columns if table.included is None else table.included
+            keys = tuple(name for name in table.key if name not in included)
+            table = replace(
+                table,
+                included=tuple(name for name in (*keys, *included) if name in allowed),
+                masked=tuple(name for name in table.masked if name in allowed),
+            )
+    return table
 
 
 class Backfills:
@@ -106,8 +124,9 @@ class Backfills:
         self.rows_read = 0
 
     async def captured(self, grant: Grant) -> list[CapturedTable]:
-        """The captured tables that the grant shows, by schema and name."""
-        return [table for table in await self._tables.captured_tables() if grant.allows_captured(table)]
+        """The captured tables that the grant shows, by schema and name, with the columns that it shows."""
+        tables = await self._tables.captured_tables()
+        return [_granted(table, grant) for table in tables if grant.allows_captured(table)]
 
     async def find(self, name: str, grant: Grant) -> CapturedTable:
         """The table called `schema.table`, or `table` where there is only one; raises `InvalidInput`."""
@@ -136,9 +155,11 @@ class Backfills:
         return await self._tables.columns(table)
 
     @asynccontextmanager
-    async def backfill(self, table: CapturedTable) -> AsyncIterator[Backfill]:
-        """All rows of a watched table as of one position; raises `TooBusy`, `InvalidInput`, `SourceError`, and
-        `TimeoutError` when the time is over."""
+    async def backfill(self, table: CapturedTable, filter: RowFilter | None = None) -> AsyncIterator[Backfill]:
+        """The rows of a watched table as of one position, all or those of a filter.
+
+        Raises `TooBusy`, `InvalidInput`, `SourceError`, and `TimeoutError` when the time is over.
+        """
         if table.is_of_flags:
             raise InvalidInput(
                 f"a backfill reads watched tables only; {table.name} is one of Flagent's",
@@ -152,8 +173,12 @@ class Backfills:
         placeholder: Backfill | None = None
         self._admitted += 1
         try:
-            async with asyncio.timeout(self.timeout_s), source.snapshot(table, self.timeout_s + 5) as snapshot:
-                placeholder = Backfill(snapshot, self)
+            condition = None if filter is None else filter.sql
+            async with (
+                asyncio.timeout(self.timeout_s),
+                source.snapshot(table, self.timeout_s + 5, condition) as snapshot,
+            ):
+                placeholder = Backfill(snapshot, self, filter)
                 self.running.add(placeholder)
                 logger.info("Backfill started", extra={"action": "backfill_started", **placeholder.progress()})
                 yield placeholder

@@ -5,7 +5,7 @@ costs no query; its lane wakes it, and then the log is read for the rows.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core.change_feed.cursor import Cursor
@@ -13,6 +13,7 @@ from ..core.change_feed.logged_change import ChangePage, LoggedChange
 from ..core.flags.flag_tables import TABLES
 from ..core.log.position import NO_LOG, LogId, Position
 from ..core.log.table_name import qualified
+from ..core.row_filter.row_filter import RowFilter
 from ..core.subscription.grant import Grant
 from ..errors import OutOfReach, TooBusy
 from ..source.log import LogHistory
@@ -25,7 +26,26 @@ _SCAN_CHANGES = 5_000
 
 _MAX_WAITING = 1_000
 
+_MANY_CHANGES = 100
+_MANY_CHARACTERS = 256 * 1024
+
+NO_FILTERS: Mapping[str, RowFilter] = {}
+
 _Question = tuple[Cursor | None, int, tuple[str, ...] | None]
+
+
+def _seen(changes: Sequence[LoggedChange], grant: Grant, filters: Mapping[str, RowFilter]) -> tuple[LoggedChange, ...]:
+    """The changes as their filters make them be seen. A table that must have one, and has none, is not seen at all."""
+    seen: list[LoggedChange] = []
+    for change in changes:
+        filter = filters.get(qualified(change.schema, change.table))
+        if filter is not None:
+            view = change.seen_by(filter)
+            if view is not None:
+                seen.append(view)
+        elif not grant.rules_of(change.schema, qualified(change.schema, change.table)):
+            seen.append(change)
+    return tuple(seen)
 
 
 class ChangeFeed:
@@ -39,7 +59,14 @@ class ChangeFeed:
         self._waiting = 0
 
     async def page(
-        self, after: Cursor | None, *, limit: int, tables: Sequence[str] = (), grant: Grant, wait_s: float = 0.0
+        self,
+        after: Cursor | None,
+        *,
+        limit: int,
+        tables: Sequence[str] = (),
+        grant: Grant,
+        filters: Mapping[str, RowFilter] = NO_FILTERS,
+        wait_s: float = 0.0,
     ) -> ChangePage:
         """The next changes that `grant` shows, of these tables or of all; an empty page where there are none within
         `wait_s`, or where what a snapshot has seen has come to its end. Its `next` moves on also past what was not for
@@ -51,7 +78,7 @@ class ChangeFeed:
         deadline = clock() + wait_s
         chosen = tuple(sorted(set(tables))) or None
         while True:
-            page = self._shown(await self._look((after, limit, chosen)), grant)
+            page = await self._shown(await self._look((after, limit, chosen)), grant, filters)
             rest_s = deadline - clock()
             has_joined = after is not None and after.seen is not None and page.next.seen is None
             if page.changes or has_joined or rest_s <= 0 or self._stopping.is_set():
@@ -122,11 +149,16 @@ class ChangeFeed:
         if self._present.catalog.log not in (NO_LOG, log):
             raise TooBusy(f"the database answers with the log {log}, which this server does not follow; try again soon")
 
-    def _shown(self, page: ChangePage, grant: Grant) -> ChangePage:
-        if not grant.is_restricted:
+    async def _shown(self, page: ChangePage, grant: Grant, filters: Mapping[str, RowFilter]) -> ChangePage:
+        if not grant.is_restricted and not filters:
             return page
-        shown = tuple(change for change in page.changes if self._shows(grant, change))
-        return replace(page, changes=shown)
+        shown = [change for change in page.changes if self._shows(grant, change)]
+        if not filters and not grant.rows:
+            return replace(page, changes=tuple(shown))
+        # Another thread decodes the rows of many changes, so that they do not delay the streams.
+        many = len(shown) > _MANY_CHANGES or page.characters > _MANY_CHARACTERS
+        seen = await asyncio.to_thread(_seen, shown, grant, filters) if many else _seen(shown, grant, filters)
+        return replace(page, changes=seen)
 
     def _shows(self, grant: Grant, change: LoggedChange) -> bool:
         if change.table in TABLES and change.schema not in self._present.catalog.schemas:

@@ -55,7 +55,7 @@ class RowStream:
         filter = subscriber.selections.row_filter(table.name)
         if filter is None and grant.rules_of(table.schema, table.name):
             raise InvalidInput(f"no table {table.name} is watched", name="table", code="unknown_table")
-        async with tables.backfill(table) as backfill, aclosing(backfill.rows(filter)) as pieces:
+        async with tables.backfill(table, filter) as backfill, aclosing(backfill.rows()) as pieces:
             async for rows in pieces:
                 await write(_framed(format, backfill.piece(rows)))
         async with asyncio.timeout(tables.timeout_s):
@@ -74,11 +74,11 @@ async def _complete(subscriber: Subscriber, backfill: Backfill, changes: ChangeF
     """
     table, cursor, format = backfill.snapshot.table, backfill.snapshot.cursor, subscriber.format
     name = qualified(table.schema, table.table)
-    grant = subscriber.grant or EVERYTHING
     clock = asyncio.get_running_loop().time
     sent_at = clock()
     while cursor.seen is not None or cursor.index is not None:
-        page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=grant, wait_s=_LOOK_S)
+        # Unfiltered: the subscriber's selection, which is within its grant, decides how each change is seen.
+        page = await changes.page(cursor, limit=_PAGE_CHANGES, tables=(name,), grant=EVERYTHING, wait_s=_LOOK_S)
         events = [EncodedEvent(change.event(page.next.log), has_id=False) for change in page.changes]
         views = [(event, subscriber.selections.view(event.event)) for event in events]
         matching = [event.seen_as(view) for event, view in views if view is not None]

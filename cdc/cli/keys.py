@@ -19,6 +19,7 @@ from cdc.auth.api_key import ApiKey
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.grant import Grant
+from cdc.filters.compiler import check_rules_of_key
 
 MAX_NAME = 100
 
@@ -41,6 +42,12 @@ def add_arguments(parser: Parser) -> None:
         ("--in-schema", "SCHEMA", "a schema (a tenant)"),
     ):
         create.add_argument(option, metavar=metavar, action="append", help=what + "; repeatable")
+    create.add_argument(
+        "--rows",
+        metavar="JSON",
+        help='which rows and columns of tables: \'{"shop.orders": {"where": "tenant_id = 7", "columns": ["id"]}}\'; '
+        "without --table, these tables alone",
+    )
     create.add_argument("--no-evaluate", action="store_true", help="allow reading, but not evaluation")
     create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
     create.add_argument("--admin-only", action="store_true", help="allow these and nothing else, as a monitoring needs")
@@ -124,7 +131,18 @@ def _grant(arguments: argparse.Namespace) -> Grant:
         if scopes or arguments.no_evaluate:
             raise InvalidInput("--admin-only cannot be combined with what narrows reading", name="--admin-only")
         return Grant(flags=frozenset(), tables=frozenset(), evaluate=False, admin=True)
-    return Grant.parse({**scopes, "evaluate": not arguments.no_evaluate, "admin": arguments.admin})
+    if arguments.rows is not None:
+        scopes["rows"] = _rows(arguments.rows)
+    grant = Grant.parse({**scopes, "evaluate": not arguments.no_evaluate, "admin": arguments.admin})
+    check_rules_of_key(grant)
+    return grant
+
+
+def _rows(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--rows is not valid JSON: {error}", name="--rows") from error
 
 
 def _numbers(option: str, values: Sequence[str] | None) -> list[int] | None:

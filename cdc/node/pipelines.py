@@ -14,6 +14,9 @@ from functools import partial
 from ..core.errors import InvalidInput
 from ..core.flags.flag_tables import TABLES
 from ..core.log.lane import FLAGS, Lane
+from ..core.row_filter.row_filter import RowFilter
+from ..core.row_filter.row_query import RowQuery
+from ..core.subscription.grant import Grant
 from ..core.subscription.lane_map import LaneMap
 from ..core.subscription.selection import Selection, Selections
 from ..errors import SourceError, is_retryable
@@ -74,6 +77,19 @@ class Pipelines:
         """The selection with the filters of its tables' rows, which are those of the columns that they have now; raises
         `InvalidInput`. It must be limited to a grant before: what that hides does not exist."""
         return self._filters.compiled(selection, self._map)
+
+    def row_filters(self, tables: Iterable[str], query: RowQuery | None, grant: Grant) -> Mapping[str, RowFilter]:
+        """The filters of these tables, of all where none is named, by the tables' names with the schema.
+
+        Raises `InvalidInput`. A table on whose rows the grant imposes something is missing only if it is not known yet.
+        """
+        if query is None and not grant.rows:
+            return {}
+        names = list(tables) or self._map.names
+        if not names:
+            return {}
+        compiled = self.compiled(Selection.of(tables=names, row_query=query).within(grant))
+        return {filter.table: filter for filter in compiled.row_filters}
 
     async def learn_of(self, tables: Iterable[str]) -> None:
         """Look now if one of these tables is not known yet: it may have been watched a moment ago."""

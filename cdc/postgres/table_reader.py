@@ -5,7 +5,8 @@ the newest position of the log together: the changes after that position complet
 blocks that are being read.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,7 +39,7 @@ class _Snapshot:
 
     def __init__(
         self, connection: psycopg.AsyncConnection[Any], table: CapturedTable, cursor: Cursor, database: str,
-        committed_at: str, parts: Sequence[tuple[int, int]], estimated_rows: int,
+        committed_at: str, parts: Sequence[tuple[int, int]], estimated_rows: int, condition: Mapping[str, Any] | None,
     ) -> None:  # fmt: skip
         self.table = table
         self.cursor = cursor
@@ -47,13 +48,20 @@ class _Snapshot:
         self.estimated_rows = estimated_rows
         self._connection = connection
         self._parts = parts
+        self._filter = None if condition is None else json.dumps(condition)
 
     async def rows(self) -> AsyncIterator[list[SnapshotRow]]:
         """The rows in pieces of about a quarter of a mebibyte; read only as they are asked for."""
         for relation, blocks in self._parts:
             begin, count = 0, 1
             while begin < blocks:
-                bounds = {"id": self.table.id, "relation": relation, "from": begin, "to": begin + count}
+                bounds = {
+                    "id": self.table.id,
+                    "relation": relation,
+                    "from": begin,
+                    "to": begin + count,
+                    "filter": self._filter,
+                }
                 found = await (await self._connection.execute(query("backfill_rows"), bounds)).fetchall()
                 begin += count
                 rows = [SnapshotRow(key, row) for key, row in found]
@@ -102,8 +110,10 @@ class TableReader:
         return columns, types
 
     @asynccontextmanager
-    async def snapshot(self, table: CapturedTable, timeout_s: float) -> AsyncIterator[_Snapshot]:
-        """All rows of a watched table as of one position, within `timeout_s` from the beginning to the end.
+    async def snapshot(
+        self, table: CapturedTable, timeout_s: float, condition: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[_Snapshot]:
+        """The rows of a watched table as of one position, within `timeout_s` from the beginning to the end.
 
         Raises `DatabaseUnavailable` when that is over: a snapshot that is held keeps VACUUM from removing dead rows.
         """
@@ -120,6 +130,7 @@ class TableReader:
                 reach.now,
                 [(relation, blocks) for relation, blocks, _ in parts],
                 round(sum(rows for _, _, rows in parts)),
+                condition,
             )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..core.change_feed.cursor import Cursor
 from ..core.change_feed.row_schema import Column, ColumnType
@@ -49,7 +49,12 @@ class TableSource(Protocol):
     async def columns(self, table: CapturedTable) -> tuple[Sequence[Column], Mapping[int, ColumnType]]:
         """The columns, and every type that they are made of by its number."""
 
-    def snapshot(self, table: CapturedTable, timeout_s: float) -> AbstractAsyncContextManager[TableSnapshot]:
-        """A watched table as of one position, until the end of the block or for `timeout_s`, whichever is first."""
+    def snapshot(
+        self, table: CapturedTable, timeout_s: float, condition: Mapping[str, Any] | None = None
+    ) -> AbstractAsyncContextManager[TableSnapshot]:
+        """A watched table as of one position, until the end of the block or for `timeout_s`, whichever is first.
+
+        `condition`, `RowFilter.sql`, may leave out rows that do not satisfy it.
+        """
 
     async def close(self) -> None: ...

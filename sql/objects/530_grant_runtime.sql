@@ -26,7 +26,8 @@ begin
         ' flagent_cdc.prune_lane(integer, interval, bigint, integer),'
         ' flagent_cdc.record_key_use(integer[], text[], text[], integer[]), flagent_cdc.flag_rows(text, text),'
         ' flagent_cdc.open_flag_rows(text, text, text[], refcursor),'
-        ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint) to %I',
+        ' flagent_cdc.backfill_begin(integer), flagent_cdc.backfill_rows(integer, oid, bigint, bigint),'
+        ' flagent_cdc.filtered_rows(integer, oid, bigint, bigint, jsonb) to %I',
         in_role
     );
     insert into flagent_cdc.runtime_role (role_name) values (in_role) on conflict do nothing;

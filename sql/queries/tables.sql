@@ -115,9 +115,9 @@ join pg_catalog.pg_type t on t.oid = r.oid;
 -- backfill_begin: The relations to read for every row of a watched table; the first statement of the reader's transaction.
 select b.relation::bigint, b.blocks, b.estimated_rows from flagent_cdc.backfill_begin(%(id)s) b;
 
--- backfill_rows: The rows in some blocks of a part of a watched table, as JSON text.
+-- backfill_rows: The rows in some blocks of a part of a watched table, as JSON text; those that satisfy a filter, if it is not null.
 select b.key::text, b.row_image::text
-from flagent_cdc.backfill_rows(%(id)s, %(relation)s::bigint::oid, %(from)s, %(to)s) b;
+from flagent_cdc.filtered_rows(%(id)s, %(relation)s::bigint::oid, %(from)s, %(to)s, %(filter)s::jsonb) b;
 
 -- capture_problems: Why changes of a captured table are not captured, or not all: table and sentence.
 select c.table_name, c.problem from flagent_cdc.capture_problems() c;

@@ -3,14 +3,17 @@
 Rows keep the JSON text of PostgreSQL, so a `numeric` of forty digits keeps all of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 from ..flags.events import Event
 from ..flags.row_event import row_event
 from ..log.change import Change, Commit, Op
 from ..log.position import CommitHash, EventId, LogId, Position, commit_hash
-from ..log.row_text import RowText, Unreadable, readable_key, why_unreadable
+from ..log.row_text import RowText, Unreadable, changed_columns, readable_key, why_unreadable
+from ..row_filter.projection import key_in, only_columns
+from ..row_filter.row_filter import RowFilter, RowView
 from .cursor import Cursor
 from .snapshot_visibility import SnapshotVisibility
 
@@ -24,7 +27,8 @@ class LoggedChange:
     `index` and `count` start at 1. If the change `has_sequence`, in lanes with order `read`, both are sequences
     instead, which grow from change to change of a row, regardless of the commit order.
 
-    Where the rows are `unreadable` they are None, and so is a key that is.
+    Where the rows are `unreadable` they are None, and so is a key that is. `moved` is how an update took the row into
+    or out of the filter that it was read with.
 
     `committed_at` is ISO-8601 in UTC with microseconds and `Z`; `xid` is the transaction's.
     """
@@ -44,6 +48,31 @@ class LoggedChange:
     after: str | None
     has_sequence: bool = False
     unreadable: Unreadable | None = None
+    moved: Literal["in", "out"] | None = None
+
+    def seen_by(self, filter: RowFilter) -> Self | None:
+        """The change as the user of a filter sees it; None where it does not."""
+        before, after = (None if text is None else RowText(text) for text in (self.before, self.after))
+        changed: Sequence[str] | None = None
+        if filter.columns is not None and before is not None and after is not None:
+            try:
+                changed = changed_columns(before, after)
+            except ValueError:
+                changed = None
+        view = filter.view_of(self.op, before, after, changed)
+        return None if view is None else self._seen_as(view)
+
+    def _seen_as(self, view: RowView) -> Self:
+        op, key, before, after = self.op, self.key, self.before, self.after
+        if view.moved == "in":
+            op, before = Op.INSERT, None
+        elif view.moved == "out":
+            op, after = Op.DELETE, None
+            if key is not None:
+                key, before = key_in(key, before), None
+        if view.columns is not None:
+            before, after = (None if row is None else only_columns(row, view.columns) for row in (before, after))
+        return replace(self, op=op, key=key, before=before, after=after, moved=view.moved)
 
     def readable(self) -> Self:
         """The same change, without rows that are not UTF-8."""

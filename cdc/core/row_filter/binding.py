@@ -137,6 +137,8 @@ class _Binder:
                 return self._like(value, pattern, escape)
             case IsNull(value):
                 side = self._operand(value, "is null", any_type=True)
+                if side.type.family == "json":
+                    raise refuse(f"{side.name} is {side.type.name}, whose null cannot be known from a change; use ->>")
                 get = side.get if side.column is None else _raw(side.column)
                 return (lambda row: get(row) is None), {"op": "is null", "args": [side.sql]}, None
             case IsTruth(value, truth, is_strict):
@@ -246,7 +248,7 @@ class _Binder:
                 if type.family != "json":
                     raise refuse(f"->> reads json and jsonb, and the column {name} is {column.type}")
                 return _Operand(
-                    f"->> of the column {name}", TEXT, matcher.field(name, path),
+                    f"->> of the column {name}", TEXT, matcher.field(name, path, is_binary=column.builtin == "jsonb"),
                     {"op": "field", "name": name, "path": list(path), "collate": has_byte_order},
                     has_byte_order, True, None,
                 )  # fmt: skip

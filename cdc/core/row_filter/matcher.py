@@ -42,8 +42,8 @@ def column(name: str, type: ValueType) -> Getter:
     return get
 
 
-def field(name: str, path: Sequence[str | int]) -> Getter:
-    """The text at a path within a json column."""
+def field(name: str, path: Sequence[str | int], *, is_binary: bool = False) -> Getter:
+    """The text at a path within a json column; `is_binary` of jsonb, where a scalar is an array of itself."""
 
     def get(row: RowText) -> str | None:
         if row.row.get(name) is None:
@@ -51,7 +51,12 @@ def field(name: str, path: Sequence[str | int]) -> Getter:
         # The text of the value, because PostgreSQL returns what is nested as it was stored.
         text = members(row.text)[name]
         for step in path:
-            found = _member(text, step) if isinstance(step, str) else _item(text, step)
+            if isinstance(step, str):
+                found = _member(text, step)
+            elif is_binary and text[0] not in "{[":
+                found = text if step in (0, -1) else None
+            else:
+                found = _item(text, step)
             if found is None:
                 return None
             text = found

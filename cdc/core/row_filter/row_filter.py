@@ -108,7 +108,7 @@ class RowFilter:
         return None
 
     def _view_of_unreadable(self) -> RowView | None:
-        """Of a row that nobody can read it is not known whether it matches. That there was one is no secret, its key
+        """Of a row that cannot be read it is not known whether it matches. That there was one is no secret, its key
         may be."""
         if self.is_empty:
             return None

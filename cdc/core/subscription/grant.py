@@ -69,7 +69,7 @@ class Grant:
     def __post_init__(self) -> None:
         prefixes = tuple(sorted(key[:-1] for key in self.flags or () if key.endswith(_ANY)))
         object.__setattr__(self, "_prefixes", prefixes)
-        is_restricted = self.schemas is not None or self.tables is not None or self._names_flags
+        is_restricted = self.schemas is not None or self.tables is not None or bool(self.rows) or self._names_flags
         object.__setattr__(self, "is_restricted", is_restricted)
 
     @classmethod

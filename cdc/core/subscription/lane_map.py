@@ -31,6 +31,11 @@ class LaneMap:
         """Whether a watched table has this name, with its schema or without."""
         return name in self._by_name
 
+    @property
+    def names(self) -> list[str]:
+        """Every watched table, with its schema."""
+        return [table.name for table in self.tables]
+
     def named(self, names: Iterable[str]) -> list[WatchedTable]:
         """The watched tables that these names mean, each once."""
         found = {table.name: table for name in names for table in self._by_name.get(name, ())}

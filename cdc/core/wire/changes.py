@@ -88,7 +88,8 @@ def _change(change: LoggedChange, page: ChangePage) -> str:
     }
     if change.has_sequence:
         head["sequence"] = str(change.index)
-    return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}{_unreadable(change)}}}'
+    moved = "" if change.moved is None else f',"moved":"{change.moved}"'
+    return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}{moved}{_unreadable(change)}}}'
 
 
 def _unreadable(change: LoggedChange) -> str:

@@ -1,19 +1,13 @@
-"""An event about a row as a filter makes its subscriber see it.
+"""An event about a row as a filter makes its subscriber see it."""
 
->>> only_columns('{"id":7,"total":1.10,"secret":"x"}', frozenset({"id", "total"}))
-'{"id":7,"total":1.10}'
-"""
-
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..flags.events import Event
+from ..row_filter.projection import key_in, only_columns
 from ..row_filter.row_filter import RowView
-from ..text.exact_json import JsonText, members
 
-__all__ = ["key_in", "only_columns", "seen_event"]
+__all__ = ["seen_event"]
 
 
 def seen_event(event: Event, view: RowView) -> Event:
@@ -43,20 +37,3 @@ def seen_event(event: Event, view: RowView) -> Event:
     if view.moved is not None:
         seen["moved"] = view.moved
     return replace(event, type=view.type_of(event.type), detail=seen)
-
-
-def only_columns(row: str, columns: frozenset[str]) -> JsonText:
-    """Some columns of a row, with the texts of their values, in the row's order."""
-    kept = [f"{json.dumps(name, ensure_ascii=False)}:{text}" for name, text in members(row).items() if name in columns]
-    return JsonText(f"{{{','.join(kept)}}}")
-
-
-def key_in(key: str, row: str | None) -> JsonText:
-    """The columns of a key as they are in another image of the row; the key itself where these are unknown."""
-    found: Mapping[str, str] = {} if row is None else members(row)
-    names = list(members(key))
-    if not all(name in found for name in names):
-        return JsonText(key)
-    # Spelled as PostgreSQL spells the keys of changes, so that clients may compare the texts.
-    inside = ", ".join(f"{json.dumps(name, ensure_ascii=False)} : {found[name]}" for name in names)
-    return JsonText(f"{{{inside}}}" if len(names) == 1 else f"{{ {inside} }}")

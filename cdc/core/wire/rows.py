@@ -66,8 +66,8 @@ class RowLines:
             snapshot_tail(table, cursor.position, at, database, version) if format is ChangeFormat.DEBEZIUM else None
         )
 
-    def begin(self, estimated_rows: int) -> str:
-        """The first line."""
+    def begin(self, estimated_rows: int | None) -> str:
+        """The first line; of filtered rows it is not known how many there are."""
         return self._line(
             {
                 "table": self._table.name,

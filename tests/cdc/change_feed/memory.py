@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from cdc.core.change_feed.cursor import Cursor
 from cdc.core.change_feed.row_schema import Column, ColumnType
@@ -68,7 +69,9 @@ class MemoryTables:
         return [Column("id", 1, None, False)], {1: INTEGER}
 
     @asynccontextmanager
-    async def snapshot(self, table: CapturedTable, timeout_s: float) -> AsyncIterator[MemorySnapshot]:
+    async def snapshot(
+        self, table: CapturedTable, timeout_s: float, condition: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[MemorySnapshot]:
         await self.begins.wait()
         yield MemorySnapshot(table, self.cursor, self.rows, self.gate)
 

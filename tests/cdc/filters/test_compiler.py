@@ -13,7 +13,7 @@ from cdc.core.row_filter.row_query import RowQuery
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
-from cdc.filters.compiler import FilterCompiler, check_one_filter, check_rules, claim_paths
+from cdc.filters.compiler import FilterCompiler, check_one_filter, check_rules_of_key, claim_paths
 from tests.cdc.filters.tables import MAP, ORDERS
 
 ROW = RowText('{"id":1,"tenant_id":7,"total":1.10,"name":"a"}')
@@ -121,6 +121,7 @@ def test_a_changed_table_changes_its_filters() -> None:
 
 
 def test_a_rule_is_checked_before_a_key_is_made_of_it() -> None:
-    check_rules(Grant.parse({"rows": {"orders": {"where": "any_column = claim('x')"}}}))
-    with pytest.raises(InvalidInput):
-        check_rules(Grant.parse({"rows": {"orders": {"where": "now() > at"}}}))
+    check_rules_of_key(Grant.parse({"rows": {"orders": {"where": "any_column = 7"}}}))
+    for where in ("now() > at", "tenant_id = claim('t')"):
+        with pytest.raises(InvalidInput):
+            check_rules_of_key(Grant.parse({"rows": {"orders": {"where": where}}}))

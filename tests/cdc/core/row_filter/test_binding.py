@@ -64,6 +64,7 @@ def test_a_row_is_compared_as_in_postgresql(text: str) -> None:
         ("secret = 'x'", "unknown_column"),
         ("weight = 1.5", "uncomparable_type"),
         ("data = '{}'", "uncomparable_type"),
+        ("data is null", "invalid_filter"),
         ("name < 'a'", "collation"),
         ("data ->> 'a' < 'b'", "collation"),
         ("odd = 'a'", "invalid_filter"),

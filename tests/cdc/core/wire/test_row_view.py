@@ -7,7 +7,7 @@ from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.row_filter.row_filter import WHOLE, RowView
 from cdc.core.text.exact_json import JsonText
 from cdc.core.wire.encoded import EncodedEvent
-from cdc.core.wire.row_view import key_in, only_columns, seen_event
+from cdc.core.wire.row_view import seen_event
 
 
 def updated(**changes: Any) -> Event:
@@ -55,7 +55,6 @@ def test_only_chosen_columns_are_left() -> None:
     text = EncodedEvent(updated()).seen_as(RowView(None, frozenset({"id", "total"}))).text
     assert '"before":{"id":1,"total":1.10},"after":{"id":2,"total":1.20},"changed":["id","total"]' in text
     assert "note" not in text
-    assert only_columns('{"a" : 1, "b\\"" : [1, {"a" : 2}]}', frozenset({'b"'})) == '{"b\\"":[1, {"a" : 2}]}'
 
 
 def test_an_event_is_encoded_once_for_all_who_see_it_alike() -> None:
@@ -67,8 +66,3 @@ def test_an_event_is_encoded_once_for_all_who_see_it_alike() -> None:
 
 def test_a_key_may_be_secret() -> None:
     assert seen_event(updated(), RowView(None, None, has_key=False)).detail["key"] is None
-
-
-def test_a_key_of_several_columns_is_spelled_as_postgresql_spells_it() -> None:
-    assert key_in('{ "a" : 1, "b" : "x" }', '{"b":"y","c":1,"a":2}') == '{ "a" : 2, "b" : "y" }'
-    assert key_in('{"a" : 1}', '{"b":1}') == '{"a" : 1}'

@@ -1,0 +1,1 @@
+"""Random rows and filters, whose answers are compared with PostgreSQL's."""
