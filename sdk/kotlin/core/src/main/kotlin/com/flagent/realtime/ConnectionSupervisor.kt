@@ -331,7 +331,8 @@ internal class ConnectionSupervisor(
             is Message.ErrorMessage ->
                 if (!requests.onError(message)) listener.onProblem(RequestFailedException(message.code, message.text))
             is Message.Malformed -> listener.onProblem(MalformedMessageException(message.reason))
-            Message.Ignored -> Unit
+            // Only a TableStore requests rows, on a connection of its own.
+            is Message.TableRows, is Message.RowsEnd, is Message.BackfillFailed, Message.Ignored -> Unit
         }
     }
 

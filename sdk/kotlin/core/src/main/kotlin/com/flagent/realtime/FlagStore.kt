@@ -63,6 +63,7 @@ public class FlagStore @JvmOverloads constructor(
     private var writer: CacheWriter? = null
     private var writing: Job? = null
     private val progress = MutableStateFlow(0)
+    private val exposures = ExposureQueue(client::report)
 
     private val driver = object : StoreDriver {
         override val savedID get() = synchronized(core) { core.lastEventId }
@@ -180,15 +181,34 @@ public class FlagStore @JvmOverloads constructor(
         schema: String? = null,
     ): EvaluationResult = evaluate(null, flagID, EvaluationEntity(entityID, entityType, entityContext), schema)
 
+    /**
+     * Calls [handler] after [evaluate]: the first per flag, entity and variant within the window of [options]. It runs behind the evaluation,
+     * which never waits for it.
+     */
+    @JvmOverloads
+    public fun onExposure(options: ExposureOptions = ExposureOptions(), handler: suspend (Exposure) -> Unit): Subscription =
+        exposures.add(client.handlerScope, client.options.handlerContext, options, handler)
+
     private fun evaluate(flagKey: String?, flagID: Int?, entity: EvaluationEntity, schema: String?): EvaluationResult {
+        val name = flagKey ?: flagID.toString()
         val found: CompiledFlag?
+        val held: CompiledFlag?
         val position: String?
+        val isObserved = exposures.isUsed || client.exposures.isUsed
         synchronized(core) {
-            found = core.enabled(flagKey ?: flagID.toString(), schema)
+            found = core.enabled(name, schema)
+            held = if (found == null && isObserved) core.compiled(name, schema) else found
             position = core.position
         }
         val evaluation = LocalEvaluation({ key -> synchronized(core) { core.compiled(key, schema ?: found?.flag?.schema) } })
-        return evaluation.evaluate(found, flagID, flagKey, entity, position)
+        val result = evaluation.evaluate(found, flagID, flagKey, entity, position)
+        if (isObserved && held != null) {
+            val now = System.currentTimeMillis()
+            val names = entity.entityContext?.keys.orEmpty()
+            exposures.offer(held.flag, result, position, names, now)
+            client.exposures.offer(held.flag, result, position, names, now)
+        }
+        return result
     }
 
     /** Iterates over [all]; later changes are not visible. */

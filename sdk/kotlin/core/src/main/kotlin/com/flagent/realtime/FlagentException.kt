@@ -18,6 +18,8 @@ package com.flagent.realtime
  * ├── PersistenceFailedException   the flags cannot be saved, or read; the store is not affected
  * ├── SelectionTooLargeException   the next transport cannot carry the selection; the client stays with the present one
  * ├── FlagTooLargeException        the server sent the flag without its rules, so that only the server can evaluate it
+ * ├── ExposuresRejectedException   the server does not take exposures; none are sent any more
+ * ├── TableFailedException         a store of rows cannot follow its table
  * ├── HandlerFailedException       a handler of the application raised; the exception is the cause
  * └── AmbiguousFlagException       several schemas hold a flag of this key
  * ```
@@ -80,6 +82,12 @@ public class SelectionTooLargeException(message: String) : FlagentException(mess
 /** The server sent the flag without its rules, because it has [size] bytes: only the server can evaluate it. */
 public class FlagTooLargeException(public val key: String, public val size: Int) :
     FlagentException("The flag '$key' has $size bytes, so the server sends it without its rules; ask the server to evaluate it.")
+
+/** The server does not take exposures, or not from this client; none are sent any more. */
+public class ExposuresRejectedException(message: String, cause: Throwable?) : FlagentException(message, cause)
+
+/** A store of rows cannot follow its table; [code] is the server's, or `too_many_rows`. */
+public class TableFailedException(public val code: String, message: String) : FlagentException(message)
 
 /** A handler of the application raised; the exception is the cause. */
 public class HandlerFailedException(cause: Throwable) : FlagentException("A handler raised: $cause", cause)

@@ -36,6 +36,14 @@ internal sealed interface Message {
 
     data class ErrorMessage(val requestId: String?, val code: String, val text: String) : Message
 
+    /** Rows of a table, before [RowsEnd]. */
+    data class TableRows(val rows: List<JsonObject>) : Message
+
+    /** All rows of a table were sent. */
+    data class RowsEnd(val id: String?, val position: String?) : Message
+
+    data class BackfillFailed(val code: String, val text: String) : Message
+
     data class Malformed(val reason: String) : Message
 
     /** Well-formed, without content for the client. */

@@ -64,6 +64,9 @@ internal object MessageDecoder {
             )
             "error" -> Message.ErrorMessage(json.text("requestId"), json.text("code") ?: "unknown", json.text("message").orEmpty())
             "pong", "unsubscribed" -> Message.Ignored
+            "rows" -> Message.TableRows(json.objects("rows"))
+            "rows_end" -> Message.RowsEnd(json.text("id"), json.text("position"))
+            "backfill_failed" -> Message.BackfillFailed(json.text("code") ?: "unknown", json.text("message").orEmpty())
             else -> decodeEvent(type, json)
         }
     }
@@ -79,7 +82,7 @@ internal object MessageDecoder {
 
     private fun decodeEvent(typeName: String, json: JsonObject): Message {
         val type = EventType.of(typeName)
-        if (type === EventType.UNKNOWN && json.text("id") == null && json.text("flagKey") == null) return Message.Ignored
+        if (type === EventType.UNKNOWN && listOf("id", "flagKey", "table").all { json.text(it) == null }) return Message.Ignored
         val flag = when (val value = json["flag"]) {
             null, JsonNull -> null
             is JsonObject -> Flag.of(value) ?: return Message.Malformed("The flag of a $typeName event has no key.")

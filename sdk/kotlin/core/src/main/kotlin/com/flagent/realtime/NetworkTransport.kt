@@ -26,7 +26,7 @@ internal class NetworkTransport(
 
     override val limits get() = SelectionLimits.WEB_SOCKET
 
-    override val servesWithoutSelection get() = current.servesWithoutSelection
+    override val servesWithoutSelection get() = false
 
     override val answerLimit get() = connectTimeout
 

@@ -19,12 +19,14 @@ import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.asStateFlow
 import kotlinx.coroutines.flow.buffer
 import kotlinx.coroutines.flow.callbackFlow
+import kotlinx.coroutines.future.future
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withTimeoutOrNull
 import java.net.URI
+import java.util.concurrent.CompletableFuture
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.logging.Level
 import java.util.logging.Logger
@@ -128,10 +130,16 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         for (item in queue) handlerLock.withLock { dispatch(item) }
     }
 
+    internal val exposures = ExposureQueue(::report)
+
+    /** Exposures that were dropped because handlers of [onExposure] were too slow. */
+    public val droppedExposures: Long get() = exposures.droppedCount
+
     internal val online: StateFlow<Boolean> get() = gate
     internal val address: URI get() = parts.endpoint.url
     internal val endpoint: Endpoint get() = parts.endpoint
     internal val time: TimeSource get() = parts.time
+    internal val reconnect: ReconnectConfig get() = parts.reconnect
 
     /** Whose flags a store saves; `null` = that depends on the key of the first connection. */
     internal val cacheIdentity: CacheIdentity?
@@ -181,6 +189,23 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
 
     /** Calls [handler] with every event of the other subscriptions; if there are none, with every event. */
     public fun onEvent(handler: suspend (FlagentEvent) -> Unit): Subscription = register(EventSubscription(null, handler))
+
+    /**
+     * Calls [handler] after evaluations by the client's stores: the first per flag, entity and variant within the window of [options]. It runs
+     * behind the evaluation, which never waits for it.
+     */
+    @JvmOverloads
+    public fun onExposure(options: ExposureOptions = ExposureOptions(), handler: suspend (Exposure) -> Unit): Subscription =
+        exposures.add(scope, this.options.handlerContext, options, handler)
+
+    internal fun <T> future(action: suspend () -> T): CompletableFuture<T> = scope.future(options.handlerContext) { action() }
+
+    /** Runs until the client is closed, beside its connection. */
+    internal fun launchFollower(action: suspend () -> Unit): Job {
+        failure?.let { throw it }
+        if (isClosed) throw ClientClosedException()
+        return scope.launch(options.handlerContext) { action() }
+    }
 
     /** Ends the subscriptions to this flag. */
     public fun unsubscribe(flagKey: String): Unit =
@@ -239,6 +264,8 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
         supervising.invokeOnCompletion { parts.transport.close() }
         job.cancel()
     }
+
+    internal val handlerScope: CoroutineScope get() = scope
 
     internal fun failureOrClosed(): FlagentException = failure ?: ClientClosedException()
 

@@ -16,8 +16,14 @@ internal class SseTransport(
 
     override val servesWithoutSelection get() = false
 
-    override suspend fun open(request: ConnectionRequest): Connection = handshake.perform(urlFor(request)) { uri, key ->
-        val response = handshake.send(http.engine, EngineRequest("GET", uri, headers(key, request)))
+    override suspend fun open(request: ConnectionRequest): Connection = open(
+        request.selection.query() + ("envelope" to "true") + listOfNotNull(if (request.snapshot != null) "snapshot" to "true" else null),
+        request.lastEventId,
+    )
+
+    /** Opens a stream of this query, resumed after [lastEventId] unless that is `null`. */
+    suspend fun open(query: List<Pair<String, String>>, lastEventId: String?): Connection = handshake.perform(urlFor(query, lastEventId)) { uri, key ->
+        val response = handshake.send(http.engine, EngineRequest("GET", uri, headers(key, lastEventId)))
         var isOpen = false
         try {
             if (response.status != 200) return@perform handshake.refusal(response)
@@ -43,21 +49,14 @@ internal class SseTransport(
 
     override fun close() = http.close()
 
-    private fun urlFor(request: ConnectionRequest): URI {
-        val query = buildList {
-            addAll(request.selection.query())
-            add("envelope" to "true")
-            if (request.snapshot != null) add("snapshot" to "true")
-            request.lastEventId?.takeIf { !it.isPlain }?.let { add("lastEventId" to it) }
-        }
-        return address.withQuery(query)
-    }
+    private fun urlFor(query: List<Pair<String, String>>, lastEventId: String?): URI =
+        address.withQuery(query + listOfNotNull(lastEventId?.takeIf { !it.isPlain }?.let { "lastEventId" to it }))
 
-    private fun headers(key: String?, request: ConnectionRequest): Map<String, String> = buildMap {
+    private fun headers(key: String?, lastEventId: String?): Map<String, String> = buildMap {
         put("Accept", "text/event-stream")
         put("Cache-Control", "no-cache")
         key?.let { put("X-API-Key", it) }
-        request.lastEventId?.takeIf { it.isPlain }?.let { put("Last-Event-ID", it) }
+        lastEventId?.takeIf { it.isPlain }?.let { put("Last-Event-ID", it) }
     }
 
     private val String.isPlain get() = all { it in ' '..'~' }

@@ -112,7 +112,8 @@ internal class StoreCore(private val selection: Selection = Selection.EVERYTHING
                 cursor.advance(message.id)
                 checkHead()
             }
-            is Message.Retry, is Message.Response, is Message.ErrorMessage, is Message.Malformed, Message.Ignored -> Unit
+            is Message.Retry, is Message.Response, is Message.ErrorMessage, is Message.TableRows, is Message.RowsEnd,
+            is Message.BackfillFailed, is Message.Malformed, Message.Ignored -> Unit
         }
         if (status == StoreStatus.READY) source = FlagSource.SERVER
         return StoreUpdate(flags.changes(), requestsSnapshot)

@@ -1,5 +1,6 @@
 package com.flagent.realtime
 
+import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonObjectBuilder
 import kotlinx.serialization.json.put
 import java.net.URI
@@ -30,6 +31,18 @@ internal class WebSocketTransport(
                 }
                 for (message in request.selection.subscribeMessages(start)) connection.send(message.toString())
             }
+            return connection
+        } catch (e: Throwable) {
+            connection.abort()
+            throw e
+        }
+    }
+
+    /** Opens a connection and sends these messages. */
+    suspend fun open(messages: List<JsonObject>): Connection {
+        val connection = handshake.perform(address, ::connect)
+        try {
+            for (message in messages) connection.send(message.toString())
             return connection
         } catch (e: Throwable) {
             connection.abort()

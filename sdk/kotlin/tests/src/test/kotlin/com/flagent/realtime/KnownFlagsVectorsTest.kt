@@ -1,8 +1,12 @@
 package com.flagent.realtime
 
+import com.flagent.realtime.openfeature.VariantValue
+import dev.openfeature.sdk.exceptions.TypeMismatchError
 import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.JsonObject
+import kotlinx.serialization.json.contentOrNull
+import kotlinx.serialization.json.doubleOrNull
 import kotlinx.serialization.json.jsonArray
 import kotlinx.serialization.json.jsonObject
 import kotlinx.serialization.json.jsonPrimitive
@@ -132,5 +136,36 @@ class KnownFlagsVectorsTest {
     @TestFactory
     fun `baggage is written`() = tests(file("baggage.json").jsonObject["write"]) {
         assertEquals(it.text("result"), Baggage.write(it.text("header"), it.text("value")))
+    }
+
+    @TestFactory
+    fun `exposures of a window`() = tests(file("exposures.json").jsonObject["windows"]) { case ->
+        val window = ExposureWindow(ExposureOptions(case.long("windowMs")!!, case.int("limit")!!))
+        for (step in case.objects("steps")) {
+            val isReported = window.add(step.long("at")!!, null, step.text("flagKey")!!, step.text("entityID")!!, step.text("variantKey"))
+            assertEquals(step.bool("isReported"), isReported, step.toString())
+        }
+    }
+
+    @TestFactory
+    fun `bodies of reports`() = tests(file("exposures.json").jsonObject["batches"]) { case ->
+        val counts = ExposureCounts(10)
+        for ((flag, variant) in case.getValue("exposures").jsonArray.map { it.jsonArray }) {
+            counts.add(ExposureCounts.Name(null, flag.jsonPrimitive.content, variant.jsonPrimitive.contentOrNull))
+        }
+        assertEquals(case["body"], ExposureCounts.body(counts.take()))
+    }
+
+    @TestFactory
+    fun `numbers of attachments`() = tests(file("values.json").jsonObject["attachmentNumber"]) { case ->
+        val text = case.text("text")!!
+        assertEquals(case.getValue("number").jsonPrimitive.doubleOrNull, read { VariantValue.number(text) })
+        assertEquals(case.text("integer"), read { VariantValue.integer(text).toString() })
+    }
+
+    private fun <T> read(action: () -> T): T? = try {
+        action()
+    } catch (_: TypeMismatchError) {
+        null
     }
 }

@@ -138,13 +138,37 @@ class ReadmeTest {
     }
 
     @Test
+    fun `rows of a table`() {
+        ScriptedServer().use { server ->
+            val printed = Received<String>()
+            fun println(value: Any?) = printed.add(value.toString())
+            FlagentSSEClient(server.http, null as String?).use { client ->
+                val answering = thread {
+                    server.acceptStream().run {
+                        sse(connected(3))
+                        sse("""{"type":"rows","rows":[{"key":{"id":1},"row":{"id":1,"total":1.10}}]}""")
+                        sse("""{"type":"rows_end","id":"3@k","position":"3"}""")
+                    }
+                }
+                runBlocking {
+                    val orders = TableStore(client, "shop.orders", where = "tenant = $1", params = listOf(7), columns = listOf("id", "total"))
+                    orders.ready(5.seconds)
+                    println(orders[1]?.get("total"))
+                }
+                answering.join()
+            }
+            assertEquals("1.10", printed.next())
+        }
+    }
+
+    @Test
     fun `the README shows what is run`() {
         fun String.code() = lines().map { it.substringBefore(" // ").trim() }
         val readme = Files.readString(Path.of("../README.md")).split("```kotlin\n").drop(1).flatMap { it.substringBefore("```").code() }
         val run = Files.readString(Path.of("src/test/kotlin/com/flagent/realtime/ReadmeTest.kt")).code()
             .map { it.removeSuffix(".join()") }.toSet()
         val shown = readme.filter { it.isNotEmpty() && !it.startsWith("import ") && it != "}" && !it.startsWith("suspend fun main") }
-        assertEquals(16, shown.size)
+        assertEquals(19, shown.size)
         for (line in shown) assertTrue(line in run, line)
     }
 }

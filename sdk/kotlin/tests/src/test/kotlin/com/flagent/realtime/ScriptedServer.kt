@@ -99,6 +99,15 @@ class Peer(private val socket: Socket) : Closeable {
         close()
     }
 
+    /** The request's body as JSON. */
+    fun body(): JsonObject =
+        Json.parseToJsonElement(ByteArray(headers.getValue("content-length").toInt()) { read().toByte() }.decodeToString()).jsonObject
+
+    fun respond(status: Int, body: String = "", vararg headers: String, type: String = "application/json") = write(
+        "HTTP/1.1 $status Answer\r\nContent-Type: $type\r\nContent-Length: ${body.toByteArray().size}\r\nConnection: close\r\n" +
+            headers.joinToString("") { "$it\r\n" } + "\r\n" + body,
+    )
+
     /** One event of a stream. */
     fun event(name: String, data: String, id: String? = null) =
         write("event: $name\n" + (id?.let { "id: $it\n" } ?: "") + "data: $data\n\n")
