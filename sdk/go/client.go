@@ -50,6 +50,14 @@ type Client struct {
 	hadMessage      bool
 	isLimitReported bool
 	closed          chan struct{}
+	// hasReceived: a message has arrived on some connection.
+	hasReceived bool
+	// address is the one that was given.
+	address string
+	// firstKey was fetched for saved flags, and is that of the first connection.
+	firstKey *string
+	// wentOffline is closed when the client goes offline, and replaced when it connects again.
+	wentOffline chan struct{}
 }
 
 // NewClient returns a client of a server: https://flags.example, with the path of the server where it has one. The
@@ -65,6 +73,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 		pollInterval:    10 * time.Second,
 		retryBetter:     defaultRetryBetter,
 		logger:          slog.Default(),
+		savePace:        defaultPace,
 		clock:           systemClock{start: time.Now()},
 	}
 	for _, option := range opts {
@@ -93,6 +102,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 	c := &Client{
 		options:    o,
 		addresses:  at,
+		address:    address,
 		dispatcher: newDispatcher(o.queueSize, o.logger),
 		clock:      o.clock,
 		logger:     o.logger,
@@ -106,6 +116,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 		closed:      make(chan struct{}),
 		choice:      newTransportChoice(o.transports, o.retryBetter),
 		onlineAgain: make(chan struct{}),
+		wentOffline: make(chan struct{}),
 	}
 	// The narrowest of the transports decides: a fall-back must be able to select as much.
 	c.limits = webSocketLimits
@@ -123,7 +134,36 @@ func (c *Client) Start() error {
 	if c.isClosed {
 		return ErrClosed
 	}
+	if c.isOffline {
+		c.isOffline = false
+		close(c.onlineAgain)
+		c.onlineAgain, c.wentOffline = make(chan struct{}), make(chan struct{})
+	}
 	c.start()
+	return nil
+}
+
+// Offline ends the connection; none is made until [Client.Start]. Stores are Stale and readable, and save their flags.
+// Idempotent.
+func (c *Client) Offline() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed {
+		return ErrClosed
+	}
+	if c.isOffline {
+		return nil
+	}
+	c.isOffline = true
+	close(c.wentOffline)
+	if c.conn != nil {
+		c.conn.cancel(ErrOffline)
+	}
+	for _, store := range c.stores {
+		if store.saver != nil {
+			signal(store.saver.flush)
+		}
+	}
 	return nil
 }
 
@@ -172,21 +212,20 @@ func (c *Client) Close() error {
 	for _, subscription := range subscriptions {
 		subscription.Unsubscribe()
 	}
-	if !isStarted {
-		return nil
-	}
 	deadline := time.NewTimer(closeLimit)
 	defer deadline.Stop()
 	if conn != nil {
 		conn.sayGoodbye()
 	}
-	c.cancel()
+	if isStarted {
+		c.cancel()
+	}
 	// A handler that closes the client returns only after Close has.
 	isByHandler := isInHandler()
 	done := make(chan struct{})
 	go func() {
 		c.running.Wait()
-		if !isByHandler {
+		if isStarted && !isByHandler {
 			<-c.dispatcher.done
 		}
 		close(done)
@@ -300,6 +339,13 @@ func (c *Client) applySelection() {
 func (c *Client) key(ctx context.Context) (string, error) {
 	if c.options.apiKey == nil {
 		return "", nil
+	}
+	c.mu.Lock()
+	first := c.firstKey
+	c.firstKey = nil
+	c.mu.Unlock()
+	if first != nil {
+		return *first, nil
 	}
 	key, err := c.options.apiKey(ctx)
 	if err != nil {

@@ -52,6 +52,7 @@ func newConnection(c *Client, transport Transport, ctx context.Context, cancel c
 // newRequest decides what to request from the server now. It needs the lock.
 func (conn *connection) newRequest() request {
 	c := conn.client
+	c.resumeFromKnown()
 	var awaiting []*storeDriver
 	for _, store := range c.stores {
 		if store.core.awaitsSnapshot {
@@ -253,6 +254,7 @@ func (conn *connection) greeted(m message, now time.Duration) {
 		return
 	}
 	c := conn.client
+	c.hasReceived = true
 	conn.isGreeted, conn.greeting = true, m
 	c.lastError = nil
 	c.liveness.Announced(milliseconds(m.value.Get("heartbeatMs")))

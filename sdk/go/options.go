@@ -38,6 +38,8 @@ type options struct {
 	logger          *slog.Logger
 	transports      []Transport
 	isManualStart   bool
+	cacheIdentity   *string
+	savePace        savePace
 	hooks           Hooks
 	clock           clock
 }

@@ -33,15 +33,6 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(deadline); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("did not happen in %v: %s", deadline, what)
-		}
-	}
-}
-
 // server is a flagent-cdc of this checkout.
 type server struct {
 	url     string

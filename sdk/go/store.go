@@ -32,9 +32,12 @@ type Store struct {
 type StoreOption func(*storeOptions) error
 
 type storeOptions struct {
-	flags   []string
-	flagIDs []int64
-	tags    []string
+	flags       []string
+	flagIDs     []int64
+	tags        []string
+	persistence Persistence
+	maxAge      time.Duration
+	bootstrap   []byte
 }
 
 // StoreFlags selects flags by key. Selectors add up.
@@ -79,6 +82,11 @@ func NewStore(client *Client, opts ...StoreOption) (*Store, error) {
 		}
 	}
 	store := &Store{client: client, driver: newStoreDriver(client, selected)}
+	store.driver.options = o
+	if o.persistence != nil {
+		store.driver.saver = newSaver(client, store.driver, o.persistence)
+	}
+	store.driver.loadKnown()
 	if err := client.attach(store.driver); err != nil {
 		return nil, err
 	}
@@ -94,7 +102,14 @@ func (c *Client) attach(store *storeDriver) error {
 	if err := c.addSelection(store.core.selection); err != nil {
 		return err
 	}
-	c.stores = append(c.stores, store)
+	c.stores = append(slices.Clip(c.stores), store)
+	if store.saver != nil {
+		c.running.Add(1)
+		go func() {
+			defer c.running.Done()
+			store.saver.run()
+		}()
+	}
 	if c.failure != nil {
 		store.fail()
 		return nil
@@ -164,6 +179,10 @@ func (s *Store) LastEventID() string { return s.driver.view.Load().lastEventID }
 // Position is the position up to which the store is complete, 0 before the first snapshot.
 func (s *Store) Position() Position { return Position(s.driver.view.Load().position) }
 
+// Source is where the flags come from: saved ones and a bootstrap become those of the server when it confirms or replaces
+// them. "" before the first flags.
+func (s *Store) Source() Source { return s.driver.view.Load().source }
+
 // Digest is <count>:<hex8>, equal to the server's digest of the same flags.
 func (s *Store) Digest() string { return s.driver.view.Load().digest }
 
@@ -184,16 +203,24 @@ func (v SchemaView) Get(key string) (*Flag, error) {
 // ------------------------------------------------------------------------------------------------------------ waiting
 
 // Ready waits until the store has been Ready once. It returns an error that wraps [ErrNotReady], the context's error and
-// the last connection error when the context ends first; the client's error when it failed for good; and [ErrClosed].
+// the last connection error when the context ends first, or [ErrOffline] when the client is or goes offline; the client's error when it failed for good; and [ErrClosed].
 func (s *Store) Ready(ctx context.Context) error {
 	select {
 	case <-s.driver.settled:
 		return s.over()
 	default:
 	}
+	s.client.mu.Lock()
+	isStarted, wentOffline := s.client.isStarted, s.client.wentOffline
+	s.client.mu.Unlock()
+	if !isStarted {
+		return fmt.Errorf("%w: the client is not started; call Start", ErrNotReady)
+	}
 	select {
 	case <-s.driver.settled:
 		return s.over()
+	case <-wentOffline:
+		return fmt.Errorf("%w (%v): %w", ErrNotReady, s.Status(), ErrOffline)
 	case <-ctx.Done():
 	}
 	s.client.mu.Lock()
@@ -272,9 +299,14 @@ type storeDriver struct {
 	settled   chan struct{}
 	isSettled bool
 	// moved is closed, and replaced, at each message that moves the position, and when the store ends.
-	moved    chan struct{}
-	onChange []*listener[Change]
-	onStatus []*listener[Status]
+	moved   chan struct{}
+	options storeOptions
+	saver   *saver
+	// isKeyPending: the cache is read when the first connection has its key.
+	isKeyPending bool
+	credential   *string
+	onChange     []*listener[Change]
+	onStatus     []*listener[Status]
 }
 
 func newStoreDriver(c *Client, selected *selection) *storeDriver {
@@ -293,9 +325,12 @@ func (d *storeDriver) receive(m message, now time.Duration, resumed bool) storeU
 // publish shows readers the new state, before listeners hear of it.
 func (d *storeDriver) publish(update storeUpdate) {
 	old := d.view.Load()
-	if len(update.touched) > 0 || old.lastEventID != d.core.cursor.Text() {
+	if len(update.touched) > 0 || old.lastEventID != d.core.cursor.Text() || old.source != d.core.source {
 		d.view.Store(old.next(d.core, update.touched))
 		d.wake()
+		if d.saver != nil {
+			signal(d.saver.changed)
+		}
 	}
 	if len(update.changes) == 0 || len(d.onChange) == 0 {
 		return
@@ -356,6 +391,9 @@ func (d *storeDriver) snapshotFailed() {
 func (d *storeDriver) close() {
 	d.core.close()
 	d.updateStatus()
+	if d.saver != nil {
+		d.saver.close()
+	}
 }
 
 func (d *storeDriver) updateStatus() {

@@ -1,6 +1,7 @@
 package flagent
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ type storeUpdate struct {
 type storeCore struct {
 	selection *selection
 	status    Status
+	source    Source
 	table     *flagTable
 	// awaitsSnapshot: the state must be replaced; a connection that does not resume must bring a snapshot.
 	awaitsSnapshot bool
@@ -71,6 +73,16 @@ func newStoreCore(s *selection) *storeCore {
 }
 
 func (c *storeCore) isOver() bool { return c.status == Closed || c.status == Failed }
+
+// begin loads flags that are known before the server confirms them. Without an id, a snapshot stays awaited.
+func (c *storeCore) begin(k known) {
+	c.load(k.flags)
+	c.table.takeChanges()
+	c.source = k.source
+	c.cursor = eventid.NewCursor(k.id)
+	c.awaitsSnapshot = k.id == ""
+	c.status = Stale
+}
 
 // tick: time has passed. Idempotent.
 func (c *storeCore) tick(now time.Duration) {
@@ -161,6 +173,10 @@ func (c *storeCore) connected(m message, now time.Duration, resumed bool) {
 	c.isConnected, c.isSilent = true, false
 	c.isFresh = m.value.Get("fresh").Kind != jsontext.False
 	c.head = positionOf(m.value)
+	if c.cursor.IsOtherLog(text(m.value, "id")) {
+		// Positions of different logs cannot be compared: a resync follows.
+		c.head = math.MaxInt64
+	}
 	if !resumed {
 		c.awaitsSnapshot = true
 		c.pending = nil
@@ -190,7 +206,7 @@ func (c *storeCore) heartbeat(m message, now time.Duration, update *storeUpdate)
 	if c.awaitsSnapshot {
 		return
 	}
-	if fresh {
+	if fresh && !c.cursor.IsOtherLog(m.id) {
 		c.head = -1
 	}
 	position := positionOf(m.value)
@@ -220,7 +236,8 @@ func (c *storeCore) replace(snapshot jsontext.Value, id string, update *storeUpd
 	if id == "" {
 		return malformed("a snapshot has no id")
 	}
-	c.load(flags)
+	c.load(flags.Items())
+	c.source = FromServer
 	c.cursor = eventid.NewCursor(id)
 	c.head = -1
 	c.awaitsSnapshot = false
@@ -237,11 +254,11 @@ func (c *storeCore) replace(snapshot jsontext.Value, id string, update *storeUpd
 }
 
 // load replaces all flags.
-func (c *storeCore) load(flags jsontext.Value) {
-	hasSeveral := slices.ContainsFunc(flags.Items(), func(flag jsontext.Value) bool { return flag.Get("schema").Kind == jsontext.String })
+func (c *storeCore) load(flags []jsontext.Value) {
+	hasSeveral := slices.ContainsFunc(flags, func(flag jsontext.Value) bool { return flag.Get("schema").Kind == jsontext.String })
 	old := c.table.beginReplacement(hasSeveral)
-	kept := make(map[identity]bool, len(flags.Items()))
-	for _, value := range flags.Items() {
+	kept := make(map[identity]bool, len(flags))
+	for _, value := range flags {
 		if flag := decodeFlag(value, ""); c.selection.selectsFlag(flag) {
 			kept[c.table.put(newEntry(c.table.storedSchema(flag.Schema), flag, value))] = true
 		}
@@ -338,6 +355,7 @@ func (c *storeCore) updateStatus() {
 	c.status = Stale
 	if c.isConnected && c.isFresh && !c.isSilent && !c.awaitsSnapshot && !c.digests.differs && c.head < 0 {
 		c.status = Ready
+		c.source = FromServer
 	}
 }
 

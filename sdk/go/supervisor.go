@@ -30,6 +30,7 @@ func (c *Client) run(ctx context.Context) {
 		if !c.waitOnline(ctx) {
 			return
 		}
+		c.loadPending(ctx)
 		transport, err := c.connect(ctx)
 		if ctx.Err() != nil || c.isOver() {
 			return

@@ -24,6 +24,11 @@ type view struct {
 	lastEventID       string
 	position          int64
 	digest            string
+	// source is where the flags come from; isConfirmed: the server has confirmed them.
+	source      Source
+	isConfirmed bool
+	// content counts the views whose flags differ.
+	content uint64
 }
 
 func shardOf(key string) uint64 { return maphash.String(seed, key) % shards }
@@ -36,6 +41,10 @@ func (v *view) next(c *storeCore, touched []name) *view {
 	n.position, _ = c.cursor.Position()
 	n.count = len(c.table.entries)
 	n.digest = c.table.digest()
+	n.source, n.isConfirmed = c.source, c.source == FromServer
+	if len(touched) > 0 {
+		n.content++
+	}
 	copiedKeys, copiedIDs := map[uint64]bool{}, map[uint64]bool{}
 	for _, at := range touched {
 		shard := shardOf(at.key)

@@ -9,7 +9,7 @@ import (
 const maxDepth = 100
 
 var (
-	errInvalid     = errors.New("Java refuses the expression")
+	errInvalid     = errors.New("the expression is invalid in Java")
 	errUnsupported = errors.New("the expression needs a feature that this package lacks")
 	errTooComplex  = errors.New("the expression is nested too deeply")
 )
