@@ -25,6 +25,9 @@ class BroadcastGroup:
     def __len__(self) -> int:
         return len(self._direct) + len(self._through_sinks)
 
+    def members(self) -> list[Subscriber]:
+        return [*self._direct.values(), *self._through_sinks]
+
     def add(self, subscriber: Subscriber) -> None:
         """Only while nothing that was written to its sink waits there."""
         sock = subscriber.sink.socket

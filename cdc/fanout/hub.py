@@ -13,7 +13,7 @@ disconnected if it asked for that (promise P5).
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..core.flags.catalog import Catalog
 from ..core.flags.flag_bound import FlagBound
@@ -32,7 +32,8 @@ from .broadcast import BroadcastGroup
 from .catch_up import CatchUp
 from .counters import Counters
 from .event_writer import sent_at_now, write_events
-from .history import Historian
+from .history import Historian, History
+from .large_commit import LARGE_CHANGES, portions, prepare
 from .limits import HubLimits
 from .observer import HubObserver, NullObserver
 from .row_sender import RowSender
@@ -73,6 +74,7 @@ class Hub:
         self._index: SelectionIndex[Subscriber] = SelectionIndex()
         self._is_delivering = False
         self._paused_meanwhile: list[Subscriber] = []
+        self._live_meanwhile: list[Subscriber] | None = None
         self._advanced: asyncio.Event = asyncio.Event()
 
     # -- commits -----------------------------------------------------------------------------------------------
@@ -103,6 +105,71 @@ class Hub:
             self.counters.observe_latency(committed_at)
             self.unreadable.note([event.event for event in events])
         self._advance()
+
+    async def publish_in_turns(self, commits: Sequence[Commit]) -> None:
+        """The same for commits of any size: everything else on the loop goes on meanwhile. Nothing else may be
+        published until it returns."""
+        for number, portion in enumerate(portions(commits)):
+            if number:
+                await asyncio.sleep(0)
+            if len(portion[0].changes) > LARGE_CHANGES:
+                await self._publish_large(portion[0])
+            else:
+                self.publish(portion)
+
+    async def _publish_large(self, commit: Commit) -> None:
+        if commit.position <= self.catalog.position:
+            return
+        assert commit.begin == 0, "one that changes flags comes whole"
+        assert commit.ends
+        self._observer.publishing()
+        present = self.catalog
+        prepared = await prepare(present, commit)
+        events = prepared.events
+        # Who goes live from here on is in the index too late.
+        self._live_meanwhile = []
+        try:
+            matched: dict[Subscriber, None] = {}
+            for count, event in enumerate(events, 1):
+                for subscriber, _ in self._index.match(event.event):
+                    matched[subscriber] = None
+                if count % LARGE_CHANGES == 0:
+                    await asyncio.sleep(0)
+            if self.catalog is not present:
+                return  # replaced meanwhile
+            matched.update(dict.fromkeys(self._live_meanwhile))
+        finally:
+            self._live_meanwhile = None
+        for group in self._broadcasts.values():
+            matched.update(dict.fromkeys(group.members()))
+        present.adopt(prepared.catalog)
+        here = present.here
+        if here.hash is not None:
+            self.recent.add(here.position, here.hash)
+        self.snapshots.forget()
+        if events:
+            self.ring.extend_measured(events, prepared.keys, prepared.sizes)
+            self._observer.delivering()
+            if len(events) <= LARGE_CHANGES:
+                self._deliver(events)
+            else:
+                self._deliver_in_turns(matched, History(events, EventId(here.position, None, here.log)))
+            self._observer.delivered([commit], events, len(self._subscribers))
+            self.counters.events.update([event.event.type for event in events])
+            self.counters.observe_latency([commit.committed_at])
+            self.unreadable.note([event.event for event in events])
+        self._advance()
+
+    def _deliver_in_turns(self, subscribers: Iterable[Subscriber], history: History) -> None:
+        """Let live subscribers fall behind by these events, which the ring may not hold: each reads them when it is its
+        turn, at the speed of its connection."""
+        for subscriber in subscribers:
+            self._flush_batch(subscriber)
+            if subscriber.is_live and not subscriber.is_closed:
+                backlog = Backlog(history.first)
+                backlog.history = history
+                self._fall_behind(subscriber, backlog)
+                self._catch_up.feed_in_turn(subscriber)
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Continue from another catalog: the log was replaced, or commits between the two can no longer be read."""
@@ -353,6 +420,8 @@ class Hub:
     def go_live(self, subscriber: Subscriber) -> None:
         """Deliver to the subscriber as events happen: it has received everything in the ring."""
         subscriber.backlog = None
+        if self._live_meanwhile is not None:
+            self._live_meanwhile.append(subscriber)
         if self._is_broadcast_to(subscriber):
             group = self._broadcasts.get(subscriber.format)
             if group is None:

@@ -38,6 +38,9 @@ class RelayReplica:
         self.catalog.position = after
         self.arrived.set()
 
+    async def publish_in_turns(self, commits: Sequence[Commit]) -> None:
+        self.publish(commits)
+
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         self.catalog = Catalog(catalog.log, catalog.position)
         for schema in catalog.schemas:

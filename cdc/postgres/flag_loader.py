@@ -21,6 +21,7 @@ from ..core.flags.flag_rows import COLUMNS, PARTS, Values
 from ..core.flags.flag_tables import FlagTables
 from ..core.log.row_text import RowText
 from ..core.text.exact_json import JsonText
+from ..database.connection import answering_within
 from ..database.queries import query
 
 __all__ = ["load_flags"]
@@ -29,21 +30,29 @@ __all__ = ["load_flags"]
 _ROWS = 2_000
 _FLAGS = 200
 
+# For one answer. The first one of a table may have to wait for all of it to be sorted.
+_ANSWER_S = 60.0
+
 _decode = json.JSONDecoder(parse_float=JsonText).decode
 
 # The column with the id of the flag. It comes behind the row's own where the row has only its segment's.
 _FLAG = {"flags": 0, "segments": 1, "variants": 1, "constraints": -1, "distributions": -1, "flags_tags": 1}
 
 
-async def load_flags(connection: psycopg.AsyncConnection[Any], schema: str) -> FlagTables | None:
-    """The flags of a schema in the transaction of this connection. None where this database must be read as JSON:
-    it was migrated by an older version, or its ids have unexpected types."""
+async def load_flags(
+    connection: psycopg.AsyncConnection[Any], schema: str, target: str = "the database"
+) -> FlagTables | None:
+    """The flags of a schema in the transaction of this connection, to the database that errors call `target`.
+
+    None where this database must be read as JSON: it was migrated by an older version, or its ids have unexpected
+    types. Raises `DatabaseSilent` where one answer takes long; all of them together may take minutes.
+    """
     if not await _may_open(connection):
         return None
     await connection.execute(query("use_utc"))
     sources: dict[str, _Cursor] = {}
     for number, table in enumerate(COLUMNS):
-        cursor = await _Cursor.open(connection, schema, table, f"flagent_cdc_{number}")
+        cursor = await _Cursor.open(connection, target, schema, table, f"flagent_cdc_{number}")
         if cursor is None:
             return None
         sources[table] = cursor
@@ -101,8 +110,9 @@ async def _may_open(connection: psycopg.AsyncConnection[Any]) -> bool:
 class _Cursor:
     """The rows of one table, by flag."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], table: str, name: str) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], target: str, table: str, name: str) -> None:
         self._connection = connection
+        self._target = target
         self._key = itemgetter(_FLAG.get(table, 0))
         self._fetch = sql.SQL("fetch {} from {}").format(sql.Literal(_ROWS), sql.Identifier(name))
         self._close = sql.SQL("close {}").format(sql.Identifier(name))
@@ -112,13 +122,13 @@ class _Cursor:
 
     @classmethod
     async def open(
-        cls, connection: psycopg.AsyncConnection[Any], schema: str, table: str, name: str
+        cls, connection: psycopg.AsyncConnection[Any], target: str, schema: str, table: str, name: str
     ) -> "_Cursor | None":
         asked: Mapping[str, Any] = {
             "schema": schema, "table": table, "columns": list(COLUMNS[table]), "cursor": name,
         }  # fmt: skip
         row = await (await connection.execute(query("open_flag_rows"), asked)).fetchone()
-        return None if row is None or row[0] is None else cls(connection, table, name)
+        return None if row is None or row[0] is None else cls(connection, target, table, name)
 
     async def _fill(self) -> bool:
         """Whether there is a row to be read."""
@@ -126,8 +136,9 @@ class _Cursor:
             return True
         if self._is_over:
             return False
-        cursor = await self._connection.execute(self._fetch, binary=True)
-        self._rows = await cursor.fetchall()
+        with answering_within(self._connection, _ANSWER_S, self._target):
+            cursor = await self._connection.execute(self._fetch, binary=True)
+            self._rows = await cursor.fetchall()
         self._next = 0
         self._is_over = len(self._rows) < _ROWS
         if cursor.description is not None and any(each.type_code == _JSON for each in cursor.description):

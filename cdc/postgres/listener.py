@@ -322,6 +322,10 @@ class Listener:
         self._replica.publish(commits)
         self._progress.advance(commits)
 
+    async def _publish_read(self, commits: list[Commit]) -> None:
+        await self._replica.publish_in_turns(commits)
+        self._progress.advance(commits)
+
     def _is_of_known_schemas(self, commit: Commit) -> bool:
         """False where a schema was attached just now: its tables must be known as Flagent's first."""
         known = self._replica.catalog.schemas
@@ -378,7 +382,7 @@ class Listener:
             part = await self._log.next_part(*self._progress.part, _CATCH_UP_CHANGES)
             if part is None:
                 return ResyncReason.PRUNED
-            self._publish([part])
+            await self._publish_read([part])
             return None
         position = self._replica.catalog.position
         commits = await self._log.commits_after(position, _CATCH_UP_CHANGES, in_parts=self._options.in_parts)
@@ -390,7 +394,7 @@ class Listener:
         if not all(map(self._is_of_known_schemas, commits)):
             for schema in await self._log.attached_schemas():
                 self._replica.catalog.attach(schema)
-        self._publish(commits)
+        await self._publish_read(commits)
         return None
 
     async def _only_poll(self) -> None:

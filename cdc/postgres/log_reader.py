@@ -30,6 +30,9 @@ _TURN_ROWS = 200
 
 _ALL = 2**62
 
+# However many flags there are, to read them takes less.
+_LOAD_S = 600.0
+
 # About 3 KB of memory each.
 _MOST_AT_ONCE = 100_000
 
@@ -134,13 +137,14 @@ class LogReader:
 
     async def load(self) -> tuple[Catalog, CommitFingerprint | None]:
         """The catalog of all that, and the fingerprint of its newest commit: `bootstrap` without keeping the rows."""
-        async with self._session.read() as connection, connection.transaction():
+        # Each answer has a deadline of its own.
+        async with self._session.use(_LOAD_S) as connection, connection.transaction():
             state = await self._state(connection)
             catalog = Catalog(state.log, state.newest, None if state.stamp is None else state.stamp.hash)
             if self._lane != FLAGS:
                 return catalog, state.stamp
             for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
-                tables = await load_flags(connection, schema)
+                tables = await load_flags(connection, schema, self._session.target)
                 if tables is None:
                     rows = {table: await _rows(connection, schema, table) for table in TABLES}
                     found = Bootstrap(state.log, state.newest, state.stamp, {schema: rows})

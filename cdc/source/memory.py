@@ -311,7 +311,7 @@ class MemoryFollower:
             else:
                 commits = await self._log.commits_after(catalog.position, _CATCH_UP_CHANGES)
                 self.notifications += len(commits)
-                self._replica.publish(commits)
+                await self._replica.publish_in_turns(commits)
                 self._fingerprint = CommitFingerprint.of(commits[-1])
             await asyncio.sleep(0)
 

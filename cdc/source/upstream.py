@@ -23,13 +23,18 @@ __all__ = ["CaptureCheck", "Follower", "LaneDirectory", "Maintenance", "Present"
 
 
 class Replica(Protocol):
-    """What a follower keeps current. Both methods return before anything else can run on the event loop."""
+    """What a follower keeps current. The methods that are not `async` return before anything else can run on the event
+    loop."""
 
     @property
     def catalog(self) -> Catalog: ...
 
     def publish(self, commits: Sequence[Commit]) -> None:
         """Apply the next commits, in order."""
+
+    async def publish_in_turns(self, commits: Sequence[Commit]) -> None:
+        """The same for commits of any size: everything else on the loop goes on. Until it returns, nothing else may be
+        published; a commit becomes visible at once, when all of it has been applied."""
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Continue from another state; `reason` is why."""

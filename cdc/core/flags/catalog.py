@@ -8,7 +8,7 @@ Events depend only on the state and the commit: every instance numbers them alik
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Self
 
@@ -28,8 +28,9 @@ __all__ = ["Catalog"]
 
 _BEGINNING = Position(0)
 
-# Rows loaded in one step.
+# Rows loaded, or changes applied, in one step.
 _TURN_ROWS = 200
+_TURN_CHANGES = 100
 
 _FlagId = tuple[str, int]
 """Schema and id identify a flag: ids repeat between schemas, keys move between flags."""
@@ -129,11 +130,23 @@ class Catalog:
         before in the same commit. All other events follow in the order in which the commit first touched each flag
         or row.
         """
+        steps = self.apply_in_turns(commit)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                events: list[Event] = end.value
+                return events
+
+    def apply_in_turns(self, commit: Commit) -> Generator[None, None, list[Event]]:
+        """The same in steps of a few milliseconds; between two of them half of the commit is applied."""
         if commit.position <= self.position or commit.begin != (0 if self._within is None else self._within[1]):
             return []
         touched: dict[_FlagId, FlagJson | None] = {}
         order: list[Change | _FlagId] = []
-        for change in commit.changes:
+        for count, change in enumerate(commit.changes, 1):
+            if count % _TURN_CHANGES == 0:
+                yield
             tables = self._tables_of(change)
             if tables is None:
                 order.append(change)
@@ -149,7 +162,7 @@ class Catalog:
             self.position, self._within = commit.position, None
         else:
             self._within = commit.position, commit.begin + len(commit.changes)
-        return self._events(commit, order, touched)
+        return (yield from self._events(commit, order, touched))
 
     def rewind(self, commit: Commit) -> Collection[str]:
         """Undo the newest applied commit; a commit that was not applied is ignored.
@@ -263,10 +276,12 @@ class Catalog:
 
     def _events(
         self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]
-    ) -> list[Event]:
+    ) -> Generator[None, None, list[Event]]:
         deletions: list[tuple[str, frozenset[str], FlagScope | None, EventDraft]] = []
         others: list[tuple[str, frozenset[str], FlagScope | None, EventDraft] | Change] = []
-        for item in order:
+        for count, item in enumerate(order, 1):
+            if count % _TURN_CHANGES == 0:
+                yield
             if isinstance(item, Change):
                 others.append(item)
                 continue
@@ -282,6 +297,8 @@ class Catalog:
         events: list[Event] = []
         hash = self._hashed[1]
         for index, entry in enumerate([*deletions, *others], commit.begin):
+            if index % (_TURN_CHANGES * 8) == 0:
+                yield
             event_id = EventId(commit.position, index, self.log, hash)
             if isinstance(entry, Change):
                 events.append(row_event(event_id, commit, entry))

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ..log.position import LAST_INDEX, EventId, Position
 
-__all__ = ["Ring", "RingEntry"]
+__all__ = ["Key", "Ring", "RingEntry"]
 
 Key = tuple[Position, int]
 
@@ -34,13 +34,14 @@ class Ring(Generic[E]):
     `floor` is a position: every event after it is in the ring, until one is evicted.
     """
 
-    __slots__ = ("_events", "_floor", "_keys", "_max_bytes", "_max_events", "_size_bytes", "_start")
+    __slots__ = ("_events", "_floor", "_keys", "_max_bytes", "_max_events", "_size_bytes", "_sizes", "_start")
 
     def __init__(self, max_events: int, max_bytes: int, floor: Position) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._events: list[E] = []
         self._keys: list[Key] = []
+        self._sizes: list[int] = []
         self._start = 0
         self._size_bytes = 0
         self._floor: Key = (floor, LAST_INDEX)
@@ -64,10 +65,14 @@ class Ring(Generic[E]):
 
     def extend(self, events: Sequence[E]) -> None:
         """Append events in the order of their ids; evicts the oldest when a limit is exceeded."""
-        for event in events:
-            self._events.append(event)
-            self._keys.append(event.event_id.order)
-            self._size_bytes += event.size_bytes
+        self.extend_measured(events, [event.event_id.order for event in events], [event.size_bytes for event in events])
+
+    def extend_measured(self, events: Sequence[E], keys: Sequence[Key], sizes: Sequence[int]) -> None:
+        """The same with the order of each id and the size of each event: to find tens of thousands takes long."""
+        self._events += events
+        self._keys += keys
+        self._sizes += sizes
+        self._size_bytes += sum(sizes)
         if len(self._events) > self._max_events or self._size_bytes > self._max_bytes:
             self._evict()
 
@@ -78,11 +83,11 @@ class Ring(Generic[E]):
         while gone < len(self._events) - 1 and (
             len(self._events) - gone > keep_events or self._size_bytes > keep_bytes
         ):
-            self._size_bytes -= self._events[gone].size_bytes
+            self._size_bytes -= self._sizes[gone]
             gone += 1
         if gone:
             self._floor = self._keys[gone - 1]
-            del self._events[:gone], self._keys[:gone]
+            del self._events[:gone], self._keys[:gone], self._sizes[:gone]
             self._start += gone
 
     def after(self, id: EventId) -> int | None:

@@ -4,7 +4,7 @@ Encoding is the most expensive step of delivery, so every format is encoded at i
 once for all events of a commit that contain it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ _FLAG_IS_DATA = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
 )
 
+# Events encoded in one step.
+_TURN_EVENTS = 100
+
 
 class EventFormat(Protocol):
     """The bytes of an event for some of its subscribers; equal formats give equal bytes."""
@@ -39,8 +42,8 @@ class EventFormat(Protocol):
 class EncodedEvent:
     """An event with its encodings, each made once; share it, never copy it.
 
-    `siblings` are all events of its commit, for dialects that send one message per commit. A client cannot resume after
-    an event without an id.
+    `siblings` are the events of its flag in its commit, `first` holds the commit's first event about a flag, for
+    dialects that send one message per flag or per commit. A client cannot resume after an event without an id.
     """
 
     __slots__ = (
@@ -54,15 +57,23 @@ class EncodedEvent:
         "_text",
         "_views",
         "event",
+        "first",
         "id",
         "siblings",
     )
 
     def __init__(
-        self, event: Event, flag_text: str | None = None, siblings: Sequence[Event] = (), *, has_id: bool = True
+        self,
+        event: Event,
+        flag_text: str | None = None,
+        siblings: Sequence[Event] = (),
+        first: Sequence[Event] = (),
+        *,
+        has_id: bool = True,
     ) -> None:
         self.event = event
         self.siblings = siblings
+        self.first = first
         self.id = str(event.id) if has_id else ""
         self._flag_text = encode(event.flag) if flag_text is None and event.flag is not None else flag_text
         self._departure: EncodedEvent | None = None
@@ -179,10 +190,23 @@ def event_object(event: Event) -> str:
 
 def encode_commit(events: Iterable[Event], bound: FlagBound) -> list[EncodedEvent]:
     """The events of one commit, which share the texts of their flags; a flag beyond the bound is sent reduced."""
+    steps = encode_in_turns(events, bound)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            encoded: list[EncodedEvent] = end.value
+            return encoded
+
+
+def encode_in_turns(events: Iterable[Event], bound: FlagBound) -> Generator[None, None, list["EncodedEvent"]]:
+    """The same in steps of a few milliseconds."""
     texts: dict[int, tuple[FlagJson, str]] = {}  # by identity: the events keep the flags alive
     siblings: list[Event] = []
     flag_texts: list[str | None] = []
-    for event in events:
+    for count, event in enumerate(events, 1):
+        if count % _TURN_EVENTS == 0:
+            yield
         flag, text = event.flag, None
         if flag is not None:
             if id(flag) not in texts:
@@ -194,8 +218,20 @@ def encode_commit(events: Iterable[Event], bound: FlagBound) -> list[EncodedEven
                 event = replace(event, flag=sent, detail=detail)
         siblings.append(event)
         flag_texts.append(text)
-    shared = tuple(siblings)
-    return [EncodedEvent(event, text, shared) for event, text in zip(shared, flag_texts, strict=True)]
+    # Each flag's own: with all of the commit, a message per commit and flag would compare every event with every other.
+    of_flags: dict[tuple[str, int], list[Event]] = {}
+    first: tuple[Event, ...] = ()
+    for event in siblings:
+        if event.flag_id is not None:
+            first = first or (event,)
+            of_flags.setdefault((event.schema, event.flag_id), []).append(event)
+    encoded: list[EncodedEvent] = []
+    for count, (event, text) in enumerate(zip(siblings, flag_texts, strict=True), 1):
+        if count % (_TURN_EVENTS * 8) == 0:
+            yield
+        own = () if event.flag_id is None else of_flags[event.schema, event.flag_id]
+        encoded.append(EncodedEvent(event, text, own, first))
+    return encoded
 
 
 def filter_for_grant(grant: Grant, events: Sequence[EncodedEvent]) -> list[EncodedEvent]:

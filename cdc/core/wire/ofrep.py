@@ -107,7 +107,7 @@ class _Refetch:
 
     def event(self, event: EncodedEvent) -> bytes:
         one = event.event
-        first = next((sibling for sibling in event.siblings if sibling.flag_id is not None), one)
+        first = event.first[0] if event.first else one
         if one.flag_id is None or first is not one:
             return b""
         return _notice_of(one)

@@ -1,0 +1,96 @@
+"""Commits of any size, applied and encoded in turns.
+
+A statement that writes fifty thousand flags is one commit: it has one position, and its events follow from all of it.
+It is applied to a copy of the catalog, which shares all that does not change, and its events are encoded, before
+anything of it becomes visible. What remains to be done at once costs a few milliseconds.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..core.flags.catalog import Catalog
+from ..core.flags.flag_tables import TABLES
+from ..core.log.change import Commit
+from ..core.subscription.ring import Key
+from ..core.wire.encoded import EncodedEvent, encode_in_turns
+
+__all__ = ["LARGE_CHANGES", "PreparedCommit", "portions", "prepare"]
+
+LARGE_CHANGES = 500
+"""What is applied, encoded and delivered in one turn: tens of milliseconds of work at most."""
+
+_TURN_EVENTS = 500
+
+
+def portions(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
+    """The commits in portions of at most `LARGE_CHANGES`, in order; a larger one is a portion of its own where it
+    changes flags, and comes in parts where it changes rows of watched tables alone."""
+    portion: list[Commit] = []
+    size = 0
+    for commit in commits:
+        count = len(commit.changes)
+        if portion and size + count > LARGE_CHANGES:
+            yield portion
+            portion, size = [], 0
+        if count <= LARGE_CHANGES:
+            portion.append(commit)
+            size += count
+        elif any(change.table in TABLES for change in commit.changes):
+            yield [commit]
+        else:
+            for part in _parts(commit):
+                yield [part]
+    if portion:
+        yield portion
+
+
+def _parts(commit: Commit) -> Iterator[Commit]:
+    for start in range(0, len(commit.changes), LARGE_CHANGES):
+        end = start + LARGE_CHANGES
+        yield replace(
+            commit,
+            changes=commit.changes[start:end],
+            begin=commit.begin + start,
+            ends=commit.ends and end >= len(commit.changes),
+            indexes=commit.indexes[start:end],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCommit:
+    """A commit that was applied to `catalog`, a copy, with its encoded events, their keys and sizes."""
+
+    catalog: Catalog
+    events: Sequence[EncodedEvent]
+    keys: Sequence[Key]
+    sizes: Sequence[int]
+
+
+async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
+    """Apply a commit to a copy of the catalog; in turns."""
+    catalog = present.copy()
+    applying = catalog.apply_in_turns(commit)
+    while True:
+        try:
+            next(applying)
+        except StopIteration as end:
+            events = end.value
+            break
+        await asyncio.sleep(0)
+    encoding = encode_in_turns(events, catalog.bound)
+    while True:
+        try:
+            next(encoding)
+        except StopIteration as end:
+            encoded: list[EncodedEvent] = end.value
+            break
+        await asyncio.sleep(0)
+    keys: list[Key] = []
+    sizes: list[int] = []
+    for start in range(0, len(encoded), _TURN_EVENTS):
+        some = encoded[start : start + _TURN_EVENTS]
+        keys += [event.event_id.order for event in some]
+        sizes += [event.size_bytes for event in some]
+        await asyncio.sleep(0)
+    return PreparedCommit(catalog, encoded, keys, sizes)
