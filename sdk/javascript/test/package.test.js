@@ -1,12 +1,14 @@
 // What the package publishes: names, types, files.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createContext, runInContext } from "node:vm";
+import { build } from "esbuild";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
@@ -65,6 +67,118 @@ test("the types compile in a strict program", () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("the types of every module resolve with each moduleResolution", () => {
+  const folder = mkdtempSync(join(tmpdir(), "flagent-types-"));
+  try {
+    mkdirSync(join(folder, "node_modules", "@flagent"), { recursive: true });
+    symlinkSync(ROOT, join(folder, "node_modules", "@flagent", "realtime"));
+    const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+    const modules = Object.keys(exports).filter((name) => name !== "./package.json").map((name) => `@flagent/realtime${name.slice(1)}`);
+    const program = modules.map((name, n) => `import * as m${n} from "${name}";`).join("\n")
+      + `\nconst all: object[] = [${modules.map((_, n) => `m${n}`)}]; void all;\nconst wrong: number = m0.FlagStore; void wrong;\n`;
+    for (const name of ["program.ts", "program.cts", "program.mts"]) writeFileSync(join(folder, name), program);
+    const compile = (compiler, options, file) => {
+      const { compilerOptions, files } = { compilerOptions: { target: "ES2022", strict: true, noEmit: true, lib: ["ES2023", "DOM", "DOM.Iterable"], types: [], skipLibCheck: true, preserveSymlinks: false, ...options }, files: [file] };
+      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+      const bin = join(dirname(createRequire(import.meta.url).resolve(`${compiler}/package.json`)), "bin", "tsc");
+      try {
+        execFileSync(process.execPath, [bin, "--project", folder], { encoding: "utf8" });
+        return "";
+      } catch ({ stdout }) {
+        return stdout;
+      }
+    };
+    const cases = [
+      ["typescript-5", { module: "commonjs", moduleResolution: "node10" }, "program.ts"], ["typescript-5", { module: "node16", moduleResolution: "node16" }, "program.cts"],
+      ["typescript", { module: "esnext", moduleResolution: "bundler" }, "program.ts"], ["typescript", { module: "nodenext", moduleResolution: "nodenext" }, "program.mts"],
+      ["typescript", { module: "nodenext", moduleResolution: "nodenext" }, "program.cts"],
+    ];
+    for (const [compiler, options, file] of cases) {
+      const errors = compile(compiler, options, file).trim().split("\n");
+      // The one error shows that the types were found: without them everything would be accepted.
+      assert.deepEqual(errors.map((line) => /error (TS\d+)/.exec(line)?.[1] ?? line), ["TS2322"], `${JSON.stringify(options)}\n${errors.join("\n")}`);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("Jest with fake timers, by require: no open handle is left", () => {
+  const folder = mkdtempSync(join(tmpdir(), "flagent-jest-"));
+  try {
+    mkdirSync(join(folder, "node_modules", "@flagent"), { recursive: true });
+    symlinkSync(ROOT, join(folder, "node_modules", "@flagent", "realtime"));
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ jest: { testEnvironment: "node" } }));
+    writeFileSync(join(folder, "flags.test.js"), `
+      const { createServer } = require("node:net");
+      const { FlagentClient, FlagentSSEClient, FlagentWebSocketClient, FlagStore } = require("@flagent/realtime");
+      const { LocalEvaluation } = require("@flagent/realtime/evaluation");
+      let server;
+      beforeAll((done) => { server = createServer((socket) => socket.resume().on("error", () => undefined)).listen(0, "127.0.0.1", done); });
+      afterAll((done) => { server.close(done); });
+      test("a store that begins with a bootstrap", async () => {
+        jest.useFakeTimers();
+        const host = "127.0.0.1:" + server.address().port;
+        const clients = [new FlagentClient("http://" + host), new FlagentWebSocketClient({ url: "ws://" + host }), new FlagentSSEClient({ url: "http://" + host })];
+        for (const client of clients) {
+          client.onError(() => undefined);
+          const store = new FlagStore(client, { bootstrap: [{ id: 1, key: "a", enabled: true }] });
+          expect([store.status, new LocalEvaluation(store).evaluate("a", "u").flagID]).toEqual(["STALE", 1]);
+          const ready = expect(store.ready({ timeout: 1000 })).rejects.toThrow("after 1000 ms");
+          await jest.advanceTimersByTimeAsync(1000);
+          await ready;
+        }
+        await jest.advanceTimersByTimeAsync(30_000);
+        for (const client of clients) client.close();
+        expect(jest.getTimerCount()).toBe(0);
+        jest.useRealTimers();
+      });
+    `);
+    const jest = join(ROOT, "node_modules", "jest", "bin", "jest.js");
+    const { status, stdout, stderr } = spawnSync(process.execPath, [jest, "--detectOpenHandles", "--rootDir", folder], { cwd: folder, encoding: "utf8", timeout: 120_000, env: { ...process.env, NODE_OPTIONS: "" } });
+    assert.equal(status, 0, stdout + stderr);
+    assert.doesNotMatch(stdout + stderr, /open handle|did not exit/i);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a bundle runs in a worker, which has the web's interfaces and nothing of Node.js", async () => {
+  const { outputFiles } = await build({
+    stdin: { contents: 'export * from "@flagent/realtime"; export * from "@flagent/realtime/evaluation"; export * from "@flagent/realtime/exposures"; export * from "@flagent/realtime/table-store";', resolveDir: ROOT },
+    bundle: true, format: "iife", globalName: "sdk", platform: "browser", conditions: ["workerd", "worker"], write: false,
+  });
+  // While a worker is loaded, it may neither make random values nor set timers.
+  let isLoading = true;
+  const refused = (name, act) => (...values) => {
+    assert.ok(!isLoading, `${name} while the worker is loaded`);
+    return act(...values);
+  };
+  const sockets = [];
+  class FakeSocket {
+    readyState = 0;
+    constructor(url) { sockets.push(url); }
+    close() {}
+  }
+  const world = createContext({
+    URL, URLSearchParams, TextEncoder, TextDecoder, AbortController, console, performance, WebSocket: FakeSocket, btoa, queueMicrotask, clearTimeout,
+    setTimeout: refused("setTimeout", setTimeout), fetch: refused("fetch", () => Promise.reject(new TypeError("no network"))), crypto: { getRandomValues: refused("random", (list) => crypto.getRandomValues(list)) },
+  });
+  runInContext("Math.random = ((random) => () => { if (globalThis.isLoading) throw new Error('random while loading'); return random(); })(Math.random); globalThis.isLoading = true;", world);
+  runInContext(`${outputFiles[0].text}; globalThis.sdk = sdk; globalThis.isLoading = false;`, world);
+  isLoading = false;
+  const found = await runInContext(`(async () => {
+    const client = new sdk.FlagentClient("https://flags.example", { apiKey: "k" });
+    const store = new sdk.FlagStore(client, { bootstrap: [{ id: 1, key: "a", enabled: true, segments: [], variants: [], tags: [] }] });
+    await null; await null;
+    const { flagID } = new sdk.LocalEvaluation(store).evaluate("a", "u");
+    client.close();
+    return flagID + " " + store.status;
+  })()`, world);
+  assert.equal(found, "1 CLOSED");
+  assert.deepEqual(sockets, ["wss://flags.example/ws"]);
 });
 
 test("the package contains its licence, types and no sources", () => {

@@ -6,15 +6,16 @@ export type LongIntegers = "text" | "bigint";
 // Most messages have no long number: only what may have one is searched.
 const MAY_BE_LONG = /[:,[]\s*-?(?:[0-9.]{16}|[0-9.]+e)/i;
 const TOKENS = /"(?:[^"\\]|\\.)*"|-?[0-9][0-9.]*(?:e[+-]?[0-9]+)?/gi;
-/** Marks the text of a number; nobody else can write it. */
-const MARK = `\0${Math.random()}:`;
+/** Marks the text of a number; nobody else can write it. Made late: some edge runtimes forbid random values while a module is loaded. */
+let mark = "";
 
 /** `JSON.parse`, exactly. Raises SyntaxError. */
 export function parseExactly(text: string, integers: LongIntegers = "text"): unknown {
   if (!MAY_BE_LONG.test(text)) return JSON.parse(text);
   const isBig = integers === "bigint";
-  const quoted = text.replace(TOKENS, (token) => (token[0] === '"' || isExact(token) ? token : JSON.stringify(isBig && isWhole(token) ? MARK + token : token)));
-  return JSON.parse(quoted, isBig ? (_, value) => (typeof value === "string" && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value) : undefined);
+  mark ||= `\0${Math.random()}:`;
+  const quoted = text.replace(TOKENS, (token) => (token[0] === '"' || isExact(token) ? token : JSON.stringify(isBig && isWhole(token) ? mark + token : token)));
+  return JSON.parse(quoted, isBig ? (_, value) => (typeof value === "string" && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value) : undefined);
 }
 
 const isWhole = (token: string) => /^-?[0-9]+$/.test(token);
