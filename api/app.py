@@ -194,14 +194,14 @@ def create_app(
             }
         },
     )
-    web.state.services = Services(pipeline, evaluator, gateway, version)
+    exports = export.Exports(pipeline)
+    web.state.services = Services(pipeline, evaluator, gateway, exports, version)
     web.state.pipeline = pipeline
     web.state.evaluator = evaluator
     web.state.gateway = gateway
     web.state.authentication = gateway.authentication
     web.state.status = StatusReader(pipeline) if status_reader is None else status_reader
     web.state.metrics = metrics
-    web.state.exports = export.Exports(pipeline)
     web.state.snapshots = snapshot.Snapshots(pipeline)
     for kind in (Problem, InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)

@@ -1,10 +1,11 @@
 """A complete answer to a request, before the headers that every response gets."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .problem import Problem
 
-__all__ = ["JSON_TYPE", "WITHOUT_CONTENT", "Answer", "json_answer", "problem_answer"]
+__all__ = ["JSON_TYPE", "WITHOUT_CONTENT", "Answer", "Pieces", "json_answer", "problem_answer"]
 
 Header = tuple[bytes, bytes]
 
@@ -16,12 +17,25 @@ _JSON: tuple[Header, ...] = (JSON_TYPE,)
 WITHOUT_CONTENT = (204, 304)
 
 
+class Pieces:
+    """A body too large for one write: its parts, which others are served between, and their size in total."""
+
+    __slots__ = ("parts", "size_bytes")
+
+    def __init__(self, parts: Iterable[bytes], size_bytes: int) -> None:
+        self.parts = parts
+        self.size_bytes = size_bytes
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+
 class Answer(NamedTuple):
     """`headers` are without Content-Length, their names in lower case."""
 
     status: int
     headers: tuple[Header, ...]
-    body: bytes
+    body: bytes | Pieces
 
     def with_length(self) -> list[Header]:
         """The headers, Content-Length last."""

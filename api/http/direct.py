@@ -3,6 +3,8 @@
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from .answer import Pieces
+
 __all__ = ["DirectHead", "DirectWay", "Written"]
 
 Client = tuple[str, int] | None
@@ -18,7 +20,7 @@ class Written(NamedTuple):
     status: int
     before: bytes
     after: bytes
-    body: bytes
+    body: bytes | Pieces
     is_failure: bool = False
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import gzip
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.datastructures import QueryParams
 
 from cdc.core.change_feed.cursor import Cursor
 from cdc.core.change_feed.logged_change import ChangePage
@@ -14,13 +16,13 @@ from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 from cdc.core.wire.fields import MAX_TEXT
 from cdc.core.wire.query import row_query
 
-from ..access.authentication import grant_of
+from ..http.answer import Answer
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
 from ..http.problem import Problem
-from ..streams.gateway import Gateway
+from .plain_request import DirectRoute, PlainRequest
 
-__all__ = ["router"]
+__all__ = ["CHANGES", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["changes"])
 
@@ -37,7 +39,7 @@ _CACHED_S = 86_400
 _GZIP_LEVEL = 5
 _WORTH_COMPRESSING_BYTES = 1024
 
-_NEXT_HEADER = "flagent-next"
+_NEXT_HEADER = b"flagent-next"
 
 
 @router.get("/changes", summary="Changes of rows, in commit order")
@@ -62,45 +64,65 @@ async def get_changes(
 
     A page that does not reach the end of the change log never changes, and may be cached.
     """
-    grant = grant_of(request)
+    return await CHANGES.respond(request, after, limit, wait_ms, table, where, param, columns, format)
+
+
+async def _answer(
+    request: PlainRequest,
+    after: str | None,
+    limit: int,
+    wait_ms: int,
+    table: Sequence[str] | None,
+    where: str | None,
+    param: Sequence[str] | None,
+    columns: str | None,
+    format: ChangeFormat,
+) -> Answer:
+    grant = request.grant
     if not grant.opens_rows:
         raise Problem(403, "not_allowed", "this credential is not authorized to read rows of tables, only flags")
     cursor = None if after is None else Cursor.parse(after)
-    gateway: Gateway = request.app.state.gateway
+    gateway, log = request.services.gateway, None if cursor is None else cursor.log
     query = row_query(table or (), where, param or (), columns)
-    pipeline = await gateway.pipeline_of_tables(table or (), grant, None if cursor is None else cursor.log)
+    pipeline = await gateway.pipeline_of_tables(table or (), grant, log)
     filters = gateway.pipelines.row_filters(table or (), query, grant)
     page = await pipeline.changes.page(
         cursor, limit=limit, tables=table or (), grant=grant, filters=filters, wait_s=wait_ms / 1000
     )
     # The newest page still grows, and the oldest one, read without a cursor, is pruned.
     is_cacheable = cursor is not None and not page.is_open
-    headers = {
-        _NEXT_HEADER: str(page.next),
-        "link": f'<{_next_query(request, page.next)}>; rel="next"',
-        "vary": "accept-encoding",
-    }
-    compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
-    arguments = (format, page, request.app.version, compressed)
+    headers: tuple[tuple[bytes, bytes], ...] = (
+        (_NEXT_HEADER, str(page.next).encode()),
+        (b"link", f'<{_next_query(request, page.next)}>; rel="next"'.encode()),
+        (b"vary", b"accept-encoding"),
+    )
+    compressed = accepts_gzip(request.header(b"accept-encoding"))
+    arguments = (format, page, request.services.version, compressed)
     is_large = len(page.changes) > _LARGE_CHANGES or page.characters > _LARGE_CHARACTERS
     body, encoding, etag = await asyncio.to_thread(_body, *arguments) if is_large else _body(*arguments)
     if is_cacheable:
-        headers |= {"etag": etag, "cache-control": f"public, max-age={_CACHED_S}, immutable"}
-        if matches_tag(request.headers.get("if-none-match", ""), etag.removeprefix("W/")):
-            return Response(status_code=304, headers=headers)
-    return Response(body, headers={**headers, **encoding, "content-type": content_type(format)})
+        lifetime = f"public, max-age={_CACHED_S}, immutable"
+        headers = (*headers, (b"etag", etag.encode()), (b"cache-control", lifetime.encode()))
+        if matches_tag(request.header(b"if-none-match").decode("latin-1"), etag.removeprefix("W/")):
+            return Answer(304, headers, b"")
+    return Answer(200, ((b"content-type", content_type(format).encode()), *headers, *encoding), body)
 
 
-def _body(format: ChangeFormat, page: ChangePage, version: str, compressed: bool) -> tuple[bytes, dict[str, str], str]:
+CHANGES = DirectRoute(_answer)
+
+
+def _body(
+    format: ChangeFormat, page: ChangePage, version: str, compressed: bool
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...], str]:
     """The encoded body, its encoding headers, and the entity tag of its content."""
     plain = page_text(format, page, version).encode()
     etag = f'W/"{hashlib.sha256(plain).hexdigest()[:32]}"'
     if compressed and len(plain) >= _WORTH_COMPRESSING_BYTES:
-        return gzip.compress(plain, _GZIP_LEVEL, mtime=0), {"content-encoding": "gzip"}, etag
-    return plain, {}, etag
+        return gzip.compress(plain, _GZIP_LEVEL, mtime=0), ((b"content-encoding", b"gzip"),), etag
+    return plain, (), etag
 
 
-def _next_query(request: Request, next: Cursor) -> str:
+def _next_query(request: PlainRequest, next: Cursor) -> str:
     """The address of the next page, relative to the address of this one: a proxy may serve it under another path."""
-    following = [pair for pair in request.query_params.multi_items() if pair[0] != "after"]
+    following = [pair for pair in QueryParams(request.query).multi_items() if pair[0] != "after"]
     return f"?{urlencode([*following, ('after', str(next))])}"

@@ -21,15 +21,21 @@ from ..http.failure import INTERNAL_ERROR, answer_to, invalid_parameter
 from ..http.problem import Problem
 from ..http.request_head import parse_head
 from ..http.response_headers import complete_headers
-from . import evaluation, health
+from . import changes, evaluation, export, flags, health, ofrep
 from .plain_request import DirectRoute, PlainRequest, Services
 
 __all__ = ["DIRECT_ROUTES", "DirectRoutes", "Span", "Traced"]
 
 DIRECT_ROUTES: Mapping[Callable[..., Any], DirectRoute[Any]] = {
+    changes.get_changes: changes.CHANGES,
     evaluation.evaluate: evaluation.EVALUATE,
     evaluation.evaluate_batch: evaluation.EVALUATE_BATCH,
+    export.export: export.EXPORT,
+    flags.get_flag: flags.FLAG,
+    flags.list_flags: flags.FLAGS,
     health.healthz: health.HEALTHZ,
+    ofrep.evaluate_all: ofrep.EVALUATE_ALL,
+    ofrep.evaluate_one: ofrep.EVALUATE_ONE,
 }
 """The endpoints that are answered here; all others are left to the application."""
 

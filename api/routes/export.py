@@ -9,11 +9,10 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
@@ -22,13 +21,13 @@ from cdc.core.wire.export import export_part, export_parts
 from cdc.errors import SourceError
 from cdc.node.pipeline import Pipeline
 
-from ..access.authentication import grant_of
+from ..http.answer import JSON_TYPE, Answer, Pieces
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
 from .flags import schema_of
-from .present import present_catalog
+from .plain_request import DirectRoute, PlainRequest
 
-__all__ = ["EXPORT_PATH", "Exports", "router"]
+__all__ = ["EXPORT", "EXPORT_PATH", "Exports", "router"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,8 @@ _BODIES_KEPT = 64
 _BYTES_KEPT = 64 * 1024 * 1024
 
 _EXPORT = "export"
+
+_VARY = (b"vary", b"accept-encoding")
 
 
 class ExportBody:
@@ -155,30 +156,25 @@ class Exports:
     summary="Every enabled flag, in the format of Flagent's clients",
 )
 async def export(request: Request, schema: str | None = None) -> Response:
-    pipeline: Pipeline = request.app.state.pipeline
-    exports: Exports = request.app.state.exports
-    present_catalog(request)
+    return await EXPORT.respond(request, schema)
+
+
+async def _answer(request: PlainRequest, schema: str | None) -> Answer:
+    exports, pipeline = request.services.exports, request.services.pipeline
+    request.present_catalog()
     await exports.caught_up()
-    grant = grant_of(request)
-    name = schema_of(present_catalog(request), schema, grant)
-    headers = {"vary": "accept-encoding"}
-    known = request.headers.get("if-none-match", "")
-    etag = _tag(pipeline.hub.here(), grant)
-    if matches_tag(known, etag):
-        return Response(status_code=304, headers={"etag": etag, **headers})
-    body = await exports.body(name, grant)
-    etag = _tag(body.here, grant)
-    if accepts_gzip(request.headers.get("accept-encoding", "").encode()):
-        headers = {"etag": etag, **headers, "content-encoding": "gzip"}
-        return Response(body.gzipped(), media_type="application/json", headers=headers)
-    headers = {"etag": etag, **headers, "content-length": str(body.size_bytes)}
-    return StreamingResponse(_in_turns(body.pieces()), media_type="application/json", headers=headers)
+    name = schema_of(request.present_catalog(), schema, request.grant)
+    etag = _tag(pipeline.hub.here(), request.grant)
+    if matches_tag(request.header(b"if-none-match").decode("latin-1"), etag):
+        return Answer(304, ((b"etag", etag.encode()), _VARY), b"")
+    body = await exports.body(name, request.grant)
+    headers = (JSON_TYPE, (b"etag", _tag(body.here, request.grant).encode()), _VARY)
+    if accepts_gzip(request.header(b"accept-encoding")):
+        return Answer(200, (*headers, (b"content-encoding", b"gzip")), body.gzipped())
+    return Answer(200, headers, Pieces(body.pieces(), body.size_bytes))
 
 
-async def _in_turns(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-        await asyncio.sleep(0)
+EXPORT = DirectRoute(_answer)
 
 
 def _tag(here: EventId, grant: Grant) -> str:

@@ -11,21 +11,22 @@ from cdc.auth.authenticator import Authenticator
 from cdc.auth.identity import Identity
 from cdc.core.errors import InvalidEventId, InvalidInput
 from cdc.core.evaluation import Entity, decode_json
+from cdc.core.flags.stored_flag import StoredFlag
 from cdc.core.log.position import EventId
 from cdc.core.wire.ofrep import answer, read_context, request_for
 from cdc.evaluation.evaluator import Evaluator
 from cdc.node.pipeline import Pipeline
 
-from ..access.authentication import grant_of, identity_of, refuse_evaluation
+from ..access.authentication import refuse_evaluation
 from ..access.credential import TOKEN_PARAMETER
+from ..http.answer import JSON_TYPE, Answer
 from ..http.entity_tag import matches_tag
 from ..http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
-from ..http.request_body import read_body
-from ..limits.path_prefix import public_path
+from ..http.turns import Turns
 from .flags import schema_of
-from .present import present_catalog
+from .plain_request import DirectRoute, PlainRequest
 
-__all__ = ["REFETCH_PATH", "router"]
+__all__ = ["EVALUATE_ALL", "EVALUATE_ONE", "REFETCH_PATH", "router"]
 
 REFETCH_PATH = "/ofrep/v1/events"
 
@@ -59,52 +60,69 @@ async def evaluate_all(
 
     Where credentials are required, `eventStreams` carries a stream token, which opens the stream once, within a minute.
     """
-    pipeline: Pipeline = request.app.state.pipeline
-    grant = grant_of(request)
-    refuse_evaluation(grant)
-    present_catalog(request)
+    return await EVALUATE_ALL.respond(request, flag_config_etag, flag_config_last_modified, schema)
+
+
+async def _answer_all(
+    request: PlainRequest,
+    flag_config_etag: str | None,
+    flag_config_last_modified: str | None,
+    schema: str | None,
+) -> Answer:
+    grant, services = request.grant, request.services
+    request.present_catalog()
     if flag_config_etag is not None:
-        await _wait_for(pipeline, flag_config_etag)
+        await _wait_for(services.pipeline, flag_config_etag)
     try:
-        entity = read_context(decode_json(await read_body(request)))
+        entity = read_context(decode_json(request.body))
     except InvalidInput as error:
         return _failure(400, error)
-    catalog = present_catalog(request)
+    catalog = request.present_catalog()
     name = schema_of(catalog, schema, grant)
-    evaluator: Evaluator = request.app.state.evaluator
-    flags = [
-        _evaluate(evaluator, flag, entity, name) for _, flag in catalog.flags(name) if grant.allows_flag(name, flag)
-    ]
-    path = public_path(request, REFETCH_PATH) if REFETCH_PATH in request.app.state.gateway.endpoints else None
-    headers = {"etag": f'"{hashlib.sha256(_encoded([flags, path])).hexdigest()[:32]}"'}
-    authenticator: Authenticator | None = request.app.state.authentication.authenticator
+    turns = Turns()
+    # Of this moment, however long it takes.
+    stored = [flag for _, chunk in catalog.chunks(name) for flag in chunk.flags]
+    if grant.is_restricted:
+        stored = [flag for flag in stored if grant.allows(name, flag.key, flag.scope)]
+    texts = await turns.list_of(_encoded(_evaluate(services.evaluator, flag, entity, name)) for flag in stored)
+    gateway = services.gateway
+    path = request.public_path(REFETCH_PATH) if REFETCH_PATH in gateway.endpoints else None
+    flags = b"[%b]" % b",".join(texts)
+    etag = f'"{hashlib.sha256(b"[%b,%b]" % (flags, _encoded(path))).hexdigest()[:32]}"'
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"etag", etag.encode()),)
+    authenticator = gateway.authentication.authenticator
     # A client that names a notice has a stream. Any other may need a new token for one, which a 304 cannot carry.
     may_be_unchanged = authenticator is None or flag_config_etag is not None
-    if may_be_unchanged and matches_tag(request.headers.get("if-none-match", ""), headers["etag"]):
-        return Response(status_code=304, headers=headers)
+    if may_be_unchanged and matches_tag(request.header(b"if-none-match").decode("latin-1"), etag):
+        return Answer(304, headers, b"")
     if authenticator is not None:
-        headers["cache-control"] = "no-store"
-        path = None if path is None else _with_token(path, authenticator, identity_of(request))
+        headers = (*headers, (b"cache-control", b"no-store"))
+        path = None if path is None else _with_token(path, authenticator, request.identity)
     stream = {"type": "sse", "endpoint": {"requestUri": path}, "inactivityDelaySec": _INACTIVITY_S}
-    document = {"flags": flags, "eventStreams": [] if path is None else [stream]}
-    return Response(_encoded(document), media_type="application/json", headers=headers)
+    streams = _encoded([] if path is None else [stream])
+    return Answer(200, (JSON_TYPE, *headers), b'{"flags":%b,"eventStreams":%b}' % (flags, streams))
 
 
 @router.post("/evaluate/flags/{key:path}", summary="Evaluate one flag", openapi_extra=_BODY)
 async def evaluate_one(request: Request, key: str, schema: str | None = None) -> Response:
-    grant = grant_of(request)
-    refuse_evaluation(grant)
-    present_catalog(request)
+    return await EVALUATE_ONE.respond(request, key, schema)
+
+
+def _answer_one(request: PlainRequest, key: str, schema: str | None) -> Answer:
+    catalog = request.present_catalog()
     try:
-        entity = read_context(decode_json(await read_body(request)))
+        entity = read_context(decode_json(request.body))
     except InvalidInput as error:
         return _failure(400, error, key)
-    catalog = present_catalog(request)
-    name = schema_of(catalog, schema, grant)
-    flag = catalog.find(name, key)
-    if flag is None or not grant.allows_flag(name, flag):
+    name = schema_of(catalog, schema, request.grant)
+    flag = catalog.stored_by_key(name, key)
+    if flag is None or not request.grant.allows(name, flag.key, flag.scope):
         return _reply(404, {"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": f"no flag has the key {key!r}"})
-    return _reply(200, _evaluate(request.app.state.evaluator, flag, entity, name))
+    return _reply(200, _evaluate(request.services.evaluator, flag, entity, name))
+
+
+EVALUATE_ALL = DirectRoute(_answer_all, reads_body=True, check=refuse_evaluation)
+EVALUATE_ONE = DirectRoute(_answer_one, reads_body=True, check=refuse_evaluation)
 
 
 def _with_token(path: str, authenticator: Authenticator, identity: Identity) -> str | None:
@@ -116,7 +134,8 @@ def _with_token(path: str, authenticator: Authenticator, identity: Identity) -> 
     return f"{path}?{urlencode({TOKEN_PARAMETER: token})}"
 
 
-def _evaluate(evaluator: Evaluator, flag: Any, entity: Entity, schema: str) -> dict[str, Any]:
+def _evaluate(evaluator: Evaluator, stored: StoredFlag, entity: Entity, schema: str) -> dict[str, Any]:
+    flag = stored.render()
     result = evaluator.evaluate(request_for(flag, entity), schema=schema) if flag["enabled"] else {}
     return answer(flag, result)
 
@@ -130,14 +149,14 @@ async def _wait_for(pipeline: Pipeline, etag: str) -> None:
         await pipeline.hub.reached(wanted.position, _CATCH_UP_S)
 
 
-def _failure(status: int, error: InvalidInput, key: str | None = None) -> Response:
+def _failure(status: int, error: InvalidInput, key: str | None = None) -> Answer:
     code = error.code if error.code.isupper() else "PARSE_ERROR"
     about = {} if key is None else {"key": key}
     return _reply(status, {**about, "errorCode": code, "errorDetails": str(error)})
 
 
-def _reply(status: int, document: dict[str, Any]) -> Response:
-    return Response(_encoded(document), status, media_type="application/json")
+def _reply(status: int, document: dict[str, Any]) -> Answer:
+    return Answer(status, (JSON_TYPE,), _encoded(document))
 
 
 def _encoded(document: Any) -> bytes:

@@ -1,20 +1,23 @@
 """A request that was read completely, as the routes see it that are answered with and without ASGI."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Concatenate, Generic, NamedTuple, ParamSpec, Protocol
 
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 
 from cdc.auth.identity import Identity
 from cdc.core.flags.catalog import Catalog
 from cdc.core.log.point_in_time import parse_point_in_time
+from cdc.core.log.position import EventId
 from cdc.core.subscription.grant import Grant
 from cdc.evaluation.evaluator import Evaluator
 from cdc.node.pipeline import Pipeline
 
 from ..access.authentication import identity_of
-from ..http.answer import Answer
+from ..http.answer import Answer, Pieces
 from ..http.request_body import read_body
 from ..http.staleness import mark_stale
 from ..streams.gateway import Gateway, not_ready
@@ -29,6 +32,24 @@ POSITION_HEADER = b"flagent-position"
 P = ParamSpec("P")
 
 
+class ExportedBody(Protocol):
+    """An export; `routes.export` has it."""
+
+    @property
+    def here(self) -> EventId: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def pieces(self) -> Iterable[bytes]: ...
+    def gzipped(self) -> bytes: ...
+
+
+class ExportSource(Protocol):
+    """The exports of the present position; `routes.export` has them."""
+
+    async def caught_up(self) -> None: ...
+    async def body(self, schema: str, grant: Grant, /) -> ExportedBody: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the routes answer from."""
@@ -36,6 +57,7 @@ class Services:
     pipeline: Pipeline
     evaluator: Evaluator
     gateway: Gateway
+    exports: ExportSource
     version: str
 
 
@@ -97,6 +119,10 @@ class PlainRequest:
             self.stale_ms = freshness.age_ms
         return pipeline.hub.catalog
 
+    def public_path(self, path: str) -> str:
+        """The path as the client of this request has to write it."""
+        return self.services.gateway.path_prefix.of(self.peer, self.headers) + path
+
     async def catalog_at(self, at: object) -> tuple[Catalog, Header]:
         """The catalog as of a point in time, and the header of the response with its position; raises as
         `present_catalog` does, and as `TimeTravel.at` does."""
@@ -145,7 +171,17 @@ class DirectRoute(Generic[P]):
 
 
 def to_response(answer: Answer) -> Response:
-    response = Response(status_code=answer.status)
-    response.body = answer.body
+    body = answer.body
+    if isinstance(body, Pieces):
+        response: Response = StreamingResponse(_in_turns(body.parts), answer.status)
+    else:
+        response = Response(status_code=answer.status)
+        response.body = body
     response.raw_headers = answer.with_length()
     return response
+
+
+async def _in_turns(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+        await asyncio.sleep(0)

@@ -27,7 +27,7 @@ from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
 from ..http.problem import Problem
 from ..http.query_string import decode_query
-from .flags import POSITION_HEADER
+from .plain_request import POSITION_HEADER
 from .present import present_catalog
 
 __all__ = ["Snapshots", "router"]
@@ -35,6 +35,8 @@ __all__ = ["Snapshots", "router"]
 router = APIRouter(prefix="/api/v1", tags=["flags"])
 
 MAX_WAIT_MS = 60_000
+
+_POSITION = POSITION_HEADER.decode()
 
 _SELECTORS = ("flag", "flagID", "tag", "schema")
 
@@ -140,10 +142,10 @@ async def get_snapshot(
     etag = _tag(pipeline.hub.here(), grant)
     headers = {"vary": "accept-encoding"}
     if matches_tag(known, etag):
-        return Response(status_code=304, headers={"etag": etag, **headers, POSITION_HEADER: str(pipeline.hub.here())})
+        return Response(status_code=304, headers={"etag": etag, **headers, _POSITION: str(pipeline.hub.here())})
     is_compressed = accepts_gzip(request.headers.get("accept-encoding", "").encode())
     here, body = await snapshots.body(selections, compressed=is_compressed)
-    headers = {"etag": _tag(here, grant), **headers, POSITION_HEADER: str(here)}
+    headers = {"etag": _tag(here, grant), **headers, _POSITION: str(here)}
     encoding = {"content-encoding": "gzip"} if is_compressed else {}
     return Response(body, media_type="application/json", headers={**headers, **encoding})
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ..http.answer import Pieces
 from ..http.direct import DirectHead, DirectWay, Written
 from ..http.request_body import MAX_BODY_BYTES
 from ..limits.http_limits import BoundedHttpProtocol
@@ -209,7 +210,8 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         status, before, after, body, _ = answer
         length = b"%d" % len(body) if after else b""
         close = b"\r\n" if keep_alive else _CLOSE + b"\r\n"
-        return b"".join((STATUS_LINE[status], self._default_lines, before, length, after, close, body))
+        whole = b"" if isinstance(body, Pieces) else body
+        return b"".join((STATUS_LINE[status], self._default_lines, before, length, after, close, whole))
 
     def _write_later(self, answer: Coroutine[Any, Any, Written], head: DirectHead) -> None:
         self._unset_keepalive_if_required()
@@ -223,11 +225,26 @@ class DirectHttpProtocol(BoundedHttpProtocol):
         written = await answer
         if self.flow.write_paused and not self.transport.is_closing():
             await self.flow.drain()
-        pending.response_started = pending.response_complete = True
+        pending.response_started = True
         if self.transport.is_closing():
             return
         self.transport.write(self._encoded(written, keep_alive=pending.keep_alive))
+        if isinstance(written.body, Pieces):
+            await self._write_pieces(written.body)
+            if self.transport.is_closing():
+                return
+        pending.response_complete = True
         if not pending.keep_alive or written.is_failure:
             self.transport.close()
         self._answered_at_s = self.loop.time()
         self.on_response_complete()
+
+    async def _write_pieces(self, body: Pieces) -> None:
+        """Write at the speed of the client; ends early once the connection does."""
+        for part in body.parts:
+            self.transport.write(part)
+            await asyncio.sleep(0)
+            if self.flow.write_paused:
+                await self.flow.drain()
+            if self.transport.is_closing():
+                return

@@ -20,6 +20,7 @@ from cdc.errors import InvalidInput, SourceError, TooBusy
 def test_our_errors_are_problems(error: Exception, status: int, code: str) -> None:
     answer = answer_to(error)
     assert answer is not None
+    assert isinstance(answer.body, bytes)
     assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
 
 
@@ -27,6 +28,7 @@ def test_a_silent_database_is_logged_and_its_error_is_not_shown(caplog: pytest.L
     answer = answer_to(SourceError("password authentication failed"))
     assert answer is not None
     assert answer.status == 503
+    assert isinstance(answer.body, bytes)
     assert b"password" not in answer.body
     assert [getattr(record, "action", None) for record in caplog.records] == ["request_failed"]
 
