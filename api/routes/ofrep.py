@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from cdc.auth.authenticator import Authenticator
 from cdc.auth.identity import Identity
+from cdc.auth.stream_token_claims import StreamTokenLimits
 from cdc.core.errors import InvalidEventId, InvalidInput
 from cdc.core.evaluation import Entity, decode_json
 from cdc.core.flags.stored_flag import StoredFlag
@@ -126,9 +127,12 @@ EVALUATE_ONE = DirectRoute(_answer_one, reads_body=True, check=refuse_evaluation
 
 
 def _with_token(path: str, authenticator: Authenticator, identity: Identity) -> str | None:
-    """The address of the stream for this client, None if its scopes are too long for a token: it polls."""
+    """The address of the stream for this client, None if its scopes are too long for a token: it polls.
+
+    The token opens this stream alone: addresses end up in logs and histories.
+    """
     try:
-        token, _ = authenticator.issue_stream_token(identity)
+        token, _ = authenticator.issue_stream_token(identity, StreamTokenLimits(path=REFETCH_PATH))
     except InvalidInput:
         return None
     return f"{path}?{urlencode({TOKEN_PARAMETER: token})}"

@@ -330,7 +330,13 @@ async def test_the_address_opens_the_stream_with_the_rights_of_the_request(
             base_url=server.url, headers={"authorization": f"Bearer {token(flags=['mine'])}"}
         ) as http:
             (uri,) = await addresses(http)
+            (other,) = await addresses(http)
         async with httpx.AsyncClient(base_url=server.url, headers={"accept-encoding": "identity"}) as browser:
+            elsewhere = await browser.get("/api/v1/events/stream?" + other.partition("?")[2])
+            assert (elsewhere.status_code, elsewhere.json()["detail"]) == (
+                403,
+                "this stream token was made for another path",
+            )
             async with browser.stream("GET", uri) as response:
                 assert response.status_code == 200
                 stream = SseReader(response)
