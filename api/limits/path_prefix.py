@@ -12,7 +12,10 @@ from fastapi import Request
 
 from .client_address import Proxies
 
-__all__ = ["PathPrefix", "public_path"]
+__all__ = ["MOUNT", "PathPrefix", "public_path"]
+
+MOUNT = "flagent_cdc.mount"
+"""The member of a request's scope with the path under which another program has mounted this application."""
 
 _FORWARDED_PREFIX = b"x-forwarded-prefix"
 
@@ -41,7 +44,9 @@ def public_path(request: Request, path: str) -> str:
     """The path as the client of this request has to write it."""
     prefix: PathPrefix = request.app.state.gateway.path_prefix
     peer = "" if request.client is None else request.client.host
-    return prefix.of(peer, request.headers.raw) + path
+    # Behind a proxy of its own, the program that this is mounted in is found first.
+    mount: str = request.scope.get(MOUNT, "")
+    return prefix.of(peer, request.headers.raw) + mount + path
 
 
 def _joined(value: bytes) -> str | None:

@@ -21,6 +21,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
+import sql
+
 from ..core.text.suggestion import did_you_mean
 from ..database.database_url import read_database_url, redact
 from ..database.driver_errors import driver_errors
@@ -245,7 +247,7 @@ def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
             connection.execute(query("lock_installation"))
             set_lock_timeout(connection)
             config = Config()
-            config.set_main_option("script_location", "sql:migrations")
+            config.set_main_option("script_location", f"{sql.__name__}:migrations")
             config.attributes["connection"] = outer
             yield connection, config
     except DBAPIError as error:

@@ -232,12 +232,13 @@ def build_server(
     tracing: "Tracing | None" = None,
     with_handover: bool = True,
     switch: Switch | None = None,
+    owns_process: bool = True,
 ) -> "Server":
     """The whole server for one process; must be called, and its `serve` awaited, on the loop that it will run on.
 
     `peers` are the other workers; None for a single process. With `tracing` the server is traced, and closes it at its
     end. `with_handover=False` serves every stream by plain ASGI, as under another ASGI server.
-    `switch` lets the page turn flags on and off.
+    `switch` lets the page turn flags on and off. Without `owns_process` the process is another program's.
     """
     peers = WorkerPeers() if peers is None else peers
     observer = None if tracing is None else tracing.publications()
@@ -300,9 +301,10 @@ def build_server(
             # never comes back after a status other than 200. Without a source, health checks are still
             # answered.
             await pipelines.loaded(_LOAD_S)
-            # These objects live as long as the process: hiding them from the collector doubles the connects per second.
-            gc.collect()
-            gc.freeze()
+            if owns_process:
+                # They live as long as the process: hiding them from the collector doubles the connects per second.
+                gc.collect()
+                gc.freeze()
             yield
 
     page = None

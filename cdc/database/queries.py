@@ -18,6 +18,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Literal, LiteralString
 
+import sql
+
 __all__ = ["DatabaseObject", "LogKind", "describe", "flagent_tables", "log_query", "objects", "queries", "query"]
 
 LogKind = Literal["flags", "commit", "read"]
@@ -49,7 +51,7 @@ class DatabaseObject:
 
 
 def _room(name: str) -> list[Traversable]:
-    entries = (entry for entry in resources.files("sql").joinpath(name).iterdir() if entry.name.endswith(".sql"))
+    entries = (entry for entry in resources.files(sql).joinpath(name).iterdir() if entry.name.endswith(".sql"))
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -105,4 +107,4 @@ def objects() -> list[DatabaseObject]:
 
 def flagent_tables() -> LiteralString:
     """The statements that create Flagent's own tables in the first schema of the search path."""
-    return resources.files("sql").joinpath("flagent.sql").read_text(encoding="utf-8")
+    return resources.files(sql).joinpath("flagent.sql").read_text(encoding="utf-8")

@@ -13,6 +13,8 @@ from alembic.script import ScriptDirectory
 from psycopg import sql as composed
 from psycopg.conninfo import conninfo_to_dict
 
+import sql
+
 from ..core.diagnosis import (
     DatabaseFacts,
     Function,
@@ -255,7 +257,7 @@ def _installation(connection: Connection, wanted: Sequence[str]) -> Installation
 def _revisions() -> tuple[str, ...]:
     """All revisions of this program, the newest last."""
     config = Config()
-    config.set_main_option("script_location", "sql:migrations")
+    config.set_main_option("script_location", f"{sql.__name__}:migrations")
     scripts = ScriptDirectory.from_config(config)
     return tuple(reversed([script.revision for script in scripts.walk_revisions()]))
 

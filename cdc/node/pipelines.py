@@ -96,6 +96,10 @@ class Pipelines:
         if not all(self._map.knows(name) or name.rpartition(".")[2] in TABLES for name in tables):
             await self.look()
 
+    def watches(self, table: str) -> bool:
+        """Whether a table of this name is watched, with its schema or without; ask after `learn_of`."""
+        return self._map.knows(table)
+
     async def look(self) -> None:
         """Read now which lanes there are, and which tables belong to them."""
         if self._directory is not None:
