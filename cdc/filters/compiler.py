@@ -4,15 +4,17 @@ What a client asks for and what its credential imposes become one `RowFilter` pe
 so that an event is matched once for all who have it, and ten thousand connections of one tenant hold one filter.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from ..core.errors import InvalidInput
 from ..core.log.lane import WatchedTable
 from ..core.log.table_column import TableColumn
 from ..core.log.table_name import without_schema
-from ..core.row_filter.binding import Bound, ClaimMissing, bind, refuse
+from ..core.row_filter.binding import ClaimMissing, Sql, bind, refuse, sql_of
 from ..core.row_filter.expression import Condition, claims_of
 from ..core.row_filter.row_filter import RowFilter
 from ..core.row_filter.row_query import RowQuery
@@ -22,6 +24,8 @@ from ..core.subscription.lane_map import LaneMap
 from ..core.subscription.selection import Selection, Selections
 
 __all__ = ["FilterCompiler", "check_one_filter", "check_rules_of_key", "claim_paths"]
+
+T = TypeVar("T")
 
 _Source = tuple[WatchedTable, RowQuery | None, tuple[RowRule, ...]]
 
@@ -103,43 +107,57 @@ def _parsed(where: str, *, with_claims: bool = False) -> Condition:
     return parse_filter(where, with_claims=with_claims)
 
 
-def _compile(table: WatchedTable, query: RowQuery | None, rules: Sequence[RowRule]) -> RowFilter:
+def _compile(table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, ...]) -> RowFilter:
+    visible, allowed = _visible(table, rules)
+    keys = {column.name for column in table.columns if column.is_key and not column.is_hidden}
+    chosen = None if allowed is None else frozenset(allowed | keys)
+    if query is not None and query.columns is not None:
+        _check_columns(query.columns, visible)
+        chosen = frozenset({*query.columns} | keys)
+    if query is not None and query.where is None and query.parameters:
+        raise refuse("parameters were given without a filter")
+    try:
+        conditions = list(_each(table, query, rules, bind))
+    except ClaimMissing:
+        return RowFilter(table.name, (), chosen, is_granted=True, is_empty=True)
+    return RowFilter(table.name, conditions, chosen, sql=partial(_sql, table, query, rules), is_granted=bool(rules))
+
+
+def _sql(table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, ...]) -> Sequence[Sql]:
+    return list(_each(table, query, rules, sql_of))
+
+
+def _each(
+    table: WatchedTable,
+    query: RowQuery | None,
+    rules: tuple[RowRule, ...],
+    make: Callable[..., T],
+) -> Iterator[T]:
+    """Every condition, made by `bind` or `sql_of`: a rule's reads all columns, the client's the visible ones."""
     columns = {column.name: column for column in table.columns if not column.is_hidden}
-    keys = {name for name, column in columns.items() if column.is_key}
-    conditions: list[Bound] = []
+    for rule in rules:
+        if rule.where is not None:
+            try:
+                yield make(_parsed(rule.where, with_claims=True), columns, (), rule.values)
+            except InvalidInput as error:
+                # What the rule says is not for its holder, who cannot mend it either.
+                text = "the scopes of this credential do not fit this table"
+                if error.code == "claim_type":
+                    text = "a claim of this credential has the wrong type for this table"
+                raise InvalidInput(text, name="rows", code="invalid_rows") from error
+    if query is not None and query.where is not None:
+        yield make(_parsed(query.where), _visible(table, rules)[0], query.parameters)
+
+
+def _visible(table: WatchedTable, rules: Iterable[RowRule]) -> tuple[Mapping[str, TableColumn], set[str] | None]:
+    """The columns that exist for the client, and the names that rules allow, None where none of them says."""
+    columns = {column.name: column for column in table.columns if not column.is_hidden}
     allowed: set[str] | None = None
-    is_empty = False
     for rule in rules:
         if rule.columns is not None:
             named = set(rule.columns) & columns.keys()
             allowed = named if allowed is None else allowed & named
-        if rule.where is not None:
-            try:
-                conditions.append(_rule(rule, columns))
-            except ClaimMissing:
-                is_empty = True
-    visible = columns if allowed is None else {name: columns[name] for name in columns if name in allowed}
-    chosen = None if allowed is None else frozenset(allowed | keys)
-    if query is not None:
-        if query.columns is not None:
-            _check_columns(query.columns, visible)
-            chosen = frozenset({*query.columns} | keys)
-        if query.where is not None:
-            conditions.append(bind(_parsed(query.where), visible, query.parameters))
-        elif query.parameters:
-            raise refuse("parameters were given without a filter")
-    return RowFilter(table.name, conditions, chosen, is_granted=bool(rules), is_empty=is_empty)
-
-
-def _rule(rule: RowRule, columns: Mapping[str, TableColumn]) -> Bound:
-    assert rule.where is not None
-    try:
-        return bind(_parsed(rule.where, with_claims=True), columns, (), rule.values)
-    except InvalidInput as error:
-        # What the rule says is not for its holder, who cannot mend it either.
-        text = "the scopes of this credential do not fit this table"
-        text = "a claim of this credential has the wrong type for this table" if error.code == "claim_type" else text
-        raise InvalidInput(text, name="rows", code="invalid_rows") from error
+    return (columns if allowed is None else {name: columns[name] for name in columns if name in allowed}), allowed
 
 
 def _check_columns(names: Iterable[str], visible: Mapping[str, TableColumn]) -> None:

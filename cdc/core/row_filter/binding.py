@@ -34,7 +34,7 @@ from .expression import (
 from .matcher import Getter, Test
 from .value_type import TEXT, ValueType, cast_type, type_of
 
-__all__ = ["Bound", "ClaimMissing", "IndexKey", "bind", "refuse"]
+__all__ = ["Bound", "ClaimMissing", "IndexKey", "Sql", "bind", "refuse", "sql_of"]
 
 _MIRRORED: Mapping[Operator, Operator] = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -65,11 +65,9 @@ class IndexKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A condition for one table. `columns` are those that it reads, `key` is an equality that it implies, if any."""
+    """A condition for one table. `key` is an equality that it implies, if any."""
 
     test: Test
-    sql: Sql
-    columns: frozenset[str]
     key: IndexKey | None
 
 
@@ -87,7 +85,19 @@ def bind(
 
     `columns` are the visible ones: any other does not exist. `claims` are values by path, None where none are allowed.
     """
-    return _Binder(columns, parameters, claims).bound(condition)
+    test, _, key = _Binder(columns, parameters, claims).bound(condition)
+    return Bound(test, key)
+
+
+def sql_of(
+    condition: Condition,
+    columns: Mapping[str, TableColumn],
+    parameters: Sequence[Constant] = (),
+    claims: Mapping[str, Any] | None = None,
+) -> Sql:
+    """The same condition for PostgreSQL; made when it is needed, because there are many filters and few are read from
+    a table at a time."""
+    return _Binder(columns, parameters, claims).bound(condition)[1]
 
 
 class _Operand(NamedTuple):
@@ -109,23 +119,18 @@ class _Binder:
         self._columns = columns
         self._parameters = parameters
         self._claims = claims
-        self._read: set[str] = set()
 
-    def bound(self, condition: Condition) -> Bound:
-        test, sql, key = self._condition(condition)
-        return Bound(test, sql, frozenset(self._read), key)
-
-    def _condition(self, condition: Condition) -> tuple[Test, Sql, IndexKey | None]:
+    def bound(self, condition: Condition) -> tuple[Test, Sql, IndexKey | None]:
         match condition:
             case And(parts):
-                bound = [self._condition(part) for part in parts]
+                bound = [self.bound(part) for part in parts]
                 key = next((key for _, _, key in bound if key is not None), None)
                 return matcher.all_of([each[0] for each in bound]), _node("and", bound), key
             case Or(parts):
-                bound = [self._condition(part) for part in parts]
+                bound = [self.bound(part) for part in parts]
                 return matcher.any_of([each[0] for each in bound]), _node("or", bound), _either([b[2] for b in bound])
             case Not(part):
-                test, sql, _ = self._condition(part)
+                test, sql, _ = self.bound(part)
                 return _negated(test), {"op": "not", "args": [sql]}, None
             case Compare(operator, left, right):
                 return self._compare(operator, left, right)
@@ -270,7 +275,6 @@ class _Binder:
                     f" they compare {_COMPARABLE}",
                     "uncomparable_type",
                 )
-        self._read.add(name)
         return column, type
 
     def _value(self, value: Value, side: _Operand) -> tuple[Any, Sql]:

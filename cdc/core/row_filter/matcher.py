@@ -1,12 +1,12 @@
 """Typed conditions: what a filter has become for one table, as functions of a row.
 
-Each test returns True, False or None, which is PostgreSQL's null. `sql` is the same condition for PostgreSQL itself,
-as the function `flagent_cdc.filter_condition` reads it.
+Each test returns True, False or None, which is PostgreSQL's null.
 """
 
 import operator as operators
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..log.row_text import RowText
@@ -31,6 +31,7 @@ _COMPARE: Mapping[Operator, Callable[[Any, Any], bool]] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def column(name: str, type: ValueType) -> Getter:
     """The value of a column; null where the row is older than the column."""
     read = type.read
@@ -93,6 +94,8 @@ def _as_text(text: str) -> str | None:
     return value
 
 
+# Ten thousand filters differ in a tenant and share the rest. Typed, because 1 and true are equal in Python.
+@lru_cache(maxsize=1024, typed=True)
 def comparison(operator: Operator, left: Getter, right: Any) -> Test:
     """`right` is a value, or a getter."""
     compare = _COMPARE[operator]

@@ -4,13 +4,13 @@ An update may take a row into a filter or out of it. Its subscribers see the one
 a deletion, and nothing at all of what happens outside.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from ..flags.events import Event, EventType
 from ..log.change import Op
 from ..log.row_text import RowText
-from .binding import Bound, IndexKey
+from .binding import Bound, IndexKey, Sql
 
 __all__ = ["WHOLE", "RowFilter", "RowView"]
 
@@ -39,14 +39,19 @@ _OPS = {
 }
 
 
+def _view(columns: frozenset[str] | None) -> RowView:
+    return WHOLE if columns is None else RowView(None, columns)
+
+
 class RowFilter:
     """The rows of `table` (with its schema) that satisfy all of `conditions`, with `columns` of them.
 
-    There is one object for all subscribers with the same filter: equal only to itself. `is_granted` where a credential
+    There is one object for all subscribers with the same filter: equal only to itself. `sql` makes the conditions for
+    PostgreSQL when they are needed. `is_granted` where a credential
     imposes it or a part of it; `is_empty` where the credential lacks what it needs, so that no row satisfies it.
     """
 
-    __slots__ = ("__weakref__", "_conditions", "_view", "columns", "is_empty", "is_granted", "key", "table")
+    __slots__ = ("__weakref__", "_sql", "_tests", "columns", "is_empty", "is_granted", "key", "table")
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class RowFilter:
         conditions: Sequence[Bound] = (),
         columns: frozenset[str] | None = None,
         *,
+        sql: Callable[[], Sequence[Sql]] = tuple,
         is_granted: bool = False,
         is_empty: bool = False,
     ) -> None:
@@ -62,22 +68,23 @@ class RowFilter:
         self.is_granted = is_granted
         self.is_empty = is_empty
         self.key: IndexKey | None = next((each.key for each in conditions if each.key is not None), None)
-        self._conditions = tuple(conditions)
-        self._view = RowView(None, columns)
+        self._tests = tuple([each.test for each in conditions])
+        self._sql = sql
 
     @property
-    def sql(self) -> Mapping[str, Any] | None:
+    def sql(self) -> Sql | None:
         """The condition for PostgreSQL, None where all rows satisfy it."""
         if self.is_empty:
             return {"op": "never", "args": []}
-        return {"op": "and", "args": [each.sql for each in self._conditions]} if self._conditions else None
+        conditions = self._sql()
+        return {"op": "and", "args": list(conditions)} if conditions else None
 
     def matches(self, row: RowText) -> bool:
         """Whether a row satisfies it. What cannot be compared, because its column has another type now, does not."""
         if self.is_empty:
             return False
         try:
-            return all(each.test(row) is True for each in self._conditions)
+            return all(test(row) is True for test in self._tests)
         except (ValueError, ArithmeticError, TypeError, RecursionError):
             return False
 
@@ -95,14 +102,14 @@ class RowFilter:
         if self.is_empty:
             return None
         if op is Op.TRUNCATE:
-            return self._view
+            return _view(self.columns)
         was_in = before is not None and self.matches(before)
         is_in = after is not None and self.matches(after)
         if op is not Op.UPDATE:
-            return self._view if was_in or is_in else None
+            return _view(self.columns) if was_in or is_in else None
         if was_in and is_in:
             is_shown = self.columns is None or changed is None or not self.columns.isdisjoint(changed)
-            return self._view if is_shown else None
+            return _view(self.columns) if is_shown else None
         if was_in or is_in:
             return RowView("in" if is_in else "out", self.columns)
         return None

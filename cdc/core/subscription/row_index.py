@@ -16,6 +16,11 @@ __all__ = ["RowIndex"]
 
 T = TypeVar("T", bound=Hashable)
 
+# Most tenants have a few connections; a tuple takes a fifth of the memory of a dict.
+_FEW = 8
+
+_Bucket = tuple[T, ...] | dict[T, None]
+
 
 class RowIndex(Generic[T]):
     """Entries with a filter of the same table."""
@@ -24,7 +29,7 @@ class RowIndex(Generic[T]):
 
     def __init__(self) -> None:
         self._by_filter: dict[RowFilter, dict[T, None]] = {}
-        self._by_value: dict[tuple[str, str], tuple[IndexKey, dict[Any, dict[T, None]]]] = {}
+        self._by_value: dict[tuple[str, str], tuple[IndexKey, dict[Any, _Bucket[T]]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._by_filter or self._by_value)
@@ -36,12 +41,19 @@ class RowIndex(Generic[T]):
             return
         _, values = self._by_value.setdefault((key.column, key.family), (key, {}))
         for value in key.values:
-            values.setdefault(value, {})[entry] = None
+            bucket = values.get(value, ())
+            if isinstance(bucket, dict):
+                bucket[entry] = None
+            elif entry not in bucket:
+                values[value] = (*bucket, entry) if len(bucket) < _FEW else dict.fromkeys((*bucket, entry))
 
     def remove(self, entry: T, filter: RowFilter) -> None:
         key = filter.key
         if key is None:
-            _remove(self._by_filter, filter, entry)
+            entries = self._by_filter.get(filter, {})
+            entries.pop(entry, None)
+            if not entries:
+                self._by_filter.pop(filter, None)
             return
         place = (key.column, key.family)
         if place not in self._by_value:
@@ -61,8 +73,8 @@ class RowIndex(Generic[T]):
         for key, values in self._by_value.values():
             if event.rows is None or event.type is EventType.TABLE_TRUNCATED:
                 # It is for everybody, or it is unknown for whom.
-                for entries in values.values():
-                    yield from entries
+                for bucket in values.values():
+                    yield from bucket
                 continue
             for value in {_value(key, row) for row in event.rows}:
                 yield from values.get(value, ())
@@ -77,9 +89,13 @@ def _value(key: IndexKey, row: RowText | None) -> Any:
         return None
 
 
-def _remove(buckets: dict[Any, dict[T, None]], name: Any, entry: T) -> None:
-    bucket = buckets.get(name)
-    if bucket is not None:
+def _remove(buckets: dict[Any, _Bucket[T]], name: Any, entry: T) -> None:
+    bucket = buckets.get(name, ())
+    if isinstance(bucket, dict):
         bucket.pop(entry, None)
-        if not bucket:
-            del buckets[name]
+    else:
+        bucket = tuple(each for each in bucket if each != entry)
+    if bucket:
+        buckets[name] = bucket
+    else:
+        buckets.pop(name, None)

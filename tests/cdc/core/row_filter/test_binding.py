@@ -150,7 +150,3 @@ def test_an_equality_that_is_implied_is_the_key(text: str, column: str, values: 
 )
 def test_without_an_equality_there_is_no_key(text: str) -> None:
     assert bound(text).key is None
-
-
-def test_the_columns_that_are_read_are_known() -> None:
-    assert bound("id = 1 or data ->> 'x' is null").columns == {"id", "data"}

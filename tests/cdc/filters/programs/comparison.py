@@ -12,10 +12,9 @@ from psycopg import sql
 from cdc.core.errors import InvalidInput
 from cdc.core.log.row_text import RowText
 from cdc.core.log.table_column import TableColumn
-from cdc.core.row_filter.binding import bind
+from cdc.core.row_filter.binding import Sql, bind, sql_of
 from cdc.core.row_filter.expression import Constant
 from cdc.core.row_filter.matcher import Test
-from cdc.core.row_filter.row_filter import RowFilter
 from cdc.database.queries import query
 from cdc.filters.parser import parse_filter
 
@@ -63,7 +62,8 @@ class Comparison:
                 self._fill()
             text, parameters = random_condition(self._choose)
             try:
-                bound = bind(parse_filter(text), self._columns, [Constant("parameter", each) for each in parameters])
+                constants = [Constant("parameter", each) for each in parameters]
+                bound = bind(parse_filter(text), self._columns, constants)
             except InvalidInput as error:
                 refused += 1
                 if error.code not in ("invalid_filter", "collation"):
@@ -71,7 +71,7 @@ class Comparison:
                 continue
             found = {number for number, row in self._tables.items() if _test(bound.test, row)}
             told = self._ask(text, parameters)
-            written = self._written(RowFilter("public.pairs", (bound,)))
+            written = self._written(sql_of(parse_filter(text), self._columns, constants))
             for who, answer in (("PostgreSQL", told), ("filter_condition", written)):
                 if answer != found and not _is_known(answer, parameters):
                     odd = min(found ^ answer) if isinstance(answer, set) else None
@@ -117,8 +117,8 @@ class Comparison:
             self._connection.execute("deallocate all")
         return found
 
-    def _written(self, filter: RowFilter) -> set[int] | str:
-        condition = json.dumps(filter.sql)
+    def _written(self, written: Sql) -> set[int] | str:
+        condition = json.dumps(written)
         names = ["n", *COLUMNS]
         try:
             with self._connection.transaction():

@@ -1,0 +1,1 @@
+"""What filters of a table's rows cost."""
