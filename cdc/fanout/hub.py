@@ -157,7 +157,7 @@ class Hub:
             self._observer.delivered([commit], events, len(self._subscribers))
             self.counters.events.update([event.event.type for event in events])
             self.counters.observe_latency([commit.committed_at])
-            self.unreadable.note([event.event for event in events])
+            self.unreadable.note([event.event for event in events if event.event.flag_id is None])
         self._advance()
 
     def _deliver_in_turns(self, subscribers: Iterable[Subscriber], history: History) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..core.collector import collector_paused
 from ..core.flags.catalog import Catalog
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Commit
@@ -69,6 +70,11 @@ class PreparedCommit:
 
 async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
     """Apply a commit to a copy of the catalog; in turns."""
+    with collector_paused():
+        return await _prepare(present, commit)
+
+
+async def _prepare(present: Catalog, commit: Commit) -> PreparedCommit:
     catalog = present.copy()
     applying = catalog.apply_in_turns(commit)
     while True:
@@ -78,7 +84,7 @@ async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
             events = end.value
             break
         await asyncio.sleep(0)
-    encoding = encode_in_turns(events, catalog.bound)
+    encoding = encode_in_turns(events, catalog.bound, in_outline=len(events) > LARGE_CHANGES)
     while True:
         try:
             next(encoding)

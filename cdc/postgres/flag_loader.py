@@ -6,17 +6,16 @@ flag arrive together, so that each is packed as soon as it is complete, and the 
 """
 
 import asyncio
-import gc
 import json
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from ..core.collector import collector_paused
 from ..core.flags.flag_rows import COLUMNS, PARTS, Values
 from ..core.flags.flag_tables import FlagTables
 from ..core.log.row_text import RowText
@@ -56,24 +55,11 @@ async def load_flags(
         if cursor is None:
             return None
         sources[table] = cursor
-    with _without_collector():
+    with collector_paused():
         tables = await _load(sources)
     for source in sources.values():
         await source.close()
     return tables
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Loading makes and frees millions of tuples, in which the collector would look for cycles again and again: it
-    took half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 async def _load(sources: Mapping[str, "_Cursor"]) -> FlagTables:

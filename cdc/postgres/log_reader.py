@@ -1,9 +1,7 @@
 """Reading one lane's log from PostgreSQL: the commits, and the state they led to. Nothing is written."""
 
 import asyncio
-from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -166,31 +164,33 @@ class LogReader:
         """As in `Log`; `in_parts` allows the last one to be the first part of one with more than `limit` changes."""
         bounds = {"position": position, "limit": limit, "most": limit if in_parts else _ALL}
         async with self._session.read() as connection:
-            commits = self._commits(await self._all(connection, "commits_after", **bounds))
+            commits = await self._all(connection, "commits_after", **bounds)
             if not in_parts or not commits or await self._may_be_delivered(connection, commits[-1]):
                 return commits
-            return self._commits(await self._all(connection, "commits_after", **bounds | {"most": _ALL}))
+            return await self._all(connection, "commits_after", **bounds | {"most": _ALL})
 
     async def next_part(self, position: Position, index: int, begin: int, limit: int) -> Commit | None:
         """The part of a commit after a change, which has the number `index` in the log and `begin` in the commit."""
         async with self._session.read() as connection:
-            rows = await self._all(connection, "commit_part", position=position, index=index, limit=limit)
-            found = self._commits(rows, begin)
+            found = await self._all(connection, "commit_part", begin, position=position, index=index, limit=limit)
             return found[0] if found else None
 
     async def commits_before(self, position: Position, down_to: Position, limit: int) -> list[Commit]:
         bounds = {"position": position, "down_to": down_to, "limit": limit, "most": _MOST_AT_ONCE}
         async with self._session.read() as connection:
-            return self._commits(await self._all(connection, "commits_before", **bounds))
+            return await self._all(connection, "commits_before", **bounds)
 
-    async def _all(self, connection: psycopg.AsyncConnection[Any], name: str, **bounds: Any) -> list[tuple[Any, ...]]:
+    async def _all(
+        self, connection: psycopg.AsyncConnection[Any], name: str, begin: int = 0, **bounds: Any
+    ) -> list[Commit]:
+        """The commits of a query, decoded in turns; `begin` changes of the first one came before."""
         cursor = await ask_log(connection, self._lane, name, **bounds)
-        rows: list[tuple[Any, ...]] = []
+        commits = _Commits(begin, has_sequence=self._lane.is_polled)
         while some := await cursor.fetchmany(_TURN_ROWS):
-            rows += some
+            commits.add(some)
             if len(some) == _TURN_ROWS:
                 await asyncio.sleep(0)
-        return rows
+        return commits.all()
 
     async def _may_be_delivered(self, connection: psycopg.AsyncConnection[Any], commit: Commit) -> bool:
         """Whether the first part of a commit may be delivered before the rest is read.
@@ -210,26 +210,6 @@ class LogReader:
         ).fetchone()
         return row is not None and bool(row[0])
 
-    def _commits(self, rows: Sequence[tuple[Any, ...]], begin: int = 0) -> list[Commit]:
-        has_sequence = self._lane.is_polled
-        commits: list[Commit] = []
-        for _, group in groupby(rows, key=itemgetter(0)):
-            found = list(group)
-            position, committed_at, xid, user, application, count = found[0][:6]
-            changes = tuple(
-                Change(schema, table, Op(op), before, after, key, number if has_sequence else None)
-                for *_, number, schema, table, op, before, after, key in found
-                if op is not None
-            )
-            ends = not changes or found[-1][6] >= count
-            indexes = () if has_sequence else tuple(row[6] for row in found if row[6] is not None)
-            if indexes == tuple(range(begin + 1, begin + 1 + len(indexes))):
-                indexes = ()
-            commits.append(
-                Commit(Position(position), committed_at, xid, user, application, changes, begin, ends, indexes)
-            )
-        return commits
-
     async def _state(self, connection: psycopg.AsyncConnection[Any]) -> LogState:
         row = await (await ask_log(connection, self._lane, "log_state")).fetchone()
         if row is None:
@@ -244,3 +224,45 @@ class LogReader:
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[RowText]:
     cursor = await connection.execute(query("flag_rows"), {"schema": schema, "table": table})
     return [row for (row,) in await cursor.fetchall()]
+
+
+class _Commits:
+    """Gathers the rows of a query into commits."""
+
+    def __init__(self, begin: int, *, has_sequence: bool) -> None:
+        """`begin` changes of the first commit came before."""
+        self._begin = begin
+        self._has_sequence = has_sequence
+        self._commits: list[Commit] = []
+        self._head: tuple[Any, ...] | None = None
+        self._changes: list[Change] = []
+        self._numbers: list[int] = []
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        for row in rows:
+            if self._head is None or row[0] != self._head[0]:
+                self._finish()
+                self._head = row[:6]
+            number, schema, table, op, before, after, key = row[6:]
+            if op is not None:
+                sequence = number if self._has_sequence else None
+                self._changes.append(Change(schema, table, Op(op), before, after, key, sequence))
+            if number is not None:
+                self._numbers.append(number)
+
+    def all(self) -> list[Commit]:
+        self._finish()
+        return self._commits
+
+    def _finish(self) -> None:
+        if self._head is None:
+            return
+        position, committed_at, xid, user, application, count = self._head
+        changes, numbers, begin = tuple(self._changes), tuple(self._numbers), self._begin
+        ends = not changes or numbers[-1] >= count
+        if self._has_sequence or numbers == tuple(range(begin + 1, begin + 1 + len(numbers))):
+            numbers = ()
+        self._commits.append(
+            Commit(Position(position), committed_at, xid, user, application, changes, begin, ends, numbers)
+        )
+        self._changes, self._numbers, self._head = [], [], None

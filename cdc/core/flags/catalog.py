@@ -157,6 +157,10 @@ class Catalog:
                     touched[touch] = tables.flag(flag_id)
                     order.append(touch)
             tables.apply(change)
+            if len(commit.changes) > _TURN_CHANGES:
+                for text in (change.before, change.after):
+                    if text is not None:
+                        text.forget()
         self._hashed = commit.position, commit.hash
         if commit.ends:
             self.position, self._within = commit.position, None

@@ -31,6 +31,7 @@ __all__ = [
     "depends_on",
     "distribution_json",
     "flag_json",
+    "flag_outline",
     "is_live",
     "local_time",
     "segment_json",
@@ -48,6 +49,8 @@ BOOKKEEPING = ("snapshotID", "updatedAt", "updatedBy")
 
 # Only a snapshot of several schemas adds the schema.
 _NOT_CANONICAL = frozenset({*BOOKKEEPING, "schema"})
+
+_OUTLINE = ("id", "key", "tags", "projectId", "environmentId")
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII)
 
@@ -197,6 +200,11 @@ def flag_json(row: Row, segments: Sequence[Json], variants: Sequence[Json], tags
 
 def tag_values(flag: FlagJson | None) -> frozenset[str]:
     return frozenset() if flag is None else frozenset(tag["value"] for tag in flag["tags"])
+
+
+def flag_outline(flag: FlagJson) -> FlagJson:
+    """What a flag is selected by, without its content."""
+    return {name: flag[name] for name in _OUTLINE}
 
 
 def canonical_text(flag: FlagJson) -> str:

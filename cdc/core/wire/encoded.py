@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..flags.events import Event, EventType
-from ..flags.flag import FlagJson
+from ..flags.flag import FlagJson, flag_outline
 from ..flags.flag_bound import FlagBound
 from ..log.position import EventId
 from ..row_filter.row_filter import WHOLE, RowView
@@ -199,8 +199,11 @@ def encode_commit(events: Iterable[Event], bound: FlagBound) -> list[EncodedEven
             return encoded
 
 
-def encode_in_turns(events: Iterable[Event], bound: FlagBound) -> Generator[None, None, list["EncodedEvent"]]:
-    """The same in steps of a few milliseconds."""
+def encode_in_turns(
+    events: Iterable[Event], bound: FlagBound, *, in_outline: bool = False
+) -> Generator[None, None, list["EncodedEvent"]]:
+    """The same in steps of a few milliseconds. `in_outline`: the encoded events keep of their flags, beside the text,
+    only what they are selected by, a tenth of the memory."""
     texts: dict[int, tuple[FlagJson, str]] = {}  # by identity: the events keep the flags alive
     siblings: list[Event] = []
     flag_texts: list[str | None] = []
@@ -216,6 +219,8 @@ def encode_in_turns(events: Iterable[Event], bound: FlagBound) -> Generator[None
                 # Its parts may be as large. The whole flag must not be kept in memory with the event either.
                 detail = {name: part for name, part in event.detail.items() if bound.fits(part)}
                 event = replace(event, flag=sent, detail=detail)
+            if in_outline:
+                event = replace(event, flag=flag_outline(flag))
         siblings.append(event)
         flag_texts.append(text)
     # Each flag's own: with all of the commit, a message per commit and flag would compare every event with every other.
