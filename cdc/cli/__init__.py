@@ -1,24 +1,39 @@
 """The command line: `flagent-cdc COMMAND`.
 
-Each module of this package that defines `COMMAND` is a command of the same name (with `-` for `_`), so adding a
-command is adding a file. Only the module that is asked for gets imported; the overview imports them all.
+Each entry of `SUMMARIES` is a module of this package (with `_` for `-`) that defines `COMMAND`. Only the module that is
+asked for gets imported, and it imports late what `--help` does not need.
 """
 
 import importlib
-import importlib.metadata
 import os
-import pkgutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 
 from cdc.cli.command import BAD_INPUT, Command, Parser
 from cdc.core.errors import FlagentCdcError
-from cdc.core.text.suggestion import did_you_mean
 
-__all__ = ["main"]
+__all__ = ["SUMMARIES", "main"]
 
 INTERRUPTED = 130
+
+# What the overview shows: to ask the commands themselves would import everything that any of them needs.
+SUMMARIES = {
+    "bench": "Run a benchmark; only from a checkout of the source.",
+    "demo": "Run the server on an embedded PostgreSQL with about thirty flags that change every second.",
+    "doctor": "Check for known problems and print the fix for each.",
+    "keys": "Create, list and revoke API keys, and read their audit log.",
+    "migrate": "Install into a database with Flagent's tables, or upgrade; safe to repeat.",
+    "prune": "Delete the oldest commits of the change log, by age and by size, as servers do by themselves.",
+    "relay": "Copy the change log to NATS JetStream, for servers that read from there.",
+    "serve": "Run the server on a database, on NATS, or on an embedded PostgreSQL if none is given.",
+    "tail": "Show the stream of a server, live.",
+    "torture": "Fault-injection test: verify that nothing is lost, invented, repeated or reordered. Uses a new schema,"
+    " which subscribers of the same database see while it runs.",
+    "uninstall": "Remove triggers, functions and the change log from a database.",
+    "unwatch": "Stop capturing a table; the change log keeps its past changes.",
+    "watch": "Watch a table, or list the watched tables.",
+}
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
@@ -50,37 +65,34 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         print(_overview())
         return 0 if arguments else BAD_INPUT
     if arguments[0] in ("--version", "-V"):
-        print(f"flagent-cdc {importlib.metadata.version('flagent-cdc')}")
+        from importlib.metadata import version
+
+        print(f"flagent-cdc {version('flagent-cdc')}")
         return 0
     name = arguments[0]
     if name.startswith("-"):
         return _refuse(f"{name} is not an option here; see flagent-cdc --help")
     command = _find(name)
     if command is None:
-        return _refuse(f"{name!r} is not a command{did_you_mean(name, _names()) or '; see flagent-cdc --help'}")
+        from cdc.core.text.suggestion import did_you_mean
+
+        return _refuse(f"{name!r} is not a command{did_you_mean(name, SUMMARIES) or '; see flagent-cdc --help'}")
     parser = Parser(prog=f"flagent-cdc {name}", description=command.help)
     command.add_arguments(parser)
     return command.run(parser.parse_args(arguments[1:]), environment)
 
 
-def _modules() -> dict[str, str]:
-    return {each.name.replace("_", "-"): f"{__name__}.{each.name}" for each in pkgutil.iter_modules(__path__)}
-
-
 def _find(name: str) -> Command | None:
-    module = _modules().get(name)
-    found = module and getattr(importlib.import_module(module), "COMMAND", None)
-    return found if isinstance(found, Command) else None
-
-
-def _names() -> list[str]:
-    return [name for name in _modules() if _find(name)]
+    if name not in SUMMARIES:
+        return None
+    found = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").COMMAND
+    assert isinstance(found, Command)
+    return found
 
 
 def _overview() -> str:
-    commands = {name: command for name in _modules() if (command := _find(name))}
-    width = max(map(len, commands), default=0)
-    lines = [f"  {name:<{width}}  {command.help}" for name, command in commands.items()]
+    width = max(map(len, SUMMARIES))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in SUMMARIES.items()]
     return "\n".join(
         [
             "usage: flagent-cdc COMMAND [OPTION ...]",

@@ -20,7 +20,6 @@ from cdc.demo.writer import Writer
 from cdc.demo.writer_loop import WriterLoop
 from cdc.settings.sections import FLAGENT_DATABASE
 from cdc.settings.settings import Settings
-from cdc.settings.value_formats import DURATION
 
 # What names a source of events elsewhere: the demo has its own database, unless an option says otherwise.
 _SOURCES = ("FLAGENT_CDC_DATABASE_URL", FLAGENT_DATABASE, "FLAGENT_CDC_SOURCE", "FLAGENT_CDC_DATA_DIR")
@@ -28,7 +27,7 @@ _SOURCES = ("FLAGENT_CDC_DATABASE_URL", FLAGENT_DATABASE, "FLAGENT_CDC_SOURCE", 
 
 def add_arguments(parser: Parser) -> None:
     add_server_arguments(parser)
-    parser.add_value("--interval", DURATION, "1s", "time between two changes")
+    parser.add_value("--interval", "DURATION", "1s", "time between two changes")
     parser.add_argument(
         "--seed",
         type=int,

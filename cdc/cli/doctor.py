@@ -22,7 +22,6 @@ from cdc.core.diagnosis import (
 from cdc.core.errors import InvalidInput
 from cdc.errors import DatabaseError
 from cdc.settings.settings import Settings
-from cdc.settings.value_formats import DURATION, SIZE
 
 # Servers prune to the allowed size; PostgreSQL reuses the freed space, it does not return it.
 _LOG_SLACK = 1.5
@@ -43,14 +42,14 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--quiet", action="store_true", help="show problems only")
-    parser.add_value("--longest-transaction", DURATION, "5m", "maximum age of an open transaction")
+    parser.add_value("--longest-transaction", "DURATION", "5m", "maximum age of an open transaction")
     parser.add_value(
         "--largest-log",
-        SIZE,
+        "SIZE",
         None,
         "maximum size of the change log on disk (default: 1.5 x FLAGENT_CDC_RETENTION_MAX_BYTES)",
     )
-    parser.add_value("--keep-alive-timeout", DURATION, "60s", "maximum wait for two keep-alives")
+    parser.add_value("--keep-alive-timeout", "DURATION", "60s", "maximum wait for two keep-alives")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

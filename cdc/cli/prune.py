@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from cdc.cli.command import Command, Parser, database_url, settings_from
 from cdc.database.database_url import read_database_url
 from cdc.postgres.pruner import Pruner, Retention, keep_at_least
-from cdc.settings.value_formats import AGE
 
 
 def add_arguments(parser: Parser) -> None:
@@ -17,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_setting("--lanes-larger-than", "retention.lane_max_bytes")
     parser.add_value(
         "--keep-at-least",
-        AGE,
+        "AGE",
         None,
         "keep commits younger than this, whatever servers and this command are set to; needs the owner's rights",
     )

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cdc.cli.command import Command, Parser, settings_from
-from cdc.settings.value_formats import COUNT, DURATION
 
 # Violations that are printed; the rest is counted.
 _MAX_SHOWN = 20
@@ -17,10 +16,10 @@ _MAX_SHOWN = 20
 
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
-    parser.add_value("--duration", DURATION, "1m", "how long writers write and faults are injected")
-    parser.add_value("--every", DURATION, "3s", "mean time between two faults")
-    parser.add_value("--writers", COUNT, "4", "number of concurrent writers")
-    parser.add_value("--subscribers", COUNT, "6", "number of subscribers, half on SSE and half on WebSocket")
+    parser.add_value("--duration", "DURATION", "1m", "how long writers write and faults are injected")
+    parser.add_value("--every", "DURATION", "3s", "mean time between two faults")
+    parser.add_value("--writers", "COUNT", "4", "number of concurrent writers")
+    parser.add_value("--subscribers", "COUNT", "6", "number of subscribers, half on SSE and half on WebSocket")
     parser.add_argument("--seed", help="repeat the writes and the order of the faults of another run")
 
 

@@ -7,7 +7,6 @@ import pytest
 from cdc.cli.command import Parser, database_url, settings_from
 from cdc.core.errors import InvalidInput
 from cdc.settings.settings import Settings
-from cdc.settings.value_formats import DURATION
 
 
 @pytest.fixture
@@ -16,8 +15,8 @@ def parser() -> Parser:
     parser.add_setting("--port", "listen.port")
     parser.add_setting("--database-url", "database.url")
     parser.add_setting("--schema", "database.schemas", repeatable=True)
-    parser.add_value("--interval", DURATION, "1s", "time between two changes")
-    parser.add_value("--limit", DURATION, None, "maximum time")
+    parser.add_value("--interval", "DURATION", "1s", "time between two changes")
+    parser.add_value("--limit", "DURATION", None, "maximum time")
     return parser
 
 

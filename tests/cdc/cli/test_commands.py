@@ -1,12 +1,16 @@
 """The command line as a shell sees it: exit codes, one sentence on stderr, no traceback."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Mapping
 
 import pytest
 
-from cdc.cli import main
+import cdc.cli
+from cdc.cli import SUMMARIES, main
+from cdc.cli.command import Command
 from tests.fixtures.program import flagent_cdc
 
 
@@ -31,6 +35,29 @@ def test_help_lists_every_command() -> None:
     assert done.returncode == 0
     for name in ("serve", "demo", "migrate", "uninstall", "tail", "relay", "bench"):
         assert f"\n  {name} " in done.stdout
+
+
+def test_the_overview_says_what_the_commands_say_of_themselves() -> None:
+    commands = {}
+    for module in pkgutil.iter_modules(cdc.cli.__path__):
+        command = getattr(importlib.import_module(f"cdc.cli.{module.name}"), "COMMAND", None)
+        if isinstance(command, Command):
+            commands[module.name.replace("_", "-")] = command.help
+    assert commands == SUMMARIES
+    assert list(SUMMARIES) == sorted(SUMMARIES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["--help"], {"psycopg", "fastapi", "importlib.metadata", "cdc.settings.settings"}),
+        (["tail", "--help"], {"psycopg", "httpx2", "jwt", "json", "dataclasses", "cdc.settings.settings"}),
+    ],
+)
+def test_help_imports_nothing_that_it_does_not_need(arguments: list[str], unneeded: set[str]) -> None:
+    program = f"import sys; from cdc.cli import main\ntry: main({arguments!r})\nfinally: print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert unneeded.isdisjoint(done.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("name", ["serve", "demo", "migrate", "uninstall", "tail", "relay", "bench"])
