@@ -206,3 +206,8 @@ func decideDependency(key string, table *view, schema, entityID string, context 
 	}
 	return nil
 }
+
+// EvaluateID evaluates the flag of an id in this schema; see [Store.Evaluate].
+func (v SchemaView) EvaluateID(id int64, entity Entity) (Result, error) {
+	return v.store.evaluate(strconv.FormatInt(id, 10), v.schema, id, "", entity)
+}
