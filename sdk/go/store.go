@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/flagent-cdc/flagent-go/internal/eventid"
 )
 
 // Position is the place of a commit in the log of the database. Positions grow in commit order; 0 is before the first.
@@ -246,20 +250,56 @@ func (s *Store) over() error {
 // WaitFor waits until the store is complete up to a position: then it has what was committed at that position. It returns
 // the context's error, the client's when it failed for good, and [ErrClosed].
 func (s *Store) WaitFor(ctx context.Context, position Position) error {
+	return s.waitFor(ctx, eventid.ID{Position: int64(position), Index: math.MaxInt64})
+}
+
+// WaitForID waits until the store is complete up to an event id, or a position in digits. Besides the errors of
+// [Store.WaitFor], it returns one at once for a text that is neither, and for an id of another log than the store's.
+func (s *Store) WaitForID(ctx context.Context, id string) error {
+	target, ok := eventid.Parse(id)
+	if position, err := strconv.ParseInt(id, 10, 64); err == nil && position >= 0 {
+		target, ok = eventid.ID{Position: position, Index: math.MaxInt64}, true
+	}
+	if !ok {
+		return fmt.Errorf("flagent: %.60q is neither a position nor an event id such as 1042-0@k7q2mx.3f0c9a", id)
+	}
+	return s.waitFor(ctx, target)
+}
+
+// commitLimit bounds the wait for the rest of a commit: an event does not say whether it is the last one of its commit.
+const commitLimit = 50 * time.Millisecond
+
+func (s *Store) waitFor(ctx context.Context, target eventid.ID) error {
 	for {
 		s.client.mu.Lock()
 		moved := s.driver.moved
 		s.client.mu.Unlock()
-		if s.Position() >= position {
+		at := s.driver.view.Load()
+		here, ok := eventid.Parse(at.lastEventID)
+		var rest <-chan time.Time
+		switch {
+		case !ok:
+		case target.Log != "" && here.Log != target.Log:
+			// Flags that the server has not confirmed may still come to that log.
+			if at.isConfirmed {
+				return fmt.Errorf("flagent: the target is of change log %q, but the store follows %q", target.Log, here.Log)
+			}
+		case here.Position > target.Position || here.Position == target.Position && here.Index >= target.Index:
 			return nil
+		case here.Position == target.Position && target.Index == math.MaxInt64:
+			timer := time.NewTimer(commitLimit)
+			defer timer.Stop()
+			rest = timer.C
 		}
 		if err := s.over(); err != nil {
 			return err
 		}
 		select {
 		case <-moved:
+		case <-rest:
+			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("flagent: the store is at position %d, not yet at %d: %w", s.Position(), position, ctx.Err())
+			return fmt.Errorf("flagent: the store is at position %d, not yet at %d: %w", s.Position(), target.Position, ctx.Err())
 		}
 	}
 }
