@@ -50,6 +50,8 @@ type Client struct {
 	hadMessage      bool
 	isLimitReported bool
 	closed          chan struct{}
+	// table is the store of rows that the client exists for, nil for one of flags.
+	table *TableStore
 	// hasReceived: a message has arrived on some connection.
 	hasReceived bool
 	// address is the one that was given.
@@ -99,6 +101,11 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 	if o.httpTransport == nil {
 		o.httpTransport = http.DefaultTransport.(*http.Transport).Clone()
 	}
+	return newClient(o, at, address), nil
+}
+
+// newClient returns a client with resolved options.
+func newClient(o options, at addresses, address string) *Client {
 	c := &Client{
 		options:    o,
 		addresses:  at,
@@ -123,7 +130,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 	if o.transports[0] == SSE {
 		c.limits = sseLimits
 	}
-	return c, nil
+	return c
 }
 
 // Start connects in the background, and returns at once. Idempotent. Without [WithManualStart], the first subscription,
@@ -360,6 +367,9 @@ func (c *Client) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = err
+	if c.table != nil {
+		c.table.fail(err)
+	}
 	for _, store := range c.stores {
 		store.fail()
 	}

@@ -52,6 +52,12 @@ func newConnection(c *Client, transport Transport, ctx context.Context, cancel c
 // newRequest decides what to request from the server now. It needs the lock.
 func (conn *connection) newRequest() request {
 	c := conn.client
+	if c.table != nil {
+		conn.request = c.table.request()
+		conn.request.selection = &selection{tables: texts{c.table.query.name: {}}}
+		conn.awaitsSnapshot = conn.request.snapshot
+		return conn.request
+	}
 	c.resumeFromKnown()
 	var awaiting []*storeDriver
 	for _, store := range c.stores {
@@ -107,6 +113,9 @@ func (conn *connection) end(err error) {
 	for _, store := range c.stores {
 		store.connectionLost()
 	}
+	if c.table != nil {
+		c.table.stale()
+	}
 	c.requests.connectionLost(err)
 }
 
@@ -126,6 +135,9 @@ func (conn *connection) watch() {
 	now := c.clock.now()
 	for _, store := range c.stores {
 		store.tick(now)
+	}
+	if c.table != nil {
+		c.table.tick(now)
 	}
 	limit := c.liveness.Limit()
 	if c.liveness.IsSilent(now) && !conn.isPaused {
@@ -185,6 +197,10 @@ func (conn *connection) alive(now time.Duration) {
 
 func (conn *connection) route(m message, now time.Duration) {
 	c := conn.client
+	if c.table != nil {
+		c.table.receive(conn, m)
+		return
+	}
 	switch m.kind {
 	case "":
 		conn.reportMalformed(malformed("a message has no type"))

@@ -29,7 +29,7 @@ func (c *Client) afterLoss(end error) (next action, delay time.Duration, failure
 	if next == connectNow {
 		return next, 0, nil
 	}
-	delay, ok := c.backoff.lost(now, c.clock.random(), wait{wasLost.RetryAfter, wasLost.HasRetryAfter}, len(c.stores) > 0)
+	delay, ok := c.backoff.lost(now, c.clock.random(), wait{wasLost.RetryAfter, wasLost.HasRetryAfter}, len(c.stores) > 0 || c.table != nil)
 	if !ok {
 		return goOn, 0, &ReconnectExhaustedError{Attempts: c.options.reconnect.MaxAttempts, Cause: wasLost}
 	}

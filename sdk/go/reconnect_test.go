@@ -238,7 +238,7 @@ func TestAStoreCanJoinLater(t *testing.T) {
 				p.frame(state(11).with(object{"type": "subscribed", "requestId": request["requestId"]}))
 				p.frame(object{"type": "snapshot", "id": "11@k", "position": "11", "flags": []object{aFlag(1, "a")}, "requestId": request["requestId"]})
 			}
-			<-goOn
+			await(goOn)
 			p.send(anEvent(FlagUpdated, "12-0@k", aFlag(1, "a").with(object{"n": 2})))
 			p.gone()
 		}, serving(11, aFlag(1, "a")))
@@ -306,7 +306,7 @@ func TestWaitFor(t *testing.T) {
 			p.open()
 			p.greet(10)
 			p.snapshot(10)
-			<-goOn
+			await(goOn)
 			p.send(anEvent(FlagUpdated, "11-0@k", aFlag(1, "a")))
 			p.heartbeat(13)
 			p.gone()

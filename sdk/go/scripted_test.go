@@ -480,3 +480,12 @@ func withClock(c clock) Option {
 		return nil
 	}
 }
+
+// await waits in a script for what the test does, so that a test that fails does not hang.
+func await(channel chan struct{}) {
+	select {
+	case <-channel:
+	case <-time.After(2 * testDeadline):
+		panic(errPeer)
+	}
+}

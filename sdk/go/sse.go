@@ -35,7 +35,7 @@ func (l *sseLink) run(conn *connection) error {
 	defer body.Close()
 	c.mu.Lock()
 	conn.opened()
-	if !request.selection.covers(c.wanted()) {
+	if c.table == nil && !request.selection.covers(c.wanted()) {
 		// Something was subscribed while connecting.
 		conn.replace()
 	}
@@ -140,6 +140,9 @@ func (l *sseLink) open(ctx context.Context, c *Client, r request) (io.ReadCloser
 	}
 	header := http.Header{"Accept": {"text/event-stream"}, "Cache-Control": {"no-cache"}, "Accept-Encoding": {"identity"}}
 	query := r.selection.query()
+	if c.table != nil {
+		query = c.table.query.values()
+	}
 	query.Set("envelope", "true")
 	if r.lastEventID != "" {
 		header.Set("Last-Event-ID", r.lastEventID)

@@ -284,6 +284,10 @@ func (l *webSocketLink) requestFailed(conn *connection, id string, err *RequestE
 	if c.requests.resolve(id, response{err: err}) {
 		return
 	}
+	if c.table != nil && l.primaryRequests[id] {
+		c.table.refused(conn, err.Code, err.Message)
+		return
+	}
 	c.logger.Warn("The server rejected a request", "action", "request_failed", "code", err.Code, "reason", err.Message)
 	c.dispatcher.report(err)
 	if store := l.snapshotRequester(id); store != nil {
@@ -302,7 +306,11 @@ func (l *webSocketLink) subscribeFirst(conn *connection) {
 	}
 	l.subscribed = request.selection
 	clear(l.primaryRequests)
-	for _, command := range subscribeCommands(request.selection, request.start()) {
+	commands := subscribeCommands(request.selection, request.start())
+	if table := conn.client.table; table != nil {
+		commands = []*command{table.query.command(request.start())}
+	}
+	for _, command := range commands {
 		l.primaryRequests[l.post(command)] = true
 	}
 	l.catchUpRequest = ""
