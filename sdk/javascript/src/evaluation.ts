@@ -34,8 +34,21 @@ export interface LocalEvaluationOptions {
 
 const ENVIRONMENT: EvaluationEnvironment = {
   newEntityID: () => `randomly_generated_${crypto.getRandomValues(new Int32Array(1))[0]}`,
-  timestamp: () => new Date().toISOString(),
+  timestamp,
 };
+
+let timeOfText = -1;
+let textOfTime = "";
+
+/** The present time, whose text is made once a millisecond. */
+function timestamp(): string {
+  const now = Date.now();
+  if (now !== timeOfText) {
+    timeOfText = now;
+    textOfTime = new Date(now).toISOString();
+  }
+  return textOfTime;
+}
 const MAX_QUEUED = 10_000;
 
 /** What is evaluated: a store, or something that reads like one. */

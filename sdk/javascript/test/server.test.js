@@ -2,6 +2,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import pg from "pg";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FilePersistence } from "../dist/file-persistence.js";
 import { FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
 import { until } from "./harness.js";
 import { Proxy } from "./proxy.js";
@@ -35,6 +39,52 @@ describe("against the real server", { skip: MISSING }, () => {
     await database.connect();
     return database;
   }
+
+  test("starts from the cache while the server is down, and gets only the missed events when it is up (tc-cache-resume)", async (t) => {
+    const own = await RealServer.start();
+    const way = await Proxy.start(own.port);
+    const folder = mkdtempSync(join(tmpdir(), "flagent-cache-"));
+    const clients = [];
+    t.after(async () => {
+      clients.forEach((client) => client.close());
+      await way.stop();
+      await own.stop();
+      rmSync(folder, { recursive: true });
+    });
+    const database = new pg.Client(own.database);
+    database.on("error", () => undefined);
+    await database.connect();
+    await database.query("insert into flags (key, description, enabled, created_at) select 'flag_' || n, 'd', false, now() from generate_series(1, 200) n");
+    const run = () => {
+      const began = process.cpuUsage();
+      const client = new FlagentWebSocketClient({ url: `ws://127.0.0.1:${way.port}/ws`, reconnectConfig: RECONNECT });
+      clients.push(client);
+      const ids = [];
+      client.subscribeAll(({ id }) => ids.push(id));
+      const store = new FlagStore(client, { persistence: new FilePersistence(folder) });
+      const { user, system } = process.cpuUsage(began);
+      return { client, store, ids, cpuMs: (user + system) / 1000 };
+    };
+    const first = run();
+    await first.store.ready();
+    await until(() => first.store.size === 200);
+    first.client.close();
+    await until(() => readdirSync(folder).some((name) => name.endsWith(".json") && JSON.parse(readFileSync(join(folder, name), "utf8")).flags.length === 200), "saved");
+    await database.query("update flags set enabled = true where key in ('flag_1', 'flag_2', 'flag_3')");
+    await database.end();
+    await own.halt();
+    const second = run();
+    assert.deepEqual([second.store.status, second.store.source, second.store.size, second.store.get("flag_1").enabled], ["STALE", "cache", 200, false]);
+    assert.ok(second.cpuMs < 50, `${second.cpuMs} ms`);
+    await until(() => second.client.state === "reconnecting");
+    await own.run();
+    way.target = own.port;
+    await second.store.ready();
+    assert.equal(second.store.get("flag_1").enabled, true);
+    // Each change is two events: updated, and enabled.
+    await until(() => second.ids.length >= 6);
+    assert.deepEqual([second.ids.length, second.store.source], [6, "server"]);
+  });
 
   test("rows reach those who name their table, with its schema or without (tc-tables)", async (t) => {
     const database = await open();

@@ -8,17 +8,34 @@ import type { Flag } from "./flag.js";
 /** Bookkeeping, which changes without an event, and the schema, which only some snapshots carry. */
 const EXCLUDED = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
 
+/** The sorted keys of each shape of object, with their JSON: flags have few shapes, and sorting is most of the work. */
+const shapes = new Map<string, readonly (readonly [string, string])[]>();
+const MAX_SHAPES = 1000;
+
+function sortedKeys(value: object): readonly (readonly [string, string])[] {
+  const keys = Object.keys(value);
+  const shape = keys.join("\0");
+  let sorted = shapes.get(shape);
+  if (sorted === undefined) {
+    sorted = keys.sort(byCodePoint).map((key) => [key, `${JSON.stringify(key)}:`]);
+    if (shapes.size < MAX_SHAPES) shapes.set(shape, sorted);
+  }
+  return sorted;
+}
+
 /** JSON with object keys sorted by code point and without blanks, leaving out the keys in `skip` of the outermost object. */
 export function canonicalJson(value: unknown, skip?: ReadonlySet<string>): string {
-  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const parts: string[] = [];
-  for (const key of Object.keys(value).sort(byCodePoint)) {
-    const item = (value as Record<string, unknown>)[key];
-    if (item === undefined || skip?.has(key)) continue;
-    parts.push(`${JSON.stringify(key)}:${canonicalJson(item)}`);
+  let text = "";
+  if (Array.isArray(value)) {
+    for (const item of value) text += (text === "" ? "" : ",") + canonicalJson(item ?? null);
+    return `[${text}]`;
   }
-  return `{${parts.join(",")}}`;
+  for (const [key, quoted] of sortedKeys(value)) {
+    const item = (value as Record<string, unknown>)[key];
+    if (item !== undefined && !skip?.has(key)) text += (text === "" ? "" : ",") + quoted + canonicalJson(item);
+  }
+  return `{${text}}`;
 }
 
 export function canonicalFlag(flag: Flag): string {

@@ -70,7 +70,7 @@ export interface EvaluationEnvironment {
   timestamp(): string;
 }
 
-type Context = ReadonlyMap<string, string>;
+type Context = Readonly<Record<string, string>>;
 
 interface Compiled {
   readonly flag: Flag;
@@ -90,6 +90,7 @@ interface Decision {
   readonly variantID: number | null;
 }
 
+const NO_CONTEXT: Context = Object.freeze({});
 const NOTHING: Decision = { segmentID: null, variantID: null };
 const BUCKETS = 1000;
 const BUCKETS_PER_PERCENT = 10;
@@ -157,7 +158,7 @@ function answer(source: FlagSource, flag: Flag, entity: Entity, wantsDebug: bool
   const given = entityText(entity.entityID) ?? "";
   const entityID = isBlank(given) ? around.newEntityID() : given;
   const entityContext = contextTexts(entity.entityContext);
-  const context: Context = new Map(Object.entries(entityContext ?? {}));
+  const context: Context = entityContext ?? NO_CONTEXT;
   const blocker = flag.dependsOn?.length ? blockedBy(source, flag, entityID, context) : null;
   const log: { segmentID: number; msg: string }[] = [];
   const decision = blocker !== null ? NOTHING : decide(compiled, entityID, context, wantsDebug ? log : null);
@@ -189,7 +190,7 @@ function decide(compiled: Compiled, entityID: string, context: Context, log: { s
   for (const segment of compiled.segments) {
     segmentID = segment.id;
     const holds = segment.tests.every(({ property, test }) => {
-      const value = context.get(property);
+      const value = Object.hasOwn(context, property) ? context[property] : undefined;
       return value !== undefined && test(value);
     });
     if (!holds) {
@@ -208,9 +209,11 @@ function decide(compiled: Compiled, entityID: string, context: Context, log: { s
   return { segmentID, variantID: null };
 }
 
+const SURROGATE = /[\ud800-\udfff]/;
+
 /** 0 to 999. A lone surrogate counts as `?`, as Java encodes it. */
 export function bucketOf(flagID: number, entityID: string): number {
-  const wellFormed = entityID.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "?");
+  const wellFormed = !SURROGATE.test(entityID) ? entityID : entityID.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "?");
   return crc32(`${flagID}${wellFormed}`) % BUCKETS;
 }
 

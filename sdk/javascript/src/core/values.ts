@@ -13,12 +13,17 @@ export function entityText(value: unknown): string | null {
 /** The values of a context as text for constraints, without those that are null; numbers as `JSON.stringify` writes them. Raises TypeError. */
 export function contextTexts(context: Readonly<Record<string, unknown>> | null | undefined): Record<string, string> | null {
   if (context === null || context === undefined) return null;
-  const pairs = Object.entries(context).filter(([, value]) => value !== null && value !== undefined);
-  return Object.fromEntries(pairs.map(([name, value]) => {
-    if (typeof value === "string") return [name, value];
-    if (typeof value === "boolean" || typeof value === "bigint" || (typeof value === "number" && Number.isFinite(value))) return [name, String(value)];
-    throw new TypeError(`entityContext.${name} is ${shown(value)}; it must be a string, a finite number or a boolean`);
-  }));
+  const texts: Record<string, string> = {};
+  for (const name of Object.keys(context)) {
+    const value = context[name];
+    if (value === null || value === undefined) continue;
+    const isText = typeof value === "string" || typeof value === "boolean" || typeof value === "bigint" || (typeof value === "number" && Number.isFinite(value));
+    if (!isText) throw new TypeError(`entityContext.${name} is ${shown(value)}; it must be a string, a finite number or a boolean`);
+    // Not by assignment: `__proto__` is a name like any other.
+    if (name === "__proto__") Object.defineProperty(texts, name, { value: String(value), enumerable: true });
+    else texts[name] = String(value);
+  }
+  return texts;
 }
 
 function shown(value: unknown): string {
