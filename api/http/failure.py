@@ -14,7 +14,7 @@ __all__ = ["INTERNAL_ERROR", "answer_to", "invalid_parameter"]
 logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR = Answer(500, ((b"content-type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
-"""The answer to a request that failed for a reason that nobody foresaw."""
+"""The answer to a request that failed for an unexpected reason."""
 
 
 def answer_to(error: Exception) -> Answer | None:

@@ -40,7 +40,7 @@ class _PendingAnswer:
 
 
 class _NoEvent:
-    """Nobody waits for the messages of a pending answer: its request is complete."""
+    """Further messages of a pending answer are not awaited: its request is complete."""
 
     def set(self) -> None:
         pass

@@ -1,6 +1,7 @@
 """Encodes and hashes flags in turns after many have changed at once: after the start, a large commit, another log.
 
-The first snapshot and the first digest would otherwise pay for all of them. A few are left to whoever needs them first.
+The first snapshot and the first digest would otherwise pay for all of them. A few are left to the first
+request that needs them.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """A snapshot or resync on its way to subscribers: one message of any size, in pieces that are made when they are sent.
 
 A piece is one chunk of flags, framed. To make one takes a few milliseconds at most, and that only if its flags have not
-been encoded yet: so a snapshot of a hundred thousand flags delays nobody, and what a subscriber that reads slowly keeps
-in memory is the list of chunks.
+been encoded yet: so a snapshot of a hundred thousand flags delays no other client, and what a subscriber that
+reads slowly keeps in memory is the list of chunks.
 """
 
 from ..core.wire.format import Format

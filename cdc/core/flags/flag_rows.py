@@ -1,7 +1,7 @@
 """The rows of one flag: its own, those of its parts, and the tags it is linked to.
 
 A flag at rest is one short `bytes` object (`pack`), about a thirtieth of what the same rows take as dictionaries: a
-server holds tens of thousands of flags, and few of them change. Whoever changes or renders one unpacks it, which takes
+server holds tens of thousands of flags, and few of them change. To change or render one, it is unpacked, which takes
 microseconds. The packed form is `marshal`'s: it is never stored and never leaves the process.
 
 >>> rows = FlagRows(7)
