@@ -74,6 +74,7 @@ async def _read(websocket: WebSocket, session: Session, sink: AsgiSink, may_read
         text = message.get("text")
         session.begin_turn()
         session.receive(message["bytes"] if text is None else text)
+        session.end_turn()
         # Where more has arrived already, neither `receive` waits.
         await asyncio.sleep(0)
 

@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
+from websockets.speedups import apply_mask
 from websockets.streams import StreamReader
 
 from cdc.core.wire.dialect import MESSAGES
@@ -39,6 +40,10 @@ _READ = memoryview(bytearray(16 * 1024))
 
 # Where frames are compressed, a thousand bytes may be a frame of a mebibyte.
 _READ_DEFLATED = _READ[: 2 * 1024]
+
+# The first byte of an uncompressed text message in one frame, and the bytes of its header (RFC 6455, section 5.2).
+_FINAL_TEXT = 0x81
+_LEAST_FRAME_BYTES = 6
 
 # Where the parser of `websockets` waits for the next frame.
 _BETWEEN_FRAMES = StreamReader.at_eof.__code__
@@ -126,12 +131,49 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._has_heard = True
+        self._session.begin_turn()
+        try:
+            if self._parser is None:
+                data = self._take_messages(data)
+            if data:
+                self._parse(data)
+        finally:
+            self._session.end_turn()
+
+    def _take_messages(self, data: bytes) -> bytes:
+        """Handle the text messages at the begin that are one whole frame each, uncompressed, as most are; returns the
+        rest, for the parser. Its states alone take longer than an evaluation."""
+        at, size = 0, len(data)
+        while at + _LEAST_FRAME_BYTES <= size and data[at] == _FINAL_TEXT:
+            length = data[at + 1]
+            if length < 0x80:
+                break  # not masked
+            begin = at + 6
+            length &= 0x7F
+            if length >= 126:
+                begin = at + 8
+                # Not the shortest form of a length, or a large frame.
+                if length == 127 or (length := int.from_bytes(data[at + 2 : at + 4], "big")) < 126:
+                    break
+            end = begin + length
+            if end > size:
+                break
+            try:
+                content = apply_mask(data[begin:end], data[begin - 4 : begin]).decode()
+            except UnicodeDecodeError:
+                break
+            at = end
+            self._session.receive(content)
+            if self._transport.is_closing():
+                return b""
+        return data[at:] if at else data
+
+    def _parse(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
             parser = self._parser = Protocol(SERVER, state=State.OPEN, max_size=_MAX_FRAME_BYTES, logger=frames_logger)
             if self._deflate is not None:
                 parser.extensions = [self._deflate]
-        self._session.begin_turn()
         parser.receive_data(data)
         if parser.state is State.OPEN:
             # Pongs are sent first, as a ping may arrive between fragments; a close frame follows all answers.
@@ -149,6 +191,7 @@ class WebSocketConnection(Connection, asyncio.BufferedProtocol):
     def _send_protocol_frames(self, parser: Protocol) -> None:
         """Send the frames of the protocol itself: pongs, and the close frame."""
         if answer := b"".join(parser.data_to_send()):
+            self._session.flush()
             self.subscriber.delivery.send(self.subscriber, answer)
 
     def _drop_parser(self) -> None:

@@ -1,7 +1,11 @@
-"""Evaluation over a WebSocket: now, once a position is reached, or in the past."""
+"""Evaluation over a WebSocket: now, once a position is reached, or in the past.
+
+Answers carry the id of their request: that of a large batch, which is evaluated in turns, and of a request that waits,
+may come after those of later requests.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Protocol
 
 from cdc.core.errors import InvalidInput
@@ -15,6 +19,7 @@ from cdc.errors import OutOfReach, SourceError, TooBusy
 from cdc.fanout.hub import Hub
 
 from ..http.problem import Problem
+from ..http.turns import TURN_S, Turns
 
 __all__ = ["Evaluator", "WebSocketEvaluation"]
 
@@ -25,11 +30,14 @@ _MIN_POSITION_WAIT_S = 5.0
 
 
 class Evaluator(Protocol):
-    """Evaluates the requests of `evaluate` and `evaluate_batch`; raises `InvalidInput`."""
+    """Evaluates the requests of `evaluate` and `evaluate_batch`; raises `InvalidInput`. Results are JSON."""
 
-    def evaluate(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
+    def evaluate_text(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> str: ...
 
-    def evaluate_batch(self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None) -> Any: ...
+    def evaluate_batch_texts(
+        self, request: Mapping[str, Any], /, *, grant: Grant, catalog: Catalog | None = None
+    ) -> Iterator[str]:
+        """Raises at the call; the flags are those of the call, however late the results are taken."""
 
     async def catalog_at(self, point: PointInTime, /) -> Catalog:
         """Raises as `TimeTravel.at` does."""
@@ -55,11 +63,7 @@ class WebSocketEvaluation:
         if not is_ahead and question.at is None:
             self._answer(question, grant, request_id)
         elif len(self._tasks) >= _MAX_WAITING:
-            self._send_error(
-                "too_many_waiting",
-                f"{_MAX_WAITING} evaluations of this connection are waiting, the limit; retry after an answer",
-                request_id,
-            )
+            self._refuse_waiting(request_id)
         elif question.at is not None:
             self._spawn(self._answer_from_past(question, grant, question.at, request_id))
         elif question.min_position is not None:
@@ -105,12 +109,40 @@ class WebSocketEvaluation:
         position = (catalog or self._hub.catalog).position
         try:
             if isinstance(question, Evaluate):
-                result = self._evaluator.evaluate(question.request, grant=grant, catalog=catalog)
-                text = websocket.evaluation_result(request_id, position, result)
+                result = self._evaluator.evaluate_text(question.request, grant=grant, catalog=catalog)
             else:
-                results = self._evaluator.evaluate_batch(question.request, grant=grant, catalog=catalog)
-                text = websocket.evaluation_results(request_id, position, results)
+                texts = self._evaluator.evaluate_batch_texts(question.request, grant=grant, catalog=catalog)
+                self._answer_batch(texts, position, request_id)
+                return
         except (InvalidInput, OutOfReach) as error:
             self._send_error(error.code, str(error), request_id)
         else:
-            self._send(text)
+            self._send(websocket.evaluation_result(request_id, position, result))
+
+    def _answer_batch(self, texts: Iterator[str], position: Position, request_id: str) -> None:
+        """Answer now what takes no longer than a turn, else in a task that takes turns."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + TURN_S
+        results: list[str] = []
+        for text in texts:
+            results.append(text)
+            if loop.time() >= ends_s:
+                if len(self._tasks) < _MAX_WAITING:
+                    self._spawn(self._answer_in_turns(results, texts, position, request_id))
+                else:
+                    self._refuse_waiting(request_id)
+                return
+        self._send(websocket.evaluation_results(request_id, position, results))
+
+    async def _answer_in_turns(
+        self, results: list[str], texts: Iterator[str], position: Position, request_id: str
+    ) -> None:
+        results += await Turns().list_of(texts)
+        self._send(websocket.evaluation_results(request_id, position, results))
+
+    def _refuse_waiting(self, request_id: str) -> None:
+        self._send_error(
+            "too_many_waiting",
+            f"{_MAX_WAITING} evaluations of this connection are waiting, the limit; retry after an answer",
+            request_id,
+        )

@@ -7,6 +7,8 @@ in turn, to
 - the floor, `bench.evaluation_http.floor`: a bare httptools protocol that parses the JSON and answers a constant;
 - Flagr (github.com/openflagr/flagr), where `--flagr` names its program, with one processor for its own threads.
 
+Besides, the same requests over one WebSocket of this server, one at a time and 32 in flight.
+
 Each server has one core, the client another. CPU per request is the server's user and system time divided by the
 requests; p50 and p99 are the client's. The answers of this server and of Flagr are compared with those of the core,
 which `bench.evaluation` compares with a slow transcription of the rules: one wrong answer fails the run.
@@ -25,6 +27,8 @@ from typing import Any
 from bench.evaluation import flags_in_a_database, random_requests
 from bench.evaluation_http.flagr import running_flagr
 from bench.evaluation_http.load import Pass, run
+from bench.evaluation_http.websocket import encode_message
+from bench.evaluation_http.websocket import run as run_websocket
 from bench.evaluation_wire import running_server
 from bench.fanout.machine import describe
 from bench.fanout.process import Cores, Process
@@ -37,6 +41,9 @@ PATH = "/api/v1/evaluation"
 # The fields by which answers are compared: the others are texts that differ between the servers.
 _COMPARED = ("flagID", "flagKey", "segmentID", "variantID", "variantKey")
 
+IN_FLIGHT = 32
+
+_WEBSOCKET_TARGETS = (25_000, 60_000)
 _FLOOR_TARGET, _FLAGR_TARGET, _P99_TARGET = 1.6, 0.75, 1.0
 
 
@@ -96,6 +103,20 @@ def measure(subject: Subject, requests: Sequence[bytes], connections: int, *, in
     return done
 
 
+def measure_websocket(
+    server: Process, port: int, frames: Sequence[bytes], expected: Sequence[list[Any]]
+) -> list[float]:
+    """Evaluations per second of the server's processor: one at a time, and with `IN_FLIGHT` in flight."""
+    found = []
+    for in_flight in (1, IN_FLIGHT):
+        before = server.cpu_s()
+        done = run_websocket(port, frames, in_flight)
+        found.append(len(frames) / (server.cpu_s() - before))
+        if [compared(result) for result in done.results] != expected:
+            raise SystemExit("wrong answers over the WebSocket")
+    return found
+
+
 def report(subjects: Sequence[Subject], requests: int) -> bool:
     """Print a table and the targets; whether all of them are met."""
     figures = {subject.name: subject.medians() for subject in subjects}
@@ -114,6 +135,17 @@ def report(subjects: Sequence[Subject], requests: int) -> bool:
         print(f"| {name} | {measured:.2f} | ≤ {target} | {'met' if measured <= target else '**missed**'} |")
     print(f"\nbeyond the floor: {cpu - figures['floor'][0]:.1f} µs per request; {requests} requests in each round")
     return all(measured <= target for _, measured, target in lines)
+
+
+def report_websocket(rounds: Sequence[Sequence[float]]) -> bool:
+    print("\n| one WebSocket, evaluations per CPU second | measured | target | |\n| --- | --- | --- | --- |")
+    is_met = True
+    names = ("one at a time", f"{IN_FLIGHT} in flight")
+    for name, column, target in zip(names, zip(*rounds, strict=True), _WEBSOCKET_TARGETS, strict=True):
+        measured = statistics.median(column)
+        is_met = is_met and measured >= target
+        print(f"| {name} | {measured:,.0f} | ≥ {target:,} | {'met' if measured >= target else '**missed**'} |")
+    return is_met
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,14 +198,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 encode_request(PATH, body, subject.port, header if options.traced else "")
                 for body, header in zip(bodies, extra, strict=True)
             ]
+        frames = [encode_message(number, body) for number, body in enumerate(bodies)]
+        over_websocket: list[list[float]] = []
         for number in range(options.rounds + 1):  # the first warms up
+            over_websocket.append(measure_websocket(server.process, server.port, frames, expected))
             for subject in subjects:
                 measure(subject, requests[subject.name], options.connections, in_parts=options.in_parts)
                 if not number:
                     subject.rounds.clear()
     machine = describe()
     print(f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, Python {machine['python']}\n")
-    return 0 if report(subjects, options.requests) else 1
+    is_met = report(subjects, options.requests)
+    return 0 if report_websocket(over_websocket[1:]) and is_met else 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ subscription to everything.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,8 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "evaluate_batch": (*_EVALUATE_BATCH, "minPosition", "at"),
 }
 
+_ALLOWED = {kind: frozenset(("type", "requestId", *names)) for kind, names in _FIELDS.items()}
+
 
 def parse_message(text: str) -> ClientMessage:
     """Parse one text message; raises `InvalidMessage` with the `requestId` of the message, if it has one."""
@@ -124,14 +126,22 @@ def parse_message(text: str) -> ClientMessage:
 
 def _decode(text: str) -> dict[str, Any]:
     try:
-        body = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        # `json.loads` would make a new decoder for each message, which takes as long as the decoding.
+        try:
+            body, end = _scan_json(text, 0)
+        except StopIteration:
+            end = -1
+        # The decoder, which looks for blanks around the value, also says what is wrong.
+        if end != len(text):
+            body = _decode_json(text)
     except RecursionError as error:
         raise _too_deep() from error
     except ValueError as error:
         raise InvalidMessage(f"the message is not valid JSON: {error}", code="invalid_json") from error
     if not isinstance(body, dict):
         raise InvalidMessage("a message must be a JSON object", code="invalid_message")
-    if _is_deeper(body, MAX_DEPTH):
+    # As many brackets open at least.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(body, MAX_DEPTH):
         raise _too_deep()
     return body
 
@@ -149,6 +159,11 @@ def _finite(number: str) -> float:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not allowed")
+
+
+_decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_decode_json = _decoder.decode
+_scan_json: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def _is_deeper(value: object, levels: int) -> bool:
@@ -170,17 +185,16 @@ def _parse(body: dict[str, Any], request_id: str | None) -> ClientMessage:
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in _FIELDS:
         raise fields.refuse("type", kind, f"one of {fields.listed(_FIELDS)}", code="unknown_type")
-    allowed = ("type", "requestId", *_FIELDS[kind])
-    given: dict[str, Any] = {}
-    for name, value in body.items():
-        if name not in allowed:
-            raise InvalidInput(
-                f"{kind} has no field {fields.shown_name(name)}; it has {fields.listed(allowed)}",
-                name=fields.shown_name(name),
-                code="unknown_field",
-            )
-        if value is not None:
-            given[name] = value
+    if not body.keys() <= _ALLOWED[kind]:
+        unknown = fields.shown_name(next(name for name in body if name not in _ALLOWED[kind]))
+        raise InvalidInput(
+            f"{kind} has no field {unknown}; it has {fields.listed(('type', 'requestId', *_FIELDS[kind]))}",
+            name=unknown,
+            code="unknown_field",
+        )
+    if kind == "evaluate" and "at" not in body and "minPosition" not in body:
+        return Evaluate(request_id, {name: body[name] for name in _EVALUATE if body.get(name) is not None}, None)
+    given = {name: value for name, value in body.items() if value is not None}
     match kind:
         case "subscribe":
             return _subscribe(given, request_id)

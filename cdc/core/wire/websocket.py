@@ -5,6 +5,7 @@ Events are sent as `EncodedEvent.text`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from ..log.position import EventId, Position
@@ -125,28 +126,20 @@ def pong(request_id: str) -> str:
     return encode({"type": "pong", "requestId": request_id})
 
 
-def evaluation_result(request_id: str, position: Position, result: Any) -> str:
-    """The answer to `evaluate`, with the position of the evaluated state."""
-    return encode(
-        {
-            "type": "evaluation_result",
-            "requestId": request_id,
-            "position": str(position),
-            "result": result,
-        }
-    )
+def evaluation_result(request_id: str, position: Position, result: str) -> str:
+    """The answer to `evaluate`, with the position of the evaluated state; `result` is JSON."""
+    return f'{_evaluation_head(request_id, position)},"result":{result}}}'
 
 
-def evaluation_results(request_id: str, position: Position, results: Any) -> str:
-    """The answer to `evaluate_batch`."""
-    return encode(
-        {
-            "type": "evaluation_result",
-            "requestId": request_id,
-            "position": str(position),
-            "results": results,
-        }
-    )
+def evaluation_results(request_id: str, position: Position, results: Iterable[str]) -> str:
+    """The answer to `evaluate_batch`; each of the results is JSON."""
+    return f'{_evaluation_head(request_id, position)},"results":[{",".join(results)}]}}'
+
+
+def _evaluation_head(request_id: str, position: Position) -> str:
+    # `encode` would take a tenth of the whole answer's time.
+    quoted = _quoted(request_id) if request_id.isascii() else encode(request_id)
+    return f'{{"type":"evaluation_result","requestId":{quoted},"position":"{position}"'
 
 
 def error(code: str, message: str, request_id: str | None) -> str:

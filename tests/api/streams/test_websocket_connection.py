@@ -54,3 +54,52 @@ async def test_large_and_small_events_are_read_with_and_without_compression(
             events = [await client.hear() for _ in range(3)]
             assert (await client.ask(type="ping", requestId="x" * 100))["type"] == "pong"
     assert [len(event["flag"]["description"]) for event in events] == [1, 5_000, 200_000]
+
+
+@pytest.mark.parametrize("size", [20, 200, 70_000], ids=["2 bytes", "4 bytes", "10 bytes"])
+async def test_messages_of_one_read_are_answered_in_their_order(memory_server: RunningServer, size: int) -> None:
+    """Whole frames, which are taken apart here, in between those that are left to the parser of `websockets`."""
+    blanks = b" " * size
+
+    def ping(number: int) -> bytes:
+        return b'{"type":"ping","requestId":"%d"%b}' % (number, blanks)
+
+    def evaluate(number: int) -> bytes:
+        return b'{"type":"evaluate","requestId":"%d","flagKey":"none","entityID":"u"%b}' % (number, blanks)
+
+    async with raw_websocket(port_of(memory_server)) as connection:
+        await connection.send(
+            frame(1, ping(0))
+            + frame(1, evaluate(1))
+            + frame(1, b'{"type":"subscribe","requestId":"2","flags":["a"]}')
+            + frame(1, evaluate(3))
+            + frame(1, ping(4)[:7], fin=False)
+            + frame(0, ping(4)[7:])
+            + frame(1, b'{"type":"nonsense","requestId":"5"}')
+            + frame(2, b"binary")
+            + frame(1, ping(7))
+        )
+        answers = [await connection.message() for _ in range(8)]
+    assert [answer["requestId"] for answer in answers] == ["0", "1", "2", "3", "4", "5", None, "7"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (frame(1, b"\xff\xfe"), 1007),
+        (b"\x81\x04ping", 1002),
+        (b"\xc1\x80\0\0\0\0", 1002),
+        (b"\x81\xfe\x00\x01\0\0\0\0x", None),
+    ],
+    ids=["not UTF-8", "not masked", "reserved bit", "length in a longer form"],
+)
+async def test_a_bad_frame_behind_good_ones_is_judged_by_the_parser(
+    memory_server: RunningServer, bad: bytes, code: int | None
+) -> None:
+    async with raw_websocket(port_of(memory_server)) as connection:
+        await connection.send(frame(1, b'{"type":"ping","requestId":"p"}') + bad)
+        assert await connection.message() == {"type": "pong", "requestId": "p"}
+        if code is None:
+            assert (await connection.message())["code"] == "invalid_json"
+        else:
+            assert await connection.close_code() == code

@@ -64,3 +64,14 @@ async def test_over_the_websocket_an_error_carries_the_request_id(memory_server:
         answer = await receive(socket)
     assert (answer["type"], answer["requestId"]) == ("error", "bad")
     assert "entityContext" in answer["message"]
+
+
+async def test_a_large_batch_leaves_the_loop_to_others_and_is_answered_last(memory_server: RunningServer) -> None:
+    entities = [{"entityID": f"u{number}"} for number in range(2_500)]
+    batch = {"type": "evaluate_batch", "requestId": "batch", "entities": entities, "flagKeys": ["a", "b", "c", "d"]}
+    async with connect(memory_server.websocket_url, max_size=None) as socket:
+        await socket.send(json.dumps(batch))
+        await socket.send(json.dumps({"type": "ping", "requestId": "ping"}))
+        first, second = json.loads(await socket.recv()), json.loads(await socket.recv())
+    assert (first["type"], second["requestId"]) == ("pong", "batch")
+    assert len(second["results"]) == 10_000

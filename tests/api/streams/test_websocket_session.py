@@ -3,6 +3,7 @@
 import asyncio
 import json
 import zlib
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -307,10 +308,10 @@ async def test_a_message_that_fails_in_a_later_turn_ends_the_connection() -> Non
     """An unforeseen error must not leave it open and deaf."""
 
     class Broken:
-        def evaluate(self, request: object, /, *, grant: Grant, catalog: Catalog | None = None) -> object:
+        def evaluate_text(self, request: object, /, *, grant: Grant, catalog: Catalog | None = None) -> NoReturn:
             raise RuntimeError("unforeseen")
 
-        evaluate_batch = evaluate
+        evaluate_batch_texts = evaluate_text
 
         async def catalog_at(self, point: PointInTime, /) -> Catalog:
             raise NotImplementedError

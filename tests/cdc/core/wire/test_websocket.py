@@ -67,7 +67,7 @@ def test_small_answers() -> None:
     assert websocket.error("invalid_json", "what?", None) == (
         '{"type":"error","code":"invalid_json","message":"what?","requestId":null}'
     )
-    assert websocket.evaluation_result("r1", Position(7), {"flagID": 1}) == (
+    assert websocket.evaluation_result("r1", Position(7), '{"flagID":1}') == (
         '{"type":"evaluation_result","requestId":"r1","position":"7","result":{"flagID":1}}'
     )
     assert websocket.evaluation_results("r1", Position(7), []) == (
