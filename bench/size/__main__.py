@@ -110,12 +110,15 @@ async def _change(connection: psycopg.AsyncConnection[object], number: int) -> s
 async def measure(url: str, count: int, rounds: int, report: Report) -> None:
     floors = [floor_s(url)]
     starts: list[float] = []
+    cpus: list[float] = []
     for _ in range(rounds):
         async with serving(url) as server:
             starts.append(server.ready_s)
+            cpus.append(server.cpu_s)
         floors.append(floor_s(url))
     floor = statistics.median(floors)
     report.note("reading the tables by COPY", floor, "s")
+    report.note("start to ready, processor time of the server", statistics.median(cpus), "s")
     report.figure("start to ready", statistics.median(starts), "s", min(6.0, 5 * floor), f"{starts}")
     async with serving(url) as server, await psycopg.AsyncConnection.connect(url, autocommit=True) as writer:
         await _encoded(server)

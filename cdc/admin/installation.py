@@ -11,15 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from importlib import resources
+from typing import TYPE_CHECKING, cast
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import create_engine, pool
-from sqlalchemy.exc import DBAPIError
 
 import sql
 
@@ -49,6 +44,9 @@ __all__ = [
     "require_schemas",
     "uninstall",
 ]
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +88,10 @@ def migrate(
     with driver_errors(redact(conninfo)), naming_event_triggers(conninfo), connect(conninfo) as connection:
         _require_version(connection)
         require_primary(connection, conninfo)
-        install = partial(_install, conninfo, report, repair=repair)
-        changed = retry_on_lock(install, "the tables of flagent_cdc", report, deadline_s)
+        changed = False
+        if repair or not _is_current(connection):
+            install = partial(_install, conninfo, report, repair=repair)
+            changed = retry_on_lock(install, "the tables of flagent_cdc", report, deadline_s)
         for schema in dict.fromkeys(schemas):
             outcome = _attach(connection, schema, report, deadline_s)
             changed = changed or outcome == "attached"
@@ -194,8 +194,26 @@ def _require_version(connection: Connection) -> None:
         raise SchemaMismatch(f"PostgreSQL {major} is too old: flagent-cdc needs version {OLDEST_SERVER} or newer")
 
 
+def newest_revision() -> str:
+    """The revision that this version's tables have; Alembic knows it too, and takes half a second to import."""
+    names = [file.name for file in resources.files("sql").joinpath("migrations", "versions").iterdir()]
+    newest = max(name for name in names if name[:4].isdigit())
+    return newest[:4]
+
+
+def _is_current(connection: Connection) -> bool:
+    """Whether there is nothing to install: the usual case, at every start on an embedded database."""
+    if _revision(connection) != newest_revision():
+        return False
+    installed: dict[str, str] = dict(connection.execute(query("installed_objects")).fetchall())
+    return installed == {one.name: one.sha256 for one in objects()}
+
+
 def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
     """Bring tables, functions and triggers of `flagent_cdc` up to date in one transaction."""
+    from alembic import command
+    from alembic.util.exc import CommandError
+
     with _changing(conninfo) as (connection, config):
         before = _revision(connection)
         try:
@@ -236,8 +254,13 @@ def _drop_obsolete(connection: Connection, shipped: list[DatabaseObject]) -> Non
 
 
 @contextmanager
-def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
+def _changing(conninfo: str) -> Iterator[tuple[Connection, "Config"]]:
     """One transaction that excludes other installations, and Alembic's configuration for it."""
+    # Imported late: a server whose database is up to date needs neither.
+    from alembic.config import Config
+    from sqlalchemy import create_engine, pool
+    from sqlalchemy.exc import DBAPIError
+
     # Alembic needs a SQLAlchemy connection; everything else uses the driver's connection below it.
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect_plain(conninfo), poolclass=pool.NullPool)
     try:
@@ -258,6 +281,9 @@ def _changing(conninfo: str) -> Iterator[tuple[Connection, Config]]:
 
 
 def _downgrade(conninfo: str, revision: str, report: Report) -> bool:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
     with _changing(conninfo) as (connection, config):
         present = _revision(connection)
         known = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]

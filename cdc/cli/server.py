@@ -55,7 +55,6 @@ from cdc.core.descriptors import ARRIVING, connections_within
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
 from cdc.evaluation.evaluator import Evaluator
-from cdc.jetstream.upstream import JetStreamUpstream
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 from cdc.node.worker_peers import WorkerPeers
@@ -140,6 +139,9 @@ def _max_connections(settings: Settings) -> int:
 def upstream_of(settings: Settings) -> Upstream:
     """The source that the settings name."""
     if settings.nats.source is not None:
+        # Imported late: most servers need no NATS client.
+        from cdc.jetstream.upstream import JetStreamUpstream
+
         return JetStreamUpstream(settings)
     if settings.database.url is None:
         raise ValueError("the server needs a database URL; the command starts the embedded database before")

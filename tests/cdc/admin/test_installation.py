@@ -1,7 +1,12 @@
 """Installing twice, upgrading, and leaving no trace."""
 
+import subprocess
+import sys
+
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg.conninfo import make_conninfo
 
 from cdc.admin import installation as install
@@ -96,6 +101,21 @@ def test_a_second_run_changes_nothing(database_url: str) -> None:
     assert installation == install.Installation(attached=("public",), pending=(), changed=False)
     assert ask(database_url, TOUCHED) == before
     assert reports == ["schema public: already attached"]
+
+
+def test_the_newest_revision_is_that_of_alembic() -> None:
+    config = Config()
+    config.set_main_option("script_location", "sql:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == install.newest_revision()
+
+
+def test_where_nothing_is_to_be_installed_alembic_is_not_imported(database_url: str) -> None:
+    program = (
+        "import sys; from cdc.admin.installation import migrate;"
+        f" migrate({database_url!r}); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
 
 
 def test_a_changed_object_is_created_again_and_no_other(database_url: str) -> None:
