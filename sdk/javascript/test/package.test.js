@@ -217,6 +217,15 @@ test("npm pack builds what it packs, and the package works by import and by requ
   }
 });
 
+test("the lock file names every package that another one needs", () => {
+  // `npm install` leaves out an optional package that the registry does not have, and `npm ci` refuses the result.
+  const { packages } = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8"));
+  const names = new Set(Object.keys(packages).map((path) => path.replace(/^.*node_modules\//, "")));
+  const missing = Object.entries(packages).flatMap(([path, { dependencies = {}, optionalDependencies = {} }]) =>
+    Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !names.has(name)).map((name) => `${path}: ${name}`));
+  assert.deepEqual(missing, []);
+});
+
 test("the package has no run-time dependencies, and its lock file has no URLs", () => {
   const { dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   assert.equal(dependencies, undefined);
