@@ -50,6 +50,7 @@ type Client struct {
 	hadMessage      bool
 	isLimitReported bool
 	closed          chan struct{}
+	exposures       *exposureHandlers
 	// table is the store of rows that the client exists for, nil for one of flags.
 	table *TableStore
 	// hasReceived: a message has arrived on some connection.
@@ -76,6 +77,7 @@ func NewClient(address string, opts ...Option) (*Client, error) {
 		retryBetter:     defaultRetryBetter,
 		logger:          slog.Default(),
 		savePace:        defaultPace,
+		reportInterval:  reportInterval,
 		clock:           systemClock{start: time.Now()},
 	}
 	for _, option := range opts {
@@ -125,6 +127,7 @@ func newClient(o options, at addresses, address string) *Client {
 		onlineAgain: make(chan struct{}),
 		wentOffline: make(chan struct{}),
 	}
+	c.exposures = newExposureHandlers(c)
 	// The narrowest of the transports decides: a fall-back must be able to select as much.
 	c.limits = webSocketLimits
 	if o.transports[0] == SSE {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/flagent-cdc/flagent-go/internal/policy"
 )
 
 // The errors that have no data.
@@ -95,7 +97,12 @@ func (e *HandlerPanicError) Unwrap() error {
 type RequestError struct {
 	Code    string
 	Message string
+	// Status is the HTTP status, 0 for an answer on the WebSocket.
+	Status int
 }
+
+// isFinal reports whether the same request would be answered with the same error.
+func (e *RequestError) isFinal() bool { return policy.Status(e.Status) == policy.Fatal }
 
 func (e *RequestError) Error() string { return "flagent: " + e.Code + ": " + e.Message }
 

@@ -98,7 +98,25 @@ func (s *Store) evaluate(name, schema string, id int64, key string, entity Entit
 	if flag == nil {
 		result.FlagID, result.FlagKey = id, key
 	}
+	if exposures := s.client.exposures; exposures.isUsed.Load() {
+		s.expose(table, name, schema, flag, &result, entity.Context)
+	}
 	return result, nil
+}
+
+// expose reports an evaluation of a flag that the store holds, off or without a variant too.
+func (s *Store) expose(table *view, name, schema string, flag *Flag, result *Result, context Context) {
+	if flag == nil {
+		var err error
+		if flag, err = table.get(name, schema); err != nil {
+			return
+		}
+	}
+	known := ""
+	if table.hasSeveralSchemas {
+		known = flag.Schema
+	}
+	s.client.exposures.add(flag, known, result, context, table.position)
 }
 
 // evaluateFlag evaluates a flag, nil for none, with the dependencies of a table.

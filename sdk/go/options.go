@@ -40,6 +40,7 @@ type options struct {
 	isManualStart   bool
 	cacheIdentity   *string
 	savePace        savePace
+	reportInterval  time.Duration
 	hooks           Hooks
 	clock           clock
 }

@@ -250,7 +250,7 @@ func (c *Client) post(ctx context.Context, path string, content []byte) (jsontex
 		if code == "" {
 			code = "status_" + strconv.Itoa(answer.StatusCode)
 		}
-		return jsontext.Value{}, &RequestError{Code: code, Message: problemSentence(answer.Header.Get("Content-Type"), body)}
+		return jsontext.Value{}, &RequestError{Code: code, Message: problemSentence(answer.Header.Get("Content-Type"), body), Status: answer.StatusCode}
 	}
 	if err != nil {
 		return jsontext.Value{}, malformed("the response is %v", err)
