@@ -489,3 +489,11 @@ func await(channel chan struct{}) {
 		panic(errPeer)
 	}
 }
+
+func jsonOf(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
