@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cdc.errors import InvalidInput, OutOfReach, SourceError, TooBusy
 from cdc.evaluation.evaluator import Evaluator as CatalogEvaluator
+from cdc.node.exposures import Exposures
 from cdc.node.pipeline import Pipeline
 from cdc.observe.status import StatusReader
 
@@ -32,6 +33,7 @@ from .routes import (
     changes,
     evaluation,
     export,
+    exposures,
     flag_history,
     flags,
     health,
@@ -149,6 +151,7 @@ _ROOMS = (
     flags,
     changes,
     export,
+    exposures,
     evaluation,
     ofrep,
     realtime,
@@ -171,10 +174,11 @@ def create_app(
     status_reader: StatusReader | None = None,
     page: Page | None = None,
     metrics: Metrics | None = None,
+    usage: Exposures | None = None,
 ) -> FastAPI:
     """The FastAPI application, with every endpoint that is not a stream.
 
-    `page` None leaves the page out, `metrics` None the endpoint `/metrics`.
+    `page` None leaves the page out, `metrics` None the endpoint `/metrics`; without `usage` no exposures are taken.
     """
     web = FastAPI(
         title="flagent-cdc",
@@ -202,6 +206,7 @@ def create_app(
     web.state.authentication = gateway.authentication
     web.state.status = StatusReader(pipeline) if status_reader is None else status_reader
     web.state.metrics = metrics
+    web.state.exposures = usage
     web.state.snapshots = snapshot.Snapshots(pipeline)
     for kind in (Problem, InvalidInput, OutOfReach, TooBusy, SourceError):
         web.add_exception_handler(kind, _on_error)

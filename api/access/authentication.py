@@ -59,6 +59,7 @@ GRANT_AWARE_PATHS = (
     "/api/v1/changes",
     "/api/v1/tables",
     "/api/v1/evaluation",
+    "/api/v1/exposures",
     "/api/v1/export/",
     "/api/v1/snapshot",
     "/api/v1/stream-tokens",

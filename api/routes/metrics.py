@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from fastapi import APIRouter, Request, Response
 
 from cdc.evaluation.evaluator import Evaluator
+from cdc.node.exposures import Exposures
 from cdc.node.worker_peers import WorkerPeers
 from cdc.observe.metrics import Connections, Sample, exposition, read_samples
 from cdc.observe.status import StatusReader
@@ -23,8 +24,15 @@ class Metrics:
     """Collects the metrics of this worker and of its peers."""
 
     def __init__(
-        self, status: StatusReader, gateway: Gateway, evaluator: Evaluator, peers: WorkerPeers, version: str
+        self,
+        status: StatusReader,
+        gateway: Gateway,
+        evaluator: Evaluator,
+        peers: WorkerPeers,
+        version: str,
+        exposures: Exposures | None = None,
     ) -> None:
+        self._exposures = exposures
         self._status = status
         self._gateway = gateway
         self._evaluator = evaluator
@@ -51,6 +59,7 @@ class Metrics:
                 self._evaluator.evaluations,
                 self._version,
                 is_ready=gateway.is_ready,
+                exposures=self._exposures,
             )
         )
 

@@ -50,6 +50,7 @@ def add_arguments(parser: Parser) -> None:
     )
     create.add_argument("--no-evaluate", action="store_true", help="allow reading, but not evaluation")
     create.add_argument("--admin", action="store_true", help="allow /metrics, /api/v1/status and the full /readyz")
+    create.add_argument("--expose", action="store_true", help="allow reporting how often variants are used")
     create.add_argument("--admin-only", action="store_true", help="allow these and nothing else, as a monitoring needs")
     expiry = create.add_mutually_exclusive_group()
     expiry.add_argument(
@@ -133,7 +134,8 @@ def _grant(arguments: argparse.Namespace) -> Grant:
         return Grant(flags=frozenset(), tables=frozenset(), evaluate=False, admin=True)
     if arguments.rows is not None:
         scopes["rows"] = _rows(arguments.rows)
-    grant = Grant.parse({**scopes, "evaluate": not arguments.no_evaluate, "admin": arguments.admin})
+    switches = {"evaluate": not arguments.no_evaluate, "admin": arguments.admin, "expose": arguments.expose}
+    grant = Grant.parse({**scopes, **switches})
     check_rules_of_key(grant)
     return grant
 

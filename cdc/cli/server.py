@@ -55,6 +55,7 @@ from cdc.core.descriptors import ARRIVING, connections_within
 from cdc.core.errors import InvalidInput
 from cdc.database.database_url import read_database_url
 from cdc.evaluation.evaluator import Evaluator
+from cdc.node.exposures import Exposures
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
 from cdc.node.worker_peers import WorkerPeers
@@ -294,6 +295,8 @@ def build_server(
             if tracing is not None:
                 running.push_async_callback(tracing.close)
             await running.enter_async_context(pipelines.running())
+            if exposures is not None:
+                await running.enter_async_context(exposures.running())
             if authenticator is not None:
                 await running.enter_async_context(authenticator.running())
                 await running.enter_async_context(gateway.credential_expiry.running())
@@ -309,15 +312,27 @@ def build_server(
                 gc.freeze()
             yield
 
+    store = upstream.exposure_store()
+    exposures = None if store is None else Exposures(store)
     page = None
     if settings.web.page_enabled:
         page = Page(settings.sse.path if settings.sse.enabled else None, can_switch=switch is not None)
     status = StatusReader(pipeline)
     metrics = (
-        Metrics(status, gateway, evaluator, peers, version("flagent-cdc")) if settings.web.metrics_enabled else None
+        Metrics(status, gateway, evaluator, peers, version("flagent-cdc"), exposures)
+        if settings.web.metrics_enabled
+        else None
     )
     web = create_app(
-        pipeline, evaluator, gateway, version("flagent-cdc"), lifespan, status_reader=status, page=page, metrics=metrics
+        pipeline,
+        evaluator,
+        gateway,
+        version("flagent-cdc"),
+        lifespan,
+        status_reader=status,
+        page=page,
+        metrics=metrics,
+        usage=exposures,
     )
     if switch is not None:
         web.include_router(DemoSwitch(switch).router)

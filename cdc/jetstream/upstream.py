@@ -46,5 +46,8 @@ class JetStreamUpstream:
         """None for a lane ordered when read: its pages depend on transactions that only PostgreSQL knows."""
         return None if lane.is_polled else JetStreamLogHistory(self.address, self._layout.of(lane))
 
+    def exposure_store(self) -> None:
+        """Nodes of this tier never write to the database."""
+
     def key_store(self) -> KeyStore:
         return JetStreamKeys(self.address, self._layout, self._secret)

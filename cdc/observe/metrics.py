@@ -21,6 +21,7 @@ from ..core.log.row_text import Unreadable
 from ..core.subscription.resume import ResyncReason
 from ..fanout.hub import Hub
 from ..fanout.subscriber import CloseReason
+from ..node.exposures import Exposures
 from ..node.pipeline import Pipeline
 from .log_rate import LINES
 from .status import Status
@@ -99,6 +100,9 @@ FAMILIES = (
     Family("change_log_oldest_timestamp_seconds", Kind.GAUGE, "Time of the oldest commit in the change log."),
     Family("log_lines_suppressed", Kind.COUNTER, "Log lines beyond the limit of one place in the source."),
     Family("evaluations", Kind.COUNTER, "Evaluations answered, counting each one in a batch."),
+    Family("exposures", Kind.COUNTER,
+           "Reported exposures: accepted, of flags that do not exist, and dropped because they could not be written.",
+           ("result",)),
 )  # fmt: skip
 
 # The standard names of Prometheus for the metrics of a process; its client's collector reads the values.
@@ -134,6 +138,7 @@ def read_samples(
     version: str,
     *,
     is_ready: bool,
+    exposures: Exposures | None = None,
 ) -> Iterator[Sample]:
     """The samples of this process; `pipelines` by the names of their lanes, `status` of the flags' pipeline.
 
@@ -158,6 +163,10 @@ def read_samples(
     yield _one("schemas", len(status.schemas))
     yield _one("log_lines_suppressed", LINES.suppressed)
     yield _one("evaluations", evaluations)
+    if exposures is not None:
+        yield _one("exposures", exposures.counts.accepted, result="accepted")
+        yield _one("exposures", exposures.unknown, result="unknown")
+        yield _one("exposures", exposures.counts.dropped, result="dropped")
     yield from _log(status)
     yield from _process()
 

@@ -9,6 +9,7 @@ from ..errors import FlagentCdcError, is_retryable
 from ..settings.settings import Settings
 from ..source.upstream import Replica, Source
 from .capture_monitor import CaptureMonitor
+from .exposure_tables import ExposureTables
 from .key_reader import KeyReader
 from .lane_reader import LaneReader
 from .listener import Listener, ListenerOptions, ListenerTimes
@@ -40,6 +41,8 @@ class PostgresUpstream:
         self._retention = Retention(
             settings.retention.max_age_s, settings.retention.max_bytes, settings.retention.lane_max_bytes
         )
+        self._takes_exposures = settings.exposures.enabled
+        self._exposures_keep_s = settings.exposures.retention_s
         self._prune_interval_s = settings.retention.prune_interval_s
         self._times = ListenerTimes(
             probe_s=settings.listener.probe_interval_s,
@@ -71,6 +74,9 @@ class PostgresUpstream:
 
     def table_source(self) -> TableReader:
         return TableReader(self._url)
+
+    def exposure_store(self) -> ExposureTables | None:
+        return ExposureTables(self._url, self._exposures_keep_s) if self._takes_exposures else None
 
     def key_store(self) -> KeyReader:
         return KeyReader(self._url)

@@ -338,6 +338,21 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureSettings:
+    """Usage that clients report, when they evaluate flags themselves."""
+
+    enabled: bool = setting(
+        "FLAGENT_CDC_EXPOSURES",
+        BOOLEAN,
+        "false",
+        "Take counts of variants at `POST /api/v1/exposures`, from credentials with the scope `expose`.",
+    )
+    retention_s: float | None = setting(
+        "FLAGENT_CDC_EXPOSURES_RETENTION", AGE, "90d", "How long the counts are kept; at least a day."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
     """Limits on what clients may use."""
 

@@ -17,6 +17,7 @@ from .sections import (
     FLAGENT_DATABASE,
     AuthSettings,
     DatabaseSettings,
+    ExposureSettings,
     LimitSettings,
     ListenerSettings,
     ListenSettings,
@@ -48,6 +49,7 @@ class Settings:
     listener: ListenerSettings = field(default_factory=ListenerSettings)
     pipeline: PipelineSettings = field(default_factory=PipelineSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    exposures: ExposureSettings = field(default_factory=ExposureSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
     log: LogSettings = field(default_factory=LogSettings)

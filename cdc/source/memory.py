@@ -231,6 +231,9 @@ class MemoryLog:
     def table_source(self) -> None:
         """The tables themselves cannot be read."""
 
+    def exposure_store(self) -> None:
+        """Exposures are not kept."""
+
     def key_store(self) -> "MemoryKeyStore":
         return MemoryKeyStore(self)
 

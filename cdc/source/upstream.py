@@ -16,6 +16,7 @@ from ..core.log.change import Commit
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import Position
 from ..core.subscription.resume import ResyncReason
+from .exposure_store import ExposureStore
 from .log import Log, LogHistory
 from .table import TableSource
 
@@ -121,6 +122,9 @@ class Upstream(Protocol):
 
     def table_source(self) -> TableSource | None:
         """A new one for each concurrent reader; None where tables cannot be read."""
+
+    def exposure_store(self) -> ExposureStore | None:
+        """Where counts of exposures are kept; None where this source keeps none, or they are switched off."""
 
     def key_store(self) -> KeyStore:
         """A new one, for one authenticator."""

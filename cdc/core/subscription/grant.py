@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _TEXTS = ("flags", "tags", "schemas", "tables")
 _NUMBERS = ("projects", "environments")
-_SWITCHES = ("evaluate", "admin")
+_SWITCHES = ("evaluate", "admin", "expose")
 
 
 class View(Enum):
@@ -62,6 +62,7 @@ class Grant:
     rows: tuple[tuple[str, RowRule], ...] = ()
     evaluate: bool = True
     admin: bool = False
+    expose: bool = False
     is_restricted: bool = field(init=False, repr=False, compare=False, default=False)
     """Whether there is anything that it does not allow to be read. Every request asks."""
     _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
@@ -118,6 +119,8 @@ class Grant:
             written["evaluate"] = False
         if self.admin:
             written["admin"] = True
+        if self.expose:
+            written["expose"] = True
         return written
 
     @property
@@ -146,6 +149,7 @@ class Grant:
             rows=tuple(dict.fromkeys((*mine.rows, *its.rows))),
             evaluate=self.evaluate and other.evaluate,
             admin=self.admin and other.admin,
+            expose=self.expose and other.expose,
         )
 
     def _spelled_out(self) -> Self:

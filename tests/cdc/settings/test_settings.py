@@ -104,6 +104,8 @@ def test_every_variable_reaches_its_field() -> None:
         "retention.max_bytes": ("off", None),
         "retention.lane_max_bytes": ("2GiB", 2 * 1024**3),
         "retention.prune_interval_s": ("10s", 10.0),
+        "exposures.enabled": ("on", True),
+        "exposures.retention_s": ("7d", 604_800.0),
         "pipeline.backfill_timeout_s": ("5m", 300.0),
         "pipeline.stall_timeout_s": ("1m", 60.0),
         "listener.coalesce_window_s": ("5", 0.005),
