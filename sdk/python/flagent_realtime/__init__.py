@@ -27,6 +27,7 @@ from .errors import (
     WrongEventLoop,
 )
 from .events import EventType, FlagentEvent
+from .exposures import Exposure, ExposureReporter
 from .flags import Constraint, Distribution, Flag, Segment, Tag, Variant
 from .persistence import FilePersistence, Persistence
 from .sse import FlagentSSEClient
@@ -44,6 +45,8 @@ __all__ = [
     "Distribution",
     "EvaluationResult",
     "EventType",
+    "Exposure",
+    "ExposureReporter",
     "FilePersistence",
     "Flag",
     "FlagChange",

@@ -22,6 +22,7 @@ from ._clock import Clock, SystemClock
 from ._connection_supervisor import ConnectionSupervisor, NextStep
 from ._dispatcher import Dispatcher, Invoke, invoke_here
 from ._event_id import Cursor, compare_event_ids
+from ._exposure_feed import ExposureFeed
 from ._home import Home
 from ._selection import EVERYTHING, Selection, Weight, union
 from ._store_driver import StoreDriver
@@ -92,6 +93,7 @@ class RealtimeClient(SubscriptionRegistry):
         self._has_begun = False
         self._last_greeting: Mapping[str, Any] = {"type": "connected"}
         self._failure: FlagentError | None = None
+        self._exposures = ExposureFeed(self)
         self._early_errors: list[FlagentError] = []
         self._fetched_keys: list[str | None] = []
         """A key that was fetched to find saved flags, for the connection that follows."""
@@ -192,6 +194,11 @@ class RealtimeClient(SubscriptionRegistry):
     def queued_messages(self) -> int:
         """The number of messages that wait for handlers; at ``queue_size`` the client stops reading the socket."""
         return len(self._dispatcher)
+
+    def on_exposure(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with each :class:`Exposure` of this client's stores. Returns a function that removes it."""
+        self._exposures.handlers.append(handler)
+        return lambda: self._exposures.handlers.remove(handler)
 
     # ---------------------------------------------------------------- stores
 

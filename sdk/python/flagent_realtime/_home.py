@@ -16,6 +16,11 @@ class Home:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which the client runs; ``None`` before it was started."""
+        return self._loop
+
+    @property
     def is_forked(self) -> bool:
         """Whether this process is a copy of the one in which the client runs."""
         return self._pid is not None and self._pid != os.getpid()

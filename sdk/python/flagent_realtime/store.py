@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from ._evaluation import EvaluationResult, evaluate_flag
+from ._exposure_feed import Exposure
+from ._exposure_window import ExposureWindow
 from ._flag_table import ChangeKind, FlagEntry, FlagIdentity
 from ._known_flags import begin_with_known_flags
 from ._position_target import PositionTarget, Progress
@@ -48,6 +51,9 @@ class FlagStore:
     - *bootstrap*: what ``GET /api/v1/snapshot`` or ``GET /api/v1/flags?preload=true`` answers, or a saved document, as
       text or parsed.
 
+    *exposure_window* is in seconds: :meth:`on_exposure` hears of an entity that gets the same variant of a flag again
+    only after it.
+
     With both, the newer state counts. ``source`` says where the flags come from. When the client connects, the server
     sends only what has changed since.
 
@@ -65,8 +71,10 @@ class FlagStore:
         bootstrap: object = None,
         max_age: float | timedelta = DEFAULT_MAX_AGE,
         cache_identity: str | None = None,
+        exposure_window: float = 3600.0,
     ) -> None:
         self._client = client
+        self._window = ExposureWindow(exposure_window)
         self.selection = Selection.of_flags(flags, flag_ids, tags)
         self._driver = StoreDriver(self.selection, client._dispatcher)
         self._core = self._driver.core
@@ -151,8 +159,9 @@ class FlagStore:
         does.
         """
         name = str(flag_id) if flag_id is not None else flag_key
-        return evaluate_flag(
-            None if name is None else self._find_enabled(name, schema),
+        flag = None if name is None else self._find_enabled(name, schema)
+        result = evaluate_flag(
+            flag,
             lambda key: self.get(key, schema),
             requested_id=flag_id,
             requested_key=flag_key,
@@ -160,6 +169,45 @@ class FlagStore:
             entity_type=entity_type,
             entity_context=entity_context,
         )
+        feed = self._client._exposures
+        if feed.handlers and name is not None:
+            self._expose(result, flag or self._find(name, schema), entity_context)
+        return result
+
+    def _expose(self, result: EvaluationResult, flag: Flag | None, context: Mapping[str, ContextValue] | None) -> None:
+        if flag is None:
+            return
+        entity_id = str(result.entity_id)
+        key = (flag.schema, flag.key, entity_id, result.variant_key)
+        if not self._window.is_first(key, time.monotonic()):
+            return
+        self._client._exposures.publish(
+            Exposure(
+                flag_key=flag.key,
+                flag_id=flag.id,
+                schema=flag.schema,
+                variant_key=result.variant_key,
+                entity_id=entity_id,
+                segment_id=result.segment_id,
+                position=self.position,
+                context_keys=tuple(sorted(context or ())),
+                time=datetime.now(timezone.utc),
+            )
+        )
+
+    def on_exposure(self, handler: Listener) -> Callable[[], None]:
+        """Call *handler* with each :class:`Exposure` of this client: the first per flag, entity and variant within the
+        window. Returns a function that removes it."""
+        return self._client.on_exposure(handler)
+
+    def _find(self, name: str, schema: str | None) -> Flag | None:
+        """The flag whose id, or else whose key, is *name*, also when it is off."""
+        table = self._core.table
+        if name.isascii() and name.isdigit():
+            entry = table.entries.get(FlagIdentity("" if schema is None else table.lookup_schema(schema), int(name)))
+            if entry is not None:
+                return entry.flag
+        return self.get(name, schema)
 
     def _find_enabled(self, name: str, schema: str | None) -> Flag | None:
         """The enabled flag whose id, or else whose key, is *name*."""

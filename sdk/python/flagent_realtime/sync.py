@@ -31,7 +31,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from . import client as any_client
-from . import sse, store, websocket
+from . import exposures, sse, store, websocket
 from ._client import RealtimeClient
 from ._evaluation import EvaluationResult
 from ._values import ContextValue
@@ -42,7 +42,7 @@ from .persistence import Persistence
 from .store import StoreSource, StoreStatus
 from .subscriptions import Subscription
 
-__all__ = ["FlagStore", "FlagentClient", "FlagentSSEClient", "FlagentWebSocketClient"]
+__all__ = ["ExposureReporter", "FlagStore", "FlagentClient", "FlagentSSEClient", "FlagentWebSocketClient"]
 
 logger = logging.getLogger("flagent_realtime")
 
@@ -249,6 +249,10 @@ class _Client(Generic[_C]):
         """Call *handler* with every event that arrives."""
         return self._subscribe(lambda: self._client.on_event(handler))
 
+    def on_exposure(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with each :class:`Exposure` of this client's stores."""
+        return self._register(lambda: self._call(self._client.on_exposure, handler))
+
     def on_error(self, handler: Handler) -> Callable[[], None]:
         """Call *handler* with each reported error."""
         return self._register(lambda: self._call(self._client.on_error, handler))
@@ -406,6 +410,7 @@ class FlagStore:
         bootstrap: object = None,
         max_age: float | timedelta = store.DEFAULT_MAX_AGE,
         cache_identity: str | None = None,
+        exposure_window: float = 3600.0,
     ) -> None:
         self._client = client
         self._options: dict[str, Any] = {
@@ -414,6 +419,7 @@ class FlagStore:
             "tags": frozenset(tags),
             "max_age": max_age,
             "cache_identity": cache_identity,
+            "exposure_window": exposure_window,
         }
         self._persistence = persistence
         self._is_detached = False
@@ -505,6 +511,10 @@ class FlagStore:
         """Call *listener* with each change."""
         return self._client._register(lambda: self._client._call(self._store.on_change, listener))
 
+    def on_exposure(self, handler: Handler) -> Callable[[], None]:
+        """Call *handler* with each :class:`Exposure` of this client."""
+        return self._client.on_exposure(handler)
+
     def on_status(self, listener: Handler) -> Callable[[], None]:
         """Call *listener* with each new status."""
         return self._client._register(lambda: self._client._call(self._store.on_status, listener))
@@ -513,3 +523,46 @@ class FlagStore:
         """Stop updating the store; the client stays open and the flags stay readable. Idempotent."""
         self._is_detached = True
         self._client._call(self._store.close)
+
+
+class ExposureReporter:
+    """Reports counts of exposures to the server, synchronous. After a fork, the child reports its own."""
+
+    def __init__(
+        self,
+        client: FlagentClient | FlagentWebSocketClient | FlagentSSEClient,
+        *,
+        url: str | None = None,
+        interval: float = 10.0,
+    ) -> None:
+        self._client = client
+
+        def begin() -> Callable[[], None]:
+            self._reporter = client._call(exposures.ExposureReporter, client._client, url=url, interval=interval)
+            return lambda: None
+
+        self._end = client._register(begin)
+
+    @property
+    def url(self) -> str:
+        """The server's endpoint."""
+        return self._reporter.url
+
+    @property
+    def failure(self) -> FlagentError | None:
+        """Why nothing is sent any more; ``None`` while it works."""
+        return self._reporter.failure
+
+    @property
+    def dropped(self) -> int:
+        """Exposures that were not reported, because there was no room for them."""
+        return self._reporter.dropped
+
+    @property
+    def pending(self) -> int:
+        """Different counts that wait to be sent."""
+        return self._reporter.pending
+
+    def close(self) -> None:
+        """Send what is left, within a second, and end. Idempotent."""
+        self._client._run(self._reporter.close())

@@ -47,6 +47,8 @@ def test_public_names_are_these() -> None:
         "Distribution",
         "EvaluationResult",
         "EventType",
+        "Exposure",
+        "ExposureReporter",
         "FilePersistence",
         "Flag",
         "FlagChange",

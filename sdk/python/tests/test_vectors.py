@@ -16,6 +16,8 @@ from flagent_realtime._backoff import Backoff, reconnect_delay
 from flagent_realtime._cache_key import cache_key, normal_url, selection_text
 from flagent_realtime._digest import canonical_flag, digest_of
 from flagent_realtime._event_id import compare_event_ids
+from flagent_realtime._exposure_counts import CountKey, ExposureCounts, report_body
+from flagent_realtime._exposure_window import ExposureWindow
 from flagent_realtime._flag_table import EntryChange
 from flagent_realtime._keep_alive import parse_keep_alive
 from flagent_realtime._policy import (
@@ -292,6 +294,22 @@ def fold(case: dict[str, Any]) -> None:
     assert core.table.digest == case["digest"]
     assert core.table.digest == digest_of([entry.raw for entry in core.table.entries.values()])
     assert core.last_event_id == case["cursor"]
+
+
+@pytest.mark.parametrize("case", load("exposures.json")["windows"], ids=name_of)
+def test_which_evaluations_are_exposures(case: dict[str, Any]) -> None:
+    window = ExposureWindow(case["windowMs"] / 1000, case["limit"])
+    for step in case["steps"]:
+        key = (step["flagKey"], step["entityID"], step["variantKey"])
+        assert window.is_first(key, step["at"] / 1000) is step["isReported"], step
+
+
+@pytest.mark.parametrize("case", load("exposures.json")["batches"], ids=name_of)
+def test_the_body_of_a_report(case: dict[str, Any]) -> None:
+    counts = ExposureCounts()
+    for flag_key, variant_key in case["exposures"]:
+        counts.add(CountKey(None, flag_key, variant_key))
+    assert report_body(counts.take()) == case["body"]
 
 
 def test_the_defaults_are_the_promised_ones() -> None:
