@@ -11,4 +11,4 @@ collect_ignore: list[str] = []
 if sys.version_info >= (3, 11) and importlib.util.find_spec("psycopg") and importlib.util.find_spec("cdc"):
     pytest_plugins += ["tests.fixtures.postgres"]
 else:
-    collect_ignore += ["test_prefork_servers.py", "test_server.py"]
+    collect_ignore += ["test_networks.py", "test_prefork_servers.py", "test_server.py"]
