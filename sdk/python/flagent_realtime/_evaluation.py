@@ -17,6 +17,7 @@ from typing import Any, Union
 
 from ._regex import Undecided, full_match
 from ._values import WHITESPACE, ContextValue, context_texts, entity_text, is_blank
+from .errors import ReducedFlag
 from .flags import Constraint, Flag, Segment
 
 __all__ = ["EvaluationResult", "evaluate_flag"]
@@ -160,6 +161,8 @@ def _decide(flag: Flag, entity_id: str, context: Mapping[str, str]) -> tuple[int
     """The ids of the last segment evaluated and of the variant."""
     if not flag.enabled:
         return None, None
+    if flag.too_large is not None:
+        raise ReducedFlag(flag.key, flag.too_large)
     bucket = zlib.crc32(f"{flag.id}{entity_id}".encode("utf-8", "replace")) % 1000 + 1
     segment_id = None
     for segment in sorted(flag.segments, key=lambda each: each.rank):

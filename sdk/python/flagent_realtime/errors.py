@@ -16,6 +16,7 @@
      ├── ClientClosed            raised: the client is closed
      ├── WrongEventLoop          raised: the client runs in another event loop
      ├── ForkedClient            raised: the client was made before a fork
+     ├── ReducedFlag             raised: a flag is too large to be evaluated locally
      └── AmbiguousFlag           raised: several schemas have a flag of this key
 
 Reported errors go to ``on_error`` handlers and to the log. Fatal errors are reported once, end the client, are its
@@ -37,6 +38,7 @@ __all__ = [
     "NotReady",
     "PersistenceFailed",
     "ReconnectExhausted",
+    "ReducedFlag",
     "RequestFailed",
     "RequestTimeout",
     "WrongEventLoop",
@@ -170,6 +172,18 @@ class ForkedClient(FlagentError, RuntimeError):
             "after the fork (gunicorn: post_fork; Celery: worker_process_init; multiprocessing: in the target), or use "
             "flagent_realtime.sync, whose clients go on in the child"
         )
+
+
+class ReducedFlag(FlagentError):
+    """A flag is so large that the server sends it without its segments; only the server can evaluate it."""
+
+    def __init__(self, key: str, size_bytes: int) -> None:
+        super().__init__(
+            f"flag {key!r} has {size_bytes} bytes and was sent without its segments, so it cannot be evaluated "
+            "locally; ask the server (client.evaluate, POST /api/v1/evaluation), or raise FLAGENT_CDC_MAX_FLAG_BYTES there"
+        )
+        self.key = key
+        self.size_bytes = size_bytes
 
 
 class AmbiguousFlag(FlagentError, LookupError):

@@ -78,6 +78,11 @@ class FlagentEvent:
         return _string(self.raw.get("table"))
 
     @property
+    def unreadable(self) -> str | None:
+        """Why a row event has no rows (``too_large``, ``not_utf8``, ``invalid_json``); otherwise ``None``."""
+        return _string(self.raw.get("unreadable"))
+
+    @property
     def segment_id(self) -> int | None:
         """The id of the segment of a segment or distribution event, also when it was removed."""
         return _integer(self.raw.get("segmentID"))

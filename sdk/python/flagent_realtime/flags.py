@@ -206,6 +206,11 @@ class Flag:
         )
 
     @property
+    def too_large(self) -> int | None:
+        """The flag's size in bytes where it was too large to be sent whole: without segments, variants and more."""
+        return _optional_int(self.raw, "tooLarge")
+
+    @property
     def tag_values(self) -> frozenset[str]:
         """The values of the tags."""
         return frozenset(tag.value for tag in self.tags)

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flagent_realtime import FlagentWebSocketClient, FlagStore, ReducedFlag
 from flagent_realtime._evaluation import EvaluationResult, evaluate_flag, parse_double
 from flagent_realtime._regex import Undecided, full_match
 from flagent_realtime._store_core import StoreCore
+from flagent_realtime.events import decode_event
 from flagent_realtime.flags import Flag
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -175,3 +177,23 @@ def test_tc_cycle() -> None:
 def test_a_context_value_of_another_type_raises() -> None:
     with pytest.raises(TypeError, match="list"):
         evaluate_flag(simple(1, "a"), lambda key: None, entity_id="e", entity_context={"p": ["x"]})  # type: ignore[dict-item]
+
+
+def test_tc_reduced_flag() -> None:
+    """tc-reduced-flag: a flag that was sent reduced is not evaluated, and neither is one that depends on it."""
+    big = {"id": 1, "key": "big", "enabled": True, "tooLarge": 2_000_000, "segments": [], "variants": []}
+    user = {"id": 2, "key": "user", "enabled": True, "dependsOn": ["big"]}
+    off = {**big, "id": 3, "key": "off", "enabled": False}
+    store = FlagStore(FlagentWebSocketClient("ws://127.0.0.1:1/ws"), bootstrap=[big, user, off])
+    for key in ("big", "user"):
+        with pytest.raises(ReducedFlag, match=r"'big' has 2000000 bytes.*ask the server"):
+            store.evaluate(key, "u")
+    assert store.evaluate("off", "u").variant_key is None
+    assert [flag.too_large for flag in store] == [2_000_000, 2_000_000, None]
+
+
+def test_tc_unreadable_row() -> None:
+    """tc-unreadable-row."""
+    message = {"type": "row_updated", "id": "1-0@k", "table": "shop.orders", "key": None, "before": None, "after": None}
+    assert decode_event({**message, "unreadable": "too_large"}).unreadable == "too_large"
+    assert decode_event(message).unreadable is None

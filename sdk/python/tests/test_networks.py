@@ -80,8 +80,10 @@ async def follow(url: str, writer: Writer, changes: int = 2) -> str:
         store = FlagStore(client)
         await store.ready(DEADLINE_S)
         for _ in range(changes):
+            before = store.get("a")
+            assert before is not None
+            expected = not before.enabled
             writer.toggle(1)
-            expected = not store.get("a").enabled  # type: ignore[union-attr]
             await eventually(partial(is_enabled, store, expected), "the change arrives")
         assert store.status is StoreStatus.READY
         return client.transport.value

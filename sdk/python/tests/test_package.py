@@ -67,6 +67,7 @@ def test_public_names_are_these() -> None:
         "PersistenceFailed",
         "ReconnectConfig",
         "ReconnectExhausted",
+        "ReducedFlag",
         "RequestFailed",
         "RequestTimeout",
         "Segment",
