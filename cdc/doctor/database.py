@@ -47,6 +47,7 @@ RUNTIME_TABLES = (
     "alembic_version",
     "api_key",
     "api_key_use",
+    "exposure",
     "stream_token_secret",
     "watched_table",
     "retention",
@@ -55,7 +56,15 @@ RUNTIME_TABLES = (
     "lane_commit_log",
     "read_order_log",
 )
-_RUNTIME_FUNCTIONS = ("log_identity", "watched", "prune", "prune_lanes", "prune_lane", "record_key_use")
+_RUNTIME_FUNCTIONS = (
+    "log_identity",
+    "watched",
+    "prune",
+    "prune_lanes",
+    "prune_lane",
+    "record_key_use",
+    "record_exposures",
+)
 
 
 _CONNECT_S = 5

@@ -180,7 +180,8 @@ class ReducedFlag(FlagentError):
     def __init__(self, key: str, size_bytes: int) -> None:
         super().__init__(
             f"flag {key!r} has {size_bytes} bytes and was sent without its segments, so it cannot be evaluated "
-            "locally; ask the server (client.evaluate, POST /api/v1/evaluation), or raise FLAGENT_CDC_MAX_FLAG_BYTES there"
+            "locally; ask the server (client.evaluate, POST /api/v1/evaluation), or raise "
+            "FLAGENT_CDC_MAX_FLAG_BYTES there"
         )
         self.key = key
         self.size_bytes = size_bytes
