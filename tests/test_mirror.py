@@ -7,8 +7,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 WITHOUT: dict[str, str] = {
-    "cdc/postgres/exposure_tables": "node/test_exposures and api/routes/test_exposures read what it writes",
-    "cdc/source/exposure_store": "only a protocol; node/test_exposures uses it",
     "cdc/auth/key_store": "only a protocol; auth/test_authenticator and postgres/test_key_reader use it",
     "cdc/core/evaluation/source": "only a protocol; evaluation/test_evaluator and core/evaluation/test_evaluate use it",
     "cdc/core/javaregex/syntax": "only data classes; core/javaregex/test_parser builds every kind of node",

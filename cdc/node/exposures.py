@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ..core.exposure import ExposureCounts, ExposureKey, MinuteCount
 from ..errors import SourceError
-from ..source.exposure_store import ExposureStore
+from ..source.upstream import ExposureStore
 
 __all__ = ["Exposures"]
 

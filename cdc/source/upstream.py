@@ -5,22 +5,33 @@ opens what one process needs: a `Source` per lane (its log, and the follower tha
 the tables, the key store. Errors are `SourceError`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from ..auth.key_store import KeyStore
+from ..core.exposure import ExposureKey, MinuteCount
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.lane import FLAGS, Lane, WatchedTable
 from ..core.log.position import Position
 from ..core.subscription.resume import ResyncReason
-from .exposure_store import ExposureStore
 from .log import Log, LogHistory
 from .table import TableSource
 
-__all__ = ["CaptureCheck", "Follower", "LaneDirectory", "Maintenance", "Present", "Replica", "Source", "Upstream"]
+__all__ = [
+    "CaptureCheck",
+    "ExposureStore",
+    "Follower",
+    "LaneDirectory",
+    "Maintenance",
+    "Present",
+    "Replica",
+    "Source",
+    "Upstream",
+]
 
 
 class Replica(Protocol):
@@ -79,6 +90,20 @@ class Maintenance(Protocol):
 
     def stop(self) -> None:
         """Make `run` return soon, even where it waits for an answer."""
+
+
+class ExposureStore(Protocol):
+    """Writes and reads counts; raises `SourceError`."""
+
+    async def record(self, counts: Mapping[ExposureKey, int]) -> None:
+        """Add to the counts of the present minute, by the database's clock."""
+
+    async def usage(
+        self, schema: str, flag: str, since: datetime, until: datetime, limit: int
+    ) -> Sequence[MinuteCount]:
+        """The counts of a flag from `since` to before `until`, oldest first, at most `limit`."""
+
+    async def close(self) -> None: ...
 
 
 class CaptureCheck(Maintenance, Protocol):
