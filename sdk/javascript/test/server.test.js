@@ -5,6 +5,7 @@ import pg from "pg";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LocalEvaluation } from "../dist/evaluation.js";
 import { FilePersistence } from "../dist/file-persistence.js";
 import { FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
 import { until } from "./harness.js";
@@ -206,8 +207,8 @@ describe("against the real server", { skip: MISSING }, () => {
       if (resyncs[0] === 0 && resyncs[1] === 0) assert.deepEqual(ids[0], ids[1], "both clients received the same events");
       const entities = Array.from({ length: 40 }, (_, n) => ({ entityID: `user${n}`, entityContext: { country: ["US", "DE", "18"][n % 3] } }));
       const flagIDs = expected.map(({ id }) => id);
-      const local = stores[0].evaluateBatch({ entities, flagIDs });
-      assert.deepEqual(stores[1].evaluateBatch({ entities, flagIDs }).map(({ variantID }) => variantID), local.map(({ variantID }) => variantID));
+      const local = new LocalEvaluation(stores[0]).evaluateBatch({ entities, flagIDs });
+      assert.deepEqual(new LocalEvaluation(stores[1]).evaluateBatch({ entities, flagIDs }).map(({ variantID }) => variantID), local.map(({ variantID }) => variantID));
       if (flagIDs.length > 0) {
         const remote = await clients[0].evaluateBatch({ entities, flagIDs });
         const answer = ({ timestamp: _, evalDebugLog: __, ...rest }) => rest;
