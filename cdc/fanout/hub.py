@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from ..core.errors import InvalidInput
 from ..core.flags.catalog import Catalog
 from ..core.flags.flag_bound import FlagBound
 from ..core.freshness import Freshness
@@ -27,6 +28,7 @@ from ..core.subscription.selection import Selections
 from ..core.subscription.selection_index import SelectionIndex
 from ..core.wire.encoded import EncodedEvent, encode_commit
 from ..core.wire.format import Format
+from ..core.wire.rows import filter_ended
 from .backlog import SLICE_BYTES, Backlog
 from .broadcast import BroadcastGroup
 from .catch_up import CatchUp
@@ -375,10 +377,24 @@ class Hub:
         logger.info("Subscriber disconnected", extra={"action": "subscriber_disconnected", "reason": reason.name})
         self.close(subscriber, reason, text)
 
-    def disconnect_where(self, is_misplaced: Callable[[Subscriber], bool]) -> None:
-        """Disconnect subscribers that belong to another lane by now; they find it when they reconnect."""
-        for subscriber in [one for one in self._subscribers if is_misplaced(one)]:
-            self.disconnect(subscriber, CloseReason.RESTARTING, "a selected table has moved to another lane; reconnect")
+    def disconnect_where(self, why: Callable[[Subscriber], InvalidInput | None]) -> None:
+        """Disconnect subscribers that cannot stay as they are, for the reason that `why` names.
+
+        When they reconnect, they find what has become of their selection.
+        """
+        for subscriber in list(self._subscribers):
+            error = why(subscriber)
+            if error is None:
+                continue
+            last = b""
+            if subscriber.selections.filters_rows:
+                format = subscriber.format
+                last = format.frame(filter_ended(error.code, str(error), format.transport))
+            logger.info(
+                "Subscriber disconnected",
+                extra={"action": "subscriber_disconnected", "reason": CloseReason.RESTARTING.name},
+            )
+            self.close(subscriber, CloseReason.RESTARTING, str(error), last)
 
     def remove(self, subscriber: Subscriber) -> None:
         """The subscriber's connection is gone. Idempotent."""

@@ -153,25 +153,29 @@ class Pipelines:
             logger.info("Lane opened", extra={"action": "lane_opened", "lane": lane.name})
         self._map = found
         for pipeline in self._pipelines.values():
-            pipeline.hub.disconnect_where(partial(self._is_misplaced, pipeline))
+            pipeline.hub.disconnect_where(partial(self._why_misplaced, pipeline))
         for lane in self._pipelines.keys() - wanted:
             await self._close(lane)
 
-    def _is_misplaced(self, pipeline: Pipeline, subscriber: Subscriber) -> bool:
+    def _why_misplaced(self, pipeline: Pipeline, subscriber: Subscriber) -> InvalidInput | None:
+        """Why a subscriber must connect again; None where it is right where it is."""
         selections = subscriber.selections
         if not selections.clauses:
-            return False  # its next subscription decides where it belongs
+            return None  # its next subscription decides where it belongs
         try:
-            # Where its columns have changed, a filter may mean something else now, or nothing at all.
-            now = self._filters.all_compiled(selections, self._map)
-            return self.of(selections) is not pipeline or now != selections
-        except InvalidInput:
-            return True
+            if self.of(selections) is not pipeline:
+                return _moved()
+            if self._filters.all_compiled(selections, self._map) != selections:
+                # Its filter may mean something else now, which the next connection finds.
+                return InvalidInput("the columns of a filtered table have changed; reconnect", code="columns_changed")
+        except InvalidInput as error:
+            return error if selections.filters_rows else _moved()
+        return None
 
     async def _close(self, lane: Lane) -> None:
         running = self._running.pop(lane)
         pipeline = self._pipelines.pop(lane)
-        pipeline.hub.disconnect_where(lambda _: True)
+        pipeline.hub.disconnect_where(lambda _: _moved())
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -180,3 +184,7 @@ class Pipelines:
 async def _run(pipeline: Pipeline) -> None:
     async with pipeline.running():
         await asyncio.Event().wait()
+
+
+def _moved() -> InvalidInput:
+    return InvalidInput("a selected table has moved to another lane; reconnect", code="table_moved")

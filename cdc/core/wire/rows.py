@@ -12,9 +12,10 @@ from ..log.position import EventId
 from ..log.row_text import MAX_DELIVERED, readable_key, why_unreadable
 from ..text.exact_json import on_one_line
 from ..text.json_text import encode
+from . import websocket
 from .changes import ChangeFormat, snapshot_tail
 
-__all__ = ["CONTENT_TYPE", "RowLines", "RowsPiece", "rows_text", "stream_message"]
+__all__ = ["CONTENT_TYPE", "RowLines", "RowsPiece", "filter_ended", "rows_text", "stream_message"]
 
 CONTENT_TYPE = "application/x-ndjson"
 
@@ -51,6 +52,14 @@ def stream_message(piece: RowsPiece, transport: Literal["sse", "websocket"]) -> 
         return f"event: {piece.kind}\n{id}data: {piece.text}\n\n".encode()
     id = "" if piece.id is None else f'"id":"{piece.id}",'
     return f'{{"type":"{piece.kind}",{id}{piece.text[1:]}'.encode()
+
+
+def filter_ended(code: str, message: str, transport: Literal["sse", "websocket"]) -> bytes:
+    """The last message of a stream whose filter no longer fits its table; without an id, so that it resumes where it
+    was."""
+    if transport == "sse":
+        return f"event: filter_ended\ndata: {encode({'code': code, 'message': message})}\n\n".encode()
+    return websocket.error(code, message, None).encode()
 
 
 class RowLines:

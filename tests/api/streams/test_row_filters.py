@@ -157,3 +157,31 @@ async def test_a_filter_that_cannot_be_is_refused_by_name(
     assert (answer.status_code, problem["code"]) == (400, code)
     assert names in problem["detail"]
     assert "drop table shop" not in problem["detail"]
+
+
+async def test_a_filter_on_a_column_that_is_dropped_ends_by_name(server: RunningServer, tables_url: str) -> None:
+    query = {"table": "shop.orders", "where": "total > 1", "snapshot": "true"}
+    async with sse(server.stream_url, query) as stream, sse(server.stream_url, {"table": "shop.orders"}) as other:
+        _, end = await stream.next(), await stream.next()
+        with Writer(tables_url) as writer:
+            writer.run("alter table shop.orders drop column total")
+            ended = await stream.next()
+            writer.run("delete from shop.orders where id = 1")
+        assert (ended.type, ended.data["code"]) == ("filter_ended", "unknown_column")
+        assert "total" in ended.data["message"]
+        assert (await other.next()).type == "row_deleted"
+    async with httpx.AsyncClient() as client:
+        again = await client.get(server.stream_url, params={**query, "lastEventId": str(end.id)})
+    assert (again.status_code, again.json()["code"]) == (400, "unknown_column")
+
+
+async def test_a_websocket_with_a_filter_learns_that_the_columns_have_changed(
+    server: RunningServer, tables_url: str
+) -> None:
+    async with connect(server.url.replace("http", "ws") + "/ws") as socket:
+        await socket.send(json.dumps({"type": "subscribe", "tables": [{"name": "orders", "where": "total > 1"}]}))
+        assert (await receive(socket))["type"] == "subscribed"
+        with Writer(tables_url) as writer:
+            writer.run("alter table shop.orders add column more integer")
+        ended = await receive(socket)
+        assert (ended["type"], ended.get("code")) == ("error", "columns_changed"), ended

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from cdc.core.errors import InvalidInput
 from cdc.core.flags.catalog import Catalog
 from cdc.core.flags.events import EventType
 from cdc.core.log.change import Commit, Op
@@ -266,8 +267,8 @@ async def test_a_disconnect_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     stays, _ = memory.subscribed()
     goes, sink = memory.subscribed(select(tables=["orders"]))
     with caplog.at_level(logging.INFO, "cdc.fanout"):
-        memory.hub.disconnect_where(lambda one: bool(one.selections.tables_alone))
-    assert sink.closed == (CloseReason.RESTARTING, "a selected table has moved to another lane; reconnect")
+        memory.hub.disconnect_where(lambda one: InvalidInput("moved") if one.selections.tables_alone else None)
+    assert sink.closed == (CloseReason.RESTARTING, "moved")
     assert [(record.__dict__["action"], record.__dict__["reason"]) for record in caplog.records] == [
         ("subscriber_disconnected", "RESTARTING")
     ]

@@ -3,13 +3,23 @@
 import pytest
 
 from cdc.core.log.lane import FLAGS, Lane, WatchedTable
+from cdc.core.log.table_column import TableColumn
 from cdc.errors import NatsUnavailable
 from cdc.jetstream.directory import JetStreamDirectory, write_lanes
 from tests.cdc.jetstream.tier import LAYOUT, address_of, prepared
 from tests.fixtures.nats import NatsServer
 
 TABLES = [
-    WatchedTable("public", "orders", Lane("orders", 1, "commit")),
+    WatchedTable(
+        "public",
+        "orders",
+        Lane("orders", 1, "commit"),
+        (
+            TableColumn("id", "integer", "int4", is_key=True),
+            TableColumn("state", "shop.state", None, labels=("open", "held"), is_hidden=True),
+            TableColumn("name", "text", "text", has_byte_order=True, is_deterministic=False),
+        ),
+    ),
     WatchedTable("public", "views", Lane("views", 2, "read")),
     WatchedTable("öffentlich", "people", FLAGS),
 ]

@@ -19,7 +19,7 @@ from cdc.database.queries import query
 from cdc.filters.parser import parse_filter
 
 from .conditions import random_condition
-from .rows import COLUMNS, TABLE, random_row
+from .rows import COLUMNS, TABLE, TYPES, random_row
 
 __all__ = ["Comparison", "Tally", "prepare"]
 
@@ -91,7 +91,7 @@ class Comparison:
         insert = sql.SQL("insert into pairs ({}) values ({})").format(
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(", ").join(
-                sql.SQL("{}::{}").format(sql.Placeholder(f"p{place}"), sql.SQL(_TYPES[name]))
+                sql.SQL("{}::{}").format(sql.Placeholder(f"p{place}"), sql.SQL(TYPES[name]))
                 for place, name in enumerate(names)
             ),
         )
@@ -135,29 +135,6 @@ class Comparison:
         finally:
             self._connection.execute("deallocate all")
         return found
-
-
-_TYPES = {
-    "n": "integer",
-    "a": "boolean",
-    "s": "smallint",
-    "i": "integer",
-    "l": "bigint",
-    "d": "numeric",
-    "m": "numeric",
-    "dom": "numeric",
-    "t": "text",
-    "c": "text",
-    "v": "text",
-    'Odd "Name': "text",
-    "u": "uuid",
-    "day": "date",
-    "at": "timestamptz",
-    "loc": "timestamp",
-    "st": "pairs_state",
-    "j": "json",
-    "b": "jsonb",
-}
 
 
 def _is_known(answer: object, parameters: Sequence[str | None]) -> bool:

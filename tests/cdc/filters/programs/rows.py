@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Sequence
 
-__all__ = ["COLUMNS", "TABLE", "random_row", "values_of"]
+__all__ = ["COLUMNS", "TABLE", "TYPES", "random_row", "values_of"]
 
 TABLE = (
     "create type pairs_state as enum ('open', 'held', 'paid', 'Open')",
@@ -138,6 +138,29 @@ _VALUES: dict[str, Sequence[str]] = {
     "j": _JSONS,
     "b": _JSONS,
 }
+
+TYPES = {
+    "n": "integer",
+    "a": "boolean",
+    "s": "smallint",
+    "i": "integer",
+    "l": "bigint",
+    "d": "numeric",
+    "m": "numeric",
+    "dom": "numeric",
+    "t": "text",
+    "c": "text",
+    "v": "text",
+    'Odd "Name': "text",
+    "u": "uuid",
+    "day": "date",
+    "at": "timestamptz",
+    "loc": "timestamp",
+    "st": "pairs_state",
+    "j": "json",
+    "b": "jsonb",
+}
+"""What a text is cast to for each column."""
 
 COLUMNS = tuple(_VALUES)
 
