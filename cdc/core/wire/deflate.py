@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-__all__ = ["COMMA", "GZIP_HEADER", "GzipPart", "deflate_block", "gzip_member", "inflate_block"]
+__all__ = ["COMMA", "GZIP_HEADER", "GzipMember", "GzipPart", "deflate_block", "gzip_member", "inflate_block"]
 
 # RFC 1952: magic, method deflate, no flags, no time, no extra flags, unknown operating system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -62,16 +62,34 @@ class GzipPart:
 COMMA = GzipPart.small(b",")
 
 
-def gzip_member(parts: Iterable[GzipPart]) -> bytes:
-    """One gzip member with the data of these parts; nothing is compressed again."""
-    blocks, crc, size_bytes = [GZIP_HEADER], 0, 0
-    for part in parts:
-        blocks.append(part.block)
+class GzipMember:
+    """One gzip member with the data of the parts that are added; nothing is compressed again."""
+
+    def __init__(self) -> None:
+        self._blocks = [GZIP_HEADER]
+        self._crc = 0
+        self._size_bytes = 0
+
+    def add(self, part: GzipPart) -> None:
+        self._blocks.append(part.block)
         # As zlib's crc32_combine: the CRC so far, shifted by the size of what follows. Takes 5 µs.
-        crc = zlib.crc32(part.raw, crc) if part.raw else _times(_shift(part.size_bytes), crc) ^ part.crc
-        size_bytes += part.size_bytes
-    blocks += [_LAST, crc.to_bytes(4, "little"), (size_bytes & 0xFFFFFFFF).to_bytes(4, "little")]
-    return b"".join(blocks)
+        self._crc = (
+            zlib.crc32(part.raw, self._crc) if part.raw else _times(_shift(part.size_bytes), self._crc) ^ part.crc
+        )
+        self._size_bytes += part.size_bytes
+
+    def data(self) -> bytes:
+        """The whole member."""
+        crc, size_bytes = self._crc.to_bytes(4, "little"), (self._size_bytes & 0xFFFFFFFF).to_bytes(4, "little")
+        return b"".join([*self._blocks, _LAST, crc, size_bytes])
+
+
+def gzip_member(parts: Iterable[GzipPart]) -> bytes:
+    """The gzip member of these parts."""
+    member = GzipMember()
+    for part in parts:
+        member.add(part)
+    return member.data()
 
 
 def _times(a: int, b: int) -> int:
