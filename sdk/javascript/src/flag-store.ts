@@ -83,10 +83,10 @@ export class FlagStore implements Iterable<Flag> {
     }
     // Until the cache is read, a bootstrap is readable, but nothing connects: the connection resumes after one of both.
     if (given !== null) this.#driver.store.begin("bootstrap", given.id, given.flags);
-    void saved.then((read) => {
+    client.hold(saved.then((read) => {
       if (this.status !== "CLOSED" && client.state !== "closed") this.#begin(read, given);
       else this.close();
-    });
+    }));
   }
 
   #begin(saved: SavedFlags | null, given: SavedFlags | null): void {

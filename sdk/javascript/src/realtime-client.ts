@@ -64,6 +64,7 @@ export abstract class RealtimeClient {
   readonly connectMs: number;
   readonly #transport: Transport;
   readonly #companions = new Set<Companion>();
+  #holds = 0;
   /** What a function returned for the first connection, before it was made. */
   #firstKey: Promise<string> | null = null;
   #identity: Promise<string> | null = null;
@@ -235,6 +236,15 @@ export abstract class RealtimeClient {
     return this.#identity;
   }
 
+  /** @internal Makes no first connection until `until` is settled, which must be soon. */
+  hold(until: Promise<unknown>): void {
+    this.#holds++;
+    void until.finally(() => {
+      this.#holds--;
+      this.#refresh();
+    });
+  }
+
   /** @internal The credential of a request beside the connection. */
   async credential(): Promise<string | null> {
     return typeof this.#apiKey === "function" ? this.#apiKey() : this.#apiKey;
@@ -315,7 +325,8 @@ export abstract class RealtimeClient {
     this.#isRefreshing = true;
     queueMicrotask(() => {
       this.#isRefreshing = false;
-      if (this.#isClosed) return;
+      // Before a cache has been read, it is not known after which id the first connection resumes.
+      if (this.#isClosed || (this.#holds > 0 && /idle|paused/.test(this.connection.state))) return;
       if (this.connection.state === "connected" && this.#greeting !== null) {
         for (const driver of this.#drivers) {
           if (!driver.store.isConnected) this.#greet(driver, this.#greeting);

@@ -182,6 +182,51 @@ describe("in Chromium", { skip: NO_BROWSER || NO_SERVER, timeout: 300_000 }, () 
     });
   }
 
+  for (const kind of ["LocalStoragePersistence", "IndexedDbPersistence"]) {
+    test(`${kind}: a reloaded page begins with the flags of the last visit, also without the server (tc-cache-resume)`, async () => {
+      const visit = async () => {
+        const tab = await page();
+        await tab.evaluate(async (name) => {
+          const sdk = await import("/sdk/index.js");
+          const storages = await import("/sdk/persistence.js");
+          window.client = new sdk.FlagentWebSocketClient({ url: "/ws", reconnectConfig: { initialDelay: 50, maxDelay: 500 } });
+          window.ids = [];
+          window.client.subscribeAll(({ id }) => window.ids.push(id));
+          window.store = new sdk.FlagStore(window.client, { persistence: new storages[name]() });
+        }, kind);
+        return tab;
+      };
+      const first = await visit();
+      await until(() => first.evaluate(() => window.store.status === "READY"));
+      const value = await toggle();
+      await sees(first, value);
+      // Saved at the latest a second after the change.
+      const saved = (tab) => tab.evaluate(async (name) => {
+        if (name === "LocalStoragePersistence") return Object.values({ ...localStorage })[0] ?? null;
+        const open = indexedDB.open("flagent", 1);
+        await new Promise((resolve) => { open.onsuccess = resolve; });
+        const request = open.result.transaction("flags").objectStore("flags").getAll();
+        await new Promise((resolve) => { request.onsuccess = resolve; });
+        open.result.close();
+        return request.result[0] ?? null;
+      }, kind);
+      await until(async () => JSON.parse((await saved(first)) ?? "{}").flags?.find(({ key }) => key === "a")?.enabled === value, "saved");
+      await first.close();
+      const missed = await toggle();
+      const { target } = origin;
+      origin.target = 1;
+      const second = await visit();
+      await until(() => second.evaluate(() => window.store.source === "cache"), "the cache");
+      assert.deepEqual(await second.evaluate(() => [window.store.status, window.store.size, window.store.get("a").enabled]), ["STALE", 2, value]);
+      origin.target = target;
+      await until(() => second.evaluate(() => window.store.status === "READY"));
+      await sees(second, missed);
+      await until(() => second.evaluate(() => window.ids.length >= 2));
+      assert.equal(await second.evaluate(() => window.ids.length), 2, "only the missed events");
+      await second.evaluate(() => window.client.close());
+    });
+  }
+
   test("a second selection joins a shared connection", async () => {
     await tabWith("WebSocket", { group: "" });
     const tab = await page();
