@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LocalEvaluation } from "../dist/evaluation.js";
+import { ExposureReporter } from "../dist/exposures.js";
 import { FilePersistence } from "../dist/file-persistence.js";
 import { FlagentSSEClient, FlagentWebSocketClient, FlagStore } from "../dist/index.js";
 import { until } from "./harness.js";
@@ -85,6 +86,34 @@ describe("against the real server", { skip: MISSING }, () => {
     // Each change is two events: updated, and enabled.
     await until(() => second.ids.length >= 6);
     assert.deepEqual([second.ids.length, second.store.source], [6, "server"]);
+  });
+
+  test("what was shown is counted by the server (tc-exposure-report)", async (t) => {
+    const own = await RealServer.start({ FLAGENT_CDC_EXPOSURES: "on" });
+    const client = new FlagentWebSocketClient({ url: `ws://127.0.0.1:${own.port}/ws` });
+    const errors = [];
+    client.onError((error) => errors.push(error));
+    t.after(async () => {
+      client.close();
+      await own.stop();
+    });
+    const database = new pg.Client(own.database);
+    await database.connect();
+    await database.query("insert into flags (key, description, enabled, created_at) values ('shown', 'd', true, now())");
+    await database.end();
+    const store = new FlagStore(client);
+    await store.ready();
+    await until(() => store.has("shown"));
+    const local = new LocalEvaluation(store);
+    const reporter = new ExposureReporter(client);
+    local.onExposure(reporter.report);
+    for (const user of ["ann", "bob", "bob", "carl"]) local.evaluate("shown", user);
+    await new Promise((resolve) => setImmediate(resolve));
+    await reporter.close();
+    const usage = () => fetch(`http://127.0.0.1:${own.port}/api/v1/flags/shown/usage`).then((response) => response.json());
+    await until(async () => (await usage()).total === 3, "the count");
+    assert.deepEqual((await usage()).minutes.map(({ variantKey, count }) => [variantKey, count]).reduce((sum, [key, count]) => [key, sum[1] + count], [null, 0]), [null, 3]);
+    assert.deepEqual([errors, reporter.dropped], [[], 0]);
   });
 
   test("rows reach those who name their table, with its schema or without (tc-tables)", async (t) => {
