@@ -34,6 +34,7 @@ from .persistence import FilePersistence, Persistence
 from .sse import FlagentSSEClient
 from .store import ChangeKind, FlagChange, FlagStore, StoreSource, StoreStatus
 from .subscriptions import Subscription
+from .tables import RowChange, TableStore
 from .websocket import FlagentWebSocketClient
 
 __all__ = [
@@ -69,10 +70,12 @@ __all__ = [
     "ReducedFlag",
     "RequestFailed",
     "RequestTimeout",
+    "RowChange",
     "Segment",
     "StoreSource",
     "StoreStatus",
     "Subscription",
+    "TableStore",
     "Tag",
     "TransportName",
     "Variant",

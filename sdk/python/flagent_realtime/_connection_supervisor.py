@@ -60,7 +60,7 @@ class ConnectionSupervisor:
         self.backoff = Backoff(config)
         self.liveness = Liveness()
         self.is_connected = False
-        self._config = config
+        self.config = config
         self._clock = clock
         self._listener = listener
         self._is_closed = False
@@ -128,7 +128,7 @@ class ConnectionSupervisor:
             now, random = self._clock.now(), self._clock.random()
             delay = self.backoff.lost(now, random, end.retry_after_ms, self._listener._feeds_store)
             if delay is None:
-                error = ReconnectExhausted(self._config.max_attempts)
+                error = ReconnectExhausted(self.config.max_attempts)
                 error.__cause__ = end
                 self._listener._client_failed(error)
                 return

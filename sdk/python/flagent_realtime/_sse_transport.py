@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -161,10 +162,10 @@ def _check_event_stream(response: httpx.Response) -> None:
         )
 
 
-def decode_sse_item(item: SseItem) -> dict[str, Any] | None:
+def decode_sse_item(item: SseItem, parse_float: Callable[[str], Any] | None = None) -> dict[str, Any] | None:
     """An item of the parser as a message in the WebSocket's form; ``None`` when it carries none.
 
-    Raises :exc:`MalformedMessage`.
+    *parse_float* reads numbers that are not whole. Raises :exc:`MalformedMessage`.
     """
     if isinstance(item, SseComment):
         heartbeat = parse_keep_alive(item.text)
@@ -174,7 +175,7 @@ def decode_sse_item(item: SseItem) -> dict[str, Any] | None:
     if not isinstance(item, SseEvent):
         return None
     try:
-        data = json.loads(item.data)
+        data = json.loads(item.data, parse_float=parse_float)
     except (ValueError, RecursionError) as cause:
         raise MalformedMessage(f"the data of a {item.event} event is not JSON") from cause
     if not isinstance(data, dict):

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -21,6 +20,7 @@ from ._client import RealtimeClient
 from ._exposure_counts import MAX_ENTRIES, CountKey, ExposureCounts, report_body
 from ._exposure_feed import Exposure
 from ._http import cause_text, key_headers, response_error
+from ._server_address import server_address
 from .errors import ConnectionLost, ConnectionRefused, FlagentError
 
 __all__ = ["Exposure", "ExposureReporter"]
@@ -29,7 +29,6 @@ logger = logging.getLogger("flagent_realtime")
 
 LAST_REPORT_S = 1.0
 _PATH = "/api/v1/exposures"
-_KNOWN_PATHS = ("/ws", "/api/v1/events/stream")
 
 
 class ExposureReporter:
@@ -46,7 +45,7 @@ class ExposureReporter:
     def __init__(self, client: RealtimeClient, *, url: str | None = None, interval: float = 10.0) -> None:
         if interval <= 0:
             raise ValueError(f"interval is {interval}; it must be more than 0, in seconds")
-        self.url = _address(client.url) if url is None else url.rstrip("/") + _PATH
+        self.url = server_address(client.url, _PATH) if url is None else url.rstrip("/") + _PATH
         self.failure: FlagentError | None = None
         self._client = client
         self._interval = interval
@@ -156,13 +155,3 @@ class ExposureReporter:
             raise ConnectionLost(f"exposures cannot be sent: {cause_text(cause)}") from cause
         if response.status_code not in (200, 202):
             raise response_error(response.status_code, response.headers, response.content)
-
-
-def _address(url: str) -> str:
-    """The endpoint of the server that a client's address belongs to."""
-    parts = urlsplit(url)
-    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-    path = parts.path.rstrip("/")
-    for known in _KNOWN_PATHS:
-        path = path.removesuffix(known)
-    return urlunsplit((scheme, parts.netloc, path + _PATH, "", ""))

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -22,12 +23,14 @@ from flagent_realtime import (
     ConnectionRefused,
     EventType,
     Flag,
+    FlagentClient,
     FlagentEvent,
     FlagentSSEClient,
     FlagentWebSocketClient,
     FlagStore,
     ReconnectConfig,
     StoreStatus,
+    TableStore,
 )
 from flagent_realtime._event_id import compare_event_ids
 
@@ -339,6 +342,33 @@ async def test_rows_of_a_table_named_with_its_schema_or_without(database_url: st
         "analytics.orders": [row],
         "analytics.other": [(EventType.ROW_INSERTED, "analytics.other", {"id": 8})],
     }
+
+
+async def test_the_rows_of_a_filtered_table(database_url: str) -> None:
+    """tc-table-events, on the real server: rows enter and leave the filter, with every digit."""
+    with Writer(database_url) as writer:
+        for statement in (
+            "create schema shop",
+            "create table shop.orders (id bigint primary key, state text, total numeric)",
+            "insert into shop.orders values (1, 'open', 1.10), (2, 'done', 2), (3, 'open', 3)",
+            "select flagent_cdc.watch('shop.orders')",
+        ):
+            writer.run(statement)
+        async with serving(database_url) as server:
+            client = FlagentClient(server.url, reconnect_config=QUICK)
+            options: dict[str, Any] = {"where": "state = $1", "params": ["open"], "columns": ["id", "state", "total"]}
+            async with client, TableStore(client, "shop.orders", **options) as orders:
+                await orders.ready(DEADLINE_S)
+                assert {row["id"]: row["total"] for row in orders.rows} == {1: Decimal("1.10"), 3: 3}
+                writer.run("update shop.orders set state = 'done' where id = 1")
+                writer.run("update shop.orders set state = 'open' where id = 2")
+                writer.run("insert into shop.orders values (9007199254740993, 'open', 0.12345678901234567890123)")
+                writer.run("delete from shop.orders where id = 3")
+                await eventually(lambda: len(orders) == 2 and orders.get(3) is None, "the rows follow")
+                big = orders.get(9007199254740993)
+                assert big is not None
+                assert big["total"] == Decimal("0.12345678901234567890123")
+                assert orders.get(2) == {"id": 2, "state": "open", "total": 2}
 
 
 async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
