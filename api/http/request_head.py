@@ -7,15 +7,20 @@ Plain is a request of HTTP/1.1 for a path of this server, whose body, if any, ha
 uvicorn: an upgrade, a chunked body, `Expect`, HTTP/1.0, a target with a host, and whatever is not valid.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
 
-__all__ = ["RequestHead", "parse_head"]
+__all__ = ["KnownHeads", "RequestHead", "parse_head"]
 
 _MAX_HEADERS = 64
+
+# Heads that are different each time, by a trace id for example, push the others out in the order of their arrival.
+_KEPT = 256
+_MAX_KEPT_BYTES = 2048
 
 # What makes a request more than its head and a body of known length.
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
@@ -89,3 +94,26 @@ def parse_head(data: bytes) -> RequestHead | None:
         length,
         reader.keep_alive,
     )
+
+
+class KnownHeads:
+    """Heads by their bytes, those that `is_wanted` accepts; bounded."""
+
+    def __init__(self, is_wanted: Callable[[RequestHead], bool]) -> None:
+        self._is_wanted = is_wanted
+        self._heads: dict[bytes, RequestHead | None] = {}
+
+    def head(self, data: bytes) -> RequestHead | None:
+        """The head that these bytes are; None if it is not plain, or not wanted."""
+        try:
+            return self._heads[data]
+        except KeyError:
+            pass
+        head = parse_head(data)
+        if head is not None and not self._is_wanted(head):
+            head = None
+        if len(data) <= _MAX_KEPT_BYTES:
+            if len(self._heads) >= _KEPT:
+                del self._heads[next(iter(self._heads))]
+            self._heads[data] = head
+        return head

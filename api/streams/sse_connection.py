@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from functools import lru_cache
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
@@ -9,6 +10,7 @@ from uvicorn.server import ServerState
 from cdc.fanout.subscriber import CloseReason
 from cdc.node.pipeline import Pipeline
 
+from ..http.cache_policy import CachePolicy
 from .connection import Connection
 from .gateway import RETRY_MS, Gateway, Headers, SseOpening
 
@@ -35,8 +37,10 @@ class SseConnection(Connection):
     def _begin(self) -> None:
         opening, self._opening = self._opening, None
         if opening is not None:
-            headers = self._gateway.cache_policy.apply((*opening.headers, *opening.cors))
-            head = _response_head(self._server_state, headers, is_chunked=opening.format.is_chunked)
+            lines = _lines(
+                self._gateway.cache_policy, (*opening.headers, *opening.cors), is_chunked=opening.format.is_chunked
+            )
+            head = _response_head(self._server_state, lines)
             self._gateway.begin_stream(opening, self.subscriber, head)
 
     def close(self, reason: CloseReason, text: str) -> None:
@@ -51,10 +55,13 @@ class SseConnection(Connection):
         self._finish(format.frame(raw) + (b"0\r\n\r\n" if format.is_chunked else b""))
 
 
-def _response_head(server_state: ServerState, headers: Headers, *, is_chunked: bool) -> bytes:
-    lines = [STATUS_LINE[200]]
+def _response_head(server_state: ServerState, lines: bytes) -> bytes:
+    default = b"".join([b"%b: %b\r\n" % header for header in server_state.default_headers])
+    return b"".join((STATUS_LINE[200], default, lines))
+
+
+@lru_cache(maxsize=64)
+def _lines(cache_policy: CachePolicy, headers: Headers, *, is_chunked: bool) -> bytes:
+    """The lines of the headers of a response, and the empty one; nearly all streams have the same."""
     framing = (b"transfer-encoding", b"chunked") if is_chunked else (b"connection", b"close")
-    for name, value in (*server_state.default_headers, *headers, framing):
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return b"".join([b"%b: %b\r\n" % header for header in (*cache_policy.apply(headers), framing)]) + b"\r\n"

@@ -25,6 +25,7 @@ from websockets.typing import Subprotocol
 
 from ..http.direct import DirectWay
 from ..http.problem import Problem
+from ..http.request_head import KnownHeads, RequestHead
 from ..http.websocket_handshake import wrong_address
 from ..limits.http_limits import BoundedHttpProtocol
 from .connection import Connection
@@ -37,6 +38,10 @@ from .websocket_evaluation import Evaluator
 __all__ = ["make_http_protocol"]
 
 
+# In the place of a problem: the request was counted, and not refused.
+_COUNTED = Problem(500, "counted", "")
+
+
 def make_http_protocol(
     gateway: Gateway,
     *,
@@ -47,6 +52,16 @@ def make_http_protocol(
     """The protocol class for uvicorn's `http=`; with `websocket_path` None it refuses all upgrades. `direct` answers
     requests without ASGI; None leaves all of them to the application."""
     directly = direct
+
+    def is_stream(head: RequestHead) -> bool:
+        try:
+            gateway.allowed_hosts.check("1.1", head.target, head.headers)
+        except Problem:
+            return False
+        return head.method == "GET" and head.path in gateway.endpoints and not head.content_length
+
+    # After a restart ten thousand clients send the same head.
+    streams = KnownHeads(is_stream)
     deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
 
     class HandoverProtocol(DirectHttpProtocol):
@@ -60,6 +75,50 @@ def make_http_protocol(
         _is_handed_over = False
         _is_parsing = False
 
+        # A common stream request that waits for its turn, and what came behind it.
+        _waiting: bytes | None = None
+        # Whether the request that is given to uvicorn's protocol was counted already, or what it is refused with.
+        _counted: Problem | None = None
+
+        def data_received(self, data: bytes) -> None:
+            if self._waiting is None:
+                super().data_received(data)
+            else:
+                self._waiting += data
+                self.transport.pause_reading()
+
+        def _take_requests(self, data: bytes) -> bytes:
+            if data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and self._may_take():
+                head = streams.head(data)
+                # Behind a proxy, uvicorn's way counts the client of each request.
+                if head is not None and not self._is_proxy:
+                    try:
+                        gateway.count_request(self.client, head.headers)
+                    except Problem as problem:
+                        self._counted = problem
+                        self._feed(data)  # to be refused by the application
+                        return b""
+                    self._cancel_deadline()
+                    self._unset_keepalive_if_required()
+                    self._waiting = data
+                    gateway.handshake_rate.admit(partial(self._open_common_stream, head))
+                    return b""
+            return super()._take_requests(data)
+
+        def _open_common_stream(self, head: RequestHead) -> None:
+            """Open a stream for a head that was read before, without a scope and a cycle of uvicorn's."""
+            data, self._waiting = self._waiting, None
+            if data is None or self.transport.is_closing():
+                return
+            try:
+                opening = gateway.admit_stream(head.path, head.query, head.headers, is_chunked=True)
+            except Problem:
+                self.transport.resume_reading()
+                self._counted = _COUNTED
+                self._feed(data)  # to be refused by the application
+            else:
+                self._hand_over(SseConnection(gateway, self.transport, self.server_state, opening))
+
         def _feed(self, data: bytes) -> None:
             self._is_parsing = True
             super()._feed(data)
@@ -68,7 +127,7 @@ def make_http_protocol(
                 self._break_cycles()
 
         def _break_cycles(self) -> None:
-            if self.flow.read_paused:
+            if self.flow.read_paused or not self.transport.is_reading():
                 # For a request behind that of the stream, which is ignored. Unread, the client's end goes unnoticed.
                 self.transport.resume_reading()
             # The parser and this object refer to each other: without this, only the garbage collector would free them.
@@ -81,9 +140,13 @@ def make_http_protocol(
             if scope["path"] not in gateway.endpoints or scope["method"] != "GET":
                 super()._start_asgi_task(cycle, app)
                 return
+            counted, self._counted = self._counted, None
             try:
-                # Before it waits for its turn, so that one client cannot fill the queue.
-                gateway.count_request(self.client, tuple(scope["headers"]))
+                if counted is None:
+                    # Before it waits for its turn, so that one client cannot fill the queue.
+                    gateway.count_request(self.client, tuple(scope["headers"]))
+                elif counted is not _COUNTED:
+                    raise counted
             except Problem as problem:
                 scope[REFUSAL] = problem  # type: ignore[literal-required]
                 super()._start_asgi_task(cycle, app)

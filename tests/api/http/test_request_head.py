@@ -5,7 +5,7 @@ import gc
 import httptools
 import pytest
 
-from api.http.request_head import parse_head
+from api.http.request_head import KnownHeads, RequestHead, parse_head
 
 HOST = b"Host: localhost\r\n"
 
@@ -70,3 +70,20 @@ def test_a_parser_is_freed_without_the_garbage_collector() -> None:
         assert sum(isinstance(each, httptools.HttpRequestParser) for each in gc.get_objects()) == before
     finally:
         gc.enable()
+
+
+def test_known_heads_are_parsed_once_and_bounded() -> None:
+    asked: list[str] = []
+
+    def is_wanted(head: RequestHead) -> bool:
+        asked.append(head.path)
+        return head.path != "/no"
+
+    known = KnownHeads(is_wanted)
+    wanted, unwanted = (b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n" for path in (b"/yes", b"/no"))
+    assert known.head(wanted) is known.head(wanted) is not None
+    assert known.head(unwanted) is known.head(unwanted) is known.head(b"nonsense\r\n\r\n") is None
+    assert asked == ["/yes", "/no"]
+    for number in range(1_000):
+        known.head(b"GET / HTTP/1.1\r\n" + HOST + b"traceparent: %d\r\n\r\n" % number)
+    assert len(known._heads) <= 256

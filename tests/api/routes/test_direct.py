@@ -222,6 +222,7 @@ SCRIPTS: dict[str, list[bytes]] = {
         request("/api/v1/evaluation", b"{", "Origin: http://localhost:3000"),
         LAST,
     ],
+    "a refused stream": [request("/api/v1/events/stream?type=nope"), request("/api/v1/events/stream?x=y"), LAST],
     "an upgrade to nothing known": [request("/healthz", None, "Connection: Upgrade", "Upgrade: h2c"), LAST],
 }
 
@@ -255,7 +256,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
 LEFT_TO_THE_APPLICATION = {
     *("a body too large", "HEAD", "other methods", "no such path", "HTTP/1.0", "Expect", "chunked", "two lengths"),
     *("no host", "another host", "an absolute target", "many headers", "too many headers", "a folded header"),
-    *("empty lines before", "no HTTP", "preflight", "an upgrade to nothing known"),
+    *("empty lines before", "no HTTP", "preflight", "a refused stream", "an upgrade to nothing known"),
 }
 
 

@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 
 from api.streams.sse_connection import SseConnection
 from api.streams.websocket_connection import WebSocketConnection
-from tests.fixtures.server import DEADLINE_S, RunningServer, sse, until
+from cdc.source.memory import MemoryLog
+from tests.fixtures.server import DEADLINE_S, RunningServer, port_of, serving, sse, until
 
 
 async def answer_to(server: RunningServer, request: bytes) -> bytes:
@@ -69,6 +70,33 @@ async def test_what_the_client_sends_behind_its_request_is_ignored(server: Runni
     assert stream._transport.is_reading(), "the client's end would go unnoticed until the next keep-alive"
     writer.close()
     await until(lambda: server.pipeline.hub.subscriber_count == 0, "the stream's end")
+
+
+async def test_a_stream_that_waits_for_its_turn_is_refused_before_what_came_behind_it(memory_log: MemoryLog) -> None:
+    """The head was read without uvicorn's parser; what the client sends meanwhile must not overtake it."""
+    async with serving(memory_log, limits_handshakes_per_second=2, sse_max_clients=1) as server:
+        path = httpx.URL(server.stream_url).path
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        async with sse(server.stream_url):
+            connections = [await asyncio.open_connection("127.0.0.1", port_of(server)) for _ in range(3)]
+            for _, writer in connections:
+                writer.write(head)
+                await writer.drain()
+            await until(lambda: server.uvicorn.server_state.connections, "the connections")
+            for reader, writer in connections:
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                async with asyncio.timeout(DEADLINE_S):
+                    received = await reader.read()
+                assert received.startswith(b"HTTP/1.1 503 ")
+                assert received.count(b"HTTP/1.1 200 OK") == 1
+                writer.close()
+
+
+async def test_a_stream_beyond_the_rate_of_requests_is_counted_and_refused_once(memory_log: MemoryLog) -> None:
+    async with serving(memory_log, limits_requests_per_second=1) as server, sse(server.stream_url):
+        path = httpx.URL(server.stream_url).path
+        answer = await answer_to(server, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 429 ")
 
 
 def test_uvicorn_has_what_the_handover_overrides() -> None:

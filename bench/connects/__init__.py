@@ -1,0 +1,1 @@
+"""`python -m bench.connects`: what a new stream costs the server, from accept to its first bytes."""
