@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2_000, help="changed rows for each number of subscribers")
     parser.add_argument("--database", metavar="URL", help="also measure a loop that asks this database")
     options = parser.parse_args()
+    filtered(1)  # the parser is imported at its first use
     print(
         "| subscribers | filtered row | flag | ratio | one filter without an equality | bytes, filtered | bytes, flag |"
     )

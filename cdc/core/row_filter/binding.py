@@ -57,7 +57,7 @@ class IndexKey(NamedTuple):
     column: str
     family: str
     type: ValueType
-    values: frozenset[Any]
+    values: tuple[Any, ...]
 
     def __hash__(self) -> int:
         return hash((self.column, self.family))
@@ -171,7 +171,7 @@ class _Binder:
         test = matcher.comparison(operator, side.get, value)
         key = None
         if operator == "=" and side.column is not None and value is not None:
-            key = IndexKey(side.column, side.type.family, side.type, frozenset((value,)))
+            key = IndexKey(side.column, side.type.family, side.type, (value,))
         return test, _binary(operator, side.sql, sql), key
 
     def _in(self, value: Value, items: Sequence[Value]) -> tuple[Test, Sql, IndexKey | None]:
@@ -185,7 +185,7 @@ class _Binder:
             values.append(found)
             sqls.append(sql)
         known = frozenset(found for found in values if found is not None)
-        key = None if side.column is None else IndexKey(side.column, side.type.family, side.type, known)
+        key = None if side.column is None else IndexKey(side.column, side.type.family, side.type, tuple(known))
         test = matcher.membership(side.get, known, has_null=None in values)
         return test, {"op": "in", "args": [side.sql, *sqls]}, key
 
@@ -372,7 +372,7 @@ def _either(keys: Sequence[IndexKey | None]) -> IndexKey | None:
     first = keys[0]
     if first is None or any(key is None or (key.column, key.family) != (first.column, first.family) for key in keys):
         return None
-    return first._replace(values=frozenset().union(*(key.values for key in keys if key is not None)))
+    return first._replace(values=tuple(dict.fromkeys(value for key in keys if key is not None for value in key.values)))
 
 
 def _canonical(text: str, side: _Operand) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from ..flags.events import Event, EventType, FlagScope
-from ..log.table_name import both_ways
+from ..log.table_name import both_ways, without_schema
 from ..row_filter.row_filter import WHOLE, RowFilter, RowView
 from ..row_filter.row_query import RowQuery
 from .grant import Grant, View
@@ -211,6 +211,7 @@ class Selection:
         )
 
     def _minus(self, other: Self) -> Self:
+        tables = _set_of(self.tables - other.tables)
         return replace(
             self,
             everything=self.everything and not other.everything,
@@ -218,7 +219,10 @@ class Selection:
             flag_ids=_set_of(self.flag_ids - other.flag_ids),
             tags=_set_of(self.tags - other.tags),
             segments=self.segments and not other.segments,
-            tables=_set_of(self.tables - other.tables),
+            tables=tables,
+            row_filters=tuple(
+                each for each in self.row_filters if not tables.isdisjoint((each.table, without_schema(each.table)))
+            ),
         )
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from cdc.core.errors import InvalidInput
+from cdc.core.flags.events import Event, EventType, RowImages
 from cdc.core.log.lane import WatchedTable
+from cdc.core.log.position import EventId, LogId, Position
 from cdc.core.log.row_text import RowText
 from cdc.core.row_filter.expression import Constant
 from cdc.core.row_filter.row_filter import RowFilter
@@ -13,6 +15,7 @@ from cdc.core.row_filter.row_query import RowQuery
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
+from cdc.core.subscription.selection_index import SelectionIndex
 from cdc.filters.compiler import FilterCompiler, check_one_filter, check_rules_of_key, claim_paths
 from tests.cdc.filters.tables import MAP, ORDERS
 
@@ -125,3 +128,28 @@ def test_a_rule_is_checked_before_a_key_is_made_of_it() -> None:
     for where in ("now() > at", "tenant_id = claim('t')"):
         with pytest.raises(InvalidInput):
             check_rules_of_key(Grant.parse({"rows": {"orders": {"where": where}}}))
+
+
+def test_a_table_that_is_taken_out_of_a_selection_takes_its_filter_with_it() -> None:
+    grant = Grant.parse({"rows": {"*": {"where": "id = 1"}}})
+    both = FilterCompiler().compiled(Selection.of(tables=["orders", "a.items"]).within(grant), MAP)
+    left = Selections((both,)).remove(Selection.of(tables=["orders"]))
+    assert [filter.table for filter in left.clauses[0].row_filters] == ["a.items"]
+    index: SelectionIndex[str] = SelectionIndex()
+    index.add("one", left)
+    images = RowImages(None, RowText('{"id":1}'))
+    id = EventId(Position(1), 0, LogId("log"))
+    detail: dict[str, object] = {"table": "shop.orders", "changed": [], "key": None}
+    event = Event(id, EventType.ROW_INSERTED, "shop", "", None, None, frozenset(), None, detail, rows=images)
+    assert index.match(event) == []
+    assert index.match(replace(event, schema="a", detail={**detail, "table": "a.items"})) != []
+
+
+def test_of_a_row_that_cannot_be_read_a_credential_for_some_rows_does_not_get_the_key() -> None:
+    id = EventId(Position(1), 0, LogId("log"))
+    detail = {"table": "shop.orders", "changed": [], "key": '{"id" : 1}', "unreadable": "too_large"}
+    event = Event(id, EventType.ROW_UPDATED, "shop", "", None, None, frozenset(), None, detail)
+    (own,) = compiled(RowQuery("id = 1"))
+    (imposed,) = compiled(grant=granting(where="id = 1"))
+    views = [filter.view(event) for filter in (own, imposed)]
+    assert [view is not None and view.has_key for view in views] == [True, False]

@@ -223,6 +223,35 @@ async def test_a_stream_of_a_tables_own_is_the_same_on_both_kinds_of_node(
     assert [event.type for event in events] == ["row_deleted"] * 3
 
 
+@pytest.mark.parametrize("order", ["commit", "read"])
+async def test_a_filter_of_rows_is_the_same_on_both_kinds_of_node(
+    database_url: str, nats_server: NatsServer, order: str
+) -> None:
+    with Writer(database_url) as writer:
+        writer.run("create table orders (id integer primary key, tenant integer, total numeric)")
+        writer.run(f"select flagent_cdc.watch('orders', lane => 'orders', lane_order => '{order}')")
+        parameters = {"envelope": "true", "table": "orders", "where": "tenant = $1 and total < 10", "param": "7"}
+        async with (
+            relaying(database_url, nats_server.url, listener_poll_interval_s=0.05),
+            serving(None, nats_source=nats_server.url, **QUICK) as node,
+            serving(database_url, listener_poll_interval_s=0.05, **QUICK) as direct,
+        ):
+            await served(node, "orders")
+            await served(direct, "orders")
+            async with sse(direct.stream_url, parameters) as here, sse(node.stream_url, parameters) as there:
+                writer.run("insert into orders values (1, 7, 1.10), (2, 8, 2), (3, 7, 99)")
+                writer.run("update orders set tenant = 7 where id = 2", "update orders set tenant = 8 where id = 1")
+                seen = [await here.next() for _ in range(3)]
+                assert [await there.next() for _ in range(3)] == seen
+            async with sse(node.stream_url, parameters, last_event_id=seen[0].id or "") as there:
+                assert [await there.next() for _ in range(2)] == seen[1:]
+    assert [(event.type, event.data["key"], event.data.get("moved")) for event in seen] == [
+        ("row_inserted", {"id": 1}, None),
+        ("row_inserted", {"id": 2}, "in"),
+        ("row_deleted", {"id": 1}, "out"),
+    ]
+
+
 async def test_a_stream_of_a_table_that_cannot_be_copied_does_not_stop_the_flags(
     database_url: str, node: RunningServer, nats_server: NatsServer
 ) -> None:
