@@ -278,6 +278,67 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 }
 
+// largeStore is the flags of bench/sdk: each with two segments of two constraints and two distributions.
+func largeStore(b *testing.B, count int) *Store {
+	flags := make([]json.RawMessage, 0, count)
+	for n := 1; n <= count; n++ {
+		segment := func(id int, country string) string {
+			return fmt.Sprintf(`{"id":%[1]d,"rank":%[1]d,"rolloutPercent":100,"constraints":[{"property":"country","operator":"EQ","value":%[2]q},{"property":"age","operator":"GTE","value":"18"}],
+				"distributions":[{"variantID":%[3]d,"percent":50},{"variantID":%[4]d,"percent":50}]}`, id, country, 2*n, 2*n+1)
+		}
+		flags = append(flags, json.RawMessage(fmt.Sprintf(`{"id":%[1]d,"key":"flag_%[1]d","enabled":true,"segments":[%[2]s,%[3]s],
+			"variants":[{"id":%[4]d,"key":"on","attachment":{"value":"1"}},{"id":%[5]d,"key":"off"}]}`, n, segment(3*n, "US"), segment(3*n+2, "DE"), 2*n, 2*n+1)))
+	}
+	return storeOf(b, flags...)
+}
+
+// BenchmarkEvaluateAtRandom evaluates flags at random, of 10 000, as bench/sdk does in the other languages.
+func BenchmarkEvaluateAtRandom(b *testing.B) {
+	const count = 10_000
+	store := largeStore(b, count)
+	keys, entities := make([]string, count), make([]Entity, 1000)
+	for n := range keys {
+		keys[n] = "flag_" + strconv.Itoa(n*7919%count+1)
+	}
+	for n := range entities {
+		entities[n] = Entity{ID: "user" + strconv.Itoa(n), Context: Context{"country": "DE", "age": "42"}}
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if result, err := store.Evaluate(keys[n%count], entities[n%1000]); err != nil || !result.HasVariant() {
+			b.Fatal(result, err)
+		}
+	}
+}
+
+// BenchmarkEvaluateSame is the same for one flag.
+func BenchmarkEvaluateSame(b *testing.B) {
+	store := largeStore(b, 100)
+	entity := Entity{ID: "user7", Context: Context{"country": "DE", "age": "42"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if result, err := store.Evaluate("flag_77", entity); err != nil || !result.HasVariant() {
+			b.Fatal(result, err)
+		}
+	}
+}
+
+// BenchmarkApply folds an event into a store of 10 000 flags.
+func BenchmarkApply(b *testing.B) {
+	store := largeStore(b, 10_000)
+	flag, err := store.Get("flag_77")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for n := 2; b.Loop(); n++ {
+		event := fmt.Sprintf(`{"type":"flag_updated","id":"%d-0@k","schema":"public","flagKey":"flag_77","flagID":77,"flag":%s}`, n, flag.Raw)
+		if update := store.driver.receive(newMessage(parsed(b, []byte(event))), 0, false); update.err != nil {
+			b.Fatal(update.err)
+		}
+	}
+}
+
 func BenchmarkGet(b *testing.B) {
 	store := benchmarkStore(b)
 	b.ReportAllocs()

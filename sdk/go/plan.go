@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unique"
 
 	"github.com/flagent-cdc/flagent-go/internal/javaregex"
 	"github.com/flagent-cdc/flagent-go/internal/values"
@@ -41,13 +42,22 @@ func newPlan(f *Flag) *plan {
 	}
 	segments := slices.Clone(f.Segments)
 	slices.SortStableFunc(segments, func(a, b Segment) int { return cmp.Compare(a.Rank, b.Rank) })
+	// What one evaluation reads lies side by side: with many flags, it waits for memory.
+	testCount, shareCount := 0, 0
+	for _, segment := range segments {
+		testCount += len(segment.Constraints)
+		shareCount += len(segment.Distributions)
+	}
+	tests, shares := make([]test, 0, testCount), make([]share, 0, shareCount)
+	p.segments = make([]segmentPlan, 0, len(segments))
 	for _, segment := range segments {
 		s := segmentPlan{id: segment.ID}
+		firstTest, firstShare := len(tests), len(shares)
 		if segment.RolloutPercent > 0 && len(segment.Distributions) > 0 {
 			s.limit = uint32(min(segment.RolloutPercent, 100) * 10)
 		}
 		for _, constraint := range segment.Constraints {
-			s.tests = append(s.tests, newTest(constraint))
+			tests = append(tests, newTest(constraint))
 		}
 		distributions := slices.Clone(segment.Distributions)
 		slices.SortStableFunc(distributions, func(a, b Distribution) int { return cmp.Compare(a.Percent, b.Percent) })
@@ -59,8 +69,9 @@ func newPlan(f *Flag) *plan {
 			if at >= 0 {
 				next.variant = &f.Variants[at]
 			}
-			s.shares = append(s.shares, next)
+			shares = append(shares, next)
 		}
+		s.tests, s.shares = tests[firstTest:len(tests):len(tests)], shares[firstShare:len(shares):len(shares)]
 		p.segments = append(p.segments, s)
 	}
 	return p
@@ -152,7 +163,7 @@ type test struct {
 }
 
 func newTest(c Constraint) test {
-	t := test{property: c.Property, operator: operators[c.Operator], operand: c.Value}
+	t := test{property: shared(c.Property), operator: operators[c.Operator], operand: shared(c.Value)}
 	switch t.operator {
 	case in, notIn:
 		for piece := range strings.SplitSeq(c.Value, ",") {
@@ -169,6 +180,16 @@ func newTest(c Constraint) test {
 	}
 	return t
 }
+
+// shared is the same text for all flags: few names of properties occur in many flags.
+func shared(text string) string {
+	if len(text) > maxShared {
+		return text
+	}
+	return unique.Make(text).Value()
+}
+
+const maxShared = 64
 
 func (t *test) holds(value any) bool {
 	if t.operator >= less {

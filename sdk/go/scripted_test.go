@@ -87,6 +87,8 @@ type peer struct {
 	header    http.Header
 	isSocket  bool
 	subscribe object
+	// isRead is closed when the request has been read: what is above can be read by the test then.
+	isRead chan struct{}
 }
 
 func check(err error) {
@@ -101,6 +103,7 @@ func (p *peer) request() {
 	check(err)
 	p.path, p.query, p.header = r.URL.Path, r.URL.Query(), r.Header
 	p.isSocket = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	close(p.isRead)
 }
 
 func (p *peer) write(text string) {
@@ -328,7 +331,7 @@ func (s *scriptedServer) serve(t *testing.T) {
 			return
 		}
 		s.mu.Lock()
-		p := &peer{Conn: conn, reader: bufio.NewReader(conn), number: len(s.peers)}
+		p := &peer{Conn: conn, reader: bufio.NewReader(conn), number: len(s.peers), isRead: make(chan struct{})}
 		s.peers = append(s.peers, p)
 		play := s.scripts[min(p.number, len(s.scripts)-1)]
 		s.mu.Unlock()
@@ -353,8 +356,13 @@ func (s *scriptedServer) count() int {
 
 func (s *scriptedServer) peer(number int) *peer {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.peers[number]
+	p := s.peers[number]
+	s.mu.Unlock()
+	select {
+	case <-p.isRead:
+	case <-time.After(testDeadline): // a script that reads no request
+	}
+	return p
 }
 
 func (s *scriptedServer) url(transport Transport) string {
