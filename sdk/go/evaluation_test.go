@@ -128,6 +128,7 @@ func TestVectorsOfEvaluation(t *testing.T) {
 	}
 }
 
+// TestVectorsOfEntityIDs is tc-entity-id as far as Go goes: an id is a string, so that the compiler refuses other types.
 func TestVectorsOfEntityIDs(t *testing.T) {
 	var vectors struct {
 		EntityID []struct {
