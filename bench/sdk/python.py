@@ -1,71 +1,157 @@
-"""Local evaluations of the Python SDK per second of processor time, with the flags of javascript.mjs.
+"""The Python SDK in numbers, as JSON: `python -m bench.sdk.python [--flags 10000]`.
 
-Run: .venv/bin/python bench/sdk/python.py   The median of several rounds, as JSON.
+Evaluations per second of processor time, in one thread, beside a look-up in a dictionary as the floor; the memory of a
+store; the time from a new store to readable flags, from a cache and from a bootstrap; and, with the address of a server
+(`--url`), the time until READY from it and from a cache. Times are processor time, the median of several rounds, except
+those until READY.
 """
 
+import argparse
+import asyncio
+import itertools
 import json
+import platform
 import statistics
 import sys
+import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "sdk" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk" / "python"))
 
-from flagent_realtime import Flag
-from flagent_realtime._evaluation import evaluate_flag
+from flagent_realtime import FilePersistence, FlagentClient, FlagStore
+from flagent_realtime._cache_key import cache_key
+from flagent_realtime._digest import digest_of
+from flagent_realtime._saved_flags import write_document
+from flagent_realtime._selection import EVERYTHING
 
-FLAGS = 10_000
 ROUNDS = 7
-ROUND_S = 0.3
+ROUND_S = 0.2
+NOWHERE = "http://127.0.0.1:1"
 
 
-def flag(n: int) -> dict[str, Any]:
-    """Two segments, each with two constraints and two distributions."""
+def flag(number: int) -> dict[str, Any]:
+    """A flag with two segments, each with two constraints; the same in every language."""
 
-    def segment(number: int, country: str) -> dict[str, Any]:
-        constraints = [("country", "EQ", country), ("age", "GTE", "18")]
+    def segment(id: int, country: str) -> dict[str, Any]:
         return {
-            "id": number,
-            "rank": number,
-            "rolloutPercent": 100,
-            "constraints": [{"property": name, "operator": op, "value": value} for name, op, value in constraints],
-            "distributions": [{"variantID": 2 * n + i, "percent": 50} for i in (0, 1)],
-        }
+            "id": id, "flagID": number, "description": "", "rank": id, "rolloutPercent": 100,
+            "constraints": [
+                {"id": id, "segmentID": id, "property": "country", "operator": "EQ", "value": country},
+                {"id": id + 1, "segmentID": id, "property": "age", "operator": "GTE", "value": "18"},
+            ],
+            "distributions": [
+                {"id": id + place, "segmentID": id, "variantID": 2 * number + place, "variantKey": key, "percent": 50}
+                for place, key in enumerate(("on", "off"))
+            ],
+        }  # fmt: skip
 
-    variants = [{"id": 2 * n, "key": "on", "attachment": {"value": "1"}}, {"id": 2 * n + 1, "key": "off"}]
-    segments = [segment(3 * n, "US"), segment(3 * n + 2, "DE")]
-    return {"id": n, "key": f"flag_{n}", "enabled": True, "segments": segments, "variants": variants}
+    return {
+        "id": number, "key": f"flag_{number}", "description": "a flag of the benchmark", "createdBy": None,
+        "updatedBy": None, "enabled": True, "snapshotID": 1, "notes": None, "dataRecordsEnabled": False,
+        "entityType": "user", "environmentId": None, "projectId": None, "dependsOn": [],
+        "tags": [{"id": 1, "value": "bench"}], "updatedAt": "2026-11-23T08:00:00", "archived": False,
+        "segments": [segment(3 * number, "US"), segment(3 * number + 2, "DE")],
+        "variants": [
+            {"id": 2 * number, "flagID": number, "key": "on", "attachment": {"value": "1"}},
+            {"id": 2 * number + 1, "flagID": number, "key": "off", "attachment": None},
+        ],
+    }  # fmt: skip
 
 
 def per_second(call: Callable[[int], object]) -> int:
-    """The median of calls per second of processor time."""
-    rates = []
-    for _ in range(ROUNDS):
+    """Calls per second of processor time, the median of several rounds; the first one warms up."""
+    rates: list[float] = []
+    for _ in range(ROUNDS + 1):
         began, calls = time.process_time(), 0
         while time.process_time() - began < ROUND_S:
             for _ in range(500):
                 call(calls)
                 calls += 1
         rates.append(calls / (time.process_time() - began))
-    return round(statistics.median(rates))
+    return round(statistics.median(rates[1:]))
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Processor time of one call, the median of several."""
+    times: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return round(1000 * statistics.median(times), 1)
+
+
+async def until_ready(url: str, **options: Any) -> float:
+    """Milliseconds of the clock from a new client until its store is READY."""
+    began = time.perf_counter()
+    async with FlagentClient(url) as client:
+        await FlagStore(client, **options).ready(60)
+        return round(1000 * (time.perf_counter() - began), 1)
+
+
+def measure(count: int, url: str | None, directory: Path) -> dict[str, Any]:
+    flags = [flag(number) for number in range(1, count + 1)]
+    text = json.dumps({"type": "snapshot", "id": "1@bench", "position": "1", "flags": flags})
+    figures: dict[str, Any] = {"python": platform.python_version(), "flags": count, "snapshotBytes": len(text)}
+
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    store = FlagStore(FlagentClient(NOWHERE), bootstrap=text)
+    for each in store:
+        assert each.segments
+    figures["storeMiB"] = round((tracemalloc.get_traced_memory()[0] - before) / 2**20, 1)
+    tracemalloc.stop()
+
+    plain = {each["key"]: each for each in flags}
+    keys = list(plain)
+    contexts = [{"country": country, "age": 30} for country in ("US", "DE", "FR")]
+    figures["lookupsPerSecond"] = per_second(lambda n: plain[keys[n % count]])
+    figures["getsPerSecond"] = per_second(lambda n: store.get(keys[n % count]))
+    evaluate = store.evaluate
+    figures["evaluationsPerSecond"] = per_second(
+        lambda n: evaluate(keys[n % count], f"user-{n}", contexts[n % len(contexts)])
+    )
+    end = store.on_exposure(lambda exposure: None)
+    figures["evaluationsWithExposuresPerSecond"] = per_second(
+        lambda n: evaluate(keys[n % count], f"user-{n}", contexts[n % len(contexts)])
+    )
+    end()
+
+    files, key = FilePersistence(directory), cache_key(NOWHERE, EVERYTHING, None)
+    document = write_document(key, "1@bench", flags, digest_of(flags), datetime.now(UTC))
+    files.save(key, document)
+    figures["cacheToReadableMs"] = milliseconds(
+        lambda: FlagStore(FlagentClient(NOWHERE), persistence=FilePersistence(directory))
+    )
+    figures["bootstrapToReadableMs"] = milliseconds(lambda: FlagStore(FlagentClient(NOWHERE), bootstrap=text))
+    figures["saveMs"] = milliseconds(lambda: files.save(key, document))
+
+    if url is not None:
+        cached = FilePersistence(directory / "server")
+        asyncio.run(until_ready(url, persistence=cached))
+        pairs = [
+            (asyncio.run(until_ready(url)), asyncio.run(until_ready(url, persistence=cached)))
+            for _ in itertools.repeat(None, ROUNDS)
+        ]
+        figures["serverToReadyMs"], figures["cacheToReadyMs"] = (
+            round(statistics.median(times), 1) for times in zip(*pairs, strict=True)
+        )
+    return figures
 
 
 def main() -> None:
-    """Measure, and print JSON."""
-    flags = {f"flag_{n}": Flag.from_json(flag(n)) for n in range(1, FLAGS + 1)}
-    context: dict[str, Any] = {"country": "DE", "age": "42"}
-
-    def evaluate(key: str, n: int) -> object:
-        return evaluate_flag(flags[key], flags.get, entity_id=f"user{n % 1000}", entity_context=context)
-
-    figures = {
-        "python": sys.version.split()[0],
-        "evaluatedAtRandom": per_second(lambda n: evaluate(f"flag_{n * 7919 % FLAGS + 1}", n)),
-        "evaluatedSame": per_second(lambda n: evaluate("flag_77", n)),
-    }
-    print(json.dumps(figures, indent=2))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--flags", type=int, default=10_000, help="flags in the store")
+    parser.add_argument("--url", help="a running server, whose flags are used for the times until READY")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        figures = measure(arguments.flags, arguments.url, Path(directory))
+    print(json.dumps(figures, indent=1))  # noqa: T201  the result
 
 
 if __name__ == "__main__":

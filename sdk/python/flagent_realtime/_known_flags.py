@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -34,10 +36,11 @@ def begin_with_known_flags(
     cache_identity: str | None,
 ) -> None:
     """Restore the store, at once where that is possible; else the driver's ``load`` does it at the first connection."""
-    brought = None if bootstrap is None else _read_bootstrap(bootstrap, client._report_error)
-    if persistence is None:
-        _restore(driver, None, brought)
-        return
+    with _collector_paused():
+        brought = None if bootstrap is None else _read_bootstrap(bootstrap, client._report_error)
+        if persistence is None:
+            _restore(driver, None, brought)
+            return
     beginning = _Beginning(client, driver, persistence, brought, max_age)
     if cache_identity is None and callable(client._api_key):
         # Meanwhile what the application has brought is readable; it does not resume, because the cache may be newer.
@@ -49,6 +52,19 @@ def begin_with_known_flags(
         driver.load = lambda _: beginning.finish_later(text)
     else:
         beginning.finish(text)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the garbage collector: while ten thousand flags are made, it would look at all of them again and again, and
+    take most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Beginning:
@@ -82,12 +98,13 @@ class _Beginning:
         """Restore the store from the saved text, or from what the application has brought."""
         assert self._driver.saver is not None
         saved = None
-        if isinstance(text, str):
-            try:
-                saved = read_document(text, self._driver.saver.key, datetime.now(timezone.utc), self._max_age)
-            except IgnoredFlags as error:
-                _ignored(error, self._client._report_error)
-        _restore(self._driver, saved, self._brought)
+        with _collector_paused():
+            if isinstance(text, str):
+                try:
+                    saved = read_document(text, self._driver.saver.key, datetime.now(timezone.utc), self._max_age)
+                except IgnoredFlags as error:
+                    _ignored(error, self._client._report_error)
+            _restore(self._driver, saved, self._brought)
         # A state that is the same as the saved one need not be saved again.
         self._driver.saver._saved_id = None if saved is None else self._driver.core.last_event_id
 
