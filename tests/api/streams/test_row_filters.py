@@ -159,6 +159,39 @@ async def test_a_filter_that_cannot_be_is_refused_by_name(
     assert "drop table shop" not in problem["detail"]
 
 
+async def test_the_change_feed_and_the_rows_take_the_same_filters(server: RunningServer, tables_url: str) -> None:
+    change(tables_url)
+    query = {"table": "shop.orders", "where": FILTER["where"], "param": "1", "columns": "status"}
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        page = (await client.get("/api/v1/changes", params=query)).json()
+        debezium = (await client.get("/api/v1/changes", params={**query, "format": "debezium"})).json()
+        with Writer(tables_url) as writer:
+            writer.run(
+                "insert into shop.orders values (7, 1, 'held', 1, 'n'), (8, 2, 'held', 1, 'n'), (9, 1, 'paid', 1, 'n')"
+            )
+        rows = (
+            await client.get(
+                "/api/v1/tables/orders/rows", params={name: query[name] for name in ("where", "param", "columns")}
+            )
+        ).text
+        del query["table"]
+        refused = [
+            await client.get("/api/v1/changes", params=query),
+            await client.get("/api/v1/tables/orders/rows", params={**query, "where": "note = 'n'"}),
+        ]
+    expected = [
+        ("delete" if type == "row_deleted" else type.removeprefix("row_").removesuffix("ed"), key, moved)
+        for type, key, moved in SEEN[1:-1]
+    ]
+    assert [
+        (each["op"], each["key"]["id"], each.get("moved")) for each in page["changes"] if each["op"] != "truncate"
+    ] == [({"insert": "insert", "updat": "update"}.get(op, op), key, moved) for op, key, moved in expected]
+    assert {name for each in page["changes"] for name in (each["after"] or {})} == {"id", "status"}
+    assert [each["value"]["op"] for each in debezium["changes"]] == ["c", "d", "c", "d", "d", "t"]
+    assert [json.loads(line).get("row") for line in rows.splitlines()] == [None, {"id": 7, "status": "held"}, None]
+    assert [(answer.status_code, answer.json()["parameter"]) for answer in refused] == [(400, "table"), (400, "where")]
+
+
 async def test_a_filter_on_a_column_that_is_dropped_ends_by_name(server: RunningServer, tables_url: str) -> None:
     query = {"table": "shop.orders", "where": "total > 1", "snapshot": "true"}
     async with sse(server.stream_url, query) as stream, sse(server.stream_url, {"table": "shop.orders"}) as other:
