@@ -90,6 +90,9 @@ class MemoryUpstream:
     def table_source(self) -> None:
         return None
 
+    def exposure_store(self) -> None:
+        return None
+
     def key_store(self) -> Any:
         raise NotImplementedError
 
