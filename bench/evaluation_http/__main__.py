@@ -159,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--traced", action="store_true", help="give each request a traceparent of its own")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
+    core = Cores().server  # before `running_server` restricts this process to the core of the load
     dice = random.Random(options.seed)
     database = flags_in_a_database(options.flags, False, dice)
     for segment in database.tables["segments"].values():
@@ -183,13 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subjects = [Subject("flagent-cdc", server.port, server.process, lambda got: wrong_answers(got, expected))]
         port = free_port()
         command = [sys.executable, "-m", "bench.evaluation_http.floor", str(port)]
-        floor = running.enter_context(Process(command, Cores().server))
+        floor = running.enter_context(Process(command, core))
         assert floor.popen.stdin is not None
         floor.popen.stdin.write(floor_answer)
         floor.popen.stdin.close()
         subjects.append(Subject("floor", port, floor, lambda got: [body for body in got if body != constant]))
         if options.flagr:
-            port, process = running.enter_context(running_flagr(options.flagr, database))
+            port, process = running.enter_context(running_flagr(options.flagr, database, core))
             subjects.append(Subject("flagr", port, process, lambda got: wrong_answers(got, expected)))
         requests = {}
         for subject in subjects:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.fanout.process import Cores, Process
+from bench.fanout.process import Process
 from bench.port import free_port
 from tests.cdc.core.flagent import Flagent
 
@@ -15,8 +15,8 @@ __all__ = ["document", "running_flagr"]
 
 
 @contextmanager
-def running_flagr(program: str, database: Flagent) -> Iterator[tuple[int, Process]]:
-    """Run Flagr on these flags; yields its port and its process."""
+def running_flagr(program: str, database: Flagent, core: int) -> Iterator[tuple[int, Process]]:
+    """Run Flagr on these flags, on the given core; yields its port and its process."""
     port = free_port()
     with TemporaryDirectory(prefix="flagent-cdc-bench-") as directory:
         file = Path(directory) / "flags.json"
@@ -32,7 +32,7 @@ def running_flagr(program: str, database: Flagent) -> Iterator[tuple[int, Proces
             "GOMAXPROCS": "1",
         }
         command = [program, "--port", str(port), "--host", "127.0.0.1"]
-        with Process(command, Cores().server, environment=environment) as process:
+        with Process(command, core, environment=environment) as process:
             yield port, process
 
 
