@@ -12,9 +12,10 @@ from tests.fixtures.websocket import receive, request, send, websocket
 
 ROOT = Path(__file__).parents[3]
 
-# Where the raw messages are the subject: heartbeats themselves, closing, documented messages, frames of other kinds.
+# Where the raw messages are the subject: all that is sent, heartbeats themselves, closing, documented messages.
 RAW = {
     "tests/api/access/test_authentication.py",
+    "tests/api/access/test_row_rights.py",
     "tests/cdc/fanout/test_keepalive.py",
     "tests/cdc/jetstream/test_tier.py",
     "tests/docs/test_asyncapi.py",

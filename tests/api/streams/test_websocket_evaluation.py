@@ -72,6 +72,6 @@ async def test_a_large_batch_leaves_the_loop_to_others_and_is_answered_last(memo
     async with connect(memory_server.websocket_url, max_size=None) as socket:
         await socket.send(json.dumps(batch))
         await socket.send(json.dumps({"type": "ping", "requestId": "ping"}))
-        first, second = json.loads(await socket.recv()), json.loads(await socket.recv())
+        first, second = await receive(socket), await receive(socket)
     assert (first["type"], second["requestId"]) == ("pong", "batch")
     assert len(second["results"]) == 10_000
