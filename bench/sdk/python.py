@@ -116,6 +116,9 @@ def measure(count: int, url: str | None, directory: Path) -> dict[str, Any]:
     figures["evaluationsPerSecond"] = per_second(
         lambda n: evaluate(keys[n % count], f"user-{n}", contexts[n % len(contexts)])
     )
+    figures["oneFlagEvaluationsPerSecond"] = per_second(
+        lambda n: evaluate("flag_1", f"user-{n}", contexts[n % len(contexts)])
+    )
     end = store.on_exposure(lambda exposure: None)
     figures["evaluationsWithExposuresPerSecond"] = per_second(
         lambda n: evaluate(keys[n % count], f"user-{n}", contexts[n % len(contexts)])
