@@ -331,8 +331,10 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
     internal fun requestSnapshot(): Int = snapshots.requestSnapshot().also { subscriptions.changes.trySend(Unit) }
 
     private fun register(registration: Registration): Subscription {
-        ensureRunning()
-        return subscriptions.add(registration)
+        failure?.let { throw it }
+        if (isClosed) throw ClientClosedException()
+        // Added first: otherwise a busy machine connects before there is a selection.
+        return subscriptions.add(registration).also { ensureRunning() }
     }
 
     private suspend fun dispatch(item: DispatchItem) {
