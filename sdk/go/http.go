@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -96,9 +97,12 @@ func connectError(err error, isConnected bool, limit time.Duration) error {
 // traced returns a context whose request reports whether there was a connection.
 func traced(ctx context.Context) (context.Context, *atomic.Bool) {
 	isConnected := new(atomic.Bool)
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { isConnected.Store(true) },
-	}), isConnected
+	return tracedTo(ctx, func(net.Conn) { isConnected.Store(true) }), isConnected
+}
+
+// tracedTo returns a context whose request hands over its connection.
+func tracedTo(ctx context.Context, got func(net.Conn)) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { got(info.Conn) }})
 }
 
 // causeText is what the operating system, TLS or DNS said, in one line and without the address, which may hold a token.

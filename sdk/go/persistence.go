@@ -165,8 +165,8 @@ func newSaver(c *Client, d *storeDriver, p Persistence) *saver {
 
 func (s *saver) close() { s.closeOnce.Do(func() { close(s.closed) }) }
 
-func (s *saver) run() {
-	saved := s.driver.view.Load()
+// run saves what differs from the state at the beginning.
+func (s *saver) run(saved *view) {
 	last := time.Now().Add(-s.pace.move)
 	for {
 		isClosed, isUrgent := false, false

@@ -51,7 +51,12 @@ func TestANewClientResumesFromAGivenID(t *testing.T) {
 		client := connect(t, server.url(transport), WithLastEventID("7-1@k"))
 		client.SubscribeAll(soon(t), func(Event) {})
 		startClient(t, client)
-		eventually(t, "it connects", func() bool { return client.IsConnected() && server.peer(0).lastEventID() == "7-1@k" })
+		eventually(t, "it is greeted", func() bool {
+			client.mu.Lock()
+			defer client.mu.Unlock()
+			return client.conn != nil && client.conn.isGreeted
+		})
+		checkEqual(t, server.peer(0).lastEventID(), "7-1@k")
 	})
 }
 

@@ -109,9 +109,10 @@ func (c *Client) attach(store *storeDriver) error {
 	c.stores = append(slices.Clip(c.stores), store)
 	if store.saver != nil {
 		c.running.Add(1)
+		saved := store.view.Load()
 		go func() {
 			defer c.running.Done()
-			store.saver.run()
+			store.saver.run(saved)
 		}()
 	}
 	if c.failure != nil {

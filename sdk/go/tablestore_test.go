@@ -165,8 +165,10 @@ func TestTableResync(t *testing.T) {
 		})
 	}
 	both(t, func(t *testing.T, transport Transport) {
+		goOn := make(chan struct{})
 		server := newScriptedServer(t, func(p *peer) {
 			servingRows(p, 10, aRow(1, nil))
+			await(goOn)
 			p.send(object{"type": "schema_changed", "id": "11-0@k", "table": "shop.orders", "before": []object{}, "after": []object{{"name": "x"}}, "rewritten": false})
 			p.send(rowEvent(TableTruncated, "12-0@k", nil, nil, nil))
 			p.gone()
@@ -175,6 +177,7 @@ func TestTableResync(t *testing.T) {
 		table := newTable(t, client)
 		var changes list[string]
 		table.OnSchemaChange(func(c SchemaChange) { changes.add(string(c.Raw)) })
+		close(goOn)
 		eventually(t, "it is truncated", func() bool { return table.Status() == Ready && table.Len() == 0 && changes.len() == 1 })
 		checkEqual(t, strings.Contains(changes.all()[0], `"name":"x"`), true)
 	})

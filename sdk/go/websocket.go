@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -28,6 +30,8 @@ type webSocketLink struct {
 	snapshotRequests map[string]*storeDriver
 	primaryRequests  map[string]bool
 	catchUpRequest   string
+	// socket is the connection below the WebSocket, to cut it.
+	socket atomic.Pointer[net.Conn]
 }
 
 func newWebSocketLink(address string) *webSocketLink {
@@ -46,7 +50,7 @@ func (l *webSocketLink) run(conn *connection) error {
 	socket.SetReadLimit(conn.client.options.maxMessageBytes)
 	c := conn.client
 	c.mu.Lock()
-	conn.goodbye = func() { closePolitely(socket, func() { conn.cancel(ErrClosed) }) }
+	conn.goodbye = func() { closePolitely(socket, func() { l.cut(conn) }) }
 	l.subscribeFirst(conn)
 	conn.opened()
 	c.requests.connected()
@@ -68,6 +72,15 @@ func (l *webSocketLink) run(conn *connection) error {
 		if err := l.process(conn, kind, data); err != nil {
 			return err
 		}
+	}
+}
+
+// cut breaks the connection: the library would wait five seconds for a peer that does not answer a goodbye.
+func (l *webSocketLink) cut(conn *connection) {
+	conn.cancel(ErrClosed)
+	if socket := l.socket.Load(); socket != nil {
+		// The connection is given up, whatever its end says.
+		_ = (*socket).Close()
 	}
 }
 
@@ -138,7 +151,11 @@ func (l *webSocketLink) dial(ctx context.Context, c *Client) (*websocket.Conn, e
 	}
 	for hop, isRenewed := 0, false; ; {
 		limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
-		limited, isConnected := traced(limited)
+		var isConnected atomic.Bool
+		limited = tracedTo(limited, func(conn net.Conn) {
+			isConnected.Store(true)
+			l.socket.Store(&conn)
+		})
 		socket, answer, err := websocket.Dial(limited, address, &websocket.DialOptions{
 			HTTPClient:      c.http,
 			HTTPHeader:      keyHeader(key),
