@@ -148,7 +148,9 @@ class Keys:
 def gateway_of(*, is_loaded: bool = True, authenticator: Any = None, cors: Cors | None = None) -> Gateway:
     """A gateway on lanes that admit every selection, without a server."""
     pipeline = SimpleNamespace(is_loaded=True)
-    pipelines: Any = SimpleNamespace(is_loaded=is_loaded, flags=pipeline, of=lambda selections: pipeline)
+    pipelines: Any = SimpleNamespace(
+        is_loaded=is_loaded, flags=pipeline, of=lambda selections: pipeline, compiled=lambda selection: selection
+    )
     return Gateway(
         pipelines,
         ConnectionLimit("SSE", 1),
