@@ -69,6 +69,12 @@ class PageRunner:
         """Replace a text of the pages in later commands and outputs."""
         self._substitutions[written] = actual
 
+    def substituted(self, text: str) -> str:
+        """A text of the pages with the addresses of this run."""
+        for written, actual in self._substitutions.items():
+            text = text.replace(written, actual)
+        return text
+
     def run(self, page: Page) -> None:
         if page.continues is not None:
             self.run(read_page(page.continues))
@@ -83,7 +89,7 @@ class PageRunner:
         if block.is_each:
             started = [(self._open(), command) for command in block.commands]
             for terminal, command in started:
-                terminal.start(self._substituted(command.text))
+                terminal.start(self.substituted(command.text))
             for terminal, command in started:
                 self._await_output(terminal, command)
             return
@@ -94,23 +100,23 @@ class PageRunner:
                     self._terminals.pop(block.terminal).close()
                 terminal = self._terminal(block.terminal)
                 if command.text:
-                    terminal.start(self._substituted(command.text))
+                    terminal.start(self.substituted(command.text))
                 self._await_output(terminal, command)
             else:
                 self._finish(self._terminal(block.terminal), command, block.status)
 
     def _await_output(self, terminal: Terminal, command: Command) -> None:
         """Wait until a command that keeps running has printed the shown output."""
-        terminal.shows(pattern_of(tuple(map(self._substituted, command.printed or ("…",)))))
+        terminal.shows(pattern_of(tuple(map(self.substituted, command.printed or ("…",)))))
 
     def _finish(self, terminal: Terminal, command: Command, status: int) -> None:
-        terminal.start(self._substituted(command.text))
+        terminal.start(self.substituted(command.text))
         actual, output = terminal.finish()
         assert actual == status, f"{command.text}\nended with {actual}:\n{output}"
         if command.printed:
-            wanted = pattern_of(tuple(map(self._substituted, command.printed)))
+            wanted = pattern_of(tuple(map(self.substituted, command.printed)))
             assert wanted.fullmatch(output.strip("\n")), f"{command.text}\nprinted, against {wanted.pattern}:\n{output}"
-        self._exports += re.findall(r"^export .*", self._substituted(command.text), re.MULTILINE)
+        self._exports += re.findall(r"^export .*", self.substituted(command.text), re.MULTILINE)
 
     def _terminal(self, name: str | None) -> Terminal:
         if name not in self._terminals:
@@ -124,11 +130,6 @@ class PageRunner:
             terminal.start(export)
             terminal.finish()
         return terminal
-
-    def _substituted(self, text: str) -> str:
-        for written, actual in self._substitutions.items():
-            text = text.replace(written, actual)
-        return text
 
 
 @pytest.fixture(scope="session")
