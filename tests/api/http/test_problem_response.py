@@ -21,8 +21,9 @@ BREAK = (
     "alter function flagent_cdc.watched() rename to watched_elsewhere",
     "alter function flagent_cdc.backfill_begin(integer) rename to backfill_elsewhere",
 )
+# The name of a setting is no name of the schema.
 INSIDE = re.compile(
-    r"flagent_cdc|psycopg|relation \"|function |SQLSTATE|\bselect\b|LINE 1|Traceback|\.py\b", re.IGNORECASE
+    r"(?-i:flagent_cdc)|psycopg|relation \"|function |SQLSTATE|\bselect\b|LINE 1|Traceback|\.py\b", re.IGNORECASE
 )
 
 

@@ -15,6 +15,8 @@ from tests.fixtures.server import RunningServer, port_of, serving, until
 
 STALL_S = 0.4
 LARGE = b"GET /api/v1/flags?preload=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# As large, and answered by the application: an answer in the protocol is written to its end before the next request.
+SNAPSHOT = b"GET /api/v1/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STREAM = b"GET /api/v1/events/stream?snapshot=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -113,7 +115,7 @@ async def test_a_client_that_takes_a_byte_now_and_then_is_cut_as_well(writer: Me
 async def test_a_stream_behind_an_unread_answer_writes_nothing_until_that_is_read(writer: MemoryWriter) -> None:
     """The connection changes hands while its transport is full, which no one announces to the new protocol."""
     async with serving(writer.log) as server:
-        with deaf(server, LARGE + STREAM) as stream:
+        with deaf(server, SNAPSHOT + STREAM) as stream:
             await until(lambda: server.pipeline.hub.subscriber_count == 1, "the stream")
             (subscriber,) = server.pipeline.hub._subscribers
             assert subscriber.is_paused
