@@ -44,9 +44,10 @@ begin
         insert into flagent_cdc.change_log_first as f
             (transaction_group, id, schema_name, table_name, op, before, after, relation, depth)
         select flagent_cdc.own_group(0), 1, tg_table_schema::text, tg_table_name::text, 'update'::text,
-               (select to_json(b) from old_rows b), (select to_json(a) from new_rows a), tg_relid, 1
+               (select to_json(b) from old_rows b limit 1), (select to_json(a) from new_rows a limit 1), tg_relid, 1
+         -- In any order: hence the limits.
          where not exists (select from new_rows offset 1)
-           and (select b from old_rows b) *<> (select a from new_rows a)
+           and (select b from old_rows b limit 1) *<> (select a from new_rows a limit 1)
            -- as is_plain(), where no column has a type of users
            and not exists (
                select

@@ -268,7 +268,7 @@ def test_a_commit_that_has_to_wait_keeps_to_the_time_outs_of_its_session(
     row = blocker.execute("select pg_advisory_xact_lock(x'666c6167656e745f'::bigint), pg_backend_pid()").fetchone()
     assert row is not None
     session = open_session(database_url)
-    session.execute(f"set {setting} = '20ms'".encode())
+    session.execute(f"set {setting} = '400ms'".encode())
     failure: list[BaseException] = []
 
     def write() -> None:
@@ -289,7 +289,7 @@ def test_a_commit_that_has_to_wait_keeps_to_the_time_outs_of_its_session(
     blocker.commit()
     thread.join(timeout=20)
     assert [type(error) for error in failure] == ([psycopg.errors.LockNotAvailable] if fails else [])
-    assert session.execute(f"show {setting}".encode()).fetchone() == ("20ms",)
+    assert session.execute(f"show {setting}".encode()).fetchone() == ("400ms",)
     toggle(session, "b")
     assert len(log.commits()) == (1 if fails else 2)
 

@@ -30,18 +30,18 @@ def test_every_named_query_is_described_and_parses(database_url: str) -> None:
     # What is a part of others is parsed within them.
     parts = {part for name in queries() for part in re.findall(r"\{(\w+)\}", query(name))}
     own_words = {f"{kind}_{part}" for kind in get_args(LogKind) for part in parts}
-    tables = "torture_tables"  # several statements, which create what others need
+    tables = ("torture_tables", "torture_poison_table")  # what others need
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(query(tables).replace("%%", "%").encode())
+        for name in tables:
+            connection.execute(query(name).replace("%%", "%").encode())
         for name in sorted(queries()):
             assert describe(name)
-            if name in own_words or name == tables:
+            if name in own_words or name in tables:
                 continue
+            table = "torture_poison" if "poison" in name else "torture_commit"
             for wording in wordings(name):
-                text = re.sub(
-                    r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", wording.replace("{table}", "torture_commit"))
-                )
-                if not text.startswith("drop schema"):
+                text = re.sub(r"\{\w+\}", "flags", re.sub(r"%\(\w+\)s", "null", wording.replace("{table}", table)))
+                if not text.startswith(("drop schema", "set local")):
                     connection.execute(b"prepare parsed as " + text.encode())
                     connection.execute("deallocate parsed")
 
