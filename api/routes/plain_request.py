@@ -20,6 +20,7 @@ from ..access.authentication import identity_of
 from ..http.answer import Answer, Pieces
 from ..http.request_body import read_body
 from ..http.staleness import mark_stale
+from ..limits.path_prefix import MOUNT
 from ..streams.gateway import Gateway, not_ready
 
 __all__ = ["POSITION_HEADER", "DirectRoute", "PlainRequest", "RequestLine", "Services", "to_response"]
@@ -73,15 +74,17 @@ class RequestLine(Protocol):
 
 
 class PlainRequest:
-    """`body` is empty where the route reads none; `peer` is the address of the client's connection."""
+    """`body` is empty where the route reads none; `peer` is the address of the client's connection; `mount` is the path
+    under which another program has mounted the application, empty if none has."""
 
-    __slots__ = ("_head", "body", "identity", "peer", "services", "stale_ms")
+    __slots__ = ("_head", "body", "identity", "mount", "peer", "services", "stale_ms")
 
-    def __init__(self, services: Services, head: RequestLine, identity: Identity, peer: str) -> None:
+    def __init__(self, services: Services, head: RequestLine, identity: Identity, peer: str, mount: str = "") -> None:
         self.services = services
         self._head = head
         self.identity = identity
         self.peer = peer
+        self.mount = mount
         self.body = b""
         self.stale_ms: int | None = None
 
@@ -121,7 +124,8 @@ class PlainRequest:
 
     def public_path(self, path: str) -> str:
         """The path as the client of this request has to write it."""
-        return self.services.gateway.path_prefix.of(self.peer, self.headers) + path
+        # Behind a proxy of its own, the program that this is mounted in is found first.
+        return self.services.gateway.path_prefix.of(self.peer, self.headers) + self.mount + path
 
     async def catalog_at(self, at: object) -> tuple[Catalog, Header]:
         """The catalog as of a point in time, and the header of the response with its position; raises as
@@ -157,6 +161,7 @@ class DirectRoute(Generic[P]):
             _ScopeHead(scope["path"], scope["query_string"], tuple(scope["headers"])),
             identity_of(request),
             "" if request.client is None else request.client.host,
+            scope.get(MOUNT, ""),
         )
         if self.check is not None:
             self.check(plain.grant)
