@@ -196,7 +196,7 @@ def _require_version(connection: Connection) -> None:
 
 def newest_revision() -> str:
     """The revision that this version's tables have; Alembic knows it too, and takes half a second to import."""
-    names = [file.name for file in resources.files("sql").joinpath("migrations", "versions").iterdir()]
+    names = [file.name for file in resources.files(sql).joinpath("migrations", "versions").iterdir()]
     newest = max(name for name in names if name[:4].isdigit())
     return newest[:4]
 
