@@ -41,7 +41,7 @@ def changes(url: str) -> int:
 def grow_old(url: str, age: str, *, up_to: int) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
-            # Counted from now: the first commits came with the template of all test databases, perhaps minutes ago.
+            # Counted from now, whenever they were made.
             "update flagent_cdc.commit_log set committed_at = now() - %s::interval where position <= %s",
             (age, up_to),
         )
@@ -49,14 +49,17 @@ def grow_old(url: str, age: str, *, up_to: int) -> None:
 
 @pytest.fixture
 def ten(database_url: str) -> list[int]:
-    """The positions of ten commits, of 1, 2, … 10 changes, all made just now."""
+    """The positions of ten commits, of 1, 2, … 10 changes; these and all before them made just now."""
     with Writer(database_url) as writer:
         for count in range(1, 11):
             writer.run(
                 "insert into flags (key, description, created_at)"
                 f" select 'f{count}-' || n, '', now() from generate_series(1, {count}) n"
             )
-    return positions(database_url)[-10:]
+    made = positions(database_url)
+    # The first commits came with the template of all test databases, in a long run longer ago than the owner's floor.
+    grow_old(database_url, "0 seconds", up_to=made[-1])
+    return made[-10:]
 
 
 @pytest.fixture
