@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from flagent_realtime import FlagentWebSocketClient, FlagStore, ReducedFlag
 from flagent_realtime._evaluation import EvaluationResult, evaluate_flag, parse_double
 from flagent_realtime._regex import Undecided, full_match
-from flagent_realtime._store_core import StoreCore
 from flagent_realtime.events import decode_event
 from flagent_realtime.flags import Flag
 
@@ -44,15 +43,10 @@ def result_json(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def loaded(flags: list[dict[str, Any]]) -> Any:
-    """A store of these flags, without a client; archived flags do not exist for subscribers."""
-    from flagent_realtime.store import FlagStore
-
-    store = FlagStore.__new__(FlagStore)
-    store._core = StoreCore()
+def loaded(flags: list[dict[str, Any]]) -> FlagStore:
+    """A store that begins with these flags; archived flags do not exist for subscribers."""
     live = [flag for flag in flags if not flag["archived"]]
-    store._core.receive({"type": "snapshot", "id": "1@k", "position": "1", "flags": live}, 0.0)
-    return store
+    return FlagStore(FlagentWebSocketClient("ws://127.0.0.1:1/ws"), bootstrap={"id": "1@k", "flags": live})
 
 
 def test_the_shared_vectors() -> None:
