@@ -312,7 +312,10 @@ const KEYS = {
   e: () => go("events"),
   v: () => {
     go("evaluate");
-    byId("evaluate-key").focus();
+    const key = byId("evaluate-key");
+    key.focus();
+    // It may hold the open flag: what is typed replaces that.
+    key.select();
   },
   s: () => go("server"),
   p: () => events.togglePause(),
