@@ -46,13 +46,13 @@ def total(numbers: Numbers, name: str, **labels: str) -> float:
 
 
 async def test_every_metric_of_the_manual_is_told_by_a_server_that_has_seen_something(
-    server: RunningServer, writer: Writer
+    database_url: str, writer: Writer
 ) -> None:
-    """Refusals and the log's age are told once there are any."""
+    """Refusals and the log's age are told once there are any, exposures where they are taken."""
     writer.flag("a")
-    async with httpx.AsyncClient() as client:
+    async with serving(database_url, exposures_enabled=True) as server, httpx.AsyncClient() as client:
         assert (await client.get(server.stream_url + "?type=nothing")).status_code == 400
-    told = {name for name, _ in await scrape(server.url)}
+        told = {name for name, _ in await scrape(server.url)}
     for family in FAMILIES:
         suffix = "_count" if family.kind == "histogram" else ""
         assert family.exposed + suffix in told

@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import Application
-from cdc.cli.server import build_server
+from cdc.cli.server import build_server, upstream_of
 from cdc.errors import DatabaseUnavailable
 from cdc.source.memory import MemoryLog
 from tests.fixtures.memory import MemoryWriter
@@ -28,6 +28,7 @@ _FROM_THE_DATABASE = {"/api/v1/tables", "/api/v1/tables/{name}/schema", "/api/v1
 
 _BODIES = {
     "/api/v1/evaluation": {"flagKey": "a", "entityID": "u"},
+    "/api/v1/exposures": {"exposures": [{"flagKey": "a", "variantKey": "on", "count": 1}]},
     "/api/v1/evaluation/batch": {"entities": [{"entityID": "u"}], "flagKeys": ["a"]},
     "/ofrep/v1/evaluate/flags": {"context": {"targetingKey": "u"}},
     "/ofrep/v1/evaluate/flags/{key}": {"context": {"targetingKey": "u"}},
@@ -47,7 +48,9 @@ def example(path: str) -> str:
 
 
 async def test_nothing_is_said_about_flags_before_they_have_been_read() -> None:
-    app = build_server(settings_with(), MemoryLog()).config.app
+    # Of a database, which nothing listens for: only such a server takes exposures.
+    settings = settings_with(database_url="postgresql://nobody@127.0.0.1:1/nothing", exposures_enabled=True)
+    app = build_server(settings, upstream_of(settings)).config.app
     assert isinstance(app, Application)
     routes = paths_of(app.web)
     assert len(routes) > 15
@@ -73,6 +76,7 @@ async def test_nothing_is_said_about_flags_before_they_have_been_read() -> None:
         "/api/v1/flags/{flag_id}",
         "/api/v1/export/eval_cache/json",
         "/api/v1/flags/{key}/history",
+        "/api/v1/flags/{key}/usage",
         *_BODIES,
     } <= checked
 
