@@ -41,6 +41,14 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         publish(hub, commits)
 
     monkeypatch.setattr(Hub, "publish", counted)
+    # One with many changes that comes whole is published in turns, by another way.
+    publish_large = Hub._publish_large
+
+    async def counted_large(hub: Hub, commit: Commit) -> None:
+        seen.append([len(commit.changes)])
+        await publish_large(hub, commit)
+
+    monkeypatch.setattr(Hub, "_publish_large", counted_large)
     return seen
 
 

@@ -1,16 +1,14 @@
 """A snapshot of more flags than one chunk holds arrives whole, whichever way a client reads it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 
 from tests.fixtures.flags import Writer
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
+from tests.fixtures.websocket import receive, send, websocket
 
 COUNT = 200
 
@@ -26,22 +24,13 @@ async def many(database_url: str) -> AsyncIterator[RunningServer]:
         yield server
 
 
-async def message(socket: ClientConnection, kind: str) -> dict[str, Any]:
-    """The next message of a type; heartbeats may come in between."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            found: dict[str, Any] = json.loads(await socket.recv())
-            if found["type"] == kind:
-                return found
-
-
 @pytest.mark.parametrize("compression", ["deflate", None])
 async def test_over_a_websocket(many: RunningServer, compression: str | None) -> None:
-    async with connect(many.websocket_url, compression=compression) as socket:
-        await socket.send(json.dumps({"type": "subscribe", "subscribeAll": True, "snapshot": True}))
-        snapshot = await message(socket, "snapshot")
-        await socket.send(json.dumps({"type": "ping", "requestId": "after"}))
-        assert (await message(socket, "pong"))["requestId"] == "after"
+    async with websocket(many.websocket_url, compression=compression) as socket:
+        await send(socket, type="subscribe", subscribeAll=True, snapshot=True)
+        snapshot = await receive(socket, "snapshot")
+        await send(socket, type="ping", requestId="after")
+        assert (await receive(socket, "pong"))["requestId"] == "after"
     assert [flag["key"] for flag in snapshot["flags"]] == [f"k{number}" for number in range(1, COUNT + 1)]
 
 
