@@ -8,14 +8,14 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx2
 import psycopg
 from psycopg.sql import SQL, Identifier
 
 from cdc.admin.watched_tables import WatchOptions, unwatch, watch
-from cdc.cli.sse import Block, Blocks
+from cdc.cli.sse import Block
+from cdc.cli.torture.event_stream import read_stream
 from cdc.cli.torture.verdict import Kind, Violation
 from cdc.core.log.position import EventId
 from cdc.database.database_url import redact
@@ -44,9 +44,6 @@ _POISON: tuple[Mapping[str, object], ...] = (
     {"length": 300_000},
     {"length": 5_000_000},
 )
-
-# The servers are set to send a keep-alive every half second.
-_SILENCE_S = 5.0
 
 # Of the row only what every image begins with is read: its values are those that no reader takes.
 _KEY = re.compile(r'"key":\{"id" ?: ?([0-9]+)\}')
@@ -103,32 +100,15 @@ class RowSubscriber:
         """Receive until cancelled."""
         while True:
             try:
-                async for block in self._stream(self._rng.choice(self._ports)):
-                    if not self.take(block):
+                if self.last_id is None:
+                    self.marks.clear()
+                selection = {"table": f"{self._schema}.{TABLE}"}
+                async for block in read_stream(self._rng.choice(self._ports), selection, self.last_id):
+                    if block is not None and not self.take(block):
                         break
             except (httpx2.HTTPError, OSError, TimeoutError):
                 # The server was killed or is not ready again, or the link is disconnected.
                 await asyncio.sleep(self._rng.uniform(0.02, 0.2))
-
-    async def _stream(self, port: int) -> Any:
-        fields = {"table": f"{self._schema}.{TABLE}", "envelope": "true"}
-        headers = {}
-        if self.last_id is None:
-            fields["snapshot"] = "true"
-            self.marks.clear()
-        else:
-            headers["last-event-id"] = str(self.last_id)
-        async with (
-            httpx2.AsyncClient(timeout=httpx2.Timeout(5.0, read=_SILENCE_S)) as client,
-            client.stream(
-                "GET", f"http://127.0.0.1:{port}/api/v1/events/stream?{urlencode(fields)}", headers=headers
-            ) as response,
-        ):
-            response.raise_for_status()
-            blocks = Blocks()
-            async for text in response.aiter_text():
-                for block in blocks.feed(text):
-                    yield block
 
     def take(self, block: Block) -> bool:
         """Apply a block; false if the rows must be read again."""

@@ -5,21 +5,17 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx2
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from cdc.cli.sse import Blocks
+from cdc.cli.torture.event_stream import SILENCE_S, read_stream
 from cdc.cli.torture.verdict import Delivered, Delivery, Resynced
 from cdc.core.errors import InvalidEventId
 from cdc.core.log.position import EventId
 
 __all__ = ["Subscriber", "Unexpected"]
-
-# The servers are set to send a keep-alive every half second.
-_SILENCE_S = 5.0
 
 
 class Unexpected(Exception):
@@ -53,20 +49,11 @@ class Subscriber:
                 await asyncio.sleep(self._rng.uniform(0.02, 0.2))
 
     async def _sse(self, port: int) -> AsyncIterator[tuple[str, str, Any]]:
-        query = {"schema": self._schema, "envelope": "true"} | ({} if self.last_id else {"snapshot": "true"})
-        headers = {"last-event-id": str(self.last_id)} if self.last_id else {}
-        url = f"http://127.0.0.1:{port}/api/v1/events/stream?{urlencode(query)}"
-        async with (
-            httpx2.AsyncClient(timeout=httpx2.Timeout(5.0, read=_SILENCE_S)) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
-            response.raise_for_status()
-            self.connections += 1
-            blocks = Blocks()
-            async for text in response.aiter_text():
-                for block in blocks.feed(text):
-                    if block.id is not None:
-                        yield block.event or "", block.id, None if block.data is None else json.loads(block.data)
+        async for block in read_stream(port, {"schema": self._schema}, self.last_id):
+            if block is None:
+                self.connections += 1
+            elif block.id is not None:
+                yield block.event or "", block.id, None if block.data is None else json.loads(block.data)
 
     async def _websocket(self, port: int) -> AsyncIterator[tuple[str, str, Any]]:
         subscribe = {"type": "subscribe", "subscribeAll": True, "schemas": [self._schema]}
@@ -75,7 +62,7 @@ class Subscriber:
             await connection.send(json.dumps(subscribe))
             self.connections += 1
             while True:
-                async with asyncio.timeout(_SILENCE_S):
+                async with asyncio.timeout(SILENCE_S):
                     message = json.loads(await connection.recv())
                 kind = message["type"]
                 if kind == "error":
