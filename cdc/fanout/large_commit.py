@@ -6,8 +6,9 @@ anything of it becomes visible. What remains to be done at once costs a few mill
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ..core.collector import collector_paused
 from ..core.flags.catalog import Catalog
@@ -22,6 +23,8 @@ LARGE_CHANGES = 500
 """What is applied, encoded and delivered in one turn: tens of milliseconds of work at most."""
 
 _TURN_EVENTS = 500
+
+T = TypeVar("T")
 
 
 def portions(commits: Sequence[Commit]) -> Iterator[Sequence[Commit]]:
@@ -76,22 +79,8 @@ async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
 
 async def _prepare(present: Catalog, commit: Commit) -> PreparedCommit:
     catalog = present.copy()
-    applying = catalog.apply_in_turns(commit)
-    while True:
-        try:
-            next(applying)
-        except StopIteration as end:
-            events = end.value
-            break
-        await asyncio.sleep(0)
-    encoding = encode_in_turns(events, catalog.bound, in_outline=len(events) > LARGE_CHANGES)
-    while True:
-        try:
-            next(encoding)
-        except StopIteration as end:
-            encoded: list[EncodedEvent] = end.value
-            break
-        await asyncio.sleep(0)
+    events = await _in_turns(catalog.apply_in_turns(commit))
+    encoded = await _in_turns(encode_in_turns(events, catalog.bound, in_outline=len(events) > LARGE_CHANGES))
     keys: list[Key] = []
     sizes: list[int] = []
     for start in range(0, len(encoded), _TURN_EVENTS):
@@ -100,3 +89,14 @@ async def _prepare(present: Catalog, commit: Commit) -> PreparedCommit:
         sizes += [event.size_bytes for event in some]
         await asyncio.sleep(0)
     return PreparedCommit(catalog, encoded, keys, sizes)
+
+
+async def _in_turns(steps: Generator[None, None, T]) -> T:
+    """What the generator returns; between two steps, everything else has its turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await asyncio.sleep(0)

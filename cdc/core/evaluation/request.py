@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from ..errors import InvalidInput
+from ..steps import run_steps
 from ..text import kotlin_json
 
 __all__ = ["BatchRequest", "Entity", "EvaluationRequest", "JsonNumber", "decode_json"]
@@ -140,13 +141,7 @@ class BatchRequest:
     @classmethod
     def parse(cls, raw: object) -> Self:
         """Parse the object of `POST /evaluation/batch`; raises `InvalidInput` with the name of the field."""
-        steps = cls.parse_in_steps(raw)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                parsed: Self = end.value
-                return parsed
+        return run_steps(cls.parse_in_steps(raw))
 
     @classmethod
     def parse_in_steps(cls, raw: object) -> Generator[None, None, Self]:

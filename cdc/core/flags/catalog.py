@@ -15,6 +15,7 @@ from typing import Self
 from ..log.change import Change, Commit, Op
 from ..log.position import CommitHash, EventId, LogId, Position
 from ..log.row_text import Row
+from ..steps import run_steps
 from .events import Event, EventType, FlagScope
 from .flag import FlagJson, tag_values
 from .flag_bound import FlagBound
@@ -130,13 +131,7 @@ class Catalog:
         before in the same commit. All other events follow in the order in which the commit first touched each flag
         or row.
         """
-        steps = self.apply_in_turns(commit)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                events: list[Event] = end.value
-                return events
+        return run_steps(self.apply_in_turns(commit))
 
     def apply_in_turns(self, commit: Commit) -> Generator[None, None, list[Event]]:
         """The same in steps of a few milliseconds; between two of them half of the commit is applied."""

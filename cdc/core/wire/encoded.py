@@ -13,6 +13,7 @@ from ..flags.flag import FlagJson, flag_outline
 from ..flags.flag_bound import FlagBound
 from ..log.position import EventId
 from ..row_filter.row_filter import WHOLE, RowView
+from ..steps import run_steps
 from ..subscription.grant import Grant, View
 from ..text.json_text import encode, encode_members
 from .row_view import seen_event
@@ -190,13 +191,7 @@ def event_object(event: Event) -> str:
 
 def encode_commit(events: Iterable[Event], bound: FlagBound) -> list[EncodedEvent]:
     """The events of one commit, which share the texts of their flags; a flag beyond the bound is sent reduced."""
-    steps = encode_in_turns(events, bound)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            encoded: list[EncodedEvent] = end.value
-            return encoded
+    return run_steps(encode_in_turns(events, bound))
 
 
 def encode_in_turns(
