@@ -19,17 +19,10 @@ create or replace function flagent_cdc.flag_rows(in_schema text, in_table text) 
     set standard_conforming_strings = on
     set row_security = off
     as $$
+declare
+    relation constant regclass := flagent_cdc.attached_table(in_schema, in_table);
 begin
-    if in_table <> all (flagent_cdc.flagent_tables())
-        or not exists (select from flagent_cdc.attachment a where a.schema_name = in_schema)
-    then
-        raise exception using
-            errcode = 'undefined_table', message = format('%I.%I is not one of the attached tables', in_schema, in_table);
-    end if;
-    return query execute format(
-        'select %s from %I.%I flagent_cdc_row', flagent_cdc.row_expression(format('%I.%I', in_schema, in_table)::regclass),
-        in_schema, in_table
-    );
+    return query execute format('select %s from %s flagent_cdc_row', flagent_cdc.row_expression(relation), relation);
 end
 $$;
 

@@ -16,17 +16,11 @@ create or replace function flagent_cdc.open_flag_rows(in_schema text, in_table t
     set row_security = off
     as $$
 declare
-    relation regclass;
+    relation constant regclass := flagent_cdc.attached_table(in_schema, in_table);
     listed   text;
     source   text;
     in_order text := 'order by flagent_cdc_row.flag_id';
 begin
-    if in_table <> all (flagent_cdc.flagent_tables())
-        or not exists (select from flagent_cdc.attachment a where a.schema_name = in_schema)
-    then
-        raise exception using
-            errcode = 'undefined_table', message = format('%I.%I is not one of the attached tables', in_schema, in_table);
-    end if;
     if exists (
         select
           from unnest(flagent_cdc.flagent_tables()) t (name)
@@ -36,7 +30,6 @@ begin
     ) then
         return null;
     end if;
-    relation := format('%I.%I', in_schema, in_table)::regclass;
     select string_agg(
                case
                    when a.attname is null then 'null::text'
