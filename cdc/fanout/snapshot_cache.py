@@ -19,6 +19,7 @@ __all__ = ["SnapshotCache"]
 # alone would not bound the memory. Most of what is kept is shared with the catalog.
 _KEPT = 64
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 # Where the flags stand in the outline of a snapshot: JSON text never contains it.
@@ -71,8 +72,8 @@ class SnapshotCache:
         return SnapshotMessage(format, before, flags, after)
 
 
-def _keep(kept: dict[object, T] | dict[Selections, T], key: object, value: T) -> T:
+def _keep(kept: dict[K, T], key: K, value: T) -> T:
     if len(kept) >= _KEPT:
         kept.clear()
-    kept[key] = value  # type: ignore[index]
+    kept[key] = value
     return value

@@ -137,26 +137,22 @@ def between(value: Getter, low: Any, high: Any) -> Test:
 
 
 def all_of(tests: Sequence[Test]) -> Test:
-    def test(row: RowText) -> bool | None:
-        result: bool | None = True
-        for part in tests:
-            found = part(row)
-            if found is False:
-                return False
-            if found is None:
-                result = None
-        return result
-
-    return test
+    return _decided_by(tests, False)
 
 
 def any_of(tests: Sequence[Test]) -> Test:
+    return _decided_by(tests, True)
+
+
+def _decided_by(tests: Sequence[Test], decisive: bool) -> Test:
+    """One test with the decisive result decides; without it, null is stronger than the other result."""
+
     def test(row: RowText) -> bool | None:
-        result: bool | None = False
+        result: bool | None = not decisive
         for part in tests:
             found = part(row)
-            if found is True:
-                return True
+            if found is decisive:
+                return found
             if found is None:
                 result = None
         return result
