@@ -61,7 +61,9 @@ class Present(Delivery, Protocol):
     ring: Ring[EncodedEvent]
     recent: RecentCommits
     snapshots: SnapshotCache
-    freshness: Callable[[], Freshness]
+
+    @property
+    def freshness(self) -> Callable[[], Freshness]: ...
 
     async def reached(self, position: Position, timeout_s: float) -> bool: ...
 

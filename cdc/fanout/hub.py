@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..core.errors import InvalidInput
 from ..core.flags.catalog import Catalog
 from ..core.flags.flag_bound import FlagBound
-from ..core.freshness import Freshness
+from ..core.freshness import Freshness, ShownFreshness
 from ..core.log.change import Commit
 from ..core.log.position import EventId, Position
 from ..core.log.recent_commits import RecentCommits
@@ -65,7 +65,7 @@ class Hub:
         self.limits = limits
         self.catalog = catalog
         catalog.bound = FlagBound(limits.max_flag_bytes)
-        self.freshness = freshness
+        self.freshness = ShownFreshness(freshness)
         self.ring, self.recent, self.snapshots = self._beginning(catalog)
         self.counters = Counters()
         self.unreadable = UnreadableRows()

@@ -80,7 +80,9 @@ class Keepalive:
         count = len(self._buckets)
         tick_s = self._interval_s / count
         hurried_tick_s = min(tick_s, _HURRY_S / count)
-        was_fresh, hurried = self._hub.freshness().fresh, 0
+        freshness = self._hub.freshness
+        freshness()
+        known, hurried = freshness.changes, 0
         due = loop.time()
         while True:
             for bucket in self._buckets:
@@ -88,8 +90,10 @@ class Keepalive:
                 # has no time to answer, and would be taken for silent.
                 due = max(due, loop.time() - _LATE_S) + (hurried_tick_s if hurried else tick_s)
                 await asyncio.sleep(max(0.0, due - loop.time()))
-                if self._hub.freshness().fresh != was_fresh:
-                    was_fresh, hurried = not was_fresh, count
+                # Counted, not compared: between two ticks it may have been regained, shown to a client, and lost again.
+                freshness()
+                if freshness.changes != known:
+                    known, hurried = freshness.changes, count
                 if hurried:
                     # No peer has had an interval's time to read and to answer, so nothing is held against any.
                     hurried -= 1

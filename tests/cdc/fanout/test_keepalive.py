@@ -233,3 +233,17 @@ async def test_a_change_of_freshness_hurries_the_next_round() -> None:
         assert [sink.messages[0]["fresh"] for sink in sinks] == [False] * 240
         # Nothing was held against a peer that had no time to answer.
         assert [subscriber.missed_pings for subscriber in memory.hub._subscribers] == [0] * 240
+
+
+async def test_freshness_that_was_shown_and_lost_again_between_two_rounds_is_corrected() -> None:
+    memory = MemoryHub()
+    memory.freshness = Freshness(False, 1000)
+    async with keeping_alive(memory, 60.0) as keepalive:
+        await asyncio.sleep(0)
+        subscriber, sink = memory.subscribed()
+        keepalive.add(subscriber)
+        memory.freshness = Freshness(True, 0)
+        assert memory.hub.freshness().fresh  # what a greeting says
+        memory.freshness = Freshness(False, 1000)
+        await until(lambda: sink.writes, "the correction", deadline_s=10)
+        assert sink.messages[0]["fresh"] is False
