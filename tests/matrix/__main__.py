@@ -10,7 +10,6 @@ fails.
 import datetime
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.matrix.interpreters import interpreter
 from tests.matrix.servers import fetch, servers
 
 ROOT = Path(__file__).parents[2]
@@ -93,8 +93,8 @@ def _on_server(major: str, version: str) -> tuple[str, str]:
 def _on_python(version: str) -> tuple[str, str]:
     """Installed from the lock by hash; types, style and the core's tests."""
     what, name = f"Python {version}: install from the lock, types, core", f"python-{version}"
-    python = shutil.which(f"python{version}")
-    if python is None or subprocess.run([python, "--version"], capture_output=True, check=False).returncode != 0:
+    python = interpreter(version)
+    if python is None:
         return what, "not run: not installed"
     home = LOGS / f"venv-{version}"
     with (LOGS / f"{name}.log").open("w") as log:
