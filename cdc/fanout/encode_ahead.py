@@ -28,7 +28,8 @@ class _Replica(Protocol):
 async def encode_ahead(replica: _Replica) -> None:
     """Run until cancelled."""
     while True:
-        if replica.catalog.unhashed > FEW_FLAGS:
+        # Again, where a large commit came meanwhile: its flags are those of another object, and nobody is told twice.
+        while replica.catalog.unhashed > FEW_FLAGS:
             for count, _ in enumerate(replica.catalog.hash_in_turns(), 1):
                 if count % _TURN_FLAGS == 0:
                     await asyncio.sleep(0)

@@ -157,10 +157,12 @@ class Hub:
             else:
                 self._deliver_in_turns(matched, History(events, EventId(here.position, None, here.log)))
             self._observer.delivered([commit], events, len(self._subscribers))
-            self.counters.events.update([event.event.type for event in events])
+            self.counters.events.update(prepared.types)
             self.counters.observe_latency([commit.committed_at])
-            self.unreadable.note([event.event for event in events if event.event.flag_id is None])
+            self.unreadable.note(prepared.of_rows)
         self._advance()
+        for _ in prepared.catalog.release_in_turns():
+            await asyncio.sleep(0)
 
     def _deliver_in_turns(self, subscribers: Iterable[Subscriber], history: History) -> None:
         """Let live subscribers fall behind by these events, which the ring may not hold: each reads them when it is its

@@ -6,14 +6,17 @@ anything of it becomes visible. What remains to be done at once costs a few mill
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..core.collector import collector_paused
 from ..core.flags.catalog import Catalog
+from ..core.flags.events import Event, EventType
 from ..core.flags.flag_tables import TABLES
 from ..core.log.change import Commit
+from ..core.steps import release_in_turns
 from ..core.subscription.ring import Key
 from ..core.wire.encoded import EncodedEvent, encode_in_turns
 
@@ -63,12 +66,15 @@ def _parts(commit: Commit) -> Iterator[Commit]:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCommit:
-    """A commit that was applied to `catalog`, a copy, with its encoded events, their keys and sizes."""
+    """A commit that was applied to `catalog`, a copy, with its encoded events, their keys and sizes, how many there are
+    of each type, and those of rows of watched tables."""
 
     catalog: Catalog
     events: Sequence[EncodedEvent]
     keys: Sequence[Key]
     sizes: Sequence[int]
+    types: Counter[EventType]
+    of_rows: Sequence[Event]
 
 
 async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
@@ -78,17 +84,23 @@ async def prepare(present: Catalog, commit: Commit) -> PreparedCommit:
 
 
 async def _prepare(present: Catalog, commit: Commit) -> PreparedCommit:
-    catalog = present.copy()
+    catalog = await _in_turns(present.copy_in_turns())
     events = await _in_turns(catalog.apply_in_turns(commit))
     encoded = await _in_turns(encode_in_turns(events, catalog.bound, in_outline=len(events) > LARGE_CHANGES))
+    for _ in release_in_turns(events):  # with the flags, of which the encoded ones keep an outline
+        await asyncio.sleep(0)
     keys: list[Key] = []
     sizes: list[int] = []
+    types: Counter[EventType] = Counter()
+    of_rows: list[Event] = []
     for start in range(0, len(encoded), _TURN_EVENTS):
         some = encoded[start : start + _TURN_EVENTS]
         keys += [event.event_id.order for event in some]
         sizes += [event.size_bytes for event in some]
+        types.update([event.event.type for event in some])
+        of_rows += [event.event for event in some if event.event.flag_id is None]
         await asyncio.sleep(0)
-    return PreparedCommit(catalog, encoded, keys, sizes)
+    return PreparedCommit(catalog, encoded, keys, sizes, types, of_rows)
 
 
 async def _in_turns(steps: Generator[None, None, T]) -> T:

@@ -11,17 +11,18 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..core.backoff import Backoff
 from ..core.flags.flag_tables import TABLES
 from ..core.freshness import Freshness, FreshnessTracker
-from ..core.log.change import Commit, Hint, Probe, decode_notification
+from ..core.log.change import Change, Commit, Hint, Probe, decode_notification
 from ..core.log.continuity import Applied, Progress
 from ..core.log.inbox import NotificationInbox
 from ..core.log.position import Position
+from ..core.steps import release_in_turns
 from ..core.subscription.resume import ResyncReason
 from ..database.database_url import redact
 from ..errors import DatabaseError, DatabaseUnavailable, EarlierTimeline
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 # Changes read from the log at a time while catching up.
 _CATCH_UP_CHANGES = 5_000
+
+# Changes looked at in one turn: about two milliseconds.
+_TURN_CHANGES = 20_000
 
 # Notifications that are kept while the log is read; beyond it the log is read again instead.
 _INBOX_COMMITS = 10_000
@@ -330,8 +334,11 @@ class Listener:
 
     def _is_of_known_schemas(self, commit: Commit) -> bool:
         """False where a schema was attached just now: its tables must be known as Flagent's first."""
+        return self._are_known(commit.changes)
+
+    def _are_known(self, changes: Sequence[Change]) -> bool:
         known = self._replica.catalog.schemas
-        return all(change.table not in TABLES or change.schema in known for change in commit.changes)
+        return all(change.table not in TABLES or change.schema in known for change in changes)
 
     # -- the log -----------------------------------------------------------------------------------------------
 
@@ -393,11 +400,21 @@ class Listener:
         # A hole in front may be a commit that failed, or some that were pruned since the state was asked for.
         if commits[0].position != position + 1 and not (await self._log.state()).holds_all_after(position):
             return ResyncReason.PRUNED
-        if not all(map(self._is_of_known_schemas, commits)):
+        if not await self._are_of_known_schemas(commits):
             for schema in await self._log.attached_schemas():
                 self._replica.catalog.attach(schema)
         await self._publish_read(commits)
+        await _release(commits)
         return None
+
+    async def _are_of_known_schemas(self, commits: list[Commit]) -> bool:
+        for commit in commits:
+            for start in range(0, len(commit.changes), _TURN_CHANGES):
+                if start:
+                    await asyncio.sleep(0)
+                if not self._are_known(commit.changes[start : start + _TURN_CHANGES]):
+                    return False
+        return True
 
     async def _only_poll(self) -> None:
         """Follow a lane that sends no notifications; raises what breaks."""
@@ -418,3 +435,12 @@ class Listener:
             await self.catch_up()
             await self._idle()
             await asyncio.sleep(self._times.poll_s)
+
+
+async def _release(commits: list[Commit]) -> None:
+    """Let go of commits, of which one may have hundreds of thousands of changes."""
+    while commits:
+        changes = list(commits.pop().changes)
+        if len(changes) > _CATCH_UP_CHANGES:
+            for _ in release_in_turns(changes):
+                await asyncio.sleep(0)

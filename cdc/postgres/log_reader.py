@@ -258,11 +258,12 @@ class _Commits:
         if self._head is None:
             return
         position, committed_at, xid, user, application, count = self._head
-        changes, numbers, begin = tuple(self._changes), tuple(self._numbers), self._begin
+        changes, numbers, begin = tuple(self._changes), self._numbers, self._begin
         ends = not changes or numbers[-1] >= count
-        if self._has_sequence or numbers == tuple(range(begin + 1, begin + 1 + len(numbers))):
-            numbers = ()
+        # They ascend, so their ends show whether one is missing.
+        is_whole = not numbers or (numbers[0] == begin + 1 and numbers[-1] == begin + len(numbers))
+        indexes = () if self._has_sequence or is_whole else tuple(numbers)
         self._commits.append(
-            Commit(Position(position), committed_at, xid, user, application, changes, begin, ends, numbers)
+            Commit(Position(position), committed_at, xid, user, application, changes, begin, ends, indexes)
         )
         self._changes, self._numbers, self._head = [], [], None

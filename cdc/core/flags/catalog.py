@@ -15,7 +15,7 @@ from typing import Self
 from ..log.change import Change, Commit, Op
 from ..log.position import CommitHash, EventId, LogId, Position
 from ..log.row_text import Row
-from ..steps import run_steps
+from ..steps import release_in_turns, run_steps
 from .events import Event, EventType, FlagScope
 from .flag import FlagJson, tag_values
 from .flag_bound import FlagBound
@@ -258,23 +258,34 @@ class Catalog:
 
     def copy(self) -> Self:
         """An independent copy; unchanged parts are shared."""
+        return run_steps(self.copy_in_turns())
+
+    def copy_in_turns(self) -> Generator[None, None, Self]:
+        """The same in steps, between which the catalog must not change."""
         twin = type(self)(self.log, self.position, bound=self._bound)
         twin._hashed = self._hashed
         twin.attached = self.attached.copy()
-        twin._schemas = {name: tables.copy() for name, tables in self._schemas.items()}
+        for name, tables in self._schemas.items():
+            twin._schemas[name] = yield from tables.copy_in_turns()
         return twin
 
     def adopt(self, other: Self) -> None:
-        """Become what another catalog is, which must not be used afterwards."""
+        """Become what another catalog is, which may only be released afterwards."""
         self.log, self.position, self.attached = other.log, other.position, other.attached
-        self._hashed, self._within, self._schemas = other._hashed, other._within, other._schemas
+        self._hashed, self._within = other._hashed, other._within
+        self._schemas, other._schemas = other._schemas, self._schemas
+
+    def release_in_turns(self) -> Iterator[None]:
+        """Let go of everything, in steps; the catalog must not be used afterwards."""
+        for tables in self._schemas.values():
+            yield from tables.release_in_turns()
 
     def _tables_of(self, change: Change) -> FlagTables | None:
         """The tables of a change; None for a watched table, even one named `tags` in a schema not attached."""
         return self._schemas.get(change.schema) if change.table in TABLES else None
 
     def _events(
-        self, commit: Commit, order: list[Change | _FlagId], touched: Mapping[_FlagId, FlagJson | None]
+        self, commit: Commit, order: list[Change | _FlagId], touched: dict[_FlagId, FlagJson | None]
     ) -> Generator[None, None, list[Event]]:
         deletions: list[tuple[str, frozenset[str], FlagScope | None, EventDraft]] = []
         others: list[tuple[str, frozenset[str], FlagScope | None, EventDraft] | Change] = []
@@ -285,7 +296,7 @@ class Catalog:
                 others.append(item)
                 continue
             schema, flag_id = item
-            before, after = touched[item], self.flag_json(schema, flag_id)
+            before, after = touched.pop(item), self.flag_json(schema, flag_id)
             found = flag_events(before, after)
             if found:
                 tags = tag_values(before) | tag_values(after)
@@ -317,6 +328,8 @@ class Catalog:
                         None if one.type is EventType.FLAG_CREATED else scope,
                     )
                 )
+        for drafts in (deletions, others):
+            yield from release_in_turns(drafts)
         return events
 
 

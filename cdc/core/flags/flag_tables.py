@@ -5,7 +5,7 @@ row whose parent is unknown is kept too: with deferred foreign keys the child ma
 parent is deleted first.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
@@ -430,22 +430,37 @@ class FlagTables:
         else:
             self._keys[key] = others[0] if len(others) == 1 else others
 
-    def copy(self) -> Self:
-        """An independent copy; flags are shared."""
+    def copy_in_turns(self) -> Generator[None, None, Self]:
+        """An independent copy; flags are shared. In steps of a few milliseconds for a hundred thousand flags; between
+        two of them they may be hashed, but not changed."""
         self._close_all()
         twin = type(self)()
         twin._flags = self._flags.copy()
+        yield
         twin._chunks = self._chunks.copy()
+        yield
         twin._keys = self._keys.copy()
+        yield
         twin._segments = self._segments.copy()
+        yield
         twin._loose = {segment_id: rows.copy() for segment_id, rows in self._loose.items()}
         twin._tags = self._tags.copy()
         twin._tagged = {tag_id: flags.copy() for tag_id, flags in self._tagged.items()}
         twin._scopes = self._scopes
+        yield
+        # Together, because what was hashed since is in one of both.
         twin._rendered = self._rendered.copy()
         twin._crc_sum = self._crc_sum
         twin._unhashed = self._unhashed.copy()
         return twin
+
+    def release_in_turns(self) -> Iterator[None]:
+        """Let go of everything that a copy does not share, in steps of a few milliseconds for a hundred thousand
+        flags; what is being hashed in turns comes to its end."""
+        self._unhashed.clear()
+        for index in (self._keys, self._segments, self._tagged, self._rendered, self._flags):
+            index.clear()
+            yield
 
 
 def _take_children(rows: FlagRows, segment_id: int) -> dict[tuple[str, int], Values]:

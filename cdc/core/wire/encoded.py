@@ -221,7 +221,9 @@ def encode_in_turns(
     # Each flag's own: with all of the commit, a message per commit and flag would compare every event with every other.
     of_flags: dict[tuple[str, int], list[Event]] = {}
     first: tuple[Event, ...] = ()
-    for event in siblings:
+    for count, event in enumerate(siblings, 1):
+        if count % (_TURN_EVENTS * 8) == 0:
+            yield
         if event.flag_id is not None:
             first = first or (event,)
             of_flags.setdefault((event.schema, event.flag_id), []).append(event)

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from cdc.core.steps import run_steps
+from cdc.core.steps import release_in_turns, run_steps
 
 
 def steps(log: list[int], *, fails: bool = False) -> Generator[None, None, str]:
@@ -25,3 +25,11 @@ def test_all_steps_are_run_and_the_result_is_returned() -> None:
 def test_what_a_step_raises_is_raised() -> None:
     with pytest.raises(ValueError, match="the last step"):
         run_steps(steps([], fails=True))
+
+
+def test_a_list_is_emptied_some_at_a_time() -> None:
+    objects = list(range(1_000))
+    sizes = [len(objects) for _ in release_in_turns(objects)]
+    assert objects == []
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) > 2

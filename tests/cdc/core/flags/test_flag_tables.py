@@ -11,6 +11,7 @@ from cdc.core.flags.flag_bound import FlagBound
 from cdc.core.flags.flag_tables import TABLES, FlagTables
 from cdc.core.log.change import Change, Op
 from cdc.core.log.row_text import RowText
+from cdc.core.steps import run_steps
 from tests.cdc.core.flagent import Flagent
 
 ROOT = Path(__file__).parents[4]
@@ -139,7 +140,7 @@ def test_flags_are_found_by_their_live_tags() -> None:
 
 def test_the_sum_of_hashes_follows_every_change_whichever_copy_hashes_first() -> None:
     flagent, tables = sample()
-    twin = tables.copy()
+    twin = run_steps(tables.copy_in_turns())
     assert (tables.unhashed, twin.crc_sum(BOUND)) == (2, tables.crc_sum(BOUND))
     assert (tables.unhashed, twin.unhashed) == (0, 0)
     change = update(flagent, "flags", 8, description="x")
@@ -151,6 +152,27 @@ def test_the_sum_of_hashes_follows_every_change_whichever_copy_hashes_first() ->
     assert tables.crc_sum(BOUND) == before
     tables.apply(Change("public", "flags", Op.TRUNCATE, None, None))
     assert (tables.live_count, tables.crc_sum(BOUND)) == (0, 0)
+
+
+def test_a_copy_may_be_made_while_flags_are_hashed() -> None:
+    _, tables = sample()
+    hashing, copying = tables.hash_in_turns(BOUND), tables.copy_in_turns()
+    for _ in copying:
+        next(hashing, None)
+    twin = run_steps(sample()[1].copy_in_turns())
+    assert tables.crc_sum(BOUND) == twin.crc_sum(BOUND)
+
+
+def test_a_copy_keeps_all_when_the_first_is_released_and_hashing_ends() -> None:
+    _, tables = sample()
+    twin = run_steps(tables.copy_in_turns())
+    hashing = tables.hash_in_turns(BOUND)
+    next(hashing)
+    for _ in tables.release_in_turns():
+        assert list(hashing) == []
+    assert (twin.live_count, twin.unhashed) == (2, 2)
+    assert twin.stored_by_key("a") is not None
+    assert [flag.id for flag in twin.stored_by_tag("web")] == [1]
 
 
 def test_undo_restores_rows_and_their_index() -> None:
@@ -166,7 +188,7 @@ def test_undo_restores_rows_and_their_index() -> None:
 
 def test_neither_side_of_a_copy_sees_changes_of_the_other() -> None:
     flagent, tables = sample()
-    twin = tables.copy()
+    twin = run_steps(tables.copy_in_turns())
     change = update(flagent, "segments", 2, rank=5)
     tables.apply(change)
     original, copied = tables.flag(1), twin.flag(1)
