@@ -82,10 +82,11 @@ class Embedded:
             raise ValueError(f"path must begin with a slash, such as /flags; {path!r} does not")
 
         async def both(scope: Scope, receive: Receive, send: Send) -> None:
+            root: str = scope.get("root_path", "")
             if scope["type"] == "lifespan":
                 await self(scope, receive, send)
-            elif scope["path"] == prefix or scope["path"].startswith(f"{prefix}/"):
-                await self({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
+            elif _is_below(prefix, _without(root, scope["path"])):
+                await self({**scope, "root_path": root + prefix, "app_root_path": root}, receive, send)
             else:
                 await other(scope, receive, send)
 
@@ -108,11 +109,26 @@ class Embedded:
 def _without_mount(scope: Scope) -> Scope:
     """The request as it is below the mount. Its path there is public, and links in answers need it."""
     mount: str = scope.get("root_path", "")
-    path: str = scope["path"]
-    # Frameworks pass either the whole path, as ASGI says, or what is below the mount.
-    if mount and (path == mount or path.startswith(f"{mount}/")):
-        path = path[len(mount) :]
+    # As Starlette names it: the part that is the program's own, which a proxy has removed or not.
+    inner = mount.removeprefix(scope.get("app_root_path", ""))
+
+    def below(path: str) -> str:
+        # Servers and frameworks pass either the whole path, as ASGI says, or what is below one or both parts.
+        return _without(mount if _is_below(mount, path) else inner, path) or "/"
+
     raw = scope.get("raw_path")
-    if isinstance(raw, bytes) and mount and raw.startswith(mount.encode()):
-        raw = raw[len(mount.encode()) :]
-    return {**scope, "path": path or "/", "raw_path": raw or b"/", "root_path": "", MOUNT: mount}
+    return {
+        **scope,
+        "path": below(scope["path"]),
+        "raw_path": below(raw.decode("latin-1")).encode("latin-1") if isinstance(raw, bytes) else b"/",
+        "root_path": "",
+        MOUNT: mount,
+    }
+
+
+def _is_below(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+def _without(prefix: str, path: str) -> str:
+    return path[len(prefix) :] if prefix and _is_below(prefix, path) else path

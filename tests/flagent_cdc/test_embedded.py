@@ -13,13 +13,15 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 from psycopg.conninfo import conninfo_to_dict
 
 import flagent_cdc
 from cdc.cli.torture.port import lasting_port
 from cdc.core.errors import InvalidInput
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import DEADLINE_S, sse, until
+from tests.fixtures.reverse_proxy import GOOD, nginx
+from tests.fixtures.server import DEADLINE_S, SseReader, sse, until
 from tests.fixtures.websocket import receive, request, websocket
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +40,13 @@ def url_of(conninfo: str) -> str:
 
 
 @asynccontextmanager
-async def running(server: str, database_url: str, name: str = "app") -> AsyncIterator[str]:
-    """The application on this server; its address."""
+async def running(
+    server: str, database_url: str, module: str = "application", options: tuple[str, ...] = ()
+) -> AsyncIterator[str]:
+    """The application of a module on this server, with these options; its address."""
     port = lasting_port()
     environment = {**os.environ, "SHOP_DATABASE": url_of(database_url), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", *SERVERS[server](f"tests.flagent_cdc.application:{name}", port)]
+    command = [sys.executable, "-m", *SERVERS[server](f"tests.flagent_cdc.{module}:app", port), *options]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     base = f"http://127.0.0.1:{port}"
     try:
@@ -94,10 +98,85 @@ async def test_it_serves_below_a_path_of_another_application(server: str, databa
                 assert (await receive(socket, "flag_enabled"))["flagKey"] == "checkout"
 
 
-async def test_a_framework_without_a_lifespan_is_joined(database_url: str) -> None:
-    async with running("uvicorn", database_url, "beside") as base, httpx.AsyncClient(base_url=base) as client:
-        assert (await client.get("/anything")).text == "django"
-        assert (await client.get("/flags/api/v1/flags")).json() == []
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_django_site_serves_beside_it(server: str, database_url: str) -> None:
+    with Writer(database_url) as writer:
+        flag = writer.static_flag("checkout", "on", enabled=True)
+        async with running(server, database_url, "django_site") as base, httpx.AsyncClient(base_url=base) as client:
+            assert (await client.get("/shop")).text == "the shop is at /shop"
+            assert (await client.get("/flagship")).status_code == 404
+            assert [each["key"] for each in (await client.get("/flags/api/v1/flags")).json()] == ["checkout"]
+            async with sse(f"{base}/flags/api/v1/events/stream") as events:
+                writer.toggle(flag)
+                assert {(await events.next()).type for _ in range(2)} == {"flag_updated", "flag_disabled"}
+            async with websocket(f"{base.replace('http', 'ws')}/flags/ws") as socket:
+                answer = await request(socket, type="subscribe", subscribeAll=True)
+                assert answer["type"] == "subscribed"
+
+
+async def test_behind_a_proxy_that_removes_a_path_links_and_streams_lead_through_it(database_url: str) -> None:
+    forwarded = "proxy_set_header X-Forwarded-Prefix /outer;"
+    # Otherwise uvicorn puts the client's address in the place of the proxy's, which is not trusted then.
+    options = ("--no-proxy-headers",)
+    with Writer(database_url) as writer:
+        flag = writer.static_flag("checkout", "on", enabled=True)
+        async with running("uvicorn", database_url, "django_site", options) as base:
+            front = nginx(base, f"{GOOD} {forwarded} proxy_set_header X-Forwarded-For 192.0.2.7;", prefix="/outer")
+            with front as outer:
+                await _use_through(outer, writer, flag)
+
+
+@pytest.mark.parametrize(("server", "keeps"), [("uvicorn", False), ("hypercorn", False), ("hypercorn", True)])
+async def test_a_server_that_knows_the_path_needs_no_header(server: str, keeps: bool, database_url: str) -> None:
+    """With hypercorn's own option, a proxy may also keep the path, as ASGI says."""
+    with Writer(database_url) as writer:
+        flag = writer.static_flag("checkout", "on", enabled=True)
+        async with running(server, database_url, "django_site", ("--root-path", "/outer")) as base:
+            with nginx(f"{base}/outer" if keeps else base, GOOD, prefix="/outer") as outer:
+                await _use_through(outer, writer, flag)
+
+
+async def _use_through(outer: str, writer: Writer, flag: int) -> None:
+    """Follows what answers name, below the path `/outer` of a proxy."""
+    origin = outer.removesuffix("/outer")
+    async with httpx.AsyncClient(base_url=origin) as client:
+        assert (await client.get("/outer/shop")).status_code == 200
+        assert 'src="page/app.js"' in (await client.get("/outer/flags/")).text
+        assert (await client.get("/outer/flags/page/app.js")).status_code == 200
+        bulk = await client.post("/outer/flags/ofrep/v1/evaluate/flags", json={"context": {"targetingKey": "u"}})
+        (stream,) = bulk.json()["eventStreams"]
+        address = stream["endpoint"]["requestUri"]
+        assert address.startswith("/outer/flags/ofrep/v1/events")
+        async with (
+            client.stream("GET", address, timeout=DEADLINE_S) as response,
+            sse(f"{outer}/flags/api/v1/events/stream") as events,
+        ):
+            notices = SseReader(response)
+            first = await notices.next()
+            writer.toggle(flag)
+            assert {(await events.next()).type for _ in range(2)} == {"flag_updated", "flag_disabled"}
+            second = await notices.next()
+            assert second.data["type"] == "refetchEvaluation"
+            assert second.id != first.id
+        async with websocket(f"{outer.replace('http', 'ws')}/flags/ws") as socket:
+            answer = await request(socket, type="subscribe", subscribeAll=True)
+            assert answer["type"] == "subscribed"
+
+
+@pytest.mark.parametrize("path", ["/outer/flags/api/v1/flags", "/flags/api/v1/flags"])
+async def test_a_server_may_pass_the_path_with_or_without_the_root_path(path: str, database_url: str) -> None:
+    events = flagent_cdc.embed(url_of(database_url))
+    application = FastAPI(lifespan=events.lifespan)
+    application.mount("/flags", events)
+    transport = httpx.ASGITransport(application, root_path="/outer")
+    async with (
+        application.router.lifespan_context(application),
+        httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+    ):
+        assert (await client.get(path)).json() == []
+        bulk = await client.post("/flags/ofrep/v1/evaluate/flags", json={"context": {"targetingKey": "u"}})
+        (stream,) = bulk.json()["eventStreams"]
+        assert stream["endpoint"]["requestUri"].startswith("/outer/flags/ofrep/")
 
 
 async def test_behind_a_proxy_its_own_path_and_the_mount_are_public(database_url: str) -> None:
