@@ -25,8 +25,8 @@ export interface ClientConnection {
   select(selection: Selection | null, snapshot: boolean, isLasting: boolean, since: string | null): void;
   /** Requests a snapshot of `selection`; it arrives as a message with that scope. */
   requestSnapshot(selection: Selection): void;
-  /** Sends a request and resolves with the response. Connects if there is no connection. */
-  call(fields: Fields, timeoutMs: number): Promise<Fields>;
+  /** Two-way connections: sends a request and resolves with the response. Connects if there is no connection. */
+  call?(fields: Fields, timeoutMs: number): Promise<Fields>;
   /** Disconnects until every reason has been taken back by `resume`. */
   pause(reason: string): void;
   resume(reason: string): void;

@@ -2,13 +2,17 @@
 import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
 import { ChoosingTransport } from "./choosing-transport.js";
 import { systemClock } from "./clock.js";
+import { DialogueSupervisor } from "./dialogue-supervisor.js";
 import { RETRY_BETTER_AFTER_MS, type TransportName } from "./core/transport-choice.js";
 import { endpointUrl } from "./endpoint-url.js";
-import { defaultFetch, type Fetch } from "./http-request.js";
+import type { Fetch } from "./http-request.js";
+import { defaultFetch } from "./platform-fetch.js";
+import { defaultSocket } from "./platform-socket.js";
 import { POLL_INTERVAL_MS, PollingTransport } from "./polling-transport.js";
 import { RealtimeClient } from "./realtime-client.js";
 import { SseTransport } from "./sse-transport.js";
-import { defaultSocket, standardSocket, WebSocketTransport, type WebSocketClass } from "./websocket-transport.js";
+import { standardSocket, type WebSocketClass } from "./standard-socket.js";
+import { WebSocketTransport } from "./websocket-transport.js";
 
 export interface FlagentClientOptions extends Omit<ClientOptions, "url"> {
   /** The paths of the server, below the client's url. */
@@ -58,7 +62,7 @@ export class FlagentClient extends RealtimeClient {
       },
     });
     const choosing = makeTransport();
-    super({ ...options, url: base }, choosing, null);
+    super({ ...options, url: base }, choosing, (...parts) => new DialogueSupervisor(...parts));
     this.#choosing = choosing;
     this.#makeTransport = makeTransport;
   }

@@ -1,8 +1,8 @@
 /**
  * The life of a connection: connects, resumes after the last id, detects silence, reconnects, gives up.
  *
- * One connection at a time. It carries one selection, the union of all subscriptions. When the selection grows, an open
- * WebSocket sends the difference; an open event stream is replaced by a new one, which resumes.
+ * One connection at a time. It carries one selection, the union of all subscriptions. When the selection grows, an open event stream
+ * is replaced by a new one, which resumes; `dialogue-supervisor` is for connections that can do more.
  */
 import type { ApiKey, ClientConnection, ConnectionListener, ConnectionState } from "./client-connection.js";
 import type { Clock } from "./clock.js";
@@ -12,7 +12,7 @@ import { Liveness } from "./core/liveness.js";
 import { GREETING, isKeepAlive, type Heartbeat, type Message } from "./core/message.js";
 import { covers, type Selection } from "./core/selection.js";
 import { asError, ClientClosed, ConnectionLost, ConnectionRefused, ReconnectExhausted, RequestFailed } from "./errors.js";
-import type { Fields, PendingRequests } from "./pending-requests.js";
+import type { Fields } from "./pending-requests.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionSink, type Transport } from "./transport.js";
 
 export interface ConnectionSupervisorOptions {
@@ -28,8 +28,6 @@ export interface ConnectionSupervisorOptions {
   readonly connectMs: number;
   /** The id to resume after, if the stream of another tab is taken over, or if the state comes from a cache. */
   readonly lastEventId?: string | null;
-  /** The requests of a client whose connections are two-way; else null. */
-  readonly requests: PendingRequests | null;
 }
 
 /** The wait after a failed request for a snapshot, with jitter up to twice as long. */
@@ -40,25 +38,21 @@ export class ConnectionSupervisor implements ClientConnection {
   #selection: Selection | null = null;
   #wantsSnapshot = false;
   #isLasting = false;
-  /** Whether requests have been made: then the connection is of use without a selection. */
-  #servesRequests = false;
   readonly #pauses = new Set<string>();
   readonly #backoff: Backoff;
   readonly #cursor = new Cursor();
   readonly #liveness: Liveness;
 
-  #connection: Connection | null = null;
+  protected connection: Connection | null = null;
   /** Counts connections, so that reports of a former one are ignored. */
   #generation = 0;
   /** What the open connection selects. */
-  #selected: Selection | null = null;
+  protected selected: Selection | null = null;
   #isResuming = false;
   #awaitsSnapshot = false;
   #timer: unknown = null;
-  #receivedAt = 0;
-  #hasPinged = false;
+  protected receivedAt = 0;
   #hasRenewedKey = false;
-  #failure: Error | null = null;
 
   readonly #snapshotTimers = new Set<unknown>();
 
@@ -78,38 +72,38 @@ export class ConnectionSupervisor implements ClientConnection {
   }
 
   select(selection: Selection | null, snapshot: boolean, isLasting: boolean, since: string | null): void {
-    if (since !== null && this.lastEventId === null && this.#connection === null) this.#cursor.replace(since);
+    if (since !== null && this.lastEventId === null && this.connection === null) this.#cursor.replace(since);
     const former = this.#selection;
     this.#selection = selection;
     this.#wantsSnapshot = snapshot;
     this.#isLasting = isLasting;
     if (this.state === "closed" || this.state === "failed" || this.state === "paused") return;
-    if (selection === null && !this.#servesRequests) {
+    if (selection === null && !this.isServing) {
       this.#disconnect();
       this.#become("idle", null);
-    } else if (this.state === "idle") this.#open();
-    else if (this.#connection === null || selection === former) return;
-    else if (selection !== null && former !== null) this.#updateSelection(selection);
+    } else if (this.state === "idle") this.open();
+    else if (this.connection === null || selection === former) return;
+    else if (selection !== null && former !== null) {
+      if (this.state === "connected" && this.selected !== null) this.change(this.selected, selection);
+    }
     else {
       // Between a selection and none, the next connection begins as the first one does.
       this.#disconnect();
-      this.#open();
+      this.open();
     }
   }
 
   requestSnapshot(selection: Selection): void {
-    if (this.#connection === null || this.state !== "connected") return;
-    this.#selected = this.#connection.requestSnapshot(selection, this.#selected);
+    if (this.connection === null || this.state !== "connected") return;
+    this.selected = this.connection.requestSnapshot(selection, this.selected);
   }
 
-  call(fields: Fields, timeoutMs: number): Promise<Fields> {
-    if (this.state === "closed") return Promise.reject(new ClientClosed());
-    if (this.state === "failed") return Promise.reject(this.#failure!);
-    const { request, response } = this.#options.requests!.make(fields, timeoutMs);
-    if (this.state === "connected") this.#connection?.dialogue?.send(request);
-    this.#servesRequests = true;
-    if (this.state === "idle") this.#open();
-    return response;
+  /** Two-way connections only. */
+  call?(fields: Fields, timeoutMs: number): Promise<Fields>;
+
+  /** Whether the connection is of use without a selection. */
+  protected get isServing(): boolean {
+    return false;
   }
 
   pause(reason: string): void {
@@ -122,22 +116,22 @@ export class ConnectionSupervisor implements ClientConnection {
   resume(reason: string): void {
     if (!this.#pauses.delete(reason) || this.#pauses.size > 0 || this.state !== "paused") return;
     this.#become("idle", null);
-    if (this.#selection !== null || this.#servesRequests) this.#open();
+    if (this.#selection !== null || this.isServing) this.open();
   }
 
   reconnectNow(): void {
-    if (this.state === "reconnecting") this.#open();
+    if (this.state === "reconnecting") this.open();
     else if (this.state === "connected") this.#watchSilence();
   }
 
   close(): void {
     if (this.state === "closed") return;
     this.#disconnect();
-    this.#options.requests?.rejectAll(new ClientClosed());
+    this.stopped(new ClientClosed());
     this.#become("closed", null);
   }
 
-  #open(): void {
+  protected open(): void {
     const generation = ++this.#generation;
     this.#clearTimer();
     this.#become("connecting", null);
@@ -155,26 +149,25 @@ export class ConnectionSupervisor implements ClientConnection {
   #connect(apiKey: string | null, generation: number): void {
     const { lastEventId } = this;
     const selection = this.#selection;
-    this.#selected = selection;
+    this.selected = selection;
     this.#isResuming = lastEventId !== null && selection !== null;
     const snapshot = this.#wantsSnapshot && lastEventId === null;
     this.#awaitsSnapshot = snapshot;
     const isCurrent = () => generation === this.#generation;
     const sink: ConnectionSink = {
-      received: () => { if (isCurrent()) this.#receivedAt = this.#options.clock.now(); },
+      received: () => { if (isCurrent()) this.receivedAt = this.#options.clock.now(); },
       message: (message) => { if (isCurrent()) this.#message(message); },
       retry: (ms) => { if (isCurrent()) this.#backoff.retry(ms); },
       malformed: (error) => { if (isCurrent()) this.#listener.error(error); },
       snapshotFailed: (scope, error) => { if (isCurrent()) this.#snapshotFailed(scope, error); },
       ended: (reason) => { if (isCurrent()) this.#ended(reason); },
     };
-    this.#connection = this.#options.transport.open({ selection, lastEventId, snapshot, apiKey }, sink);
+    this.connection = this.#options.transport.open({ selection, lastEventId, snapshot, apiKey }, sink);
   }
 
   #message(message: Message): void {
     const now = this.#options.clock.now();
-    this.#receivedAt = now;
-    this.#hasPinged = false;
+    this.receivedAt = now;
     this.#backoff.message(now);
     // A server without a greeting is connected once it sends anything about flags.
     if (this.state === "connecting" && (message.kind === "events" || message.kind === "snapshot" || message.kind === "heartbeat")) {
@@ -192,16 +185,23 @@ export class ConnectionSupervisor implements ClientConnection {
         if (events.length > 0) this.#listener.message({ kind: "events", events });
         return;
       }
-      case "response":
-        return this.#options.requests?.resolve(message.requestId, message.body);
-      case "error": {
-        const failed = new RequestFailed(message.message || message.code, message.code);
-        if (message.requestId === null || !this.#options.requests?.reject(message.requestId, failed)) this.#listener.error(failed);
-        return;
-      }
-      case "ignored":
-        return;
+      case "error":
+        return this.failed(message.requestId, new RequestFailed(message.message || message.code, message.code));
+      default:
+        return this.other(message);
     }
+  }
+
+  /** The connection is up. */
+  protected connected(): void {}
+
+  /** No connection follows. */
+  protected stopped(_error: Error): void {}
+
+  protected other(_message: Message): void {}
+
+  protected failed(_requestId: string | null, error: RequestFailed): void {
+    this.#listener.error(error);
   }
 
   #connected(message: Message & { kind: "connected" }): void {
@@ -212,11 +212,11 @@ export class ConnectionSupervisor implements ClientConnection {
     if (!this.#isResuming && !this.#awaitsSnapshot && message.id !== null) this.#cursor.replace(message.id);
     this.#liveness.reset(message.heartbeatMs);
     this.#become("connected", null);
-    if (this.#selected !== null) this.#listener.message({ ...message, resumed: this.#isResuming });
-    if (this.#connection === null) return;
-    for (const request of this.#options.requests?.unanswered ?? []) this.#connection.dialogue?.send(request);
-    if (this.#selected === null) return this.#watchSilence();
-    this.#updateSelection(this.#selection!);
+    if (this.selected !== null) this.#listener.message({ ...message, resumed: this.#isResuming });
+    if (this.connection === null) return;
+    this.connected();
+    if (this.selected === null) return this.#watchSilence();
+    this.change(this.selected, this.#selection!);
     // A store that has joined since the request was sent: the stream brings no snapshot for it.
     if (this.#wantsSnapshot && !this.#isResuming && !this.#awaitsSnapshot) this.requestSnapshot(this.#selection!);
     this.#watchSilence();
@@ -227,7 +227,7 @@ export class ConnectionSupervisor implements ClientConnection {
     if (message.scope !== null) return this.#listener.message(message);
     if (message.id !== null) this.#cursor.replace(message.id);
     this.#awaitsSnapshot = false;
-    this.#listener.message({ ...message, scope: this.#selected });
+    this.#listener.message({ ...message, scope: this.selected });
   }
 
   #heartbeat(message: Heartbeat, now: number): void {
@@ -237,36 +237,30 @@ export class ConnectionSupervisor implements ClientConnection {
     if (this.state === "connected") this.#watchSilence();
   }
 
-  /** Brings an open connection in line with a new selection. */
-  #updateSelection(selection: Selection): void {
-    const connection = this.#connection;
-    const selected = this.#selected;
-    if (connection === null || this.state !== "connected" || selected === null) return;
-    if (connection.dialogue !== null) this.#selected = connection.dialogue.change(selected, selection);
-    else if (!covers(selected, selection)) {
-      // The new stream resumes after the last id of this one, so that nothing is lost between the two.
-      this.#disconnect();
-      this.#open();
-    }
+  /** Brings the open connection in line with a new selection. */
+  protected change(selected: Selection, selection: Selection): void {
+    if (covers(selected, selection)) return;
+    // The new stream resumes after the last id of this one, so that nothing is lost between the two.
+    this.#disconnect();
+    this.open();
   }
 
-  /** Ends a silent connection at the limit; at half of it, a WebSocket sends a ping first. */
+  /** Ends a silent connection at the limit. */
   #watchSilence(): void {
     this.#clearTimer();
     const { transport, connectMs } = this.#options;
     // A proxy may pass the greeting on and hold back the snapshot: another transport may do better.
     const limit = this.#awaitsSnapshot && transport.judge !== undefined ? Math.min(connectMs, this.#liveness.silenceLimitMs) : this.#liveness.silenceLimitMs;
-    const silentMs = this.#options.clock.now() - this.#receivedAt;
+    const silentMs = this.#options.clock.now() - this.receivedAt;
     if (silentMs > limit) {
       return this.#ended(connectionFailure(new ConnectionLost(`no data from the server for ${Math.round(silentMs)} ms`)), true);
     }
-    const dialogue = this.#hasPinged ? null : this.#connection!.dialogue;
-    if (dialogue !== null && silentMs >= limit / 2) {
-      this.#hasPinged = true;
-      dialogue.ping();
-    }
-    const until = (dialogue !== null && !this.#hasPinged ? limit / 2 : limit) - silentMs;
-    this.#timer = this.#options.clock.setTimer(() => this.#watchSilence(), Math.max(until, 0) + 1);
+    this.#timer = this.#options.clock.setTimer(() => this.#watchSilence(), Math.max(this.nextCheck(silentMs, limit) - silentMs, 0) + 1);
+  }
+
+  /** The silence after which the connection is checked again. */
+  protected nextCheck(_silentMs: number, limit: number): number {
+    return limit;
   }
 
   #ended(failure: ConnectionFailure, isSilent = false): void {
@@ -277,11 +271,11 @@ export class ConnectionSupervisor implements ClientConnection {
     const canRenewKey = reason.isUnauthorized && typeof this.#options.apiKey === "function" && !this.#hasRenewedKey;
     if (canRenewKey) {
       this.#hasRenewedKey = true;
-      return this.#open();
+      return this.open();
     }
     if (reason.outcome === "again") {
       this.#become("reconnecting", reason.error);
-      if (this.state === "reconnecting") this.#open();
+      if (this.state === "reconnecting") this.open();
       return;
     }
     if (reason.outcome === "fatal") return this.#fail(new ConnectionRefused(reason.error));
@@ -290,24 +284,22 @@ export class ConnectionSupervisor implements ClientConnection {
     if (delay === null) return this.#fail(new ReconnectExhausted(this.#options.reconnect.maxAttempts, reason.error));
     this.#become("reconnecting", reason.error);
     if (this.state !== "reconnecting") return;
-    this.#timer = this.#options.clock.setTimer(() => this.#open(), delay);
+    this.#timer = this.#options.clock.setTimer(() => this.open(), delay);
   }
 
   #fail(error: Error): void {
     this.#disconnect();
-    this.#failure = error;
-    this.#options.requests?.rejectAll(error);
+    this.stopped(error);
     this.#become("failed", error);
   }
 
   #disconnect(): void {
     this.#generation++;
     this.#clearTimer();
-    this.#connection?.close();
-    this.#connection = null;
-    this.#selected = null;
+    this.connection?.close();
+    this.connection = null;
+    this.selected = null;
     this.#liveness.reset();
-    this.#hasPinged = false;
     for (const timer of this.#snapshotTimers) this.#options.clock.clearTimer(timer);
     this.#snapshotTimers.clear();
   }

@@ -50,8 +50,7 @@ export class ConnectionRefused extends FlagentError {
 
   constructor(cause: Error) {
     super(`connection refused, no further attempts: ${cause.message}`, { cause });
-    this.status = cause instanceof ConnectionLost ? cause.status : null;
-    this.closeCode = cause instanceof ConnectionLost ? cause.closeCode : null;
+    ({ status: this.status = null, closeCode: this.closeCode = null } = cause as EndReason);
   }
 }
 

@@ -14,7 +14,7 @@ export class EventRouter {
 
   /** `isExact`: the server sends only what the subscriptions select. */
   route(event: AnyEvent, subscriptions: Iterable<EventSubscription>, isExact: boolean): void {
-    const former = event.flagID === null ? null : this.#formerTags.get(event.flagID) ?? null;
+    const former = this.#formerTags.get(event.flagID!) ?? null;
     const all = [...subscriptions];
     const chosen = all.filter(({ selection }) => selection === null || selectsEvent(selection, event, former));
     // The server sent the event, but no subscription selects it by what is known of the flag: a former tag selected it.

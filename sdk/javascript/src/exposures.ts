@@ -5,6 +5,7 @@ import { parseRetryAfter, statusOutcome } from "./core/policy.js";
 import { asError, FlagentError } from "./errors.js";
 import type { Exposure } from "./evaluation.js";
 import type { Fetch } from "./http-request.js";
+import { credentialOf } from "./identity.js";
 import type { RealtimeClient } from "./realtime-client.js";
 
 export interface ExposureReporterOptions {
@@ -95,7 +96,7 @@ export class ExposureReporter {
     let status = 0;
     let retryAfterMs: number | null = null;
     try {
-      const key = await this.#client.credential();
+      const key = await credentialOf(this.#client);
       const headers = { "Content-Type": "application/json", ...(key === null ? {} : { "X-API-Key": key }) };
       const response = await this.#fetch(this.#url, { method: "POST", headers, body: JSON.stringify({ exposures: entries }), signal: abort.signal, redirect: "error", keepalive: timeoutMs === CLOSE_MS });
       ({ status } = response);

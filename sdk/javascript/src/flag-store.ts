@@ -10,6 +10,7 @@ import type { StoreSource, StoreStatus } from "./core/store-core.js";
 import { EVERYTHING, selectsFlags, type Selection } from "./core/selection.js";
 import { ClientClosed, FlagentError, NotReady } from "./errors.js";
 import { FlagCache, SavedFlagsIgnored, type Persistence } from "./flag-cache.js";
+import { identityOf } from "./identity.js";
 import { StoreDriver } from "./store-driver.js";
 import { Waiters } from "./waiters.js";
 
@@ -61,7 +62,7 @@ export class FlagStore implements Iterable<Flag> {
         for (const listener of this.#statusListeners) client.dispatch(() => listener(status));
       },
       fed: () => this.#fed(),
-    }, new DigestCheck());
+    }, client.clock, new DigestCheck());
     const report = (error: Error) => client.report(error);
     let given: SavedFlags | null = null;
     if (bootstrap != null) {
@@ -74,7 +75,7 @@ export class FlagStore implements Iterable<Flag> {
       return;
     }
     const { url, clock } = client;
-    const credential = () => (cacheIdentity === undefined ? client.identity() : cacheIdentity);
+    const credential = () => (cacheIdentity === undefined ? identityOf(client) : cacheIdentity);
     this.#cache = new FlagCache({ persistence, url, selection, maxAgeMs: maxAge, clock, credential, report });
     const saved = this.#cache.load();
     if (saved === null || !("then" in saved)) {
@@ -82,7 +83,7 @@ export class FlagStore implements Iterable<Flag> {
       return;
     }
     // Until the cache is read, a bootstrap is readable, but nothing connects: the connection resumes after one of both.
-    if (given !== null) this.#driver.store.begin("bootstrap", given.id, given.flags);
+    if (given !== null) this.#driver.fold.begin("bootstrap", given.id, given.flags);
     client.hold(saved.then((read) => {
       if (this.status !== "CLOSED" && client.state !== "closed") this.#begin(read, given);
       else this.close();
@@ -90,16 +91,16 @@ export class FlagStore implements Iterable<Flag> {
   }
 
   #begin(saved: SavedFlags | null, given: SavedFlags | null): void {
-    const { store } = this.#driver;
+    const { fold: store } = this.#driver;
     if (given !== null && (saved === null || isBootstrapNewer(saved.id, given.id))) store.begin("bootstrap", given.id, given.flags);
     else if (saved !== null) store.begin("cache", saved.id, saved.flags);
     this.#client.attach(this.#driver);
   }
 
   #fed(): void {
-    const { lastEventId, source } = this.#driver.store;
+    const { lastEventId, source } = this.#driver.fold;
     if (this.#cache !== null && source === "server" && lastEventId !== null) {
-      this.#cache.moved(lastEventId, () => this.#driver.store.values(), this.#hasChanged);
+      this.#cache.moved(lastEventId, () => this.#driver.fold.values(), this.#hasChanged);
       this.#hasChanged = false;
       if (this.status === "CLOSED" || this.#client.isOffline) this.#cache.flush();
     }
@@ -113,17 +114,17 @@ export class FlagStore implements Iterable<Flag> {
 
   /** `INITIALIZING` before the first snapshot, `READY`, `STALE` while freshness is not confirmed, `ERROR` after the client has given up, `CLOSED`. */
   get status(): StoreStatus {
-    return this.#driver.store.status;
+    return this.#driver.fold.status;
   }
 
   /** The number of flags. */
   get size(): number {
-    return this.#driver.store.size;
+    return this.#driver.fold.size;
   }
 
   /** The id up to which the copy is complete; null before the first snapshot. */
   get lastEventId(): string | null {
-    return this.#driver.store.lastEventId;
+    return this.#driver.fold.lastEventId;
   }
 
   /** The position up to which the copy is complete, as text; null before the first snapshot. */
@@ -133,12 +134,12 @@ export class FlagStore implements Iterable<Flag> {
 
   /** The flag with this key, or undefined. Raises AmbiguousFlag if the server watches several schemas that have the key and `schema` is missing. */
   get(key: string, schema?: string): Flag | undefined {
-    return this.#driver.store.get(key, schema);
+    return this.#driver.fold.get(key, schema);
   }
 
   /** The flag with this id; as `get`. */
   find(id: number | string, schema?: string): Flag | undefined {
-    return this.#driver.store.find(id, schema);
+    return this.#driver.fold.find(id, schema);
   }
 
   has(key: string, schema?: string): boolean {
@@ -147,7 +148,7 @@ export class FlagStore implements Iterable<Flag> {
 
   /** All flags at this moment, in no particular order. */
   all(): Flag[] {
-    return [...this.#driver.store.values()];
+    return [...this.#driver.fold.values()];
   }
 
   [Symbol.iterator](): IterableIterator<Flag> {
@@ -156,12 +157,12 @@ export class FlagStore implements Iterable<Flag> {
 
   /** `<count>:<hex8>`, equal to the server's for the same flags. */
   digest(): string {
-    return digestOf(this.#driver.store.values());
+    return digestOf(this.#driver.fold.values());
   }
 
   /** Where the flags come from: `cache` or `bootstrap` until the server has confirmed or replaced them; null without flags. */
   get source(): StoreSource | null {
-    return this.#driver.store.source;
+    return this.#driver.fold.source;
   }
 
   /**
@@ -187,7 +188,7 @@ export class FlagStore implements Iterable<Flag> {
     const wanted = parseEventId(/^[0-9]{1,19}$/.test(text) ? `${text}@any` : text);
     if (wanted === null) return Promise.reject(new RangeError(`position is ${JSON.stringify(text.slice(0, 60))}; it must be a position or an event id`));
     return this.#wait(timeout, () => {
-      const own = this.lastEventId === null ? null : parseEventId(this.lastEventId);
+      const own = parseEventId(this.lastEventId);
       if (own === null) return false;
       if (wanted.log !== "any" && own.log !== wanted.log) throw new RangeError(`the event id ${text} is of another change log`);
       return wanted.index === null ? own.position >= wanted.position : !isBefore(own, wanted);
@@ -226,7 +227,7 @@ export class FlagStore implements Iterable<Flag> {
 
   /** Ends the copy; the client stays open. */
   close(): void {
-    this.#driver.store.close();
+    this.#driver.fold.close();
     this.#driver.reportStatus();
     this.#client.detach(this.#driver);
   }

@@ -1,7 +1,6 @@
 /** Flags as a user interface reads them: consistent between two changes, and watched key by key. */
-import { canonicalFlag } from "./core/digest.js";
 import type { FlagChange } from "./core/flag-table.js";
-import type { Flag } from "./core/flag.js";
+import { isSameFlag, type Flag } from "./core/flag.js";
 import { readBootstrap } from "./core/saved-flags.js";
 import { selectsFlag } from "./core/selection.js";
 import type { StoreSource, StoreStatus } from "./core/store-core.js";
@@ -130,7 +129,7 @@ export class FlagView {
       const name = nameOf(flag.key, flag.schema);
       const former = before.get(name);
       before.delete(name);
-      if (former !== undefined && canonicalFlag(former) === canonicalFlag(flag)) continue;
+      if (former !== undefined && isSameFlag(former, flag)) continue;
       changes.push({ kind: "updated", key: flag.key, schema: flag.schema ?? null, before: former ?? null, after: flag });
     }
     if (store.source !== null) for (const flag of before.values()) changes.push({ kind: "deleted", key: flag.key, schema: flag.schema ?? null, before: flag, after: null });

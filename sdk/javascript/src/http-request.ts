@@ -1,19 +1,11 @@
 /** A GET request over `fetch` that follows redirects as every SDK does, and says what an unusable response means. */
 import { statusOutcome, isUnauthorized, parseRetryAfter, resolveRedirect } from "./core/policy.js";
 import { asError, ConnectionLost } from "./errors.js";
-import { isNode } from "./platform.js";
 import { connectionFailure, type ConnectionFailure } from "./transport.js";
 
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
 const MAX_PROBLEM_LENGTH = 2000;
-
-/** In Node.js `nodeFetch`, elsewhere the platform's. */
-export const defaultFetch: Fetch = async (input, init) => {
-  if (!isNode()) return fetch(input, init);
-  const { nodeFetch } = await import("./node-fetch.js");
-  return nodeFetch(input, init);
-};
 
 export interface HttpRequest {
   readonly url: string;
@@ -47,7 +39,7 @@ export async function httpRequest(fetch: Fetch, { url: first, apiKey, headers: o
     if (outcome === "redirect" || lostQueryAt !== null) {
       const target = resolveRedirect(url, lostQueryAt ?? response.headers.get("location"), hop);
       await response.body?.cancel();
-      if (target === null) throw refused(`redirect ${hop} of ${new URL(url).host} is not allowed`, status, "fatal", null);
+      if (target === null) throw refused(`redirect ${hop} of ${new URL(url).host} is not allowed`, status);
       url = target.url;
       if (!target.sendKey) key = null;
       redirect = "manual";
@@ -57,7 +49,7 @@ export async function httpRequest(fetch: Fetch, { url: first, apiKey, headers: o
       const fault = check(response);
       if (fault === null) return response;
       await response.body?.cancel();
-      throw refused(fault, status, "fatal", null);
+      throw refused(fault, status);
     }
     const wait = response.headers.get("retry-after");
     const detail = await problem(response);
@@ -76,7 +68,7 @@ export class Refused extends Error {
   }
 }
 
-export function refused(message: string, status: number | null, outcome: "retry" | "fatal", retryAfterMs: number | null): Refused {
+export function refused(message: string, status: number | null = null, outcome: "retry" | "fatal" = "fatal", retryAfterMs: number | null = null): Refused {
   return new Refused(connectionFailure(new ConnectionLost(message, { status }), outcome, retryAfterMs, status !== null && isUnauthorized(status)));
 }
 
@@ -89,19 +81,12 @@ function broken(error: unknown): ConnectionLost {
 /** The status and the detail of a problem response, in one line. */
 async function problem(response: Response): Promise<string> {
   const start = `the server responded with ${response.status}`;
-  let body: string;
   try {
-    body = (await response.text()).slice(0, MAX_PROBLEM_LENGTH);
-  } catch {
-    // The status alone decides what follows; the body only explains it.
-    return start;
-  }
-  if (!(response.headers.get("content-type") ?? "").includes("json")) return start;
-  try {
-    const { detail, title } = JSON.parse(body) as { detail?: unknown; title?: unknown };
+    const { detail, title } = JSON.parse((await response.text()).slice(0, MAX_PROBLEM_LENGTH)) as { detail?: unknown; title?: unknown };
     const text = detail ?? title;
     return typeof text === "string" ? `${start}: ${text}` : start;
   } catch {
+    // The status alone decides what follows; the body only explains it.
     return start;
   }
 }

@@ -6,7 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { encodeClose, encodeFrame, FrameError, FrameParser, Opcode, type FrameItem } from "./core/frame.js";
-import { statusOutcome, resolveRedirect } from "./core/policy.js";
+import { statusOutcome, resolveSocketRedirect } from "./core/policy.js";
 import { asError } from "./errors.js";
 import { nodeRequest } from "./node-request.js";
 import type { Socket, SocketEvents } from "./socket.js";
@@ -82,7 +82,7 @@ class NodeSocket implements Socket {
     if (this.#isOver) return void response.resume();
     if (statusOutcome(status) === "redirect") {
       response.resume();
-      const target = resolveRedirect(url, response.headers.location ?? null, hop);
+      const target = resolveSocketRedirect(url, response.headers.location ?? null, hop);
       this.#request?.destroy();
       if (target !== null) return this.#handshake(target.url, target.sendKey ? apiKey : null, hop + 1);
       return this.#over(1006, response.statusMessage ?? "", status);

@@ -4,9 +4,8 @@ import type {
   ClientOptions, ErrorHandler, EventHandler, FlagHandler, FlagsHandler, ResyncHandler, SegmentHandler, StateHandler,
 } from "./client-options.js";
 import { systemClock, type Clock } from "./clock.js";
-import { ConnectionSupervisor } from "./connection-supervisor.js";
+import { ConnectionSupervisor, type ConnectionSupervisorOptions } from "./connection-supervisor.js";
 import { ReconnectConfig } from "./core/backoff.js";
-import { isBefore, parseEventId } from "./core/event-id.js";
 import type { AnyEvent } from "./core/event.js";
 import type { Message, SnapshotMessage } from "./core/message.js";
 import { EVERYTHING, union, type Selection } from "./core/selection.js";
@@ -14,10 +13,9 @@ import { addWeights, checkLimits, checkValues, NO_WEIGHT, type SelectionLimits }
 import { Dispatcher } from "./dispatcher.js";
 import { ClientClosed } from "./errors.js";
 import { EventRouter } from "./event-router.js";
-import { FlagSubscription, handledFlag } from "./flag-subscription.js";
-import type { PendingRequests } from "./pending-requests.js";
-import type { StoreDriver } from "./store-driver.js";
-import { EventSubscription, type Subscription } from "./subscription.js";
+import { FlagSubscription, handledFlag, type FlagFeed } from "./flag-subscription.js";
+import type { FlagFold } from "./core/flag-fold.js";
+import type { EventSubscription, Subscription } from "./subscription.js";
 import type { Transport } from "./transport.js";
 import { followVisibility } from "./visibility.js";
 
@@ -28,12 +26,16 @@ export interface Companion {
   close(): void;
 }
 
+type Feed = FlagFeed<FlagFold>;
+type Supervise = (options: ConnectionSupervisorOptions, listener: ConnectionListener) => ConnectionSupervisor;
+
 export abstract class RealtimeClient {
   protected readonly connection: ClientConnection;
-  readonly #clock: Clock;
+  /** @internal */
+  readonly clock: Clock;
   readonly #dispatcher: Dispatcher;
   readonly #router = new EventRouter();
-  readonly #drivers = new Set<StoreDriver>();
+  readonly #feeds = new Set<Feed>();
   readonly #eventSubscriptions = new Set<EventSubscription>();
   readonly #resyncHandlers = new Set<ResyncHandler>();
   readonly #stateHandlers = new Set<StateHandler>();
@@ -45,44 +47,29 @@ export abstract class RealtimeClient {
   #weight = NO_WEIGHT;
   /** Whether the selection is sent in parts, and therefore is wider for a moment. */
   #isDivided = false;
-  /** The drivers that need a snapshot. */
-  readonly #requests = new Set<StoreDriver>();
+  /** Those that need a snapshot. */
+  readonly #requests = new Set<Feed>();
   #greeting: (Message & { kind: "connected" }) | null = null;
-  #staleTimer: unknown = null;
   #isClosed = false;
   /** @internal Why the last connection ended; null while connected. */
   lastConnectionError: Error | null = null;
   #isOffline = false;
   /** @internal The address of the server, for the key of saved flags. */
   readonly url: string;
-  readonly #apiKey: ApiKey;
-  /** @internal What a table store's own connection takes over. */
-  readonly reconnect: ReconnectConfig;
   /** @internal */
-  readonly heartbeatMs: number;
-  /** @internal */
-  readonly connectMs: number;
-  readonly #transport: Transport;
+  readonly apiKey: ApiKey;
+  /** @internal What the client's connections have in common. */
+  readonly settings: Omit<ConnectionSupervisorOptions, "lastEventId">;
+  /** @internal What a function `apiKey` has returned for the first connection, before that is made. */
+  firstKey: Promise<string> | null = null;
   readonly #companions = new Set<Companion>();
   #holds = 0;
-  /** What a function returned for the first connection, before it was made. */
-  #firstKey: Promise<string> | null = null;
-  #identity: Promise<string> | null = null;
-  #started: () => void = () => undefined;
 
-  protected constructor(options: ClientOptions, transport: Transport, requests: PendingRequests | null) {
+  protected constructor(options: ClientOptions, transport: Transport, supervise: Supervise = (...parts) => new ConnectionSupervisor(...parts)) {
     const { apiKey = null, heartbeatInterval = 30_000, connectTimeout = 10_000, queueSize = 1000, pauseWhenHidden = 60_000 } = options;
-    this.#clock = options.clock ?? systemClock;
+    this.clock = options.clock ?? systemClock;
     this.url = options.url;
-    this.#transport = transport;
-    this.heartbeatMs = heartbeatInterval;
-    this.connectMs = connectTimeout;
-    this.#apiKey = apiKey;
-    const connectionKey = typeof apiKey !== "function" ? apiKey : () => {
-      const first = this.#firstKey;
-      this.#firstKey = null;
-      return first ?? apiKey();
-    };
+    this.apiKey = apiKey;
     this.#limits = transport.limits;
     this.#dispatcher = new Dispatcher({
       limit: queueSize,
@@ -90,16 +77,17 @@ export abstract class RealtimeClient {
       drained: () => this.connection.resume("overflow"),
       failed: (error) => this.report(error),
     });
-    const reconnect = this.reconnect = ReconnectConfig.from(options.reconnectConfig);
-    const makeOwn = (listener: ConnectionListener, lastEventId: string | null) => new ConnectionSupervisor({
-      transport, clock: this.#clock, reconnect, hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined, apiKey: connectionKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout, lastEventId, requests,
-    }, listener);
+    this.settings = {
+      transport, clock: this.clock, reconnect: ReconnectConfig.from(options.reconnectConfig), hasOwnLimit: options.reconnectConfig?.maxAttempts !== undefined,
+      apiKey: typeof apiKey === "function" ? () => this.#nextKey(apiKey) : apiKey, heartbeatMs: heartbeatInterval, connectMs: connectTimeout,
+    };
+    const makeOwn = (own: ConnectionListener, lastEventId: string | null) => supervise({ ...this.settings, lastEventId }, own);
     const listener: ConnectionListener = {
       message: (message) => this.#onMessage(message),
       state: (state, error) => this.#onConnectionState(state, error),
       error: (error) => this.report(error),
     };
-    this.connection = options.share?.({ url: options.url, apiKey, clock: this.#clock, listener, makeOwn }) ?? makeOwn(listener, null);
+    this.connection = options.share?.({ url: options.url, apiKey, clock: this.clock, listener, makeOwn }) ?? makeOwn(listener, null);
     this.#unfollow = followVisibility(this.connection, pauseWhenHidden);
     if (options.start === false) this.offline();
   }
@@ -130,21 +118,19 @@ export abstract class RealtimeClient {
   subscribe(handler: EventHandler): Subscription;
   subscribe(what: string | readonly string[] | Selection | EventHandler, handler?: FlagHandler | EventHandler): Subscription {
     if (typeof what === "function") return this.#addEventSubscription(EVERYTHING, what);
-    if (typeof handler !== "function") throw new TypeError("subscribe needs a handler; pass a function as its last argument");
-    if (typeof what === "string") return this.subscribeFlag(what, handler as FlagHandler);
-    if (Array.isArray(what)) return this.#subscribeFlags({ flags: strings(what, "flagKey") }, handler as FlagHandler);
+    if (typeof what === "string" || Array.isArray(what)) return this.#subscribeFlags({ flags: [what].flat() }, handler as FlagHandler);
     return this.#addEventSubscription(what as Selection, handler as EventHandler);
   }
 
   /** Same as `subscribe` with a flag's key. */
   subscribeFlag(flagKey: string, handler: FlagHandler): Subscription {
-    return this.#subscribeFlags({ flags: strings([flagKey], "flagKey") }, handler);
+    return this.#subscribeFlags({ flags: [flagKey] }, handler);
   }
 
   /** Flags with any of these tags: calls the handler with all of them, then with those that changed. A flag that loses its tags is passed once more. */
   subscribeTags(tags: readonly string[], handler: FlagsHandler): Subscription {
     if (!(tags?.length > 0)) throw new TypeError("subscribeTags needs at least one tag");
-    return this.#addFlagSubscription({ tags: strings(tags, "tags") }, handler, (changes, moved) => {
+    return this.#addFlagSubscription({ tags: [...tags] }, handler, (changes, moved) => {
       this.#dispatcher.push(() => handler(changes.map((change) => handledFlag(change, moved)), changes));
     });
   }
@@ -184,7 +170,7 @@ export abstract class RealtimeClient {
     if (typeof what === "object") return what.unsubscribe();
     const isMeant = ({ handler, selection }: FlagSubscription | EventSubscription) =>
       what === undefined || handler === what || (selection?.flags?.length === 1 && selection.flags[0] === what);
-    for (const driver of this.#drivers) if (driver instanceof FlagSubscription && isMeant(driver)) this.#drivers.delete(driver);
+    for (const feed of this.#feeds) if (feed instanceof FlagSubscription && isMeant(feed)) this.#feeds.delete(feed);
     for (const subscription of this.#eventSubscriptions) if (isMeant(subscription)) this.#eventSubscriptions.delete(subscription);
     this.#refresh();
   }
@@ -192,9 +178,8 @@ export abstract class RealtimeClient {
   /** Connects after `start: false` or `offline`. It does nothing on a client that is started. */
   start(): void {
     this.#isOffline = false;
-    this.#started();
     this.connection.resume("offline");
-    for (const companion of this.#companions) companion.start();
+    this.#accompany("start");
   }
 
   /** Ends the connection, and makes none until `start`. Stores stay readable. */
@@ -202,7 +187,7 @@ export abstract class RealtimeClient {
     if (this.#isClosed || this.#isOffline) return;
     this.#isOffline = true;
     this.connection.pause("offline");
-    for (const companion of this.#companions) companion.offline();
+    this.#accompany("offline");
   }
 
   /** Whether the client was not started, or `offline` was called. */
@@ -218,22 +203,9 @@ export abstract class RealtimeClient {
     // Drops the queued calls first: the calls that closing itself causes, such as the last status, still run.
     this.#dispatcher.clear();
     this.connection.close();
-    if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
-    for (const companion of this.#companions) companion.close();
-    this.#drivers.clear();
+    this.#accompany("close");
+    this.#feeds.clear();
     this.#eventSubscriptions.clear();
-  }
-
-  /** @internal Whose flags this client receives: the credential, null without one. A function is called once, when the client starts. */
-  identity(): string | null | Promise<string> {
-    const key = this.#apiKey;
-    if (typeof key !== "function") return key;
-    if (this.#identity === null) {
-      this.#identity = this.#firstKey = new Promise<void>((resolve) => { this.#started = resolve; }).then(key);
-      this.#identity.catch(() => { this.#identity = this.#firstKey = null; });
-      if (!this.#isOffline) this.#started();
-    }
-    return this.#identity;
   }
 
   /** @internal Makes no first connection until `until` is settled, which must be soon. */
@@ -245,14 +217,9 @@ export abstract class RealtimeClient {
     });
   }
 
-  /** @internal The credential of a request beside the connection. */
-  async credential(): Promise<string | null> {
-    return typeof this.#apiKey === "function" ? this.#apiKey() : this.#apiKey;
-  }
-
   /** @internal The transport of a connection beside the client's own. */
   tableTransport(): Transport {
-    return this.#transport;
+    return this.settings.transport;
   }
 
   /** @internal Starts, pauses and closes something together with the client. */
@@ -266,29 +233,34 @@ export abstract class RealtimeClient {
     this.#companions.delete(companion);
   }
 
-  /** @internal */
-  get clock(): Clock {
-    return this.#clock;
-  }
-
-  /** @internal Feeds a driver until it is detached. */
-  attach(driver: StoreDriver): void {
+  /** @internal Feeds a copy of flags until it is detached. */
+  attach(feed: Feed): void {
     if (this.#isClosed) throw new ClientClosed();
-    this.#checkSelection(driver.selection);
-    this.#drivers.add(driver);
-    if (this.connection.state === "failed") driver.store.clientFailed();
-    driver.reportStatus();
+    this.#checkSelection(feed.selection);
+    this.#feeds.add(feed);
+    if (this.state === "failed") feed.follow("failed");
+    feed.reportStatus();
     this.#refresh();
   }
 
   /** @internal */
-  detach(driver: StoreDriver): void {
-    if (this.#drivers.delete(driver)) this.#refresh();
+  detach(feed: Feed): void {
+    if (this.#feeds.delete(feed)) this.#refresh();
   }
 
   /** @internal Queues a handler call. */
   dispatch(task: () => unknown): void {
     this.#dispatcher.push(task);
+  }
+
+  #accompany(step: keyof Companion): void {
+    for (const companion of this.#companions) companion[step]();
+  }
+
+  #nextKey(next: () => string | Promise<string>): string | Promise<string> {
+    const first = this.firstKey;
+    this.firstKey = null;
+    return first ?? next();
   }
 
   #subscribeFlags(selection: Selection, handler: FlagHandler): Subscription {
@@ -308,7 +280,7 @@ export abstract class RealtimeClient {
     checked(handler);
     if (this.#isClosed) throw new ClientClosed();
     if (selection !== null) this.#checkSelection(selection);
-    const subscription = new EventSubscription(selection, handler, (event) => this.#dispatcher.push(() => handler(event)));
+    const subscription: EventSubscription = { selection, handler, deliver: (event) => this.#dispatcher.push(() => handler(event)) };
     this.#eventSubscriptions.add(subscription);
     this.#refresh();
     return {
@@ -328,30 +300,16 @@ export abstract class RealtimeClient {
       // Before a cache has been read, it is not known after which id the first connection resumes.
       if (this.#isClosed || (this.#holds > 0 && /idle|paused/.test(this.connection.state))) return;
       if (this.connection.state === "connected" && this.#greeting !== null) {
-        for (const driver of this.#drivers) {
-          if (!driver.store.isConnected) this.#greet(driver, this.#greeting);
-        }
+        for (const feed of this.#feeds) if (!feed.fold.isConnected) this.#greet(feed, this.#greeting);
       }
       this.#requestSnapshots();
       const selection = this.#selection();
       this.#isDivided = selection !== null && this.#limits.isDivided(selection);
       this.#weight = this.#selections().reduce((sum, one) => addWeights(sum, this.#limits.weigh(one)), NO_WEIGHT);
-      const feedsStore = [...this.#drivers].some((driver) => !(driver instanceof FlagSubscription));
-      this.connection.select(selection, this.#drivers.size > 0, feedsStore, this.#since());
+      let since: string | null | undefined;
+      for (const feed of this.#feeds) since = feed.resumeAfter(since);
+      this.connection.select(selection, this.#feeds.size > 0, since !== undefined, since ?? null);
     });
-  }
-
-  /** The lowest id of the stores, if each has one of the same log. */
-  #since(): string | null {
-    let lowest: string | null = null;
-    for (const driver of this.#drivers) {
-      if (driver instanceof FlagSubscription) continue;
-      const id = driver.store.lastEventId;
-      const [own, low] = [id, lowest].map((text) => (text === null ? null : parseEventId(text)));
-      if (id === null || own === null || (low != null && own!.log !== low.log)) return null;
-      if (low == null || isBefore(own!, low)) lowest = id;
-    }
-    return lowest;
   }
 
   /** Counts `added` as selected; raises RangeError if the connection cannot select it as well. */
@@ -363,7 +321,7 @@ export abstract class RealtimeClient {
   }
 
   #selections(): Selection[] {
-    return [...this.#drivers, ...this.#eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
+    return [...this.#feeds, ...this.#eventSubscriptions].flatMap(({ selection }) => (selection === null ? [] : [selection]));
   }
 
   #selection(): Selection | null {
@@ -371,24 +329,24 @@ export abstract class RealtimeClient {
     return union(selections.length === 0 && this.#eventSubscriptions.size > 0 ? [EVERYTHING] : selections);
   }
 
-  /** A driver that joins an open connection receives its greeting, then waits for a snapshot. */
-  #greet(driver: StoreDriver, greeting: Message & { kind: "connected" }): void {
-    driver.receive({ ...greeting, resumed: false }, this.#clock.now());
-    this.#requests.add(driver);
+  /** What joins an open connection receives its greeting, then waits for a snapshot. */
+  #greet(feed: Feed, greeting: Message & { kind: "connected" }): void {
+    feed.receive({ ...greeting, resumed: false }, this.clock.now());
+    this.#requests.add(feed);
   }
 
   #requestSnapshots(): void {
-    const selection = union([...this.#requests].filter((driver) => this.#drivers.has(driver)).map((driver) => driver.selection));
+    const selection = union([...this.#requests].filter((feed) => this.#feeds.has(feed)).map(({ selection }) => selection));
     this.#requests.clear();
     if (selection !== null) this.connection.requestSnapshot(selection);
   }
 
   #onMessage(message: Message): void {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     if (message.kind === "connected") this.#greeting = message;
-    for (const driver of this.#drivers) {
-      if (driver.receive(message, now)) this.#requests.add(driver);
-      if (message.kind === "connected" && message.resumed && driver.store.lastEventId === null) this.#requests.add(driver);
+    for (const feed of this.#feeds) {
+      if (feed.receive(message, now)) this.#requests.add(feed);
+      if (message.kind === "connected" && message.resumed && feed.fold.lastEventId === null) this.#requests.add(feed);
     }
     if (message.kind === "snapshot") this.#onSnapshot(message);
     if (message.kind === "events") for (const event of message.events) this.#router.route(event, this.#eventSubscriptions, !this.#isDivided);
@@ -410,27 +368,14 @@ export abstract class RealtimeClient {
     if (state !== "connected") this.#greeting = null;
     if (error !== null) this.lastConnectionError = error;
     else if (state === "connected") this.lastConnectionError = null;
-    for (const { store } of this.#drivers) {
-      if (state === "failed") store.clientFailed();
-      else if (state === "closed") store.close();
-      else if (state !== "connected") store.connectionLost();
-    }
+    for (const feed of this.#feeds) feed.follow(state);
     this.#reportStatuses();
     for (const handler of this.#stateHandlers) this.#dispatcher.push(() => handler(state, error));
     if (state === "failed" && this.#stateHandlers.size === 0) this.report(error!);
   }
 
-  /** Reports the statuses that have changed, and sets the timer for the next that time alone will change. */
   #reportStatuses(): void {
-    for (const driver of this.#drivers) driver.reportStatus();
-    if (this.#staleTimer !== null) this.#clock.clearTimer(this.#staleTimer);
-    this.#staleTimer = null;
-    const times = [...this.#drivers].flatMap(({ store }) => store.staleAt ?? []);
-    if (times.length === 0 || this.#isClosed) return;
-    this.#staleTimer = this.#clock.setTimer(() => {
-      for (const { store } of this.#drivers) store.tick(this.#clock.now());
-      this.#reportStatuses();
-    }, Math.max(Math.min(...times) - this.#clock.now(), 0) + 1);
+    for (const feed of this.#feeds) feed.reportStatus();
   }
 
   /** @internal Reports an error that does not end the client. */
@@ -454,10 +399,5 @@ function added<T>(set: Set<T>, item: T): () => void {
 }
 
 function checked(handler: unknown): void {
-  if (typeof handler !== "function") throw new TypeError("the handler must be a function");
-}
-
-function strings(values: readonly string[], name: string): readonly string[] {
-  for (const value of values) if (typeof value !== "string" || value === "") throw new TypeError(`${name} is ${JSON.stringify(value)}; it must be a non-empty string`);
-  return [...values];
+  if (typeof handler !== "function") throw new TypeError("a handler is missing; pass a function as the last argument");
 }

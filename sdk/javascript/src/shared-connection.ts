@@ -137,7 +137,7 @@ export class SharedConnection implements ClientConnection {
 
   call(fields: Fields, timeoutMs: number): Promise<Fields> {
     if (this.state === "closed") return Promise.reject(new ClientClosed());
-    if (this.#inner !== null) return this.#inner.call(fields, timeoutMs);
+    if (this.#inner !== null) return this.#inner.call!(fields, timeoutMs);
     const call = `${this.#tab}-${++this.#requestCount}`;
     const request = { call, fields, timeoutMs };
     this.#post({ type: "call", ...request });
@@ -352,7 +352,7 @@ export class SharedConnection implements ClientConnection {
 
   /** Sends a request of this tab that was made before it had its connection. */
   #callInner({ call, fields, timeoutMs }: TabRequest): void {
-    this.#inner!.call(fields, timeoutMs).then(
+    this.#inner!.call!(fields, timeoutMs).then(
       (body) => this.#requests.resolve(call, body),
       (error: unknown) => this.#requests.reject(call, asError(error)),
     );
@@ -360,7 +360,7 @@ export class SharedConnection implements ClientConnection {
 
   #answer(call: string, fields: Fields, timeoutMs: number): void {
     const to = call.slice(0, call.lastIndexOf("-"));
-    this.#inner!.call(fields, timeoutMs).then(
+    this.#inner!.call!(fields, timeoutMs).then(
       (body) => this.#post({ type: "answer", to, call, body }),
       (error: unknown) => this.#post({ type: "answer", to, call, error: plain(asError(error)) }),
     );

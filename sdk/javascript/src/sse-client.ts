@@ -1,7 +1,8 @@
 /** The one-way client: a plain HTTP response, which passes any proxy. */
 import { MAX_MESSAGE_BYTES, type ClientOptions } from "./client-options.js";
 import { endpointUrl } from "./endpoint-url.js";
-import { defaultFetch, type Fetch } from "./http-request.js";
+import type { Fetch } from "./http-request.js";
+import { defaultFetch } from "./platform-fetch.js";
 import { RealtimeClient } from "./realtime-client.js";
 import { SseTransport } from "./sse-transport.js";
 
@@ -14,6 +15,6 @@ export interface SSEClientOptions extends ClientOptions {
 export class FlagentSSEClient extends RealtimeClient {
   constructor(options: SSEClientOptions) {
     const url = endpointUrl(options.url, ["http:", "https:"]);
-    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageBytes ?? MAX_MESSAGE_BYTES, options.longIntegers), null);
+    super({ ...options, url }, new SseTransport(url, options.fetch ?? defaultFetch, options.maxMessageBytes ?? MAX_MESSAGE_BYTES, options.longIntegers));
   }
 }

@@ -37,7 +37,7 @@ export class SseTransport implements Transport {
     else if (request.lastEventId === null && request.snapshot) query.set("snapshot", "true");
     // The query cannot express everything plus tables: an empty selection means everything, and tables in it would exclude the flags.
     const reading = isEverything(selection) && selection.tables?.length
-      ? Promise.reject(refused("an event stream cannot select everything and tables at once; use the WebSocket, or two clients", null, "fatal", null))
+      ? Promise.reject(refused("an event stream cannot select everything and tables at once; use the WebSocket, or two clients"))
       : this.#read(query, request.apiKey, RESUMES_BY_PARAMETER ? null : request.lastEventId, abort.signal, sink);
     reading.then(
       () => { if (!abort.signal.aborted) sink.ended(connectionFailure(new ConnectionLost("the server ended the stream"))); },

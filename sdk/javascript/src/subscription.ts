@@ -10,10 +10,8 @@ export interface Subscription {
 }
 
 /** A handler of events; with `selection` null it receives the events of the other subscriptions. */
-export class EventSubscription {
-  constructor(
-    readonly selection: Selection | null,
-    readonly handler: unknown,
-    readonly deliver: (event: AnyEvent) => void,
-  ) {}
+export interface EventSubscription {
+  readonly selection: Selection | null;
+  readonly handler: unknown;
+  deliver(event: AnyEvent): void;
 }

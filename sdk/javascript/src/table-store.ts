@@ -1,7 +1,6 @@
 /** A live local copy of the rows of a watched table. */
 import type { ConnectionState } from "./client-connection.js";
-import { ConnectionSupervisor } from "./connection-supervisor.js";
-import { ReconnectConfig } from "./core/backoff.js";
+import { DialogueSupervisor } from "./dialogue-supervisor.js";
 import type { AnyEvent } from "./core/event.js";
 import { isBefore, parseEventId, positionOf } from "./core/event-id.js";
 import type { Message } from "./core/message.js";
@@ -58,7 +57,7 @@ export class TableStore implements Iterable<Row> {
   #status: StoreStatus = "INITIALIZING";
   #failure: Error | null = null;
   #lastError: Error | null = null;
-  readonly #supervisor: ConnectionSupervisor;
+  readonly #supervisor: DialogueSupervisor;
   readonly #waiters = new Waiters();
   readonly #changeHandlers = new Set<(changes: readonly RowChange[]) => unknown>();
   readonly #statusHandlers = new Set<(status: StoreStatus) => unknown>();
@@ -71,10 +70,8 @@ export class TableStore implements Iterable<Row> {
     this.#client = client;
     this.#options = options;
     this.#maxRows = maxRows;
-    const { clock } = client;
-    this.#supervisor = new ConnectionSupervisor({
-      transport: this.#transport(client.tableTransport()), clock, reconnect: ReconnectConfig.from({ ...client.reconnect, maxAttempts: 0 }), hasOwnLimit: false, requests: null,
-      apiKey: async () => (await client.credential()) as string, heartbeatMs: client.heartbeatMs, connectMs: client.connectMs,
+    this.#supervisor = new DialogueSupervisor({
+      ...client.settings, transport: this.#transport(client.tableTransport()), reconnect: { ...client.settings.reconnect, maxAttempts: 0 }, hasOwnLimit: false, apiKey: client.apiKey,
     }, {
       message: (message) => this.#onMessage(message),
       state: (state, error) => this.#onState(state, error),

@@ -1,32 +1,14 @@
-/** The WebSocket transport: the platform's class in browsers, `node-socket` in Node.js, or the class from the options. */
+/** The WebSocket transport. Its socket is the platform's (`platform-socket`), or of the class from the options. */
 import { MalformedMessage } from "./core/errors.js";
 import type { LongIntegers } from "./core/exact-json.js";
-import { decodeMessage, GREETING, parseJson, type Message } from "./core/message.js";
+import { decodeDialogue, GREETING, parseJson, type Message } from "./core/message.js";
 import { closeCodeOutcome, statusOutcome, isUnauthorized, parseRetryAfter } from "./core/policy.js";
 import { isEverything, union, type Selection } from "./core/selection.js";
 import { changeMessages, MESSAGE_LIMITS, subscribeMessages } from "./core/selection-messages.js";
 import { asError, ConnectionLost, RequestFailed } from "./errors.js";
 import type { Fields } from "./pending-requests.js";
-import { isNode } from "./platform.js";
-import type { OpenSocket, Socket } from "./socket.js";
+import type { OpenSocket } from "./socket.js";
 import { connectionFailure, type Connection, type ConnectionFailure, type ConnectionRequest, type ConnectionSink, type Transport } from "./transport.js";
-
-/** The part of the standard WebSocket class that the client uses. */
-export interface WebSocketLike {
-  readonly readyState: number;
-  onopen: ((event: never) => void) | null;
-  onmessage: ((event: never) => void) | null;
-  onclose: ((event: never) => void) | null;
-  onerror: ((event: never) => void) | null;
-  send(text: string): void;
-  close(code?: number, reason?: string): void;
-}
-
-export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocketLike;
-
-const OPEN = 1;
-export const PROTOCOL = "flagent.v1";
-export const KEY_PROTOCOL = "flagent.key.";
 
 export class WebSocketTransport implements Transport {
   readonly limits = MESSAGE_LIMITS;
@@ -88,7 +70,7 @@ export class WebSocketTransport implements Transport {
         if (isOver) return;
         let message: Message;
         try {
-          message = decodeMessage(parseJson(text, this.#integers));
+          message = decodeDialogue(parseJson(text, this.#integers));
         } catch (error) {
           return sink.malformed(asError(error));
         }
@@ -151,59 +133,4 @@ export class WebSocketTransport implements Transport {
       },
     };
   }
-}
-
-/**
- * A socket of the platform's class. It cannot send headers, so the API key is sent as a subprotocol: the client offers
- * `flagent.v1` and `flagent.key.<base64url of the key>`; the server selects the first and never returns the second.
- */
-export function standardSocket(WebSocketClass: WebSocketClass): OpenSocket {
-  return (url, apiKey, events) => {
-    const socket = apiKey === null ? new WebSocketClass(url) : new WebSocketClass(url, [PROTOCOL, KEY_PROTOCOL + base64Url(apiKey)]);
-    socket.onopen = () => events.open();
-    socket.onmessage = (event: { data: unknown }) => {
-      events.received();
-      if (typeof event.data === "string") events.text(event.data);
-      else events.malformed("a binary message is not supported");
-    };
-    socket.onclose = (event: { code: number; reason: string }) => events.closed(event.code, event.reason, null, null);
-    // `close` follows and carries all information; without a listener for `error`, some implementations throw.
-    socket.onerror = () => undefined;
-    return {
-      send: (text) => { if (socket.readyState === OPEN) socket.send(text); },
-      close: () => {
-        socket.onopen = socket.onmessage = socket.onclose = null;
-        socket.close(1000);
-      },
-    };
-  };
-}
-
-function base64Url(text: string): string {
-  const bytes = new TextEncoder().encode(text);
-  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-}
-
-/** In Node.js the socket that sends headers and reports HTTP statuses, elsewhere the platform's class. */
-export function defaultSocket(maxLength: number): OpenSocket {
-  if (!isNode()) {
-    const { WebSocket } = globalThis as { WebSocket?: WebSocketClass };
-    if (WebSocket === undefined) throw new TypeError("this platform has no WebSocket; pass a class as the option `WebSocket`");
-    return standardSocket(WebSocket);
-  }
-  return (url, apiKey, events) => {
-    let inner: Socket | null = null;
-    let isClosed = false;
-    import("./node-socket.js").then(
-      ({ openNodeSocket }) => { if (!isClosed) inner = openNodeSocket(url, apiKey, events, maxLength); },
-      (error: unknown) => events.closed(1006, asError(error).message, null, null),
-    );
-    return {
-      send: (text) => inner?.send(text),
-      close: () => {
-        isClosed = true;
-        inner?.close();
-      },
-    };
-  };
 }

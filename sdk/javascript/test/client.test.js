@@ -137,7 +137,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       for (const refused of [
         () => client.subscribeFlag("one more", () => undefined), () => client.subscribeTags(["t"], () => undefined),
         () => client.subscribeSegments(() => undefined), () => new FlagStore(client, { flagIDs: [1] }),
-      ]) assert.throws(refused, new RegExp(`^RangeError: this client would select ${limit + 1} .* limit .* ${limit};`));
+      ]) assert.throws(refused, new RegExp(`^RangeError: this client would select ${limit + 1} .* limit .* ${limit}[;,]`));
       store.close();
       client.subscribeFlag("one more", () => undefined);
       for (const refused of [
@@ -638,11 +638,11 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
 
     test("rejects invalid arguments at once", () => {
       assert.throws(() => new Client({ url: "nonsense" }), /url is "nonsense"/);
-      assert.throws(() => new Client({ url: "ftp://host/" }), /must begin with/);
+      assert.throws(() => new Client({ url: "ftp://host/" }), /must be an absolute URL that begins with/);
       assert.throws(() => new Client({ url: wire.url(server), reconnectConfig: { maxAttempts: -1 } }), /maxAttempts is -1/);
       connect();
       assert.throws(() => client.subscribe("a"), /handler/);
-      assert.throws(() => client.subscribe("", () => undefined), /flagKey/);
+      assert.throws(() => client.subscribe("", () => undefined), /flags contains ""/);
       assert.throws(() => client.subscribeTags([], () => undefined), /at least one tag/);
       assert.throws(() => new FlagStore(client, { segments: true }), /a store selects flags/);
     });

@@ -6,7 +6,7 @@ import { canonicalFlag, digestOf } from "../dist/core/digest.js";
 import { SseParser } from "../dist/core/sse-parser.js";
 import { decodeEvent, EventType } from "../dist/core/event.js";
 import { parseKeepAlive, decodeMessage, decodeSseItem } from "../dist/core/message.js";
-import { closeCodeOutcome, statusOutcome, isEventStream, parseRetryAfter, resolveRedirect } from "../dist/core/policy.js";
+import { closeCodeOutcome, statusOutcome, isEventStream, parseRetryAfter, resolveRedirect, resolveSocketRedirect } from "../dist/core/policy.js";
 import { isBefore, parseEventId } from "../dist/core/event-id.js";
 import { DigestCheck } from "../dist/core/digest-check.js";
 import { StoreCore } from "../dist/core/store-core.js";
@@ -76,7 +76,7 @@ describe("outcomes of responses", () => {
   for (const { id, value, isStream } of policy.contentType) test(id, () => assert.equal(isEventStream(value), isStream));
   for (const { id, value, now, ms } of policy.retryAfter) test(id, () => assert.equal(parseRetryAfter(value, Date.parse(now)), ms));
   for (const { id, name, from, location, hop, outcome } of policy.redirect) {
-    test(`${id} ${name}`, () => assert.deepEqual(resolveRedirect(from, location, hop), outcome));
+    test(`${id} ${name}`, () => assert.deepEqual((/^ws/.test(from) ? resolveSocketRedirect : resolveRedirect)(from, location, hop), outcome));
   }
 });
 

@@ -17,12 +17,14 @@ export const ReconnectConfig = {
 
   /** The defaults, overridden by the given values; raises RangeError for a value out of range. */
   from(given: Partial<ReconnectConfig> = {}): ReconnectConfig {
-    const config = { ...ReconnectConfig.defaults, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
-    for (const [name, least] of [["maxAttempts", 0], ["initialDelay", 0], ["maxDelay", 0], ["multiplier", 1], ["stableAfter", 0]] as const) {
-      const value: unknown = config[name];
+    const config: Record<keyof ReconnectConfig, number> = { ...ReconnectConfig.defaults };
+    for (const name of Object.keys(config) as (keyof ReconnectConfig)[]) {
+      const value = given[name] === undefined ? config[name] : given[name];
+      const least = name === "multiplier" ? 1 : 0;
       if (typeof value !== "number" || !(value >= least) || (name === "maxAttempts" && !Number.isInteger(value))) {
         throw new RangeError(`reconnectConfig.${name} is ${String(value)}; it must be a number of at least ${least}`);
       }
+      config[name] = value;
     }
     return config;
   },

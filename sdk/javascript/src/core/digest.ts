@@ -3,10 +3,7 @@
  * 2^32 of the CRC-32 of each flag's canonical JSON. A sum does not depend on order and changes in one step per flag.
  */
 import { crc32 } from "./crc32.js";
-import type { Flag } from "./flag.js";
-
-/** Bookkeeping, which changes without an event, and the schema, which only some snapshots carry. */
-const EXCLUDED = new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
+import { BOOKKEEPING, type Flag } from "./flag.js";
 
 /** The sorted keys of each shape of object, with their JSON: flags have few shapes, and sorting is most of the work. */
 const shapes = new Map<string, readonly (readonly [string, string])[]>();
@@ -39,7 +36,7 @@ export function canonicalJson(value: unknown, skip?: ReadonlySet<string>): strin
 }
 
 export function canonicalFlag(flag: Flag): string {
-  return canonicalJson(flag, EXCLUDED);
+  return canonicalJson(flag, BOOKKEEPING);
 }
 
 const sums = new WeakMap<Flag, number>();

@@ -15,8 +15,8 @@ export interface EventId {
 
 const FORMAT = /^(\d{1,19})(?:-(\d{1,9}))?@([a-z0-9]{1,32})(?:\.[a-z0-9]{1,16})?$/;
 
-export function parseEventId(text: string): EventId | null {
-  const match = FORMAT.exec(text);
+export function parseEventId(text: string | null): EventId | null {
+  const match = text === null ? null : FORMAT.exec(text);
   if (match === null) return null;
   return { position: BigInt(match[1]!), index: match[2] === undefined ? null : Number(match[2]), log: match[3]! };
 }
@@ -30,5 +30,5 @@ export function isBefore(earlier: EventId, later: EventId): boolean {
 
 /** The digits of an id's position; null if there is none, or if the id has another form. */
 export function positionOf(id: string | null): string | null {
-  return (id === null ? null : parseEventId(id))?.position.toString() ?? null;
+  return parseEventId(id)?.position.toString() ?? null;
 }

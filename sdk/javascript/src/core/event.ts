@@ -2,7 +2,7 @@
 import { MalformedMessage } from "./errors.js";
 import { isFlag, type Distribution, type Flag, type Segment, type Variant } from "./flag.js";
 
-export const EventType = Object.freeze({
+export const EventType = /* @__PURE__ */ Object.freeze({
   FLAG_CREATED: "flag_created",
   FLAG_UPDATED: "flag_updated",
   FLAG_ENABLED: "flag_enabled",

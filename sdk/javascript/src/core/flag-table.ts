@@ -1,7 +1,5 @@
 /** Flags by key and by id, and the changes since `changes` was last called. */
-import { canonicalFlag } from "./digest.js";
-import { AmbiguousFlag } from "./errors.js";
-import type { Flag } from "./flag.js";
+import { isSameFlag, type Flag } from "./flag.js";
 
 export type ChangeKind = "created" | "updated" | "deleted";
 
@@ -41,38 +39,34 @@ export class FlagTable {
     return [...this.#byKey.keys()];
   }
 
-  /** Raises AmbiguousFlag if several schemas have the key and none is given. */
-  get(key: string, schema?: string): Flag | undefined {
-    if (!this.hasSchemas) return this.#byKey.get(key);
-    if (schema !== undefined) return this.#byKey.get(qualified(schema, key));
-    return this.#only((flag) => flag.key === key, `the flag ${key}`);
+  /** With several schemas a flag is found by its schema too. */
+  get(key: string, schema?: string | null): Flag | undefined {
+    return this.#byKey.get(this.#qualified(schema, key));
   }
 
   /** By id; as `get`. */
-  find(id: number | string, schema?: string): Flag | undefined {
-    if (!this.hasSchemas) return this.#at(this.#byId.get(String(id)));
-    if (schema !== undefined) return this.#at(this.#byId.get(qualified(schema, String(id))));
-    return this.#only((flag) => String(flag.id) === String(id), `the flag with the id ${id}`);
+  find(id: number | string, schema?: string | null): Flag | undefined {
+    return this.#byKey.get(this.#byId.get(this.#qualified(schema, String(id)))!);
   }
 
   /** Stores a flag under its present key; a flag that had the key before is removed. */
   put(flag: Flag): void {
-    const key = this.#qualified(flag, flag.key);
-    const id = this.#qualified(flag, String(flag.id));
-    const former = this.#at(this.#byId.get(id));
+    const key = this.#qualified(flag.schema, flag.key);
+    const id = this.#qualified(flag.schema, String(flag.id));
+    const former = this.#byKey.get(this.#byId.get(id)!);
     if (former !== undefined && former.key !== flag.key) this.drop(former);
     const holder = this.#byKey.get(key);
-    if (holder !== undefined && holder.id !== flag.id) this.#byId.delete(this.#qualified(flag, String(holder.id)));
+    if (holder !== undefined && holder.id !== flag.id) this.#byId.delete(this.#qualified(flag.schema, String(holder.id)));
     this.#touch(key);
     this.#byKey.set(key, flag);
     this.#byId.set(id, key);
   }
 
   drop(flag: Flag): void {
-    const key = this.#qualified(flag, flag.key);
+    const key = this.#qualified(flag.schema, flag.key);
     this.#touch(key);
     this.#byKey.delete(key);
-    this.#byId.delete(this.#qualified(flag, String(flag.id)));
+    this.#byId.delete(this.#qualified(flag.schema, String(flag.id)));
   }
 
   /** Replaces all flags. `onlySchema` is the schema of the former flags, if they carried none and it is known. */
@@ -92,15 +86,15 @@ export class FlagTable {
     for (const [key, flag] of this.#byKey) {
       if (this.hasSchemas && onlySchema !== null && flag.schema !== onlySchema) continue;
       const former = this.hasSchemas ? flag.key : [...old.keys()].find((name) => name.endsWith(`\0${flag.key}`));
-      const before = former === undefined ? undefined : old.get(former);
-      if (before === undefined || before.id !== flag.id) continue;
+      const before = old.get(former!);
+      if (before?.id !== flag.id) continue;
       this.#touched.set(key, before);
       this.#touched.delete(former!);
       old.delete(former!);
     }
   }
 
-  /** The changes since the last call, by canonical text: in the order of the old state, then of the new. */
+  /** The changes since the last call, bookkeeping apart: in the order of the old state, then of the new. */
   changes(order: readonly string[]): FlagChange[] {
     const touched = this.#touched;
     if (touched.size === 0) return [];
@@ -111,8 +105,7 @@ export class FlagTable {
     for (const name of new Set([...former, ...existed, ...touched.keys()])) {
       const before = touched.get(name) ?? null;
       const after = this.#byKey.get(name) ?? null;
-      if (before === null && after === null) continue;
-      if (before !== null && after !== null && (before === after || canonicalFlag(before) === canonicalFlag(after))) continue;
+      if (before === after || isSameFlag(before, after)) continue;
       const kind = before === null ? "created" : after === null ? "deleted" : "updated";
       const { key, schema = null } = (after ?? before)!;
       changes.push({ kind, key, schema, before, after });
@@ -120,26 +113,12 @@ export class FlagTable {
     return changes;
   }
 
-  #only(matches: (flag: Flag) => boolean, what: string): Flag | undefined {
-    const found = [...this.#byKey.values()].filter(matches);
-    if (found.length > 1) throw new AmbiguousFlag(what, found.map(({ schema }) => schema ?? ""));
-    return found[0];
-  }
-
   #touch(key: string): void {
     if (!this.#touched.has(key)) this.#touched.set(key, this.#byKey.get(key));
   }
 
-  #at(key: string | undefined): Flag | undefined {
-    return key === undefined ? undefined : this.#byKey.get(key);
+  /** A key or an id, unique across schemas. */
+  #qualified(schema: string | null | undefined, name: string): string {
+    return this.hasSchemas ? `${schema ?? ""}\0${name}` : name;
   }
-
-  #qualified(flag: Flag, name: string): string {
-    return this.hasSchemas ? qualified(flag.schema ?? "", name) : name;
-  }
-}
-
-/** A key or an id, unique across schemas. */
-function qualified(schema: string, name: string): string {
-  return `${schema}\0${name}`;
 }

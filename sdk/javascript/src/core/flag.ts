@@ -75,6 +75,17 @@ export function isFlag(value: unknown): value is Flag {
     && typeof (value as Flag).key === "string" && typeof (value as Flag).id === "number";
 }
 
+/** Bookkeeping, which changes without an event, and the schema, which only some snapshots carry. */
+export const BOOKKEEPING: ReadonlySet<string> = /* @__PURE__ */ new Set(["snapshotID", "updatedAt", "updatedBy", "schema"]);
+
+/** Whether two flags are the same but for bookkeeping: exactly if their canonical texts are. */
+export function isSameFlag(a: unknown, b: unknown, skip: ReadonlySet<string> | null = BOOKKEEPING): boolean {
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const differs = (x: object, y: object) => (key: string) => !skip?.has(key) && !isSameFlag((x as Record<string, unknown>)[key], (y as Record<string, unknown>)[key], null);
+  return !Object.keys(a).some(differs(a, b)) && !Object.keys(b).some((key) => !(key in a) && differs(b, a)(key));
+}
+
 /** What a handler of flags receives after a deletion: disabled and archived, so that code that checks only `enabled` works. */
 export function tombstone(last: Flag): Flag {
   return { ...last, enabled: false, archived: true };

@@ -72,7 +72,14 @@ export const GREETING: Connected = {
   kind: "connected", id: null, position: null, fresh: null, ageMs: null, heartbeatMs: null, resumed: false, requestId: null,
 };
 
-/** Decodes a message in the WebSocket's form; raises `MalformedMessage`. */
+/** Decodes what only a WebSocket brings, besides the messages of every stream: responses to its requests. */
+export function decodeDialogue(raw: unknown): Message {
+  const { type, requestId } = record(raw);
+  if (type !== "unsubscribed" && type !== "pong" && type !== "evaluation_result") return decodeMessage(raw);
+  return typeof requestId === "string" ? { kind: "response", requestId, body: record(raw) } : { kind: "ignored" };
+}
+
+/** Decodes a message of a stream in the WebSocket's form; raises `MalformedMessage`. */
 export function decodeMessage(raw: unknown): Message {
   const fields = record(raw);
   const { type } = fields;
@@ -94,10 +101,6 @@ export function decodeMessage(raw: unknown): Message {
     case "batch":
       if (!Array.isArray(fields.events)) throw new MalformedMessage("a batch has no events");
       return { kind: "events", events: fields.events.map((event) => decodeEvent(record(event))) };
-    case "unsubscribed":
-    case "pong":
-    case "evaluation_result":
-      return requestId === null ? { kind: "ignored" } : { kind: "response", requestId, body: fields };
     case "error":
       return { kind: "error", code: text(fields.code) ?? "error", message: text(fields.message) ?? "", requestId };
     default:
@@ -110,12 +113,11 @@ export function decodeSseItem(name: string, data: string, lastEventId: string, i
   const fields = record(parseJson(data, integers));
   const id = lastEventId === "" ? undefined : lastEventId;
   if (name === "connected") return decodeMessage({ ...fields, type: name });
-  if (name === "snapshot" || name === "resync" || name === "batch") return decodeMessage({ id, ...fields, type: name });
-  if (fields.type === name) return decodeMessage({ id, ...fields });
-  if (name === "flag_deleted") {
+  const isBare = fields.type !== name;
+  if (isBare && name === "flag_deleted") {
     return decodeMessage({ type: name, id, flagKey: fields.key ?? fields.flagKey, flagID: typeof fields.id === "number" ? fields.id : fields.flagID });
   }
-  if (name.startsWith("flag_") && isFlag(fields)) return decodeMessage({ type: name, id, flag: fields });
+  if (isBare && name.startsWith("flag_") && isFlag(fields)) return decodeMessage({ type: name, id, flag: fields });
   return decodeMessage({ id, ...fields, type: name });
 }
 
@@ -129,19 +131,11 @@ const KEEP_ALIVE = /^keep-alive(?: |$)/;
 /** Parses a comment of the event stream; null if it is not a keep-alive. */
 export function parseKeepAlive(comment: string): Heartbeat | null {
   if (!KEEP_ALIVE.test(comment)) return null;
-  const fields = new Map(comment.split(" ").slice(1).map((word) => {
-    const equals = word.indexOf("=");
-    return [word.slice(0, Math.max(equals, 0)), word.slice(equals + 1)] as const;
-  }));
-  const fresh = fields.get("fresh");
-  const age = fields.get("ageMs");
+  const { position = null, fresh = "", ageMs = "", digest = null } = Object.fromEntries(comment.split(" ").slice(1).map((word) => word.split("=", 2))) as Record<string, string>;
   return {
-    kind: "heartbeat",
-    id: null,
-    position: fields.get("position") ?? null,
-    fresh: fresh === "true" ? true : fresh === "false" ? false : null,
-    ageMs: age !== undefined && /^[0-9]+$/.test(age) ? Number(age) : null,
-    digest: fields.get("digest") ?? null,
+    kind: "heartbeat", id: null, position, digest,
+    fresh: /^(?:true|false)$/.test(fresh) ? fresh === "true" : null,
+    ageMs: /^[0-9]+$/.test(ageMs) ? Number(ageMs) : null,
   };
 }
 

@@ -46,18 +46,19 @@ export const MAX_REDIRECTS = 5;
 export function resolveRedirect(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
   if (location === null || hop > MAX_REDIRECTS || !URL.canParse(location, from)) return null;
   const source = new URL(from);
-  const isSocket = source.protocol === "ws:" || source.protocol === "wss:";
   const target = new URL(location, from);
-  const scheme = target.protocol.replace(/^ws/, "http");
-  if (scheme !== "http:" && scheme !== "https:") return null;
-  const wasSecure = source.protocol === "wss:" || source.protocol === "https:";
-  if (wasSecure && scheme !== "https:") return null;
-  const isUpgrade = !wasSecure && scheme === "https:" && source.port === "" && target.port === "";
-  const sendKey = target.hostname === source.hostname
-    && (isUpgrade || (target.port === source.port && wasSecure === (scheme === "https:")));
+  const wasSecure = source.protocol === "https:";
+  if (target.protocol !== "https:" && (wasSecure || target.protocol !== "http:")) return null;
+  const isUpgrade = target.protocol !== source.protocol && source.port === "" && target.port === "";
+  const sendKey = target.hostname === source.hostname && (isUpgrade || (target.port === source.port && target.protocol === source.protocol));
   // A token is a credential: it stays with its origin, as the key does.
   if (target.search === "") target.search = sendKey ? source.search : source.search.slice(1).split("&").filter((part) => part.split("=")[0] !== "token").join("&");
   target.hash = "";
-  const url = target.href.replace(/^(ws|http)(s?):/, isSocket ? "ws$2:" : "http$2:");
-  return { url, sendKey };
+  return { url: target.href, sendKey };
+}
+
+/** The same for a WebSocket: its addresses may have either scheme, the target has that of `from`. */
+export function resolveSocketRedirect(from: string, location: string | null, hop: number): { url: string; sendKey: boolean } | null {
+  const target = resolveRedirect(from.replace(/^ws/, "http"), location === null ? null : location.replace(/^ws(s?:)/i, "http$1"), hop);
+  return target === null ? null : { ...target, url: target.url.replace(/^http/, "ws") };
 }

@@ -93,6 +93,6 @@ function believed({ format, id, position, digest, flags }: Record<string, unknow
 
 /** The cache, unless the bootstrap is further in the same log. */
 export function isBootstrapNewer(cacheId: string | null, bootstrapId: string | null): boolean {
-  const [cache, bootstrap] = [cacheId, bootstrapId].map((id) => (id === null ? null : parseEventId(id)));
+  const [cache, bootstrap] = [cacheId, bootstrapId].map(parseEventId);
   return cache != null && bootstrap != null && cache.log === bootstrap.log && isBefore(cache, bootstrap);
 }

@@ -26,10 +26,7 @@ export const LISTS = ["flags", "flagIDs", "tags", "tables"] as const;
 /** Whether a flag in a snapshot belongs to the selection. */
 export function selectsFlag(selection: Selection, flag: Flag): boolean {
   if (selection.schemas?.length && flag.schema !== undefined && !selection.schemas.includes(flag.schema)) return false;
-  return isEverything(selection)
-    || (selection.flags?.includes(flag.key) ?? false)
-    || (selection.flagIDs?.includes(flag.id) ?? false)
-    || (selection.tags?.length ? tagsOf(flag).some((tag) => selection.tags!.includes(tag)) : false);
+  return isEverything(selection) || names(selection, flag.key, flag.id, tagsOf(flag));
 }
 
 /** Whether the selection includes flags, and so needs a snapshot; false for segment events and tables alone. */
@@ -50,11 +47,11 @@ export function selectsEvent(selection: Selection, event: AnyEvent, formerTags: 
   }
   if (isEverything(selection)) return true;
   if (selection.segments && (event.type === "segment_updated" || event.type === "distribution_updated")) return true;
-  if (event.flagKey !== null && selection.flags?.includes(event.flagKey)) return true;
-  if (event.flagID !== null && selection.flagIDs?.includes(event.flagID)) return true;
-  if (!selection.tags?.length) return false;
-  const tags = [...(event.flag === null ? [] : tagsOf(event.flag)), ...(formerTags ?? [])];
-  return tags.some((tag) => selection.tags!.includes(tag));
+  return names(selection, event.flagKey, event.flagID, [...(event.flag === null ? [] : tagsOf(event.flag)), ...(formerTags ?? [])]);
+}
+
+function names({ flags, flagIDs, tags }: Selection, key: string | null, id: number | null, tagsOfFlag: readonly string[]): boolean {
+  return Boolean(flags?.includes(key!) || flagIDs?.includes(id!) || tagsOfFlag.some((tag) => tags?.includes(tag)));
 }
 
 /** The names of a row's table in a selection: with its schema, and without. A part with a dot or a quote is quoted as in SQL. */

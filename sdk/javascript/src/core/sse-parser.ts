@@ -14,12 +14,11 @@ export class SseParser {
   /** The id to resume after; it moves when a block is complete. */
   lastEventId = "";
   readonly #decoder = new TextDecoder("utf-8");
-  readonly #held: string[] = [];
-  #heldLength = 0;
+  /** The beginning of a line. */
+  #held = "";
   #afterCarriageReturn = false;
   #name = "";
-  #data: string[] = [];
-  #dataLength = 0;
+  #data: string | null = null;
   #id: string | undefined;
 
   readonly #maxLength: number;
@@ -43,24 +42,14 @@ export class SseParser {
       }
       this.#afterCarriageReturn = unit === 0x0d;
       if (unit !== 0x0a && unit !== 0x0d) continue;
-      this.#line(this.#take(text.slice(start, at)), items);
+      const line = this.#held + text.slice(start, at);
+      this.#held = "";
+      this.#line(line, items);
       start = at + 1;
     }
-    if (start < text.length) {
-      this.#held.push(text.slice(start));
-      this.#heldLength += text.length - start;
-      this.#check();
-    }
+    this.#held += text.slice(start);
+    this.#check();
     return items;
-  }
-
-  #take(end: string): string {
-    if (this.#held.length === 0) return end;
-    this.#held.push(end);
-    const line = this.#held.join("");
-    this.#held.length = 0;
-    this.#heldLength = 0;
-    return line;
   }
 
   #line(line: string, items: SseItem[]): void {
@@ -71,8 +60,7 @@ export class SseParser {
     if (value.startsWith(" ")) value = value.slice(1);
     if (colon === 0) items.push({ kind: "comment", text: value });
     else if (field === "data") {
-      this.#data.push(value);
-      this.#dataLength += value.length + 1;
+      this.#data = this.#data === null ? value : `${this.#data}\n${value}`;
       this.#check();
     } else if (field === "event") this.#name = value;
     else if (field === "id") {
@@ -83,17 +71,15 @@ export class SseParser {
   #dispatch(items: SseItem[]): void {
     if (this.#id !== undefined) this.lastEventId = this.#id;
     const { lastEventId } = this;
-    if (this.#data.length > 0) {
-      items.push({ kind: "event", event: this.#name || "message", data: this.#data.join("\n"), lastEventId });
-    } else if (this.#id !== undefined) items.push({ kind: "id", lastEventId });
+    if (this.#data !== null) items.push({ kind: "event", event: this.#name || "message", data: this.#data, lastEventId });
+    else if (this.#id !== undefined) items.push({ kind: "id", lastEventId });
     this.#name = "";
-    this.#data = [];
-    this.#dataLength = 0;
+    this.#data = null;
     this.#id = undefined;
   }
 
   #check(): void {
-    if (this.#heldLength + this.#dataLength > this.#maxLength) {
+    if (this.#held.length + (this.#data?.length ?? 0) > this.#maxLength) {
       throw new MessageTooLarge(`an event of the stream exceeds maxMessageBytes (${this.#maxLength} characters)`);
     }
   }
