@@ -22,9 +22,23 @@ __all__ = ["run"]
 def run(first: str, *others: str) -> int:
     """Run the commands; the first exit code that is not 0, in the order of the commands."""
     with ExitStack() as stack:
-        waits = [stack.enter_context(_in_foreground(first))]
-        waits += [stack.enter_context(_in_background(command)) for command in others]
+        with _sigterm_afterwards():
+            waits = [stack.enter_context(_in_foreground(first))]
+            waits += [stack.enter_context(_in_background(command)) for command in others]
         return next((code for code in [wait() for wait in waits] if code), 0)
+
+
+@contextmanager
+def _sigterm_afterwards() -> Iterator[None]:
+    """What SIGTERM does, it does after the block: in the middle of a start it would leave the process behind."""
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 @contextmanager

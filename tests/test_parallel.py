@@ -19,7 +19,7 @@ def test_the_output_of_the_first_command_comes_first_whichever_ends_first(tmp_pa
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     script = started(f"sh -c 'echo one; cat {gate}; echo two'", f"sh -c 'echo three; echo four >&2; echo > {gate}'")
-    output, _ = script.communicate(timeout=20)
+    output, _ = script.communicate(timeout=60)
     assert output.split() == ["one", "two", "three", "four"]
     assert script.returncode == 0
 
@@ -27,7 +27,7 @@ def test_the_output_of_the_first_command_comes_first_whichever_ends_first(tmp_pa
 def test_one_failure_fails_the_run_and_the_other_command_finishes(tmp_path: Path) -> None:
     for commands in (("sh -c 'exit 3'", "sh -c 'echo done'"), ("sh -c 'echo done'", "sh -c 'exit 3'")):
         script = started(*commands)
-        output, _ = script.communicate(timeout=20)
+        output, _ = script.communicate(timeout=60)
         assert (script.returncode, output) == (3, "done\n")
 
 
@@ -40,10 +40,22 @@ async def test_sigterm_ends_all_commands_with_their_children(tmp_path: Path) -> 
     both = (first, other)
     await until(lambda: all(file.exists() and file.read_text().strip() for file in both), "the start of both commands")
     script.send_signal(signal.SIGTERM)
-    output, _ = script.communicate(timeout=20)
+    output, _ = script.communicate(timeout=60)
     assert (script.returncode, output) == (128 + signal.SIGTERM, "")
     children = [int(file.read_text()) for file in both]
     await until(lambda: not any(map(is_running, children)), "the end of both commands")
+
+
+async def test_sigterm_during_the_start_leaves_no_command_behind(tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+    script = started(
+        f"sh -c 'echo $$ > {first}; kill -s TERM $PPID; exec sleep 100'", f"sh -c 'echo $$ > {other}; exec sleep 100'"
+    )
+    script.communicate(timeout=60)
+    assert script.returncode == 128 + signal.SIGTERM
+    children = [int(file.read_text()) for file in (first, other) if file.exists() and file.read_text()]
+    assert children
+    await until(lambda: not any(map(is_running, children)), "the end of the commands")
 
 
 def is_running(pid: int) -> bool:

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         arguments = sys.argv[1:]
         # A service manager's SIGTERM ends a command as Ctrl-C does: what it started is stopped and cleaned up.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        sys.unraisablehook = _interrupt_again
     # A terminal or pipe that cannot show a character gets a question mark, never a traceback.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -58,6 +59,19 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         # The reader of our output has gone (`| head`); what Python still flushes at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised in a destructor or a weak reference's callback: there, Ctrl-C would do nothing."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    import threading
+
+    # A moment later: here it would be dropped too.
+    again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    again.daemon = True
+    again.start()
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -217,12 +217,12 @@ async def test_every_bad_frame_gets_a_close_code_or_an_error(
                 if code:
                     got = await connection.close_code()
                 else:
-                    got, payload = await connection.frame()
+                    got, payload = await connection.answer()
                     got -= 1
                     if not extension:
                         assert json.loads(payload)["type"] == "error", payload[:200]
                     await connection.send(text({"type": "ping", "requestId": "still open"}))
-                    assert (await connection.frame())[0] == 1
+                    assert (await connection.answer())[0] == 1
             except (AssertionError, TimeoutError, asyncio.IncompleteReadError) as error:
                 failures.append(f"{name}: {error!r}")
                 continue

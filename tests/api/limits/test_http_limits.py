@@ -146,7 +146,7 @@ async def test_the_last_request_of_a_connection_waits_for_the_answers_before_it(
                 assert head.startswith(expected), head
                 if expected.endswith(b"101 "):
                     await connection.send(frame(1, b'{"type": "ping"}'))
-                    assert json.loads((await connection.frame())[1])["type"] == "pong"
+                    assert (await connection.message())["type"] == "pong"
 
 
 CHUNKED = b"POST /api/v1/evaluation HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

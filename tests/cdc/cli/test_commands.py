@@ -138,3 +138,32 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "f", "")
+
+
+# Interrupted where Python drops exceptions: in the callback of a weak reference.
+INTERRUPTED = """
+import os, signal, sys, time, types, weakref
+from cdc.cli import SUMMARIES, main
+from cdc.cli.command import Command
+
+def wait(arguments, environment):
+    class Thing: pass
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.{name}))
+    del thing
+    print("waits", flush=True)
+    time.sleep(100)
+
+SUMMARIES["wait"] = ""
+module = sys.modules["cdc.cli.wait"] = types.ModuleType("cdc.cli.wait")
+module.COMMAND = Command(help="", add_arguments=lambda parser: None, run=wait)
+sys.argv = ["flagent-cdc", "wait"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_arrives_where_exceptions_are_dropped_ends_the_command(name: str) -> None:
+    program = INTERRUPTED.replace("{name}", name)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "waits\n", "")
