@@ -9,18 +9,22 @@ uvicorn: an upgrade, a chunked body, `Expect`, HTTP/1.0, a target with a host, a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 import httptools
 
-__all__ = ["KnownHeads", "RequestHead", "parse_head"]
+__all__ = ["MAX_KNOWN_BYTES", "KnownHeads", "RequestHead", "parse_head"]
 
 _MAX_HEADERS = 64
 
 # Heads that are different each time, by a trace id for example, push the others out in the order of their arrival.
 _KEPT = 256
-_MAX_KEPT_BYTES = 2048
+
+MAX_KNOWN_BYTES = 2048
+"""Longer heads are not kept."""
+
+H = TypeVar("H")
 
 # What makes a request more than its head and a body of known length.
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
@@ -48,7 +52,8 @@ class _Reader:
         self.headers: list[tuple[bytes, bytes]] = []
         self.messages = self.heads = 0
         self.method = b""
-        self.keep_alive = self.is_plain = False
+        self.keep_alive = self.is_upgrade = False
+        self.version = ""
         self.parser: Any = None
 
     def on_message_begin(self) -> None:
@@ -64,23 +69,35 @@ class _Reader:
         self.heads += 1
         self.method = self.parser.get_method()
         self.keep_alive = self.parser.should_keep_alive()
-        self.is_plain = self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
+        self.version = self.parser.get_http_version()
+        self.is_upgrade = self.parser.should_upgrade()
 
 
-def parse_head(data: bytes) -> RequestHead | None:
-    """The head that these bytes are, up to and with the empty line; None if they are not that of one plain request."""
+def parse_head(data: bytes, *, is_upgrade: bool = False) -> RequestHead | None:
+    """The head that these bytes are, up to and with the empty line; None if they are not that of one plain request, or
+    of an upgrade where one is asked for."""
     reader = _Reader()
     parser = reader.parser = httptools.HttpRequestParser(reader)
     try:
-        parser.feed_data(data)
-        if not reader.is_plain or (reader.messages, reader.heads) != (1, 1) or len(reader.headers) > _MAX_HEADERS:
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if upgrade.args[0] != len(data):
+                return None
+        if (
+            (reader.version, reader.is_upgrade) != ("1.1", is_upgrade)
+            or (reader.messages, reader.heads) != (1, 1)
+            or len(reader.headers) > _MAX_HEADERS
+        ):
             return None
-        names = [name for name, _ in reader.headers]
+        names = {name for name, _ in reader.headers}
+        if is_upgrade:
+            names.discard(b"upgrade")
         if not _NOT_PLAIN.isdisjoint(names) or not reader.target.startswith(b"/"):
             return None
         url = httptools.parse_url(reader.target)
         path = url.path.decode("ascii")
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade, UnicodeDecodeError):
+    except (httptools.HttpParserError, UnicodeDecodeError):
         return None
     finally:
         reader.parser = None  # or only the garbage collector would free the two
@@ -96,23 +113,20 @@ def parse_head(data: bytes) -> RequestHead | None:
     )
 
 
-class KnownHeads:
-    """Heads by their bytes, those that `is_wanted` accepts; bounded."""
+class KnownHeads(Generic[H]):
+    """What `read` has made of heads, by their bytes; bounded. None is remembered, too."""
 
-    def __init__(self, is_wanted: Callable[[RequestHead], bool]) -> None:
-        self._is_wanted = is_wanted
-        self._heads: dict[bytes, RequestHead | None] = {}
+    def __init__(self, read: Callable[[bytes], H | None]) -> None:
+        self._read = read
+        self._heads: dict[bytes, H | None] = {}
 
-    def head(self, data: bytes) -> RequestHead | None:
-        """The head that these bytes are; None if it is not plain, or not wanted."""
+    def find(self, data: bytes) -> H | None:
         try:
             return self._heads[data]
         except KeyError:
             pass
-        head = parse_head(data)
-        if head is not None and not self._is_wanted(head):
-            head = None
-        if len(data) <= _MAX_KEPT_BYTES:
+        head = self._read(data)
+        if len(data) <= MAX_KNOWN_BYTES:
             if len(self._heads) >= _KEPT:
                 del self._heads[next(iter(self._heads))]
             self._heads[data] = head

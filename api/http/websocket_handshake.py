@@ -12,7 +12,7 @@ from websockets.headers import parse_extension, parse_subprotocol
 
 from .problem import Problem
 
-__all__ = ["check_handshake", "upgrade_required", "wrong_address"]
+__all__ = ["check_handshake", "is_key", "upgrade_required", "wrong_address"]
 
 _VERSION = b"13"
 
@@ -45,7 +45,7 @@ def check_handshake(method: str, http_version: str, headers: Iterable[tuple[byte
             more_headers=_UPGRADE,
         )
     keys = found.get(b"sec-websocket-key", [])
-    if len(keys) != 1 or not _is_key(keys[0]):
+    if len(keys) != 1 or not is_key(keys[0]):
         raise _invalid("a WebSocket handshake has one Sec-WebSocket-Key, of 16 bytes in base64")
     try:
         for name, parse in _LISTS.items():
@@ -77,7 +77,8 @@ def _invalid(detail: str) -> Problem:
     return Problem(400, "invalid_handshake", detail)
 
 
-def _is_key(value: bytes) -> bool:
+def is_key(value: bytes) -> bool:
+    """Whether a value is one of `Sec-WebSocket-Key`: 16 bytes in base64."""
     try:
         return len(base64.b64decode(value, validate=True)) == 16
     except binascii.Error:

@@ -10,6 +10,7 @@ This depends on uvicorn's internals, so its minor version is pinned; tests/api/s
 what is used.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -17,22 +18,18 @@ from urllib.parse import unquote
 import httptools
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from websockets.datastructures import Headers as WebSocketHeaders
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from ..http.direct import DirectWay
 from ..http.problem import Problem
-from ..http.request_head import KnownHeads, RequestHead
+from ..http.request_head import KnownHeads, RequestHead, parse_head
 from ..http.websocket_handshake import wrong_address
 from ..limits.http_limits import BoundedHttpProtocol
 from .connection import Connection
 from .direct_protocol import DirectHttpProtocol
 from .gateway import REFUSAL, Gateway, Headers
+from .known_handshakes import HandshakeAnswer, KnownHandshake, KnownHandshakes, answer_handshake, has_key
 from .sse_connection import SseConnection
-from .websocket_connection import WebSocketConnection, break_cycles, frames_logger
+from .websocket_connection import WebSocketConnection
 from .websocket_evaluation import Evaluator
 
 __all__ = ["make_http_protocol"]
@@ -53,16 +50,19 @@ def make_http_protocol(
     requests without ASGI; None leaves all of them to the application."""
     directly = direct
 
-    def is_stream(head: RequestHead) -> bool:
+    def stream_head(data: bytes) -> RequestHead | None:
+        head = parse_head(data)
+        if head is None or head.method != "GET" or head.path not in gateway.endpoints or head.content_length:
+            return None
         try:
             gateway.allowed_hosts.check("1.1", head.target, head.headers)
         except Problem:
-            return False
-        return head.method == "GET" and head.path in gateway.endpoints and not head.content_length
+            return None
+        return head
 
     # After a restart ten thousand clients send the same head.
-    streams = KnownHeads(is_stream)
-    deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+    streams = KnownHeads(stream_head)
+    handshakes = KnownHandshakes(websocket_path, gateway.allowed_hosts)
 
     class HandoverProtocol(DirectHttpProtocol):
         """uvicorn's HTTP protocol, which hands the connections that the gateway admits over."""
@@ -89,8 +89,16 @@ def make_http_protocol(
 
         def _take_requests(self, data: bytes) -> bytes:
             if data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and self._may_take():
-                head = streams.head(data)
-                # Behind a proxy, uvicorn's way counts the client of each request.
+                if has_key(data):
+                    # Behind a proxy, uvicorn's way counts the client of each request.
+                    found = None if self._is_proxy else handshakes.find(data)
+                    if found is None:
+                        return data
+                    self._unset_keepalive_if_required()
+                    self._is_ended = True
+                    self._open_websocket(*found)
+                    return b""
+                head = streams.find(data)
                 if head is not None and not self._is_proxy:
                     try:
                         gateway.count_request(self.client, head.headers)
@@ -185,22 +193,38 @@ def make_http_protocol(
             except httptools.HttpParserInvalidURLError:
                 self._refuse(Problem(400, "invalid_url", "malformed request URL"))
                 return
-            path, query = unquote(parts.path.decode("ascii", "replace")), parts.query or b""
+            path, query, headers = unquote(parts.path.decode("ascii", "replace")), parts.query or b"", self.headers
             try:
-                gateway.count_request(self.client, self.headers)
+                gateway.count_request(self.client, headers)
                 if path != websocket_path:
                     raise wrong_address(path, websocket_path, is_stream=path in gateway.endpoints)
             except Problem as problem:
                 self._refuse_websocket(problem)
             else:
-                gateway.handshake_rate.admit(partial(self._hand_over_websocket, path, query, self.url, self.headers))
+                answer = partial(answer_handshake, self.url, headers)
+                gateway.handshake_rate.admit(partial(self._hand_over_websocket, path, query, headers, answer))
+
+        def _open_websocket(self, known: KnownHandshake, key: bytes) -> None:
+            """Open a WebSocket for a head that was read before, without uvicorn's parser."""
+            head = known.head
+            try:
+                gateway.count_request(self.client, head.headers)
+            except Problem as problem:
+                self._refuse_websocket(problem)
+            else:
+                answer = partial(known.answer, key)
+                gateway.handshake_rate.admit(
+                    partial(self._hand_over_websocket, head.path, head.query, head.headers, answer)
+                )
 
         def _refuse_websocket(self, problem: Problem) -> None:
             # Not passed on to uvicorn, which logs every refused handshake as an error of the application.
             gateway.count_refusal("websocket", problem)
             self._refuse(problem)
 
-        def _hand_over_websocket(self, path: str, query: bytes, url: bytes, given: Headers) -> None:
+        def _hand_over_websocket(
+            self, path: str, query: bytes, given: Headers, answer_with: Callable[[str | None], HandshakeAnswer]
+        ) -> None:
             if self.transport.is_closing():
                 return
             try:
@@ -208,22 +232,14 @@ def make_http_protocol(
             except Problem as problem:
                 self._refuse_websocket(problem)
                 return
-            chosen = None if opening.subprotocol is None else Subprotocol(opening.subprotocol)
-            handshake = ServerProtocol(
-                extensions=[deflate], select_subprotocol=lambda _, __: chosen, logger=frames_logger
-            )
-            headers = WebSocketHeaders([(name.decode("ascii"), value.decode("latin-1")) for name, value in given])
-            response = handshake.accept(Request(url.decode("ascii", "replace"), headers))
-            handshake.send_response(response)
-            self.transport.write(b"".join(handshake.data_to_send()))
-            break_cycles(handshake)
-            if response.status_code != 101:
+            answer = answer_with(opening.subprotocol)
+            self.transport.write(answer.response)
+            if not answer.is_accepted:
                 gateway.websocket_limit.leave()
                 self.transport.close()
                 return
-            extension = next((e for e in handshake.extensions if isinstance(e, PerMessageDeflate)), None)
             self._hand_over(
-                WebSocketConnection(gateway, self.transport, self.server_state, extension, opening, evaluator)
+                WebSocketConnection(gateway, self.transport, self.server_state, answer.deflate, opening, evaluator)
             )
 
     return HandoverProtocol

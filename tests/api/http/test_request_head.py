@@ -72,18 +72,36 @@ def test_a_parser_is_freed_without_the_garbage_collector() -> None:
         gc.enable()
 
 
+UPGRADE = b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+
+def test_the_head_of_an_upgrade_is_read_where_it_is_asked_for() -> None:
+    head = parse_head(UPGRADE + b"\r\n", is_upgrade=True)
+    assert head is not None
+    assert (head.path, head.headers[-1]) == ("/ws", (b"upgrade", b"websocket"))
+    for data in (
+        b"GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+        UPGRADE + b"\r\nx",
+        UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n",
+        UPGRADE.replace(b"1.1", b"1.0") + b"\r\n",
+    ):
+        assert parse_head(data, is_upgrade=True) is None
+
+
 def test_known_heads_are_parsed_once_and_bounded() -> None:
     asked: list[str] = []
 
-    def is_wanted(head: RequestHead) -> bool:
-        asked.append(head.path)
-        return head.path != "/no"
+    def read(data: bytes) -> RequestHead | None:
+        head = parse_head(data)
+        if head is not None:
+            asked.append(head.path)
+        return None if head is None or head.path == "/no" else head
 
-    known = KnownHeads(is_wanted)
+    known = KnownHeads(read)
     wanted, unwanted = (b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n" for path in (b"/yes", b"/no"))
-    assert known.head(wanted) is known.head(wanted) is not None
-    assert known.head(unwanted) is known.head(unwanted) is known.head(b"nonsense\r\n\r\n") is None
+    assert known.find(wanted) is known.find(wanted) is not None
+    assert known.find(unwanted) is known.find(unwanted) is known.find(b"nonsense\r\n\r\n") is None
     assert asked == ["/yes", "/no"]
     for number in range(1_000):
-        known.head(b"GET / HTTP/1.1\r\n" + HOST + b"traceparent: %d\r\n\r\n" % number)
+        known.find(b"GET / HTTP/1.1\r\n" + HOST + b"traceparent: %d\r\n\r\n" % number)
     assert len(known._heads) <= 256
