@@ -24,6 +24,7 @@ from psycopg import sql
 
 from bench.port import free_port
 from bench.size.flags import add_flags, create_tables, write_flags
+from bench.size.reading import evaluate_for, export_for, readers, take_snapshot, take_snapshots_for
 from bench.size.report import Report
 from bench.size.stream import Stream
 from bench.writer import embedded
@@ -31,6 +32,9 @@ from cdc.admin.installation import migrate
 from cdc.core.flags.flag_tables import TABLES
 
 _READY_S = 300.0
+
+# How long a change is measured beside each of its disturbances.
+_OTHERS_S = 5.0
 
 
 def floor_s(url: str) -> float:
@@ -107,7 +111,7 @@ async def _change(connection: psycopg.AsyncConnection[object], number: int) -> s
     return text
 
 
-async def measure(url: str, count: int, rounds: int, report: Report) -> None:
+async def measure(url: str, count: int, rounds: int, repeats: int, report: Report) -> None:
     floors = [floor_s(url)]
     starts: list[float] = []
     cpus: list[float] = []
@@ -125,7 +129,8 @@ async def measure(url: str, count: int, rounds: int, report: Report) -> None:
         report.figure("memory for each flag", server.memory_bytes / count / 1024, "KB", 6.0)
         await _snapshots(server, writer, count, rounds, report)
         await _exports(server, writer, count, rounds, report)
-        await _memory_again(server, writer, rounds, report)
+        await _others(server, writer, report)
+        await _memory_again(server, writer, repeats, report)
         await _large_commit(server, url, writer, count, report)
 
 
@@ -133,25 +138,49 @@ async def _snapshots(
     server: Server, writer: psycopg.AsyncConnection[object], count: int, rounds: int, report: Report
 ) -> None:
     took: list[float] = []
-    delays: list[float] = []
+    loop = asyncio.get_running_loop()
     async with Stream(server.url, "?type=flag_updated") as changes:
         await changes.event("connected")
-        for number in range(rounds + 1):
-            text = await _change(writer, number)
-            assert text.encode() in await changes.event("flag_updated")
-            async with Stream(server.url, "?snapshot=true") as stream:
-                taking = asyncio.create_task(stream.event("snapshot"))
-                began = time.perf_counter()
-                while not taking.done():
-                    delays.append(await _round_trip(server))
-                data = await taking
-                took.append(time.perf_counter() - began)
-            flags = json.loads(data)["flags"]
-            assert len(flags) == count, len(flags)
-            assert any(flag["description"] == text for flag in flags), "the snapshot misses the last change"
+        with readers(1) as pool:
+            for number in range(rounds + 1):
+                text = await _change(writer, number)
+                assert text.encode() in await changes.event("flag_updated")
+                snapshot = await loop.run_in_executor(pool, take_snapshot, server.url, text)
+                assert snapshot.flags == count, snapshot
+                assert snapshot.has_text, "the snapshot misses the last change"
+                took.append(snapshot.took_s)
     report.note("the first snapshot", took[0], "s")
     report.figure("snapshot after one change", statistics.median(took[1:]), "s", 0.6)
-    report.figure("other requests meanwhile, p99", _p99(delays) * 1000, "ms", 10.0)
+
+
+async def _others(server: Server, writer: psycopg.AsyncConnection[object], report: Report) -> None:
+    """What one changed flag takes to a subscriber, and a small request, while others take all that there is."""
+    loop = asyncio.get_running_loop()
+    everything = (take_snapshots_for, export_for, evaluate_for)
+    async with Stream(server.url, "?flag=checkout.flow-1") as subscriber:
+        await subscriber.event("connected")
+
+        async def delays(seconds: float) -> tuple[float, float]:
+            changes, requests = [], []
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                began = time.perf_counter()
+                await writer.execute("update flags set notes = %s where id = 1", (str(began),))
+                await subscriber.event("flag_updated")
+                changes.append(time.perf_counter() - began)
+                requests.append(await _round_trip(server))
+            return _p99(changes) * 1000, _p99(requests) * 1000
+
+        with readers(len(everything)) as pool:
+            idle, _ = await delays(_OTHERS_S)
+            # Each alone, and all at once.
+            for readings in (everything[:1], everything[1:2], everything[2:], everything):
+                running = [loop.run_in_executor(pool, reading, server.url, _OTHERS_S) for reading in readings]
+                change, request = await delays(_OTHERS_S)
+                counts = [await done for done in running]
+                names = " and ".join([f"{n} × {each.__name__[:-4]}" for n, each in zip(counts, readings, strict=True)])
+                report.figure(f"a change to a subscriber beside {names}, p99", change, "ms", 2 * idle)
+                report.figure("other requests meanwhile, p99", request, "ms", max(10.0, 2 * idle))
 
 
 async def _round_trip(server: Server) -> float:
@@ -193,19 +222,21 @@ async def _exports(
     report.figure("export after one change, identity", statistics.median(took["identity"][1:]), "s", 0.5)
 
 
-async def _memory_again(server: Server, writer: psycopg.AsyncConnection[object], rounds: int, report: Report) -> None:
+async def _memory_again(server: Server, writer: psycopg.AsyncConnection[object], repeats: int, report: Report) -> None:
     """Snapshots, exports and reconnects, again and again: the memory after the first ten, and after all."""
     first = last = 0
-    async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
-        for number in range(10 * rounds):
+    with readers(1) as pool:
+        for number in range(repeats):
             await _change(writer, 300 + number)
-            async with Stream(server.url, "?snapshot=true") as stream:
-                await stream.event("snapshot")
-            await client.get("/api/v1/export/eval_cache/json")
+            async with Stream(server.url, "") as reconnected:
+                await reconnected.event("connected")
+            for take in (take_snapshots_for, export_for):
+                await asyncio.get_running_loop().run_in_executor(pool, take, server.url, 0.001)
             last = server.memory_bytes
             if number == 9:
                 first = last
-    report.figure(f"memory after {10 * rounds} snapshots and exports", 100 * last / first, "% of after ten", 105.0)
+    share = 100 * last / (first or last)
+    report.figure(f"memory after {repeats} snapshots, exports and reconnects", share, "% of after ten", 105.0)
 
 
 async def _large_commit(
@@ -269,6 +300,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.size", description=__doc__)
     parser.add_argument("--flags", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=1_000, help="snapshots, exports and reconnects for the memory")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flagent-cdc-bench-") as directory, embedded(Path(directory)) as postgres:
         create_tables(postgres.url)
@@ -277,7 +309,7 @@ def main() -> int:
         _watch_another_lane(postgres.url)
         report = Report()
         print(f"{arguments.flags} flags, {arguments.rounds} rounds", flush=True)
-        asyncio.run(measure(postgres.url, arguments.flags, arguments.rounds, report))
+        asyncio.run(measure(postgres.url, arguments.flags, arguments.rounds, arguments.repeats, report))
     return report.end()
 
 
