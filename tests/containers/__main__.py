@@ -69,6 +69,8 @@ def _engine() -> Path:
     path = WORK / "containers.conf"
     path.write_text(
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+        # Podman takes the older kind of network if its configuration is there, though not its programs.
+        '[network]\nnetwork_backend = "netavark"\n'
         f'[engine.runtimes]\nrunc = ["{runtime}"]\n',
         encoding="utf-8",
     )

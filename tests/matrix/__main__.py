@@ -30,6 +30,9 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Pure logic, the settings and the command line: what a version of Python or of a package could break.
 CORE = ("tests/cdc/core", "tests/cdc/settings", "tests/cdc/auth", "tests/cdc/cli/test_command.py", "tests/api/http")
 
+# For the tests of one row; a machine with nothing else to do needs a tenth of it.
+LIMIT_S = 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -134,20 +137,19 @@ def _on_lowest() -> tuple[str, str]:
 
 def _pytest(name: str, python: str, *tests: str, **variables: str) -> str:
     command = [python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *tests]
-    with (LOGS / f"{name}.log").open("a") as log:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            check=False,
-        )
-        log.write(done.stdout)
-    counts = re.findall(r"^=*\s*((?:\d+ \w+,? ?)+) in ", done.stdout, re.MULTILINE)
+    path = LOGS / f"{name}.log"
+    # Written while they run, so that one can watch them.
+    with path.open("a") as log:
+        begin = log.tell()
+        try:
+            code = subprocess.run(
+                command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log, timeout=LIMIT_S, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"FAILED: not done within {LIMIT_S // 60} min"
+    counts = re.findall(r"^=*\s*((?:\d+ \w+,? ?)+) in ", path.read_text(encoding="utf-8")[begin:], re.MULTILINE)
     end = counts[-1].strip() if counts else "no tests"
-    return end if done.returncode == 0 else f"FAILED: {end}"
+    return end if code == 0 else f"FAILED: {end}"
 
 
 if __name__ == "__main__":

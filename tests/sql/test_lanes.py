@@ -1,6 +1,5 @@
 """Lanes: their locks, their positions, and that readers of either kind lose nothing."""
 
-import os
 import random
 import subprocess
 import threading
@@ -17,10 +16,10 @@ import pytest
 from psycopg import IsolationLevel
 
 from cdc.database.queries import LogKind, log_query
-from cdc.embedded.programs import find_binaries
 from cdc.postgres.pruner import Pruner, Retention
+from tests.fixtures.client_programs import client_program
 from tests.fixtures.log import ChangeLog, add_flag
-from tests.fixtures.postgres import BIN_VARIABLE, Postgres
+from tests.fixtures.postgres import Postgres
 
 OpenSession = Callable[..., psycopg.Connection]
 
@@ -239,12 +238,11 @@ def test_lanes_survive_a_dump_and_changes_from_before_it_are_not_read_as_new(
     # As if the transaction had come from a cluster that was far ahead.
     tables.execute("update flagent_cdc.read_order_log set xid = 1000000000000")
     tables.execute("update flagent_cdc.lane set pruned_to = 999999999999 where lane_order = 'read'")
-    chosen = os.environ.get(BIN_VARIABLE)
-    programs = Path(chosen) if chosen else find_binaries()
     dump = tmp_path / "dump"
-    subprocess.run([programs / "pg_dump", "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
+    pg_dump, pg_restore = (client_program(name, database_url) for name in ("pg_dump", "pg_restore"))
+    subprocess.run([pg_dump, "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
     with postgres.database("empty") as url:
-        subprocess.run([programs / "pg_restore", f"--dbname={url}", dump], check=True, timeout=60)
+        subprocess.run([pg_restore, f"--dbname={url}", dump], check=True, timeout=60)
         with psycopg.connect(url, autocommit=True) as session:
             session.execute("insert into locked values (1, 1, 1)")
             session.execute("insert into free values (1, 1, 1)")

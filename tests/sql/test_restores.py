@@ -2,7 +2,6 @@
 on; nothing is lost."""
 
 import os
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc.admin.watched_tables import WatchOptions, list_watched, watch
 from cdc.cli import main
+from tests.fixtures.client_programs import client_program
 from tests.fixtures.doctor import examine
 from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import Postgres
@@ -83,29 +83,16 @@ def test_an_unknown_role_is_one_sentence(database_url: str, capsys: pytest.Captu
 # -- restores --------------------------------------------------------------------------------------------------
 
 
-def program(name: str, url: str) -> list[str]:
-    """A program of PostgreSQL's client that is as new as the server."""
-    with psycopg.connect(url) as connection:
-        major = connection.info.server_version // 10_000
-    found = shutil.which(name, path=f"/usr/lib/postgresql/{major}/bin{os.pathsep}{os.environ['PATH']}")
-    if found is None:
-        pytest.skip(f"no {name}")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.split()[2].split(".")[0]) < major:
-        pytest.skip(f"{name} is older than the server")
-    return [found]
-
-
-def called(command: list[str], url: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def called(name: str, url: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """The result of one of PostgreSQL's client programs."""
     known = conninfo_to_dict(url)
     variables = {
         "PGHOST": known["host"], "PGPORT": known["port"], "PGUSER": known["user"], "PGDATABASE": known["dbname"],
         "PGPASSWORD": known.get("password", ""),
     }  # fmt: skip
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-    return subprocess.run(
-        [*command, *arguments], env=environment, input=text, capture_output=True, text=True, timeout=60, check=False
-    )
+    command: list[str | Path] = [client_program(name, url), *arguments]
+    return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -138,9 +125,9 @@ def test_a_restore_of_the_data_alone_leaves_a_capture_that_migrate_mends(
         watch(target, "orders", WatchOptions())
         dump = str(tmp_path / "dump")
         excluded = () if with_log else ("--exclude-schema=flagent_cdc",)
-        made = called(program("pg_dump", source), source, "-Fc", "--data-only", "-f", dump, *excluded)
+        made = called("pg_dump", source, "-Fc", "--data-only", "-f", dump, *excluded)
         assert made.returncode == 0, made.stderr
-        restored = called(program("pg_restore", target), target, "--data-only", "--disable-triggers", "-d",
+        restored = called("pg_restore", target, "--data-only", "--disable-triggers", "-d",
                           str(conninfo_to_dict(target)["dbname"]), dump)  # fmt: skip
         assert with_log or restored.returncode == 0, restored.stderr
         code, _, error = run(capsys, target, "migrate")
@@ -166,7 +153,7 @@ def test_a_plain_dump_without_some_roles_goes_on_after_migrate(
     role: str, source: str, postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, source, "migrate", "--grant-to", role)[0] == 0
-    dump = called(program("pg_dump", source), source)
+    dump = called("pg_dump", source)
     assert dump.returncode == 0, dump.stderr
     with postgres.admin() as admin:
         with Writer(source) as writer:
@@ -174,7 +161,7 @@ def test_a_plain_dump_without_some_roles_goes_on_after_migrate(
         admin.execute(f"drop role {role}".encode())
     with postgres.database("empty") as target:
         # As psql does it: statement by statement, and on after an error.
-        process = called(program("psql", target), target, "-X", "-q", text=dump.stdout)
+        process = called("psql", target, "-X", "-q", text=dump.stdout)
         assert f'role "{role}" does not exist' in process.stderr
         code, _, error = run(capsys, target, "migrate")
         assert code == 0, error

@@ -1,6 +1,5 @@
 """Watching tables of data teams: which tables may be watched, how, and what is logged of them."""
 
-import os
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -15,9 +14,9 @@ from psycopg.rows import dict_row
 
 from cdc.admin.installation import attach_pending, migrate, uninstall
 from cdc.database.queries import flagent_tables
-from cdc.embedded.programs import find_binaries
+from tests.fixtures.client_programs import client_program
 from tests.fixtures.log import ChangeLog, add_flag
-from tests.fixtures.postgres import BIN_VARIABLE, Postgres
+from tests.fixtures.postgres import Postgres
 
 OpenSession = Callable[..., psycopg.Connection]
 
@@ -52,11 +51,6 @@ def unwatch(session: psycopg.Connection, table: str = "analytics.orders") -> str
 def watched(session: psycopg.Connection) -> list[dict[str, Any]]:
     with session.cursor(row_factory=dict_row) as cursor:
         return cursor.execute("select * from flagent_cdc.watched() order by table_name").fetchall()
-
-
-def program(name: str) -> Path:
-    chosen = os.environ.get(BIN_VARIABLE)
-    return (Path(chosen) if chosen else find_binaries()) / name
 
 
 def problems(session: psycopg.Connection) -> list[str]:
@@ -640,9 +634,10 @@ def test_watched_tables_survive_a_dump_and_its_restore(
     watch(orders, "analytics.days")
     orders.execute("insert into analytics.orders values (1, 'secret', 5, 'n')")
     dump = tmp_path / "dump"
-    subprocess.run([program("pg_dump"), "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
+    pg_dump, pg_restore = (client_program(name, database_url) for name in ("pg_dump", "pg_restore"))
+    subprocess.run([pg_dump, "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
     with postgres.database("empty") as url:
-        subprocess.run([program("pg_restore"), f"--dbname={url}", dump], check=True, timeout=60)
+        subprocess.run([pg_restore, f"--dbname={url}", dump], check=True, timeout=60)
         with psycopg.connect(url, autocommit=True) as session:
             restored, log = watched(session), ChangeLog(url)
             assert [(one["table_name"], one["problems"]) for one in restored] == [("days", []), ("orders", [])]
