@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sdk" / "python"))
 from flagent_realtime import FilePersistence, FlagentClient, FlagStore
 from flagent_realtime._cache_key import cache_key
 from flagent_realtime._digest import digest_of
+from flagent_realtime._flag_table import FlagEntry
 from flagent_realtime._saved_flags import write_document
 from flagent_realtime._selection import EVERYTHING
 
@@ -126,7 +127,8 @@ def measure(count: int, url: str | None, directory: Path) -> dict[str, Any]:
     end()
 
     files, key = FilePersistence(directory), cache_key(NOWHERE, EVERYTHING, None)
-    document = write_document(key, "1@bench", flags, digest_of(flags), datetime.now(UTC))
+    entries = [FlagEntry("", flag) for flag in flags]
+    document = write_document(key, "1@bench", entries, digest_of(flags), datetime.now(UTC))
     files.save(key, document)
     figures["cacheToReadableMs"] = milliseconds(
         lambda: FlagStore(FlagentClient(NOWHERE), persistence=FilePersistence(directory))

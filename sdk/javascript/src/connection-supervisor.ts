@@ -266,7 +266,7 @@ export class ConnectionSupervisor implements ClientConnection {
   #ended(failure: ConnectionFailure, isSilent = false): void {
     const { transport } = this.#options;
     const end = isSilent ? "silent" : this.state === "connected" ? "connected" : "unanswered";
-    const reason = transport.judge === undefined || failure.outcome === "again" ? failure : transport.judge(failure, end);
+    const reason = failure.outcome === "again" ? failure : transport.judge?.(failure, end) ?? failure;
     this.#disconnect();
     const canRenewKey = reason.isUnauthorized && typeof this.#options.apiKey === "function" && !this.#hasRenewedKey;
     if (canRenewKey) {

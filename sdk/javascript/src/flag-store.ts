@@ -83,7 +83,7 @@ export class FlagStore implements Iterable<Flag> {
       return;
     }
     // Until the cache is read, a bootstrap is readable, but nothing connects: the connection resumes after one of both.
-    if (given !== null) this.#driver.fold.begin("bootstrap", given.id, given.flags);
+    if (given !== null) this.#driver.fold.begin("bootstrap", given);
     client.hold(saved.then((read) => {
       if (this.status !== "CLOSED" && client.state !== "closed") this.#begin(read, given);
       else this.close();
@@ -92,8 +92,8 @@ export class FlagStore implements Iterable<Flag> {
 
   #begin(saved: SavedFlags | null, given: SavedFlags | null): void {
     const { fold: store } = this.#driver;
-    if (given !== null && (saved === null || isBootstrapNewer(saved.id, given.id))) store.begin("bootstrap", given.id, given.flags);
-    else if (saved !== null) store.begin("cache", saved.id, saved.flags);
+    if (given !== null && (saved === null || isBootstrapNewer(saved.id, given.id))) store.begin("bootstrap", given);
+    else if (saved !== null) store.begin("cache", saved);
     this.#client.attach(this.#driver);
   }
 

@@ -399,5 +399,5 @@ function added<T>(set: Set<T>, item: T): () => void {
 }
 
 function checked(handler: unknown): void {
-  if (typeof handler !== "function") throw new TypeError("a handler is missing; pass a function as the last argument");
+  if (typeof handler !== "function") throw new TypeError("the last argument, the handler, must be a function");
 }

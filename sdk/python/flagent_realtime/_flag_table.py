@@ -6,6 +6,7 @@ replaced as one dict, so that a reader never sees half a flag.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from ._digest import canonical_flag, checksum, format_digest
 from .flags import Flag
 
-__all__ = ["ChangeKind", "EntryChange", "FlagEntry", "FlagIdentity", "FlagTable"]
+__all__ = ["ChangeKind", "EntryChange", "FlagEntry", "FlagIdentity", "FlagTable", "UnreadFlag"]
 
 
 class ChangeKind(str, Enum):
@@ -33,12 +34,45 @@ class FlagIdentity(NamedTuple):
     id: int
 
 
-@dataclass(frozen=True)
+class UnreadFlag(NamedTuple):
+    """A flag as it is saved: its JSON need not be read to know the rest."""
+
+    key: str
+    id: int
+    checksum: int
+    text: str
+
+
 class FlagEntry:
     """A stored flag: its JSON, and from that its canonical text and the CRC-32 of it."""
 
-    schema: str
-    raw: Mapping[str, Any]
+    def __init__(self, schema: str, raw: Mapping[str, Any]) -> None:
+        self.schema = schema
+        self.key: str = raw["key"]
+        self.identity = FlagIdentity(schema, raw["id"])
+        self.raw = raw
+
+    @classmethod
+    def of_unread(cls, unread: UnreadFlag) -> FlagEntry:
+        """An entry whose JSON is read when it is first needed."""
+        entry = cls.__new__(cls)
+        entry.schema, entry.key, entry._text = "", unread.key, unread.text
+        entry.identity = FlagIdentity("", unread.id)
+        entry.checksum = unread.checksum
+        return entry
+
+    _text: str
+
+    @cached_property
+    def raw(self) -> Mapping[str, Any]:
+        """The flag's JSON object, as received."""
+        raw: Mapping[str, Any] = json.loads(self._text)
+        return raw
+
+    def unread(self) -> UnreadFlag:
+        """The flag as it is saved."""
+        text = self._text if "raw" not in self.__dict__ else json.dumps(self.raw, separators=(",", ":"))
+        return UnreadFlag(self.key, self.identity.id, self.checksum, text)
 
     @cached_property
     def canonical(self) -> str:
@@ -49,15 +83,6 @@ class FlagEntry:
     def checksum(self) -> int:
         """The flag's part of the digest."""
         return checksum(self.canonical)
-
-    @property
-    def identity(self) -> FlagIdentity:
-        return FlagIdentity(self.schema, self.raw["id"])
-
-    @property
-    def key(self) -> str:
-        key: str = self.raw["key"]
-        return key
 
     @cached_property
     def flag(self) -> Flag:
@@ -133,6 +158,14 @@ class FlagTable:
             self._before.clear()
             self._checksums = None
 
+    def restore_unread(self, flags: Iterable[UnreadFlag]) -> None:
+        """Fill an empty table with flags of one schema that are known to be whole and unique, without reading them."""
+        for flag in flags:
+            entry = FlagEntry.of_unread(flag)
+            self.entries[entry.identity] = entry
+            self._by_key[entry.key] = {"": entry}
+        self._checksums = sum(entry.checksum for entry in self.entries.values())
+
     def put(self, flag: Mapping[str, Any], schema: object) -> FlagIdentity:
         """Store a flag. A flag with the same identity is replaced, another flag with the same key is removed."""
         name = self.stored_schema(schema)
@@ -169,7 +202,7 @@ class FlagTable:
     def remove_key(self, key: str, schema: object, flag_id: object) -> None:
         """Remove the flag of a key, unless *flag_id* is given and belongs to another flag."""
         entry = self.of_key(key).get(self.stored_schema(schema))
-        if entry is not None and (not isinstance(flag_id, int) or entry.raw["id"] == flag_id):
+        if entry is not None and (not isinstance(flag_id, int) or entry.identity.id == flag_id):
             self.remove(entry.identity)
 
     def take_changes(self) -> list[EntryChange]:

@@ -1,21 +1,32 @@
 """The document in which a store is saved, and what a bootstrap may be. Pure.
 
 A document that cannot be believed is never used in part: reading it raises :exc:`IgnoredFlags` with a reason.
+
+``checksum`` is the CRC-32 of the text after it. Where it is right, the text is what was written: then ``index`` says
+which flags there are (key, id and checksum of each), and each is read when it is first needed. Otherwise the whole text
+is parsed, to say what is wrong with it; a document of an SDK that writes no checksum is believed by its digest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeGuard
 
 from ._digest import digest_of
 from ._event_id import compare_event_ids, parse_event_id
+from ._flag_table import FlagEntry, UnreadFlag
 from .errors import IgnoredFlags
 
 FORMAT = 1
+_START = re.compile(r'\{"format":1,"checksum":"([0-9a-f]{8})",')
+_FLAGS = ',"flags":['
+_SEPARATOR = ",\n"
+"""Nowhere else in the text of a document."""
 MAX_TEXT_BYTES = 256 * 1024 * 1024
 MAX_AHEAD = timedelta(minutes=5)
 
@@ -26,26 +37,34 @@ class SavedFlags:
 
     event_id: str | None
     flags: Sequence[dict[str, Any]]
+    unread: Sequence[UnreadFlag] = ()
+    """In place of ``flags``."""
 
 
-def write_document(key: str, event_id: str, flags: Sequence[Any], digest: str, now: datetime) -> str:
+def write_document(key: str, event_id: str, entries: Iterable[FlagEntry], digest: str, now: datetime) -> str:
     """The document of a store: its flags as received, complete up to *event_id*."""
     parsed = parse_event_id(event_id)
-    document = {
-        "format": FORMAT,
+    entries = list(entries)
+    flags = [entry.unread() for entry in entries]
+    document: dict[str, Any] = {
         "key": key,
         "savedAt": now.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "id": event_id,
         "position": None if parsed is None else str(parsed.position),
         "digest": digest,
-        "flags": flags,
     }
-    return json.dumps(document, separators=(",", ":"))
+    # With several schemas, a key does not name one flag.
+    if not any(entry.schema for entry in entries):
+        document["index"] = [part for flag in flags for part in (flag.key, flag.id, flag.checksum)]
+    members = json.dumps(document, separators=(",", ":"))
+    rest = f"{members[1:-1]}{_FLAGS}{_SEPARATOR.join(flag.text for flag in flags)}]}}"
+    return f'{{"format":{FORMAT},"checksum":"{_checksum(rest)}",{rest}'
 
 
 def read_document(text: str, key: str, now: datetime, max_age: timedelta) -> SavedFlags:
     """The flags in a cache; raises :exc:`IgnoredFlags`."""
-    document = _parse(text)
+    unread = None if len(text) > MAX_TEXT_BYTES else _read_unread(text)
+    document = _parse(text) if unread is None else unread[0]
     if not isinstance(document, dict):
         raise IgnoredFlags("wrong_types", "it is not a JSON object")
     _check_format(document)
@@ -60,8 +79,30 @@ def read_document(text: str, key: str, now: datetime, max_age: timedelta) -> Sav
         raise IgnoredFlags("too_old", f"it was saved at {document['savedAt']}, longer ago than {max_age}")
     if saved_at - now > MAX_AHEAD:
         raise IgnoredFlags("in_the_future", f"it was saved at {document['savedAt']}, which is in the future")
+    if unread is not None and unread[1] is not None:
+        return SavedFlags(event_id, (), unread[1])
     _check_digest(document, flags)
+    if unread is None and "checksum" in document:
+        raise IgnoredFlags("digest", "its checksum is not that of its text; it was damaged or changed")
     return SavedFlags(event_id, flags)
+
+
+def _read_unread(text: str) -> tuple[dict[str, Any], Sequence[UnreadFlag] | None] | None:
+    """The members of a document whose checksum is right, without its flags where it has an index; else ``None``."""
+    start = _START.match(text)
+    if start is None or _checksum(rest := text[start.end() :]) != start[1]:
+        return None
+    members, _, flags = rest.partition(_FLAGS)
+    document: dict[str, Any] = {**json.loads(f"{{{members}}}"), "format": FORMAT}
+    index = document.get("index")
+    if index is None:
+        return {**document, "flags": json.loads(f"[{flags[:-1]}")}, None
+    texts = flags[: -len("]}")].split(_SEPARATOR) if index else []
+    return {**document, "flags": []}, list(map(UnreadFlag, index[::3], index[1::3], index[2::3], texts))
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def read_bootstrap(given: object) -> SavedFlags:

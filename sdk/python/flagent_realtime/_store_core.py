@@ -108,6 +108,9 @@ class StoreCore:
         if self.status is not StoreStatus.INITIALIZING or self.source is not None:
             return
         self.table.begin_replacement(any(isinstance(flag.get("schema"), str) for flag in saved.flags))
+        if saved.unread:
+            # They were saved by a store of the same selection.
+            self.table.restore_unread(saved.unread)
         self.table.restore(flag for flag in saved.flags if self.selection.selects_flag(flag))
         self._cursor.replace(saved.event_id)
         self.awaits_snapshot = saved.event_id is None

@@ -91,13 +91,13 @@ class StoreSaver:
     async def _save(self) -> None:
         core, loop = self._core, asyncio.get_running_loop()
         event_id, digest = core.last_event_id, core.table.digest
-        flags = [entry.raw for entry in core.table]
+        entries = list(core.table)
         assert event_id is not None
         self._flags_differ, self._saved_id, self._saved_at = False, event_id, loop.time()
         now = datetime.now(timezone.utc)
 
         def write() -> object:
-            return self._persistence.save(self.key, write_document(self.key, event_id, flags, digest, now))
+            return self._persistence.save(self.key, write_document(self.key, event_id, entries, digest, now))
 
         try:
             result = await loop.run_in_executor(None, write)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from flagent_realtime._digest import canonical_flag, digest_of
 from flagent_realtime._event_id import compare_event_ids
 from flagent_realtime._exposure_counts import CountKey, ExposureCounts, report_body
 from flagent_realtime._exposure_window import ExposureWindow
-from flagent_realtime._flag_table import EntryChange
+from flagent_realtime._flag_table import EntryChange, FlagEntry
 from flagent_realtime._keep_alive import parse_keep_alive
 from flagent_realtime._policy import (
     close_code_outcome,
@@ -367,14 +368,19 @@ def read_or_reason(read: Callable[[], SavedFlags]) -> tuple[str | None, str | No
         saved = read()
     except IgnoredFlags as error:
         return error.reason, None, None
-    return None, saved.event_id, [flag["key"] for flag in saved.flags]
+    return None, saved.event_id, [flag["key"] for flag in saved.flags] + [flag.key for flag in saved.unread]
 
 
 @pytest.mark.parametrize("case", load("persistence.json")["saves"], ids=name_of)
 def test_what_is_saved(case: dict[str, Any]) -> None:
-    digest = digest_of(case["flags"])
-    text = write_document(case["key"], case["eventID"], case["flags"], digest, time_of(case["now"]))
-    assert json.loads(text) == case["document"]
+    flags, digest = case["flags"], digest_of(case["flags"])
+    entries = [FlagEntry(flag.get("schema", ""), flag) for flag in flags]
+    document = json.loads(write_document(case["key"], case["eventID"], entries, digest, time_of(case["now"])))
+    index = document.pop("index", None)
+    assert re.fullmatch("[0-9a-f]{8}", document.pop("checksum"))
+    assert document == case["document"]
+    if index is not None:
+        assert index == [part for entry in entries for part in (entry.key, entry.identity.id, entry.checksum)]
 
 
 @pytest.mark.parametrize("case", load("persistence.json")["choices"], ids=name_of)

@@ -48,6 +48,11 @@ export function flagDigest(flag: Flag): number {
   return sum;
 }
 
+/** The CRC-32 of a flag is known from where it was saved. */
+export function rememberDigest(flag: Flag, sum: number): void {
+  sums.set(flag, sum);
+}
+
 export function digestOf(flags: Iterable<Flag>): string {
   let count = 0;
   let sum = 0;

@@ -32,13 +32,12 @@ export class FlagFold {
   protected isFilled = false;
   /** "stream": the connection begins with one; "requested": the copy is wrong or incomplete. */
   protected awaitedSnapshot: "stream" | "requested" | null = "stream";
-  protected readonly flags = new FlagTable();
   #pendingEvents: AnyEvent[] = [];
   #hasOverflowed = false;
   /** The schema of all flags, where snapshots carry none and events have named it. */
   #onlySchema: string | null = null;
 
-  constructor(readonly selection: Selection = EVERYTHING) {}
+  constructor(readonly selection: Selection = EVERYTHING, protected readonly flags = new FlagTable()) {}
 
   receive(message: Message, _now: number): FoldUpdate {
     switch (message.kind) {

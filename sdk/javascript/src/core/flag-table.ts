@@ -21,10 +21,15 @@ export interface FlagChange {
  */
 export class FlagTable {
   hasSchemas = false;
-  readonly #byKey = new Map<string, Flag>();
-  readonly #byId = new Map<string, string>();
+  readonly #byKey: Map<string, Flag>;
+  readonly #byId: Map<string, string>;
   /** The former flag under each key that was written since `changes` was last called. */
   #touched = new Map<string, Flag | undefined>();
+
+  constructor(byKey = new Map<string, Flag>(), byId = new Map<string, string>()) {
+    this.#byKey = byKey;
+    this.#byId = byId;
+  }
 
   get size(): number {
     return this.#byKey.size;

@@ -8,10 +8,13 @@ import type { DigestCheck } from "./digest-check.js";
 import { AmbiguousFlag } from "./errors.js";
 import { parseEventId } from "./event-id.js";
 import { FlagFold, UNCHANGED, type FoldUpdate } from "./flag-fold.js";
+import { FlagTable } from "./flag-table.js";
 import type { Flag } from "./flag.js";
 import { Liveness } from "./liveness.js";
 import { isKeepAlive, type Connected, type Heartbeat, type Message } from "./message.js";
 import { isEverything, type Selection } from "./selection.js";
+import type { SavedFlags } from "./saved-flags.js";
+import { FlagMap, type UnreadFlags } from "./unread-flags.js";
 
 /** How far a copy can be trusted; `FlagStore.status` explains each value. */
 export type StoreStatus = "INITIALIZING" | "READY" | "STALE" | "ERROR" | "CLOSED";
@@ -34,18 +37,22 @@ export class StoreCore extends FlagFold {
   #lastSeenAt: number | null = null;
   readonly #liveness = new Liveness();
   readonly #digestCheck: DigestCheck | null;
+  readonly #restore: (flags: UnreadFlags) => void;
 
   /** `digestCheck`: compares the copy with the server's digests, which a copy of all flags can. */
   constructor(selection?: Selection, digestCheck: DigestCheck | null = null) {
-    super(selection);
+    const [byKey, byId] = [new FlagMap(), new Map<string, string>()];
+    super(selection, new FlagTable(byKey, byId));
+    this.#restore = (flags) => byKey.fill(flags, byId);
     this.#digestCheck = isEverything(this.selection) ? digestCheck : null;
   }
 
   /** Begins with flags that the server has not confirmed. Call it before anything else. */
-  begin(source: StoreSource, id: string | null, flags: readonly Flag[]): void {
+  begin(source: StoreSource, { id, flags, unread }: SavedFlags): void {
     this.source = source;
     this.fill(id, flags);
     this.flags.changes([]);
+    if (unread) this.#restore(unread);
     this.awaitedSnapshot = id === null ? "stream" : null;
   }
 
