@@ -20,7 +20,7 @@ create or replace function flagent_cdc.group_changes(in_log text, in_by_place bo
     )
       from (
           select 'select c.tableoid, c.ctid, c.id::bigint as number, c.relation, c.old_place, c.new_place, c.depth, c.op, c.key,'
-              || ' c.before, c.after, '
+              || ' c.before, c.after, c.schema_name, c.table_name, '
               || case in_log when 'change_log' then 'c.is_own' else 'null::boolean as is_own' end
       ) s (selected)
 $$;

@@ -9,9 +9,9 @@
 -- PostgreSQL runs the triggers of a nested statement when that statement ends, and then those of the outer one, in the order
 -- of their names. So where a trigger of the writer's changes a row that its own statement has changed, the later change may be
 -- logged first. The changes of a row are a chain: each starts from the row version that the one before has made.
---   1. A change goes before the one that starts from its row version, as often as needed.
+--   1. A change goes before the one that starts from its row version, as often as needed: see lower_ranks().
 --   2. An update of Flagent's tables by a statement of the client has no places: see order_statement_changes().
---   3. Rows that had the same key come one after the other: see order_reused_keys().
+--   3. Rows that had the same key come one after the other: see reused_keys().
 -- Each step changes ranks, a finer measure than numbers.
 --
 -- The changes are read by the places that note_places() has noted, if these are the whole group. A writer that notes other
@@ -41,6 +41,9 @@ declare
     keys      text[];
     operations text[];
     depths    smallint[];
+    tables    text[];
+    firsts    integer[];
+    seconds   integer[];
     ranks     bigint[];
     mixed     text[];
     rows      text[];
@@ -50,7 +53,8 @@ declare
     befores   text[];
     afters    text[];
     own_ranks bigint[];
-    moved     bigint;
+    old_keys  text[];
+    reused    record;
     ignored   text;
 begin
     loop
@@ -60,9 +64,10 @@ begin
             ' array_agg(c.number order by c.number), array_agg(c.relation order by c.number),'
             ' array_agg(c.old_place order by c.number), array_agg(c.new_place order by c.number),'
             ' array_agg(coalesce(c.key::text, substring(coalesce(c.after, c.before)::text, ''^[{]"id":([0-9]+)''))'
-            ' order by c.number), array_agg(c.op order by c.number), array_agg(c.depth order by c.number)'
+            ' order by c.number), array_agg(c.op order by c.number), array_agg(c.depth order by c.number),'
+            ' array_agg(format(''%%I.%%I'', c.schema_name, c.table_name) order by c.number)'
             ' from (%s) c', flagent_cdc.group_changes(in_log, noted is not null)
-        ) into logs, places, numbers, relations, olds, news, keys, operations, depths using in_group, in_lane, noted;
+        ) into logs, places, numbers, relations, olds, news, keys, operations, depths, tables using in_group, in_lane, noted;
         exit when noted is null or cardinality(places) = coalesce(in_changes, cardinality(noted));
         noted := null;
     end loop;
@@ -71,20 +76,11 @@ begin
       from unnest(numbers) with ordinality as n (number, index);
 
     olds := flagent_cdc.chain_places(relations, olds);
-    loop
-        select array_agg(coalesce(l.rank - 1, r.rank) order by r.index), count(l.rank) into own_ranks, moved
-          from unnest(ranks) with ordinality as r (rank, index)
-          left join (
-              select x.index, min(n.rank) as rank
-                from unnest(relations, news, ranks) with ordinality as x (relation, place, rank, index)
-                join unnest(relations, olds, ranks) as n (relation, place, rank)
-                  on n.relation = x.relation and n.place = x.place
-               where x.rank > n.rank
-               group by x.index
-          ) l on l.index = r.index;
-        exit when moved = 0;
-        ranks := own_ranks;
-    end loop;
+    select array_agg(x.index::integer), array_agg(n.index::integer) into firsts, seconds
+      from unnest(relations, news) with ordinality as x (relation, place, index)
+      join unnest(relations, olds) with ordinality as n (relation, place, index)
+        on n.relation = x.relation and n.place = x.place;
+    ranks := flagent_cdc.lower_ranks(ranks, firsts, seconds);
 
     if in_log = 'change_log' then
         select array_agg(m.row) into mixed
@@ -115,7 +111,28 @@ begin
             end loop;
         end if;
     end if;
-    ranks := flagent_cdc.order_reused_keys(relations, olds, news, keys, operations, depths, ranks);
+    if exists (
+        select
+          from (
+              select c.op, c.depth, max(c.depth) filter (where c.op in ('insert', 'update')) over (
+                         partition by c.in_table order by c.rank, c.index rows between unbounded preceding and 1 preceding
+                     ) as deepest
+                from unnest(tables, operations, depths, ranks) with ordinality as c (in_table, op, depth, rank, index)
+          ) c
+         where c.op in ('delete', 'update') and c.deepest > c.depth
+    ) then
+        execute format(
+            'select array_agg(case c.op when ''delete'' then u.key'
+            ' when ''update'' then coalesce(flagent_cdc.key_before(c.before, c.key),'
+            ' substring(c.before::text, ''^[{]"id":([0-9]+)'')) end order by c.number)'
+            ' from (%s) c join unnest($4, $5) u (number, key) on u.number = c.number',
+            flagent_cdc.group_changes(in_log, noted is not null)
+        ) into old_keys using in_group, in_lane, noted, numbers, keys;
+        select array_agg(case when c.op in ('insert', 'update') then c.key end order by c.index) into keys
+          from unnest(operations, keys) with ordinality as c (op, key, index);
+        reused := flagent_cdc.reused_keys(tables, relations, olds, news, old_keys, keys, ranks);
+        ranks := flagent_cdc.lower_ranks(ranks, firsts || reused.firsts, seconds || reused.seconds);
+    end if;
     perform flagent_cdc.renumber_group(in_log, logs, places, numbers, ranks);
 end
 $$;

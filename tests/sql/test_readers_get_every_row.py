@@ -92,6 +92,68 @@ def test_a_row_that_a_trigger_inserts_again_is_there(
     assert truth.findings() == []
 
 
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("name", ["a_next", "zz_next"])
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize("key", ["id int primary key", "id int, region text default 'x', primary key (region, id)"])
+def test_a_key_that_a_change_has_freed_is_that_of_the_row_that_a_trigger_gave_it(
+    writer: psycopg.Connection, truth: Truth, lane: tuple[str, str], name: str, isolation: str, key: str
+) -> None:
+    """Freed by a deletion or by a change of the key; taken by an insertion or by a change of the key."""
+    writer.execute(
+        f"create schema shop; create table shop.t ({key}, n int, how text);"
+        "create function shop.next() returns trigger language plpgsql as $$ begin"
+        " if old.how = 'insert' then insert into shop.t (id, n) values (old.id, 100 + old.n);"
+        " elsif old.how = 'update' then update shop.t set id = old.id, n = n + 1 where id = 1000 + old.id;"
+        " elsif old.how = 'twice' then insert into shop.t (id, n, how) values (old.id, 1, 'again');"
+        "  update shop.t set id = old.id + 2000 where id = old.id and how = 'again';"
+        "  insert into shop.t (id, n) values (old.id, 2);"
+        " end if; return null; end $$;"
+        f"create trigger {name} after delete or update of id on shop.t for each row"
+        " when (old.how is not null) execute function shop.next()".encode()
+    )
+    watch(writer, "shop.t", lane)
+    truth.begin()
+    writer.execute(f"set default_transaction_isolation = '{isolation}'")
+    writer.execute(
+        "insert into shop.t (id, n, how) select i, i, (array['insert', 'update', 'twice'])[1 + i % 3]"
+        " from generate_series(1, 24) i"
+    )
+    writer.execute("insert into shop.t (id, n) select 1000 + i, i from generate_series(1, 24) i")
+    writer.execute("update shop.t set id = id + 3000 where id <= 6")
+    writer.execute("delete from shop.t where id between 7 and 12")
+    with writer.transaction():
+        writer.execute("update shop.t set n = n + 1 where id between 13 and 24")
+        writer.execute("update shop.t set id = id + 3000, n = n + 1 where id between 13 and 18")
+        writer.execute("delete from shop.t where id between 19 and 24")
+        writer.execute("update shop.t set n = n + 1 where id between 13 and 18")
+    assert truth.findings() == []
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("event", ["delete", "insert", "delete or insert"])
+def test_a_row_that_moves_between_partitions_is_there(
+    writer: psycopg.Connection, truth: Truth, lane: tuple[str, str], event: str
+) -> None:
+    """Deleted from one and inserted into the other: two changes of a row that a trigger may change between them."""
+    writer.execute(
+        "create schema shop; create table shop.t (id int, region text, n int) partition by list (region);"
+        "create table shop.north partition of shop.t for values in ('n');"
+        "create table shop.south partition of shop.t for values in ('s');"
+        "create unique index on shop.t (id, region);"
+        "create function shop.touch() returns trigger language plpgsql as $$ begin"
+        " if pg_trigger_depth() = 1 then update shop.t set n = n + 1 where id = coalesce(new.id, old.id); end if;"
+        " return null; end $$;"
+        f"create trigger a_touch after {event} on shop.t for each row execute function shop.touch()".encode()
+    )
+    writer.execute("select flagent_cdc.watch('shop.t', key => '{id}', lane => %s, lane_order => %s)", lane)
+    truth.begin()
+    writer.execute("insert into shop.t select i, 'n', 0 from generate_series(1, 3) i")
+    writer.execute("update shop.t set region = 's'")
+    writer.execute("update shop.t set region = 'n' where id = 2")
+    assert truth.findings() == []
+
+
 # One image of a row, for all writers.
 
 

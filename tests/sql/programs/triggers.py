@@ -127,7 +127,8 @@ class _Author:
         return self._create("update neighbours", body, timing="after insert or update", table=table)
 
     def insert_again(self) -> Trigger:
-        """Puts a deleted row back."""
+        """Puts a row back that was deleted or got another key."""
+        condition = ""
         if self._rng.random() < 0.5:
             table, body = "app.notes", "insert into app.notes values (old.who, 'again');"
         else:
@@ -138,8 +139,13 @@ class _Author:
                     " on conflict do nothing;"
                 ),
             )
-        body = f"if pg_trigger_depth() <= {self._depth()} then {body} end if; return null;"
-        return self._create("insert again", body, timing="after delete", table=table)
+        timing = (
+            self._rng.choice(["after delete", "after delete or update"]) if table == "app.items" else "after delete"
+        )
+        if "update" in timing:
+            condition = " and (tg_op = 'DELETE' or new.order_id <> old.order_id or new.line <> old.line)"
+        body = f"if pg_trigger_depth() <= {self._depth()}{condition} then {body} end if; return null;"
+        return self._create("insert again", body, timing=timing, table=table)
 
     def delete_again(self) -> Trigger:
         """Deletes the row that was just written."""
