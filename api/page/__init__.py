@@ -22,15 +22,17 @@ _POLICY = (
 
 _STREAM = "{{stream}}"
 _SWITCH = "{{switch}}"
+_USAGE = "{{usage}}"
 
 
 class Page:
     """Serves the page; `stream_path` is the path of the event stream, None if it is disabled.
 
-    With `can_switch` it turns flags on and off, as the demo allows.
+    With `can_switch` it turns flags on and off, as the demo allows; with `has_usage` it shows how often each
+    variant was used.
     """
 
-    def __init__(self, stream_path: str | None, *, can_switch: bool = False) -> None:
+    def __init__(self, stream_path: str | None, *, can_switch: bool = False, has_usage: bool = False) -> None:
         self._files = StaticFiles(_POLICY)
         for entry in files(__name__).iterdir():
             if entry.is_file():
@@ -38,6 +40,7 @@ class Page:
                 if entry.name == "index.html":
                     body = body.replace(_STREAM.encode(), html.escape((stream_path or "").lstrip("/")).encode())
                     body = body.replace(_SWITCH.encode(), b"on" if can_switch else b"")
+                    body = body.replace(_USAGE.encode(), b"on" if has_usage else b"")
                 self._files.add(entry.name, body)
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/", self._index, methods=["GET", "HEAD"])

@@ -9,6 +9,7 @@ import { EventList } from "./event-list.js";
 import { FlagDetail } from "./flag-detail.js";
 import { FlagHistory } from "./flag-history.js";
 import { FlagList } from "./flag-list.js";
+import { FlagUsage } from "./flag-usage.js";
 import { readPast } from "./past.js";
 import { Rows } from "./rows.js";
 import { ServerView } from "./server.js";
@@ -44,7 +45,8 @@ async function switchTo(flag, enabled) {
     return error.message;
   }
 }
-const detail = new FlagDetail(catalog, flagHistory, {
+const usage = document.documentElement.dataset.usage ? new FlagUsage(api) : null;
+const detail = new FlagDetail(catalog, flagHistory, usage, {
   switchTo: document.documentElement.dataset.switch ? switchTo : null,
   evaluate(flag) {
     go("evaluate");

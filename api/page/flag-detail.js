@@ -11,6 +11,7 @@ export class FlagDetail {
   #catalog;
   #actions;
   #history;
+  #usage;
   #view = byId("flag");
   #opened = null; // {id, key, schema}
   #shown = null;
@@ -20,10 +21,11 @@ export class FlagDetail {
   #isWhole = false; // whether a long description is shown completely
   #refusal = ""; // why the last switch failed
 
-  /** `actions`: `evaluate(flag)`, `searchFor(text)`, `back()`; `switchTo(flag, enabled)` where flags can be switched. */
-  constructor(catalog, history, actions) {
+  /** `usage` is null where the server takes no exposures. `actions`: `evaluate(flag)`, `searchFor(text)`, `back()`; `switchTo(flag, enabled)` where flags can be switched. */
+  constructor(catalog, history, usage, actions) {
     this.#catalog = catalog;
     this.#history = history;
+    this.#usage = usage;
     this.#actions = actions;
     this.changed();
   }
@@ -154,6 +156,7 @@ export class FlagDetail {
   #content(entry) {
     const { flag } = entry;
     const places = new Map(flag.variants.map((variant, place) => [variant.id, place]));
+    this.#usage?.open(flag, entry.schema);
     return [
       element("h3", {}, "Who gets what"),
       flag.segments.length
@@ -161,6 +164,7 @@ export class FlagDetail {
         : element("p", { class: "hint" }, "No segment, so there is no variant."),
       element("h3", {}, "Variants"),
       flag.variants.length ? element("ul", { class: "variants" }, flag.variants.map((variant, place) => variantNode(variant, place))) : element("p", { class: "hint" }, "No variant."),
+      this.#usage ? [element("h3", {}, "Usage"), this.#usage.node] : null,
       element("h3", {}, "Record"),
       element("dl", { class: "record" }, facts(flag).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
     ];

@@ -316,7 +316,11 @@ def build_server(
     exposures = None if store is None else Exposures(store)
     page = None
     if settings.web.page_enabled:
-        page = Page(settings.sse.path if settings.sse.enabled else None, can_switch=switch is not None)
+        page = Page(
+            settings.sse.path if settings.sse.enabled else None,
+            can_switch=switch is not None,
+            has_usage=exposures is not None,
+        )
     status = StatusReader(pipeline)
     metrics = (
         Metrics(status, gateway, evaluator, peers, version("flagent-cdc"), exposures)

@@ -295,6 +295,36 @@ async def test_rows_are_filtered_by_table_by_keyboard_and_found_by_text(
     await expect(keys).to_have_text(["checkout", "checkout"])
 
 
+async def test_a_flag_tells_how_often_its_variants_were_used(database_url: str, writer: Writer, visits: Visits) -> None:
+    flag = writer.static_flag("checkout", "blue", "green")
+    writer.flag("unused")
+    async with serving(database_url, exposures_enabled=True) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+            counts = [("blue", 1500), ("green", 600), (None, 400)]
+            exposures = [{"flagKey": "checkout", "variantKey": variant, "count": count} for variant, count in counts]
+            answer = await client.post("/api/v1/exposures", json={"exposures": exposures})
+            assert answer.json()["accepted"] == 3
+        page = await visits.open(f"{server.url}/#flag/checkout")
+        usage = page.locator("#flag .usage")
+        await expect(usage.locator(".hint")).to_have_text("2 500 exposures reported in the last 24 hours")
+        await expect(usage.locator("li")).to_have_text(["blue1 50060 %", "green60024 %", "no variant40016 %"])
+        # A change to the flag keeps what is shown.
+        writer.toggle(flag)
+        await expect(page.locator("#flag .lever")).to_have_text("off")
+        await expect(usage.locator("li")).to_have_count(3)
+        await row(page, "unused").click()
+        await expect(usage.locator(".hint")).to_have_text("No exposure was reported in the last 24 hours.")
+        await page.locator("#flag").get_by_text("History", exact=True).click()
+        await expect(usage).to_have_count(0)
+        await page_is_narrow(page)
+        await page.close()
+    async with serving(database_url) as server:
+        page = await visits.open(f"{server.url}/#flag/checkout")
+        await expect(page.locator("#flag h3").first).to_have_text("Who gets what")
+        await expect(page.locator("#flag .usage")).to_have_count(0)
+        await page.close()
+
+
 async def test_a_flag_has_an_address_that_can_be_kept_and_gone_back_from(
     server: RunningServer, writer: Writer, visits: Visits
 ) -> None:
