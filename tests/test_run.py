@@ -79,7 +79,7 @@ def test_the_log_ends_with_a_summary_of_all_suites(checkout: Path) -> None:
 
 def test_after_a_failed_suite_the_others_run_and_the_exit_status_tells(checkout: Path) -> None:
     (checkout / ".venv/bin/mypy").write_text("#!/bin/sh\nexit 1\n")
-    (checkout / "sdk/kotlin/ci").write_text("exit 1\n")
+    (checkout / "sdk/kotlin/ci").write_text("echo 'failed: ATest: it holds: no' >>\"$RUN_SUMMARY\"\nexit 1\n")
     done = complete_run(checkout)
     assert done.returncode == 1
     results, end = summary(done.stdout)
@@ -88,10 +88,12 @@ def test_after_a_failed_suite_the_others_run_and_the_exit_status_tells(checkout:
     assert failed == {"mypy", "Kotlin SDK", "Python SDK"}
     assert results["Go SDK"] == results["import rules"] == "passed"
     assert ", 3 failed, " in end
+    # The end of a long log is what is kept, so it names the failed tests.
+    assert "\nfailed: ATest: it holds: no\n" in done.stdout.partition("==> summary of all suites")[2]
 
 
 def summary(output: str) -> tuple[dict[str, str], str]:
     """The result of each suite, and the last line."""
     lines = output.splitlines()
     *suites, end = lines[lines.index("==> summary of all suites") + 1 :]
-    return {line.split(" s  ")[1]: line.split()[0] for line in suites}, end
+    return {line.split(" s  ")[1]: line.split()[0] for line in suites if " s  " in line}, end
