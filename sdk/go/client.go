@@ -289,7 +289,7 @@ func (c *Client) QueuedMessages() int {
 // OnError calls a handler with each reported error: lost connections, skipped messages, panics of handlers, the fatal
 // error. It returns a function that removes the handler.
 func (c *Client) OnError(handler func(error)) (remove func()) {
-	return c.dispatcher.addErrorHandler(handler)
+	return c.dispatcher.onError.add(handler)
 }
 
 // checkOpen needs the lock.

@@ -14,8 +14,9 @@ import (
 // While the queue is full, the reader waits in room and the socket is not read: a slow handler causes TCP backpressure
 // instead of memory growth.
 type dispatcher struct {
-	limit  int
-	logger *slog.Logger
+	limit   int
+	logger  *slog.Logger
+	onError listeners[error]
 
 	mu        sync.Mutex
 	items     []func()
@@ -23,13 +24,10 @@ type dispatcher struct {
 	drained   chan struct{}
 	isStopped bool
 	stopped   chan struct{}
-	onError   []*errorHandler
 	// posted is the number of items queued so far.
 	posted uint64
 	done   chan struct{}
 }
-
-type errorHandler struct{ call func(error) }
 
 func newDispatcher(limit int, logger *slog.Logger) *dispatcher {
 	return &dispatcher{
@@ -166,45 +164,15 @@ func isInHandler() bool {
 	}
 }
 
-// addErrorHandler returns a function that removes the handler.
-func (d *dispatcher) addErrorHandler(call func(error)) func() {
-	handler := &errorHandler{call}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.onError = append(d.onError, handler)
-	return func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.onError = removed(d.onError, handler)
-	}
-}
-
-// removed is a new slice without an item: others may be reading the old one.
-func removed[T comparable](items []T, item T) []T {
-	rest := make([]T, 0, len(items))
-	for _, each := range items {
-		if each != item {
-			rest = append(rest, each)
-		}
-	}
-	return rest
-}
-
 // report queues an error for the error handlers.
 func (d *dispatcher) report(err error) {
-	d.mu.Lock()
-	hasHandlers := len(d.onError) > 0
-	d.mu.Unlock()
-	if hasHandlers {
+	if !d.onError.isEmpty() {
 		d.post(func() { d.callErrorHandlers(err) })
 	}
 }
 
 func (d *dispatcher) callErrorHandlers(err error) {
-	d.mu.Lock()
-	handlers := d.onError
-	d.mu.Unlock()
-	for _, handler := range handlers {
+	for _, handler := range d.onError.present() {
 		if d.isOver() {
 			return
 		}

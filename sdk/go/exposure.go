@@ -72,16 +72,16 @@ func (m *exposureMemory) isNew(key exposureKey, now time.Duration) bool {
 
 // exposureHandlers calls handlers with exposures, in a goroutine of its own: evaluating is neither delayed nor failed.
 type exposureHandlers struct {
-	isUsed  atomic.Bool
-	dropped atomic.Uint64
-	client  *Client
+	isUsed   atomic.Bool
+	dropped  atomic.Uint64
+	client   *Client
+	handlers listeners[Exposure]
 
-	mu       sync.Mutex
-	memory   *exposureMemory
-	handlers []*listener[Exposure]
-	queue    []Exposure
-	filled   chan struct{}
-	isRun    bool
+	mu     sync.Mutex
+	memory *exposureMemory
+	queue  []Exposure
+	filled chan struct{}
+	isRun  bool
 }
 
 func newExposureHandlers(c *Client) *exposureHandlers {
@@ -93,12 +93,11 @@ func newExposureHandlers(c *Client) *exposureHandlers {
 // that wait, the oldest are dropped and counted. It returns a function that removes the handler.
 func (c *Client) OnExposure(handler func(Exposure)) (remove func()) {
 	e := c.exposures
-	added := &listener[Exposure]{handler}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.handlers = append(slices.Clip(e.handlers), added)
+	forget := e.handlers.add(handler)
 	e.isUsed.Store(true)
 	if !e.isRun && !c.isClosed {
 		e.isRun = true
@@ -111,8 +110,8 @@ func (c *Client) OnExposure(handler func(Exposure)) (remove func()) {
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.handlers = removed(e.handlers, added)
-		e.isUsed.Store(len(e.handlers) > 0)
+		forget()
+		e.isUsed.Store(!e.handlers.isEmpty())
 	}
 }
 
@@ -152,9 +151,9 @@ func (e *exposureHandlers) run() {
 		}
 		e.mu.Lock()
 		queue := e.queue
-		handlers := e.handlers
 		e.queue = nil
 		e.mu.Unlock()
+		handlers := e.handlers.present()
 		for _, exposure := range queue {
 			for _, handler := range handlers {
 				e.client.dispatcher.call(func() { handler.call(exposure) })

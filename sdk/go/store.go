@@ -307,26 +307,12 @@ func (s *Store) waitFor(ctx context.Context, target eventid.ID) error {
 
 // OnChange calls a handler with each change, in order. It returns a function that removes the handler.
 func (s *Store) OnChange(handler func(Change)) (remove func()) {
-	return addListener(s.client, &s.driver.onChange, handler)
+	return s.driver.onChange.add(handler)
 }
 
 // OnStatus calls a handler with each new status, in order. It returns a function that removes the handler.
 func (s *Store) OnStatus(handler func(Status)) (remove func()) {
-	return addListener(s.client, &s.driver.onStatus, handler)
-}
-
-type listener[T any] struct{ call func(T) }
-
-func addListener[T any](c *Client, listeners *[]*listener[T], call func(T)) (remove func()) {
-	added := &listener[T]{call}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*listeners = append(slices.Clone(*listeners), added)
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		*listeners = removed(*listeners, added)
-	}
+	return s.driver.onStatus.add(handler)
 }
 
 // storeDriver feeds a storeCore with a client's messages and signals, publishes its state to readers, and notifies the
@@ -346,8 +332,8 @@ type storeDriver struct {
 	// isKeyPending: the cache is read when the first connection has its key.
 	isKeyPending bool
 	credential   *string
-	onChange     []*listener[Change]
-	onStatus     []*listener[Status]
+	onChange     listeners[Change]
+	onStatus     listeners[Status]
 }
 
 func newStoreDriver(c *Client, selected *selection) *storeDriver {
@@ -373,14 +359,14 @@ func (d *storeDriver) publish(update storeUpdate) {
 			signal(d.saver.changed)
 		}
 	}
-	if len(update.changes) == 0 || len(d.onChange) == 0 {
+	if len(update.changes) == 0 || d.onChange.isEmpty() {
 		return
 	}
 	changes := make([]Change, 0, len(update.changes))
 	for _, change := range update.changes {
 		changes = append(changes, Change{change.kind, change.name.key, change.name.schema, flagOf(change.before), flagOf(change.after)})
 	}
-	notify(d, func() []*listener[Change] { return d.onChange }, changes)
+	d.onChange.post(d.client.dispatcher, changes...)
 }
 
 func flagOf(e *entry) *Flag {
@@ -388,20 +374,6 @@ func flagOf(e *entry) *Flag {
 		return nil
 	}
 	return e.flag
-}
-
-// notify queues the calls of listeners; those are called that are registered when their turn comes.
-func notify[T any](d *storeDriver, listeners func() []*listener[T], values []T) {
-	d.client.dispatcher.post(func() {
-		d.client.mu.Lock()
-		called := listeners()
-		d.client.mu.Unlock()
-		for _, value := range values {
-			for _, each := range called {
-				d.client.dispatcher.call(func() { each.call(value) })
-			}
-		}
-	})
 }
 
 func (d *storeDriver) wake() {
@@ -453,7 +425,5 @@ func (d *storeDriver) updateStatus() {
 	if hook := d.client.options.hooks.StatusChanged; hook != nil {
 		hook(status)
 	}
-	if len(d.onStatus) > 0 {
-		notify(d, func() []*listener[Status] { return d.onStatus }, []Status{status})
-	}
+	d.onStatus.post(d.client.dispatcher, status)
 }

@@ -18,20 +18,20 @@ const defaultMaxRows = 100_000
 // TableStore is a live copy of the rows of a watched table. It has a connection of its own, to the client's server with the
 // client's options.
 type TableStore struct {
-	query   tableQuery
-	maxRows int
-	client  *Client
-	rows    atomic.Pointer[tableRows]
-	status  atomic.Int32
-	settled chan struct{}
+	query    tableQuery
+	maxRows  int
+	client   *Client
+	rows     atomic.Pointer[tableRows]
+	status   atomic.Int32
+	settled  chan struct{}
+	onChange listeners[RowUpdate]
+	onSchema listeners[SchemaChange]
 	// What follows needs the client's lock.
 	collected  *tableRows
 	position   int64
 	isFresh    bool
 	isSettled  bool
 	isComplete bool
-	onChange   []*listener[RowUpdate]
-	onSchema   []*listener[SchemaChange]
 }
 
 // RowUpdate is how a row of a table store changed: Before is nil for one that came in, After for one that left.
@@ -196,12 +196,12 @@ func (s *TableStore) Err() error { return s.client.Err() }
 
 // OnChange calls a handler with each change of a row after the first rows, in order. It returns a function that removes it.
 func (s *TableStore) OnChange(handler func(RowUpdate)) (remove func()) {
-	return addListener(s.client, &s.onChange, handler)
+	return s.onChange.add(handler)
 }
 
 // OnSchemaChange calls a handler when the table has other columns. It returns a function that removes it.
 func (s *TableStore) OnSchemaChange(handler func(SchemaChange)) (remove func()) {
-	return addListener(s.client, &s.onSchema, handler)
+	return s.onSchema.add(handler)
 }
 
 // OnError calls a handler with each reported error of the store's connection. It returns a function that removes it.
@@ -360,21 +360,12 @@ func (s *TableStore) event(conn *connection, m message) {
 		}
 	} else {
 		before, after := rows.apply(kind, m.value)
-		if s.isComplete && len(s.onChange) > 0 {
-			s.notify(RowUpdate{before, after})
+		if s.isComplete {
+			s.onChange.post(s.client.dispatcher, RowUpdate{before, after})
 		}
 		s.checkSize(conn, rows)
 	}
 	s.advance(m.id)
-}
-
-func (s *TableStore) notify(update RowUpdate) {
-	called := s.onChange
-	s.client.dispatcher.post(func() {
-		for _, each := range called {
-			s.client.dispatcher.call(func() { each.call(update) })
-		}
-	})
 }
 
 func (s *TableStore) schemaChanged(conn *connection, m message) {
@@ -384,12 +375,7 @@ func (s *TableStore) schemaChanged(conn *connection, m message) {
 		return
 	}
 	change := SchemaChange{Table: text(m.value, "table"), Raw: append([]byte(nil), m.value.Raw()...)}
-	called := s.onSchema
-	s.client.dispatcher.post(func() {
-		for _, each := range called {
-			s.client.dispatcher.call(func() { each.call(change) })
-		}
-	})
+	s.onSchema.post(s.client.dispatcher, change)
 }
 
 // refused: the rows cannot be read; some reasons pass.
