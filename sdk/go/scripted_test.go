@@ -21,7 +21,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-const testDeadline = 10 * time.Second
+const testDeadline = time.Minute
 
 // withoutLeaks fails the test when it leaves a goroutine.
 func withoutLeaks(t *testing.T) {
@@ -82,6 +82,8 @@ type peer struct {
 	net.Conn
 	reader    *bufio.Reader
 	number    int
+	method    string
+	host      string
 	path      string
 	query     url.Values
 	header    http.Header
@@ -101,6 +103,7 @@ func check(err error) {
 func (p *peer) request() {
 	r, err := http.ReadRequest(p.reader)
 	check(err)
+	p.method, p.host = r.Method, r.Host
 	p.path, p.query, p.header = r.URL.Path, r.URL.Query(), r.Header
 	p.isSocket = strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	close(p.isRead)

@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-const deadline = 30 * time.Second
+const deadline = 2 * time.Minute
 
 // withoutLeaks fails the test when it leaves a goroutine.
 func withoutLeaks(t *testing.T) {

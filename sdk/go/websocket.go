@@ -152,12 +152,18 @@ func (l *webSocketLink) dial(ctx context.Context, c *Client) (*websocket.Conn, e
 	for hop, isRenewed := 0, false; ; {
 		limited, cancel := context.WithTimeout(ctx, c.options.connectTimeout)
 		var isConnected atomic.Bool
-		limited = tracedTo(limited, func(conn net.Conn) {
+		got := func(conn net.Conn) {
 			isConnected.Store(true)
 			l.socket.Store(&conn)
-		})
+		}
+		limited = tracedTo(limited, got)
+		client := *c.http
+		if client.Transport, err = tunnelled(limited, c.options.httpTransport, address, got); err != nil {
+			cancel()
+			return nil, connectError(err, false, c.options.connectTimeout)
+		}
 		socket, answer, err := websocket.Dial(limited, address, &websocket.DialOptions{
-			HTTPClient:      c.http,
+			HTTPClient:      &client,
 			HTTPHeader:      keyHeader(key),
 			CompressionMode: websocket.CompressionNoContextTakeover,
 		})
