@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -469,10 +470,17 @@ func TestBootstraps(t *testing.T) {
 	})
 }
 
-// TestHugeBootstraps is tc-bootstrap-huge.
+// TestHugeBootstraps is tc-bootstrap-huge: a million flags are taken, and keep less than 2 KB each. The race detector's
+// shadow memory would be many gigabytes, so with it they are fewer.
 func TestHugeBootstraps(t *testing.T) {
-	const count = 100_000
+	count := 1_000_000
+	if hasRaceDetector {
+		count = 100_000
+	}
 	var document strings.Builder
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
 	for n := range count {
 		fmt.Fprintf(&document, `%c{"id":%d,"key":"f%d"}`, "[,"[min(n, 1)], n+1, n)
 	}
@@ -481,6 +489,13 @@ func TestHugeBootstraps(t *testing.T) {
 	if err != nil || store.Len() != count || flag.ID != 77778 {
 		t.Fatal(flag, err, store.Len())
 	}
+	document.Reset()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if held := int(after.HeapAlloc-before.HeapAlloc) / count; !hasRaceDetector && held > 2048 {
+		t.Fatalf("a flag keeps %d bytes", held)
+	}
+	runtime.KeepAlive(store)
 }
 
 // TestOffline is tc-offline: no connection until Start; stores are stale, readable and saved.

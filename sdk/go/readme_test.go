@@ -20,6 +20,11 @@ func TestTheProgramOfTheReadme(t *testing.T) {
 	if program == nil {
 		t.Fatal("the README has no program")
 	}
+	_, body, _ := strings.Cut(string(program[1]), "func main() {\n")
+	body, _, _ = strings.Cut(body, "\n}\n")
+	if lines := strings.Count(body, "\n") + 1; lines > 10 {
+		t.Errorf("the program has %d lines", lines)
+	}
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

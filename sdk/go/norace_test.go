@@ -1,0 +1,5 @@
+//go:build !race
+
+package flagent
+
+const hasRaceDetector = false
