@@ -84,6 +84,14 @@ export function rowDifference({ key, before, after, changed }, masked) {
   });
 }
 
+/** The columns that a change of a table's columns names, with their types before and after. */
+export function columnDifference({ before, after }) {
+  const [was, is] = [before, after].map((columns) => new Map(columns.map(({ name, type }) => [name, type])));
+  return [...new Set([...was.keys(), ...is.keys()])]
+    .filter((name) => was.get(name) !== is.get(name))
+    .map((name) => ({ name, before: was.get(name) ?? null, after: is.get(name) ?? null, isMasked: false }));
+}
+
 /** A value as JSON; a text without quotes if it cannot be mistaken for another type. */
 export function valueText(value) {
   return typeof value === "string" && value !== "" && !isJson(value) ? value : JSON.stringify(value);

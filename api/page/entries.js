@@ -1,6 +1,6 @@
 // The latest events, newest last. All events of one commit about one flag are one entry; each row it changed in a watched
 // table is an entry, up to a few for each table.
-import { difference, rowDifference } from "./difference.js";
+import { columnDifference, difference, rowDifference } from "./difference.js";
 import { elapsedMs, microseconds } from "./words.js";
 
 const MOST_ENTRIES = 400;
@@ -40,7 +40,7 @@ export class Entries {
       return { entry: last, isNew: false };
     }
     if (last) made.nth = last.nth + 1;
-    made.fields = rowDifference(event, masked);
+    made.fields = event.type === "schema_changed" ? columnDifference(event) : rowDifference(event, masked);
     return this.#insert(made);
   }
 

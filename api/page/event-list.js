@@ -195,9 +195,9 @@ function flagContent(entry) {
 }
 
 function rowContent({ types: [type], fields, user, application, transaction, more }) {
-  const nothing = { row_updated: "Only in masked columns.", table_truncated: "All rows were removed." }[type] ?? "No other visible column.";
+  const nothing = { row_updated: "Only in masked columns.", table_truncated: "All rows were removed.", schema_changed: "Rows were rewritten." }[type] ?? "No other visible column.";
   return [
-    fields.length ? fieldTable(fields, type !== "row_updated") : element("p", { class: "hint" }, nothing),
+    fields.length ? fieldTable(fields, !["row_updated", "schema_changed"].includes(type)) : element("p", { class: "hint" }, nothing),
     element("p", { class: "who" }, element("b", {}, user), application ? ` · ${application}` : "", ` · transaction ${transaction}`),
     more ? element("p", { class: "hint" }, `and ${plural(more, "more row")} of this commit`) : null,
   ];

@@ -29,6 +29,7 @@ export const TYPES = {
   row_updated: { word: "updated", tone: "row", isOfRows: true },
   row_deleted: { word: "deleted", tone: "bad", isOfRows: true },
   table_truncated: { word: "emptied", tone: "bad", isOfRows: true },
+  schema_changed: { word: "columns", tone: "plain", isOfRows: true },
 };
 
 /** The name and colour of an event type, also of one that this page does not know. */

@@ -238,6 +238,7 @@ def _install(conninfo: str, report: Report, *, repair: bool) -> bool:
             _drop_obsolete(connection, shipped)
             connection.execute(query("restore_watch_triggers"))
             connection.execute(query("prepare_predicates"))
+            connection.execute(query("log_schema_changes"))
             # What is new since a role was let in, it may use too.
             connection.execute(query("grant_again"))
         if stale:

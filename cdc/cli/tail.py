@@ -11,6 +11,7 @@ STREAM_PATH = "/api/v1/events/stream"
 EVENT_TYPES = (
     "flag_created", "flag_updated", "flag_enabled", "flag_disabled", "flag_deleted", "segment_updated",
     "distribution_updated", "variant_updated", "row_inserted", "row_updated", "row_deleted", "table_truncated",
+    "schema_changed",
 )  # fmt: skip
 
 

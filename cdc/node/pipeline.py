@@ -128,6 +128,11 @@ class Pipeline:
         """Why changes are not captured, or not all, for people; what is captured is delivered all the same."""
         return () if self.capture is None else self.capture.problems
 
+    def check_capture(self) -> None:
+        """Something about the watched tables has changed: look whether the log has it."""
+        if self.capture is not None:
+            self.capture.look_soon()
+
     async def newest_position(self) -> Position:
         """The newest position of the source; raises `SourceError`."""
         return await self.log.newest()

@@ -151,6 +151,9 @@ class Pipelines:
             pipeline = self._pipelines[lane] = self._open(lane)
             self._running[lane] = asyncio.create_task(_run(pipeline), name=f"lane {lane.name}")
             logger.info("Lane opened", extra={"action": "lane_opened", "lane": lane.name})
+        if found.altered_since(self._map):
+            # Logged in the transaction that did it, unless event triggers are missing.
+            self.flags.check_capture()
         self._map = found
         for pipeline in self._pipelines.values():
             pipeline.hub.disconnect_where(partial(self._why_misplaced, pipeline))

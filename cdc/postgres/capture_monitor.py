@@ -1,5 +1,5 @@
-"""Looks regularly at what a writer's transaction relies on: that the capture triggers are there and enabled, and that
-unlogged tables still hold what the change log says.
+"""Looks regularly at what a writer's transaction relies on: that the capture triggers are there and enabled, that
+unlogged tables still hold what the change log says, and that watched tables have the columns that it says.
 
 Triggers disappear or change without a message: restores, bulk loaders (`ENABLE TRIGGER ALL`) and migrations of the
 owner's do it. The server goes on, and what it delivers is true as far as it was captured; so it stays ready, and says
@@ -33,7 +33,7 @@ _MOST_NAMED = 20
 
 
 class CaptureMonitor:
-    """The port `Maintenance`: looks about every `interval_s` until stopped. `problems` are sentences for people."""
+    """The port `CaptureCheck`: looks about every `interval_s` until stopped."""
 
     def __init__(self, url: str, interval_s: float = _INTERVAL_S) -> None:
         self._url = url
@@ -41,6 +41,7 @@ class CaptureMonitor:
         self._interval_s = interval_s
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._must_stop = asyncio.Event()
+        self._must_look = asyncio.Event()
         self._has_warned = False
         self.problems: Sequence[str] = ()
         self.problem_count = 0
@@ -49,6 +50,7 @@ class CaptureMonitor:
         # At once: what a crash has emptied must not wait.
         wait_s = 0.0
         while not await self._is_stopped_within(wait_s):
+            self._must_look.clear()
             # Spread, so that instances that were started together do not meet at a lock each time.
             wait_s = random.uniform(0.5, 1.0) * self._interval_s  # noqa: S311 - jitter
             try:
@@ -71,6 +73,9 @@ class CaptureMonitor:
                 async with connection.transaction():
                     await set_own_settings(connection)
                     row = await (await connection.execute(query("relog_unlogged"))).fetchone()
+                async with connection.transaction():
+                    await set_own_settings(connection)
+                    altered = await (await connection.execute(query("log_schema_changes"))).fetchone()
                 found = await (await connection.execute(query("capture_problems"))).fetchall()
         finally:
             self._connection = None
@@ -80,11 +85,17 @@ class CaptureMonitor:
                 "Unlogged tables were emptied by a crash, or are new: their rows were logged again",
                 extra={"action": "unlogged_relogged", "tables": row[0]},
             )
+        if altered is not None and altered[0]:
+            logger.info("The columns of tables have changed", extra={"action": "schema_changed", "tables": altered[0]})
         self._report([f"{table}: {problem}" for table, problem in found])
+
+    def look_soon(self) -> None:
+        self._must_look.set()
 
     def stop(self) -> None:
         """Make `run` return soon, even where it waits for the database."""
         self._must_stop.set()
+        self._must_look.set()
         shutdown_socket(self._connection)
 
     def _report(self, found: Sequence[str]) -> None:
@@ -105,10 +116,10 @@ class CaptureMonitor:
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self._must_stop.wait(), seconds)
+            await asyncio.wait_for(self._must_look.wait(), seconds)
         except TimeoutError:
             return False
-        return True
+        return self._must_stop.is_set()
 
     def _on_error(self, error: DatabaseError) -> None:
         if self._must_stop.is_set():

@@ -113,6 +113,9 @@ class CaptureCheck(Maintenance, Protocol):
     problems: Sequence[str]
     problem_count: int
 
+    def look_soon(self) -> None:
+        """Something about the tables has changed: look now instead of at the next regular time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -21,7 +21,7 @@ begin
     execute pg_catalog.format(
         'grant execute on function flagent_cdc.log_identity(), flagent_cdc.succeeds(text),'
         ' flagent_cdc.precedes(text), flagent_cdc.watched(),'
-        ' flagent_cdc.capture_problems(), flagent_cdc.relog_unlogged(),'
+        ' flagent_cdc.capture_problems(), flagent_cdc.relog_unlogged(), flagent_cdc.log_schema_changes(),'
         ' flagent_cdc.watched_relation(integer),'
         ' flagent_cdc.prune(interval, bigint, integer), flagent_cdc.prune_lanes(interval, integer),'
         ' flagent_cdc.prune_lane(integer, interval, bigint, integer),'

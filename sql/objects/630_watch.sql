@@ -91,7 +91,7 @@ begin
        set schema_name = wanted.schema_name, table_name = wanted.table_name, key_columns = wanted.key_columns,
            included_columns = wanted.included_columns, masked_columns = wanted.masked_columns,
            operations = wanted.operations, predicate = wanted.predicate, lane = wanted.lane, lane_order = wanted.lane_order,
-           options = wanted.options
+           options = wanted.options, columns = flagent_cdc.published_columns(relation, wanted.options)
      where w.id = wanted.id;
 
     perform flagent_cdc.put_watch_triggers(relation, wanted.operations, wanted.options);

@@ -59,8 +59,12 @@ from pg_catalog.pg_prepared_xacts p
 where p.database = current_database()
 order by p.prepared;
 
--- doctor_event_triggers: Event triggers that are enabled.
-select e.evtname from pg_catalog.pg_event_trigger e where e.evtenabled <> 'D' order by 1;
+-- doctor_event_triggers: Event triggers of others that are enabled.
+select e.evtname
+from pg_catalog.pg_event_trigger e
+join pg_catalog.pg_proc p on p.oid = e.evtfoid
+where e.evtenabled <> 'D' and p.pronamespace is distinct from pg_catalog.to_regnamespace('flagent_cdc')
+order by 1;
 
 -- doctor_functions: Our functions as installed, their owner, and whether the owner may write the log.
 select

@@ -120,8 +120,9 @@ select
 from flagent_cdc.watched() w
 order by w.schema_name, w.table_name;
 
--- event_triggers: the enabled event triggers as ALTER names them, and the function of each
+-- event_triggers: the enabled event triggers of others as ALTER names them, and the function of each
 select quote_ident(e.evtname), e.evtfoid::regproc::text
   from pg_event_trigger e
- where e.evtenabled <> 'D'
+  join pg_proc p on p.oid = e.evtfoid
+ where e.evtenabled <> 'D' and p.pronamespace is distinct from to_regnamespace('flagent_cdc')
  order by e.evtname;

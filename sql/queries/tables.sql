@@ -124,3 +124,6 @@ select c.table_name, c.problem from flagent_cdc.capture_problems() c;
 
 -- relog_unlogged: Logs the content of unlogged tables that a crash has emptied again; answers their names.
 select flagent_cdc.relog_unlogged();
+
+-- log_schema_changes: Logs changes of watched tables' columns that are not in the log yet; answers the tables.
+select flagent_cdc.log_schema_changes();

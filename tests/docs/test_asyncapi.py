@@ -46,6 +46,7 @@ delete from flags where key = 'one';
 insert into orders values (1, 'x');
 update orders set note = 'y';
 delete from orders;
+alter table orders add column total numeric default 1;
 truncate orders;
 """
 EVENTS = {name.removeprefix("ws_") for name in MESSAGES if name.startswith("ws_") and f"sse_{name[3:]}" in MESSAGES} - {
@@ -158,7 +159,7 @@ async def test_every_websocket_message_is_as_documented(watched_url: str) -> Non
         await receive_until("unsubscribed", "resync")
         await asyncio.to_thread(run, watched_url, "update flags set enabled = true")
         await receive_until("batch")
-    assert len(EVENTS) == 12
+    assert len(EVENTS) == 13
 
 
 @pytest.mark.parametrize("envelope", ["false", "true"])

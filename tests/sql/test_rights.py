@@ -65,7 +65,7 @@ def test_no_cast_of_a_tables_owner_is_run_or_fails_a_writer(
     assert team.execute("select count(*) from team.proof").fetchone() == (0,)
     table = {"flags": "change_log", "commit": "lane_change_log", "read": "read_order_log"}[lane]
     rows = team.execute(
-        f"select after from flagent_cdc.{table} where table_name = 'orders' and op <> 'delete'".encode()
+        f"select after from flagent_cdc.{table} where table_name = 'orders' and op in ('insert', 'update')".encode()
     ).fetchall()
     images = sorted((after["id"], after["m"], after["many"]) for (after,) in rows if after["id"] == 1)
     expected = IMAGES[kind]
@@ -94,7 +94,7 @@ def test_a_predicate_runs_with_the_rights_of_the_tables_owner(team: psycopg.Conn
     team.execute("reset role")
     assert team.execute("select problems from flagent_cdc.watched()").fetchall() == [([],)]
     assert team.execute("select count(*) from team.proof").fetchone() == (0,)
-    ids = [change["after"]["id"] for commit in log.commits() for change in commit.changes]
+    ids = [change["after"]["id"] for commit in log.commits() for change in commit.changes if change["op"] != "schema"]
     assert ids == [1, 1, 2]
 
 

@@ -366,7 +366,7 @@ def test_a_predicate_that_fails_hides_the_row_and_never_hurts_the_writer(
     assert [after["id"] for _, _, after in images(log)] == [2]
     orders.execute("alter table analytics.orders drop column total")
     orders.execute("insert into analytics.orders values (3, 'c@x', null)")
-    assert len(images(log)) == 1
+    assert [op for op, _, _ in images(log)] == ["insert", "schema"]
     assert problems(orders) == ['the predicate does not compile: column "total" does not exist']
 
 

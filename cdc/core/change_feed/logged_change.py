@@ -12,6 +12,7 @@ from ..flags.row_event import row_event
 from ..log.change import Change, Commit, Op
 from ..log.position import CommitHash, EventId, LogId, Position, commit_hash
 from ..log.row_text import RowText, Unreadable, changed_columns, readable_key, why_unreadable
+from ..log.schema_change import SchemaChange
 from ..row_filter.projection import key_in, only_columns
 from ..row_filter.row_filter import RowFilter, RowView
 from .cursor import Cursor
@@ -63,6 +64,10 @@ class LoggedChange:
         return None if view is None else self._seen_as(view)
 
     def _seen_as(self, view: RowView) -> Self:
+        if self.op is Op.SCHEMA:
+            change = self.schema_change.within(view.columns)
+            before, after = (self.before, self.after) if change is None else change.images()
+            return replace(self, before=before, after=after)
         op, key, before, after = self.op, self.key, self.before, self.after
         if view.moved == "in":
             op, before = Op.INSERT, None
@@ -76,7 +81,7 @@ class LoggedChange:
 
     def readable(self) -> Self:
         """The same change, without rows that are not UTF-8."""
-        unreadable = why_unreadable(self.before, self.after, self.key)
+        unreadable = None if self.op is Op.SCHEMA else why_unreadable(self.before, self.after, self.key)
         if unreadable is None:
             return self
         return replace(self, key=readable_key(self.key), before=None, after=None, unreadable=unreadable)
@@ -93,6 +98,11 @@ class LoggedChange:
         """The cursor after this change."""
         index = None if self.index >= self.count else self.index
         return Cursor.after(self.position, index, log, seen, self.hash)
+
+    @property
+    def schema_change(self) -> SchemaChange:
+        """What the images are where the operation is `schema`."""
+        return SchemaChange.read(*(None if text is None else RowText(text) for text in (self.before, self.after)))
 
     @property
     def hash(self) -> CommitHash:

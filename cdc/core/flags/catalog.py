@@ -282,7 +282,7 @@ class Catalog:
 
     def _tables_of(self, change: Change) -> FlagTables | None:
         """The tables of a change; None for a watched table, even one named `tags` in a schema not attached."""
-        return self._schemas.get(change.schema) if change.table in TABLES else None
+        return self._schemas.get(change.schema) if change.table in TABLES and change.op is not Op.SCHEMA else None
 
     def _events(
         self, commit: Commit, order: list[Change | _FlagId], touched: dict[_FlagId, FlagJson | None]

@@ -26,6 +26,7 @@ class EventType(StrEnum):
     ROW_UPDATED = "row_updated"
     ROW_DELETED = "row_deleted"
     TABLE_TRUNCATED = "table_truncated"
+    SCHEMA_CHANGED = "schema_changed"
 
 
 class FlagScope(NamedTuple):
@@ -51,14 +52,15 @@ class RowImages(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of one flag, or of one row of a watched table, in one commit.
+    """A change of one flag, of one row of a watched table, or of a watched table's columns, in one commit.
 
     `flag` is the whole flag as of that commit, in the REST shape, None for `flag_deleted` and for rows. `tags` are
     the flag's tags before and after the commit, so a subscriber by tag also receives the removal of the tag. `detail`
     holds the fields of the type: `segmentID`, `segment`, `distributions`, `variantID`, `variant`, or `table`, `key`,
-    `before`, `after`, `changed`, `transaction`, `user`, `application`. `before` is the scope of the flag before the
-    commit, None if the flag did not exist; grants are checked against it, and it is never sent. `rows` are those of an
-    event about a row, None where they cannot be read.
+    `before`, `after`, `changed`, `transaction`, `user`, `application`; where columns changed, `before` and `after` are
+    these, beside `rewritten`. `before` is the scope of the flag before the commit, None if the flag did not exist;
+    grants are checked against it, and it is never sent. `rows` are those of an event about a row, None where they
+    cannot be read.
     """
 
     id: EventId

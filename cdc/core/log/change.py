@@ -25,11 +25,13 @@ class Op(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     TRUNCATE = "truncate"
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate.
+    """One row that changed; `before` is None for an insert, `after` for a delete, both for a truncate. For a change of
+    the table's columns they are the images that `SchemaChange` reads.
 
     `sequence` orders the changes of one row in a lane ordered when read, and is None elsewhere.
     """

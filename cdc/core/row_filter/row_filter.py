@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from ..flags.events import Event, EventType
 from ..log.change import Op
 from ..log.row_text import RowText
+from ..log.schema_change import SchemaChange
 from .binding import Bound, IndexKey, Sql
 
 __all__ = ["WHOLE", "RowFilter", "RowView"]
@@ -90,6 +91,8 @@ class RowFilter:
 
     def view(self, event: Event) -> RowView | None:
         """How an event about a row of the table is seen; None where it is not."""
+        if event.type is EventType.SCHEMA_CHANGED:
+            return self._view_of_schema(SchemaChange.of_json(event.detail))
         rows = event.rows
         if rows is None:
             return self._view_of_unreadable()
@@ -103,6 +106,8 @@ class RowFilter:
             return None
         if op is Op.TRUNCATE:
             return _view(self.columns)
+        if op is Op.SCHEMA:
+            return self._view_of_schema(SchemaChange.read(before, after))
         was_in = before is not None and self.matches(before)
         is_in = after is not None and self.matches(after)
         if op is not Op.UPDATE:
@@ -113,6 +118,9 @@ class RowFilter:
         if was_in or is_in:
             return RowView("in" if is_in else "out", self.columns)
         return None
+
+    def _view_of_schema(self, change: SchemaChange) -> RowView | None:
+        return None if self.is_empty or change.within(self.columns) is None else _view(self.columns)
 
     def _view_of_unreadable(self) -> RowView | None:
         """Of a row that cannot be read it is not known whether it matches. That there was one is no secret, its key

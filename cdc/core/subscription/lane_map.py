@@ -36,6 +36,11 @@ class LaneMap:
         """Every watched table, with its schema."""
         return [table.name for table in self.tables]
 
+    def altered_since(self, earlier: "LaneMap") -> bool:
+        """Whether a table that was watched already has other columns now."""
+        columns = {table.name: table.columns for table in earlier.tables}
+        return any(table.name in columns and columns[table.name] != table.columns for table in self.tables)
+
     def named(self, names: Iterable[str]) -> list[WatchedTable]:
         """The watched tables that these names mean, each once."""
         found = {table.name: table for name in names for table in self._by_name.get(name, ())}

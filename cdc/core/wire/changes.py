@@ -36,6 +36,7 @@ _TYPES = {
     Op.UPDATE: "row_updated",
     Op.DELETE: "row_deleted",
     Op.TRUNCATE: "table_truncated",
+    Op.SCHEMA: "schema_changed",
 }
 
 # An lsn has the position in the high bits and the index of the change in the low bits, so it grows with every change.
@@ -88,6 +89,8 @@ def _change(change: LoggedChange, page: ChangePage) -> str:
     }
     if change.has_sequence:
         head["sequence"] = str(change.index)
+    if change.op is Op.SCHEMA:
+        return encode({**head, "key": None, "changed": [], **change.schema_change.to_json()})
     moved = "" if change.moved is None else f',"moved":"{change.moved}"'
     return f'{encode(head)[:-1]},{_rows(change)},"changed":{encode(_changed(change))}{moved}{_unreadable(change)}}}'
 
@@ -136,11 +139,40 @@ def _envelopes(change: LoggedChange, database: str, version: str) -> list[str]:
         rows = f'"before":{before or "null"},"after":{after or "null"}{_unreadable(change)}'
         return _record(op, key, rows, source, encode(transaction), change.committed_at)
 
+    if change.op is Op.SCHEMA:
+        return [_schema_record(change, source, database)]
     key = _key(change)
     previous = _previous_key(change, key)
     if previous is not None:
         return [record("d", previous, change.before, None), record("c", key, None, change.after)]
     return [record(_DEBEZIUM_OPS[change.op], key, change.before, change.after)]
+
+
+def _schema_record(change: LoggedChange, source: str, database: str) -> str:
+    """A message of Debezium's schema change topic; its key is the database. PostgreSQL has no text of the command."""
+    schema = change.schema_change
+    columns = [
+        {"name": column.name, "typeName": column.type, "position": place}
+        for place, column in enumerate(schema.after, 1)
+    ]
+    table = f"{_quoted(database)}.{_quoted(change.schema)}.{_quoted(change.table)}"
+    altered = [{"type": "ALTER", "id": table, "table": {"columns": columns}}]
+    ms, _, _ = _epoch(change.committed_at)
+    members = encode(
+        {
+            "ts_ms": ms,
+            "databaseName": database,
+            "schemaName": change.schema,
+            "ddl": None,
+            "tableChanges": altered,
+            "rewritten": schema.rewritten,
+        }
+    )
+    return f'{{"key":{encode({"databaseName": database})},"value":{{"source":{source},{members[1:]}}}'
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _previous_key(change: LoggedChange, key: str | None) -> str | None:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from ..flags.events import Event
+from ..flags.events import Event, EventType
+from ..log.schema_change import SchemaChange
 from ..row_filter.projection import key_in, only_columns
 from ..row_filter.row_filter import RowView
 
@@ -18,6 +19,9 @@ def seen_event(event: Event, view: RowView) -> Event:
     detail = event.detail
     if view.moved is None and view.columns is None and view.has_key:
         return event
+    if event.type is EventType.SCHEMA_CHANGED:
+        change = SchemaChange.of_json(detail).within(view.columns)
+        return event if change is None else replace(event, detail={**detail, **change.to_json()})
     seen: dict[str, Any] = {**detail}
     if not view.has_key:
         seen["key"] = None

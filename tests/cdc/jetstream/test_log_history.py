@@ -98,6 +98,7 @@ async def test_pages_of_changes_are_the_same_and_a_cursor_holds_on_both(
                 "insert into orders values (1, 0.1234567890123456789012345678901234567890, '{\"a\":1.50}')",
                 "insert into orders values (2, 1e30, '[\"ü\\t\\u0001\",null,1e-9]')",
                 "update orders set total = total + 0.10",
+                "alter table orders add column more integer default 1",
             )
             writer.run("truncate orders")
             await pair.reaches()

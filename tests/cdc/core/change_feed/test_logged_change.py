@@ -8,6 +8,8 @@ from cdc.core.flags.events import EventType
 from cdc.core.log.change import Op
 from cdc.core.log.position import LogId, Position
 from cdc.core.log.row_text import RowText, Unreadable
+from cdc.core.log.schema_change import SchemaChange, SchemaColumn
+from cdc.core.row_filter.row_filter import RowFilter
 from tests.cdc.core.flagent import detail_of
 
 LOG = LogId("k7q2mxs2")
@@ -53,3 +55,16 @@ def test_rows_that_are_not_utf8_are_left_out() -> None:
     found = replace(CHANGE, after=latin1).readable()
     assert (found.key, found.before, found.after, found.unreadable) == (CHANGE.key, None, None, Unreadable.NOT_UTF8)
     assert replace(CHANGE, key=latin1).readable().key is None
+
+
+def test_a_change_of_columns_is_narrowed_to_those_of_a_filter() -> None:
+    id, mail = SchemaColumn("id", "bigint"), SchemaColumn("mail", "text")
+    before, after = SchemaChange((id,), (id, mail), rewritten=False).images()
+    altered = replace(CHANGE, op=Op.SCHEMA, key=None, before=before, after=after)
+    assert altered.readable() is altered
+    assert altered.seen_by(RowFilter("shop.orders")) == altered
+    assert altered.seen_by(RowFilter("shop.orders", (), frozenset({"id"}))) is None
+    seen = altered.seen_by(RowFilter("shop.orders", (), frozenset({"mail"})))
+    assert seen is not None
+    assert seen.schema_change == SchemaChange((), (mail,), rewritten=False)
+    assert seen.event(LOG).type is EventType.SCHEMA_CHANGED

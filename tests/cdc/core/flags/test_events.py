@@ -21,6 +21,7 @@ def test_the_names_of_events_on_the_wire_are_stable() -> None:
         "row_updated",
         "row_deleted",
         "table_truncated",
+        "schema_changed",
     ]
 
 

@@ -40,6 +40,24 @@ def test_an_event_names_its_type_and_the_changed_columns(
     assert (detail["before"], detail["after"], detail["key"]) == (before, after, {"id": 1})
 
 
+def test_a_change_of_columns_has_these_instead_of_a_row() -> None:
+    before = {"columns": [{"name": "id", "type": "bigint"}]}
+    after = {"columns": [{"name": "id", "type": "text"}], "rewritten": True}
+    change = change_of("shop", "orders", Op.SCHEMA, before, after, None, 7)
+    event = row_event(ID, commit_of(7, change), change)
+    assert (event.type, event.rows) == (EventType.SCHEMA_CHANGED, None)
+    assert event.detail == {
+        "table": "shop.orders",
+        "before": before["columns"],
+        "after": after["columns"],
+        "rewritten": True,
+        "transaction": "771",
+        "user": "app",
+        "application": "test",
+        "sequence": "7",
+    }
+
+
 def test_an_event_says_where_the_change_comes_from() -> None:
     change = change_of("shop", "orders", Op.INSERT, None, {"id": 1}, {"id": 1})
     event = row_event(ID, commit_of(7, change), change)

@@ -4,8 +4,9 @@ import pytest
 
 from cdc.core.log.change import Op
 from cdc.core.log.row_text import RowText
+from cdc.core.log.schema_change import SchemaChange, SchemaColumn
 from cdc.core.row_filter.binding import bind
-from cdc.core.row_filter.row_filter import RowFilter
+from cdc.core.row_filter.row_filter import WHOLE, RowFilter, RowView
 from cdc.filters.parser import parse_filter
 from tests.cdc.filters.tables import COLUMNS
 
@@ -60,3 +61,12 @@ def test_postgresql_gets_the_same_condition_when_it_is_asked() -> None:
     assert RowFilter("shop.orders", sql=lambda: [made]).sql == {"op": "and", "args": [made]}
     assert RowFilter("shop.orders").sql is None
     assert RowFilter("shop.orders", is_empty=True).sql == {"op": "never", "args": []}
+
+
+def test_a_change_of_columns_is_for_everybody_who_sees_one_of_them() -> None:
+    before, after = map(RowText, SchemaChange((), (SchemaColumn("note", "text"),), rewritten=False).images())
+    assert filter_of("tenant_id = 7").view_of(Op.SCHEMA, before, after, None) == WHOLE
+    view = filter_of("tenant_id = 7", "id", "note").view_of(Op.SCHEMA, before, after, None)
+    assert view == RowView(None, frozenset({"id", "note"}))
+    assert filter_of("tenant_id = 7", "id", "name").view_of(Op.SCHEMA, before, after, None) is None
+    assert filter_of("tenant_id = 7", is_empty=True).view_of(Op.SCHEMA, before, after, None) is None

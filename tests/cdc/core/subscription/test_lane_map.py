@@ -3,6 +3,7 @@ import pytest
 from cdc.core.errors import InvalidInput
 from cdc.core.flags.events import EventType
 from cdc.core.log.lane import FLAGS, Lane, WatchedTable
+from cdc.core.log.table_column import TableColumn
 from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
@@ -84,3 +85,12 @@ def test_nothing_selected_is_of_the_flags_lane_and_lanes_know_how_they_are_read(
     assert of() == FLAGS
     assert MAP.lanes == {FLAGS, ORDERS, CLICKS}
     assert [lane.is_polled for lane in (FLAGS, ORDERS, CLICKS)] == [False, False, True]
+
+
+def test_it_is_altered_where_a_known_table_has_other_columns() -> None:
+    def map_of(*types: str) -> LaneMap:
+        return LaneMap((WatchedTable("shop", "orders", ORDERS, tuple(TableColumn("n", each, each) for each in types)),))
+
+    assert map_of("int4").altered_since(map_of("text"))
+    assert not map_of("int4").altered_since(map_of("int4"))
+    assert not map_of("int4").altered_since(LaneMap())

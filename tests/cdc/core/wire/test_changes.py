@@ -10,6 +10,7 @@ from cdc.core.change_feed.logged_change import ChangePage, LoggedChange
 from cdc.core.log.change import Op
 from cdc.core.log.position import LogId, Position
 from cdc.core.log.row_text import RowText
+from cdc.core.log.schema_change import SchemaChange, SchemaColumn
 from cdc.core.wire.changes import ChangeFormat, content_type, page_text
 
 LOG = LogId("k7q2mx")
@@ -185,6 +186,36 @@ def test_cloud_events_say_what_where_and_when() -> None:
     }
     assert data == page_of(ChangeFormat.JSON, change())["changes"][0]
     assert (cleared["type"], "partitionkey" in cleared) == ("flagent_cdc.table_truncated", False)
+
+
+COLUMNS = SchemaChange((SchemaColumn("id", "bigint"),), (SchemaColumn("n", "numeric(10,2)"),), rewritten=True)
+
+
+def altered() -> LoggedChange:
+    before, after = COLUMNS.images()
+    return change(op=Op.SCHEMA, key=None, before=before, after=after)
+
+
+def test_a_change_of_columns_names_these() -> None:
+    found = page_of(ChangeFormat.JSON, altered())["changes"][0]
+    members = {name: found[name] for name in ("op", "key", "before", "after", "changed", "rewritten")}
+    assert members == {"op": "schema", "key": None, "changed": [], **COLUMNS.to_json()}
+    event = page_of(ChangeFormat.CLOUDEVENTS, altered())[0]
+    assert (event["type"], event["data"]) == ("flagent_cdc.schema_changed", found)
+
+
+def test_a_change_of_columns_is_a_schema_change_of_debezium() -> None:
+    record = page_of(ChangeFormat.DEBEZIUM, altered())["changes"][0]
+    assert record["key"] == {"databaseName": "shopdb"}
+    value = record["value"]
+    assert (value["source"]["table"], value["ddl"], value["rewritten"]) == ("orders", None, True)
+    assert value["tableChanges"] == [
+        {
+            "type": "ALTER",
+            "id": '"shopdb"."shop"."orders"',
+            "table": {"columns": [{"name": "n", "typeName": "numeric(10,2)", "position": 1}]},
+        }
+    ]
 
 
 def test_each_format_has_its_content_type() -> None:

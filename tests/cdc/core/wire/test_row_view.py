@@ -1,10 +1,11 @@
 """Events about rows as filters make them be seen."""
 
+from dataclasses import replace
 from typing import Any
 
 from cdc.core.flags.events import Event, EventType
 from cdc.core.log.position import EventId, LogId, Position
-from cdc.core.row_filter.row_filter import WHOLE, RowView
+from cdc.core.row_filter.row_filter import WHOLE, RowFilter, RowView
 from cdc.core.text.exact_json import JsonText
 from cdc.core.wire.encoded import EncodedEvent
 from cdc.core.wire.row_view import seen_event
@@ -66,3 +67,17 @@ def test_an_event_is_encoded_once_for_all_who_see_it_alike() -> None:
 
 def test_a_key_may_be_secret() -> None:
     assert seen_event(updated(), RowView(None, None, has_key=False)).detail["key"] is None
+
+
+def test_a_change_of_columns_names_only_the_columns_that_are_seen() -> None:
+    id, note = {"name": "id", "type": "bigint"}, {"name": "note", "type": "text"}
+    detail = {"table": "shop.orders", "before": [id], "after": [id, note], "rewritten": True}
+    event = replace(updated(), type=EventType.SCHEMA_CHANGED, detail=detail)
+    view = RowFilter("shop.orders", (), frozenset({"id"})).view(event)
+    assert view is not None
+    seen = seen_event(event, view)
+    assert (seen.type, seen.detail) == ("schema_changed", {**detail, "after": [id]})
+    assert (
+        RowFilter("shop.orders", (), frozenset({"id"})).view(replace(event, detail={**detail, "rewritten": False}))
+        is None
+    )
