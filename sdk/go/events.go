@@ -25,6 +25,8 @@ const (
 	RowUpdated          EventType = "row_updated"
 	RowDeleted          EventType = "row_deleted"
 	TableTruncated      EventType = "table_truncated"
+	// SchemaChanged says that the columns of a watched table changed; Raw has the members before, after and rewritten.
+	SchemaChanged EventType = "schema_changed"
 	// Resync says that the server could not replay: Flags are all selected flags, which replace the state.
 	Resync EventType = "resync"
 )

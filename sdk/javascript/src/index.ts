@@ -15,7 +15,7 @@ export type { ConnectionSharing } from "./client-connection.js";
 export type { Clock } from "./clock.js";
 export { ReconnectConfig } from "./core/backoff.js";
 export {
-  EventType, type AnyEvent, type DistributionUpdated, type FlagChanged, type FlagDeleted, type FlagentEvent, type ResyncEvent, type RowChanged,
+  EventType, type AnyEvent, type DistributionUpdated, type FlagChanged, type FlagDeleted, type FlagentEvent, type ResyncEvent, type RowChanged, type SchemaChanged,
   type SegmentUpdated, type UnknownEvent, type VariantUpdated,
 } from "./core/event.js";
 export type { Constraint, Distribution, Flag, Segment, Tag, Variant } from "./core/flag.js";

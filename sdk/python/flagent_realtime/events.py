@@ -28,6 +28,8 @@ class EventType(str, Enum):
     ROW_UPDATED = "row_updated"
     ROW_DELETED = "row_deleted"
     TABLE_TRUNCATED = "table_truncated"
+    SCHEMA_CHANGED = "schema_changed"
+    """The columns of a watched table changed: ``data`` has ``before``, ``after`` and ``rewritten``."""
     RESYNC = "resync"
     """The server could not replay: ``data`` is the tuple of all selected flags, which replaces the state."""
     UNKNOWN = ""
@@ -37,7 +39,15 @@ _FLAG_TYPES = frozenset(
     {EventType.FLAG_CREATED, EventType.FLAG_UPDATED, EventType.FLAG_ENABLED, EventType.FLAG_DISABLED}
 )
 SEGMENT_TYPES = frozenset({EventType.SEGMENT_UPDATED, EventType.DISTRIBUTION_UPDATED})
-ROW_TYPES = frozenset({EventType.ROW_INSERTED, EventType.ROW_UPDATED, EventType.ROW_DELETED, EventType.TABLE_TRUNCATED})
+ROW_TYPES = frozenset(
+    {
+        EventType.ROW_INSERTED,
+        EventType.ROW_UPDATED,
+        EventType.ROW_DELETED,
+        EventType.TABLE_TRUNCATED,
+        EventType.SCHEMA_CHANGED,
+    }
+)
 _TYPES = {member.value: member for member in EventType if member is not EventType.UNKNOWN}
 
 EventData = Union[Flag, Segment, Variant, tuple[Distribution, ...], tuple[Flag, ...], str, Mapping[str, Any], None]
@@ -45,7 +55,7 @@ EventData = Union[Flag, Segment, Variant, tuple[Distribution, ...], tuple[Flag, 
 
 @dataclass(frozen=True)
 class FlagentEvent:
-    """One event about a flag or a row of a watched table.
+    """One event about a flag, or about a row or the columns of a watched table.
 
     ``data`` depends on ``type``:
 
@@ -55,7 +65,7 @@ class FlagentEvent:
     - ``distribution_updated``: the tuple of :class:`Distribution`
     - ``variant_updated``: the :class:`Variant`, ``None`` when it was removed
     - ``resync``: the tuple of all selected flags
-    - row events and unknown types: the message as a mapping
+    - row events, ``schema_changed`` and unknown types: the message as a mapping
 
     ``flag`` is the flag as of the event's commit, ``None`` where the event has none. ``id`` is the event id, from which
     a client can resume. ``committed_at`` is ISO-8601 in UTC. ``raw`` is the message.

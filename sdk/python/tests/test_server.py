@@ -371,6 +371,34 @@ async def test_the_rows_of_a_filtered_table(database_url: str) -> None:
                 assert orders.get(2) == {"id": 2, "state": "open", "total": 2}
 
 
+async def test_a_table_whose_rows_are_rewritten_is_loaded_again(database_url: str) -> None:
+    """tc-table-schema-changed, on the real server: after each change of columns the store holds what the table does."""
+    with Writer(database_url) as writer:
+        writer.run("create table orders (id integer primary key, note text)")
+        writer.run("insert into orders values (1, 'a'), (2, 'b')", "select flagent_cdc.watch('orders')")
+        async with serving(database_url) as server:
+            client = FlagentClient(server.url, reconnect_config=QUICK)
+            options: dict[str, Any] = {"where": "id > $1", "params": [0]}
+            async with client, TableStore(client, "orders") as whole, TableStore(client, "orders", **options) as some:
+                schemas: list[Any] = []
+                whole.on_schema_change(schemas.append)
+                for store in (whole, some):
+                    await store.ready(DEADLINE_S)
+                for change in (
+                    "alter table orders add column state text default 'new'",
+                    "alter table orders alter column note type integer using 7",
+                    "alter table orders rename column note to number",
+                    "alter table orders drop column state",
+                ):
+                    writer.run(change)
+                    row = writer.connection.execute("select json_agg(o order by id) from orders o").fetchone()
+                    assert row is not None
+                    for store in (whole, some):
+                        await eventually(lambda store=store, row=row: store.rows == row[0], change)  # type: ignore[misc]
+                assert [message["rewritten"] for message in schemas] == [True] * 4
+                assert not any(store.failure for store in (whole, some))
+
+
 async def test_an_event_stream_refuses_everything_and_tables_at_once() -> None:
     """tc-tables: its query cannot express everything, and with tables alone it would not include the flags."""
     async with FlagentSSEClient("http://127.0.0.1:9/") as client:

@@ -15,6 +15,7 @@ export const EventType = /* @__PURE__ */ Object.freeze({
   ROW_UPDATED: "row_updated",
   ROW_DELETED: "row_deleted",
   TABLE_TRUNCATED: "table_truncated",
+  SCHEMA_CHANGED: "schema_changed",
   /** Events were lost; `data` holds the state that replaces the former one. Delivered to `onEvent` only. */
   RESYNC: "resync",
   /** A type of a newer server; its name is in `typeName`. */
@@ -81,12 +82,19 @@ export interface RowChanged extends EventBase {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+export interface SchemaChanged extends EventBase {
+  readonly type: "schema_changed";
+  readonly table: string;
+  /** The event object: `table`, the columns `before` and `after`, and `rewritten`. */
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
 export interface ResyncEvent extends EventBase {
   readonly type: "resync";
   readonly data: { readonly reason: string; readonly flags: readonly Flag[] };
 }
 
-export type FlagentEvent = ResyncEvent | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged;
+export type FlagentEvent = ResyncEvent | FlagChanged | FlagDeleted | SegmentUpdated | DistributionUpdated | VariantUpdated | RowChanged | SchemaChanged;
 
 /** An event of a type that this version does not support; `data` is the event object. */
 export interface UnknownEvent extends EventBase {
@@ -138,6 +146,8 @@ export function decodeEvent(raw: Fields): AnyEvent {
     case "row_deleted":
     case "table_truncated":
       return { ...base, type: raw.type, table: text(raw.table) ?? "", unreadable: text(raw.unreadable), data: raw };
+    case "schema_changed":
+      return { ...base, type: raw.type, table: text(raw.table) ?? "", data: raw };
     default:
       return { ...base, type: "", data: raw };
   }

@@ -43,6 +43,9 @@ public class EventType private constructor(
         @JvmField public val ROW_DELETED: EventType = EventType("ROW_DELETED")
         @JvmField public val TABLE_TRUNCATED: EventType = EventType("TABLE_TRUNCATED")
 
+        /** The columns of a watched table changed, or its rows were rewritten; data is the message as JSON. */
+        @JvmField public val SCHEMA_CHANGED: EventType = EventType("SCHEMA_CHANGED")
+
         /** Events were lost; data is a `Snapshot` that replaces the former state. */
         @JvmField public val RESYNC: EventType = EventType("RESYNC")
 
@@ -54,7 +57,7 @@ public class EventType private constructor(
         public val entries: List<EventType> = listOf(
             FLAG_CREATED, FLAG_UPDATED, FLAG_DELETED, FLAG_ENABLED, FLAG_DISABLED, SEGMENT_UPDATED,
             DISTRIBUTION_UPDATED, VARIANT_UPDATED, ROW_INSERTED, ROW_UPDATED, ROW_DELETED, TABLE_TRUNCATED,
-            RESYNC, UNKNOWN,
+            SCHEMA_CHANGED, RESYNC, UNKNOWN,
         )
 
         private val byWireName = entries.filter { it !== UNKNOWN && it !== RESYNC }.associateBy { it.wireName }
