@@ -38,11 +38,7 @@ class SseEndpoint:
             await send_problem(send, _METHOD_NOT_ALLOWED)
             return
         try:
-            if (refusal := scope.get(REFUSAL)) is not None:
-                raise refusal
-            opening = self._gateway.admit_stream(
-                scope["path"], scope["query_string"], scope["headers"], is_chunked=False
-            )
+            opening = await self._admit(scope)
         except Problem as problem:
             self._gateway.count_refusal("sse", problem)
             await send_problem(send, problem)
@@ -67,6 +63,15 @@ class SseEndpoint:
             await response(scope, receive, send)
         finally:
             self._gateway.leave(subscriber, opening.pipeline)
+
+    async def _admit(self, scope: Scope) -> SseOpening:
+        try:
+            if (refusal := scope.get(REFUSAL)) is not None:
+                raise refusal
+            return self._gateway.admit_stream(scope["path"], scope["query_string"], scope["headers"], is_chunked=False)
+        except Problem as problem:
+            await self._gateway.look_for_tables(problem)
+        return self._gateway.admit_stream(scope["path"], scope["query_string"], scope["headers"], is_chunked=False)
 
     async def _blocks(self, opening: SseOpening, sink: AsgiSink, closing: anyio.Event) -> AsyncIterator[bytes]:
         assert sink.subscriber is not None

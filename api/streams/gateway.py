@@ -19,6 +19,7 @@ from cdc.core.wire import sse
 from cdc.core.wire.format import Format
 from cdc.core.wire.ofrep import COALESCED_REFETCH, REFETCH
 from cdc.core.wire.query import StreamRequest
+from cdc.errors import SourceError
 from cdc.fanout.subscriber import Sink, Subscriber
 from cdc.node.pipeline import Pipeline
 from cdc.node.pipelines import Pipelines
@@ -186,6 +187,16 @@ class Gateway:
             authenticated.identity,
             tuple(cors),
         )
+
+    async def look_for_tables(self, problem: Problem) -> None:
+        """After a stream was refused: return where a table that is not known may have been watched a moment ago, once
+        that was looked up; raises the problem where it is another one, or `not_ready` where it cannot be looked up."""
+        if problem.code != "unknown_table":
+            raise problem
+        try:
+            await self.pipelines.look_again()
+        except SourceError as error:
+            raise not_ready() from error
 
     def subscriber_of(self, opening: SseOpening, sink: Sink) -> Subscriber:
         """A subscriber for an admitted stream; it receives nothing before `begin_stream`."""

@@ -9,6 +9,7 @@ and is never a call within the first: a burst of messages must not become a stac
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import deque
@@ -32,7 +33,7 @@ from cdc.core.wire.message import (
     Unsubscribe,
     parse_message,
 )
-from cdc.errors import Unauthorized
+from cdc.errors import SourceError, Unauthorized
 from cdc.fanout.subscriber import CloseReason, Sink, Subscriber
 from cdc.filters.compiler import check_one_filter
 from cdc.node.pipeline import Pipeline
@@ -89,6 +90,7 @@ class Session:
         "_grant",
         "_has_turn",
         "_inbox",
+        "_looking",
         "_pipelines",
         "_place",
         "_resume_reading",
@@ -123,6 +125,8 @@ class Session:
         self._resume_reading = resume_reading
         self._evaluator = evaluator
         self._inbox: deque[str | bytes] | None = None
+        # Looks for tables that a subscription names; later messages wait.
+        self._looking: asyncio.Task[None] | None = None
         # The answers of the present turn, which leave in one write; None between turns.
         self._answers: list[bytes] | None = None
         self._has_turn = False
@@ -153,7 +157,7 @@ class Session:
 
     def receive(self, message: str | bytes) -> None:
         """Handle one message, in this turn or, in order, in a later one; `bytes` is a binary message."""
-        if self._inbox is None and self.subscriber.is_live and self._turn_has_room():
+        if self._inbox is None and self._may_handle and self._turn_has_room():
             self._handle(message)
             return
         if self._inbox is None:
@@ -161,7 +165,7 @@ class Session:
             # Reading pauses with the first message that waits: at most the rest of one read joins it.
             self._stop_reading()
         self._inbox.append(message)
-        if self.subscriber.is_live:
+        if self._may_handle:
             self._take_turn()
 
     def close(self) -> None:
@@ -170,14 +174,20 @@ class Session:
         if self._evaluation is not None:
             self._evaluation.close()
             self._evaluation = None
+        if self._looking is not None:
+            self._looking.cancel()
         self._inbox = None
 
     def send_error(self, code: str, text: str, request_id: str | None = None) -> None:
         """Send an `error` message."""
         self._send(websocket.error(code, text, request_id))
 
+    @property
+    def _may_handle(self) -> bool:
+        return self.subscriber.is_live and self._looking is None
+
     def _on_live(self, _: Subscriber) -> None:
-        if self._inbox is not None:
+        if self._inbox is not None and self._may_handle:
             self._take_turn()
 
     def _take_turn(self) -> None:
@@ -188,7 +198,7 @@ class Session:
     def _turn(self) -> None:
         self.begin_turn()
         try:
-            while self._inbox and self.subscriber.is_live and self._turn_has_room():
+            while self._inbox and self._may_handle and self._turn_has_room():
                 self._handle(self._inbox.popleft())
         except Exception:
             # A message without an answer must not leave a connection that is open and deaf.
@@ -205,7 +215,7 @@ class Session:
         if not self._inbox:
             self._inbox = None
             self._resume_reading()
-        elif self.subscriber.is_live:
+        elif self._may_handle:
             self._take_turn()
 
     def _turn_has_room(self) -> bool:
@@ -290,7 +300,24 @@ class Session:
             self._credential_timer.cancel()
             self._credential_timer = None
 
-    def _subscribe(self, request: Subscribe, grant: Grant) -> None:
+    async def _look_and_subscribe(self, request: Subscribe, grant: Grant) -> None:
+        try:
+            with contextlib.suppress(SourceError):
+                await self._pipelines.look_again()
+            self._looking = None
+            self._subscribe(request, grant, has_looked=True)
+        except InvalidInput as error:
+            self.send_error(error.code, str(error), request.request_id)
+        except Exception:
+            self.subscriber.delivery.close(
+                self.subscriber, CloseReason.RESTARTING, "internal error; reconnect with the last event id received"
+            )
+            raise
+        finally:
+            self._looking = None
+        self._on_live(self.subscriber)
+
+    def _subscribe(self, request: Subscribe, grant: Grant, *, has_looked: bool = False) -> None:
         subscriber = self.subscriber
         selections = subscriber.selections
         try:
@@ -299,6 +326,11 @@ class Session:
                 selections = selections.add(part)
             check_one_filter(selections)
         except InvalidInput as error:
+            if error.code == "unknown_table" and not has_looked:
+                # It may have been watched a moment ago.
+                looking = self._look_and_subscribe(request, grant)
+                self._looking = asyncio.get_running_loop().create_task(looking, name="look for tables")
+                return
             self.send_error(error.code, str(error), request.request_id)
             return
         if selections.count > _MAX_SELECTORS:

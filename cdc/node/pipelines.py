@@ -30,6 +30,7 @@ __all__ = ["Pipelines"]
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
+_TOGETHER_S = 0.1
 
 # No client is admitted before the lanes are known.
 _FIRST_LOOK_S = 0.2
@@ -47,6 +48,7 @@ class Pipelines:
         self._pipelines: dict[Lane, Pipeline] = {FLAGS: flags}
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._looking = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
         if directory is None:
             self._looked.set()
@@ -94,7 +96,21 @@ class Pipelines:
     async def learn_of(self, tables: Iterable[str]) -> None:
         """Look now if one of these tables is not known yet: it may have been watched a moment ago."""
         if not all(self._map.knows(name) or name.rpartition(".")[2] in TABLES for name in tables):
-            await self.look()
+            await self.look_again()
+
+    async def look_again(self) -> None:
+        """Look after this moment, in one look with all who ask at about the same time: a client that asks for tables
+        which do not exist must not keep the database busy. Raises `SourceError`."""
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_together(), name="look again")
+            # Retrieved also where nobody waits for it any more.
+            self._next_look.add_done_callback(lambda look: look.cancelled() or look.exception())
+        await asyncio.shield(self._next_look)
+
+    async def _look_together(self) -> None:
+        await asyncio.sleep(_TOGETHER_S)
+        self._next_look = None
+        await self.look()
 
     def watches(self, table: str) -> bool:
         """Whether a table of this name is watched, with its schema or without; ask after `learn_of`."""

@@ -219,3 +219,29 @@ async def test_a_websocket_with_a_filter_learns_that_the_columns_have_changed(
             writer.run("alter table shop.orders add column more integer")
         ended = await receive(socket)
         assert (ended["type"], ended.get("code")) == ("error", "columns_changed"), ended
+
+
+async def test_a_table_that_was_watched_a_moment_ago_can_be_filtered(server: RunningServer, tables_url: str) -> None:
+    async with connect(server.url.replace("http", "ws") + "/ws") as socket:
+        for number in range(3):
+            event_stream, websocket = f"a{number}", f"b{number}"
+            with Writer(tables_url) as writer:
+                for name in (event_stream, websocket):
+                    writer.run(f"create table {name} (id integer primary key)", f"select flagent_cdc.watch('{name}')")
+                async with sse(server.stream_url, {"table": event_stream, "where": "id > 1"}) as stream:
+                    writer.run(f"insert into {event_stream} values (1), (2)")
+                    assert (await stream.next()).data["key"] == {"id": 2}
+            subscribe = {"type": "subscribe", "tables": [{"name": websocket, "where": "id > 1"}]}
+            # Messages keep their order.
+            for message in (subscribe, {"type": "ping"}, {"type": "unsubscribe"}):
+                await socket.send(json.dumps(message))
+            assert [(await receive(socket))["type"] for _ in range(3)] == ["subscribed", "pong", "unsubscribed"]
+
+
+async def test_a_table_that_is_not_watched_is_refused_by_name(server: RunningServer) -> None:
+    async with httpx.AsyncClient() as client, connect(server.url.replace("http", "ws") + "/ws") as socket:
+        answer = await client.get(server.stream_url, params={"table": "none", "where": "id > 1"})
+        await socket.send(json.dumps({"type": "subscribe", "tables": [{"name": "none", "where": "id > 1"}]}))
+        refused = await receive(socket)
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknown_table")
+    assert (refused["type"], refused["code"]) == ("error", "unknown_table")

@@ -101,6 +101,21 @@ async def test_unknown_tables_are_looked_up_at_once_and_known_ones_are_not() -> 
         assert "items" in pipelines.pipelines
 
 
+async def test_all_who_ask_for_unknown_tables_at_once_share_one_look() -> None:
+    directory = MemoryDirectory()
+    async with running(directory) as pipelines:
+        await pipelines.loaded(5)
+        asked = directory.asked
+        directory.tables = (table("orders", ORDERS),)
+        await asyncio.gather(*(pipelines.learn_of(["orders"]) for _ in range(50)))
+        # The regular look may come in between.
+        assert asked < directory.asked <= asked + 2
+        assert pipelines.watches("orders")
+        directory.failure = DatabaseUnavailable("the database is away")
+        with pytest.raises(DatabaseUnavailable):
+            await pipelines.look_again()
+
+
 async def test_when_a_table_moves_only_its_subscribers_are_disconnected() -> None:
     directory = MemoryDirectory(table("orders", ORDERS), table("items", ORDERS))
     async with running(directory) as pipelines:
