@@ -17,13 +17,14 @@ from fastapi import APIRouter, Request, Response
 from cdc.core.log.position import EventId, Position
 from cdc.core.subscription.grant import Grant
 from cdc.core.wire.deflate import GzipMember, GzipPart
-from cdc.core.wire.export import export_part, export_parts
+from cdc.core.wire.export import export_part, export_part_in_turns, export_parts
 from cdc.errors import SourceError
 from cdc.node.pipeline import Pipeline
 
 from ..http.answer import JSON_TYPE, Answer, Pieces
 from ..http.content_encoding import accepts_gzip
 from ..http.entity_tag import matches_tag
+from ..http.turns import Turns
 from .flags import schema_of
 from .plain_request import DirectRoute, PlainRequest
 
@@ -43,9 +44,6 @@ _BODIES_KEPT = 64
 _BYTES_KEPT = 64 * 1024 * 1024
 
 _EXPORT = "export"
-
-# Joined in one turn, about two milliseconds.
-_TURN_PARTS = 500
 
 _VARY = (b"vary", b"accept-encoding")
 
@@ -73,10 +71,7 @@ class ExportBody:
         """The compressed body, joined once, in turns."""
         if self._gzipped is None:
             member = GzipMember()
-            for count, part in enumerate(self._parts, 1):
-                member.add(part)
-                if count % _TURN_PARTS == 0:
-                    await asyncio.sleep(0)
+            await Turns().list_of(map(member.add, self._parts))
             self._gzipped = member.data()
         return self._gzipped
 
@@ -140,22 +135,19 @@ class Exports:
         here, chunks = catalog.here, catalog.chunks(schema)
         parts: list[GzipPart] = []
         own_bytes = 0
+        turns = Turns()
         # Newest first, as Flagent lists them.
         for _, chunk in reversed(chunks):
             flags = chunk.flags
             if grant is not None:
                 flags = tuple([flag for flag in flags if grant.allows(schema, flag.key, flag.scope)])
             if len(flags) == len(chunk.flags):
-                is_made = chunk.has_encoded(_EXPORT)
+                if not chunk.has_encoded(_EXPORT):
+                    chunk.keep(_EXPORT, await turns.result_of(export_part_in_turns(flags)))
                 parts.append(chunk.encoded(_EXPORT, partial(export_part, flags)))
             elif flags:
-                is_made = False
-                parts.append(export_part(flags))
+                parts.append(await turns.result_of(export_part_in_turns(flags)))
                 own_bytes += len(parts[-1].block)
-            else:
-                continue
-            if not is_made:
-                await asyncio.sleep(0)
         return ExportBody(here, export_parts(parts, revision=str(here)), own_bytes)
 
 

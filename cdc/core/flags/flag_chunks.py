@@ -38,6 +38,10 @@ class FlagChunk:
             data = self._encodings[name] = encode()
         return data
 
+    def keep(self, name: object, data: object) -> None:
+        """Remember under this name what was made in turns."""
+        self.encoded(name, lambda: data)
+
     def has_encoded(self, name: object) -> bool:
         """Whether `encoded` costs nothing."""
         return self._encodings is not None and name in self._encodings

@@ -5,15 +5,16 @@ fetcher of the server requires `flagId`. All of them can read an export with bot
 unknown to the Go models.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..flags.flag import FlagJson
 from ..flags.stored_flag import StoredFlag
+from ..steps import run_steps
 from ..text.json_text import encode
 from .deflate import COMMA, GzipPart
 
-__all__ = ["export_part", "export_parts", "export_text", "exported_flag"]
+__all__ = ["export_part", "export_part_in_turns", "export_parts", "export_text", "exported_flag"]
 
 _LEVEL = 6
 
@@ -29,8 +30,17 @@ def export_text(flags: Iterable[FlagJson], revision: str) -> str:
 def export_part(flags: Sequence[StoredFlag]) -> GzipPart:
     """The same of flags that follow each other by id, newest first and without what is around them: a part of the
     export, which is empty where none is enabled."""
-    rendered = [flag.render_for_evaluation() for flag in reversed(flags)]
-    texts = [encode(exported_flag(flag)) for flag in rendered if flag["enabled"]]
+    return run_steps(export_part_in_turns(flags))
+
+
+def export_part_in_turns(flags: Sequence[StoredFlag]) -> Generator[None, None, GzipPart]:
+    """The same in steps: a flag each, and their compression."""
+    texts: list[str] = []
+    for stored in reversed(flags):
+        flag = stored.render_for_evaluation()
+        if flag["enabled"]:
+            texts.append(encode(exported_flag(flag)))
+        yield
     return GzipPart.of(",".join(texts).encode(), _LEVEL)
 
 

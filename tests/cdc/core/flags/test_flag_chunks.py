@@ -62,6 +62,14 @@ def test_an_encoding_is_made_once_per_name() -> None:
     assert len(made) == 2
 
 
+def test_an_encoding_that_was_made_in_turns_is_kept_unless_there_is_one() -> None:
+    chunk = FlagChunk(())
+    for data in ("first", "second"):
+        chunk.keep("name", data)
+    assert chunk.has_encoded("name")
+    assert chunk.encoded("name", lambda: "third") == "first"
+
+
 def test_neither_side_of_a_copy_sees_changes_of_the_other() -> None:
     chunks, stored = FlagChunks(), Stored()
     for flag_id in range(100):

@@ -8,7 +8,7 @@ import pytest
 
 from cdc.core.flags.flag import FlagJson
 from cdc.core.wire.deflate import gzip_member
-from cdc.core.wire.export import export_part, export_parts, export_text, exported_flag
+from cdc.core.wire.export import export_part, export_part_in_turns, export_parts, export_text, exported_flag
 from tests.cdc.core.evaluation.flags import constraint, flag, segment, share, variant
 from tests.cdc.core.flagent import Flagent
 from tests.fixtures.clients import go_model, json_http_fetcher, kotlin_flags
@@ -103,3 +103,4 @@ def test_the_parts_are_the_export_whichever_flags_are_enabled() -> None:
         whole = b"".join([part.data for part in export_parts(reversed(parts), "r")])
         assert whole.decode() == export_text([flag.render_for_evaluation() for flag in reversed(flags)], "r")
         assert gzip.decompress(gzip_member(export_parts(reversed(parts), "r"))) == whole
+    assert len(list(export_part_in_turns(flags))) == len(flags)
