@@ -7,7 +7,8 @@ in turn, to
 - the floor, `bench.evaluation_http.floor`: a bare httptools protocol that parses the JSON and answers a constant;
 - Flagr (github.com/openflagr/flagr), where `--flagr` names its program, with one processor for its own threads.
 
-Besides, the same requests over one WebSocket of this server, one at a time and 32 in flight.
+Besides, the same requests over one WebSocket, one at a time and 32 in flight, to this server and to the floor of that,
+`bench.evaluation_http.websocket_floor`.
 
 Each server has one core, the client another. CPU per request is the server's user and system time divided by the
 requests; p50 and p99 are the client's. The answers of this server and of Flagr are compared with those of the core,
@@ -27,7 +28,7 @@ from typing import Any
 from bench.evaluation import flags_in_a_database, random_requests
 from bench.evaluation_http.flagr import running_flagr
 from bench.evaluation_http.load import Pass, run
-from bench.evaluation_http.websocket import encode_message
+from bench.evaluation_http.websocket import encode_message, results_of
 from bench.evaluation_http.websocket import run as run_websocket
 from bench.evaluation_wire import running_server
 from bench.fanout.machine import describe
@@ -103,6 +104,16 @@ def measure(subject: Subject, requests: Sequence[bytes], connections: int, *, in
     return done
 
 
+def running_floor(running: ExitStack, name: str, answer: bytes, core: int) -> tuple[int, Process]:
+    """Start a floor of this package, with its answer."""
+    port = free_port()
+    floor = running.enter_context(Process([sys.executable, "-m", f"bench.evaluation_http.{name}", str(port)], core))
+    assert floor.popen.stdin is not None
+    floor.popen.stdin.write(answer)
+    floor.popen.stdin.close()
+    return port, floor
+
+
 def measure_websocket(
     server: Process, port: int, frames: Sequence[bytes], expected: Sequence[list[Any]]
 ) -> list[float]:
@@ -110,9 +121,9 @@ def measure_websocket(
     found = []
     for in_flight in (1, IN_FLIGHT):
         before = server.cpu_s()
-        done = run_websocket(port, frames, in_flight)
+        received = run_websocket(port, frames, in_flight)
         found.append(len(frames) / (server.cpu_s() - before))
-        if [compared(result) for result in done.results] != expected:
+        if expected and [compared(result) for result in results_of(received)] != expected:
             raise SystemExit("wrong answers over the WebSocket")
     return found
 
@@ -137,14 +148,18 @@ def report(subjects: Sequence[Subject], requests: int) -> bool:
     return all(measured <= target for _, measured, target in lines)
 
 
-def report_websocket(rounds: Sequence[Sequence[float]]) -> bool:
-    print("\n| one WebSocket, evaluations per CPU second | measured | target | |\n| --- | --- | --- | --- |")
+def report_websocket(rounds: Sequence[Sequence[float]], floors: Sequence[Sequence[float]]) -> bool:
+    print(
+        "\n| one WebSocket, evaluations per CPU second | measured | floor | target | |\n| --- | --- | --- | --- | --- |"
+    )
     is_met = True
     names = ("one at a time", f"{IN_FLIGHT} in flight")
-    for name, column, target in zip(names, zip(*rounds, strict=True), _WEBSOCKET_TARGETS, strict=True):
-        measured = statistics.median(column)
+    columns = zip(names, zip(*rounds, strict=True), zip(*floors, strict=True), _WEBSOCKET_TARGETS, strict=True)
+    for name, column, of_floor, target in columns:
+        measured, floor = statistics.median(column), statistics.median(of_floor)
         is_met = is_met and measured >= target
-        print(f"| {name} | {measured:,.0f} | ≥ {target:,} | {'met' if measured >= target else '**missed**'} |")
+        mark = "met" if measured >= target else "**missed**"
+        print(f"| {name} | {measured:,.0f} | {floor:,.0f} | ≥ {target:,} | {mark} |")
     return is_met
 
 
@@ -182,12 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as running:
         server = running.enter_context(running_server(database))
         subjects = [Subject("flagent-cdc", server.port, server.process, lambda got: wrong_answers(got, expected))]
-        port = free_port()
-        command = [sys.executable, "-m", "bench.evaluation_http.floor", str(port)]
-        floor = running.enter_context(Process(command, core))
-        assert floor.popen.stdin is not None
-        floor.popen.stdin.write(floor_answer)
-        floor.popen.stdin.close()
+        port, floor = running_floor(running, "floor", floor_answer, core)
         subjects.append(Subject("floor", port, floor, lambda got: [body for body in got if body != constant]))
         if options.flagr:
             port, process = running.enter_context(running_flagr(options.flagr, database, core))
@@ -200,9 +210,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for body, header in zip(bodies, extra, strict=True)
             ]
         frames = [encode_message(number, body) for number, body in enumerate(bodies)]
+        message = b'{"type":"evaluation_result","requestId":"0","position":"1","result":' + constant + b"}"
+        websocket_port, websocket_floor = running_floor(running, "websocket_floor", message, core)
+        wait_for_port(websocket_port, websocket_floor.popen)
         over_websocket: list[list[float]] = []
+        over_floor: list[list[float]] = []
         for number in range(options.rounds + 1):  # the first warms up
             over_websocket.append(measure_websocket(server.process, server.port, frames, expected))
+            over_floor.append(measure_websocket(websocket_floor, websocket_port, frames, ()))
             for subject in subjects:
                 measure(subject, requests[subject.name], options.connections, in_parts=options.in_parts)
                 if not number:
@@ -210,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = describe()
     print(f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, Python {machine['python']}\n")
     is_met = report(subjects, options.requests)
-    return 0 if report_websocket(over_websocket[1:]) and is_met else 1
+    return 0 if report_websocket(over_websocket[1:], over_floor[1:]) and is_met else 1
 
 
 if __name__ == "__main__":
