@@ -1,7 +1,9 @@
 package com.flagent.realtime
 
+import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
+import kotlinx.serialization.json.jsonObject
 
 /**
  * A feature flag as of one commit.
@@ -34,11 +36,22 @@ public data class Flag(
     /** The flag's size in bytes if the server sent it without its rules, because it is too large; otherwise `null`. */
     val tooLarge: Int? = null,
 ) {
-    /** The flag as received. */
-    public var raw: JsonObject = JsonObject(emptyMap())
-        private set
+    // The object, or its text: a tree of JSON takes ten times the memory of its text.
+    @Volatile
+    private var received: Any = JsonObject(emptyMap())
 
-    internal fun withSchema(schema: String): Flag = copy(schema = schema).also { it.raw = raw }
+    /** The flag as received. For a flag of a store, its text is read at each call. */
+    public val raw: JsonObject get() = received.let { it as? JsonObject ?: Json.parseToJsonElement(it as String).jsonObject }
+
+    /** The JSON of [raw]. */
+    internal val rawText: String get() = received.toString()
+
+    /** Keeps only the text of [raw], for a flag that is kept for long. */
+    internal fun compact() {
+        received = rawText
+    }
+
+    internal fun withSchema(schema: String): Flag = copy(schema = schema).also { it.received = received }
 
     public companion object {
         /** The flag of a JSON object, `null` if `key` is not a string. */
@@ -66,7 +79,7 @@ public data class Flag(
                 archived = json.bool("archived") ?: false,
                 schema = json.text("schema"),
                 tooLarge = json.int("tooLarge"),
-            ).also { it.raw = json }
+            ).also { it.received = json }
         }
     }
 }

@@ -14,7 +14,6 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.selects.select
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeoutOrNull
-import java.util.concurrent.CopyOnWriteArrayList
 import kotlin.time.Clock
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.days
@@ -52,12 +51,13 @@ public class FlagStore @JvmOverloads constructor(
 ) : Iterable<Flag>, AutoCloseable {
     private val selected = selection.copy(types = emptySet())
     private val core = StoreCore(selected)
-    private val listeners = CopyOnWriteArrayList<suspend (FlagChange) -> Unit>()
+    private val listeners = Listeners<FlagChange>(client::report)
     private val visible = MutableStateFlow(StoreStatus.INITIALIZING)
     private val firstReady = CompletableDeferred<Unit>()
     // The number of the snapshot request that this store waits for: an older snapshot may have been taken before the store joined.
     private var request = 0
-    private val fromBootstrap = bootstrap?.let { usable(FlagSource.BOOTSTRAP, SavedFlags.readBootstrap(it)) }
+    // Until the store has begun.
+    private var fromBootstrap = bootstrap?.let { usable(FlagSource.BOOTSTRAP, SavedFlags.readBootstrap(it)) }
 
     @Volatile
     private var writer: CacheWriter? = null
@@ -81,9 +81,9 @@ public class FlagStore @JvmOverloads constructor(
 
         override fun onReceived(at: Duration, message: Message): (suspend () -> Unit)? {
             // A listener that registers later reads the flags as they are by then.
-            val present = listeners.toList()
+            val present = listeners.present
             val changes = receive(at, message)
-            return if (changes.isEmpty() || present.isEmpty()) null else ({ notify(present, changes) })
+            return if (changes.isEmpty() || present.isEmpty()) null else ({ listeners.notify(changes, present) { visible.value != StoreStatus.CLOSED } })
         }
 
         override fun onLost() = update { core.connectionLost() }
@@ -110,8 +110,9 @@ public class FlagStore @JvmOverloads constructor(
             val identity = client.cacheIdentity
             if (persistence != null && identity != null) {
                 openCache(persistence, identity.credential)
-            } else if (fromBootstrap != null) {
-                core.begin(FlagSource.BOOTSTRAP, fromBootstrap)
+            } else {
+                fromBootstrap?.let { core.begin(FlagSource.BOOTSTRAP, it) }
+                if (persistence == null) fromBootstrap = null
             }
             publishStatus()
             val canResume = core.lastEventId != null || (persistence != null && identity == null)
@@ -215,14 +216,7 @@ public class FlagStore @JvmOverloads constructor(
     override fun iterator(): Iterator<Flag> = all.iterator()
 
     /** Calls [listener] with every change, in order with the client's handlers. */
-    public fun onChange(listener: suspend (FlagChange) -> Unit): Subscription {
-        listeners += listener
-        return object : Subscription {
-            override fun close() {
-                listeners -= listener
-            }
-        }
-    }
+    public fun onChange(listener: suspend (FlagChange) -> Unit): Subscription = listeners.add(listener)
 
     /**
      * Returns when the store has been READY for the first time. Raises [NotReadyException] after [timeout], with the cause of the
@@ -310,6 +304,7 @@ public class FlagStore @JvmOverloads constructor(
                 FlagSource.BOOTSTRAP -> core.begin(FlagSource.BOOTSTRAP, fromBootstrap!!)
                 else -> Unit
             }
+            fromBootstrap = null
             publishStatus()
             writer = saves
             writing = client.launchWriter(saves)
@@ -342,15 +337,6 @@ public class FlagStore @JvmOverloads constructor(
     private fun update(change: () -> Unit) = synchronized(core) {
         change()
         publishStatus()
-    }
-
-    private suspend fun notify(present: List<suspend (FlagChange) -> Unit>, changes: List<FlagChange>) {
-        for (change in changes) {
-            for (listener in present) {
-                val isOpen = { listener in listeners && visible.value != StoreStatus.CLOSED }
-                if (isOpen()) callHandler(client::report, isOpen) { listener(change) }
-            }
-        }
     }
 
     private fun publishStatus() {

@@ -16,9 +16,13 @@ internal data class FlagIdentity(val schema: String, val id: Int, val keyWithout
 internal class FlagTable {
     private data class Name(val schema: String, val key: String)
 
-    private class FlagEntry(val identity: FlagIdentity, val flag: Flag, val text: String, val crc: Long, val rank: Long) {
+    private class FlagEntry(val identity: FlagIdentity, val flag: Flag, val crc: Long, val rank: Long) {
         /** Prepared at the first evaluation. */
         val compiled by lazy(LazyThreadSafetyMode.PUBLICATION) { CompiledFlag(flag) }
+
+        // The canonical texts decide, but are not kept: they would double the memory.
+        fun isSame(other: FlagEntry): Boolean =
+            crc == other.crc && (flag.rawText == other.flag.rawText || Canonical.canonicalFlag(flag.raw) == Canonical.canonicalFlag(other.flag.raw))
     }
 
     private val byIdentity = HashMap<FlagIdentity, FlagEntry>()
@@ -68,8 +72,8 @@ internal class FlagTable {
         old?.let(::remove)
         byName[name]?.let(::remove)
         touch(name, null)
-        val text = Canonical.canonicalFlag(flag.raw)
-        val entry = FlagEntry(identity, flag, text, Canonical.crc(text), old?.rank ?: nextRank++)
+        val entry = FlagEntry(identity, flag, Canonical.crc(Canonical.canonicalFlag(flag.raw)), old?.rank ?: nextRank++)
+        flag.compact()
         byIdentity[identity] = entry
         byName[name] = entry
         sum.add(entry.crc)
@@ -101,11 +105,12 @@ internal class FlagTable {
             .sortedBy { (_, entry) -> entry.rank }
         return buildList {
             for ((name, old) in before) {
+                if (old == null) continue
                 val new = byName[name]
                 if (new == null) {
-                    add(change(ChangeKind.DELETED, name, old?.flag, null))
-                } else if (new.text != old?.text) {
-                    add(change(ChangeKind.UPDATED, name, old?.flag, new.flag))
+                    add(change(ChangeKind.DELETED, name, old.flag, null))
+                } else if (!new.isSame(old)) {
+                    add(change(ChangeKind.UPDATED, name, old.flag, new.flag))
                 }
             }
             for ((name, new) in created) add(change(ChangeKind.CREATED, name, null, new.flag))

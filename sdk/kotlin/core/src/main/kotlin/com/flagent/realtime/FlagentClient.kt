@@ -16,10 +16,7 @@ import kotlin.time.TimeSource
  * ```
  */
 public class FlagentClient private constructor(private val network: Network) : RealtimeClient(network.parts) {
-    /**
-     * @param url the address of the server, with a path where a proxy adds one.
-     * @param apiKey sent in a header, never in the URL.
-     */
+    /** @param url the address of the server, with a path where a proxy adds one. */
     @JvmOverloads
     public constructor(
         url: String,
@@ -29,7 +26,6 @@ public class FlagentClient private constructor(private val network: Network) : R
         network: NetworkOptions = NetworkOptions(),
     ) : this(Network(url, ApiKeySource.fixed(apiKey), reconnectConfig, options, network))
 
-    /** @param apiKey called before every connection, and once more after a 401. */
     public constructor(
         url: String,
         apiKey: suspend () -> String?,

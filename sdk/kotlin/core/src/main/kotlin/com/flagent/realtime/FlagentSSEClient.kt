@@ -6,7 +6,6 @@ package com.flagent.realtime
  * The selection is part of the request, so a new subscription opens a new connection, which resumes after the last event id.
  */
 public class FlagentSSEClient internal constructor(parts: ClientParts) : RealtimeClient(parts) {
-    /** @param apiKey sent in a header, never in the URL. */
     @JvmOverloads
     public constructor(
         url: String,
@@ -15,7 +14,6 @@ public class FlagentSSEClient internal constructor(parts: ClientParts) : Realtim
         options: ClientOptions = ClientOptions(),
     ) : this(parts(url, ApiKeySource.fixed(apiKey), reconnectConfig, options))
 
-    /** @param apiKey called before every connection, and once more after a 401. */
     public constructor(
         url: String,
         apiKey: suspend () -> String?,

@@ -13,7 +13,6 @@ import kotlinx.serialization.json.put
  * ```
  */
 public class FlagentWebSocketClient internal constructor(parts: ClientParts) : RealtimeClient(parts) {
-    /** @param apiKey sent in a header, never in the URL. */
     @JvmOverloads
     public constructor(
         url: String,
@@ -22,7 +21,6 @@ public class FlagentWebSocketClient internal constructor(parts: ClientParts) : R
         options: ClientOptions = ClientOptions(),
     ) : this(parts(url, ApiKeySource.fixed(apiKey), reconnectConfig, options))
 
-    /** @param apiKey called before every connection, and once more after a 401. */
     public constructor(
         url: String,
         apiKey: suspend () -> String?,

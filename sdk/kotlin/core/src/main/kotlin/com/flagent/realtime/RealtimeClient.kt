@@ -50,7 +50,8 @@ internal class ClientParts(
 )
 
 /**
- * The base of both clients. A client connects at its first subscription and reconnects when the connection is lost:
+ * The base of the clients. Each has a constructor for an API key, which is sent in a header and never in the URL, and one for a function, which is
+ * called before every connection, and once more after a 401. A client connects at its first subscription and reconnects when the connection is lost:
  * subscriptions are kept, and the stream resumes after the last event id, so that no event is missed or delivered twice.
  *
  * Handlers run one at a time, in the order of the events. An exception is reported to [ClientOptions.onError], and the other

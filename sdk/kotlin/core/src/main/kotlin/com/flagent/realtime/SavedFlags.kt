@@ -1,11 +1,13 @@
 package com.flagent.realtime
 
+import kotlinx.serialization.ExperimentalSerializationApi
 import kotlinx.serialization.SerializationException
 import kotlinx.serialization.json.Json
 import kotlinx.serialization.json.JsonArray
 import kotlinx.serialization.json.JsonElement
 import kotlinx.serialization.json.JsonObject
 import kotlinx.serialization.json.JsonPrimitive
+import kotlinx.serialization.json.JsonUnquotedLiteral
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.intOrNull
 import kotlinx.serialization.json.put
@@ -28,6 +30,7 @@ internal class SavedFlags(val eventID: String?, val flags: List<Flag>) {
         private val MAX_AHEAD = 5.minutes
 
         /** The document that is saved. */
+        @OptIn(ExperimentalSerializationApi::class)
         fun write(key: String, now: Instant, eventID: String, digest: String, flags: List<Flag>): String = buildJsonObject {
             put("format", FORMAT)
             put("key", key)
@@ -35,7 +38,7 @@ internal class SavedFlags(val eventID: String?, val flags: List<Flag>) {
             put("id", eventID)
             put("position", EventId.parse(eventID)?.position?.toString())
             put("digest", digest)
-            put("flags", JsonArray(flags.map { it.raw }))
+            put("flags", JsonArray(flags.map { JsonUnquotedLiteral(it.rawText) }))
         }.toString()
 
         // Always with milliseconds, which Instant leaves out if they are zero.

@@ -21,7 +21,6 @@ import kotlinx.serialization.json.addJsonObject
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.put
 import kotlinx.serialization.json.putJsonArray
-import java.util.concurrent.CopyOnWriteArrayList
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 
@@ -45,8 +44,8 @@ public class TableStore @JvmOverloads constructor(
 ) : AutoCloseable {
     private val core = TableCore(maxRows)
     private val http = SharedEngine(client.options.engine, client.options.connectTimeout)
-    private val listeners = CopyOnWriteArrayList<suspend (RowChange) -> Unit>()
-    private val schemaListeners = CopyOnWriteArrayList<suspend (SchemaChange) -> Unit>()
+    private val listeners = Listeners<RowChange>(client::report)
+    private val schemaListeners = Listeners<SchemaChange>(client::report)
     private val visible = MutableStateFlow(StoreStatus.INITIALIZING)
     private val firstReady = CompletableDeferred<Unit>()
     @Volatile
@@ -83,19 +82,10 @@ public class TableStore @JvmOverloads constructor(
     public operator fun get(key: Any?): TableRow? = synchronized(core) { core.find(key) }
 
     /** Calls [listener] with every change, in order. A slow listener delays the store. */
-    public fun onChange(listener: suspend (RowChange) -> Unit): Subscription = register(listeners, listener)
+    public fun onChange(listener: suspend (RowChange) -> Unit): Subscription = listeners.add(listener)
 
     /** Calls [listener] when the table's columns have changed. */
-    public fun onSchemaChange(listener: suspend (SchemaChange) -> Unit): Subscription = register(schemaListeners, listener)
-
-    private fun <T> register(all: CopyOnWriteArrayList<T>, listener: T): Subscription {
-        all += listener
-        return object : Subscription {
-            override fun close() {
-                all -= listener
-            }
-        }
-    }
+    public fun onSchemaChange(listener: suspend (SchemaChange) -> Unit): Subscription = schemaListeners.add(listener)
 
     /**
      * Returns when the store has been READY for the first time. Raises [NotReadyException] after [timeout], [TableFailedException] and
@@ -206,8 +196,8 @@ public class TableStore @JvmOverloads constructor(
         publish()
         if (update.step == TableStep.TOO_MANY) throw failed("too_many_rows", "It has more than $maxRows rows; select less with where, or raise maxRows.")
         for (row in update.unreadable) client.report(MalformedMessageException("The row ${row.key} of $table could not be delivered: ${row.unreadable}."))
-        for (change in update.changes) for (listener in listeners) callHandler(client::report) { listener(change) }
-        update.schemaChange?.let { change -> for (listener in schemaListeners) callHandler(client::report) { listener(change) } }
+        listeners.notify(update.changes)
+        schemaListeners.notify(listOfNotNull(update.schemaChange))
         return update.step != TableStep.RELOAD
     }
 
