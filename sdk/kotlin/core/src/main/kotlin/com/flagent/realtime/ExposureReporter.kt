@@ -24,7 +24,14 @@ import kotlin.time.Duration.Companion.seconds
  *
  * @param interval between two requests.
  */
-public class ExposureReporter @JvmOverloads constructor(private val client: RealtimeClient, private val interval: Duration = 10.seconds) : AutoCloseable {
+public class ExposureReporter internal constructor(
+    private val client: RealtimeClient,
+    private val interval: Duration,
+    private val closeLimit: Duration,
+) : AutoCloseable {
+    @JvmOverloads
+    public constructor(client: RealtimeClient, interval: Duration = 10.seconds) : this(client, interval, 1.seconds)
+
     private val counts = ExposureCounts(MAX_DIFFERENT)
     private val full = Channel<Unit>(Channel.CONFLATED)
     // Of its own, because the client's ends before what is left can be sent.
@@ -50,7 +57,7 @@ public class ExposureReporter @JvmOverloads constructor(private val client: Real
     override fun close() {
         subscription.close()
         job.cancel()
-        runBlocking { withTimeoutOrNull(CLOSE_LIMIT) { job.join() } }
+        runBlocking { withTimeoutOrNull(closeLimit) { job.join() } }
     }
 
     private fun add(name: ExposureCounts.Name) {
@@ -75,7 +82,7 @@ public class ExposureReporter @JvmOverloads constructor(private val client: Real
                 backoff.onMessage(start.elapsedNow())
             }
         } finally {
-            withContext(NonCancellable) { withTimeoutOrNull(CLOSE_LIMIT) { while (!isRejected && !isEmpty() && sendBatch() == null) Unit } }
+            withContext(NonCancellable) { withTimeoutOrNull(closeLimit) { while (!isRejected && !isEmpty() && sendBatch() == null) Unit } }
             http.close()
         }
     }
@@ -127,6 +134,5 @@ public class ExposureReporter @JvmOverloads constructor(private val client: Real
 
     private companion object {
         const val MAX_DIFFERENT = 10_000
-        val CLOSE_LIMIT = 1.seconds
     }
 }

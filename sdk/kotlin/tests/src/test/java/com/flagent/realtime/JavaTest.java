@@ -19,10 +19,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** The SDK as a program in Java uses it. */
-@Timeout(30)
 class JavaTest {
     private static final String FLAG = "{\"id\":1,\"key\":\"new_payment_flow\",\"enabled\":true,\"segments\":[{\"id\":3,\"rank\":0,"
             + "\"rolloutPercent\":100,\"constraints\":[{\"id\":4,\"property\":\"country\",\"operator\":\"EQ\",\"value\":\"US\"}],"
@@ -55,7 +53,7 @@ class JavaTest {
                 .onError(errors::add)
                 .build()) {
             flags.onChange(change -> changes.add(change.getKind() + " " + change.getKey()));
-            CompletableFuture<Void> ready = flags.ready(5, TimeUnit.SECONDS);
+            CompletableFuture<Void> ready = flags.ready(60, TimeUnit.SECONDS);
             Peer peer = server.acceptWebSocket();
             assertEquals("from a vault", peer.getHeaders().get("x-api-key"));
             peer.receive();
@@ -64,12 +62,12 @@ class JavaTest {
             ready.join();
             assertEquals(StoreStatus.READY, flags.getStatus());
             assertEquals(FlagSource.SERVER, flags.getSource());
-            assertEquals("CREATED new_payment_flow", changes.poll(5, TimeUnit.SECONDS));
+            assertEquals("CREATED new_payment_flow", changes.poll(60, TimeUnit.SECONDS));
             assertEquals("on", flags.evaluate("new_payment_flow", "user123", Map.of("country", "US")).getVariantKey());
             assertNull(flags.evaluate("new_payment_flow", "user123").getVariantKey());
             assertTrue(flags.get("new_payment_flow").getEnabled());
             assertEquals(1, flags.getAll().size());
-            flags.waitFor("3", 5, TimeUnit.SECONDS).join();
+            flags.waitFor("3", 60, TimeUnit.SECONDS).join();
             CompletionException late = assertThrows(CompletionException.class,
                     () -> flags.waitFor("9", 10, TimeUnit.MILLISECONDS).join());
             assertInstanceOf(NotReadyException.class, late.getCause());
@@ -128,7 +126,7 @@ class JavaTest {
                 peer.event("rows", "{\"type\":\"rows\",\"rows\":[{\"key\":{\"id\":1},\"row\":{\"id\":1,\"total\":10.50}}]}", null);
                 peer.event("connected", connected(3), null);
                 peer.event("rows_end", "{\"type\":\"rows_end\",\"id\":\"3@k\",\"position\":\"3\"}", "3@k");
-                orders.ready(5, TimeUnit.SECONDS).join();
+                orders.ready(60, TimeUnit.SECONDS).join();
                 assertEquals(new BigDecimal("10.50"), orders.get(1).get("total"));
                 assertFalse(orders.getAll().isEmpty());
             }

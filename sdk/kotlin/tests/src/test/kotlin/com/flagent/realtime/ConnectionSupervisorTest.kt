@@ -13,13 +13,11 @@ import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import java.net.URI
-import org.junit.jupiter.api.Timeout
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 
 /** The times of a client's connections, on a clock that the test advances. */
 @OptIn(ExperimentalCoroutinesApi::class)
-@Timeout(30)
 class ConnectionSupervisorTest {
     /** Replaces the network. Records the time of each attempt; [response] is its result. */
     private class Network(private val scope: TestScope) : Transport {

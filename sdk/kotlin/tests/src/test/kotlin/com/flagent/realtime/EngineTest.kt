@@ -9,7 +9,6 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Tag
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import java.io.IOException
 import java.net.URI
 import kotlin.concurrent.thread
@@ -17,7 +16,6 @@ import kotlin.time.Duration.Companion.seconds
 
 /** The engine on the class path: what the clients need of it. */
 @Tag("engine")
-@Timeout(30)
 class EngineTest {
     private val server = ScriptedServer()
     private val engine = SharedEngine(null, 10.seconds)

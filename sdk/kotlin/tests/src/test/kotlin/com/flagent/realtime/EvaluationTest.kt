@@ -18,14 +18,12 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
-import org.junit.jupiter.api.Timeout
 import java.lang.management.ManagementFactory
 import java.nio.file.Files
 import java.nio.file.Path
 import kotlin.time.Duration
 
 /** Local evaluation: the shared vectors, bounded regular expressions, dependencies. */
-@Timeout(30)
 class EvaluationTest {
     private val vectors = Path.of(System.getProperty("flagent.vectors")).resolve("../../tests/vectors").normalize()
 

@@ -10,13 +10,11 @@ import org.junit.jupiter.api.AfterEach
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import java.util.concurrent.atomic.AtomicInteger
 import java.util.function.Supplier
 import kotlin.concurrent.thread
 
 /** The provider behind OpenFeature's own API. Names in parentheses are the cases of the behaviour table. */
-@Timeout(30)
 class OpenFeatureTest {
     private val server = ScriptedServer()
     private val api = OpenFeatureAPI.getInstance()

@@ -1,44 +1,34 @@
 package com.flagent.realtime
 
 import kotlinx.coroutines.runBlocking
-import org.junit.jupiter.api.AfterAll
+import kotlinx.serialization.json.Json
+import kotlinx.serialization.json.JsonObject
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
-import org.junit.jupiter.api.Assumptions.assumeTrue
-import org.junit.jupiter.api.BeforeAll
 import org.junit.jupiter.api.Tag
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import org.junit.jupiter.api.io.TempDir
 import java.math.BigDecimal
+import java.net.HttpURLConnection
+import java.net.URI
 import java.nio.file.Path
 import java.util.Collections
 import kotlin.time.Duration.Companion.milliseconds
-import kotlin.time.Duration.Companion.seconds
 
 /** What an application does with the real server: begin without it, evaluate, read its own write, follow a table, poll. */
 @Tag("okhttp")
-@Timeout(120)
-class RealLifeTest {
+class RealLifeTest : WithRealServer() {
     @TempDir
     lateinit var directory: Path
-    private val errors = Collections.synchronizedList(mutableListOf<FlagentException>())
-    private val quick = ReconnectConfig(maxAttempts = 0, initialDelay = 20.milliseconds, maxDelay = 200.milliseconds)
 
     private fun client(network: NetworkOptions = NetworkOptions()) =
         FlagentClient("http://127.0.0.1:${server.port}", null, quick, ClientOptions(onError = errors::add), network)
-
-    private fun execute(vararg statements: String) = server.connect().use { database ->
-        for (statement in statements) database.createStatement().use { it.execute(statement) }
-    }
-
-    private fun insert(key: String) = "insert into flags (key, description, enabled, created_at) values ('$key', '', true, now())"
 
     @Test
     fun `the server is down at the start, and afterwards sends only what was missed`() {
         execute(*(1..20).map { insert("known$it") }.toTypedArray())
         val files = FilePersistence(directory.toFile())
-        client().use { client -> runBlocking { FlagStore(client, persistence = files).ready(10.seconds) } }
+        client().use { client -> runBlocking { FlagStore(client, persistence = files).ready(deadline) } }
         execute("update flags set description = 'missed' where key in ('known3', 'known7')")
         server.stop()
         client().use { client ->
@@ -48,7 +38,7 @@ class RealLifeTest {
             val events = Collections.synchronizedList(mutableListOf<FlagentEvent>())
             client.onEvent(events::add)
             server.start()
-            runBlocking { store.ready(30.seconds) }
+            runBlocking { store.ready(deadline) }
             assertEquals(FlagSource.SERVER, store.source)
             eventually("the missed events") { events.size >= 2 }
             assertEquals(setOf("known3" to EventType.FLAG_UPDATED, "known7" to EventType.FLAG_UPDATED), events.map { it.flagKey to it.type }.toSet())
@@ -72,7 +62,7 @@ class RealLifeTest {
         FlagentWebSocketClient("ws://127.0.0.1:${server.port}/ws", null, quick).use { client ->
             val store = FlagStore(client)
             runBlocking {
-                store.ready(10.seconds)
+                store.ready(deadline)
                 val countries = listOf("US", "DE", "FR", "ZA", "")
                 for (n in 1..200) {
                     val context = mapOf("country" to countries[n % countries.size])
@@ -89,7 +79,7 @@ class RealLifeTest {
                         }
                     }
                 }
-                store.waitFor(position, 10.seconds)
+                store.waitFor(position, deadline)
                 assertEquals("written", store["rollout"]!!.description)
             }
         }
@@ -103,9 +93,15 @@ class RealLifeTest {
             "insert into shop.orders values (1, 7, 1.10), (2, 7, 123456789012345678901234567890.5), (3, 8, 3)",
             "select flagent_cdc.watch('shop.orders')",
         )
+        // Streams find a table that has just been watched within a second or two.
+        val stream = URI("http://127.0.0.1:${server.port}/api/v1/events/stream?table=shop.orders&where=tenant%20%3D%201").toURL()
+        eventually("the server finds the table") {
+            val request = stream.openConnection() as HttpURLConnection
+            (request.responseCode == 200).also { request.disconnect() }
+        }
         client().use { client ->
             TableStore(client, "shop.orders", where = "tenant = $1", params = listOf(7)).use { orders ->
-                runBlocking { orders.ready(20.seconds) }
+                runBlocking { orders.ready(deadline) }
                 assertEquals(setOf<Any?>(1L, 2L), orders.rows.map { it["id"] }.toSet())
                 assertEquals(BigDecimal("123456789012345678901234567890.5"), orders[2]!!["total"])
                 execute("update shop.orders set tenant = 7 where id = 3", "update shop.orders set tenant = 9 where id = 1", "insert into shop.orders values (9, 7, 0)")
@@ -121,7 +117,7 @@ class RealLifeTest {
         execute(insert("polled"))
         client(NetworkOptions(webSocketPath = "/none", eventStreamPath = "/none")).use { client ->
             val store = FlagStore(client)
-            runBlocking { store.ready(20.seconds) }
+            runBlocking { store.ready(deadline) }
             assertEquals(TransportName.POLLING, client.transport)
             execute("update flags set description = 'changed' where key = 'polled'")
             eventually("the change") { store["polled"]!!.description == "changed" }
@@ -129,21 +125,26 @@ class RealLifeTest {
         }
     }
 
-    companion object {
-        private lateinit var server: RealServer
-
-        @JvmStatic
-        @BeforeAll
-        fun start() {
-            val command = System.getProperty("flagent.server").orEmpty()
-            assumeTrue(command.isNotEmpty(), "no real server: set the property flagent.server (or FLAGENT_SERVER for ./ci) to its command")
-            server = RealServer(command)
+    @Test
+    fun `the server counts who saw which variant (tc-exposure-report)`() {
+        execute(insert("seen"))
+        client().use { client ->
+            val store = FlagStore(client)
+            runBlocking { store.ready(deadline) }
+            ExposureReporter(client, 100.milliseconds).use { reporter ->
+                for (user in listOf("u", "u", "v")) store.evaluate("seen", user)
+                eventually("the counts") { usage("seen").first == 2 }
+                store.evaluate("seen", "w")
+                eventually("the next count") { usage("seen") == (3 to setOf(null)) }
+                assertEquals(0, reporter.dropped)
+            }
         }
+    }
 
-        @JvmStatic
-        @AfterAll
-        fun stop() {
-            if (::server.isInitialized) server.close()
-        }
+    /** The total of a flag's exposures, and their variants. */
+    private fun usage(key: String): Pair<Int?, Set<String?>> {
+        val answer = URI("http://127.0.0.1:${server.port}/api/v1/flags/$key/usage").toURL().readText()
+        val usage = Json.parseToJsonElement(answer) as JsonObject
+        return usage.int("total") to usage.objects("minutes").map { it.text("variantKey") }.toSet()
     }
 }

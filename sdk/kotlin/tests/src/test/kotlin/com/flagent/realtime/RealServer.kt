@@ -1,5 +1,8 @@
 package com.flagent.realtime
 
+import org.junit.jupiter.api.AfterAll
+import org.junit.jupiter.api.Assumptions.assumeTrue
+import org.junit.jupiter.api.BeforeAll
 import java.io.Closeable
 import java.net.InetAddress
 import java.net.ServerSocket
@@ -10,18 +13,19 @@ import java.nio.file.Path
 import java.nio.file.attribute.PosixFilePermissions
 import java.sql.Connection
 import java.sql.DriverManager
+import java.util.Collections
 import java.util.Properties
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicInteger
 import kotlin.concurrent.thread
-import kotlin.time.Duration.Companion.seconds
+import kotlin.time.Duration.Companion.milliseconds
 
 /**
  * The real server with its embedded database, started by the repository's command: the system property `flagent.server`,
  * for example `python -m cdc`.
  */
-class RealServer(private val command: String) : Closeable {
+class RealServer(private val command: String, private val environment: Map<String, String> = QUICK) : Closeable {
     // Readable by all: if run as root, the embedded PostgreSQL runs as another user, which must read its data.
     private val folder: Path = Files.createTempDirectory("flagent-kotlin-").also {
         Files.setPosixFilePermissions(it, PosixFilePermissions.fromString("rwxr-xr-x"))
@@ -45,10 +49,9 @@ class RealServer(private val command: String) : Closeable {
         val log = folder.resolve("output.log").toFile()
         process = ProcessBuilder(words).directory(Path.of("../../..").toFile()).redirectErrorStream(true).apply {
             redirectOutput(log)
-            environment()["FLAGENT_WS_PING_INTERVAL"] = "1s"
-            environment()["FLAGENT_SSE_KEEP_ALIVE"] = "1s"
+            environment() += environment
         }.start()
-        eventually("the server is ready: $words", 60.seconds) {
+        eventually("the server is ready: $words", deadline * 3) {
             check(process.isAlive) { "The server ended: " + log.readText() }
             "stop " in log.readText()
         }
@@ -59,7 +62,7 @@ class RealServer(private val command: String) : Closeable {
 
     fun stop() {
         process.destroy()
-        check(process.waitFor(20, TimeUnit.SECONDS)) { "The server did not end." }
+        check(process.waitFor(deadline.inWholeSeconds, TimeUnit.SECONDS)) { "The server did not end." }
     }
 
     fun connect(): Connection {
@@ -74,6 +77,43 @@ class RealServer(private val command: String) : Closeable {
     override fun close() {
         stop()
         folder.toFile().deleteRecursively()
+    }
+
+    companion object {
+        private val QUICK = mapOf("FLAGENT_WS_PING_INTERVAL" to "1s", "FLAGENT_SSE_KEEP_ALIVE" to "1s", "FLAGENT_CDC_EXPOSURES" to "true")
+
+        /** The command that starts a server; skips the tests without one. */
+        fun command(): String = System.getProperty("flagent.server").orEmpty().also {
+            assumeTrue(it.isNotEmpty(), "no real server: set the property flagent.server (or FLAGENT_SERVER for ./ci) to its command")
+        }
+    }
+}
+
+/** The tests of a class share a real server. */
+abstract class WithRealServer {
+    protected val errors: MutableList<FlagentException> = Collections.synchronizedList(mutableListOf())
+    protected val quick = ReconnectConfig(maxAttempts = 0, initialDelay = 20.milliseconds, maxDelay = 200.milliseconds)
+
+    protected fun execute(vararg statements: String) = server.connect().use { database ->
+        for (statement in statements) database.createStatement().use { it.execute(statement) }
+    }
+
+    protected fun insert(key: String) = "insert into flags (key, description, enabled, created_at) values ('$key', '', true, now())"
+
+    companion object {
+        lateinit var server: RealServer
+
+        @JvmStatic
+        @BeforeAll
+        fun start() {
+            server = RealServer(RealServer.command())
+        }
+
+        @JvmStatic
+        @AfterAll
+        fun stop() {
+            if (::server.isInitialized) server.close()
+        }
     }
 }
 

@@ -1,27 +1,19 @@
 package com.flagent.realtime
 
 import kotlinx.coroutines.runBlocking
-import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Assumptions.assumeTrue
-import org.junit.jupiter.api.BeforeAll
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import org.junit.jupiter.params.ParameterizedTest
 import org.junit.jupiter.params.provider.ValueSource
 import java.sql.Connection
 import java.util.Collections
 import kotlin.random.Random
-import kotlin.time.Duration.Companion.milliseconds
-import kotlin.time.Duration.Companion.seconds
 
 /** Both clients against the real server, with other writers and a failing network. */
-@Timeout(120)
-class RealServerTest {
-    private val errors = Collections.synchronizedList(mutableListOf<FlagentException>())
+class RealServerTest : WithRealServer() {
     private val options = ClientOptions(onError = errors::add)
-    private val quick = ReconnectConfig(maxAttempts = 0, initialDelay = 20.milliseconds, maxDelay = 200.milliseconds)
 
     private fun client(kind: String, port: Int): RealtimeClient = when (kind) {
         "ws" -> FlagentWebSocketClient("ws://127.0.0.1:$port/ws", null, quick, options)
@@ -39,7 +31,7 @@ class RealServerTest {
                 val store = FlagStore(client)
                 val ids = Collections.synchronizedList(mutableListOf<String>())
                 client.subscribeAll { event -> event.id?.let(ids::add) }
-                runBlocking { store.ready(10.seconds) }
+                runBlocking { store.ready(deadline) }
                 server.connect().use { database ->
                     for (i in 1..400) {
                         change(database, random)
@@ -50,12 +42,12 @@ class RealServerTest {
                         }
                         Thread.sleep(random.nextLong(5))
                     }
-                    eventually("equal to the database", 20.seconds) { rows(store) == rows(database) }
+                    eventually("equal to the database") { rows(store) == rows(database) }
                 }
-                eventually("READY", 20.seconds) { store.status.value == StoreStatus.READY }
+                eventually("READY") { store.status.value == StoreStatus.READY }
                 assertTrue(errors.any { "No data from the server" in it.message.orEmpty() }, "the silence was noticed")
                 runBlocking { FlagStore(client).use { other ->
-                    other.ready(10.seconds)
+                    other.ready(deadline)
                     assertEquals(other.digest, store.digest)
                 } }
                 val order = ids.toList().zipWithNext { a, b -> EventId.compare(a, b) }
@@ -73,13 +65,13 @@ class RealServerTest {
             server.connect().use { execute(it, "insert into flags (key, description, enabled, created_at) values ('restart', '', false, now())") }
             val store = FlagStore(client)
             client.subscribeFlag("restart") { received.add(it.enabled) }
-            runBlocking { store.ready(10.seconds) }
+            runBlocking { store.ready(deadline) }
             server.stop()
             eventually("STALE") { store.status.value == StoreStatus.STALE }
             server.start()
             server.connect().use { execute(it, "update flags set enabled = true where key = 'restart'") }
             assertTrue(received.next())
-            eventually("READY", 20.seconds) { store.status.value == StoreStatus.READY }
+            eventually("READY") { store.status.value == StoreStatus.READY }
             assertTrue(store["restart"]!!.enabled)
         }
     }
@@ -155,23 +147,5 @@ class RealServerTest {
         generateSequence { result.takeIf { it.next() } }
             .map { listOf<Any>(it.getString(1), it.getBoolean(2), it.getString(3), it.getInt(4), it.getInt(5)) }
             .toSet()
-    }
-
-    companion object {
-        private lateinit var server: RealServer
-
-        @JvmStatic
-        @BeforeAll
-        fun start() {
-            val command = System.getProperty("flagent.server").orEmpty()
-            assumeTrue(command.isNotEmpty(), "no real server: set the property flagent.server (or FLAGENT_SERVER for ./ci) to its command")
-            server = RealServer(command)
-        }
-
-        @JvmStatic
-        @AfterAll
-        fun stop() {
-            if (::server.isInitialized) server.close()
-        }
     }
 }

@@ -54,7 +54,7 @@ class ScriptedServer : Closeable {
     }
 
     companion object {
-        const val DEADLINE_MS = 10_000
+        val DEADLINE_MS = deadline.inWholeMilliseconds.toInt()
     }
 }
 

@@ -4,14 +4,12 @@ import org.junit.jupiter.api.AfterEach
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Tag
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import kotlin.time.Duration.Companion.seconds
 
 /**
  * Runs the Kotlin samples of the feature description, verbatim except for the URL. They must compile: `when` statements that name some of the types only, casts of `event.data`, and `1.second`.
  */
 @Tag("engine")
-@Timeout(30)
 class SeedSamplesTest {
     private val server = ScriptedServer()
     private val opened = mutableListOf<AutoCloseable>()

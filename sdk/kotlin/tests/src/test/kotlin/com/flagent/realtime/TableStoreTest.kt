@@ -8,13 +8,10 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Tag
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.Timeout
 import java.math.BigDecimal
-import kotlin.time.Duration.Companion.seconds
 
 /** Rows of a watched table. Names in parentheses are the cases of the behaviour table. */
 @Tag("engine")
-@Timeout(30)
 class TableStoreTest {
     private val server = ScriptedServer()
     private val errors = Received<FlagentException>()
@@ -53,7 +50,7 @@ class TableStoreTest {
             sse(rows(row(2, "20")))
             sse(end(3))
         }
-        runBlocking { store.ready(5.seconds) }
+        runBlocking { store.ready(deadline) }
         return store to peer
     }
 
@@ -86,7 +83,7 @@ class TableStoreTest {
             send(rows(row(1, "10")))
             send(end(3))
         }
-        runBlocking { store.ready(5.seconds) }
+        runBlocking { store.ready(deadline) }
         assertEquals(mapOf<Any?, Any?>(1L to 10L), store.totals())
     }
 
@@ -103,7 +100,7 @@ class TableStoreTest {
             sse(rows())
             assertEquals(StoreStatus.INITIALIZING, store.status.value)
             sse(end(3))
-            runBlocking { store.ready(5.seconds) }
+            runBlocking { store.ready(deadline) }
             assertEquals(listOf("{id=1} null 11", "{id=2} null 20"), List(2) { changes.next() })
             assertEquals(mapOf<Any?, Any?>(1L to 11L, 2L to 20L), store.totals())
             assertEquals(20L, store[2]!!["total"])
@@ -152,7 +149,7 @@ class TableStoreTest {
             sse(connected(3))
             sse(rows(row(1, "10")))
             sse(end(3))
-            runBlocking { store.ready(5.seconds) }
+            runBlocking { store.ready(deadline) }
             assertEquals(1, store.size)
             close()
         }
@@ -220,14 +217,14 @@ class TableStoreTest {
             open()
             sse("""{"type":"backfill_failed","code":"unknown_table","message":"shop.orders is not watched."}""")
         }
-        val error = assertThrows(TableFailedException::class.java) { evaluating { store.ready(5.seconds) } }
+        val error = assertThrows(TableFailedException::class.java) { evaluating { store.ready(deadline) } }
         assertEquals("unknown_table", error.code)
         assertTrue("shop.orders is not watched." in error.message!!)
         assertEquals(StoreStatus.ERROR, store.status.value)
         assertTrue(server.isLeftAlone())
         val refused = TableStore(client(), "shop.orders")
         server.accept().refuse(403)
-        assertThrows(ConnectionRefusedException::class.java) { evaluating { refused.ready(5.seconds) } }
+        assertThrows(ConnectionRefusedException::class.java) { evaluating { refused.ready(deadline) } }
     }
 
     @Test

@@ -9,8 +9,11 @@ import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 
+/** For whatever a test waits for: far more than an idle machine needs, because a busy one stops a process for seconds. */
+val deadline = 60.seconds
+
 /** Waits until the condition holds; past the deadline the test fails. */
-fun eventually(what: String, limit: Duration = 10.seconds, condition: () -> Boolean) {
+fun eventually(what: String, limit: Duration = deadline, condition: () -> Boolean) {
     val start = TimeSource.Monotonic.markNow()
     while (!condition()) {
         assertTrue(start.elapsedNow() < limit, "not within $limit: $what")
@@ -26,7 +29,7 @@ class Received<T : Any> {
         queue.add(item)
     }
 
-    fun next(): T = queue.poll(10, TimeUnit.SECONDS) ?: throw AssertionError("Nothing was received within 10 s.")
+    fun next(): T = queue.poll(deadline.inWholeSeconds, TimeUnit.SECONDS) ?: throw AssertionError("Nothing was received within $deadline.")
 
     fun isQuiet(ms: Long = 200): Boolean = queue.poll(ms, TimeUnit.MILLISECONDS) == null
 
