@@ -10,6 +10,7 @@ import { FlagDetail } from "./flag-detail.js";
 import { FlagHistory } from "./flag-history.js";
 import { FlagList } from "./flag-list.js";
 import { FlagUsage } from "./flag-usage.js";
+import { LiveTable } from "./live-table.js";
 import { readPast } from "./past.js";
 import { Rows } from "./rows.js";
 import { ServerView } from "./server.js";
@@ -59,6 +60,7 @@ const detail = new FlagDetail(catalog, flagHistory, usage, {
   back: () => go("flags"),
 });
 const events = new EventList(openFlag);
+const liveTable = new LiveTable(address, () => credential.value);
 const rows = new Rows(api, address, {
   onTables: (hidden) => events.hideTables(hidden),
   onRow,
@@ -68,6 +70,7 @@ const rows = new Rows(api, address, {
   },
   onGap: (sentence) => events.note(sentence),
   onForget: (name) => events.forgetTable(name),
+  onNames: (names) => liveTable.setTables(names),
   oldest,
 });
 const evaluation = new EvaluationForm(catalog, api);
@@ -96,6 +99,7 @@ function begin() {
   comparison = null;
   redraw();
   server.start();
+  liveTable.stop();
   if (stream) {
     stream.start(credential.value);
     rows.start(credential.value);
@@ -213,6 +217,7 @@ setInterval(() => {
 addEventListener("online", () => {
   stream?.reconnect();
   rows.reconnect();
+  liveTable.reconnect();
 });
 byId("state").addEventListener("click", () => reconnect());
 
@@ -221,6 +226,7 @@ function reconnect() {
   else {
     stream?.reconnect();
     rows.reconnect();
+    liveTable.reconnect();
   }
 }
 

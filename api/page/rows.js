@@ -25,7 +25,7 @@ export class Rows {
 
   /** `address` is the URL of the event stream. `handler` has `onTables(hidden)`, the names of the tables to hide,
    *  `onRow(event, isReplay, masked)`, `onPast(events, masked)`, `onGap(sentence)`, `onForget(name)`, after which rows of
-   *  that table may arrive again, and `oldest()`, a promise of the oldest position of the flags' lane, null if unknown. */
+   *  that table may arrive again, `onNames(names)`, the names of all tables, and `oldest()`, a promise of the oldest position of the flags' lane, null if unknown. */
   constructor(api, address, handler) {
     this.#api = api;
     this.#address = address;
@@ -142,6 +142,7 @@ export class Rows {
   #show() {
     const tables = [...this.#tables.values()];
     byId("event-tables").hidden = tables.length === 0;
+    this.#handler.onNames([...this.#tables.keys()]);
     show(byId("tables"), tables.map((table) => this.#chip(table)));
     this.#hideTables();
     this.#draw();

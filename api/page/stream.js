@@ -25,7 +25,8 @@ export class Stream {
   #isPlanned = false;
 
   /** `url` may ask for a snapshot. `handler` has `onState()`, `onSnapshot(flags, position, why)`, `onEvent(event,
-   *  isReplay)`, `onKeepAlive({position, fresh, ageMs, digest})`, and optionally `onConnected({id, position})`. */
+   *  isReplay)`, `onKeepAlive({position, fresh, ageMs, digest})`, and optionally `onConnected({id, position})`,
+   *  `onOther(name, data)` for what is no event with an id, and `final`, the statuses after which it does not ask again. */
   constructor(url, handler) {
     this.#url = url;
     this.#handler = handler;
@@ -79,7 +80,7 @@ export class Stream {
       try {
         reason = await this.#connect(run, () => (failures = 0));
       } catch (error) {
-        if (error instanceof Refused) {
+        if (error instanceof Refused || this.#handler.final?.includes(error.status)) {
           if (run === this.#run) this.#set("refused", error.message);
           return;
         }
@@ -167,6 +168,7 @@ export class Stream {
         throw new Refused(data.message);
       default:
         if (typeof data.id === "string" && typeof data.type === "string") this.#handler.onEvent(data, connection.isReplay);
+        else this.#handler.onOther?.(name, data);
     }
   }
 
@@ -179,7 +181,7 @@ export class Stream {
 
 /** The data of a block. In rows, numbers keep every digit: a bigint or numeric may exceed a double. */
 export function parse({ event, data }) {
-  if (!event.startsWith("row_") || !JSON.rawJSON) return JSON.parse(data);
+  if (!/^rows?(_|$)/.test(event) || !JSON.rawJSON) return JSON.parse(data);
   return JSON.parse(data, (_, value, { source }) => (typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value));
 }
 
@@ -197,6 +199,7 @@ class Refused extends Error {}
 
 class NotNow extends Error {
   retryAfterMs = 0;
+  status = 0;
 }
 
 /** Throw the error of a refused request. */
@@ -204,6 +207,7 @@ async function refuse(response) {
   const { sentence } = await problemOf(response);
   if (response.status === 401 || response.status === 403) throw new Refused(sentence);
   const error = new NotNow(sentence);
+  error.status = response.status;
   error.retryAfterMs = Number(response.headers.get("retry-after") ?? 0) * 1000;
   throw error;
 }

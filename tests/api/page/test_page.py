@@ -295,6 +295,60 @@ async def test_rows_are_filtered_by_table_by_keyboard_and_found_by_text(
     await expect(keys).to_have_text(["checkout", "checkout"])
 
 
+async def test_a_table_is_looked_at_live_through_a_condition(
+    shop_url: str, server: RunningServer, writer: Writer, visits: Visits
+) -> None:
+    visits.expect_error("status of 400")  # the browser reports that a condition was refused
+    writer.run(
+        "insert into shop.orders values (9007199254740993, 'a@x', 10, 'open'), (2, null, 20, 'held')",
+        "insert into shop.orders values (3, null, 30, 'open')",
+    )
+    page = await visits.open(server.url)
+    await is_live(page)
+    await page.click("#tab-rows")
+    lines, state = page.locator("#rows tbody tr"), page.locator("#rows-state")
+
+    async def ask(where: str, *params: str) -> None:
+        await page.fill("#rows-where", where)
+        inputs = page.locator("#rows .context input")
+        await expect(inputs).to_have_count(len(params))
+        for place, param in enumerate(params):
+            await inputs.nth(place).fill(param)
+        await page.press("#rows-where", "Enter")
+
+    await ask("")
+    await expect(state).to_have_text("3 rows, live")
+    await expect(page.locator("#rows th")).to_have_text(["id", "email", "total", "note"])
+    await ask("note = $1 and total >= $2", "open", "10")
+    await expect(state).to_have_text("2 rows, live")
+    # With all digits, though no double holds them.
+    await expect(lines.first.locator("td").first).to_have_text("9007199254740993")
+    # Into the condition, within it, and out of it.
+    writer.run("update shop.orders set note = 'open' where id = 2")
+    await expect(state).to_have_text("3 rows, live")
+    writer.run("update shop.orders set total = 33.50 where id = 3")
+    await expect(lines.filter(has_text="33.50")).to_have_count(1)
+    writer.run("update shop.orders set total = 5 where id = 2", "insert into shop.orders values (4, null, 1, 'open')")
+    await expect(state).to_have_text("2 rows, live")
+    writer.run("delete from shop.orders where id = 3")
+    await expect(state).to_have_text("1 row, live")
+    await page_is_narrow(page)
+    # What the server does not take, it says in its own words, and the page does not ask again.
+    await ask("price > 10")
+    await expect(page.locator("#rows .reason")).to_have_text(re.compile("price"))
+    await expect(lines).to_have_count(0)
+    await ask("total > $1", "1")
+    await expect(page.locator("#rows .reason")).to_have_text("")
+    await expect(state).to_have_text("2 rows, live")
+    writer.run("truncate shop.orders")
+    await expect(state).to_have_text("0 rows, live")
+    phone = await visits.open(f"{server.url}/#rows", width=360, height=640)
+    await is_live(phone)
+    await phone.click("#rows button[type=submit]")
+    await expect(phone.locator("#rows-state")).to_have_text("0 rows, live")
+    await page_is_narrow(phone)
+
+
 async def test_a_flag_tells_how_often_its_variants_were_used(database_url: str, writer: Writer, visits: Visits) -> None:
     flag = writer.static_flag("checkout", "blue", "green")
     writer.flag("unused")
