@@ -91,10 +91,10 @@ public abstract class RealtimeClient internal constructor(private val parts: Cli
             for (driver in drivers) driver.prepare(parts.endpoint.keys)
         }
 
-        override fun resumeIDs(): List<String?> = synchronized(snapshots) {
-            val isFirst = !hasConnected
-            hasConnected = true
-            if (isFirst) drivers.map { it.savedID } else emptyList()
+        override fun resumeIDs(): List<String?> {
+            val isFirst = synchronized(snapshots) { !hasConnected.also { hasConnected = true } }
+            // Not locked: a store that is being made holds its own lock, and attaches with ours.
+            return if (isFirst) drivers.map { it.savedID } else emptyList()
         }
 
         override fun onState(state: ConnectionState) {

@@ -112,6 +112,26 @@ class KnownFlagsTest {
     }
 
     @Test
+    fun `a store that is made while its client connects never waits for it`() {
+        val memory = Memory()
+        run(memory, flag("a"))
+        // Each time at another moment of the connection's beginning. In threads of their own, for two that wait for each
+        // other could not be interrupted.
+        val made = AtomicInteger()
+        val maker = thread(isDaemon = true) {
+            repeat(300) {
+                client().use { client ->
+                    FlagStore(client, persistence = memory)
+                    FlagStore(client, persistence = memory, selection = Selection.EVERYTHING)
+                }
+                made.incrementAndGet()
+            }
+        }
+        maker.join(50_000)
+        assertFalse(maker.isAlive, "after ${made.get()} stores: ${maker.stackTrace.take(3)}")
+    }
+
+    @Test
     fun `flags of another user are never shown (tc-cache-other-key)`() {
         run(files(), flag("a"))
         assertNull(FlagStore(client("other"), persistence = files()).source)
