@@ -189,3 +189,53 @@ export function textOf({ variantKey, variantAttachment }: EvaluationResult): str
   if (text === null) throw new TypeMismatch("the variant no longer exists");
   return text;
 }
+
+/** What a provider needs of OpenFeature's SDK; that of browsers and that of servers have the same. */
+export interface OpenFeatureSdk<Emitter> {
+  readonly OpenFeatureEventEmitter: new () => Emitter;
+  readonly ProviderEvents: { readonly Ready: unknown; readonly Stale: unknown; readonly Error: unknown; readonly ConfigurationChanged: unknown };
+  readonly ErrorCode: { readonly PROVIDER_FATAL: unknown };
+  readonly ProviderFatalError: new (message: string) => Error;
+  readonly ProviderNotReadyError: new (message: string) => Error;
+}
+
+/** The provider but for its evaluations, which are synchronous in browsers and asynchronous on servers. */
+export abstract class ProviderBase<Emitter extends { emit(...args: never[]): void }> {
+  readonly metadata = { name: "flagent-realtime" } as const;
+  readonly events: Emitter;
+  /** @internal */
+  protected readonly core: ProviderCore;
+  readonly #sdk: OpenFeatureSdk<Emitter>;
+
+  constructor(sdk: OpenFeatureSdk<Emitter>, client: RealtimeClient | (() => RealtimeClient), options: FlagentProviderOptions) {
+    this.#sdk = sdk;
+    const events = this.events = new sdk.OpenFeatureEventEmitter();
+    const emit = (...args: unknown[]) => events.emit(...(args as never[]));
+    const { ProviderEvents } = sdk;
+    this.core = new ProviderCore(client, options, {
+      ready: () => emit(ProviderEvents.Ready),
+      stale: (message) => emit(ProviderEvents.Stale, { message }),
+      error: (message) => emit(ProviderEvents.Error, { message, errorCode: sdk.ErrorCode.PROVIDER_FATAL }),
+      changed: (flagsChanged) => emit(ProviderEvents.ConfigurationChanged, { flagsChanged }),
+    });
+  }
+
+  /** The local copy; null while the provider is not set. */
+  get store(): FlagStore | null {
+    return this.core.store;
+  }
+
+  async initialize(): Promise<void> {
+    try {
+      await this.core.initialize();
+    } catch (error) {
+      if (!(error instanceof Uninitialized)) throw error;
+      const { ProviderFatalError, ProviderNotReadyError } = this.#sdk;
+      throw error.isFatal ? new ProviderFatalError(error.message) : new ProviderNotReadyError(error.message);
+    }
+  }
+
+  async onClose(): Promise<void> {
+    this.core.close();
+  }
+}

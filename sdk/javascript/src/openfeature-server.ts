@@ -3,8 +3,7 @@ import {
   ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError,
   type EvaluationContext, type JsonValue, type Provider, type ResolutionDetails,
 } from "@openfeature/server-sdk";
-import type { FlagStore } from "./flag-store.js";
-import { ProviderCore, readBoolean, readNumeric, readObject, textOf, Uninitialized, type FlagentProviderOptions } from "./openfeature-provider.js";
+import { ProviderBase, readBoolean, readNumeric, readObject, textOf, type FlagentProviderOptions } from "./openfeature-provider.js";
 import type { RealtimeClient } from "./realtime-client.js";
 
 export type { FlagentProviderOptions } from "./openfeature-provider.js";
@@ -16,52 +15,26 @@ export type { FlagentProviderOptions } from "./openfeature-provider.js";
  * was given stays open: its maker closes it. A client that the function made is closed by `onClose`, and `initialize` makes a
  * new one.
  */
-export class FlagentProvider implements Provider {
-  readonly metadata = { name: "flagent-realtime" } as const;
+export class FlagentProvider extends ProviderBase<OpenFeatureEventEmitter> implements Provider {
   readonly runsOn = "server";
-  readonly events = new OpenFeatureEventEmitter();
-  readonly #core: ProviderCore;
 
   constructor(client: RealtimeClient | (() => RealtimeClient), options: FlagentProviderOptions = {}) {
-    this.#core = new ProviderCore(client, options, {
-      ready: () => this.events.emit(ProviderEvents.Ready),
-      stale: (message) => this.events.emit(ProviderEvents.Stale, { message }),
-      error: (message) => this.events.emit(ProviderEvents.Error, { message, errorCode: ErrorCode.PROVIDER_FATAL }),
-      changed: (flagsChanged) => this.events.emit(ProviderEvents.ConfigurationChanged, { flagsChanged }),
-    });
-  }
-
-  /** The local copy; null while the provider is not set. */
-  get store(): FlagStore | null {
-    return this.#core.store;
-  }
-
-  async initialize(): Promise<void> {
-    try {
-      await this.#core.initialize();
-    } catch (error) {
-      if (!(error instanceof Uninitialized)) throw error;
-      throw error.isFatal ? new ProviderFatalError(error.message) : new ProviderNotReadyError(error.message);
-    }
-  }
-
-  async onClose(): Promise<void> {
-    this.#core.close();
+    super({ ErrorCode, OpenFeatureEventEmitter, ProviderEvents, ProviderFatalError, ProviderNotReadyError }, client, options);
   }
 
   async resolveBooleanEvaluation(flagKey: string, defaultValue: boolean, context: EvaluationContext): Promise<ResolutionDetails<boolean>> {
-    return this.#core.resolve(flagKey, defaultValue, context, readBoolean) as ResolutionDetails<boolean>;
+    return this.core.resolve(flagKey, defaultValue, context, readBoolean) as ResolutionDetails<boolean>;
   }
 
   async resolveStringEvaluation(flagKey: string, defaultValue: string, context: EvaluationContext): Promise<ResolutionDetails<string>> {
-    return this.#core.resolve(flagKey, defaultValue, context, textOf) as ResolutionDetails<string>;
+    return this.core.resolve(flagKey, defaultValue, context, textOf) as ResolutionDetails<string>;
   }
 
   async resolveNumberEvaluation(flagKey: string, defaultValue: number, context: EvaluationContext): Promise<ResolutionDetails<number>> {
-    return this.#core.resolve(flagKey, defaultValue, context, readNumeric) as ResolutionDetails<number>;
+    return this.core.resolve(flagKey, defaultValue, context, readNumeric) as ResolutionDetails<number>;
   }
 
   async resolveObjectEvaluation<T extends JsonValue>(flagKey: string, defaultValue: T, context: EvaluationContext): Promise<ResolutionDetails<T>> {
-    return this.#core.resolve(flagKey, defaultValue, context, (result) => readObject(result) as unknown as T) as ResolutionDetails<T>;
+    return this.core.resolve(flagKey, defaultValue, context, (result) => readObject(result) as unknown as T) as ResolutionDetails<T>;
   }
 }

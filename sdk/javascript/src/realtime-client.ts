@@ -386,7 +386,7 @@ export abstract class RealtimeClient {
         handler(error);
       } catch (inner) {
         // An exception in an error handler has no other handler left.
-        console.error("@flagent/realtime: an error handler raised", inner);
+        console.error("@flagent/realtime:", inner);
       }
     }
   }

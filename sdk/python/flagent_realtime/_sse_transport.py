@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -61,17 +62,9 @@ class SseTransport(Transport):
         return super().can_carry(selection) and not (selection.everything and selection.tables)
 
     async def _read(self, response: httpx.Response) -> None:
-        parser = SseParser(self._host._max_message_bytes)
-        try:
-            async for chunk in response.aiter_bytes():
-                self._host._heard()
-                for item in parser.feed(chunk):
-                    await self._process(item)
-        except httpx.HTTPError as cause:
-            raise ConnectionLost(f"the stream broke: {cause_text(cause)}") from cause
-        except MalformedMessage as cause:
-            raise ConnectionLost(str(cause)) from cause
-        raise ConnectionLost("the stream has ended")
+        async with aclosing(sse_items(response, self._host._max_message_bytes, self._host._heard)) as items:
+            async for item in items:
+                await self._process(item)
 
     async def _process(self, item: SseItem) -> None:
         if isinstance(item, SseRetry):
@@ -137,17 +130,15 @@ class SseTransport(Transport):
 
     async def _first(self, request: ConnectionRequest, kind: str) -> dict[str, Any]:
         """The first message of a kind on a stream of its own."""
-        parser = SseParser(self._host._max_message_bytes)
-        async with self._open(request) as response:
-            try:
-                async for chunk in response.aiter_bytes():
-                    for item in parser.feed(chunk):
-                        message = None if isinstance(item, SseRetry) else decode_sse_item(item)
-                        if message is not None and message["type"] == kind:
-                            return message
-            except httpx.HTTPError as cause:
-                raise ConnectionLost(f"the stream of a {kind} message broke: {cause_text(cause)}") from cause
-        raise ConnectionLost(f"the stream ended without a {kind} message")
+        async with (
+            self._open(request) as response,
+            aclosing(sse_items(response, self._host._max_message_bytes)) as items,
+        ):
+            async for item in items:
+                message = None if isinstance(item, SseRetry) else decode_sse_item(item)
+                if message is not None and message["type"] == kind:
+                    return message
+        raise AssertionError("the items of a stream end with an exception")
 
     async def release(self) -> None:
         await self._connector.close()
@@ -160,6 +151,27 @@ def _check_event_stream(response: httpx.Response) -> None:
             status=response.status_code,
             kind="failed",
         )
+
+
+async def sse_items(
+    response: httpx.Response, max_bytes: int, heard: Callable[[], object] = lambda: None
+) -> AsyncGenerator[SseItem, None]:
+    """The items of an event stream. *heard* is called for everything that arrives.
+
+    It never ends by itself: raises :exc:`ConnectionLost` when the stream breaks, ends, or has a block of more than
+    *max_bytes*.
+    """
+    parser = SseParser(max_bytes)
+    try:
+        async for chunk in response.aiter_bytes():
+            heard()
+            for item in parser.feed(chunk):
+                yield item
+    except httpx.HTTPError as cause:
+        raise ConnectionLost(f"the stream broke: {cause_text(cause)}") from cause
+    except MalformedMessage as cause:
+        raise ConnectionLost(str(cause)) from cause
+    raise ConnectionLost("the stream has ended")
 
 
 def decode_sse_item(item: SseItem, parse_float: Callable[[str], Any] | None = None) -> dict[str, Any] | None:

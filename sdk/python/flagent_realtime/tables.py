@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -15,12 +16,11 @@ import httpx
 
 from ._client import RealtimeClient
 from ._connection_supervisor import ConnectionSupervisor, NextStep
-from ._http import cause_text
 from ._http_connector import HttpConnector
 from ._policy import is_event_stream
 from ._server_address import server_address
-from ._sse_parser import SseItem, SseParser, SseRetry
-from ._sse_transport import decode_sse_item
+from ._sse_parser import SseItem, SseRetry
+from ._sse_transport import decode_sse_item, sse_items
 from ._store_core import StoreStatus
 from ._table_core import RowChange, TableCore, TableUpdate, key_of, row_name
 from .errors import ClientClosed, ConnectionLost, ConnectionRefused, FlagentError, MalformedMessage, NotReady
@@ -174,16 +174,9 @@ class TableStore:
         url = f"{self._url}?{urlencode(query)}"
         async with self._connector.open(url, headers, _check_event_stream) as response:
             self._supervisor.opened()
-            parser = SseParser(self._client._max_message_bytes)
-            try:
-                async for chunk in response.aiter_bytes():
-                    for item in parser.feed(chunk):
-                        await self._process(item)
-            except httpx.HTTPError as cause:
-                raise ConnectionLost(f"the stream broke: {cause_text(cause)}") from cause
-            except MalformedMessage as cause:
-                raise ConnectionLost(str(cause)) from cause
-        raise ConnectionLost("the stream has ended")
+            async with aclosing(sse_items(response, self._client._max_message_bytes)) as items:
+                async for item in items:
+                    await self._process(item)
 
     async def _process(self, item: SseItem) -> None:
         if isinstance(item, SseRetry):
