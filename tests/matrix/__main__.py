@@ -116,16 +116,17 @@ def _on_python(version: str) -> tuple[str, str]:
 def _on_lowest() -> tuple[str, str]:
     """With the oldest version of each direct dependency that `pyproject.toml` allows."""
     what = "the lowest allowed version of every direct dependency: core, API, wheel's imports"
-    home, pins = LOGS / "venv-lowest", LOGS / "lowest.txt"
+    home, pins, tools = LOGS / "venv-lowest", LOGS / "lowest.txt", LOGS / "lowest-tools.txt"
     with (LOGS / "lowest.log").open("w") as log:
         uv = [sys.executable, "-m", "uv", "--no-config", "--quiet"]
-        resolve = ["pip", "compile", "pyproject.toml", "--group", "build", "--resolution", "lowest-direct"]
-        tools = ["pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "pyyaml"]
+        resolve = ["pip", "compile", "pyproject.toml", "--group", "build"]
         python = home / "bin/python"
         steps: list[list[str | Path]] = [
-            [*uv, *resolve, "--output-file", pins],
+            [*uv, *resolve, "--resolution", "lowest-direct", "--output-file", pins],
+            # The tools of the tests are not what is tested: their newest versions that fit.
+            [*uv, *resolve, "--group", "test", "--constraint", pins, "--output-file", tools],
             [sys.executable, "-m", "venv", "--clear", home],
-            [python, "-m", "pip", "install", "-q", "-r", pins, *tools],
+            [python, "-m", "pip", "install", "-q", "-r", tools],
             [python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", "."],
             [python, "-m", "cdc", "--help"],
         ]
