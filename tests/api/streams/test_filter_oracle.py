@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import jwt
 import psycopg
+import pytest
 from psycopg import sql
+from websockets.asyncio.client import connect
 
 from cdc.core.errors import InvalidInput
 from cdc.core.subscription.selection import Selection
@@ -31,12 +33,14 @@ CHECKS = 10
 
 
 class Subscriber:
-    """A client with a filter of its own, and for some also that of its token; it folds what it receives."""
+    """A client of an event stream or a WebSocket, with a filter of its own, and for some also that of its token; it
+    folds what it receives."""
 
     def __init__(self, choose: random.Random) -> None:
         self.choose = choose
         self.where, self.parameters = random_condition(choose)
         self.claim = choose.choice((None, 1, 7))
+        self.has_socket = choose.random() < 0.5
         self.events: list[tuple[int, dict[str, Any] | None, str, dict[str, Any] | None]] = []
         self.rows: dict[int, Any] = {}
         self.position = 0
@@ -55,8 +59,12 @@ class Subscriber:
         return self.where if self.claim is None else f"({self.where}) and i <> {self.claim}"
 
     async def follow(self, server: RunningServer, ready: asyncio.Event, until: asyncio.Future[int]) -> None:
-        """Read until the position is reached; now and then the connection breaks, and continues after the last id."""
-        while not until.done() or self.position < until.result():
+        """Read until the position is behind, with all of its commit; now and then the connection breaks, and continues
+        after the last id."""
+        while not until.done() or self.position <= until.result():
+            if self.has_socket:
+                await self._follow_socket(server, ready, until)
+                continue
             query: list[tuple[str, str | int | float | bool | None]] = [
                 ("table", "pairs"),
                 ("where", self.where),
@@ -71,6 +79,29 @@ class Subscriber:
                 assert answer.status_code == 200, (self.where, await answer.aread())
                 await self._read(answer, ready, until)
 
+    async def _follow_socket(self, server: RunningServer, ready: asyncio.Event, until: asyncio.Future[int]) -> None:
+        """The same on a WebSocket, over one connection."""
+        parameters = [value for value in self.parameters if value is not None]
+        subscribe: dict[str, Any] = {
+            "type": "subscribe",
+            "tables": [{"name": "pairs", "where": self.where, "params": parameters}],
+        }
+        subscribe |= {"lastEventId": self.last_id} if self.last_id else {"snapshot": True}
+        left = self.choose.randint(5, 60)
+        async with connect(server.websocket_url, additional_headers=self.headers) as socket:
+            await socket.send(json.dumps(subscribe))
+            while left > 0 or not ready.is_set():
+                message = json.loads(await socket.recv())
+                # That of `subscribed` is where the server is, not what has arrived.
+                if message["type"] != "subscribed" and message.get("id"):
+                    self.last_id = message["id"]
+                    self.position = int(self.last_id.partition("-")[0].partition("@")[0])
+                self._take(message["type"], message, ready)
+                if until.done() and self.position > until.result():
+                    return
+                left -= 1
+        self.breaks += 1
+
     async def _read(self, answer: httpx.Response, ready: asyncio.Event, until: asyncio.Future[int]) -> None:
         left = self.choose.randint(5, 60)
         kind = ""
@@ -84,7 +115,7 @@ class Subscriber:
             elif name == "data":
                 self._take(kind, json.loads(value), ready)
                 left -= 1
-            elif not line and (left <= 0 or (until.done() and self.position >= until.result())) and ready.is_set():
+            elif not line and (left <= 0 or (until.done() and self.position > until.result())) and ready.is_set():
                 self.breaks += 1
                 return
 
@@ -101,7 +132,7 @@ class Subscriber:
                     self.events.insert(-1, (self.position, {"n": data["before"]["n"]}, "gone", None))
             case "row_deleted":
                 self.events.append((self.position, data["key"], "gone", None))
-            case "connected" | "table_truncated":
+            case "connected" | "subscribed" | "heartbeat" | "table_truncated":
                 pass
             case _:
                 raise AssertionError(f"{kind} {data}")
@@ -162,7 +193,10 @@ def look(url: str, subscribers: Sequence[Subscriber]) -> tuple[int, list[dict[in
     with psycopg.connect(url) as session:
         session.execute("set transaction isolation level repeatable read")
         session.execute("set local timezone = 'UTC'")
-        found = session.execute("select max(position) from flagent_cdc.commit_log").fetchone()
+        found = session.execute(
+            "select coalesce((select max(position) from flagent_cdc.lane_commit_log),"
+            " (select max(position) from flagent_cdc.commit_log))"
+        ).fetchone()
         assert found is not None
         answers = []
         for one in subscribers:
@@ -190,12 +224,15 @@ def subscribers_for(url: str, choose: random.Random, columns_of: Any) -> list[Su
     return found
 
 
-async def test_each_subscribers_rows_are_those_that_postgresql_selects(database_url: str) -> None:
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("lane", ["flags", "pairs"])
+async def test_each_subscribers_rows_are_those_that_postgresql_selects(database_url: str, lane: str) -> None:
     seed = int(os.environ.get("FLAGENT_CDC_TEST_SEED") or random.randrange(1_000_000))
     print(f"seed {seed}")
     choose = random.Random(seed)
     with psycopg.connect(database_url, autocommit=True) as session:
         prepare(session)
+        session.execute("select flagent_cdc.watch('pairs', lane => %s)", (lane,))
     await asyncio.to_thread(write, database_url, seed, 9)
     async with serving(database_url, auth_jwt_secret=SECRET) as server:
 
@@ -203,6 +240,8 @@ async def test_each_subscribers_rows_are_those_that_postgresql_selects(database_
             query = row_query(["pairs"], one.where, [value or "" for value in one.parameters], None)
             server.pipelines.compiled(Selection.of(tables=["pairs"], row_query=query))
 
+        pipelines = server.pipelines.pipelines
+        assert await pipelines[lane].loaded(DEADLINE_S)
         subscribers = await asyncio.to_thread(subscribers_for, database_url, choose, accept)
         until: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         expected: list[tuple[int, list[dict[int, Any]]]] = []
