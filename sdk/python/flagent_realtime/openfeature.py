@@ -1,7 +1,7 @@
 """An OpenFeature provider on a live store: evaluation uses no network. Requires the extra ``openfeature``.
 
     # The clients are the synchronous ones.
-    api.set_provider_and_wait(FlagentProvider(lambda: FlagentWebSocketClient("wss://host/ws")))
+    api.set_provider_and_wait(FlagentProvider(lambda: FlagentClient("https://host")))
 
 Every evaluation needs a targeting key: without one, a flag that divides its entities would give another variant at each
 call. A missing or blank key is the error TARGETING_KEY_MISSING.
@@ -44,11 +44,11 @@ from ._values import ContextValue, is_blank, read_integer, read_number
 from .errors import ClientClosed, FlagentError, ForkedClient, NotReady
 from .flags import Flag
 from .store import FlagChange, StoreStatus
-from .sync import FlagentSSEClient, FlagentWebSocketClient, FlagStore
+from .sync import FlagentClient, FlagentSSEClient, FlagentWebSocketClient, FlagStore
 
 __all__ = ["FlagentProvider"]
 
-Client = Union[FlagentWebSocketClient, FlagentSSEClient]
+Client = Union[FlagentClient, FlagentWebSocketClient, FlagentSSEClient]
 
 _T = TypeVar("_T")
 _TRUE = frozenset({"true", "on", "yes", "enabled"})
