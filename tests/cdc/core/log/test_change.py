@@ -28,7 +28,7 @@ def test_a_notification_with_its_changes_is_a_commit_whose_rows_keep_their_text(
     "payload",
     [
         PAYLOAD.replace("1.10", "9" * 5001),
-        PAYLOAD.replace("1.10", "[" * 3000 + "]" * 3000),
+        PAYLOAD.replace("1.10", "[" * 100_000 + "]" * 100_000),
         PAYLOAD.replace("update", "merge"),
         PAYLOAD.replace('"id":1', '"id":'),
         PAYLOAD.replace('{"id":1}', "7"),
