@@ -23,6 +23,7 @@ from tests.cdc.filters.programs.comparison import prepare
 from tests.cdc.filters.programs.conditions import random_condition
 from tests.cdc.filters.programs.rows import COLUMNS, TYPES, random_row
 from tests.fixtures.server import DEADLINE_S, RunningServer, serving
+from tests.fixtures.websocket import receive_any
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -91,7 +92,7 @@ class Subscriber:
         async with connect(server.websocket_url, additional_headers=self.headers) as socket:
             await socket.send(json.dumps(subscribe))
             while left > 0 or not ready.is_set():
-                message = json.loads(await socket.recv())
+                message = await receive_any(socket)
                 # That of `subscribed` is where the server is, not what has arrived.
                 if message["type"] != "subscribed" and message.get("id"):
                     self.last_id = message["id"]

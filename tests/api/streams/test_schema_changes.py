@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.fixtures.flags import Writer
-from tests.fixtures.server import RunningServer, serving, sse
+from tests.fixtures.server import RunningServer, serving, sse, until
 from tests.fixtures.websocket import receive
 
 TABLES = (
@@ -37,6 +37,7 @@ def tables_url(database_url: str) -> str:
 @pytest.fixture
 async def server(tables_url: str) -> AsyncIterator[RunningServer]:
     async with serving(tables_url) as running:
+        await until(lambda: all(each.is_loaded for each in running.pipelines.pipelines.values()), "both lanes")
         yield running
 
 
