@@ -15,7 +15,7 @@ from ..core.log.position import LogId, Position
 from ..core.log.row_text import RowText
 from ..database.queries import log_query, query
 from ..database.read_session import ReadSession
-from ..errors import SchemaMismatch
+from ..errors import SchemaMismatch, SchemaMissing
 from ..source.log import Bootstrap, LogState
 from .flag_loader import load_flags
 
@@ -129,7 +129,7 @@ class LogReader:
             schemas: dict[str, dict[str, Sequence[RowText]]] = {}
             if self._lane != FLAGS:
                 return Bootstrap(state.log, state.newest, state.stamp, schemas)
-            for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
+            for schema in await _attached_schemas(connection):
                 schemas[schema] = {table: await _rows(connection, schema, table) for table in TABLES}
             return Bootstrap(state.log, state.newest, state.stamp, schemas)
 
@@ -141,7 +141,7 @@ class LogReader:
             catalog = Catalog(state.log, state.newest, None if state.stamp is None else state.stamp.hash)
             if self._lane != FLAGS:
                 return catalog, state.stamp
-            for (schema,) in await (await connection.execute(query("attached_schemas"))).fetchall():
+            for schema in await _attached_schemas(connection):
                 tables = await load_flags(connection, schema, self._session.target)
                 if tables is None:
                     rows = {table: await _rows(connection, schema, table) for table in TABLES}
@@ -158,7 +158,7 @@ class LogReader:
 
     async def attached_schemas(self) -> list[str]:
         async with self._session.use() as connection:
-            return [name for (name,) in await (await connection.execute(query("attached_schemas"))).fetchall()]
+            return await _attached_schemas(connection)
 
     async def commits_after(self, position: Position, limit: int, *, in_parts: bool = False) -> list[Commit]:
         """As in `Log`; `in_parts` allows the last one to be the first part of one with more than `limit` changes."""
@@ -219,6 +219,18 @@ class LogReader:
             return LogState(LogId(log), channel, None, Position(0), None, not any(held_back))
         stamp = CommitFingerprint(Position(newest), committed_at, xid)
         return LogState(LogId(log), channel, Position(oldest), stamp.position, stamp, not any(held_back))
+
+
+async def _attached_schemas(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """The schemas whose tables are captured.
+
+    Raises `SchemaMissing` where none was even requested: `migrate` is not done yet, and a server that loads now would
+    take the database for one without flags.
+    """
+    requested = await (await connection.execute(query("attachments"))).fetchall()
+    if not requested:
+        raise SchemaMissing("flagent-cdc is being installed, or was detached from all schemas; run flagent-cdc migrate")
+    return [schema for schema, attached_at in requested if attached_at is not None]
 
 
 async def _rows(connection: psycopg.AsyncConnection[Any], schema: str, table: str) -> list[RowText]:

@@ -250,9 +250,6 @@ select flagent_cdc.succeeds(%(log)s);
 -- notify: The listener's probe of its own channel.
 select pg_catalog.pg_notify(%(channel)s, %(payload)s);
 
--- attached_schemas: The schemas whose tables are captured.
-select a.schema_name from flagent_cdc.attachment a where a.attached_at is not null order by a.schema_name;
-
 -- pending_schemas: The requested schemas whose tables do not exist yet.
 select a.schema_name from flagent_cdc.attachment a where a.attached_at is null order by a.schema_name;
 

@@ -7,6 +7,7 @@ import pytest
 from cdc.core.log.change import Commit
 from cdc.core.log.continuity import Applied, Break, CommitFingerprint
 from cdc.core.log.position import LogId, Position
+from cdc.errors import SchemaMissing
 from cdc.postgres.log_reader import LogReader
 from tests.fixtures.flags import Writer
 
@@ -85,6 +86,15 @@ async def test_what_else_it_knows_of_the_database(log: LogReader, database_url: 
     assert await log.pending_schemas() == []
     assert not await log.is_pooled()
     assert not await log.succeeds(LogId("other1"))
+
+
+async def test_flags_are_not_loaded_before_the_installation_is_complete(log: LogReader, rows: Writer) -> None:
+    """Between two steps of migrate, followers would lose all flags for a moment."""
+    rows.flag("a")
+    rows.run("select flagent_cdc.detach('public')", "delete from flagent_cdc.attachment")
+    for load in (log.load, log.bootstrap):
+        with pytest.raises(SchemaMissing, match="flagent-cdc is being installed"):
+            await load()
 
 
 async def test_behind_a_pool_of_transactions_it_says_so(pooled_url: str) -> None:
