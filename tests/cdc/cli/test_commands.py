@@ -154,6 +154,8 @@ def wait(arguments, environment):
     print("waits", flush=True)
     time.sleep(100)
 
+# What a shell without job control starts in the background ignores it, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SUMMARIES["wait"] = ""
 module = sys.modules["cdc.cli.wait"] = types.ModuleType("cdc.cli.wait")
 module.COMMAND = Command(help="", add_arguments=lambda parser: None, run=wait)
