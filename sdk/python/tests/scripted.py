@@ -68,6 +68,17 @@ class Peer:
             pass
         self.writer.close()
 
+    async def snapshots_until_gone(self, position: int, *flags: dict[str, Any]) -> None:
+        """Answer each further request for a snapshot, as of stores that are made on a stream, until the client closes."""
+        if not self.is_websocket:
+            return await self.gone()
+        while True:
+            self.subscribe = await self.receive()
+            if self.subscribe["type"] == "subscribe":
+                await self.greet(position)
+            if self.wants_snapshot:
+                await self.snapshot(position, *flags)
+
     # --------------------------------------------------------- either transport
 
     async def open(self) -> None:
@@ -156,7 +167,7 @@ class Peer:
         await self.gone()
 
     async def receive(self) -> dict[str, Any]:
-        """The next text frame of the client."""
+        """The next text frame of the client. Raises ConnectionError when it closes."""
         while True:
             first, second = await self.reader.readexactly(2)
             size = second & 0x7F
@@ -167,6 +178,9 @@ class Peer:
             mask = await self.reader.readexactly(4)
             masked = await self.reader.readexactly(size)
             payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(masked))
+            if first & 0x0F == 8:
+                self.writer.close()
+                raise ConnectionAbortedError("the client has closed the WebSocket")
             if first & 0x0F == 1:
                 message: dict[str, Any] = json.loads(payload)
                 return message

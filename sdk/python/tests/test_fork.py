@@ -20,13 +20,13 @@ def eventually(condition):
         time.sleep(0.01)
 
 url = sys.argv[1]
-client = {"ws": sync.FlagentWebSocketClient, "http": sync.FlagentSSEClient}[url.partition(":")[0]](url)
+client = {"ws": sync.FlagentWebSocketClient, "http": sync.FlagentSSEClient}[url.partition(":")[0]](url, start=False)
 events, changed = [], threading.Event()
-client.start()
 store = sync.FlagStore(client)
 end = client.subscribe_flag("new_payment_flow", lambda flag: changed.set())
 never = client.on_event(events.append)
 never()
+client.start()
 store.ready(10)
 before = store.digest
 child = os.fork()

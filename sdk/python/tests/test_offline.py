@@ -303,10 +303,10 @@ def test_the_threaded_client_works_inside_of_a_running_loop() -> None:
 SHUTDOWN = """
 import sys, threading, time
 from flagent_realtime import sync
-client = sync.FlagentWebSocketClient(sys.argv[1])
+client = sync.FlagentWebSocketClient(sys.argv[1], start=False)
 client.on_event(lambda event: time.sleep(0.01))
-client.start()
 store = sync.FlagStore(client)
+client.start()
 store.ready(10)
 if sys.argv[2] == "thread":
     threading.Thread(target=time.sleep, args=(0.3,)).start()

@@ -8,7 +8,8 @@ import pathlib
 import queue
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent
 from openfeature.exception import ProviderFatalError
 from openfeature.flag_evaluation import Reason
-from scripted import Peer, Script, ScriptedServer, event, flag
+from scripted import DEADLINE_S, Peer, Script, ScriptedServer, event, flag
 
 import flagent_realtime
 from flagent_realtime import ClientClosed, ReconnectConfig, StoreStatus, sync
@@ -62,6 +63,14 @@ def _no_thread_is_left() -> Iterator[None]:
     assert not [thread for thread in left if thread.is_alive()]
 
 
+def eventually(probe: Callable[[], object], expected: object) -> None:
+    """Wait for a value, with a deadline."""
+    end = time.monotonic() + DEADLINE_S
+    while (found := probe()) != expected:
+        assert time.monotonic() < end, f"still {found!r}, not {expected!r}"
+        time.sleep(0.005)
+
+
 def rollout(id: int, key: str, variant: str, attachment: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
     share = {"id": 1, "segmentID": id, "variantID": id, "variantKey": variant, "percent": 100}
     segment = {"id": id, "flagID": id, "rank": 0, "rolloutPercent": 100, "constraints": [], "distributions": [share]}
@@ -80,8 +89,9 @@ async def lively(peer: Peer) -> None:
     await peer.greet(10)
     if peer.wants_snapshot:
         await peer.snapshot(10, LIVE)
-    await peer.send(event("flag_updated", "11-0@k", LIVE | {"notes": "new"}))
-    await peer.gone()
+    updated = LIVE | {"notes": "new"}
+    await peer.send(event("flag_updated", "11-0@k", updated))
+    await peer.snapshots_until_gone(11, updated)
 
 
 @pytest.mark.parametrize("transport", ["sse", "ws"])
@@ -229,12 +239,10 @@ async def steady(peer: Peer) -> None:
     numbers = {"underscore": "1_000", "hex": "0x10", "decimal": "3.0", "nan": "nan", "exact": "9007199254740993"}
     flags = [rollout(number, key, "v", {"value": text}) for number, (key, text) in enumerate(numbers.items(), 10)]
     await peer.open()
-    while True:
-        if peer.subscribe["type"] == "subscribe":
-            await peer.greet(10)
-        if peer.wants_snapshot:
-            await peer.snapshot(10, halves, *flags)
-        peer.subscribe = await peer.receive()
+    await peer.greet(10)
+    if peer.wants_snapshot:
+        await peer.snapshot(10, halves, *flags)
+    await peer.snapshots_until_gone(10, halves, *flags)
 
 
 @pytest.fixture
@@ -287,16 +295,21 @@ def test_a_provider_may_be_replaced_and_set_again(steady_client: sync.FlagentWeb
         made.append(sync.FlagentWebSocketClient(steady_client._client.url, reconnect_config=QUICK))
         return made[-1]
 
+    def fed() -> tuple[int, int]:
+        """The stores of the given client, and the open clients that the other provider made."""
+        return len(steady_client._client._stores), sum(not each._is_closed for each in made)
+
     client, context = api.get_client(), EvaluationContext("e")
     given, own = FlagentProvider(steady_client), FlagentProvider(make)
     for provider in (given, own, given, own):
         api.set_provider_and_wait(provider)
         assert client.get_integer_value("decimal", -1, context) == 3
         assert steady_client.is_connected
+        # OpenFeature shuts a replaced provider down in a thread of its own: before it is set again, that must be over.
+        eventually(fed, (1, 0) if provider is given else (0, 1))
     api.clear_providers()
     assert steady_client.is_connected
-    assert len(steady_client._client._stores) == 0
-    assert [each._is_closed for each in made] == [True, True]
+    assert (fed(), len(made)) == ((0, 0), 2)
 
 
 def test_a_provider_may_outlive_the_client_that_was_given(steady_client: sync.FlagentWebSocketClient) -> None:
