@@ -1,9 +1,9 @@
 -- What `flagent-cdc torture` does to a schema of its own.
 
--- torture_session: Limits how long a statement may wait for locks and run.
+-- torture_begin: For one transaction, which a pool may run in any session: the schema, and how long a statement may wait for locks and run. Returns the process of the session.
 select
-    pg_catalog.set_config('lock_timeout', '5s', false),
-    pg_catalog.set_config('statement_timeout', '20s', false);
+    pg_catalog.pg_backend_pid(), pg_catalog.set_config('search_path', %(search_path)s, true),
+    pg_catalog.set_config('lock_timeout', '5s', true), pg_catalog.set_config('statement_timeout', '20s', true);
 
 -- torture_write: Writes a mark into a flag, and turns it on or off.
 insert into flags (key, description, enabled, created_at)

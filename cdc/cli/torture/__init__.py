@@ -16,6 +16,9 @@ _MAX_SHOWN = 20
 
 def add_arguments(parser: Parser) -> None:
     parser.add_setting("--database-url", "database.url")
+    parser.add_value(
+        "--writers-url", "DATABASE_URL", None, "another way to the same database for the writers, such as a pooler's"
+    )
     parser.add_value("--duration", "DURATION", "1m", "how long writers write and faults are injected")
     parser.add_value("--every", "DURATION", "3s", "mean time between two faults")
     parser.add_value("--writers", "COUNT", "4", "number of concurrent writers")
@@ -28,13 +31,20 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     # Imported late: it is slow, and bad options are reported at once.
     from cdc.cli.torture.run import Plan, Torture, own_schema
     from cdc.database.database_url import read_database_url, redact
+    from cdc.errors import InvalidInput
 
+    writers_url = arguments.writers_url
+    if writers_url is not None:
+        if settings.database.url is None:
+            raise InvalidInput("--writers-url needs --database-url: it leads to the same database", name="--writers-url")
+        writers_url = read_database_url(writers_url, name="--writers-url")
     plan = Plan(
         seed=arguments.seed or str(time.time_ns() % 1_000_000),
         duration_s=arguments.duration,
         fault_every_s=arguments.every,
         writers=arguments.writers,
         subscribers=arguments.subscribers,
+        writers_url=writers_url,
     )
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(_directory())

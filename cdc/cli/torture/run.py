@@ -40,13 +40,14 @@ _REPORT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`fault_every_s` is the mean time between two faults."""
+    """`fault_every_s` is the mean time between two faults; `writers_url` leads writers another way to the database."""
 
     seed: str
     duration_s: float
     fault_every_s: float = 3.0
     writers: int = 4
     subscribers: int = 6
+    writers_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,8 @@ class Torture:
         ]
         followers = [RowSubscriber(tuple(ports), self._schema, f"{plan.seed}/rows {number}") for number in range(2)]
         writers = [
-            Writer(self._url, self._schema, f"{plan.seed}/{number}", self._marks) for number in range(plan.writers)
+            Writer(plan.writers_url or self._url, self._schema, f"{plan.seed}/{number}", self._marks)
+            for number in range(plan.writers)
         ]
         faults = Faults(
             random.Random(plan.seed),  # noqa: S311 - repeatable, not secret

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import IsolationLevel, errors
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import Identifier
 
 from cdc.cli.torture.poison import write_poison
 from cdc.cli.torture.verdict import Outcome, Write
@@ -53,7 +53,11 @@ class Marks:
 
 
 class Writer(threading.Thread):
-    """Writes in one session after the other until `stop`. `failure` is an error that no writer should get."""
+    """Writes in one session after the other until `stop`, also through a pool that gives each transaction another.
+
+    `backend_pid` is the session's process while a transaction is open, else 0. `failure` is an error that no writer
+    should get.
+    """
 
     def __init__(self, url: str, schema: str, seed: str, marks: Marks, *, pause_s: float = 0.02) -> None:
         super().__init__(name=f"writer {seed}", daemon=True)
@@ -63,6 +67,7 @@ class Writer(threading.Thread):
         self._marks = marks
         self._pause_s = pause_s
         self._must_stop = threading.Event()
+        self._search_path = ""
         self.failure = ""
         self.backend_pid = 0
 
@@ -83,16 +88,10 @@ class Writer(threading.Thread):
     @contextlib.contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(
-            self._url, autocommit=True, connect_timeout=5, application_name="flagent-cdc torture"
+            self._url, connect_timeout=5, application_name="flagent-cdc torture", prepare_threshold=None
         ) as connection:
-            connection.execute(query("torture_session"))
-            connection.execute(SQL("set search_path to {}").format(Identifier(self._schema)))
-            connection.autocommit = False
-            self.backend_pid = connection.info.backend_pid
-            try:
-                yield connection
-            finally:
-                self.backend_pid = 0
+            self._search_path = Identifier(self._schema).as_string(connection)
+            yield connection
 
     def _transact(self, connection: psycopg.Connection[Any]) -> None:
         """Run one transaction and record its outcome; raises only if the session can no longer be used."""
@@ -106,6 +105,8 @@ class Writer(threading.Thread):
         )
         began, outcome = time.monotonic(), Outcome.ABORTED
         try:
+            begun = connection.execute(query("torture_begin"), {"search_path": self._search_path}).fetchall()
+            self.backend_pid = begun[0][0]
             for key in keys:
                 connection.execute(
                     query("torture_write"), {"key": key, "mark": str(mark), "enabled": rng.random() < 0.5}
@@ -125,14 +126,22 @@ class Writer(threading.Thread):
                 outcome = Outcome.UNKNOWN
                 connection.commit()
                 outcome = Outcome.COMMITTED
+        except psycopg.InternalError as error:
+            if error.sqlstate is not None:
+                raise
+            # Of the driver: a pool has added an error of its own to that of a terminated session.
+            connection.close()
+            raise psycopg.OperationalError(str(error)) from error
         except _EXPECTED as error:
-            if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
-                # The database reported a conflict, so it rolled back. A session being terminated may have committed.
+            if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
+                # The database reported a conflict, so it rolled back. A session that is terminated, or that a pool has
+                # lost, may have committed.
                 outcome = Outcome.ABORTED
             if connection.closed or connection.broken:
                 raise
             connection.rollback()
         finally:
+            self.backend_pid = 0
             ended = time.monotonic()
             self._marks.record(Write(mark, keys, outcome, began, ended))
             if has_undone:

@@ -9,6 +9,7 @@ import pytest
 from cdc.cli.torture.verdict import Outcome, Write
 from cdc.cli.torture.writer import KEYS, Marks, Writer
 from cdc.database.queries import query
+from tests.fixtures.pgbouncer import Pool
 
 
 @pytest.fixture
@@ -84,6 +85,47 @@ def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(scene_url:
     assert writer.failure == ""
     seen = [write.mark for write in marks.writes]
     assert len(seen) == len(set(seen))
+
+
+def test_a_pool_may_give_each_transaction_another_session(scene_url: str, pool: Pool) -> None:
+    marks = Marks()
+    with pool(scene_url) as pooled_url:
+        writers = [Writer(pooled_url, "public", f"seed/{number}", marks, pause_s=0) for number in range(4, 7)]
+        for writer in writers:
+            writer.start()
+        # A statement is prepared when it is executed for the sixth time in a session.
+        deadline = time.monotonic() + 60
+        while marks.committed() < 60:
+            assert time.monotonic() < deadline
+            assert not any(writer.failure for writer in writers)
+            time.sleep(0.01)
+        for writer in writers:
+            writer.stop()
+        for writer in writers:
+            writer.join()
+    assert [writer.failure for writer in writers] == ["", "", ""]
+
+
+def test_a_session_that_is_terminated_behind_a_pool_is_replaced(scene_url: str, pool: Pool) -> None:
+    marks = Marks()
+    deadline = time.monotonic() + 60
+    terminated: set[int] = set()
+    with pool(scene_url) as pooled_url, psycopg.connect(scene_url, autocommit=True) as admin:
+        writer = Writer(pooled_url, "public", "seed/7", marks, pause_s=0)
+        writer.start()
+        while len(terminated) < 5:
+            assert time.monotonic() < deadline
+            if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
+                admin.execute("select pg_terminate_backend(%s)", [pid])
+                terminated.add(pid)
+            time.sleep(0.001)
+        count = marks.committed()
+        while marks.committed() < count + 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        writer.stop()
+        writer.join()
+    assert writer.failure == ""
 
 
 def test_an_error_that_no_writer_should_get_is_its_failure(scene_url: str) -> None:
