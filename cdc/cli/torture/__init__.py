@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     writers_url = arguments.writers_url
     if writers_url is not None:
         if settings.database.url is None:
-            raise InvalidInput("--writers-url needs --database-url: it leads to the same database", name="--writers-url")
+            raise InvalidInput(
+                "--writers-url needs --database-url: it leads to the same database", name="--writers-url"
+            )
         writers_url = read_database_url(writers_url, name="--writers-url")
     plan = Plan(
         seed=arguments.seed or str(time.time_ns() % 1_000_000),

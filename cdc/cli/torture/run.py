@@ -21,7 +21,7 @@ from cdc.cli.torture.faults import Faults, Server
 from cdc.cli.torture.poison import PoisonTable, RowSubscriber
 from cdc.cli.torture.proxy import Proxy
 from cdc.cli.torture.subscriber import Subscriber, Unexpected
-from cdc.cli.torture.verdict import Outcome, check_run, divergences_of_texts
+from cdc.cli.torture.verdict import Outcome, check_run, divergences_of_texts, longest_delay_s
 from cdc.cli.torture.watched_rows import WatchedRows
 from cdc.cli.torture.writer import Marks, Writer
 from cdc.database.database_url import redact
@@ -62,6 +62,7 @@ class Report:
     resyncs: int
     rows: int
     unreadable: int
+    longest_delay_s: float
     faults: dict[str, int]
     violations: list[str]
 
@@ -72,7 +73,10 @@ class Report:
             f"{self.commits} transactions committed, {self.aborted} rolled back or failed, "
             f"{self.unknown} interrupted in their COMMIT"
         )
-        yield f"{self.events} events delivered over {self.connections} connections, {self.resyncs} resyncs"
+        yield (
+            f"{self.events} events delivered over {self.connections} connections, {self.resyncs} resyncs; the slowest "
+            f"{self.longest_delay_s:.1f} s after its commit"
+        )
         yield f"{self.rows} events of rows that are hard to read, {self.unreadable} without their values"
         count = {
             kind: sum(text.startswith(kind) for text in self.violations) for kind in ("lost", "repeated", "invented")
@@ -236,7 +240,10 @@ class Torture:
                     break
         finally:
             # A fault that has begun is completed, which includes its repair.
-            await faults.finish(breaking)
+            try:
+                await faults.finish(breaking)
+            except TimeoutError:
+                self._violations.append("a server did not become ready again after it was restarted")
 
     async def _until(
         self, condition: Callable[[], bool], running: list[asyncio.Task[None]], deadline_s: float, what: str
@@ -264,7 +271,8 @@ class Torture:
         self, subscribers: list[Subscriber], followers: list[RowSubscriber], faults: Faults, tables: dict[str, int]
     ) -> Report:
         writes = self._marks.writes
-        violations = check_run(writes, [subscriber.delivery for subscriber in subscribers], tables)
+        deliveries = [subscriber.delivery for subscriber in subscribers]
+        violations = check_run(writes, deliveries, tables)
         return Report(
             commits=sum(write.outcome is Outcome.COMMITTED for write in writes),
             unknown=sum(write.outcome is Outcome.UNKNOWN for write in writes),
@@ -274,6 +282,7 @@ class Torture:
             resyncs=sum(subscriber.resyncs for subscriber in subscribers),
             rows=sum(follower.events for follower in followers),
             unreadable=sum(follower.unreadable for follower in followers),
+            longest_delay_s=longest_delay_s(writes, deliveries),
             faults=dict(faults.done),
             violations=[*self._violations, *map(str, violations)],
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ class Subscriber:
             if flag is None or here.index is None:
                 raise Unexpected(f"{self.delivery.name}: {kind} without a flag, although no flag is deleted: {id}")
             mark = int(flag["description"])
-            self.delivery.items.append(Delivered(here.position, here.index, flag["key"], mark))
+            self.delivery.items.append(Delivered(here.position, here.index, flag["key"], mark, time.monotonic()))
             self.delivery.flags[flag["key"]] = mark
             self.delivery.texts[flag["key"]] = _text(flag)
         self.last_id = here

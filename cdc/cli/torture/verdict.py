@@ -11,6 +11,7 @@ at the end.
 ['lost', 'diverged']
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,7 +28,12 @@ __all__ = [
     "check_run",
     "divergences_of_rows",
     "divergences_of_texts",
+    "longest_delay_s",
 ]
+
+
+# Faults are repaired within seconds: an event that comes later shows a server that heard nothing, and did not know it.
+_LATE_S = 60.0
 
 
 class Outcome(Enum):
@@ -54,12 +60,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One event: its place in the change log, its flag, and the flag's mark."""
+    """One event: its place in the change log, its flag, and the flag's mark; received `at`, by the clock of writes."""
 
     position: int
     index: int
     key: str
     mark: int
+    at: float = field(default=-math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,7 @@ class Kind(Enum):
     DISAGREED = "disagreed"
     TORN = "torn"
     DIVERGED = "diverged"
+    LATE = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ def check_run(writes: Sequence[Write], deliveries: Sequence[Delivery], tables: M
     found += _losses(writes, deliveries, positions)
     found += _real_time(writes, positions)
     found += _divergences(deliveries, tables)
+    found += _late(writes, deliveries)
     return found
 
 
@@ -214,6 +223,22 @@ def _divergences(deliveries: Sequence[Delivery], tables: Mapping[str, int]) -> I
             have, want = delivery.flags.get(key), tables.get(key)
             if have != want:
                 yield Violation(Kind.DIVERGED, f"{delivery.name} has {key} at {have}, the tables have it at {want}")
+
+
+def _delays(writes: Sequence[Write], deliveries: Iterable[Delivery]) -> Iterable[tuple[float, str, Delivered]]:
+    ended = {write.mark: write.ended for write in writes if write.outcome is Outcome.COMMITTED}
+    return ((event.at - ended[event.mark], name, event) for name, event in _events(deliveries) if event.mark in ended)
+
+
+def _late(writes: Sequence[Write], deliveries: Iterable[Delivery]) -> Iterable[Violation]:
+    for delay_s, name, event in _delays(writes, deliveries):
+        if delay_s > _LATE_S:
+            yield Violation(Kind.LATE, f"{name} received {event.key} at {event.mark} {delay_s:.0f} s after its commit")
+
+
+def longest_delay_s(writes: Sequence[Write], deliveries: Iterable[Delivery]) -> float:
+    """From the answer to a COMMIT until a subscriber received one of its events; 0 where all came before."""
+    return max((0.0, *(delay_s for delay_s, _, _ in _delays(writes, deliveries))))
 
 
 def divergences_of_texts(deliveries: Iterable[Delivery], texts: Mapping[str, str]) -> Iterable[Violation]:

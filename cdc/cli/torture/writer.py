@@ -31,6 +31,13 @@ _EXPECTED = (
 )
 
 
+def _is_expected(error: psycopg.Error) -> bool:
+    if isinstance(error, psycopg.InternalError):
+        # Of the driver: a pool has added an error of its own to that of a terminated session.
+        return error.sqlstate is None
+    return isinstance(error, _EXPECTED)
+
+
 class Marks:
     """Unique numbers for transactions, and the record of their outcomes, shared by all writers."""
 
@@ -77,13 +84,20 @@ class Writer(threading.Thread):
     def run(self) -> None:
         try:
             while not self._must_stop.is_set():
-                with contextlib.suppress(*_EXPECTED), self._session() as connection:
-                    while not self._must_stop.is_set():
-                        self._transact(connection)
-                        self._must_stop.wait(self._rng.uniform(0, 2 * self._pause_s))
+                try:
+                    self._write_in_session()
+                except psycopg.Error as error:
+                    if not _is_expected(error):
+                        raise
                 self._must_stop.wait(0.05)
         except Exception as error:
             self.failure = f"{self.name}: {type(error).__name__}: {error}"
+
+    def _write_in_session(self) -> None:
+        with self._session() as connection:
+            while not self._must_stop.is_set():
+                self._transact(connection)
+                self._must_stop.wait(self._rng.uniform(0, 2 * self._pause_s))
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -126,18 +140,14 @@ class Writer(threading.Thread):
                 outcome = Outcome.UNKNOWN
                 connection.commit()
                 outcome = Outcome.COMMITTED
-        except psycopg.InternalError as error:
-            if error.sqlstate is not None:
+        except psycopg.Error as error:
+            if not _is_expected(error):
                 raise
-            # Of the driver: a pool has added an error of its own to that of a terminated session.
-            connection.close()
-            raise psycopg.OperationalError(str(error)) from error
-        except _EXPECTED as error:
             if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
                 # The database reported a conflict, so it rolled back. A session that is terminated, or that a pool has
                 # lost, may have committed.
                 outcome = Outcome.ABORTED
-            if connection.closed or connection.broken:
+            if connection.closed or connection.broken or isinstance(error, psycopg.InternalError):
                 raise
             connection.rollback()
         finally:

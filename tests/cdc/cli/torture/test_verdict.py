@@ -16,6 +16,7 @@ from cdc.cli.torture.verdict import (
     check_run,
     divergences_of_rows,
     divergences_of_texts,
+    longest_delay_s,
 )
 
 
@@ -137,6 +138,15 @@ def number_against_time(history: History, rng: random.Random) -> None:
         delivery.items += [replace(item, position=end) for item in own]
 
 
+def delay(history: History, rng: random.Random) -> None:
+    ended = {write.mark: write.ended for write in history.writes if write.outcome is Outcome.COMMITTED}
+    items = history.deliveries[2].items
+    place = rng.choice([n for n, item in enumerate(items) if isinstance(item, Delivered) and item.mark in ended])
+    late = items[place]
+    assert isinstance(late, Delivered)
+    items[place] = replace(late, at=ended[late.mark] + 61)
+
+
 @pytest.mark.parametrize(
     ("plant", "kind"),
     [
@@ -151,6 +161,7 @@ def number_against_time(history: History, rng: random.Random) -> None:
         (diverge, Kind.DIVERGED),
         (forget, Kind.DIVERGED),
         (number_against_time, Kind.DISORDERED),
+        (delay, Kind.LATE),
     ],
 )
 def test_whatever_is_planted_is_found(plant: Callable[[History, random.Random], None], kind: Kind) -> None:
@@ -167,6 +178,15 @@ def test_a_resync_excuses_what_it_covers_and_nothing_else() -> None:
         after = [place for place in history.events(2) if place > resync]
         del history.deliveries[2].items[random.Random(seed).choice(after)]
         assert history.kinds() == {Kind.LOST}, f"seed {seed}"
+
+
+def test_the_longest_delay_is_that_from_the_answer_to_a_commit() -> None:
+    write = Write(1, ("a",), Outcome.COMMITTED, 0.0, 2.0)
+    unknown = replace(write, mark=2, outcome=Outcome.UNKNOWN)
+    early, later = Delivery("s", [Delivered(1, 0, "a", 1, 1.5)]), Delivery("t", [Delivered(1, 0, "a", 1, 2.75)])
+    assert longest_delay_s([write], [early]) == 0.0
+    assert longest_delay_s([write, unknown], [early, later, Delivery("u", [Delivered(2, 0, "a", 2, 9.0)])]) == 0.75
+    assert longest_delay_s([], []) == 0.0
 
 
 def test_a_copy_that_says_something_else_of_a_flag_is_found() -> None:
