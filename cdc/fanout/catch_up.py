@@ -12,6 +12,7 @@ from typing import Protocol, assert_never
 
 from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
+from ..core.log.other_logs import OtherLogs
 from ..core.log.position import EventId, Position
 from ..core.log.recent_commits import RecentCommits
 from ..core.subscription.resume import (
@@ -60,6 +61,7 @@ class Present(Delivery, Protocol):
     catalog: Catalog
     ring: Ring[EncodedEvent]
     recent: RecentCommits
+    other_logs: OtherLogs
     snapshots: SnapshotCache
 
     @property
@@ -138,7 +140,10 @@ class CatchUp:
 
     def _decide(self, last_event_id: str) -> Decision:
         present = self._present
-        return decide_resume(last_event_id, present.catalog.here, present.recent, present.ring)
+        decision = decide_resume(last_event_id, present.catalog.here, present.recent, present.ring)
+        if decision == Resync(ResyncReason.LOG_REPLACED):
+            present.other_logs.note(last_event_id)
+        return decision
 
     def _decide_after(self, id: EventId) -> Decision:
         return decide_after(id, self._present.catalog.here, self._present.recent, self._present.ring)

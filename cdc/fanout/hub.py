@@ -20,6 +20,7 @@ from ..core.flags.catalog import Catalog
 from ..core.flags.flag_bound import FlagBound
 from ..core.freshness import Freshness, ShownFreshness
 from ..core.log.change import Commit
+from ..core.log.other_logs import OtherLogs
 from ..core.log.position import EventId, Position
 from ..core.log.recent_commits import RecentCommits
 from ..core.subscription.resume import ResyncReason
@@ -67,6 +68,7 @@ class Hub:
         catalog.bound = FlagBound(limits.max_flag_bytes)
         self.freshness = ShownFreshness(freshness)
         self.ring, self.recent, self.snapshots = self._beginning(catalog)
+        self.other_logs = OtherLogs()
         self.counters = Counters()
         self.unreadable = UnreadableRows()
         self._observer = NullObserver() if observer is None else observer
@@ -177,6 +179,8 @@ class Hub:
 
     def replace(self, catalog: Catalog, reason: ResyncReason) -> None:
         """Continue from another catalog: the log was replaced, or commits between the two can no longer be read."""
+        if catalog.log != self.catalog.log:
+            self.other_logs.clear()
         self.catalog = catalog
         catalog.bound = FlagBound(self.limits.max_flag_bytes)
         self.ring, self.recent, self.snapshots = self._beginning(catalog)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ..core.flags.catalog import Catalog
 from ..core.log.change import Commit
 from ..core.log.inbox import Inbox
+from ..core.log.other_logs import OtherLogs
 from ..core.log.position import NO_LOG, Position
 from ..core.subscription.resume import ResyncReason
 
@@ -24,6 +25,7 @@ class RelayReplica:
 
     def __init__(self) -> None:
         self.catalog = Catalog(NO_LOG)
+        self.other_logs = OtherLogs()  # none: a relay has no clients
         self.arrived = asyncio.Event()
         self.must_compare = True
         self._inbox = Inbox()

@@ -21,7 +21,7 @@ from ..core.freshness import Freshness, FreshnessTracker
 from ..core.log.change import Change, Commit, Hint, Probe, decode_notification
 from ..core.log.continuity import Applied, Progress
 from ..core.log.inbox import NotificationInbox
-from ..core.log.position import Position
+from ..core.log.position import LogId, Position
 from ..core.steps import release_in_turns
 from ..core.subscription.resume import ResyncReason
 from ..database.database_url import redact
@@ -112,6 +112,7 @@ class Listener:
         self._socket: NotificationSocket | None = None
         self._inbox = NotificationInbox(Position(0), _INBOX_COMMITS)
         self._wake = asyncio.Event()
+        self._warning = ""
         self.mode = "starting"
         self.reason = ""
         self.reconnects = 0
@@ -236,7 +237,7 @@ class Listener:
                 probe_due = clock() + self._times.probe_s
                 if self.mode != "listening":
                     logger.info("Listening", extra={"action": "listener_listening"})
-                    self.mode, self.reason = "listening", ""
+                    self.mode, self.reason = "listening", self._warning
                 await self._idle()
             if not self._inbox.must_read:
                 await self._sleep(socket, max(0.0, probe_due - clock()))
@@ -281,6 +282,20 @@ class Listener:
             self._tracker.renew(asked_at)
         else:
             self._inbox.must_read = True
+        for log in self._replica.other_logs.take():
+            if await self._log.precedes(log):
+                self._on_later_timeline(log, state.log)
+
+    def _on_later_timeline(self, later: LogId, log: LogId) -> None:
+        """Say that this may be an old primary. It is followed all the same: what a client sends must stop no server."""
+        self._warning = self.reason = (
+            f"clients have followed log {later}, which is on a later timeline of this database than its log {log}:"
+            " it may be an old primary, left by a failover"
+        )
+        logger.error(
+            "Following what may be an old primary",
+            extra={"action": "listener_later_timeline", "reason": self._warning},
+        )
 
     # -- notifications -----------------------------------------------------------------------------------------
 
@@ -375,6 +390,8 @@ class Listener:
                 logger.info("Loading the catalog", extra={"action": "catalog_loading", "reason": reason.value})
                 with self._waiting("for all flags"):
                     catalog, stamp = await self._log.load()
+                if catalog.log != applied.log:
+                    self.reason, self._warning = "" if self.reason == self._warning else self.reason, ""
                 self._replica.replace(catalog, reason)
                 self._progress.load(stamp)
             # Everything else on the loop gets its turn between two pages of a long way back.

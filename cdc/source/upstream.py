@@ -16,6 +16,7 @@ from ..core.flags.catalog import Catalog
 from ..core.freshness import Freshness
 from ..core.log.change import Commit
 from ..core.log.lane import FLAGS, Lane, WatchedTable
+from ..core.log.other_logs import OtherLogs
 from ..core.log.position import Position
 from ..core.subscription.resume import ResyncReason
 from .log import Log, LogHistory
@@ -36,7 +37,9 @@ __all__ = [
 
 class Replica(Protocol):
     """What a follower keeps current. The methods that are not `async` return before anything else can run on the event
-    loop."""
+    loop. `other_logs` are those that clients of the replica have named."""
+
+    other_logs: OtherLogs
 
     @property
     def catalog(self) -> Catalog: ...

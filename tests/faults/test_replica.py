@@ -85,6 +85,55 @@ async def test_an_old_primary_that_comes_back_is_refused_and_the_last_known_stat
         assert server.pipeline.hub.counters.resyncs.total() == resyncs
 
 
+async def test_a_server_that_starts_at_an_old_primary_says_so_once_a_client_has_seen_the_new_one(
+    own_postgres: EmbeddedPostgres, standby: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has seen no later timeline itself. A client has, and its id names it: not to be made up by another one."""
+    with Writer(own_postgres.url) as writer:
+        writer.flag("kept")
+    await until(lambda: ask(standby.url, "select count(*) > 0 from flags"), "the standby's catch-up")
+    promote(standby)
+    async with serving(standby.url, **QUICK) as server, sse(server.stream_url) as stream:
+        with Writer(standby.url) as writer:
+            writer.flag("new")
+        while (await stream.next()).data.get("key") != "new":
+            pass
+    later = EventId.parse(stream.last_id)
+    async with (
+        proxy_to(own_postgres.url) as proxy,
+        serving(proxy.url, **QUICK) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+
+        async def reason() -> str:
+            ready = await client.get("/readyz")
+            return str(ready.json()["reason"]) if ready.status_code == 200 else "not ready"
+
+        made_up = "zzzzzz" if later.log != "zzzzzz" else "yyyyyy"
+        async with sse(server.stream_url, last_event_id=f"{later.position}-0@{made_up}") as another:
+            assert (await another.next()).data["reason"] == "log_replaced"
+        notifications = server.pipeline.listener.notifications
+        await until(lambda: server.pipeline.listener.notifications >= notifications + 2, "two probes")
+        assert await reason() == ""
+        for _ in range(2):
+            async with sse(server.stream_url, last_event_id=stream.last_id) as back:
+                resync = await back.next()
+            assert (resync.type, resync.data["reason"]) == ("resync", "log_replaced")
+            assert [flag["key"] for flag in resync.data["snapshot"]["flags"]] == ["kept"]
+
+            async def is_suspected() -> bool:
+                return "it may be an old primary" in await reason()
+
+            await until(is_suspected, "the suspicion")
+        assert actions(caplog).count("listener_later_timeline") == 1
+        proxy.lead_to(standby.port)
+
+        async def is_cleared() -> bool:
+            return server.pipeline.hub.catalog.log == later.log and await reason() == ""
+
+        await until(is_cleared, "the new primary")
+
+
 async def test_a_failover_to_a_replica_that_lags_is_another_log(
     own_postgres: EmbeddedPostgres, standby: EmbeddedPostgres
 ) -> None:
