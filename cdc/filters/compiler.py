@@ -6,11 +6,11 @@ so that an event is matched once for all who have it, and ten thousand connectio
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from ..core.errors import InvalidInput
+from ..core.interned import interned
 from ..core.log.lane import WatchedTable
 from ..core.log.table_column import TableColumn
 from ..core.log.table_name import without_schema
@@ -27,7 +27,16 @@ __all__ = ["FilterCompiler", "check_one_filter", "check_rules_of_key", "claim_pa
 
 T = TypeVar("T")
 
-_Source = tuple[WatchedTable, RowQuery | None, tuple[RowRule, ...]]
+
+class _Source(NamedTuple):
+    """What one filter is compiled of."""
+
+    table: WatchedTable
+    query: RowQuery | None
+    rules: tuple[RowRule, ...]
+
+    def sql(self) -> Sequence[Sql]:
+        return list(_each(self, sql_of))
 
 
 class FilterCompiler:
@@ -50,7 +59,9 @@ class FilterCompiler:
         elif not any(grant.rules_of(table.schema, table.name) for table in found):
             return replace(selection, row_filters=())
         filters = [self.filter(table, query, grant.rules_of(table.schema, table.name)) for table in found]
-        return replace(selection, row_filters=tuple(filters))
+        # Its own query is equal to that of the filter, which all clients with the same filter share.
+        source = filters[0].source
+        return replace(selection, row_query=query if source is None else source.query, row_filters=tuple(filters))
 
     def all_compiled(self, selections: Selections, tables: LaneMap) -> Selections:
         """The same for every clause; raises `InvalidInput` also where two clauses filter one table differently."""
@@ -59,10 +70,11 @@ class FilterCompiler:
         return found
 
     def filter(self, table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, ...]) -> RowFilter:
-        source = (table, query, rules)
+        source = _Source(table, query, rules)
         found = self._filters.get(source)
         if found is None:
-            found = self._filters[source] = _compile(table, query, rules)
+            source, found = _compile(source)
+            self._filters[source] = found
         return found
 
 
@@ -107,7 +119,9 @@ def _parsed(where: str, *, with_claims: bool = False) -> Condition:
     return parse_filter(where, with_claims=with_claims)
 
 
-def _compile(table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, ...]) -> RowFilter:
+def _compile(source: _Source) -> tuple[_Source, RowFilter]:
+    """The filter, and its source, which shares what it may with those of other filters."""
+    table, query, rules = source
     visible, allowed = _visible(table, rules)
     keys = {column.name for column in table.columns if column.is_key and not column.is_hidden}
     chosen = None if allowed is None else frozenset(allowed | keys)
@@ -117,23 +131,20 @@ def _compile(table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, 
     if query is not None and query.where is None and query.parameters:
         raise refuse("parameters were given without a filter")
     try:
-        conditions = list(_each(table, query, rules, bind))
+        conditions, is_empty = list(_each(source, bind)), False
     except ClaimMissing:
-        return RowFilter(table.name, (), chosen, is_granted=True, is_empty=True)
-    return RowFilter(table.name, conditions, chosen, sql=partial(_sql, table, query, rules), is_granted=bool(rules))
+        conditions, is_empty = [], True
+    if query is not None:
+        # Filters of thousands of clients differ in a parameter, and share the rest.
+        query = RowQuery(interned(query.where), query.parameters, interned(query.columns))
+        source = _Source(table, query, rules)
+    name, columns = interned(table.name), interned(chosen)
+    return source, RowFilter(name, conditions, columns, source=source, is_granted=bool(rules), is_empty=is_empty)
 
 
-def _sql(table: WatchedTable, query: RowQuery | None, rules: tuple[RowRule, ...]) -> Sequence[Sql]:
-    return list(_each(table, query, rules, sql_of))
-
-
-def _each(
-    table: WatchedTable,
-    query: RowQuery | None,
-    rules: tuple[RowRule, ...],
-    make: Callable[..., T],
-) -> Iterator[T]:
+def _each(source: _Source, make: Callable[..., T]) -> Iterator[T]:
     """Every condition, made by `bind` or `sql_of`: a rule's reads all columns, the client's the visible ones."""
+    table, query, rules = source
     columns = {column.name: column for column in table.columns if not column.is_hidden}
     for rule in rules:
         if rule.where is not None:

@@ -55,12 +55,13 @@ class IndexKey(NamedTuple):
     """Only rows whose `column` has one of these values can match; `read` makes a value of the row comparable."""
 
     column: str
-    family: str
     type: ValueType
     values: tuple[Any, ...]
 
-    def __hash__(self) -> int:
-        return hash((self.column, self.family))
+    @property
+    def place(self) -> tuple[str, str]:
+        """The column and the family of its type: what keys of different filters have in common."""
+        return self.column, self.type.family
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class _Binder:
         test = matcher.comparison(operator, side.get, value)
         key = None
         if operator == "=" and side.column is not None and value is not None:
-            key = IndexKey(side.column, side.type.family, side.type, (value,))
+            key = IndexKey(side.column, side.type, (value,))
         return test, _binary(operator, side.sql, sql), key
 
     def _in(self, value: Value, items: Sequence[Value]) -> tuple[Test, Sql, IndexKey | None]:
@@ -185,7 +186,7 @@ class _Binder:
             values.append(found)
             sqls.append(sql)
         known = frozenset(found for found in values if found is not None)
-        key = None if side.column is None else IndexKey(side.column, side.type.family, side.type, tuple(known))
+        key = None if side.column is None else IndexKey(side.column, side.type, tuple(known))
         test = matcher.membership(side.get, known, has_null=None in values)
         return test, {"op": "in", "args": [side.sql, *sqls]}, key
 
@@ -370,7 +371,7 @@ def _binary(operator: str, left: Sql, right: Sql) -> Sql:
 def _either(keys: Sequence[IndexKey | None]) -> IndexKey | None:
     """The key of a disjunction: all of its parts need one of the same column."""
     first = keys[0]
-    if first is None or any(key is None or (key.column, key.family) != (first.column, first.family) for key in keys):
+    if first is None or any(key is None or key.place != first.place for key in keys):
         return None
     return first._replace(values=tuple(dict.fromkeys(value for key in keys if key is not None for value in key.values)))
 

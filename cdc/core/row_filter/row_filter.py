@@ -4,16 +4,18 @@ An update may take a row into a filter or out of it. Its subscribers see the one
 a deletion, and nothing at all of what happens outside.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from ..flags.events import Event, EventType
 from ..log.change import Op
 from ..log.row_text import RowText
 from ..log.schema_change import SchemaChange
 from .binding import Bound, IndexKey, Sql
+from .matcher import Test, all_of
+from .row_query import RowQuery
 
-__all__ = ["WHOLE", "RowFilter", "RowView"]
+__all__ = ["WHOLE", "FilterSource", "RowFilter", "RowView"]
 
 
 class RowView(NamedTuple):
@@ -44,15 +46,26 @@ def _view(columns: frozenset[str] | None) -> RowView:
     return WHOLE if columns is None else RowView(None, columns)
 
 
+class FilterSource(Protocol):
+    """What a filter was made of."""
+
+    @property
+    def query(self) -> RowQuery | None:
+        """What its subscribers asked for."""
+
+    def sql(self) -> Sequence[Sql]:
+        """Make the conditions for PostgreSQL: there are many filters, and few read a table at a time."""
+
+
 class RowFilter:
     """The rows of `table` (with its schema) that satisfy all of `conditions`, with `columns` of them.
 
-    There is one object for all subscribers with the same filter: equal only to itself. `sql` makes the conditions for
-    PostgreSQL when they are needed. `is_granted` where a credential
-    imposes it or a part of it; `is_empty` where the credential lacks what it needs, so that no row satisfies it.
+    There is one object for all subscribers with the same filter: equal only to itself. `source` is None for a filter
+    without conditions. `is_granted` where a credential imposes it or a part of it; `is_empty` where the credential
+    lacks what it needs, so that no row satisfies it.
     """
 
-    __slots__ = ("__weakref__", "_sql", "_tests", "columns", "is_empty", "is_granted", "key", "table")
+    __slots__ = ("__weakref__", "_test", "columns", "is_empty", "is_granted", "key", "source", "table")
 
     def __init__(
         self,
@@ -60,7 +73,7 @@ class RowFilter:
         conditions: Sequence[Bound] = (),
         columns: frozenset[str] | None = None,
         *,
-        sql: Callable[[], Sequence[Sql]] = tuple,
+        source: FilterSource | None = None,
         is_granted: bool = False,
         is_empty: bool = False,
     ) -> None:
@@ -69,15 +82,15 @@ class RowFilter:
         self.is_granted = is_granted
         self.is_empty = is_empty
         self.key: IndexKey | None = next((each.key for each in conditions if each.key is not None), None)
-        self._tests = tuple([each.test for each in conditions])
-        self._sql = sql
+        self.source = source
+        self._test: Test = all_of([each.test for each in conditions])
 
     @property
     def sql(self) -> Sql | None:
         """The condition for PostgreSQL, None where all rows satisfy it."""
         if self.is_empty:
             return {"op": "never", "args": []}
-        conditions = self._sql()
+        conditions = () if self.source is None else self.source.sql()
         return {"op": "and", "args": list(conditions)} if conditions else None
 
     def matches(self, row: RowText) -> bool:
@@ -85,7 +98,7 @@ class RowFilter:
         if self.is_empty:
             return False
         try:
-            return all(test(row) is True for test in self._tests)
+            return self._test(row) is True
         except (ValueError, ArithmeticError, TypeError, RecursionError):
             return False
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ..errors import InvalidInput
+from ..interned import interned
 
 __all__ = ["RowRule", "claim_at"]
 
@@ -44,7 +45,7 @@ class RowRule:
         if claims is not None and not isinstance(claims, Mapping):
             raise _refuse("claims in the scope rows must be an object")
         found = None if claims is None else tuple((str(path), json.dumps(value)) for path, value in claims.items())
-        return cls(where, None if columns is None else tuple(columns), found)
+        return cls(interned(where), None if columns is None else tuple(columns), found)
 
     def to_json(self) -> dict[str, Any]:
         """What `parse` reads."""

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from ..errors import InvalidInput
 from ..flags.events import Event, FlagScope
 from ..flags.flag import FlagJson, tag_values
+from ..interned import interned
 from ..log.captured_table import CapturedTable
 from ..log.table_name import both_ways, without_schema
 from ..row_filter.row_rule import RowRule
@@ -100,7 +101,8 @@ class Grant:
                     f"there is no scope {str(name)[:64]!r}; there are {known}", name="scopes", code="invalid_scopes"
                 )
         if values.get("rows") and "tables" not in values:
-            values["tables"] = frozenset(name for name, _ in values["rows"])
+            names = frozenset(name for name, _ in values["rows"])
+            values["tables"] = interned(names) if len(names) == 1 else names
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RowIndex(Generic[T]):
         if key is None:
             self._by_filter.setdefault(filter, {})[entry] = None
             return
-        _, values = self._by_value.setdefault((key.column, key.family), (key, {}))
+        _, values = self._by_value.setdefault(key.place, (key, {}))
         for value in key.values:
             bucket = values.get(value, ())
             if isinstance(bucket, dict):
@@ -55,7 +55,7 @@ class RowIndex(Generic[T]):
             if not entries:
                 self._by_filter.pop(filter, None)
             return
-        place = (key.column, key.family)
+        place = key.place
         if place not in self._by_value:
             return
         _, values = self._by_value[place]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from ..flags.events import Event, EventType, FlagScope
+from ..interned import interned
 from ..log.table_name import both_ways, without_schema
 from ..row_filter.row_filter import WHOLE, RowFilter, RowView
 from ..row_filter.row_query import RowQuery
@@ -76,6 +77,9 @@ class Selection:
         `types` and `schemas` narrow it, and so does `within_ids`: of what is selected, only these flags.
         """
         keys, ids, tagged, rows = _set_of(flag_keys), _set_of(flag_ids), _set_of(tags), _set_of(tables)
+        if len(rows) == 1:
+            # Ten thousand clients with a filter name one table.
+            rows = interned(rows)
         return cls(
             everything or not (keys or ids or tagged or rows or segments),
             keys,

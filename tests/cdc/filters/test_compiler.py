@@ -16,6 +16,7 @@ from cdc.core.subscription.grant import Grant
 from cdc.core.subscription.lane_map import LaneMap
 from cdc.core.subscription.selection import Selection, Selections
 from cdc.core.subscription.selection_index import SelectionIndex
+from cdc.core.wire.message import Subscribe, parse_message
 from cdc.filters.compiler import FilterCompiler, check_one_filter, check_rules_of_key, claim_paths
 from tests.cdc.filters.tables import MAP, ORDERS
 
@@ -52,6 +53,25 @@ def test_equal_filters_are_one_object_while_they_are_in_use() -> None:
     )
     assert one.row_filters[0] is two.row_filters[0]
     assert one.row_filters[0].matches(ROW)
+
+
+def test_filters_that_differ_in_a_parameter_share_the_rest() -> None:
+    compiler = FilterCompiler()
+    text = (
+        '{"type": "subscribe", "tables": [{"name": "orders", "where": "id = $1", "params": [%d], "columns": ["id"]}]}'
+    )
+    messages = [parse_message(text % number) for number in (7, 8, 8)]
+    one, other, again = (
+        compiler.compiled(message.selections[0], MAP) for message in messages if isinstance(message, Subscribe)
+    )
+    assert one.row_query is not None
+    assert other.row_query is not None
+    assert one.row_query != other.row_query
+    assert one.row_query.where is other.row_query.where
+    assert one.row_query.columns is other.row_query.columns
+    assert one.row_filters[0].columns is other.row_filters[0].columns
+    assert one.tables is other.tables
+    assert other.row_query is again.row_query
 
 
 def test_a_filter_needs_one_watched_table() -> None:

@@ -1,11 +1,13 @@
 """How a filter makes a change of a row be seen."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from cdc.core.log.change import Op
 from cdc.core.log.row_text import RowText
 from cdc.core.log.schema_change import SchemaChange, SchemaColumn
-from cdc.core.row_filter.binding import bind
+from cdc.core.row_filter.binding import Sql, bind
 from cdc.core.row_filter.row_filter import WHOLE, RowFilter, RowView
 from cdc.filters.parser import parse_filter
 from tests.cdc.filters.tables import COLUMNS
@@ -57,10 +59,17 @@ def test_a_value_of_another_type_than_the_filters_matches_nothing() -> None:
 
 
 def test_postgresql_gets_the_same_condition_when_it_is_asked() -> None:
-    made = {"op": "is true", "args": []}
-    assert RowFilter("shop.orders", sql=lambda: [made]).sql == {"op": "and", "args": [made]}
+    class Source:
+        query = None
+        conditions: Sequence[Sql] = [{"op": "is true", "args": []}]
+
+        def sql(self) -> Sequence[Sql]:
+            return self.conditions
+
+    source = Source()
+    assert RowFilter("shop.orders", source=source).sql == {"op": "and", "args": source.conditions}
     assert RowFilter("shop.orders").sql is None
-    assert RowFilter("shop.orders", is_empty=True).sql == {"op": "never", "args": []}
+    assert RowFilter("shop.orders", source=source, is_empty=True).sql == {"op": "never", "args": []}
 
 
 def test_a_change_of_columns_is_for_everybody_who_sees_one_of_them() -> None:
