@@ -1,7 +1,7 @@
 -- prepare_predicate: makes the functions that evaluate predicates with the rights of a table's owner, where that is another
 -- role than the owner of flagent_cdc: copies of matches_predicate() and predicate_error() that belong to it.
 --
--- Called by: watch(), and by an upgrade for the tables that are watched already.
+-- Called by: watch(), and by an upgrade for the tables that are watched already: copies of an earlier version are renewed.
 -- Needs:     to own flagent_cdc, and to be a member of the table's owner, as watch() does.
 create or replace function flagent_cdc.prepare_predicate(in_table oid) returns void
     language plpgsql
@@ -25,21 +25,39 @@ begin
         execute pg_catalog.format('grant %s on schema flagent_cdc to %I', missing, owner);
     end if;
     for copied in
-        select p.proname || '_for_' || c.relowner as name, p.prosrc as body, p.proconfig as config,
-               pg_catalog.pg_get_function_arguments(p.oid) as arguments, p.prorettype::regtype as returns, p.proisstrict as is_strict
-          from pg_catalog.pg_proc p, pg_catalog.pg_class c
+        select p.proname || '_for_' || c.relowner as name, p.prosrc as body,
+               pg_catalog.pg_get_function_arguments(p.oid) as arguments, p.prorettype::regtype as returns, p.proisstrict as is_strict,
+               -- A list of names is stored as SQL that names them.
+               (
+                   select pg_catalog.string_agg(
+                              pg_catalog.format(
+                                  case when s.name = 'search_path' then 'set %s to %s' else 'set %s to %L' end, s.name, s.value
+                              ), ' ' order by s.index
+                          )
+                     from (
+                         select pg_catalog.split_part(one, '=', 1), pg_catalog.substr(one, pg_catalog.strpos(one, '=') + 1), index
+                           from pg_catalog.unnest(p.proconfig) with ordinality as u (one, index)
+                     ) s (name, value, index)
+               ) as settings,
+               held.oid is null as is_missing,
+               (held.prosrc, held.proconfig) is distinct from (p.prosrc, p.proconfig) as is_stale
+          from pg_catalog.pg_proc p
+         cross join pg_catalog.pg_class c
+          left join pg_catalog.pg_proc held on held.oid = pg_catalog.to_regproc('flagent_cdc.' || p.proname || '_for_' || c.relowner)
          where p.oid in (
                  'flagent_cdc.matches_predicate(record,text)'::regprocedure,
                  'flagent_cdc.predicate_error(oid,text)'::regprocedure
                )
            and c.oid = in_table
     loop
-        if pg_catalog.to_regproc('flagent_cdc.' || copied.name) is null then
+        if copied.is_stale then
             execute pg_catalog.format(
-                'create function flagent_cdc.%I(%s) returns %s language plpgsql stable %s security definer'
-                ' set search_path = pg_catalog, pg_temp set standard_conforming_strings = on as %L',
-                copied.name, copied.arguments, copied.returns, case when copied.is_strict then 'strict' else '' end, copied.body
+                'create or replace function flagent_cdc.%I(%s) returns %s language plpgsql stable %s security definer %s as %L',
+                copied.name, copied.arguments, copied.returns, case when copied.is_strict then 'strict' else '' end,
+                copied.settings, copied.body
             );
+        end if;
+        if copied.is_missing then
             execute pg_catalog.format('revoke all on function flagent_cdc.%I from public', copied.name);
             execute pg_catalog.format('alter function flagent_cdc.%I owner to %I', copied.name, owner);
         end if;

@@ -98,6 +98,41 @@ def test_a_predicate_runs_with_the_rights_of_the_tables_owner(team: psycopg.Conn
     assert ids == [1, 1, 2]
 
 
+def test_a_predicate_of_another_owner_reads_nothing_of_the_writers_settings(
+    team: psycopg.Connection, log: ChangeLog
+) -> None:
+    team.execute("select flagent_cdc.watch('team.orders', predicate => 'note = null')")
+    team.execute("set transform_null_equals = on")
+    team.execute("insert into team.orders values (1, null)")
+    assert log.commits() == []
+
+
+def test_functions_that_belong_to_a_tables_owner_are_those_of_this_version(team: psycopg.Connection) -> None:
+    team.execute("select flagent_cdc.watch('team.orders', predicate => 'id > 0')")
+    own = (
+        "select prosrc, proconfig from pg_proc where pronamespace = 'flagent_cdc'::regnamespace"
+        " and proname in ('matches_predicate', 'predicate_error') order by proname"
+    )
+    copies = (
+        "select p.prosrc, p.proconfig from pg_proc p join pg_roles r on r.oid = p.proowner"
+        " where r.rolname = 'flagent_cdc_test_team' and p.proname ~ '^(matches_predicate|predicate_error)_for_[0-9]+$'"
+        " order by p.proname"
+    )
+    assert team.execute(copies).fetchall() == team.execute(own).fetchall()
+    (name,) = team.execute("select to_regproc('flagent_cdc.matches_predicate_for_' || relowner)::regprocedure::text"
+                           " from pg_class where oid = 'team.orders'::regclass").fetchone() or ("",)  # fmt: skip
+    rights = "select proacl, proowner, prosecdef from pg_proc where oid = %s::regprocedure"
+    before = team.execute(rights, (name,)).fetchall()
+    team.execute(f"alter function {name} reset all; alter function {name} set search_path = team".encode())
+    team.execute(
+        f"create or replace function {name.replace('(', '(in_row ', 1).replace(',', ', in_predicate ', 1)}"
+        " returns boolean language plpgsql stable security definer as $$ begin return false; end $$".encode()
+    )
+    team.execute("select flagent_cdc.prepare_predicate('team.orders'::regclass)")
+    assert team.execute(copies).fetchall() == team.execute(own).fetchall()
+    assert team.execute(rights, (name,)).fetchall() == before
+
+
 def test_a_forged_list_of_lanes_takes_no_lock(team: psycopg.Connection) -> None:
     team.execute("select flagent_cdc.watch('team.orders', lane => 'own', lane_order => 'commit')")
     with team.transaction():
