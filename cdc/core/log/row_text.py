@@ -9,9 +9,9 @@ What needs the values decodes them once, with `row`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from ..text.exact_json import loads_object, members, scan, skip
 
@@ -28,6 +28,8 @@ __all__ = [
     "skip_row",
     "why_unreadable",
 ]
+
+T = TypeVar("T")
 
 Row = Mapping[str, Any]
 """A decoded row: column name to value. Numbers with a decimal point, and what cannot be decoded, are `JsonText`."""
@@ -54,15 +56,20 @@ class Unreadable(StrEnum):
     INVALID_JSON = "invalid_json"
 
 
+class _Failure(NamedTuple):
+    text: str
+
+
 class RowText:
     """A row as JSON text. Bytes that are not UTF-8 are escaped as by `surrogateescape`."""
 
-    __slots__ = ("_row", "text")
+    __slots__ = ("_remembered", "_row", "text")
 
     def __init__(self, text: str, row: Row | None = None) -> None:
         """`row` is what the text decodes to, where that is known already."""
         self.text = text
         self._row = row
+        self._remembered: dict[Hashable, Any] | None = None
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -87,6 +94,21 @@ class RowText:
     def forget(self) -> None:
         """Give up the values, which are decoded again when they are asked for."""
         self._row = None
+        self._remembered = None
+
+    def remember(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What `read` returns, or raises as `ValueError`, without calling it twice for a key until `forget`."""
+        if self._remembered is None:
+            self._remembered = {}
+        if key not in self._remembered:
+            try:
+                self._remembered[key] = read()
+            except ValueError as error:
+                self._remembered[key] = _Failure(str(error))
+        found = self._remembered[key]
+        if isinstance(found, _Failure):
+            raise ValueError(found.text)
+        return cast(T, found)
 
     @property
     def size_bytes(self) -> int:

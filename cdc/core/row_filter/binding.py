@@ -31,10 +31,21 @@ from .expression import (
     Parameter,
     Value,
 )
+from .like_pattern import LikePattern
 from .matcher import Getter, Test
 from .value_type import TEXT, ValueType, cast_type, type_of
 
-__all__ = ["Bound", "ClaimMissing", "IndexKey", "Sql", "bind", "refuse", "sql_of"]
+__all__ = [
+    "MAX_PATTERN_CHARACTERS",
+    "MAX_WILD_CHARACTERS",
+    "Bound",
+    "ClaimMissing",
+    "IndexKey",
+    "Sql",
+    "bind",
+    "refuse",
+    "sql_of",
+]
 
 _MIRRORED: Mapping[Operator, Operator] = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -42,6 +53,11 @@ _COMPARABLE = (
     "boolean, smallint, integer, bigint, numeric, text, varchar, uuid, date, timestamp, timestamptz, enums,"
     " and ->> of json and jsonb"
 )
+
+MAX_PATTERN_CHARACTERS = 8_192
+MAX_WILD_CHARACTERS = 32
+"""Of all patterns of `like` in a condition: they are read in one turn, and the second bounds what matching a row takes
+beside its length."""
 
 Sql = Mapping[str, Any]
 """One node of the condition as `flagent_cdc.filter_condition` reads it."""
@@ -120,6 +136,8 @@ class _Binder:
         self._columns = columns
         self._parameters = parameters
         self._claims = claims
+        self._pattern_characters = 0
+        self._wild_characters = 0
 
     def bound(self, condition: Condition) -> tuple[Test, Sql, IndexKey | None]:
         match condition:
@@ -206,10 +224,20 @@ class _Binder:
         node = {"op": "like", "args": [side.sql, sql], "escape": escape}
         if text is None:
             return (lambda row: None), node, None
+        self._pattern_characters += len(text)
+        if self._pattern_characters > MAX_PATTERN_CHARACTERS:
+            raise refuse(f"the patterns of like have more than {MAX_PATTERN_CHARACTERS} characters together")
         try:
-            return matcher.like(side.get, text, escape), node, None
+            found = LikePattern.parse(text, escape)
         except ValueError as error:
             raise refuse(f"the pattern {_shown(text)} of like is invalid: {error}") from error
+        self._wild_characters += found.wild
+        if self._wild_characters > MAX_WILD_CHARACTERS:
+            raise refuse(
+                f"the patterns of like have more than {MAX_WILD_CHARACTERS} characters in parts between two % that"
+                " contain _"
+            )
+        return matcher.like(side.get, found), node, None
 
     def _truth(self, value: Value, truth: bool, *, is_strict: bool) -> tuple[Test, Sql, IndexKey | None]:
         side = self._operand(value, "a condition by itself")

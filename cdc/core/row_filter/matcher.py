@@ -5,17 +5,19 @@ with slots: a function that encloses three values takes seven times the memory.
 """
 
 import operator as operators
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 from ..log.row_text import RowText
 from ..text.exact_json import members, read_array, skip
 from .expression import Operator
+from .like_pattern import LikePattern
 from .value_type import ValueType
 
 __all__ = ["Getter", "Test", "all_of", "any_of", "between", "column", "comparison", "field", "like", "membership"]
+
+T = TypeVar("T")
 
 Getter = Callable[[RowText], Any]
 """The value of a row that is compared; None is null."""
@@ -47,35 +49,44 @@ def column(name: str, type: ValueType) -> Getter:
 def field(name: str, path: Sequence[str | int], *, is_binary: bool = False) -> Getter:
     """The text at a path within a json column; `is_binary` of jsonb, where a scalar is an array of itself."""
 
+    steps = tuple(path)
+
     def get(row: RowText) -> str | None:
         if row.row.get(name) is None:
             return None
-        # The text of the value, because PostgreSQL returns what is nested as it was stored.
-        text = members(row.text)[name]
-        for step in path:
-            if isinstance(step, str):
-                found = _member(text, step)
-            elif is_binary and text[0] not in "{[":
-                found = text if step in (0, -1) else None
-            else:
-                found = _item(text, step)
-            if found is None:
-                return None
-            text = found
-        return _as_text(text)
+        found = _json_at(row, name, steps, is_binary=is_binary)
+        return None if found is None else row.remember(("text", name, *steps), lambda: _as_text(found))
 
     return get
 
 
-def _member(text: str, name: str) -> str | None:
-    return members(text).get(name) if text.startswith("{") else None
+def _json_at(row: RowText, name: str, steps: tuple[str | int, ...], *, is_binary: bool) -> str | None:
+    """The text of the value, because PostgreSQL returns what is nested as it was stored.
 
-
-def _item(text: str, index: int) -> str | None:
+    A value is taken apart once, for all filters that look into it.
+    """
+    if not steps:
+        return row.remember("members", lambda: members(row.text))[name]
+    *before, step = steps
+    text = _json_at(row, name, tuple(before), is_binary=is_binary)
+    if text is None:
+        return None
+    if isinstance(step, str):
+        return _parts(row, text, members, name, before).get(step) if text.startswith("{") else None
+    if is_binary and text[0] not in "{[":
+        return text if step in (0, -1) else None
     if not text.startswith("["):
         return None
-    items = read_array(text, 0, _read_text)[0]
-    return items[index] if -len(items) <= index < len(items) else None
+    items = _parts(row, text, _items, name, before)
+    return items[step] if -len(items) <= step < len(items) else None
+
+
+def _parts(row: RowText, text: str, read: Callable[[str], T], name: str, steps: Sequence[str | int]) -> T:
+    return row.remember(("parts", name, *steps), lambda: read(text))
+
+
+def _items(text: str) -> list[str]:
+    return read_array(text, 0, _read_text)[0]
 
 
 def _read_text(text: str, at: int) -> tuple[str, int]:
@@ -183,54 +194,9 @@ class _Decided:
         return result
 
 
-class _Piece(NamedTuple):
-    """What stands between two `%`; characters that `_` leaves open are dots of the pattern."""
-
-    pattern: re.Pattern[str]
-    length: int
-
-
-def like(value: Getter, pattern: str, escape: str) -> Test:
-    """Raises `ValueError` for a pattern that ends with its escape character.
-
-    Each piece between two `%` is searched for once, at its leftmost place: the time is bounded by the product of the
-    lengths, whatever the pattern.
-    """
-    pieces = _pieces(pattern, escape)
-    first, last, middle = pieces[0], pieces[-1], pieces[1:-1]
-
+def like(value: Getter, pattern: LikePattern) -> Test:
     def test(row: RowText) -> bool | None:
         text = value(row)
-        if text is None:
-            return None
-        if len(pieces) == 1:
-            return first.pattern.fullmatch(text) is not None
-        if first.pattern.match(text) is None:
-            return False
-        at, end = first.length, len(text) - last.length
-        if end < at or last.pattern.match(text, end) is None:
-            return False
-        for piece in middle:
-            found = piece.pattern.search(text, at, end)
-            if found is None:
-                return False
-            at = found.end()
-        return True
+        return None if text is None else pattern.matches(text)
 
     return test
-
-
-def _pieces(pattern: str, escape: str) -> list[_Piece]:
-    pieces: list[list[str]] = [[]]
-    characters = iter(pattern)
-    for character in characters:
-        if escape and character == escape:
-            following = next(characters, None)
-            if following is None:
-                raise ValueError("a pattern must not end with its escape character")
-            pieces[-1].append(re.escape(following))
-        elif character == "%":
-            pieces.append([])
-        else:
-            pieces[-1].append("." if character == "_" else re.escape(character))
-    return [_Piece(re.compile("".join(piece), re.DOTALL), len(piece)) for piece in pieces]

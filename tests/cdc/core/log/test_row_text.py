@@ -87,3 +87,29 @@ def test_a_key_survives_its_row_unless_it_is_the_reason() -> None:
     assert readable_key(None) is None
     assert readable_key(RowText.load(b'{"name":"\xfc"}').text) is None
     assert readable_key(json.dumps({"name": "x" * 100_000})) is None
+
+
+def test_what_is_read_of_a_row_is_remembered_until_it_is_forgotten() -> None:
+    row, calls = RowText('{"id":7}'), list[str]()
+
+    def read() -> int:
+        calls.append("read")
+        return int(row.row["id"])
+
+    assert [row.remember("id", read), row.remember("id", read), len(calls)] == [7, 7, 1]
+    assert row.remember("another", lambda: 8) == 8
+    row.forget()
+    assert [row.remember("id", read), len(calls)] == [7, 2]
+
+
+def test_that_a_row_cannot_be_read_is_remembered_too() -> None:
+    row, calls = RowText("{}"), list[str]()
+
+    def fail() -> int:
+        calls.append("fail")
+        raise ValueError("no number")
+
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no number"):
+            row.remember("id", fail)
+    assert len(calls) == 1

@@ -117,6 +117,26 @@ def test_a_parameter_has_the_type_of_what_it_is_compared_with(text: str, paramet
     assert bound(text, parameter).test(ROW) is True
 
 
+@pytest.mark.parametrize(
+    ("text", "parameters", "message"),
+    [
+        ("name like $1", ["a" * 8_193], "8192 characters"),
+        ("name like $1 or name like $2", ["a" * 5_000, "_" * 5_000], "8192 characters"),
+        ("name like $1", ["%" + "a_" * 16 + "b%"], "32 characters"),
+        ("not (name like $1 and name like $2)", ["%" + "a_" * 9 + "%", "%" + "_" * 15 + "%"], "32 characters"),
+    ],
+)
+def test_patterns_that_would_take_long_for_each_row_are_refused(text: str, parameters: list[str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        bound(text, *parameters)
+    assert (caught.value.code, caught.value.name) == ("invalid_filter", "where")
+
+
+def test_long_patterns_that_take_no_time_are_taken() -> None:
+    assert bound("name like $1 or name like $2", "%" + "b" * 4_000, "b%" + "_" * 4_000).test(ROW) is False
+    assert bound("name like $1", "%" + "o_" * 16 + "%").test(ROW) is False
+
+
 def test_claims_are_strict() -> None:
     assert bound("tenant_id = claim('t')", claims={"t": 7}).test(ROW) is True
     assert bound("name = claim('t')", claims={"t": "bob"}).test(ROW) is True
