@@ -137,10 +137,11 @@ export class FlagCache {
     if (latest.id !== id) this.moved(latest.id, latest.flags, false);
   }
 
-  /** Reports each cause once, until it works again. */
-  #report(error: Error): void {
-    if (error.message === this.#failure) return;
-    this.#failure = error.message;
+  /** Reports each cause once, until it works again. The message of a file's error has the name of a temporary file, which differs each time. */
+  #report(error: Error & { code?: string }): void {
+    const { message, code = message } = error;
+    if (code === this.#failure) return;
+    this.#failure = code;
     this.#options.report(new FlagentError(`the flags cannot be kept: ${error.message}`, { cause: error }));
   }
 

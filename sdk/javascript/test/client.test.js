@@ -385,6 +385,7 @@ for (const [name, Client] of [["WebSocket", FlagentWebSocketClient], ["SSE", Fla
       await until(() => store.status === "READY");
     });
 
+    // tc-401, tc-403
     for (const status of [401, 403, 404]) {
       test(`${status} ends the client (tc-${status})`, async () => {
         connect({ apiKey: "wrong" });
