@@ -1,9 +1,11 @@
 package flagent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"net/url"
 	"strconv"
 	"strings"
@@ -74,8 +76,26 @@ func readSaved(document []byte, key string, now time.Time, maxAge time.Duration)
 	case savedAt.Sub(now) > maxFuture:
 		return known{}, inTheFuture
 	}
+	if reason == "" && value.Get("checksum").Kind != jsontext.Missing && !isAsWritten(document) {
+		reason = wrongDigest
+	}
 	found.source = FromCache
 	return found, reason
+}
+
+// savedStart is the beginning of a saved document, up to the digits of its checksum.
+const savedStart = `{"format":1,"checksum":"`
+
+// textChecksum is the checksum of a document, over the text after it: the digest covers the flags alone.
+func textChecksum(rest []byte) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE(rest)) }
+
+func isAsWritten(document []byte) bool {
+	digits, ok := bytes.CutPrefix(document, []byte(savedStart))
+	if !ok || len(digits) < 8 {
+		return false
+	}
+	rest, ok := bytes.CutPrefix(digits[8:], []byte(`",`))
+	return ok && string(digits[:8]) == textChecksum(rest)
 }
 
 func readDocument(document []byte) (jsontext.Value, string) {
@@ -164,8 +184,9 @@ func savedDocument(key, id, digest string, now time.Time, flags []*Flag) []byte 
 	for _, flag := range flags {
 		size += len(flag.Raw) + 1
 	}
-	document := append(make([]byte, 0, size), `{"format":1,"key":`...)
-	document = append(jsontext.AppendString(document, key), `,"savedAt":`...)
+	document := append(make([]byte, 0, size), savedStart+`00000000",`...)
+	start := len(document)
+	document = append(jsontext.AppendString(append(document, `"key":`...), key), `,"savedAt":`...)
 	document = append(jsontext.AppendString(document, now.UTC().Format(savedTimeStamp)), `,"id":`...)
 	document = append(jsontext.AppendString(document, id), `,"position":`...)
 	if parsed, ok := eventid.Parse(id); ok {
@@ -180,7 +201,9 @@ func savedDocument(key, id, digest string, now time.Time, flags []*Flag) []byte 
 		}
 		document = append(document, flag.Raw...)
 	}
-	return append(document, "]}"...)
+	document = append(document, "]}"...)
+	copy(document[len(savedStart):], textChecksum(document[start:]))
+	return document
 }
 
 // cacheKey is the key of saved flags: one user's flags are never shown to another. credential is nil without one.

@@ -11,6 +11,7 @@ import kotlinx.serialization.json.JsonUnquotedLiteral
 import kotlinx.serialization.json.buildJsonObject
 import kotlinx.serialization.json.intOrNull
 import kotlinx.serialization.json.put
+import java.util.zip.CRC32
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.minutes
 import kotlin.time.Instant
@@ -29,17 +30,33 @@ internal class SavedFlags(val eventID: String?, val flags: List<Flag>) {
         private const val MAX_CHARS = 256 * 1024 * 1024
         private val MAX_AHEAD = 5.minutes
 
+        private const val START = "{\"format\":1,\"checksum\":\""
+        private const val CHECKSUM_DIGITS = 8
+
         /** The document that is saved. */
         @OptIn(ExperimentalSerializationApi::class)
-        fun write(key: String, now: Instant, eventID: String, digest: String, flags: List<Flag>): String = buildJsonObject {
-            put("format", FORMAT)
-            put("key", key)
-            put("savedAt", text(now))
-            put("id", eventID)
-            put("position", EventId.parse(eventID)?.position?.toString())
-            put("digest", digest)
-            put("flags", JsonArray(flags.map { JsonUnquotedLiteral(it.rawText) }))
-        }.toString()
+        fun write(key: String, now: Instant, eventID: String, digest: String, flags: List<Flag>): String {
+            val members = buildJsonObject {
+                put("key", key)
+                put("savedAt", text(now))
+                put("id", eventID)
+                put("position", EventId.parse(eventID)?.position?.toString())
+                put("digest", digest)
+                put("flags", JsonArray(flags.map { JsonUnquotedLiteral(it.rawText) }))
+            }.toString().drop(1)
+            return "$START${checksum(members)}\",$members"
+        }
+
+        // Of the text after it: the digest covers the flags alone.
+        private fun checksum(text: String): String =
+            CRC32().apply { update(text.toByteArray()) }.value.toString(16).padStart(CHECKSUM_DIGITS, '0')
+
+        /** Whether the checksum is that of the text after it. */
+        private fun isAsWritten(text: String): Boolean {
+            if (!text.startsWith(START)) return false
+            val end = START.length + CHECKSUM_DIGITS
+            return text.startsWith("\",", end) && text.substring(START.length, end) == checksum(text.substring(end + 2))
+        }
 
         // Always with milliseconds, which Instant leaves out if they are zero.
         private fun text(now: Instant): String {
@@ -57,6 +74,7 @@ internal class SavedFlags(val eventID: String?, val flags: List<Flag>) {
                     json.text("key") != key -> SavedProblem.OTHER_KEY
                     now - savedAt > maxAge -> SavedProblem.TOO_OLD
                     savedAt - now > MAX_AHEAD -> SavedProblem.IN_THE_FUTURE
+                    "checksum" in json && !isAsWritten(text) -> SavedProblem.DIGEST
                     else -> null
                 }
             }
