@@ -22,7 +22,7 @@ from tests.fixtures.flags import Writer
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.proxy import proxy_to
 from tests.fixtures.random_writer import writing
-from tests.fixtures.server import RunningServer, ServerProcess, SseReader, serving, sse, until
+from tests.fixtures.server import DEADLINE_S, RunningServer, ServerProcess, SseReader, serving, sse, until
 from tests.fixtures.websocket import request, websocket
 
 pytestmark = pytest.mark.timeout(60)
@@ -75,7 +75,7 @@ async def test_a_server_is_not_ready_before_it_has_read_the_lanes(database_url: 
             with psycopg.connect(database_url) as other:
                 other.execute("lock table flagent_cdc.watched_table in access exclusive mode")
                 server.start()
-                await until(is_fresh, "freshness")
+                await until(is_fresh, "freshness", 3 * DEADLINE_S)
                 assert status["loaded"] is status["ready"] is False
                 assert status["reason"] == "the lanes have not been read from the database yet"
                 assert (await client.get("/api/v1/events/stream")).json()["code"] == "not_ready"

@@ -42,12 +42,13 @@ HOSTILE: dict[str, dict[str, str]] = {
         "transform_null_equals": "on",
         "xmlbinary": "hex",
     },
+    # Long enough for the first statements of a session behind a pool, which run before ours can be set.
     "deadlines": {
-        "statement_timeout": "50ms",
+        "statement_timeout": "500ms",
         "lock_timeout": "1ms",
-        "idle_in_transaction_session_timeout": "20ms",
+        "idle_in_transaction_session_timeout": "500ms",
         "idle_session_timeout": "100ms",
-        "transaction_timeout": "50ms",
+        "transaction_timeout": "500ms",
     },
     "read only": {
         "default_transaction_read_only": "on",

@@ -79,6 +79,7 @@ async def test_what_was_committed_before_a_client_connected_is_fetched(
         async with present_client(server):
             pass
         writer.toggle(1)
+        await server.pipeline.hub.reached(await server.pipeline.newest_position(), DEADLINE_S)
         headers = {} if last_event_id is None else {"last-event-id": last_event_id}
         async with connecting_client(server, f"/realtime/sse{query}", **headers) as client:
             assert await client.greeting() == "connected"

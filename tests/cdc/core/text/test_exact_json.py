@@ -39,6 +39,7 @@ TROUBLE = {
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
@@ -69,7 +70,7 @@ def test_what_is_no_object_is_refused(text: str) -> None:
         loads_object(text)
 
 
-@given(st.dictionaries(st.text(), documents), st.sampled_from([(", ", ": "), (",", ":")]), st.booleans())
+@given(st.dictionaries(st.text(), documents, max_size=5), st.sampled_from([(", ", ": "), (",", ":")]), st.booleans())
 def test_any_object_is_read_member_by_member(
     document: dict[str, Any], separators: tuple[str, str], is_ascii: bool
 ) -> None:
@@ -81,7 +82,7 @@ def test_any_object_is_read_member_by_member(
     assert json.loads(on_one_line(json.dumps(document, indent=1))) == document
 
 
-@given(st.lists(documents))
+@given(st.lists(documents, max_size=5))
 def test_any_array_is_read_item_by_item(document: list[Any]) -> None:
     text = json.dumps(document)
     ends, end = read_array(text, 0, lambda text, at: (skip(text, at),) * 2)
