@@ -10,11 +10,13 @@ import kotlinx.coroutines.test.currentTime
 import kotlinx.coroutines.test.runCurrent
 import kotlinx.coroutines.test.runTest
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import java.net.URI
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.seconds
+import kotlin.time.TimeSource
 
 /** The times of a client's connections, on a clock that the test advances. */
 @OptIn(ExperimentalCoroutinesApi::class)
@@ -136,6 +138,25 @@ class ConnectionSupervisorTest {
         advanceTimeBy(2.seconds)
         assertEquals("1@k", network.starts[1].lastEventId)
         client.closeAndJoin()
+    }
+
+    @Test
+    fun `silence is measured by the monotonic clock, whatever the other one says (tc-clock-jumps)`() = runTest {
+        val network = Network(this)
+        val client = client(network, ReconnectConfig())
+        val store = FlagStore(client)
+        val wire = Wire()
+        network.response = { if (network.attempts.size == 1) wire else awaitCancellation() }
+        advanceTimeBy(20.milliseconds)
+        wire.say(connected(1))
+        wire.say(snapshot(1, flag("a")))
+        advanceTimeBy(74.seconds)
+        assertEquals(StoreStatus.READY, store.status.value)
+        // To the wall clock no time has passed.
+        advanceTimeBy(2.seconds)
+        assertEquals(StoreStatus.STALE, store.status.value)
+        client.closeAndJoin()
+        assertSame(TimeSource.Monotonic, ClientParts(network, ReconnectConfig(), ClientOptions(), endpoint).time)
     }
 
     @Test

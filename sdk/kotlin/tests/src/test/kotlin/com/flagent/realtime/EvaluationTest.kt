@@ -162,6 +162,17 @@ class EvaluationTest {
         assertEquals("dependency \"x\" not found", store(listOf(simple(1, "a", "x"))).evaluate("a", null, "a", entity).evalDebugLog!!.text("msg"))
     }
 
+    @TestFactory
+    fun `an entity's id is a text, as the compiler demands (tc-entity-id)`() =
+        Json.parseToJsonElement(Files.readString(vectors.resolve("../../sdk/vectors/values.json"))).jsonObject.objects("entityID")
+            .mapNotNull { case -> (case["value"] as? JsonPrimitive)?.takeIf { it.isString }?.let { case to it.content } }
+            .map { (case, id) ->
+                DynamicTest.dynamicTest(case.text("id")) {
+                    val result = store(listOf(simple(1, "a"))).evaluate("a", null, "a", EvaluationEntity(id))
+                    assertEquals(case.text("text"), result.entityID)
+                }
+            }
+
     @Test
     fun `a result has its position, a generated entity, and refuses values that no constraint compares`() {
         val store = store(listOf(simple(1, "a")))

@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Assumptions.assumeTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 import java.io.IOException
@@ -219,8 +220,69 @@ class KnownFlagsTest {
         assertTrue(interrupted > 0, "no save was interrupted")
     }
 
+    /** Runs a test in a directory on a file system of 256 KiB. */
+    private fun onSmallDisk(test: (Path) -> Unit) {
+        assumeTrue(System.getProperty("os.name") == "Linux" && System.getProperty("user.name") == "root", "only root mounts a small disk, on Linux")
+        fun run(vararg command: String): String {
+            val process = ProcessBuilder(*command).redirectErrorStream(true).start()
+            val output = process.inputStream.bufferedReader().readText()
+            return if (process.waitFor() == 0) "" else output
+        }
+        val disk = Files.createDirectory(directory.resolve("disk"))
+        val refusal = run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk.toString())
+        assumeTrue(refusal.isEmpty(), "a small disk cannot be mounted here: $refusal")
+        try {
+            test(disk)
+        } finally {
+            assertEquals("", run("umount", "-l", disk.toString()))
+        }
+    }
+
     @Test
-    fun `a full disk is reported, and the older file stays whole (tc-cache-full)`() {
+    fun `a full disk is reported once, the older file stays whole, and the store saves again when there is space (tc-cache-full)`() = onSmallDisk { disk ->
+        val files = FilePersistence(disk.toFile())
+        val saves = AtomicInteger()
+        val counted = object : Persistence {
+            override fun load(key: String) = files.load(key)
+
+            override fun save(key: String, text: String) {
+                try {
+                    files.save(key, text)
+                } finally {
+                    saves.incrementAndGet()
+                }
+            }
+        }
+        val client = client()
+        val store = FlagStore(client, persistence = counted)
+        fun saved() = Files.list(disk).use { all -> all.filter { it.toString().endsWith(".json") }.toList() }
+            .singleOrNull()?.let { Json.parseToJsonElement(Files.readString(it)).jsonObject.text("position") }
+        server.acceptWebSocket().run {
+            receive()
+            send(connected(10, type = "subscribed"))
+            send(snapshot(10, flag("a")))
+            eventually("the first state is saved") { saved() == "10" }
+            val other = disk.resolve("other")
+            assertThrows(IOException::class.java) { Files.write(other, ByteArray(1 shl 20)) }
+            for (position in 11..13) {
+                val before = saves.get()
+                send(changed("a", "$position-0@k", ""","n":$position"""))
+                eventually("it is tried") { saves.get() > before }
+            }
+            val error = errors.next()
+            assertTrue(error is PersistenceFailedException && "No space left" in error.message!!, "$error")
+            assertEquals(listOf(13L, StoreStatus.READY, "10"), listOf(store.position, store.status.value, saved()))
+            assertEquals(2, Files.list(disk).use { it.count() })
+            Files.delete(other)
+            send(changed("a", "14-0@k", ""","n":14"""))
+            eventually("it is saved again") { saved() == "14" }
+        }
+        client.close()
+        assertTrue(errors.isQuiet(0))
+    }
+
+    @Test
+    fun `beyond a limit on the size of files the older one stays whole (tc-cache-full)`() {
         val cache = directory.resolve("cache")
         FilePersistence(cache.toFile()).save("0".repeat(64), "old")
         val process = java(cache.toString(), "1000000", shell = "ulimit -f 100")
@@ -303,17 +365,22 @@ class KnownFlagsTest {
     }
 
     @Test
-    fun `several processes share a directory, and each reads a whole file (tc-cache-two-processes)`() {
-        val key = "0".repeat(64)
-        files().save(key, "0".repeat(50_000))
-        val writers = (1..2).map { n -> thread { repeat(60) { files().save(key, "$n".repeat(50_000)) } } }
-        while (writers.any { it.isAlive }) {
-            val text = files().load(key)!!
-            assertEquals(50_000, text.length)
-            assertEquals(1, text.toSet().size)
+    fun `two processes share a directory, and each reads a whole file (tc-cache-two-processes)`() {
+        val cache = directory.resolve("cache").toString()
+        val writers = List(2) { java(cache, "50000") }
+        try {
+            for (process in writers) assertEquals("saving", process.inputStream.bufferedReader().readLine())
+            val seen = mutableSetOf<Char>()
+            var reads = 0
+            eventually("several states are read") {
+                val text = files().load("0".repeat(64))!!
+                assertEquals(50_000, text.length)
+                seen += text.toSet().single()
+                ++reads > 100 && seen.size > 5
+            }
+        } finally {
+            writers.forEach { it.destroyForcibly().waitFor() }
         }
-        writers.forEach(Thread::join)
-        assertEquals(1, Files.list(directory.resolve("cache")).use { it.count() })
     }
 
     @Test

@@ -23,8 +23,20 @@ class ScriptedServer : Closeable {
     val http: String get() = "http://localhost:$port/api/v1/events/stream"
     val ws: String get() = "ws://localhost:$port/ws"
 
-    /** The next connection, its request read. */
-    fun accept(): Peer = Peer(listener.accept().apply { soTimeout = DEADLINE_MS }).also(peers::add)
+    /**
+     * The next connection that has a request, which is read. A client may give up another one before: on a busy machine OkHttp connects to
+     * both addresses of localhost, and uses the first that answers.
+     */
+    fun accept(): Peer {
+        while (true) {
+            val socket = listener.accept().apply { soTimeout = DEADLINE_MS }
+            try {
+                return Peer(socket).also(peers::add)
+            } catch (_: EOFException) {
+                socket.close()
+            }
+        }
+    }
 
     /** The next connection, answered as an event stream. */
     fun acceptStream(text: String = ""): Peer = accept().apply {
