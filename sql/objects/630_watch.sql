@@ -14,6 +14,8 @@
 --
 -- Answers:   'watched', 'changed' where it was watched with other options, 'unchanged' where all is in place (nothing is
 --            locked or written then).
+-- Logs:      the operation schema where it was watched in the same lane with other columns, another key or predicate: readers
+--            have rows that no change in the log makes what they are now.
 -- Locks:     the table in SHARE ROW EXCLUSIVE, its partitions too: readers pass, writers wait. Call it in a transaction
 --            of its own with a short lock_timeout, and try again when it fails, as `flagent-cdc watch` does.
 -- Needs:     to own flagent_cdc and the table.
@@ -29,6 +31,8 @@ declare
     known       flagent_cdc.watched_table;
     wanted      flagent_cdc.watched_table;
     is_present  boolean;
+    announces   boolean;
+    ignored     boolean;
 begin
     if pg_catalog.current_setting('transaction_isolation') <> 'read committed' then
         raise exception using
@@ -87,12 +91,25 @@ begin
         returning id into wanted.id;
         wanted.options.id := wanted.id;
     end if;
+    -- A table that moves to another lane has other readers, and a subscription brings the publisher's log.
+    announces := is_present and known.lane = wanted.lane and known.lane_order = wanted.lane_order
+        and not flagent_cdc.is_applied_log();
     update flagent_cdc.watched_table w
        set schema_name = wanted.schema_name, table_name = wanted.table_name, key_columns = wanted.key_columns,
            included_columns = wanted.included_columns, masked_columns = wanted.masked_columns,
            operations = wanted.operations, predicate = wanted.predicate, lane = wanted.lane, lane_order = wanted.lane_order,
-           options = wanted.options, columns = flagent_cdc.published_columns(relation, wanted.options)
+           options = wanted.options,
+           columns = case when announces then w.columns else flagent_cdc.published_columns(relation, wanted.options) end
      where w.id = wanted.id;
+    if announces then
+        -- Before the triggers, whose creation makes log_ddl() look at the columns too.
+        ignored := flagent_cdc.log_schema_change(
+            wanted.id,
+            (known.key_columns, known.included_columns, known.masked_columns, known.predicate)
+                is distinct from
+                (wanted.key_columns, wanted.included_columns, wanted.masked_columns, wanted.predicate)
+        );
+    end if;
 
     perform flagent_cdc.put_watch_triggers(relation, wanted.operations, wanted.options);
     return case when is_present then 'changed' else 'watched' end;

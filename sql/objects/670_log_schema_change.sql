@@ -1,7 +1,7 @@
 -- log_schema_change: logs that the columns of a watched table are not those that it had when they were looked at last, or that
 -- its rows were rewritten; answers whether it was so.
 --
--- Called by: log_ddl(), in the transaction that makes the change, and log_schema_changes().
+-- Called by: log_ddl() and watch(), in the transaction that makes the change, and log_schema_changes().
 -- Arguments: the row of watched_table; whether rows are known to have been rewritten.
 -- Logs:      the operation schema. Its images are {"columns": [{"name", "type"}]}, that after it with "rewritten": whether
 --            rows hold something else now that no change in the log says. Only a column that was added empty leaves them as

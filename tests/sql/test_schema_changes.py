@@ -1,6 +1,7 @@
 """A change of a watched table's columns is in the log, in order, and whoever makes it notices nothing of that."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -115,6 +116,43 @@ def test_a_change_of_columns_is_logged_with_what_it_did_to_the_rows(
 )
 def test_what_leaves_the_columns_as_they_are_is_not_logged(table: Table, command: str) -> None:
     assert table.changes(command) == []
+
+
+@pytest.mark.parametrize("options", LANES, ids=LANE_NAMES)
+def test_other_columns_of_a_watch_are_logged_in_its_transaction(
+    database_url: str, writer: Writer, options: WatchOptions
+) -> None:
+    watch(database_url, "orders", options)
+    writer.run("insert into orders values (1, 1, 'a')")
+    table = Table(database_url, writer)
+    operations = ["insert", "update", "delete"]
+    without_note = replace(options, exclude=["note"])
+    masking = replace(options, mask=["total"])
+    narrowed = replace(options, predicate="total > 1")
+    seen: list[list[tuple[list[str], list[str], bool]]] = []
+    for wanted in (
+        without_note,
+        without_note,
+        replace(without_note, operations=operations),
+        options,
+        masking,
+        narrowed,
+        replace(options, key=["note"]),
+    ):
+        before = len(table.logged())
+        watch(database_url, "orders", wanted)
+        added = [change for op, change in table.logged()[before:] if op == "schema"]
+        seen.append([(*named(change), change.rewritten) for change in added])
+    assert seen == [[([NOTE], [], True)], [], [], [([], [NOTE], True)], *[[([], [], True)]] * 3]
+
+
+def test_a_table_that_moves_to_another_lane_logs_no_change_of_columns(database_url: str, writer: Writer) -> None:
+    watch(database_url, "orders", WatchOptions())
+    table = Table(database_url, writer)
+    watch(database_url, "orders", WatchOptions(lane="own", exclude=["note"]))
+    assert [op for op, _ in table.logged()] == []
+    [change] = table.changes("alter table orders add a integer, drop total")
+    assert named(change) == (["total numeric(10,2)"], [])
 
 
 def test_it_has_its_place_among_the_changes_of_its_transaction(table: Table) -> None:

@@ -101,6 +101,20 @@ async def test_a_filter_lets_it_through_with_the_columns_that_it_shows(server: R
     assert (second["before"], second["after"], second["rewritten"]) == ([ID], [ID], True)
 
 
+async def test_other_columns_of_a_watch_are_announced_before_the_rows_that_have_them(
+    server: RunningServer, tables_url: str
+) -> None:
+    async with sse(server.stream_url, {"table": "shop.orders", "envelope": "true"}) as stream:
+        with Writer(tables_url) as writer:
+            writer.run("insert into shop.orders values (2, 2, 's')")
+            writer.run("select flagent_cdc.watch('shop.orders', exclude => '{total}')")
+            writer.run("insert into shop.orders values (3, 3, 't')")
+        first, change, last = [(await stream.next()).data for _ in range(3)]
+    assert (first["after"], last["after"]) == ({"id": 2, "total": 2}, {"id": 3, "secret": "t"})
+    assert (change["type"], change["rewritten"]) == ("schema_changed", True)
+    assert (change["before"], change["after"]) == ([ID, TOTAL], [ID, {"name": "secret", "type": "text"}])
+
+
 async def test_the_change_feed_has_it_in_each_format(server: RunningServer, tables_url: str) -> None:
     alter(tables_url)
     async with httpx.AsyncClient(base_url=server.url) as client:
