@@ -26,6 +26,9 @@ begin
             )::text
             = flagent_cdc.visible_row(after_row, visible || in_options.masked_columns, '{}', in_new, in_relation)::text
         then
+            if pg_catalog.pg_trigger_depth() > 1 then
+                ignored := flagent_cdc.log_unlogged_version(in_relation, in_old_place, in_new_place);
+            end if;
             return;
         end if;
         before_row := flagent_cdc.visible_row(before_row, visible, in_options.masked_columns, in_old, in_relation);

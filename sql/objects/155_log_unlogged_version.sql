@@ -1,7 +1,8 @@
 -- log_unlogged_version: notes that a trigger of the writer's made a row version that is not logged, so that order_group() finds
 -- the change that continues it.
 --
--- Called by: the capture functions, for an update that changes nothing or that a predicate hides, where a trigger made it.
+-- Called by: the capture functions, for an update that changes nothing or nothing visible, or that a predicate hides, where a
+--            trigger made it.
 create or replace function flagent_cdc.log_unlogged_version(in_relation oid, in_old_place tid, in_new_place tid) returns void
     language plpgsql
     as $$

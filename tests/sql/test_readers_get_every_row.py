@@ -57,6 +57,35 @@ def test_a_trigger_that_updates_its_own_rows_has_the_last_word(
     assert truth.findings() == []
 
 
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize("options", ["include => '{id,total}'", "exclude => '{version}'"])
+def test_a_row_that_triggers_change_out_of_sight_and_delete_is_gone(
+    writer: psycopg.Connection, truth: Truth, lane: tuple[str, str], isolation: str, options: str
+) -> None:
+    """The trigger of the first row changes the second one, which another trigger then deletes, before ours have run."""
+    writer.execute(
+        "create schema shop; create table shop.orders (id int primary key, total int, version int);"
+        "create function shop.remove() returns trigger language plpgsql as $$ begin"
+        " delete from shop.orders where id = new.id; return null; end $$;"
+        "create function shop.bump() returns trigger language plpgsql as $$ begin"
+        " update shop.orders set version = version + 1 where id <> new.id; return null; end $$;"
+        "create trigger a_remove after update on shop.orders for each row when (new.version > 1)"
+        " execute function shop.remove();"
+        "create trigger z_bump after insert or update of total on shop.orders for each row"
+        " when (new.version = 0) execute function shop.bump()"
+    )
+    writer.execute(f"select flagent_cdc.watch('shop.orders', lane => %s, lane_order => %s, {options})".encode(), lane)
+    truth.begin()
+    writer.execute(f"set default_transaction_isolation = '{isolation}'")
+    writer.execute("insert into shop.orders values (1, 10, 0), (2, 20, 1), (3, 30, 0)")
+    assert writer.execute("select id from shop.orders order by id").fetchall() == [(1,), (3,)]
+    with writer.transaction():
+        writer.execute("insert into shop.orders values (4, 40, 1)")
+        writer.execute("update shop.orders set total = total + 1, version = 0 where id = 1")
+    assert truth.findings() == []
+
+
 @pytest.mark.parametrize("name", ["a_guard", "flagent_cdc_105_guard", "z_guard"])
 @pytest.mark.parametrize("flags", [1, 5])
 def test_a_flag_that_a_guard_turns_off_is_off(writer: psycopg.Connection, truth: Truth, name: str, flags: int) -> None:
