@@ -102,7 +102,9 @@ begin
         into ignored, ignored, is_open;
     if is_open then
         -- PostgreSQL runs it after this, and what it runs may change flags once more: that opens a further group.
-        perform flagent_cdc.close_group('change_log', new.transaction_group);
+        perform flagent_cdc.close_group(
+            'change_log', new.transaction_group, 0, changes, case when tg_table_name = 'change_log_first' then new.ctid end
+        );
     end if;
     return null;
 end

@@ -116,7 +116,10 @@ begin
         perform pg_notify(channel, '{"position":' || "position" || '}');
     end if;
     if exists (select from pg_cursor() c where c.is_holdable) then
-        perform flagent_cdc.close_group('lane_change_log', new.transaction_group);
+        perform flagent_cdc.close_group(
+            'lane_change_log', new.transaction_group, new.lane, changes,
+            case when tg_table_name = 'lane_change_log_first' then new.ctid end
+        );
     end if;
     return null;
 end

@@ -234,6 +234,34 @@ def test_serializable_writers_of_disjoint_rows_never_fail(
             assert images[-1][1]["snapshot_id"] == images[0][0]["snapshot_id"] + 1
 
 
+@pytest.mark.parametrize("lane", ["lane => 'flags'", "lane => 'own', lane_order => 'commit'"])
+@pytest.mark.parametrize("changes", [1, 3])
+def test_a_cursor_with_hold_fails_no_serializable_writer(
+    database_url: str, open_session: OpenSession, lane: str, changes: int
+) -> None:
+    """The first writer commits between the other one's reading and writing: as if the other one had been first."""
+    setup = open_session(database_url)
+    setup.execute(
+        "create table orders (id int primary key, n int, v text);"
+        "insert into orders select g, 0, repeat('x', 900) from generate_series(0, 7199) g"
+    )
+    setup.execute(f"select flagent_cdc.watch('orders', {lane})".encode())
+    setup.execute("vacuum analyze orders")
+    first, other = (open_session(database_url, autocommit=False) for _ in range(2))
+    for writer in (first, other):
+        writer.isolation_level = IsolationLevel.SERIALIZABLE
+    first.execute("declare held cursor with hold for select 1")
+    for _ in range(changes):
+        first.execute("update orders set n = n + 1 where id = 10")
+    assert other.execute("select n from orders where id = 10").fetchone() == (0,)
+    assert other.execute("select n from orders where id = 3000").fetchone() == (0,)
+    first.commit()
+    for _ in range(changes):
+        other.execute("update orders set n = n + 1 where id = 3000")
+    other.commit()
+    assert setup.execute("select sum(n) from orders").fetchone() == (2 * changes,)
+
+
 def test_a_slow_writer_holds_up_nobody(database_url: str, open_session: OpenSession, log: ChangeLog) -> None:
     slow, quick = open_session(database_url, autocommit=False), open_session(database_url)
     slow.execute("insert into tags (value, created_at) values ('slow', now())")
