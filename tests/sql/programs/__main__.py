@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="N", help="run this one alone")
     parser.add_argument("--seed", default=str(random.randrange(1_000_000)))
     parser.add_argument("--shrink", type=float, default=30, help="seconds for making a program small (%(default)s)")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no program begins")
     parser.add_argument("--stop", action="store_true", help="stop at the first finding")
     parser.add_argument("--known", action="append", default=[], help="a kind of finding to count, and not to print")
     options = parser.parse_args()
@@ -36,7 +37,8 @@ def main() -> int:
         numbers = range(options.only, options.only + 1)
     print(f"seed {options.seed}, programs {numbers.start} to {numbers.stop - 1}", flush=True)
     with running_server() as server:
-        return _Run(server, options.seed, options.shrink, options.stop, set(options.known)).run(numbers)
+        run = _Run(server, options.seed, options.shrink, options.stop, set(options.known))
+        return run.run(numbers, options.limit)
 
 
 class _Run:
@@ -47,33 +49,34 @@ class _Run:
         self._stops = stops
         self._printed = known
         self._kinds: Counter[str] = Counter()
-        self._unsteady = 0
+        self._unsteady: list[str] = []
         self._covered: Counter[str] = Counter()
         self._missing: set[str] | None = None
 
-    def run(self, numbers: range) -> int:
+    def run(self, numbers: range, limit_s: float) -> int:
         started = shown = time.monotonic()
         done = 0
+        is_over = False
         for first in _parts(numbers):
             part = range(max(first, numbers.start), min(first + PROGRAMS, numbers.stop))
             with pair(self._server, self._seed, first) as both:
-                campaigns = [Campaign(both, self._seed, check) for check in (both.compare, both.verify)]
+                campaign = Campaign(both, self._seed, both.check)
                 for number in part:
-                    for campaign in campaigns:
-                        self._one(campaign, number)
+                    self._one(campaign, number)
                     done += 1
-                    if self._stops and self._kinds:
+                    is_over = bool(self._stops and self._kinds) or time.monotonic() - started > limit_s
+                    if is_over:
                         break
                     if time.monotonic() - shown > _SHOWN_EVERY_S:
                         shown = time.monotonic()
                         print(f"{done} of {len(numbers)} programs, {(shown - started) / done:.2f} s each", flush=True)
-                for campaign in campaigns:
-                    self._unsteady += len(campaign.unsteady)
-                missing = {kind for campaign in campaigns for kind in campaign.coverage.missing()}
+                self._unsteady += campaign.unsteady
+                missing = set(campaign.coverage.missing())
                 self._missing = missing if self._missing is None else self._missing & missing
-            if self._stops and self._kinds:
+            if is_over:
                 break
-        print(f"{done} programs in {time.monotonic() - started:.0f} s; {self._unsteady} do not always do the same")
+        print(f"{done} programs in {time.monotonic() - started:.0f} s")
+        print(f"do not always do the same: {len(self._unsteady)}", *self._unsteady, sep="\n    ")
         print(f"never happened: {', '.join(sorted(self._missing or ())) or 'nothing'}")
         for kind, count in self._kinds.most_common():
             print(f"{count:6} {kind}")

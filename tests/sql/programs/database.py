@@ -25,7 +25,9 @@ _SETTINGS = {"deadlock_timeout": "1ms", "idle_in_transaction_session_timeout": "
 
 # Long enough for a waiting session to look for a deadlock, after its deadlock_timeout.
 _SETTLED_S = 0.012
+# The first look at who waits. Looking costs as much as many a statement: later ones come less and less often.
 _LOOK_S = 0.004
+_MOST_LOOK_S = 0.1
 _HANGS_S = 20.0
 
 # A step that ends its wait by itself, see StatementWriter.
@@ -66,8 +68,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.control = psycopg.connect(url, autocommit=True, prepare_threshold=None, client_encoding="UTF8")
-        self.control.execute("set client_min_messages = error; set deadlock_timeout = '1ms'")
+        self.control.execute("set client_min_messages = error; set deadlock_timeout = '1ms'; set jit = off")
         self.server_version = self.control.info.server_version
+        self._sessions: list[Session] = []
 
     def prepare(self) -> None:
         """Create the tables and the probes; once."""
@@ -86,21 +89,36 @@ class Database:
         )
         create_probe(self.control)
         self.control.execute(ROUTINES)
+        if self.server_version >= 170_000:
+            # What is created for a program changes no watched columns, and is not compared.
+            self.control.execute("set event_triggers = off")
 
     def close(self) -> None:
+        self.renew()
         self.control.close()
+
+    def renew(self) -> None:
+        """Let the next program begin with new sessions."""
+        while self._sessions:
+            self._sessions.pop().close()
+
+    def sessions(self, count: int) -> Sequence[Session]:
+        """Sessions as a pool has them: earlier programs may have used them, with DISCARD ALL at the end."""
+        while len(self._sessions) < count:
+            self._sessions.append(Session(self.url, **_SETTINGS))
+        return self._sessions[:count]
 
     def empty(self) -> None:
         """Remove all rows, and what the last program has created."""
-        self.control.execute("drop schema if exists prog cascade")
-        self.control.execute(f"truncate {', '.join(TABLES)} restart identity cascade".encode())
+        self.control.execute(
+            f"drop schema if exists prog cascade; truncate {', '.join(TABLES)} restart identity cascade".encode()
+        )
 
     def fill(self, program: Program) -> None:
         """Insert the rows that every program begins with, and create its triggers."""
         self.control.execute(FILLING)
-        self.control.execute("create schema prog; grant usage on schema prog to public")
-        for trigger in program.triggers:
-            self.control.execute(trigger.sql.encode())
+        created = ["create schema prog; grant usage on schema prog to public", *(one.sql for one in program.triggers)]
+        self.control.execute(";\n".join(created).encode())
 
     def run(self, program: Program) -> Trace:
         """Run a program on filled tables."""
@@ -108,15 +126,17 @@ class Database:
 
     def held(self) -> dict[str, list[str]]:
         """The rows of every table and the state of every sequence, as text, in no order."""
-        found = {name: self._texts(f"select t::text from {name} t order by 1") for name in TABLES}
-        found["sequences"] = self._texts(
+        queries = [f"select t::text from {name} t order by 1" for name in TABLES]
+        queries.append(
             "select sequencename || ' ' || coalesce(last_value::text, '-') from pg_sequences"
             " where schemaname in ('app', 'public') order by 1"
         )
+        cursor = self.control.execute("; ".join(queries).encode())
+        found: dict[str, list[str]] = {}
+        for name in (*TABLES, "sequences"):
+            found[name] = [str(text) for (text,) in cursor]
+            cursor.nextset()
         return found
-
-    def _texts(self, query: str) -> list[str]:
-        return [str(text) for (text,) in self.control.execute(query.encode())]
 
     def blockers(self, pids: Sequence[int]) -> dict[int, tuple[list[int], bool]]:
         """For each process that waits for a lock: for whom, and whether it holds an advisory lock that is not of the
@@ -136,15 +156,13 @@ class _Run:
     def __init__(self, database: Database, program: Program) -> None:
         self._database = database
         self._program = program
-        self._sessions: list[Session] = []
+        self._sessions = database.sessions(len(program.sessions))
         self._running: dict[int, _Waiting] = {}
         self._trace = Trace()
 
     def trace(self) -> Trace:
         try:
-            for spec in self._program.sessions:
-                session = Session(self._database.url, **_SETTINGS)
-                self._sessions.append(session)
+            for spec, session in zip(self._program.sessions, self._sessions, strict=True):
                 for setting in spec.settings:
                     session.run(setting)
             self._steps()
@@ -156,10 +174,13 @@ class _Run:
                 self._start(-1, Step(number, "state", "", is_ordered=True))
                 self._settle()
                 assert not self._running, "a session waits although all others are idle"
-            self._trace.tables = self._database.held()
-        finally:
             for session in self._sessions:
-                session.close()
+                discarded = session.run("discard all")
+                assert not discarded.is_error, discarded
+            self._trace.tables = self._database.held()
+        except BaseException:
+            self._database.renew()
+            raise
         return self._trace
 
     def _steps(self) -> None:
@@ -200,15 +221,18 @@ class _Run:
 
     def _wait(self) -> None:
         started = time.monotonic()
+        look_s = _LOOK_S
         while self._running:
             self._collect()
             if not self._running:
                 return
             sockets = [self._sessions[number] for number in self._running]
-            if select.select(sockets, [], [], _LOOK_S)[0]:
+            if select.select(sockets, [], [], look_s)[0]:
+                look_s = _LOOK_S
                 continue
             if self._all_wait():
                 return
+            look_s = max(_SETTLED_S, min(2 * look_s, _MOST_LOOK_S))
             if time.monotonic() - started > _HANGS_S:
                 raise TimeoutError(f"neither done nor waiting for a lock:\n{self._program}")
 

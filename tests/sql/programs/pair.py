@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from tests.fixtures.postgres import Postgres
 
@@ -17,7 +18,7 @@ __all__ = ["PROGRAMS", "Pair", "pair"]
 
 
 class Pair:
-    """`findings` runs one program; what it returns is empty where writers notice nothing and all readers are right."""
+    """`check` runs one program; no findings: writers notice nothing and all readers are right."""
 
     def __init__(self, plain: Database, captured: Database, predicates: Mapping[str, str]) -> None:
         self.plain = plain
@@ -33,6 +34,17 @@ class Pair:
     def server_version(self) -> int:
         return self.plain.server_version
 
+    def renew(self) -> None:
+        """Let the next program begin with new sessions."""
+        self.plain.renew()
+        self.captured.renew()
+
+    def check(self, program: Program) -> tuple[Trace, list[Finding]]:
+        """Both `compare` and `verify`, with one run on each database."""
+        plain = _run(self.plain, program)
+        captured, findings = self.verify(program)
+        return captured, [*differences(plain, captured), *findings]
+
     def compare(self, program: Program) -> tuple[Trace, list[Finding]]:
         """Run a program on both databases: what happened in the captured one, and what its writers noticed."""
         plain, captured = _run(self.plain, program), _run(self.captured, program)
@@ -44,12 +56,15 @@ class Pair:
         self.truth.begin()
         self.captured.fill(program)
         trace = self.captured.run(program)
-        return trace, self.truth.findings()
+        return trace, [replace(finding, is_of_readers=True) for finding in self.truth.findings()]
 
     def is_repeatable(self, program: Program) -> bool:
-        """Whether the program does the same each time on the database that is not captured."""
-        first, *others = (_run(self.plain, program) for _ in range(3))
-        return not any(list(differences(first, other)) for other in others)
+        """Whether the program does the same each time on the database that is not captured, in new sessions."""
+        traces: list[Trace] = []
+        for _ in range(3):
+            self.plain.renew()
+            traces.append(_run(self.plain, program))
+        return not any(list(differences(traces[0], other)) for other in traces[1:])
 
 
 def _run(database: Database, program: Program) -> Trace:
