@@ -9,6 +9,7 @@ import select
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import psycopg
 
@@ -47,9 +48,14 @@ class Record:
 
 @dataclass(slots=True)
 class Trace:
-    """All records in the order in which the steps ended, the tables afterwards, and what broke a rule by itself."""
+    """All records in the order in which the steps ended, the tables afterwards, and what broke a rule by itself.
+
+    From the record of index `chance_from` on, what happened may depend on which of two sessions ran faster, which had
+    waited for the same third one; None where nothing does.
+    """
 
     records: list[Record] = field(default_factory=list)
+    chance_from: int | None = None
     tables: dict[str, list[str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -216,8 +222,16 @@ class _Run:
         Steps that end meanwhile are recorded in the order in which they were written: which one was first is chance.
         """
         begin = len(self._trace.records)
+        waited = {number: waiting.waited_for[-1] for number, waiting in self._running.items() if waiting.waited_for}
         self._wait()
+        freed = [by for number, by in waited.items() if self._is_freed(number, by)]
+        if self._trace.chance_from is None and any(set(one) & set(other) for one, other in combinations(freed, 2)):
+            self._trace.chance_from = begin
         self._trace.records[begin:] = sorted(self._trace.records[begin:], key=lambda record: record.number)
+
+    def _is_freed(self, number: int, waited_for: tuple[int, ...]) -> bool:
+        waiting = self._running.get(number)
+        return waiting is None or waiting.waited_for[-1] != waited_for
 
     def _wait(self) -> None:
         started = time.monotonic()
