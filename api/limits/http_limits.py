@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
@@ -220,6 +221,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_ended = False
     _last_answer: Callable[[], None] | None = None
 
+    # The request whose answer is being made, or was the last one.
+    _answering: RequestResponseCycle | None = None
+
     _reader_deadline: ReaderDeadline
     flow: _ReadControl
 
@@ -246,7 +250,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unparsed, self._last_answer = b"", None
         if self._is_counted:
             self.connection_counter.leave(self.transport)
+        if self._answering is not None:
+            # uvicorn says it to the latest request alone, which may only be waiting for its turn.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+            self._answering = None
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         """Called by uvicorn, once it has read the head of the handshake."""

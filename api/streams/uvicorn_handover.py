@@ -140,7 +140,7 @@ def make_http_protocol(
                 self.transport.resume_reading()
             # The parser and this object refer to each other: without this, only the garbage collector would free them.
             self.parser = self.cycle = self.flow = self.transport = self.scope = None  # type: ignore[assignment]
-            self._last_answer = None
+            self._answering = self._last_answer = None
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
             # Not `self.scope`: a pipelined request may have replaced it by the time this one is started.

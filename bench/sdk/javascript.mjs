@@ -91,6 +91,8 @@ if (process.env.LAUNCHDARKLY_SDK) {
   figures.launchDarklyVersion = JSON.parse(readFileSync(join(process.env.LAUNCHDARKLY_SDK, "node_modules/@launchdarkly/node-server-sdk/package.json"), "utf8")).version;
   figures.launchDarklyEvaluationsPerSecond = await perSecond((n) => client.variation(`flag_${1 + (n % FLAGS)}`, { kind: "user", key: `user${n % 1000}`, country: "DE", age: 33 }, false));
   client.close();
+} else {
+  console.error("not measured: LaunchDarkly's SDK, because LAUNCHDARKLY_SDK is not set");
 }
 
 if (COMMAND !== "") {

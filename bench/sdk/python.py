@@ -1,15 +1,19 @@
 """The Python SDK in numbers, as JSON: `python -m bench.sdk.python [--flags 10000]`.
 
-Evaluations per second of processor time, in one thread, beside a look-up in a dictionary as the floor; the memory of a
-store; the time from a new store to readable flags, from a cache and from a bootstrap; and, with the address of a server
+Evaluations per second of processor time, in one thread, beside a look-up in a dictionary as the floor, and beside
+LaunchDarkly's server SDK with test data where that is installed (`pip install launchdarkly-server-sdk`, or
+LAUNCHDARKLY_SDK=the directory of `pip install --target`); the memory of a store; the time from a new store to readable flags, from a cache and from a bootstrap; and, with the address of a server
 (`--url`), the time until READY from it and from a cache. Times are processor time, the median of several rounds, except
 those until READY.
 """
 
 import argparse
 import asyncio
+import importlib
 import itertools
 import json
+import logging
+import os
 import platform
 import statistics
 import sys
@@ -95,6 +99,36 @@ async def until_ready(url: str, **options: Any) -> float:
         return round(1000 * (time.perf_counter() - began), 1)
 
 
+def launch_darkly(count: int) -> dict[str, Any]:
+    """Evaluations of LaunchDarkly's SDK without an account; nothing where it is not installed."""
+    sys.path.append(os.environ.get("LAUNCHDARKLY_SDK", ""))
+    try:
+        client_module = importlib.import_module("ldclient.client")
+    except ModuleNotFoundError:
+        print("not measured: LaunchDarkly's SDK, which is not installed", file=sys.stderr)  # noqa: T201
+        return {}
+    ldclient = importlib.import_module("ldclient")
+    data = importlib.import_module("ldclient.integrations.test_data").TestData.data_source()
+    for number in range(1, count + 1):
+        rule = data.flag(f"flag_{number}").boolean_flag().if_match("country", "DE")
+        data.update(rule.then_return(True).fallthrough_variation(False))
+    logging.getLogger("ldclient").setLevel(logging.ERROR)
+    config = ldclient.Config("sdk-key", update_processor_class=data, send_events=False)
+    contexts = [
+        ldclient.Context.builder(f"user-{number}").set("country", country).set("age", 30).build()
+        for number, country in zip(range(999), itertools.cycle(("US", "DE", "FR")), strict=False)
+    ]
+    keys = [f"flag_{number}" for number in range(1, count + 1)]
+    client = client_module.LDClient(config, start_wait=10)
+    try:
+        assert client.is_initialized()
+        rate = per_second(lambda n: client.variation(keys[n % count], contexts[n % len(contexts)], False))
+    finally:
+        client.close()
+    version = importlib.import_module("ldclient.version").VERSION
+    return {"launchDarklyVersion": version, "launchDarklyEvaluationsPerSecond": rate}
+
+
 def measure(count: int, url: str | None, directory: Path) -> dict[str, Any]:
     flags = [flag(number) for number in range(1, count + 1)]
     text = json.dumps({"type": "snapshot", "id": "1@bench", "position": "1", "flags": flags})
@@ -125,6 +159,7 @@ def measure(count: int, url: str | None, directory: Path) -> dict[str, Any]:
         lambda n: evaluate(keys[n % count], f"user-{n}", contexts[n % len(contexts)])
     )
     end()
+    figures |= launch_darkly(count)
 
     files, key = FilePersistence(directory), cache_key(NOWHERE, EVERYTHING, None)
     entries = [FlagEntry("", flag) for flag in flags]

@@ -19,6 +19,7 @@ const FLAG = flag(1, "new_payment_flow", { enabled: true, variants, segments, ta
 describe("the README", () => {
   let server;
   let isOver = false;
+  let hasPrinted = false;
   let folder;
 
   before(async () => {
@@ -43,7 +44,10 @@ describe("the README", () => {
       if (peer.messages[0]?.tables !== undefined) {
         peer.send({ type: "rows", table: "shop.orders", rows: [{ key: { id: 7 }, row: { id: 7, total: 10.5 } }] });
         peer.send({ type: "rows_end", id: "10@k", table: "shop.orders", position: "10", rows: 1 });
-        setTimeout(() => peer.send({ type: "row_updated", id: "11-0@k", table: "shop.orders", key: { id: 7 }, before: null, after: { id: 7, total: 11 }, changed: ["total"] }), 100);
+        // The example prints the row before it is changed.
+        void until(() => isOver || hasPrinted, "the first line", 60_000).then(() => {
+          if (!isOver) peer.send({ type: "row_updated", id: "11-0@k", table: "shop.orders", key: { id: 7 }, before: null, after: { id: 7, total: 11 }, changed: ["total"] });
+        });
         continue;
       }
       if (snapshot) wire.snapshot(peer, [FLAG], "10@k", requestId);
@@ -87,10 +91,12 @@ describe("the README", () => {
         .replace("setTimeout(() => client.close(), 500);", 'process.stdin.on("end", () => client.close()).resume();');
       const child = spawn(process.execPath, ["--input-type=module", "-e", program], { cwd: fileURLToPath(PACKAGE) });
       let output = "";
+      hasPrinted = false;
       // A handler prints again with the next change.
       const printed = () => [...new Set(output.trim().split("\n"))].sort();
       const listen = (data) => {
         output += data;
+        hasPrinted = true;
         if (expected.every((line) => printed().includes(line))) child.stdin.end();
       };
       child.stdout.on("data", listen);

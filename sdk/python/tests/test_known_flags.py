@@ -353,7 +353,7 @@ async def test_tc_cache_full(small_disk: pathlib.Path) -> None:
             return text is not None and json.loads(text)["position"] == str(position)
 
         await client.start()
-        await eventually(lambda: is_saved(10))
+        await eventually(lambda: files.saves > 0 and is_saved(10))
         with pytest.raises(OSError, match="No space left"):
             (small_disk / "other").write_bytes(bytes(1 << 20))
         for position in range(11, 14):
