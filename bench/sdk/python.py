@@ -2,9 +2,9 @@
 
 Evaluations per second of processor time, in one thread, beside a look-up in a dictionary as the floor, and beside
 LaunchDarkly's server SDK with test data where that is installed (`pip install launchdarkly-server-sdk`, or
-LAUNCHDARKLY_SDK=the directory of `pip install --target`); the memory of a store; the time from a new store to readable flags, from a cache and from a bootstrap; and, with the address of a server
-(`--url`), the time until READY from it and from a cache. Times are processor time, the median of several rounds, except
-those until READY.
+LAUNCHDARKLY_SDK=the directory of `pip install --target`); the memory of a store; the time from a new store to readable
+flags, from a cache and from a bootstrap; and, with the address of a server (`--url`), the time until READY from it and
+from a cache. Times are processor time, the median of several rounds, except those until READY.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import psycopg
 import pytest
@@ -63,23 +64,30 @@ def test_each_flag_has_the_mark_of_its_last_committed_write(scene_url: str) -> N
     assert expected.keys() <= set(KEYS)
 
 
+def terminate_sessions(
+    admin: psycopg.Connection[Any], writer: Writer, marks: Marks, count: int, deadline_s: float
+) -> None:
+    """Terminate this many sessions of a writer that writes, and wait until it commits again."""
+    deadline = time.monotonic() + deadline_s
+    terminated: set[int] = set()
+    while len(terminated) < count:
+        assert time.monotonic() < deadline
+        if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
+            admin.execute("select pg_terminate_backend(%s)", [pid])
+            terminated.add(pid)
+        time.sleep(0.001)
+    committed = marks.committed()
+    while marks.committed() < committed + 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_terminated_session_is_replaced_and_its_outcome_is_recorded(scene_url: str) -> None:
     marks = Marks()
     writer = Writer(scene_url, "public", "seed/2", marks, pause_s=0)
     writer.start()
-    deadline = time.monotonic() + 20
-    terminated: set[int] = set()
     with psycopg.connect(scene_url, autocommit=True) as admin:
-        while len(terminated) < 3:
-            assert time.monotonic() < deadline
-            if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
-                admin.execute("select pg_terminate_backend(%s)", [pid])
-                terminated.add(pid)
-            time.sleep(0.005)
-    count = marks.committed()
-    while marks.committed() < count + 5:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        terminate_sessions(admin, writer, marks, 3, deadline_s=20)
     writer.stop()
     writer.join()
     assert writer.failure == ""
@@ -108,21 +116,10 @@ def test_a_pool_may_give_each_transaction_another_session(scene_url: str, pool: 
 
 def test_a_session_that_is_terminated_behind_a_pool_is_replaced(scene_url: str, pool: Pool) -> None:
     marks = Marks()
-    deadline = time.monotonic() + 60
-    terminated: set[int] = set()
     with pool(scene_url) as pooled_url, psycopg.connect(scene_url, autocommit=True) as admin:
         writer = Writer(pooled_url, "public", "seed/7", marks, pause_s=0)
         writer.start()
-        while len(terminated) < 5:
-            assert time.monotonic() < deadline
-            if (pid := writer.backend_pid) and pid not in terminated and marks.committed() > 5 * len(terminated):
-                admin.execute("select pg_terminate_backend(%s)", [pid])
-                terminated.add(pid)
-            time.sleep(0.001)
-        count = marks.committed()
-        while marks.committed() < count + 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        terminate_sessions(admin, writer, marks, 5, deadline_s=60)
         writer.stop()
         writer.join()
     assert writer.failure == ""
